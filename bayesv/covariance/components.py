@@ -1,0 +1,346 @@
+"""Variance components: one labelled covariance Σ_f per grouping factor, and σ²."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.covariance.varcorr import read_varcorr
+from bayesv.design import Design, RandomTerm
+from bayesv.errors import ComponentsError
+from bayesv.linalg import (
+    PSD_TOLERANCE,
+    Array,
+    cov_to_sd_corr,
+    psd_root,
+    smallest_relative_eigenvalue,
+    symmetrize,
+)
+from bayesv.names import canonical, factors_of
+
+__all__ = ["VarianceComponents"]
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class VarianceComponents:
+    """Σ_f of every grouping factor and the residual variance σ².
+
+    Parameters
+    ----------
+    blocks : mapping of str to array_like of shape (r_f, r_f), or DataFrame
+        Covariance of one level's effects, in units of y² over the units of the columns. A plain
+        array takes the column order of the design it is used with; a DataFrame is aligned by name.
+        A number stands for a 1 × 1 block.
+    sigma2 : float
+        Residual variance σ² > 0, in units of y².
+
+    Raises
+    ------
+    ComponentsError
+        If a block is not square, symmetric and positive semi-definite, or σ² is not positive.
+
+    Notes
+    -----
+    Variances of 0 and correlations of ±1 are legal; nothing here inverts Σ_f.
+
+    Examples
+    --------
+    >>> vc = VarianceComponents({"Subject": [[612.10, 9.604], [9.604, 35.07]]}, sigma2=654.94)
+    >>> vc.groups
+    ('Subject',)
+    >>> float(vc["Subject"].iloc[1, 1])
+    35.07
+    """
+
+    _blocks: dict[str, pd.DataFrame]
+    sigma2: float
+
+    def __init__(self, blocks: Mapping[str, Any], sigma2: float) -> None:
+        if not isinstance(blocks, Mapping):
+            raise ComponentsError(
+                "Variance components need {group: covariance matrix}, found "
+                f"{type(blocks).__name__}."
+            )
+        sigma2 = _number(sigma2)
+        if not (np.isfinite(sigma2) and sigma2 > 0):
+            raise ComponentsError(
+                f"sigma2 is the residual variance and must be positive and finite; found {sigma2}."
+            )
+        object.__setattr__(
+            self, "_blocks", {str(group): _block(str(group), b) for group, b in blocks.items()}
+        )
+        object.__setattr__(self, "sigma2", sigma2)
+
+    @classmethod
+    def from_sd_corr(
+        cls,
+        sd: Mapping[str, Any],
+        corr: Mapping[str, Any] | None = None,
+        *,
+        sigma: float,
+    ) -> VarianceComponents:
+        """Build from standard deviations and correlations.
+
+        Parameters
+        ----------
+        sd : mapping of str to float, sequence, mapping or Series
+            SDs of each group's coefficients; a mapping or Series names them.
+        corr : mapping of str to float or array_like, optional
+            Correlation matrix, or the lower triangle row by row, or one number for r_f = 2.
+            Groups left out are uncorrelated.
+        sigma : float
+            Residual standard deviation.
+
+        Examples
+        --------
+        >>> vc = VarianceComponents.from_sd_corr(
+        ...     {"Subject": {"Intercept": 24.74, "Days": 5.92}}, {"Subject": 0.066}, sigma=25.59)
+        >>> round(vc.sigma2, 2)
+        654.85
+        """
+        corr = dict(corr or {})
+        unknown = [group for group in corr if group not in sd]
+        if unknown:
+            raise ComponentsError(f"Correlations for {unknown}, which have no SDs.")
+        blocks = {}
+        for group, given in sd.items():
+            names = list(given.keys()) if isinstance(given, Mapping | pd.Series) else None
+            values = list(given.values()) if isinstance(given, Mapping) else given
+            sds = np.atleast_1d(np.asarray(values, dtype=float))
+            if (sds < 0).any() or sds.ndim > 1:
+                raise ComponentsError(f"SDs of {group!r} must be a list of numbers ≥ 0: {values}.")
+            matrix = _correlation(group, corr.get(group), len(sds)) * np.outer(sds, sds)
+            blocks[group] = pd.DataFrame(matrix, names, names) if names else matrix
+        return cls(blocks, sigma2=_number(sigma) ** 2)
+
+    @classmethod
+    def from_varcorr(cls, listing: str | pd.DataFrame) -> VarianceComponents:
+        """Build from lme4's printed ``VarCorr`` (or the part of ``summary``), or its data frame.
+
+        Parameters
+        ----------
+        listing : str or DataFrame
+            The printed table with Std.Dev. and, where there are several columns, Corr; or
+            ``as.data.frame(VarCorr(fit))`` with columns grp, var1, var2, vcov.
+
+        Notes
+        -----
+        Printed correlations are rounded; where rounding alone makes a block indefinite it is moved
+        to the nearest covariance, with a warning.
+
+        Examples
+        --------
+        >>> vc = VarianceComponents.from_varcorr('''
+        ...  Groups   Name        Std.Dev. Corr
+        ...  Subject  (Intercept) 24.7407
+        ...           Days         5.9221  0.066
+        ...  Residual             25.5918
+        ... ''')
+        >>> [float(v) for v in vc["Subject"].to_numpy().round(3)[1]]
+        [9.67, 35.071]
+        """
+        blocks, sigma2 = read_varcorr(listing)
+        return cls(blocks, sigma2)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Labels of the grouping factors."""
+        return tuple(self._blocks)
+
+    @property
+    def sigma(self) -> float:
+        """Residual standard deviation."""
+        return float(np.sqrt(self.sigma2))
+
+    def __getitem__(self, group: str) -> pd.DataFrame:
+        """Return a labelled copy of Σ_f, shape (r_f, r_f)."""
+        return self._blocks[self._key(group)].copy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._blocks)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, VarianceComponents):
+            return NotImplemented
+        return (
+            self.groups == other.groups
+            and self.sigma2 == other.sigma2
+            and all(self._blocks[g].equals(other._blocks[g]) for g in self.groups)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def sd(self, group: str) -> pd.Series:
+        """Return the standard deviations of a group's coefficients, shape (r_f,)."""
+        block = self[group]
+        return pd.Series(cov_to_sd_corr(block.to_numpy())[0], block.index, name=f"sd_{group}")
+
+    def corr(self, group: str) -> pd.DataFrame:
+        """Return the correlations, shape (r_f, r_f); NaN where a variance is 0."""
+        block = self[group]
+        return pd.DataFrame(cov_to_sd_corr(block.to_numpy())[1], block.index, block.columns)
+
+    def block_for(self, term: RandomTerm) -> Array:
+        """Return Σ_f in the column order of a design's term.
+
+        Raises
+        ------
+        ComponentsError
+            If the group is missing, or its labels or shape do not fit the term.
+        """
+        block = self._blocks[self._key(term.group)]
+        if block.shape[0] != term.n_columns:
+            raise ComponentsError(
+                f"Σ of {term.group!r} is {block.shape[0]}×{block.shape[0]}; the design has "
+                f"{term.n_columns} columns there: {', '.join(term.columns)}."
+            )
+        names = list(block.index)
+        if all(isinstance(name, int | np.integer) for name in names):
+            return block.to_numpy()
+        order = _align(term.group, [str(name) for name in names], term.columns)
+        return block.to_numpy()[np.ix_(order, order)]
+
+    def aligned(self, design: Design) -> VarianceComponents:
+        """Return the same components with the design's groups, labels and order.
+
+        Raises
+        ------
+        ComponentsError
+            If a group is missing or superfluous, or labels do not fit.
+        """
+        extra = {factors_of(g) for g in self.groups} - {factors_of(g) for g in design.groups}
+        if extra:
+            raise ComponentsError(
+                f"Variance components for {', '.join(':'.join(e) for e in sorted(extra))}, which "
+                f"the design lacks; it has {', '.join(design.groups)}."
+            )
+        blocks = {
+            term.group: pd.DataFrame(self.block_for(term), term.columns, term.columns)
+            for term in design.terms
+        }
+        return VarianceComponents(blocks, self.sigma2)
+
+    def relative_root(self, term: RandomTerm) -> Array:
+        """Return λ_f with Σ_f = σ² λ_f λ_f', lower triangular, shape (r_f, r_f)."""
+        return psd_root(self.block_for(term)) / self.sigma
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a tidy table, as lme4's ``as.data.frame(VarCorr(fit))``: vcov and sdcor."""
+        rows: list[tuple[str, str, str | None, float, float]] = []
+        for group, block in self._blocks.items():
+            names = [str(name) for name in block.index]
+            sd, corr = cov_to_sd_corr(block.to_numpy())
+            rows += [(group, a, None, block.iloc[i, i], sd[i]) for i, a in enumerate(names)]
+            rows += [
+                (group, names[j], names[i], block.iloc[i, j], corr[i, j])
+                for j in range(len(names))
+                for i in range(j + 1, len(names))
+            ]
+        rows.append(("Residual", "", None, self.sigma2, self.sigma))
+        return pd.DataFrame(rows, columns=["group", "var1", "var2", "cov", "sd_or_corr"])
+
+    def __repr__(self) -> str:
+        lines = [f"{'Group':<16} {'Name':<22} {'Variance':>12} {'Std.Dev.':>10}  Corr"]
+        for group, block in self._blocks.items():
+            sd, corr = cov_to_sd_corr(block.to_numpy())
+            for i, name in enumerate(block.index):
+                row = " ".join("   NaN" if np.isnan(c) else f"{c:6.3f}" for c in corr[i, :i])
+                label = group if i == 0 else ""
+                lines.append(
+                    f"{label:<16} {name!s:<22} {block.iloc[i, i]:12.5g} {sd[i]:10.5g} {row}"
+                )
+        lines.append(f"{'Residual':<16} {'':<22} {self.sigma2:12.5g} {self.sigma:10.5g}")
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _key(self, group: str) -> str:
+        if group in self._blocks:
+            return group
+        for key in self._blocks:
+            if factors_of(key) == factors_of(group):
+                return key
+        raise ComponentsError(
+            f"No variance components for group {group!r}; there are {', '.join(self._blocks)}."
+        )
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ComponentsError(f"A number is needed, found {value!r}.") from None
+
+
+def _block(group: str, given: Any) -> pd.DataFrame:
+    labels: Sequence[Any] | None = None
+    if isinstance(given, pd.DataFrame):
+        if list(given.index) != list(given.columns):
+            raise ComponentsError(
+                f"Σ of {group!r} has rows {list(given.index)} and columns {list(given.columns)}; "
+                "they must be the same names in the same order."
+            )
+        labels = list(given.index)
+    try:
+        matrix = np.array(given, dtype=float)
+    except (TypeError, ValueError):
+        raise ComponentsError(f"Σ of {group!r} is not a matrix of numbers: {given!r}.") from None
+    if matrix.ndim == 0:
+        matrix = matrix.reshape(1, 1)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        raise ComponentsError(f"Σ of {group!r} must be square, found shape {matrix.shape}.")
+    if not np.isfinite(matrix).all():
+        raise ComponentsError(f"Σ of {group!r} has missing or infinite elements.")
+    scale = np.sqrt(np.abs(np.outer(np.diagonal(matrix), np.diagonal(matrix))))
+    if (np.abs(matrix - matrix.T) > 1e-8 * scale + 1e-300).any():
+        raise ComponentsError(f"Σ of {group!r} is not symmetric:\n{matrix}")
+    matrix = symmetrize(matrix)
+    zero = np.diagonal(matrix) == 0
+    negative = (np.diagonal(matrix) < 0).any() or matrix[zero].any()
+    if negative or (low := smallest_relative_eigenvalue(matrix)) < -PSD_TOLERANCE * len(matrix):
+        detail = (
+            "a variance is negative, or 0 with covariances that are not"
+            if negative
+            else f"in correlation units its smallest eigenvalue is {low:.3g}"
+        )
+        raise ComponentsError(
+            f"Σ of {group!r} is not positive semi-definite: {detail}. A covariance is needed; "
+            "check signs, units and rounding of what was typed in."
+        )
+    return pd.DataFrame(matrix, labels, labels)
+
+
+def _correlation(group: str, given: Any, r: int) -> Array:
+    if given is None:
+        return np.eye(r)
+    values = np.asarray(given, dtype=float)
+    if values.shape == (r, r):
+        return values
+    corr = np.eye(r)
+    if values.size != r * (r - 1) // 2:
+        raise ComponentsError(
+            f"{group!r} has {r} SDs and so needs {r * (r - 1) // 2} correlations or a {r}×{r} "
+            f"matrix; found shape {values.shape}."
+        )
+    rows, columns = np.tril_indices(r, -1)
+    corr[rows, columns] = corr[columns, rows] = values.ravel()
+    return corr
+
+
+def _align(group: str, names: list[str], columns: Sequence[str]) -> list[int]:
+    """Positions in ``names`` of each of ``columns``, by exact name or else by meaning."""
+    if set(names) == set(columns):
+        return [names.index(column) for column in columns]
+    meanings = [canonical(name) for name in names]
+    wanted = [canonical(column) for column in columns]
+    if len(set(meanings)) == len(meanings) and set(meanings) == set(wanted):
+        return [meanings.index(want) for want in wanted]
+    raise ComponentsError(
+        f"Labels of Σ of {group!r} do not match the design: found {', '.join(names)}; needed "
+        f"{', '.join(columns)}."
+    )

@@ -1,0 +1,257 @@
+"""V = Z G Z' + R as an operator: never inverted, never dense unless asked."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import LinearOperator, splu
+
+from bayesv.covariance.components import VarianceComponents
+from bayesv.design import Design
+from bayesv.errors import DataError
+from bayesv.linalg import Array
+
+__all__ = ["MarginalCovariance", "expand_G", "residual_R"]
+
+DENSE_LIMIT = 10_000
+"""Most rows for which `MarginalCovariance.to_dense` answers without being told twice."""
+
+
+def expand_G(design: Design, vc: VarianceComponents) -> sparse.csr_array:
+    """Return G, the covariance of all random effects, sparse of shape (q, q).
+
+    Parameters
+    ----------
+    design : Design
+    vc : VarianceComponents
+
+    Returns
+    -------
+    scipy.sparse.csr_array
+        blockdiag over terms of I ⊗ Σ_f, in the order of Z's columns.
+    """
+    return _per_level(design, [vc.block_for(term) for term in design.terms])
+
+
+def residual_R(design: Design, vc: VarianceComponents) -> sparse.dia_array:
+    """Return R = σ² diag(1/w), sparse of shape (n, n)."""
+    return sparse.diags_array(_residual_variances(design, vc))
+
+
+class MarginalCovariance(LinearOperator):
+    """The marginal covariance V = Z G Z' + R of the data.
+
+    Parameters
+    ----------
+    design : Design
+        n rows, q random effects.
+    vc : VarianceComponents
+        Σ_f for every term of the design, and σ².
+
+    Raises
+    ------
+    ComponentsError
+        If the components do not fit the design.
+
+    Notes
+    -----
+    With G = σ² ΛΛ' and R = σ² W⁻¹, all of V⁻¹ and log|V| come from one sparse factorisation of
+    M = I + Λ'Z'WZΛ, which exists for singular G too:
+    V⁻¹ = (W − W Z Λ M⁻¹ Λ'Z'W)/σ² and log|V| = log|M| + n log σ² − Σ log w.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+    >>> vc = bv.VarianceComponents({"Subject": [[612.10, 9.604], [9.604, 35.07]]}, sigma2=654.94)
+    >>> V = bv.MarginalCovariance(model.design, vc)
+    >>> V.shape, round(V.logdet(), 3)
+    ((180, 180), 1218.599)
+    """
+
+    def __init__(self, design: Design, vc: VarianceComponents) -> None:
+        self.design = design
+        self.vc = vc.aligned(design)
+        super().__init__(dtype=np.dtype(float), shape=(design.n, design.n))
+
+    # --- operator ---------------------------------------------------------------------------------
+
+    @cached_property
+    def G(self) -> sparse.csr_array:
+        """Covariance of the random effects, sparse (q, q)."""
+        return expand_G(self.design, self.vc)
+
+    @cached_property
+    def R_diagonal(self) -> Array:
+        """Residual variances σ²/w, shape (n,)."""
+        return _residual_variances(self.design, self.vc)
+
+    def _matmat(self, X: Array) -> Array:
+        Z = self.design.Z
+        return np.asarray(Z @ (self.G @ (Z.T @ X))) + self.R_diagonal[:, None] * X
+
+    def _matvec(self, x: Array) -> Array:
+        return self._matmat(np.reshape(x, (-1, 1))).reshape(np.shape(x))
+
+    def _adjoint(self) -> MarginalCovariance:
+        return self
+
+    # --- solves -----------------------------------------------------------------------------------
+
+    @cached_property
+    def _root(self) -> sparse.csr_array:
+        """W^½ Z Λ, shape (n, q)."""
+        design = self.design
+        roots = [self.vc.relative_root(term) for term in design.terms]
+        ZL = design.Z @ _per_level(design, roots)
+        w = design.weights
+        return ZL if w is None else sparse.csr_array(sparse.diags_array(np.sqrt(w)) @ ZL)
+
+    @cached_property
+    def _factor(self) -> Any:
+        """LU of the symmetric positive definite M without pivoting, so U's diagonal is D of LDL'."""
+        M = sparse.csc_array(self._root.T @ self._root + sparse.eye_array(self._root.shape[1]))
+        return splu(
+            M,
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
+        )
+
+    def solve(self, b: ArrayLike) -> Array:
+        """Return V⁻¹ b for b of shape (n,) or (n, k)."""
+        b = np.asarray(b, dtype=float)
+        if b.shape[:1] != (self.design.n,):
+            raise DataError(f"b has shape {b.shape}; V has {self.design.n} rows.")
+        w = 1.0 if self.design.weights is None else np.sqrt(self.design.weights)
+        scaled = (b.T * w).T
+        inner = scaled - self._root @ self._factor.solve(self._root.T @ scaled)
+        return np.asarray((inner.T * w).T / self.vc.sigma2)
+
+    def logdet(self) -> float:
+        """Return log|V|."""
+        return float(
+            np.log(np.abs(self._factor.U.diagonal())).sum() + np.log(self.R_diagonal).sum()
+        )
+
+    def quadratic(self, b: ArrayLike) -> Array:
+        """Return b'V⁻¹b: a number for b of shape (n,), else (k, k)."""
+        b = np.asarray(b, dtype=float)
+        return np.asarray(b.T @ self.solve(b))
+
+    # --- elements ---------------------------------------------------------------------------------
+
+    def diagonal(self) -> Array:
+        """Return Var(y_i), shape (n,)."""
+        Z = self.design.Z
+        return np.asarray((Z @ self.G).multiply(Z).sum(axis=1)).ravel() + self.R_diagonal
+
+    def trace(self) -> float:
+        """Return the trace of V."""
+        return float(self.diagonal().sum())
+
+    def to_sparse(self) -> sparse.csr_array:
+        """Return V as a sparse matrix; zero where rows share no level."""
+        Z = self.design.Z
+        V = sparse.csr_array(Z @ self.G @ Z.T + sparse.diags_array(self.R_diagonal))
+        V.sort_indices()
+        return V
+
+    def to_dense(self, limit: int = DENSE_LIMIT) -> Array:
+        """Return V as an array of shape (n, n).
+
+        Parameters
+        ----------
+        limit : int
+            Most rows to allow; V takes 8 n² bytes.
+
+        Raises
+        ------
+        DataError
+            If n exceeds the limit.
+        """
+        if self.design.n > limit:
+            raise DataError(
+                f"V has {self.design.n} rows and would take {8 * self.design.n**2 / 1e9:.1f} GB "
+                "dense. Use to_sparse(), block() or V @ x, or pass a higher limit."
+            )
+        return np.asarray(self.to_sparse().toarray())
+
+    def rows(self, positions: ArrayLike) -> pd.DataFrame:
+        """Return the labelled dense V of chosen rows.
+
+        Parameters
+        ----------
+        positions : array_like of int
+            Positions among the design's rows.
+        """
+        at = np.asarray(positions, dtype=np.intp)
+        if len(at) > DENSE_LIMIT:
+            raise DataError(f"{len(at)} rows are too many for a dense block ({DENSE_LIMIT}).")
+        Z = self.design.Z[at]
+        block = (Z @ self.G @ Z.T).toarray() + np.diag(self.R_diagonal[at])
+        labels = self.design.row_labels[at]
+        return pd.DataFrame(block, labels, labels)
+
+    def block(self, group: str, level: object) -> pd.DataFrame:
+        """Return V of the rows of one level, labelled by the user's row labels.
+
+        Examples
+        --------
+        ``V.block("Subject", "308")`` is the 10 × 10 covariance of one subject's days.
+        """
+        return self.rows(self.rows_of(group, level))
+
+    def corr_block(self, group: str, level: object) -> pd.DataFrame:
+        """Return the marginal correlation of the rows of one level."""
+        block = self.block(group, level)
+        sd = np.sqrt(np.diagonal(block))
+        return block / np.outer(sd, sd)
+
+    def rows_of(self, group: str, level: object) -> NDArray[np.intp]:
+        """Return the positions of the rows of one level."""
+        term = self.design.term(group)
+        return np.flatnonzero(term.codes == term.level_index(level))
+
+    @cached_property
+    def clusters(self) -> NDArray[np.intp]:
+        """Cluster of each row, shape (n,): rows of different clusters have covariance 0.
+
+        Clusters are the connected components of rows through shared levels, numbered by first row.
+        """
+        terms = self.design.terms
+        n = self.design.n
+        starts = n + np.cumsum([0, *(t.n_levels for t in terms)])
+        rows = np.tile(np.arange(n), len(terms))
+        levels = np.concatenate([t.codes + s for t, s in zip(terms, starts, strict=False)])
+        graph = sparse.coo_array((np.ones(len(rows)), (rows, levels)), shape=(starts[-1],) * 2)
+        labels = connected_components(graph, directed=False)[1][:n]
+        _, first, codes = np.unique(labels, return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[codes].astype(np.intp)
+
+    def __repr__(self) -> str:
+        return (
+            f"<MarginalCovariance {self.shape[0]}×{self.shape[1]} of {self.design.formula!r}, "
+            f"sigma2={self.vc.sigma2:.5g}>"
+        )
+
+
+def _residual_variances(design: Design, vc: VarianceComponents) -> Array:
+    if design.weights is None:
+        return np.full(design.n, vc.sigma2)
+    return vc.sigma2 / design.weights
+
+
+def _per_level(design: Design, blocks: list[Array]) -> sparse.csr_array:
+    """Return blockdiag over terms of I ⊗ block."""
+    parts = [
+        sparse.kron(sparse.eye_array(term.n_levels), block, format="csr")
+        for term, block in zip(design.terms, blocks, strict=True)
+    ]
+    return sparse.csr_array(sparse.block_diag(parts, format="csr"))

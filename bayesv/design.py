@@ -1,0 +1,242 @@
+"""The design of a mixed model: y, X, Z and every label, with no formula and no data frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from bayesv.errors import DataError
+from bayesv.linalg import Array
+
+__all__ = ["Design", "RandomTerm"]
+
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class RandomTerm:
+    """All random effects of one grouping factor, ``(columns | factor)``.
+
+    Attributes
+    ----------
+    group : str
+        Label of the grouping factor as lme4 prints it, e.g. ``"tch:sch"``.
+    columns : tuple of str
+        Names of the r_f coefficients that vary over the levels.
+    levels : ndarray of str, shape (J_f,)
+        Labels of the observed levels, in the order of their columns in Z.
+    codes : ndarray of int, shape (n,)
+        Level of each row.
+    values : ndarray, shape (n, r_f)
+        Value of each coefficient's column in each row.
+    blocks : tuple of tuple of int
+        Which columns are correlated with each other; ``((0, 1),)`` for ``(x | g)``,
+        ``((0,), (1,))`` for ``(x || g)``.
+    """
+
+    group: str
+    columns: tuple[str, ...]
+    levels: NDArray[np.object_]
+    codes: Index
+    values: Array
+    blocks: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self) -> None:
+        n, r = self.values.shape
+        if len(self.columns) != r or self.codes.shape != (n,):
+            raise DataError(
+                f"Term {self.group!r}: values {self.values.shape}, {len(self.columns)} column "
+                f"names and codes {self.codes.shape} do not fit together; needed are (n, r), r, n."
+            )
+        if sorted(i for block in self.blocks for i in block) != list(range(r)):
+            raise DataError(
+                f"Term {self.group!r}: blocks {self.blocks} must hold each of the {r} columns once."
+            )
+        if n and not (0 <= self.codes.min() and self.codes.max() < len(self.levels)):
+            raise DataError(f"Term {self.group!r}: a code is outside 0…{len(self.levels) - 1}.")
+
+    @property
+    def n_columns(self) -> int:
+        """Number of coefficients per level, r_f."""
+        return len(self.columns)
+
+    @property
+    def n_levels(self) -> int:
+        """Number of observed levels, J_f."""
+        return len(self.levels)
+
+    @property
+    def n_effects(self) -> int:
+        """Number of random effects, q_f = J_f r_f."""
+        return self.n_levels * self.n_columns
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """Which elements of Σ_f may differ from zero, shape (r_f, r_f)."""
+        mask = np.zeros((self.n_columns, self.n_columns), dtype=bool)
+        for block in self.blocks:
+            mask[np.ix_(block, block)] = True
+        return mask
+
+    @cached_property
+    def Z(self) -> sparse.csr_array:
+        """Columns of Z of this term, level by level, shape (n, q_f)."""
+        n, r = self.values.shape
+        columns = self.codes[:, None] * r + np.arange(r)
+        pointers = np.arange(n + 1) * r
+        return sparse.csr_array(
+            (self.values.ravel(), columns.ravel(), pointers), shape=(n, self.n_effects)
+        )
+
+    def level_index(self, level: object) -> int:
+        """Return the position of a level given by its label; DataError if there is none."""
+        found = np.flatnonzero(self.levels == str(level))
+        if len(found) == 0:
+            from bayesv.errors import near
+
+            raise DataError(
+                f"Group {self.group!r} has no level {level!r} among its {self.n_levels} observed "
+                f"levels{near(str(level), self.levels)}"
+            )
+        return int(found[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """y, X, Z and labels of a Gaussian linear mixed model, in the order of the user's rows.
+
+    Attributes
+    ----------
+    formula : str
+        The formula as written.
+    response : str
+        Name of the response.
+    y : ndarray, shape (n,)
+        Response, in its own units.
+    X : ndarray, shape (n, p)
+        Fixed-effects design, of full column rank.
+    fixed_names : tuple of str
+        Names of X's columns.
+    terms : tuple of RandomTerm
+        One per grouping factor, by decreasing number of levels (as lme4).
+    weights : ndarray, shape (n,), or None
+        Known w in R = σ² diag(1/w).
+    offset : ndarray, shape (n,), or None
+        Known part of the mean.
+    rows : ndarray of int, shape (n,)
+        Positions of the kept rows in the user's data.
+    row_labels : pandas.Index
+        The user's index of the kept rows.
+    n_rows_given : int
+        Number of rows before incomplete ones were dropped.
+    aliased : tuple of str
+        Columns of X that were dropped because earlier ones determine them.
+    notes : tuple of str
+        Messages about the design, for people.
+    """
+
+    formula: str
+    response: str
+    y: Array
+    X: Array
+    fixed_names: tuple[str, ...]
+    terms: tuple[RandomTerm, ...]
+    weights: Array | None
+    offset: Array | None
+    rows: Index
+    row_labels: pd.Index
+    n_rows_given: int
+    aliased: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.y)
+        if self.X.shape != (n, len(self.fixed_names)) or len(self.row_labels) != n:
+            raise DataError(
+                f"y has {n} rows, X has shape {self.X.shape} with {len(self.fixed_names)} names, "
+                f"and there are {len(self.row_labels)} row labels; they must agree."
+            )
+        if any(len(term.codes) != n for term in self.terms):
+            raise DataError("A random term has another number of rows than y.")
+        groups = [term.group for term in self.terms]
+        if len(set(groups)) != len(groups):
+            raise DataError(f"Grouping factors must be named once each, found {groups}.")
+
+    @property
+    def n(self) -> int:
+        """Number of rows used."""
+        return len(self.y)
+
+    @property
+    def p(self) -> int:
+        """Number of fixed effects."""
+        return self.X.shape[1]
+
+    @property
+    def q(self) -> int:
+        """Number of random effects, Σ q_f."""
+        return sum(term.n_effects for term in self.terms)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Labels of the grouping factors."""
+        return tuple(term.group for term in self.terms)
+
+    @property
+    def n_dropped(self) -> int:
+        """Number of rows dropped because a value is missing or infinite."""
+        return self.n_rows_given - self.n
+
+    def term(self, group: str) -> RandomTerm:
+        """Return the term of a grouping factor; DataError names the ones there are."""
+        from bayesv.names import factors_of
+
+        for term in self.terms:
+            if term.group == group or factors_of(term.group) == factors_of(group):
+                return term
+        raise DataError(f"No grouping factor {group!r}; the design has {', '.join(self.groups)}.")
+
+    @cached_property
+    def Z(self) -> sparse.csr_array:
+        """Random-effects design, term by term and level by level, shape (n, q)."""
+        return sparse.csr_array(sparse.hstack([term.Z for term in self.terms], format="csr"))
+
+    @cached_property
+    def effect_labels(self) -> pd.MultiIndex:
+        """(group, level, coefficient) of each column of Z."""
+        groups = np.concatenate([np.repeat(t.group, t.n_effects) for t in self.terms])
+        levels = np.concatenate([np.repeat(t.levels, t.n_columns) for t in self.terms])
+        columns = np.concatenate([np.tile(t.columns, t.n_levels) for t in self.terms])
+        return pd.MultiIndex.from_arrays(
+            [groups, levels, columns], names=["group", "level", "coefficient"]
+        )
+
+    @cached_property
+    def target(self) -> Array:
+        """Response less the offset, shape (n,)."""
+        return self.y if self.offset is None else self.y - self.offset
+
+    def describe(self) -> str:
+        """Return what was read: sizes, groups, structure, and notes."""
+        lines = [
+            f"{self.formula}",
+            f"{self.n} rows"
+            + (f" ({self.n_dropped} of {self.n_rows_given} dropped)" if self.n_dropped else "")
+            + f", {self.p} fixed effects: {', '.join(self.fixed_names)}",
+        ]
+        for term in self.terms:
+            shape = "uncorrelated" if len(term.blocks) > 1 else "correlated"
+            extra = f", {shape}" if term.n_columns > 1 else ""
+            lines.append(f"{term.group}: {term.n_levels} levels × ({', '.join(term.columns)}){extra}")
+        if self.weights is not None:
+            lines.append(f"known weights from {self.weights.min():g} to {self.weights.max():g}")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def __repr__(self) -> str:
+        groups = ", ".join(f"{t.group}: {t.n_levels}×{t.n_columns}" for t in self.terms)
+        return f"<Design {self.formula!r}: n={self.n}, p={self.p}, q={self.q} ({groups})>"

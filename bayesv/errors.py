@@ -1,0 +1,78 @@
+"""Every error and warning of bayesv: what was found, what is needed, what to do."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+__all__ = [
+    "BayesvError",
+    "ComponentsError",
+    "DataError",
+    "DesignWarning",
+    "ExtractionError",
+    "FitWarning",
+    "FormulaError",
+    "MissingPackageError",
+    "PriorError",
+    "SamplingWarning",
+]
+
+
+class BayesvError(ValueError):
+    """Base class: the input cannot be used, and the message says why and what to do."""
+
+
+class FormulaError(BayesvError):
+    """The formula cannot be read; the message points at the place."""
+
+
+class DataError(BayesvError):
+    """The data cannot be used with this formula."""
+
+
+class ComponentsError(BayesvError):
+    """Variance components are not a covariance, or do not fit the design."""
+
+
+class PriorError(BayesvError):
+    """A prior is not defined, or does not fit the design."""
+
+
+class ExtractionError(BayesvError):
+    """A fit made elsewhere cannot be represented as V = Z G Z' + R."""
+
+
+class MissingPackageError(BayesvError, ImportError):
+    """An optional package is needed; the message has the line that installs it."""
+
+
+class DesignWarning(UserWarning):
+    """The design is usable, but something about it deserves attention."""
+
+
+class FitWarning(UserWarning):
+    """A REML or ML fit ended in a named status other than plain success."""
+
+
+class SamplingWarning(UserWarning):
+    """Posterior draws have a named problem: divergences, high R-hat, low ESS."""
+
+
+def near(name: str, choices: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest choices, or an empty string."""
+    close = difflib.get_close_matches(str(name), [str(c) for c in choices], n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+def require(package: str, extra: str) -> ModuleType:
+    """Import an optional package, or say how to install it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"This needs the package '{package}', which is not installed ({error}). "
+            f'Install it with: python3 -m pip install "bayesv[{extra}]"'
+        ) from error

@@ -1,0 +1,6 @@
+"""From an lme4 formula and a data frame to a Design: the only room that knows formulae."""
+
+from bayesv.formula.build import ModelFrame, build
+from bayesv.formula.grammar import Formula, parse
+
+__all__ = ["Formula", "ModelFrame", "build", "parse"]

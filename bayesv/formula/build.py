@@ -1,0 +1,427 @@
+"""Evaluate a parsed formula on data: y, X and left-hand sides by formulae, groups by ourselves."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from formulae import design_matrices, model_description
+from formulae.categorical import ENCODINGS
+from formulae.transforms import TRANSFORMS, C
+
+from bayesv.design import Design, Index, RandomTerm
+from bayesv.errors import BayesvError, DataError, FormulaError, near
+from bayesv.formula.frame import (
+    as_factor,
+    check_names,
+    column_names,
+    finite_rows,
+    take_columns,
+)
+from bayesv.formula.grammar import Formula, RandomText, parse
+from bayesv.linalg import Array
+from bayesv.names import INTERCEPT
+
+__all__ = ["ModelFrame", "build"]
+
+# R's names for what Python keeps in NumPy, and R's word for C().
+_FUNCTIONS: dict[str, Any] = {
+    **{f: getattr(np, f) for f in "log exp sqrt abs log10 log2 log1p expm1 sin cos tan".split()},
+    "factor": C,
+    "np": np,
+}
+# Blocks of columns (values, names) that one random term correlates within, not between.
+LeftSide = list[tuple[Array, tuple[str, ...]]]
+_ALIAS_TOLERANCE = 1e-7  # as lme4: a column that earlier ones determine to 7 digits
+
+
+@dataclass(frozen=True, eq=False)
+class ModelFrame:
+    """A formula with the data it was evaluated on.
+
+    Attributes
+    ----------
+    formula : Formula
+        The formula taken apart.
+    data : DataFrame
+        Used columns of the kept rows; text and category columns as ordered categoricals of the
+        observed levels, so that formulae and Bambi code them in the frame's order.
+    namespace : mapping
+        Functions and values that the formula may use beside columns.
+    """
+
+    formula: Formula
+    data: pd.DataFrame
+    namespace: Mapping[str, Any]
+
+
+def build(
+    text: str,
+    data: Any,
+    var_weights: Any = None,
+    namespace: Mapping[str, Any] | None = None,
+) -> tuple[Design, ModelFrame]:
+    """Evaluate an lme4 formula on data.
+
+    Parameters
+    ----------
+    text : str
+        The formula.
+    data : DataFrame
+        pandas, polars or any frame that narwhals understands, n rows.
+    var_weights : array_like of shape (n,), or str, optional
+        Known w > 0 in R = σ² diag(1/w), or the name of their column.
+    namespace : mapping, optional
+        More functions and values for the formula.
+
+    Returns
+    -------
+    Design, ModelFrame
+
+    Raises
+    ------
+    FormulaError
+        If the formula is malformed or names a column or function that does not exist.
+    DataError
+        If the data cannot be used: no complete row, a factor with one level, …
+    """
+    formula = parse(text)
+    space = {**_FUNCTIONS, **(namespace or {})}
+    available = column_names(data)
+    _check_functions(formula, space)
+    check_names(formula.names, {*available, *ENCODINGS, *space}, available, text)
+    used = [name for name in formula.names if name in available]
+    weight_name = var_weights if isinstance(var_weights, str) else None
+    if weight_name is not None:
+        check_names({weight_name: 0}, available, available, weight_name)
+    frame = take_columns(data, dict.fromkeys([*used, *([weight_name] if weight_name else [])]))
+    n_given = len(frame)
+    w = frame[weight_name].to_numpy(float) if weight_name else _weights(var_weights, frame)
+
+    rows, counts = _complete(frame[used], w)
+    while True:
+        model_frame = ModelFrame(formula, _with_factors(frame[used].iloc[rows], formula), space)
+        y, X, names, offset, lhs = _evaluate(model_frame)
+        finite = np.isfinite(y) & np.isfinite(X).all(axis=1)
+        if offset is not None:
+            finite &= np.isfinite(offset)
+        for values, _ in chain.from_iterable(lhs):
+            finite &= np.isfinite(values).all(axis=1)
+        if finite.all():
+            break
+        counts["the evaluated formula"] = int((~finite).sum())
+        rows = rows[finite]
+        _refuse_no_rows(rows, counts)
+
+    X, names, aliased = _drop_aliased(X, names)
+    terms = _terms(model_frame, lhs)
+    notes = _notes(counts, aliased, terms, len(y))
+    if np.ptp(y) == 0:
+        raise DataError(
+            f"The response {formula.response!r} is constant ({y[0]:g}) in the {len(y)} rows used; "
+            "there is no variance to explain."
+        )
+    design = Design(
+        formula=formula.text,
+        response=formula.response,
+        y=y,
+        X=X,
+        fixed_names=names,
+        terms=terms,
+        weights=None if w is None else w[rows],
+        offset=offset,
+        rows=rows,
+        row_labels=frame.index[rows],
+        n_rows_given=n_given,
+        aliased=aliased,
+        notes=notes,
+    )
+    return design, model_frame
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def _weights(given: Any, frame: pd.DataFrame) -> Array | None:
+    if given is None:
+        return None
+    if isinstance(given, pd.Series) and not given.index.equals(frame.index):
+        raise DataError(
+            "var_weights has another index than the data; pass the column's name, or an array in "
+            "the order of the rows."
+        )
+    try:
+        w = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        raise DataError("var_weights must be numbers, one for each row.") from None
+    if w.shape != (len(frame),):
+        raise DataError(f"var_weights has shape {w.shape}; the data have {len(frame)} rows.")
+    return w
+
+
+def _complete(frame: pd.DataFrame, w: Array | None) -> tuple[Index, dict[str, int]]:
+    """Return positions of the rows without a gap, and how many gaps each column has."""
+    keep = np.ones(len(frame), dtype=bool)
+    counts: dict[str, int] = {}
+    for name in frame.columns:
+        present = finite_rows(frame[name])
+        if not present.all():
+            counts[str(name)] = int((~present).sum())
+        keep &= present
+    if w is not None:
+        finite = np.isfinite(w)
+        if (bad := finite & (w <= 0)).any():
+            raise DataError(
+                f"var_weights must be positive: {int(bad.sum())} are not (the first is "
+                f"{w[bad][0]:g} in row {int(np.flatnonzero(bad)[0])}). R = σ²/w has no meaning "
+                "there; drop these rows or correct the weights."
+            )
+        if not finite.all():
+            counts["var_weights"] = int((~finite).sum())
+        keep &= finite
+    rows = np.flatnonzero(keep)
+    _refuse_no_rows(rows, counts)
+    return rows, counts
+
+
+def _refuse_no_rows(rows: Index, counts: Mapping[str, int]) -> None:
+    if len(rows) == 0:
+        found = ", ".join(f"{count} in {name}" for name, count in counts.items())
+        raise DataError(f"No complete row is left: missing or infinite values: {found}.")
+
+
+def _with_factors(frame: pd.DataFrame, formula: Formula) -> pd.DataFrame:
+    """Code text and categories as ordered factors; grouping factors only in the grouping."""
+    frame = frame.copy()
+    for name in frame.columns:
+        dtype = frame[name].dtype
+        if not pd.api.types.is_numeric_dtype(dtype):
+            frame[name] = as_factor(frame[name])
+        elif pd.api.types.is_extension_array_dtype(dtype):
+            frame[name] = frame[name].to_numpy(float)
+    return frame
+
+
+# --- columns by formulae --------------------------------------------------------------------------
+
+
+def _evaluate(
+    model_frame: ModelFrame,
+) -> tuple[Array, Array, tuple[str, ...], Array | None, list[LeftSide]]:
+    """Return y, X, names, offset, and the left side of every random term."""
+    formula = model_frame.formula
+    response = formula.response
+    matrices = _formulae(f"{response} ~ {formula.fixed}", model_frame)
+    if matrices.response.kind != "numeric" or matrices.response.design_matrix.ndim > 1:
+        raise DataError(
+            f"The response {response!r} is not numeric; a Gaussian model needs one number a row."
+        )
+    y = np.asarray(matrices.response.design_matrix, dtype=float)
+    X, names, offset = _columns(matrices.common, len(y))
+    evaluated: dict[tuple[str, bool], LeftSide] = {}
+    for term in formula.random:
+        key = (term.lhs, term.correlated)
+        if key not in evaluated:
+            texts = [term.lhs] if term.correlated else _split_double_bar(term.lhs)
+            evaluated[key] = [_left_side(text, model_frame) for text in texts]
+    return y, X, names, offset, [evaluated[term.lhs, term.correlated] for term in formula.random]
+
+
+def _left_side(text: str, model_frame: ModelFrame) -> tuple[Array, tuple[str, ...]]:
+    values, columns, offset = _columns(
+        _formulae(text, model_frame).common, len(model_frame.data)
+    )
+    if offset is not None or not columns:
+        raise FormulaError(
+            f"'({text} | …)' has {'no column' if offset is None else 'an offset'}; the left side "
+            "of a random term needs columns."
+        )
+    return values, columns
+
+
+def _formulae(text: str, model_frame: ModelFrame) -> Any:
+    """Call formulae, in whose messages the user's formula does not appear, with better ones."""
+    try:
+        # formulae prints "Unexpected error" before it raises; the error says more.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return design_matrices(
+                text, model_frame.data, na_action="pass", extra_namespace=dict(model_frame.namespace)
+            )
+    except BayesvError:
+        raise
+    except Exception as error:
+        raise FormulaError(
+            f"'{text}' cannot be evaluated: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _columns(common: Any, n: int) -> tuple[Array, tuple[str, ...], Array | None]:
+    """Return matrix, column names as R counts them, and the sum of offsets."""
+    matrices: list[Array] = []
+    names: list[str] = []
+    offset: Array | None = None
+    for term in common.terms.values() if common is not None else ():
+        values = np.asarray(term.data, dtype=float).reshape(n, -1)
+        if term.kind == "offset":
+            offset = values[:, 0] + (0.0 if offset is None else offset)
+            continue
+        matrices.append(values)
+        names.extend(_names(term, values.shape[1]))
+    X = np.hstack(matrices) if matrices else np.empty((n, 0))
+    return X, tuple(names), offset
+
+
+def _names(term: Any, width: int) -> list[str]:
+    if term.kind == "intercept":
+        return [INTERCEPT]
+    labels = [""]
+    for component in term.components:
+        own = component.labels
+        if component.kind == "numeric" and len(own) > 1:  # poly(x, 2)[0] -> [1], as R counts
+            own = [f"{component.name}[{i + 1}]" for i in range(len(own))]
+        labels = [f"{left}:{right}" if left else right for left in labels for right in own]
+    if len(labels) != width:
+        raise FormulaError(f"Term {term.name!r} has {width} columns and {len(labels)} names.")
+    return labels
+
+
+def _split_double_bar(lhs: str) -> Iterator[str]:
+    """Yield the left-hand sides that ``(lhs || g)`` stands for, as lme4 expands them."""
+    for term in model_description(lhs).common_terms:
+        name = term.name
+        yield "1" if name == INTERCEPT else f"0 + {name}"
+
+
+def _drop_aliased(
+    X: Array, names: tuple[str, ...]
+) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
+    """Keep the columns that earlier ones do not determine (Gram–Schmidt, twice for accuracy)."""
+    basis: list[Array] = []
+    keep: list[int] = []
+    for j in range(X.shape[1]):
+        rest = X[:, j].copy()
+        size = np.linalg.norm(rest)
+        for _ in range(2):
+            for b in basis:
+                rest -= (b @ rest) * b
+        if size > 0 and np.linalg.norm(rest) > _ALIAS_TOLERANCE * size:
+            basis.append(rest / np.linalg.norm(rest))
+            keep.append(j)
+    aliased = tuple(name for j, name in enumerate(names) if j not in keep)
+    return np.ascontiguousarray(X[:, keep]), tuple(names[j] for j in keep), aliased
+
+
+# --- groups by ourselves --------------------------------------------------------------------------
+
+
+def _terms(model_frame: ModelFrame, lhs: list[LeftSide]) -> tuple[RandomTerm, ...]:
+    """Join what is written about one grouping factor; order by decreasing number of levels."""
+    first: dict[tuple[str, ...], RandomText] = {}
+    parts: dict[tuple[str, ...], LeftSide] = {}
+    for term, left_side in zip(model_frame.formula.random, lhs, strict=True):
+        key = tuple(sorted(set(term.factors)))
+        first.setdefault(key, term)
+        parts.setdefault(key, []).extend(left_side)
+    terms = []
+    for key, blocks in parts.items():
+        label = first[key].label
+        names = tuple(name for _, columns in blocks for name in columns)
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise FormulaError(
+                f"{', '.join(sorted(twice))} appears in two random terms of {label!r}; V "
+                "depends on the sum of their variances only. Write each column once."
+            )
+        levels, codes = _levels(model_frame.data, first[key].factors, label)
+        stops = np.cumsum([len(columns) for _, columns in blocks])
+        starts = [0, *stops[:-1]]
+        terms.append(
+            RandomTerm(
+                group=label,
+                columns=names,
+                levels=levels,
+                codes=codes,
+                values=np.hstack([values for values, _ in blocks]),
+                blocks=tuple(tuple(range(a, b)) for a, b in zip(starts, stops, strict=True)),
+            )
+        )
+    return tuple(sorted(terms, key=lambda term: -term.n_levels))
+
+
+def _levels(data: pd.DataFrame, factors: tuple[str, ...], label: str) -> tuple[Any, Index]:
+    """Return observed levels of a (product of) factor(s) and each row's level."""
+    parts = [as_factor(data[factor]) for factor in factors]
+    n = len(data)
+    code = np.zeros(n, dtype=np.int64)
+    for part in parts:
+        code = code * len(part.categories) + part.codes
+        # Renumber at once: the product of level counts may exceed 64 bits, the pairs cannot.
+        seen, code = np.unique(code, return_inverse=True)
+    first = np.full(len(seen), -1)
+    first[code[::-1]] = np.arange(n)[::-1]
+    names = [np.asarray(part.categories, dtype=object)[part.codes[first]] for part in parts]
+    levels = names[0] if len(names) == 1 else np.array(
+        [":".join(parts) for parts in zip(*names, strict=True)], dtype=object
+    )
+    if len(levels) == 1:
+        raise DataError(
+            f"Grouping factor {label!r} has one level ({levels[0]!r}) in the rows used; its "
+            "variance is not identified. Drop the term."
+        )
+    if len(levels) == n:
+        raise DataError(
+            f"Grouping factor {label!r} has as many levels as there are rows ({n}); its variance "
+            "cannot be told from the residual variance. Drop the term or use a coarser factor."
+        )
+    return levels, code.astype(np.intp)
+
+
+def _check_functions(formula: Formula, namespace: Mapping[str, Any]) -> None:
+    known = {*TRANSFORMS, *namespace}
+    for name, place in formula.functions.items():
+        if name.split(".")[0] in known or name == "as.factor":
+            continue
+        raise FormulaError(
+            f"There is no function {name!r}{near(name, known)}\n  {formula.text}\n"
+            f"  Known: {', '.join(sorted(k for k in known if k.isalpha()))}; others are passed as "
+            "namespace={'name': function}."
+        )
+
+
+def _notes(
+    counts: Mapping[str, int], aliased: tuple[str, ...], terms: tuple[RandomTerm, ...], n: int
+) -> tuple[str, ...]:
+    notes = []
+    if counts:
+        found = ", ".join(f"{count} in {name}" for name, count in counts.items())
+        notes.append(f"rows with missing or infinite values were dropped: {found}")
+    if aliased:
+        notes.append(
+            "fixed-effects columns determined by earlier ones were dropped: " + ", ".join(aliased)
+        )
+    for i, term in enumerate(terms):
+        if term.n_effects >= n:
+            notes.append(
+                f"{term.group} has {term.n_effects} random effects for {n} rows; its covariance "
+                "and the residual variance are hardly told apart"
+            )
+        for other in terms[i + 1 :]:
+            notes.append(_relation(term, other))
+    return tuple(notes)
+
+
+def _relation(a: RandomTerm, b: RandomTerm) -> str:
+    """Say whether a is nested in b or crossed with it (b has no more levels than a)."""
+    pairs = len(np.unique(a.codes.astype(np.int64) * b.n_levels + b.codes))
+    if pairs == a.n_levels:
+        return f"{a.group} is nested in {b.group}"
+    return (
+        f"{a.group} and {b.group} are crossed ({pairs} of {a.n_levels * b.n_levels} pairs occur); "
+        f"if labels of one are reused for different units within the other, write the interaction"
+    )

@@ -1,0 +1,69 @@
+"""Small matrix helpers without words of the domain."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+PSD_TOLERANCE = 1e-10
+"""Most negative eigenvalue, relative to the largest, that rounding is allowed to explain."""
+
+
+def symmetrize(a: Array) -> Array:
+    """Return the symmetric part, over the last two axes."""
+    return 0.5 * (a + np.swapaxes(a, -1, -2))
+
+
+def smallest_relative_eigenvalue(a: Array) -> float:
+    """Return the smallest eigenvalue after scaling to unit diagonal (0 where a variance is 0).
+
+    The scaling makes the answer independent of units: variances of 1e-8 and 1e6 in one matrix are
+    judged alike.
+    """
+    sd = np.sqrt(np.clip(np.diagonal(a), 0.0, None))
+    safe = np.where(sd > 0, sd, 1.0)
+    return float(np.linalg.eigvalsh(symmetrize(a / np.outer(safe, safe)))[0])
+
+
+def psd_root(a: Array) -> Array:
+    """Return the lower-triangular Λ with ΛΛ' = a, for positive *semi*-definite a.
+
+    A pivot that is zero to rounding gives a zero column, so that variances of 0 and correlations
+    of ±1 are factored exactly.
+    """
+    a = symmetrize(np.asarray(a, dtype=float))
+    k = a.shape[0]
+    root = np.zeros_like(a)
+    for j in range(k):
+        pivot = a[j, j] - root[j, :j] @ root[j, :j]
+        if pivot <= 4 * k * np.finfo(float).eps * a[j, j]:
+            continue
+        root[j, j] = np.sqrt(pivot)
+        root[j + 1 :, j] = (a[j + 1 :, j] - root[j + 1 :, :j] @ root[j, :j]) / root[j, j]
+    return root
+
+
+def cov_to_sd_corr(cov: Array) -> tuple[Array, Array]:
+    """Split covariances (…, k, k) into SDs (…, k) and correlations (…, k, k).
+
+    A correlation with a variable of SD 0 is not defined and comes back as NaN.
+    """
+    sd = np.sqrt(np.clip(np.diagonal(cov, axis1=-2, axis2=-1), 0.0, None))
+    scale = sd[..., :, None] * sd[..., None, :]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        corr = np.where(scale > 0, cov / scale, np.nan)
+    i = np.arange(cov.shape[-1])
+    corr[..., i, i] = np.where(sd > 0, 1.0, np.nan)
+    return sd, np.clip(corr, -1.0, 1.0)
+
+
+def nearest_psd(a: Array) -> Array:
+    """Return the nearest positive semi-definite matrix with the same diagonal scale."""
+    sd = np.sqrt(np.clip(np.diagonal(a), 0.0, None))
+    safe = np.where(sd > 0, sd, 1.0)
+    values, vectors = np.linalg.eigh(symmetrize(a / np.outer(safe, safe)))
+    corr = (vectors * np.clip(values, 0.0, None)) @ vectors.T
+    unit = np.sqrt(np.where(np.diagonal(corr) > 0, np.diagonal(corr), 1.0))
+    return corr / np.outer(unit, unit) * np.outer(sd, sd)

@@ -1,0 +1,34 @@
+"""One spelling of labels, so that tables align by meaning and never by position."""
+
+from __future__ import annotations
+
+import re
+
+INTERCEPT = "Intercept"
+
+
+def factors_of(label: str) -> tuple[str, ...]:
+    """Return the factors of a grouping label, order ignored: ``tch:sch`` equals ``sch:tch``.
+
+    >>> factors_of("c:(b:a)")
+    ('a', 'b', 'c')
+    """
+    return tuple(sorted(part.strip() for part in re.sub(r"[()]", "", str(label)).split(":")))
+
+
+def canonical(name: str) -> str:
+    """Return a coefficient name without what only differs between packages.
+
+    ``(Intercept)`` = ``Intercept`` = ``1``; ``sx[T.F]`` = ``sx[F]`` = ``sxF``;
+    ``I(x^2)`` = ``I(x ** 2)``.
+
+    >>> canonical("(Intercept)") == canonical("Intercept")
+    True
+    >>> canonical("sx[T.F]") == canonical("sxF")
+    True
+    """
+    name = str(name).strip()
+    if name in ("1", "(Intercept)", "Intercept", "const"):
+        return INTERCEPT
+    name = name.replace("[T.", "[").replace("np.", "").replace("**", "^")
+    return re.sub(r"[\s\[\]()`,]", "", name)
