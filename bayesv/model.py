@@ -1,4 +1,4 @@
-"""The object a user holds: a formula with data, its design, and what can be fitted to it."""
+"""The object a user holds: a formula with data, its design, its priors, and what can be fitted."""
 
 from __future__ import annotations
 
@@ -6,38 +6,209 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from bayesv.design import Design
+from bayesv.errors import BayesvError, PriorError
 from bayesv.formula import ModelFrame, build
 from bayesv.gram import GramStatistics, gram_statistics
 from bayesv.gram.statistics import Grouping
+from bayesv.inference.density import MarginalDensity
+from bayesv.posterior import Posterior
+from bayesv.priors import Priors, ResolvedPriors
 from bayesv.reml import RemlFit, fit_reml
 
-__all__ = ["Model"]
+__all__ = ["Model", "to_bambi", "to_pymc"]
+
+ENGINES = ("pymc", "bambi")
 
 
 class Model:
-    """A Gaussian linear mixed model: formula, data and priors."""
+    """A Gaussian linear mixed model.
+
+    Parameters
+    ----------
+    formula : str
+        In lme4's language, such as ``"y ~ x + (x | a/b) + (1 | c)"``. The fixed part and left-hand
+        sides are read by formulae, as in Bambi; ``(x | g)`` is correlated, as in lme4.
+    data : DataFrame
+        pandas, polars, or any frame narwhals understands.
+    priors : Priors, optional
+        Location-free defaults where left out.
+    var_weights : array_like of shape (n,), or str, optional
+        Known w > 0 in R = σ² diag(1/w), or the name of their column.
+    namespace : mapping, optional
+        More functions and values for the formula.
+
+    Raises
+    ------
+    FormulaError
+        If the formula is malformed or names what does not exist.
+    DataError
+        If the data cannot be used with it.
+    PriorError
+        If a prior does not fit the design.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+    >>> model.design.Z.shape
+    (180, 36)
+    >>> round(model.reml().criterion, 4)
+    1743.6283
+    """
+
+    design: Design
+    frame: ModelFrame
 
     def __init__(
         self,
         formula: str,
         data: Any,
-        priors: Any = None,
+        priors: Priors | None = None,
         var_weights: Any = None,
         namespace: Mapping[str, Any] | None = None,
     ) -> None:
-        self.design: Design
-        self.frame: ModelFrame
+        if priors is not None and not isinstance(priors, Priors):
+            raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
         self.design, self.frame = build(formula, data, var_weights, namespace)
-        self.priors = priors
+        self.priors: ResolvedPriors = (priors or Priors()).resolve(self.design)
 
     @cached_property
     def statistics(self) -> GramStatistics:
-        """Gram statistics of [Z X y]."""
+        """Gram statistics of [Z X y]: all that the rows have to say."""
         design = self.design
         groupings = [Grouping(t.codes, t.values, t.n_levels) for t in design.terms]
         return gram_statistics(groupings, design.X, design.target, design.weights)
 
+    def describe(self) -> str:
+        """Return design, elimination structure and priors in words."""
+        structure = self.statistics.describe(self.design.groups)
+        return f"{self.design.describe()}\nstructure: {structure}\npriors:\n{self.priors}"
+
+    def __repr__(self) -> str:
+        return f"<Model {self.design!r}>"
+
     def reml(self, method: str = "REML") -> RemlFit:
-        """Fit by REML or ML."""
+        """Fit by restricted (``"REML"``) or full (``"ML"``) maximum likelihood.
+
+        Returns
+        -------
+        RemlFit
+            Printing it shows what lme4's ``summary`` shows.
+        """
         return fit_reml(self.design, self.statistics, method)
+
+    def sample(
+        self,
+        engine: str = "pymc",
+        draws: int = 1000,
+        chains: int = 4,
+        seed: int | None = None,
+        *,
+        tune: int = 1000,
+        cores: int | None = None,
+        target_accept: float = 0.9,
+        progressbar: bool = True,
+        keep_u: bool = False,
+    ) -> Posterior:
+        """Draw from the posterior of (β, Σ, σ).
+
+        Parameters
+        ----------
+        engine : {"pymc", "bambi"}
+            ``pymc``: NUTS on the conditional model of `to_pymc`. ``bambi``: NUTS on `to_bambi`.
+            Both run nutpie when it is installed.
+        draws, chains : int
+            Draws kept per chain, and chains.
+        seed : int, optional
+            The same seed gives the same draws.
+        tune : int
+            Warm-up draws per chain.
+        cores : int, optional
+            Chains run at a time.
+        target_accept : float
+            NUTS's target acceptance probability.
+        progressbar : bool
+        keep_u : bool
+            Whether to store the random effects, q numbers a draw.
+
+        Returns
+        -------
+        Posterior
+
+        Raises
+        ------
+        BayesvError
+            If an argument is out of range.
+        MissingPackageError
+            If the engine is not installed.
+
+        Warns
+        -----
+        SamplingWarning
+            Once, if there are divergences, R-hat above 1.01 or ESS below 400.
+        """
+        if engine not in ENGINES:
+            raise BayesvError(f"engine must be one of {', '.join(ENGINES)}; found {engine!r}.")
+        for name, value, least in (("draws", draws, 4), ("chains", chains, 1), ("tune", tune, 1)):
+            if not isinstance(value, int | np.integer) or value < least:
+                raise BayesvError(f"{name} must be an integer of at least {least}; found {value!r}.")
+        if not 0 < target_accept < 1:
+            raise BayesvError(f"target_accept must lie between 0 and 1; found {target_accept!r}.")
+        options: dict[str, Any] = {
+            "draws": int(draws), "tune": int(tune), "chains": int(chains), "cores": cores,
+            "seed": seed, "target_accept": target_accept, "progressbar": progressbar,
+            "keep_u": keep_u,
+        }
+        if engine == "pymc":
+            from bayesv.inference.pymc import sample_pymc
+
+            result = sample_pymc(to_pymc(self), self.design, **options)
+        else:
+            from bayesv.inference.bambi import sample_bambi
+
+            result = sample_bambi(to_bambi(self), self.design, **options)
+        density = MarginalDensity(self.statistics, self.priors)
+        return Posterior.from_draws(result, self.design, self.priors, engine, density)
+
+
+def to_pymc(model: Model) -> Any:
+    """Return the model as a PyMC model.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    pymc.Model
+        Conditional on non-centred random effects, with LKJ correlations within a term and labelled
+        coords. It can be extended and sampled like any other.
+    """
+    from bayesv.inference.pymc import build_pymc
+
+    return build_pymc(model.design, model.priors)
+
+
+def to_bambi(model: Model) -> Any:
+    """Return the model as a Bambi model with correlated group effects.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    bambi.Model
+        With the same priors as every other engine, and observed pairs of levels only.
+
+    Raises
+    ------
+    BayesvError
+        For ``var_weights``: Bambi's ``weighted()`` is a power likelihood, not R = σ²/w.
+    """
+    from bayesv.inference.bambi import build_bambi
+
+    return build_bambi(model.design, model.frame, model.priors)

@@ -20,7 +20,7 @@ def canonical(name: str) -> str:
     """Return a coefficient name without what only differs between packages.
 
     ``(Intercept)`` = ``Intercept`` = ``1``; ``sx[T.F]`` = ``sx[F]`` = ``sxF``;
-    ``I(x^2)`` = ``I(x ** 2)``.
+    ``I(x^2)`` = ``I(x ** 2)``; ``a:b`` = ``b:a``.
 
     >>> canonical("(Intercept)") == canonical("Intercept")
     True
@@ -31,4 +31,5 @@ def canonical(name: str) -> str:
     if name in ("1", "(Intercept)", "Intercept", "const"):
         return INTERCEPT
     name = name.replace("[T.", "[").replace("np.", "").replace("**", "^")
-    return re.sub(r"[\s\[\]()`,]", "", name)
+    parts = re.split(r":(?![^(]*\))", name)
+    return ":".join(sorted(re.sub(r"[\s\[\]()`,]", "", part) for part in parts))

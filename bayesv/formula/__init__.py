@@ -2,5 +2,6 @@
 
 from bayesv.formula.build import ModelFrame, build
 from bayesv.formula.grammar import Formula, parse
+from bayesv.formula.sides import left_sides
 
-__all__ = ["Formula", "ModelFrame", "build", "parse"]
+__all__ = ["Formula", "ModelFrame", "build", "left_sides", "parse"]

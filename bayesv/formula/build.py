@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from formulae import design_matrices, model_description
+from formulae import design_matrices
 from formulae.categorical import ENCODINGS
 from formulae.transforms import TRANSFORMS, C
 
@@ -25,6 +25,7 @@ from bayesv.formula.frame import (
     take_columns,
 )
 from bayesv.formula.grammar import Formula, RandomText, parse
+from bayesv.formula.sides import left_sides
 from bayesv.linalg import Array
 from bayesv.names import INTERCEPT
 
@@ -228,8 +229,7 @@ def _evaluate(
     for term in formula.random:
         key = (term.lhs, term.correlated)
         if key not in evaluated:
-            texts = [term.lhs] if term.correlated else _split_double_bar(term.lhs)
-            evaluated[key] = [_left_side(text, model_frame) for text in texts]
+            evaluated[key] = [_left_side(text, model_frame) for text in left_sides(term)]
     return y, X, names, offset, [evaluated[term.lhs, term.correlated] for term in formula.random]
 
 
@@ -266,36 +266,34 @@ def _columns(common: Any, n: int) -> tuple[Array, tuple[str, ...], Array | None]
     matrices: list[Array] = []
     names: list[str] = []
     offset: Array | None = None
-    for term in common.terms.values() if common is not None else ():
+    terms = list(common.terms.values()) if common is not None else []
+    # R names an interaction's parts in the order in which they first appear: f + x:f gives f:x.
+    seen = dict.fromkeys(c.name for t in terms for c in getattr(t, "components", ()))
+    order = {name: i for i, name in enumerate(seen)}
+    for term in terms:
         values = np.asarray(term.data, dtype=float).reshape(n, -1)
         if term.kind == "offset":
             offset = values[:, 0] + (0.0 if offset is None else offset)
             continue
         matrices.append(values)
-        names.extend(_names(term, values.shape[1]))
+        names.extend(_names(term, values.shape[1], order))
     X = np.hstack(matrices) if matrices else np.empty((n, 0))
     return X, tuple(names), offset
 
 
-def _names(term: Any, width: int) -> list[str]:
+def _names(term: Any, width: int, order: Mapping[str, int]) -> list[str]:
     if term.kind == "intercept":
         return [INTERCEPT]
-    labels = [""]
+    labels: list[tuple[tuple[int, str], ...]] = [()]
     for component in term.components:
         own = component.labels
         if component.kind == "numeric" and len(own) > 1:  # poly(x, 2)[0] -> [1], as R counts
             own = [f"{component.name}[{i + 1}]" for i in range(len(own))]
-        labels = [f"{left}:{right}" if left else right for left in labels for right in own]
+        place = order[component.name]
+        labels = [(*left, (place, right)) for left in labels for right in own]
     if len(labels) != width:
         raise FormulaError(f"Term {term.name!r} has {width} columns and {len(labels)} names.")
-    return labels
-
-
-def _split_double_bar(lhs: str) -> Iterator[str]:
-    """Yield the left-hand sides that ``(lhs || g)`` stands for, as lme4 expands them."""
-    for term in model_description(lhs).common_terms:
-        name = term.name
-        yield "1" if name == INTERCEPT else f"0 + {name}"
+    return [":".join(name for _, name in sorted(parts)) for parts in labels]
 
 
 def _drop_aliased(

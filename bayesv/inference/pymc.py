@@ -1,0 +1,253 @@
+"""State the model in PyMC, and run NUTS on it."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from bayesv.design import Design, RandomTerm
+from bayesv.errors import BayesvError, require
+from bayesv.inference.draws import Draws
+from bayesv.linalg import Array
+from bayesv.priors import (
+    Exponential,
+    Flat,
+    Gamma,
+    HalfCauchy,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    Normal,
+    ResolvedPriors,
+)
+
+__all__ = ["build_pymc", "nuts", "pymc_prior", "sample_pymc"]
+
+
+def pymc_prior(prior: Any) -> tuple[str, dict[str, float]]:
+    """Return name and arguments of the PyMC distribution of a prior (of the variance for
+    InverseGamma)."""
+    match prior:
+        case HalfNormal(scale):
+            return "HalfNormal", {"sigma": scale}
+        case HalfStudentT(nu, scale):
+            return "HalfStudentT", {"nu": nu, "sigma": scale}
+        case HalfCauchy(scale):
+            return "HalfCauchy", {"beta": scale}
+        case Exponential(scale):
+            return "Exponential", {"scale": scale}
+        case Gamma(shape, scale):
+            return "Gamma", {"alpha": shape, "beta": 1.0 / scale}
+        case InverseGamma(shape, scale):
+            return "InverseGamma", {"alpha": shape, "beta": scale}
+        case Normal(mean, sd):
+            return "Normal", {"mu": mean, "sigma": sd}
+        case Flat():
+            return "HalfFlat", {}
+    raise BayesvError(f"There is no PyMC distribution for {prior!r}.")
+
+
+def build_pymc(design: Design, priors: ResolvedPriors) -> Any:
+    """Return the conditional model as a PyMC model.
+
+    Parameters
+    ----------
+    design : Design
+    priors : ResolvedPriors
+
+    Returns
+    -------
+    pymc.Model
+        Free variables ``beta``, ``sigma``, and per group ``sd_<group>``, ``z_<group>`` (standard
+        normal offsets) and ``chol_<group>`` (Cholesky factor of the correlation matrix);
+        ``u_<group>`` is derived. Random effects are not centred: u = z (diag(sd) L)'.
+    """
+    pm = require("pymc", "pymc")
+    coords: dict[str, Any] = {"coef": list(design.fixed_names)}
+    for term in design.terms:
+        coords[f"{term.group}_level"] = list(term.levels)
+        coords[f"{term.group}_coef"] = list(term.columns)
+        coords[f"{term.group}_coef_bis"] = list(term.columns)
+    with pm.Model(coords=coords) as model:
+        mean = 0.0 if design.offset is None else design.offset
+        if design.p:
+            beta = _vector("beta", priors.beta, "coef", flat="Flat")
+            mean = mean + pm.math.dot(design.X, beta)
+        for term in design.terms:
+            u = _effects(term, priors)
+            if term.n_columns == 1:
+                effect = u[term.codes, 0]
+                constant = (term.values == 1.0).all()
+                mean = mean + (effect if constant else effect * term.values[:, 0])
+            else:
+                mean = mean + (u[term.codes] * term.values).sum(axis=-1)
+        sigma = _scalar("sigma", priors.sigma)
+        if design.weights is not None:
+            sigma = sigma / np.sqrt(design.weights)
+        pm.Normal("y", mean, sigma, observed=design.y)
+    return model
+
+
+def _effects(term: RandomTerm, priors: ResolvedPriors) -> Any:
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    group = term.group
+    dims = (f"{group}_level", f"{group}_coef")
+    sd = _vector(f"sd_{group}", priors.sd[group], dims[1], flat="HalfFlat")
+    z = pm.Normal(f"z_{group}", 0.0, 1.0, dims=dims)
+    columns: list[Any] = [None] * term.n_columns
+    for k, block in enumerate(term.blocks):
+        at = list(block)
+        if len(block) == 1:
+            columns[at[0]] = z[:, at[0]] * sd[at[0]]
+            continue
+        L = pm.LKJCorr(chol_name(term, k), eta=priors.corr[group].eta, n=len(block))
+        part = pt.dot(z[:, at], (sd[at][:, None] * L).T)
+        for i, column in enumerate(at):
+            columns[column] = part[:, i]
+    if len(term.blocks) == 1 and term.n_columns > 1:
+        return pm.Deterministic(f"u_{group}", part, dims=dims)
+    return pm.Deterministic(f"u_{group}", pt.stack(columns, axis=1), dims=dims)
+
+
+def chol_name(term: RandomTerm, k: int) -> str:
+    """Name of the Cholesky factor of the correlations of a term's k-th block."""
+    return f"chol_{term.group}" if len(term.blocks) == 1 else f"chol_{term.group}_{k}"
+
+
+def _scalar(name: str, prior: Any) -> Any:
+    import pymc as pm
+
+    family, arguments = pymc_prior(prior)
+    if isinstance(prior, InverseGamma):
+        variance = pm.InverseGamma(f"{name}_variance", **arguments)
+        return pm.Deterministic(name, pm.math.sqrt(variance))
+    return getattr(pm, family)(name, **arguments)
+
+
+def _vector(name: str, priors: Sequence[Any], dim: str, flat: str) -> Any:
+    """One variable where all priors are of one family, else one for each element."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    families = {type(prior) for prior in priors}
+    if len(families) > 1 or families == {InverseGamma}:
+        parts = []
+        for i, prior in enumerate(priors):
+            own = f"{name}_{i}"
+            parts.append(pm.Flat(own) if isinstance(prior, Flat) and flat == "Flat" else
+                         _scalar(own, prior))
+        return pm.Deterministic(name, pt.stack(parts), dims=dim)
+    stated = [pymc_prior(prior) for prior in priors]
+    family = flat if families == {Flat} else stated[0][0]
+    arguments = {key: np.array([args[key] for _, args in stated]) for key in stated[0][1]}
+    return getattr(pm, family)(name, **arguments, dims=dim)
+
+
+def sample_pymc(
+    model: Any,
+    design: Design,
+    *,
+    draws: int,
+    tune: int,
+    chains: int,
+    cores: int | None,
+    seed: int | None,
+    target_accept: float,
+    progressbar: bool,
+    keep_u: bool,
+) -> Draws:
+    """Run NUTS on a model made by `build_pymc`."""
+    names = ["sigma", *(["beta"] if design.p else [])]
+    for term in design.terms:
+        names.append(f"sd_{term.group}")
+        names += [chol_name(term, k) for k, block in enumerate(term.blocks) if len(block) > 1]
+        names += [f"u_{term.group}"] * keep_u
+    pm = require("pymc", "pymc")
+    with model:
+        trace, attrs = nuts(
+            pm.sample,
+            draws=draws, tune=tune, chains=chains, cores=cores, random_seed=seed,
+            target_accept=target_accept, progressbar=progressbar, var_names=names,
+        )
+    posterior = trace["posterior"]
+
+    def values(name: str) -> Array:
+        return np.asarray(posterior[name].transpose("chain", "draw", ...).to_numpy(), dtype=float)
+
+    covs, u = {}, {}
+    for term in design.terms:
+        factors = {
+            k: values(chol_name(term, k)) for k, block in enumerate(term.blocks) if len(block) > 1
+        }
+        covs[term.group] = covariances(term, values(f"sd_{term.group}"), factors)
+        if keep_u:
+            u[term.group] = values(f"u_{term.group}")
+    sigma2 = values("sigma") ** 2
+    beta = values("beta") if design.p else np.empty((*sigma2.shape, 0))
+    return Draws(covs, sigma2, beta, u, sampler_stats(trace), {**attrs, "seed": _text(seed)})
+
+
+def covariances(term: RandomTerm, sd: Array, factors: Mapping[int, Array]) -> Array:
+    """Return draws of Σ_f from SDs (…, r) and the correlation factor of each correlated block."""
+    r = term.n_columns
+    root = np.zeros((*sd.shape[:-1], r, r))
+    root[..., np.arange(r), np.arange(r)] = 1.0
+    for k, L in factors.items():
+        rows = np.array(term.blocks[k])
+        root[..., rows[:, None], rows[None, :]] = L
+    root = root * sd[..., :, None]
+    return np.asarray(root @ np.swapaxes(root, -1, -2))
+
+
+def sampler_stats(trace: Any) -> dict[str, Array]:
+    """Return the statistics of the sampler that have one number a draw."""
+    if "sample_stats" not in trace.children:
+        return {}
+    stats = trace["sample_stats"].to_dataset()
+    return {
+        str(name): values.transpose("chain", "draw").to_numpy()
+        for name, values in stats.data_vars.items()
+        if set(values.dims) == {"chain", "draw"}
+    }
+
+
+def nuts(run: Any, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+    """Call a NUTS runner quietly; return its trace and facts about the run.
+
+    Their convergence warnings are silenced because `Posterior` says the same once, with names.
+    """
+    import pymc
+
+    started = time.perf_counter()
+    with warnings.catch_warnings(), _quiet("pymc", "pymc.sampling", "pymc.stats.convergence"):
+        warnings.simplefilter("ignore")
+        trace = run(**arguments)
+    return trace, {
+        "pymc_version": pymc.__version__,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _text(seed: int | None) -> str:
+    return "none" if seed is None else str(seed)

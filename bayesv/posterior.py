@@ -1,0 +1,266 @@
+"""Posterior draws of G, σ² and β, their diagnostics, and the posterior-summary step."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.covariance import VarianceComponents
+from bayesv.design import Design
+from bayesv.errors import BayesvError, SamplingWarning
+from bayesv.estimators import geometric_median, joint_mode
+from bayesv.inference.density import MarginalDensity
+from bayesv.inference.draws import Draws
+from bayesv.linalg import Array
+from bayesv.priors import ResolvedPriors
+from bayesv.quantities import Quantity, quantities
+
+__all__ = ["Posterior"]
+
+ESTIMATES = ("mean", "median", "mode")
+_MAX_RHAT = 1.01
+_MIN_ESS = 400  # Vehtari et al. 2021, https://doi.org/10.1214/20-BA1221
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Posterior draws of a Gaussian mixed model, whatever engine made them.
+
+    Attributes
+    ----------
+    draws : DataTree
+        Group ``posterior`` with dims (chain, draw, …): ``beta, sigma, sigma2, cov_<group>,
+        sd_<group>, corr_<group>`` and, if asked for, ``u_<group>``; ``sample_stats``;
+        ``observed_data``.
+    design : Design
+        The design the draws belong to.
+    priors : ResolvedPriors or None
+        None for draws made elsewhere under priors that are not known.
+    engine : str
+        What made the draws.
+    density : MarginalDensity or None
+        p(Σ, σ | y) with u and β integrated out; needed for the mode.
+    problems : tuple of str
+        Divergences, R-hat, ESS: empty when nothing is wrong.
+    """
+
+    draws: Any
+    design: Design
+    priors: ResolvedPriors | None
+    engine: str
+    density: MarginalDensity | None = field(default=None, repr=False)
+    problems: tuple[str, ...] = ()
+
+    @classmethod
+    def from_draws(
+        cls,
+        draws: Draws,
+        design: Design,
+        priors: ResolvedPriors | None,
+        engine: str,
+        density: MarginalDensity | None = None,
+    ) -> Posterior:
+        """Label raw draws, diagnose them, and warn once if something is wrong."""
+        post = cls(draws.to_datatree(design, engine), design, priors, engine, density)
+        problems = post._diagnose(draws.sample_stats)
+        if problems:
+            warnings.warn(f"{engine}: " + "; ".join(problems), SamplingWarning, stacklevel=3)
+        return cls(post.draws, design, priors, engine, density, problems)
+
+    # --- arrays -----------------------------------------------------------------------------------
+
+    @property
+    def n_chains(self) -> int:
+        """Number of chains."""
+        return int(self.draws["posterior"].sizes["chain"])
+
+    @property
+    def n_draws(self) -> int:
+        """Number of draws per chain."""
+        return int(self.draws["posterior"].sizes["draw"])
+
+    def _array(self, name: str) -> Array:
+        values = self.draws["posterior"][name]
+        return np.asarray(values.transpose("chain", "draw", ...).to_numpy(), dtype=float)
+
+    def cov(self, group: str) -> Array:
+        """Return draws of Σ_f, shape (chain, draw, r_f, r_f)."""
+        return self._array(f"cov_{self.design.term(group).group}")
+
+    @property
+    def covs(self) -> dict[str, Array]:
+        """Draws of every Σ_f."""
+        return {group: self.cov(group) for group in self.design.groups}
+
+    @property
+    def sigma2(self) -> Array:
+        """Draws of σ², shape (chain, draw)."""
+        return self._array("sigma2")
+
+    @property
+    def beta(self) -> Array:
+        """Draws of β, shape (chain, draw, p)."""
+        return self._array("beta")
+
+    def components(self, chain: int, draw: int) -> VarianceComponents:
+        """Return one draw of (Σ_f, σ²)."""
+        blocks = {
+            term.group: pd.DataFrame(
+                self.cov(term.group)[chain, draw], term.columns, term.columns
+            )
+            for term in self.design.terms
+        }
+        return VarianceComponents(blocks, float(self.sigma2[chain, draw]))
+
+    def each_components(self, step: int = 1) -> Iterator[VarianceComponents]:
+        """Yield every ``step``-th draw of (Σ_f, σ²), chain by chain."""
+        covs = {g: c.reshape(-1, *c.shape[2:]) for g, c in self.covs.items()}
+        for i, s2 in enumerate(self.sigma2.ravel()):
+            if i % step == 0:
+                blocks = {
+                    t.group: pd.DataFrame(covs[t.group][i], t.columns, t.columns)
+                    for t in self.design.terms
+                }
+                yield VarianceComponents(blocks, float(s2))
+
+    # --- the posterior-summary step ---------------------------------------------------------------
+
+    def estimate(self, kind: str = "mean") -> VarianceComponents:
+        """Summarise the draws of G and σ² by one set of variance components.
+
+        Parameters
+        ----------
+        kind : {"mean", "median", "mode"}
+            ``mean``: E[Σ_f | y] and E[σ² | y], the mean of the drawn matrices (quadratic loss).
+            ``median``: geometric median of the drawn Σ_f in units of their SDs, and the median of
+            σ² (absolute loss); for one column it is the ordinary median of the variance.
+            ``mode``: maximum of the joint posterior density by (SDs, correlations, σ), with u and β
+            integrated out; it moves with the scale, which is why the scale is named here.
+
+        Returns
+        -------
+        VarianceComponents
+            Positive semi-definite for every choice: the first two are convex combinations of
+            draws.
+        """
+        if kind not in ESTIMATES:
+            raise BayesvError(f"kind must be one of {', '.join(ESTIMATES)}; found {kind!r}.")
+        if kind == "mode":
+            if self.density is None:
+                raise BayesvError(
+                    "The mode needs the posterior density, and the priors of these draws are not "
+                    "known. Use 'mean' or 'median'."
+                )
+            covs, sigma2 = joint_mode(self.density, self.covs, self.sigma2)
+        else:
+            pool = np.mean if kind == "mean" else geometric_median
+            covs = {
+                group: pool(cov.reshape(-1, *cov.shape[2:]), axis=0)
+                for group, cov in self.covs.items()
+            }
+            sigma2 = float(self.sigma2.mean() if kind == "mean" else np.median(self.sigma2))
+        blocks = {
+            t.group: pd.DataFrame(covs[t.group], t.columns, t.columns) for t in self.design.terms
+        }
+        return VarianceComponents(blocks, sigma2)
+
+    @property
+    def beta_mean(self) -> pd.Series:
+        """Posterior mean of the fixed effects."""
+        return pd.Series(self.beta.mean(axis=(0, 1)), list(self.design.fixed_names), name="beta")
+
+    @cached_property
+    def quantities(self) -> list[Quantity]:
+        """Draws of every scalar, with its scale."""
+        return quantities(self.design, self.covs, self.sigma2, self.beta)
+
+    def summary(self, prob: float = 0.95) -> pd.DataFrame:
+        """Return one line per scalar: location, spread, intervals and diagnostics.
+
+        Parameters
+        ----------
+        prob : float
+            Probability of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            Columns scale, group, first, second, mean, sd, median, eti_low, eti_high, hdi_low,
+            hdi_high, mcse_mean, ess_bulk, ess_tail, rhat. Each scalar is computed per draw and
+            then summarised.
+        """
+        from arviz_stats.base import array_stats
+
+        if not 0 < prob < 1:
+            raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
+        x = np.stack([q.values for q in self.quantities], axis=-1)
+        axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
+        # A scalar can be undefined in some draws (the correlation with an SD of 0); summarise the
+        # rest and let the diagnostics show NaN.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            eti = np.nanquantile(x, [(1 - prob) / 2, (1 + prob) / 2], axis=(0, 1))
+            hdi = array_stats.hdi(x, prob, axis=(0, 1), skipna=True)
+            columns = {
+                "mean": np.nanmean(x, axis=(0, 1)),
+                "sd": np.nanstd(x, axis=(0, 1), ddof=1),
+                "median": np.nanmedian(x, axis=(0, 1)),
+                "eti_low": eti[0],
+                "eti_high": eti[1],
+                "hdi_low": hdi[:, 0],
+                "hdi_high": hdi[:, 1],
+                "mcse_mean": array_stats.mcse(x, method="mean", **axes),
+                "ess_bulk": array_stats.ess(x, method="bulk", **axes),
+                "ess_tail": array_stats.ess(x, method="tail", prob=0.9, **axes),
+                "rhat": array_stats.rhat(x, **axes),
+            }
+        labels = pd.DataFrame(
+            [q.key for q in self.quantities], columns=["scale", "group", "first", "second"]
+        )
+        return pd.concat([labels, pd.DataFrame(columns)], axis=1)
+
+    def _diagnose(self, sample_stats: Mapping[str, Array]) -> tuple[str, ...]:
+        problems = []
+        diverging = sample_stats.get("diverging")
+        if diverging is not None and (count := int(np.sum(diverging))):
+            problems.append(
+                f"{count} divergent transition{'s' * (count > 1)} of "
+                f"{self.n_chains * self.n_draws}; the posterior may be explored incompletely "
+                "(raise target_accept or tune)"
+            )
+        table = self.summary()
+        free = table[table["scale"].isin(["sd", "corr", "beta"])]
+        labels = [q.label for q in self.quantities]
+        if self.n_chains > 1 and (free["rhat"] > _MAX_RHAT).any():
+            i = free["rhat"].idxmax()
+            problems.append(f"R-hat up to {free['rhat'][i]:.3f} ({labels[i]}), above {_MAX_RHAT}")
+        ess = free[["ess_bulk", "ess_tail"]].min(axis=1)
+        if (ess < _MIN_ESS).any():
+            i = ess.idxmin()
+            problems.append(
+                f"effective sample size down to {ess[i]:.0f} ({labels[i]}), below {_MIN_ESS}; draw "
+                "more"
+            )
+        return tuple(problems)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"Posterior of {self.design.formula}",
+            f"engine {self.engine}, {self.n_chains} chains × {self.n_draws} draws",
+        ]
+        table = self.summary()
+        table.insert(0, "quantity", [q.label for q in self.quantities])
+        show = ["quantity", "mean", "sd", "median", "eti_low", "eti_high", "ess_bulk", "rhat"]
+        formats = {"ess_bulk": "{:.0f}".format, "rhat": "{:.3f}".format}
+        text = table[show].to_string(
+            index=False, formatters=formats, float_format=lambda v: f"{v:.5g}", justify="right"
+        )
+        lines.append(text)
+        lines += [f"problem: {problem}" for problem in self.problems]
+        return "\n".join(lines)
