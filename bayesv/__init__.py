@@ -1,6 +1,87 @@
-"""x"""
-from bayesv.covariance import *
+"""bayesv: the marginal covariance of Gaussian linear mixed models, V = Z G Z' + R.
+
+Importing it loads no PyMC, Bambi or plotting library; they are loaded when an engine needs them.
+"""
+
+from bayesv.compare import Comparison, compare
+from bayesv.covariance import (
+    GLSFit,
+    MarginalCovariance,
+    VarianceComponents,
+    expand_G,
+    gls,
+    residual_R,
+)
 from bayesv.datasets import load_dataset
-from bayesv.design import *
-from bayesv.model import Model
+from bayesv.design import Design, RandomTerm
+from bayesv.errors import (
+    BayesvError,
+    ComponentsError,
+    DataError,
+    DesignWarning,
+    ExtractionError,
+    FitWarning,
+    FormulaError,
+    MissingPackageError,
+    PriorError,
+    SamplingWarning,
+)
+from bayesv.extract import extract
+from bayesv.model import Model, to_bambi, to_pymc
+from bayesv.posterior import Posterior
+from bayesv.priors import (
+    LKJ,
+    Exponential,
+    Flat,
+    Gamma,
+    HalfCauchy,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    Normal,
+    Priors,
+)
 from bayesv.reml import RemlFit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LKJ",
+    "BayesvError",
+    "Comparison",
+    "ComponentsError",
+    "DataError",
+    "Design",
+    "DesignWarning",
+    "Exponential",
+    "ExtractionError",
+    "FitWarning",
+    "Flat",
+    "FormulaError",
+    "GLSFit",
+    "Gamma",
+    "HalfCauchy",
+    "HalfNormal",
+    "HalfStudentT",
+    "InverseGamma",
+    "MarginalCovariance",
+    "MissingPackageError",
+    "Model",
+    "Normal",
+    "Posterior",
+    "PriorError",
+    "Priors",
+    "RandomTerm",
+    "RemlFit",
+    "SamplingWarning",
+    "VarianceComponents",
+    "__version__",
+    "compare",
+    "expand_G",
+    "extract",
+    "gls",
+    "load_dataset",
+    "residual_R",
+    "to_bambi",
+    "to_pymc",
+]

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import stats
-from scipy.special import gammaln
+from scipy.special import gammaln, xlog1py, xlogy
 
 from bayesv.design import Design, RandomTerm
 from bayesv.errors import DesignWarning, PriorError, near
@@ -66,7 +65,9 @@ class HalfNormal(SdPrior):
     scale: float
 
     def log_density(self, sd: Array) -> Array:  # noqa: D102
-        return np.asarray(stats.halfnorm.logpdf(sd, scale=self.scale))
+        return np.asarray(
+            0.5 * np.log(2 / np.pi) - np.log(self.scale) - 0.5 * (np.asarray(sd) / self.scale) ** 2
+        )
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,10 @@ class HalfStudentT(SdPrior):
     scale: float
 
     def log_density(self, sd: Array) -> Array:  # noqa: D102
-        return np.asarray(np.log(2) + stats.t.logpdf(sd, self.nu, scale=self.scale))
+        half = 0.5 * (self.nu + 1)
+        log_norm = gammaln(half) - gammaln(0.5 * self.nu) - 0.5 * np.log(self.nu * np.pi)
+        tail = xlog1py(half, (np.asarray(sd) / self.scale) ** 2 / self.nu)
+        return np.asarray(np.log(2) + log_norm - np.log(self.scale) - tail)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class HalfCauchy(SdPrior):
     scale: float
 
     def log_density(self, sd: Array) -> Array:  # noqa: D102
-        return np.asarray(stats.halfcauchy.logpdf(sd, scale=self.scale))
+        return HalfStudentT(1.0, self.scale).log_density(sd)
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Exponential(SdPrior):
     scale: float
 
     def log_density(self, sd: Array) -> Array:  # noqa: D102
-        return np.asarray(stats.expon.logpdf(sd, scale=self.scale))
+        return np.asarray(-np.log(self.scale) - np.asarray(sd) / self.scale)
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,10 @@ class Gamma(SdPrior):
     scale: float
 
     def log_density(self, sd: Array) -> Array:  # noqa: D102
-        return np.asarray(stats.gamma.logpdf(sd, self.shape, scale=self.scale))
+        x = np.asarray(sd) / self.scale
+        return np.asarray(
+            xlogy(self.shape - 1, x) - x - gammaln(self.shape) - np.log(self.scale)
+        )
 
 
 @dataclass(frozen=True)
@@ -123,11 +130,11 @@ class InverseGamma(SdPrior):
     scale: float
 
     def log_density(self, sd: Array) -> Array:  # noqa: D102
-        variance = np.asarray(sd, dtype=float) ** 2
-        log_jacobian = np.log(2) + 0.5 * np.log(variance)
-        return np.asarray(
-            stats.invgamma.logpdf(variance, self.shape, scale=self.scale) + log_jacobian
-        )
+        sd = np.asarray(sd, dtype=float)
+        log_norm = np.log(2) + self.shape * np.log(self.scale) - gammaln(self.shape)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = log_norm - (2 * self.shape + 1) * np.log(sd) - self.scale / sd**2
+        return np.where(sd > 0, value, -np.inf)
 
 
 @dataclass(frozen=True)

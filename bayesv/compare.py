@@ -1,0 +1,311 @@
+"""REML and posterior side by side: where they differ, on which scale, and under which prior."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.covariance import GLSFit, VarianceComponents, gls
+from bayesv.design import Design
+from bayesv.errors import BayesvError
+from bayesv.posterior import Posterior
+from bayesv.priors import ResolvedPriors
+from bayesv.quantities import Quantity, quantities
+from bayesv.reml import RemlFit
+
+__all__ = ["Comparison", "compare"]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """REML (or ML) fits and posteriors of one design, quantity by quantity.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per posterior and scalar: scale, group, first, second, reml, mean, median, mode,
+        low, high, inside (whether REML lies in the interval), mcse, prior.
+    fixed : DataFrame
+        One row per posterior and coefficient: GLS β̂ and SE at REML's V and at the posterior's V,
+        posterior mean, sd and its Monte Carlo standard error.
+    marginal : DataFrame
+        One row per V: log|V|, trace, and the REML criterion there.
+    """
+
+    design: Design
+    table: pd.DataFrame
+    fixed: pd.DataFrame
+    marginal: pd.DataFrame
+    fits: tuple[RemlFit, ...]
+    posteriors: tuple[Posterior, ...]
+    names: tuple[str, ...]
+    prob: float
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the tidy table, with the columns of `fixed` beside every β."""
+        keys = ["posterior", "first"]
+        extra = self.fixed.rename(columns={"coefficient": "first"})
+        keep = [*keys, "gls_reml", "gls_reml_se", "gls_posterior", "gls_posterior_se"]
+        beta = self.table["scale"] == "beta"
+        joined = self.table[beta].merge(extra[keep], on=keys, how="left")
+        return pd.concat([self.table[~beta], joined], ignore_index=True)
+
+    def __repr__(self) -> str:
+        fit = self.fits[0]
+        flag = ", singular" if fit.singular else ""
+        lines = [
+            f"Comparison for {self.design.formula}",
+            f"{fit.method}: criterion {fit.criterion:.4f}{flag}, {self.design.n} rows",
+        ]
+        for name, post in zip(self.names, self.posteriors, strict=True):
+            lines += ["", *_posterior_lines(name, post, fit, self)]
+        lines += ["", "V = Z G Z' + R at each estimate", _marginal_text(self.marginal)]
+        return "\n".join(lines)
+
+
+def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
+    """Compare REML with one or more posteriors of the same design.
+
+    Parameters
+    ----------
+    *fits : RemlFit or Posterior
+        At least one of each.
+    prob : float
+        Probability of the equal-tailed intervals.
+
+    Returns
+    -------
+    Comparison
+        Prints within 100 columns; ``to_frame()`` is tidy.
+
+    Raises
+    ------
+    BayesvError
+        If one kind is missing, or the designs differ.
+
+    Notes
+    -----
+    ``mode`` is the marginal mode of each scalar on its own scale: the mode of a variance is not the
+    square of the mode of its SD. The posterior's V in the GLS columns is V at E[Σ_f | y], E[σ² | y].
+    """
+    reml = tuple(fit for fit in fits if isinstance(fit, RemlFit))
+    posts = tuple(fit for fit in fits if isinstance(fit, Posterior))
+    others = [type(f).__name__ for f in fits if not isinstance(f, RemlFit | Posterior)]
+    if others or not reml or not posts:
+        raise BayesvError(
+            "compare needs at least one REML or ML fit and one posterior: compare(model.reml(), "
+            f"model.sample()); found {', '.join(type(f).__name__ for f in fits) or 'nothing'}."
+        )
+    design = reml[0].design
+    for fit in (*reml, *posts):
+        _check_same(design, fit.design)
+    names = _names(posts)
+    tables = [_table(reml[0], p, n, prob) for p, n in zip(posts, names, strict=True)]
+    means = [post.estimate("mean") for post in posts]
+    at_mean = [gls(design, vc.aligned(design)) for vc in means]
+    fixed = [_fixed(reml[0], p, g, n) for p, g, n in zip(posts, at_mean, names, strict=True)]
+    rows = [_marginal_row(fit.method, fit.gls, fit.criterion_at(fit.components)) for fit in reml]
+    for post, name, mean, at in zip(posts, names, means, at_mean, strict=True):
+        rows.append(_marginal_row(f"{name}: mean", at, reml[0].criterion_at(mean.aligned(design))))
+        for kind in ("median", "mode") if post.density is not None else ("median",):
+            vc = post.estimate(kind).aligned(design)
+            rows.append(
+                _marginal_row(f"{name}: {kind}", gls(design, vc), reml[0].criterion_at(vc))
+            )
+    return Comparison(
+        design=design,
+        table=pd.concat(tables, ignore_index=True),
+        fixed=pd.concat(fixed, ignore_index=True),
+        marginal=pd.DataFrame(rows),
+        fits=reml,
+        posteriors=posts,
+        names=names,
+        prob=prob,
+    )
+
+
+def _check_same(design: Design, other: Design) -> None:
+    if other is design:
+        return
+    same = (
+        other.n == design.n
+        and np.allclose(other.y, design.y)
+        and len(other.terms) == len(design.terms)
+    )
+    if same:
+        for term in design.terms:
+            same &= np.array_equal(other.term(term.group).codes, term.codes)
+    if not same:
+        raise BayesvError(
+            f"The fits are of different data: {design.formula!r} on {design.n} rows and "
+            f"{other.formula!r} on {other.n} rows. Compare fits of the same rows and groups."
+        )
+
+
+def _names(posts: Sequence[Posterior]) -> tuple[str, ...]:
+    names: list[str] = []
+    for post in posts:
+        name, k = post.engine, 2
+        while name in names:
+            name, k = f"{post.engine} {k}", k + 1
+        names.append(name)
+    return tuple(names)
+
+
+def _point(design: Design, vc: VarianceComponents, beta: pd.Series) -> list[Quantity]:
+    covs = {term.group: vc.block_for(term) for term in design.terms}
+    return quantities(design, covs, np.asarray(vc.sigma2), beta.to_numpy())
+
+
+def _table(fit: RemlFit, post: Posterior, name: str, prob: float) -> pd.DataFrame:
+    from arviz_stats.base import array_stats
+
+    reml = {q.key: float(q.values) for q in _point(post.design, fit.components, _beta(fit, post))}
+    summary = post.summary(prob)
+    modes = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for quantity in post.quantities:
+            values = quantity.values[np.isfinite(quantity.values)]
+            modes.append(float(array_stats.mode(values)) if np.ptp(values) > 0 else values.flat[0])
+    values = [reml[q.key] for q in post.quantities]
+    table = pd.DataFrame(
+        {
+            "posterior": name,
+            **{c: summary[c] for c in ("scale", "group", "first", "second")},
+            "reml": values,
+            "mean": summary["mean"],
+            "median": summary["median"],
+            "mode": modes,
+            "low": summary["eti_low"],
+            "high": summary["eti_high"],
+            "inside": (summary["eti_low"] <= values) & (values <= summary["eti_high"]),
+            "mcse": summary["mcse_mean"],
+            "prior": [_prior_of(q, post.priors) for q in post.quantities],
+        }
+    )
+    # A correlation with an SD of 0 has no REML value, so it is neither inside nor outside.
+    table["inside"] = table["inside"].astype(object).where(table["reml"].notna(), None)
+    return table
+
+
+def _beta(fit: RemlFit, post: Posterior) -> pd.Series:
+    """REML's β in the order of the posterior's names."""
+    from bayesv.names import canonical
+
+    by_meaning = {canonical(name): value for name, value in fit.beta.items()}
+    missing = [n for n in post.design.fixed_names if canonical(n) not in by_meaning]
+    if missing:
+        raise BayesvError(f"The fits have different fixed effects: {', '.join(missing)} is in one.")
+    return pd.Series({n: by_meaning[canonical(n)] for n in post.design.fixed_names})
+
+
+def _prior_of(quantity: Quantity, priors: ResolvedPriors | None) -> str:
+    if priors is None:
+        return "unknown"
+    scale, group, first, _ = quantity.key
+    if scale == "beta":
+        return str(priors.beta[priors.design.fixed_names.index(first)])
+    if scale == "corr":
+        return str(priors.corr[group])
+    if scale != "sd":
+        return "implied by sd" + (" and corr" if scale == "cov" else "")
+    if group == "Residual":
+        return str(priors.sigma)
+    return str(priors.sd[group][priors.design.term(group).columns.index(first)])
+
+
+def _fixed(fit: RemlFit, post: Posterior, at_mean: GLSFit, name: str) -> pd.DataFrame:
+    at_reml = _beta(fit, post)
+    summary = post.summary()
+    beta = summary[summary["scale"] == "beta"].set_index("first")
+    order = list(post.design.fixed_names)
+    return pd.DataFrame(
+        {
+            "posterior": name,
+            "coefficient": order,
+            "gls_reml": at_reml.to_numpy(),
+            "gls_reml_se": fit.se.to_numpy(),
+            "gls_posterior": at_mean.beta.to_numpy(),
+            "gls_posterior_se": at_mean.se.to_numpy(),
+            "mean": beta.loc[order, "mean"].to_numpy(),
+            "sd": beta.loc[order, "sd"].to_numpy(),
+            "mcse": beta.loc[order, "mcse_mean"].to_numpy(),
+        }
+    )
+
+
+def _marginal_row(name: str, fit: GLSFit, criterion: float) -> dict[str, Any]:
+    return {
+        "V at": name, "log_det": fit.V.logdet(), "trace": fit.V.trace(), "criterion": criterion,
+    }
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+def _posterior_lines(
+    name: str, post: Posterior, fit: RemlFit, comparison: Comparison
+) -> list[str]:
+    table = comparison.table[comparison.table["posterior"] == name]
+    percent = f"{100 * comparison.prob:g} % interval"
+    lines = [
+        f"Posterior '{name}': {post.n_chains} chains × {post.n_draws} draws",
+        f"{'':<28}{fit.method:>10}{'mean':>10}{'median':>10}{'mode':>10}  {percent:<18}"
+        f"{'in?':>4}{'MCSE':>8}",
+    ]
+    labels = [q.label for q in post.quantities]
+    for label, (_, row) in zip(labels, table.iterrows(), strict=True):
+        if row["scale"] == "beta":
+            continue
+        inside = {True: "yes", False: "no"}.get(row["inside"], "–")
+        interval = f"{_short(row['low'], 3)} … {_short(row['high'], 3)}"
+        numbers = "".join(f"{_short(row[c]):>10}" for c in ("reml", "mean", "median", "mode"))
+        lines.append(
+            f"{_cut(label, 28):<28}{numbers}  {interval:<18}{inside:>4}{_short(row['mcse'], 2):>8}"
+        )
+    lines += ["", *_fixed_lines(comparison.fixed[comparison.fixed["posterior"] == name], fit)]
+    if post.priors is not None:
+        lines += ["", "Priors", *(f"  {line}" for line in str(post.priors).splitlines())]
+    return lines + [f"problem: {problem}" for problem in post.problems]
+
+
+def _fixed_lines(fixed: pd.DataFrame, fit: RemlFit) -> list[str]:
+    if fixed.empty:
+        return []
+    head = (f"GLS at {fit.method} V (se)", "GLS at E[V | y] (se)", "posterior mean (sd)", "MCSE")
+    lines = [f"{'Fixed effects':<24}{head[0]:>23}{head[1]:>23}{head[2]:>22}{head[3]:>8}"]
+    for _, row in fixed.iterrows():
+        pairs = [
+            f"{_short(row[a], 6)} ({_short(row[b])})"
+            for a, b in (("gls_reml", "gls_reml_se"), ("gls_posterior", "gls_posterior_se"),
+                         ("mean", "sd"))
+        ]
+        lines.append(
+            f"{_cut(row['coefficient'], 24):<24}{pairs[0]:>23}{pairs[1]:>23}{pairs[2]:>22}"
+            f"{_short(row['mcse'], 2):>8}"
+        )
+    return lines
+
+
+def _marginal_text(marginal: pd.DataFrame) -> str:
+    lines = [f"{'':<28}{'log|V|':>14}{'trace V':>16}{'REML criterion there':>24}"]
+    for _, row in marginal.iterrows():
+        lines.append(
+            f"{_cut(row['V at'], 28):<28}{row['log_det']:14.4f}{row['trace']:16.6g}"
+            f"{row['criterion']:24.4f}"
+        )
+    return "\n".join(lines)
+
+
+def _short(value: float, digits: int = 4) -> str:
+    return "–" if value is None or np.isnan(value) else f"{value:.{digits}g}"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) < width else text[: width - 2] + "…"
