@@ -51,12 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"bayesv {bv.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     demo = commands.add_parser(
-        "demo", help="fit the three seed models end to end",
+        "demo",
+        help="fit the three seed models end to end",
         description="Fit sleepstudy, three_level and star_k20 by REML and by NUTS, and compare.",
     )
     demo.set_defaults(run=_demo)
     fit = commands.add_parser(
-        "fit", help="fit a model to a file",
+        "fit",
+        help="fit a model to a file",
         description="Fit an lme4 formula to a CSV or Parquet file by REML and from the posterior.",
         epilog="example: bayesv fit sleep.csv 'Reaction ~ Days + (Days | Subject)' --json out.json",
     )
@@ -64,14 +66,21 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("formula", metavar="FORMULA", help="in lme4's language, quoted")
     fit.add_argument("--weights", metavar="COLUMN", help="known weights w in R = σ²/w")
     fit.add_argument(
-        "--factor", metavar="COLUMN", action="append", default=[],
+        "--factor",
+        metavar="COLUMN",
+        action="append",
+        default=[],
         help="read a numeric column as a factor (repeatable); text columns always are",
     )
-    fit.add_argument("--json", metavar="FILE", help="write all results as JSON; '-' for stdout only")
+    fit.add_argument(
+        "--json", metavar="FILE", help="write all results as JSON; '-' for stdout only"
+    )
     fit.set_defaults(run=_fit)
     for command in (demo, fit):
         command.add_argument(
-            "--engine", choices=(*ENGINES, "none"), default="pymc",
+            "--engine",
+            choices=(*ENGINES, "none"),
+            default="pymc",
             help="posterior engine (default %(default)s); none: REML only",
         )
         command.add_argument("--draws", type=int, default=1000, help="per chain (%(default)s)")
@@ -118,8 +127,11 @@ def _report(
     if sys.stderr.isatty():
         print(f"sampling with {arguments.engine} (the model is compiled first)…", file=sys.stderr)
     post = model.sample(
-        engine=arguments.engine, draws=arguments.draws, chains=arguments.chains,
-        seed=arguments.seed, progressbar=sys.stdout.isatty(),
+        engine=arguments.engine,
+        draws=arguments.draws,
+        chains=arguments.chains,
+        seed=arguments.seed,
+        progressbar=sys.stdout.isatty(),
     )
     show(post, "\n")
     comparison = bv.compare(fit, post)

@@ -91,7 +91,8 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     Notes
     -----
     ``mode`` is the marginal mode of each scalar on its own scale: the mode of a variance is not the
-    square of the mode of its SD. The posterior's V in the GLS columns is V at E[Σ_f | y], E[σ² | y].
+    square of the mode of its SD. The posterior's V in the GLS columns is V at E[Σ_f | y] and
+    E[σ² | y].
     """
     reml = tuple(fit for fit in fits if isinstance(fit, RemlFit))
     posts = tuple(fit for fit in fits if isinstance(fit, Posterior))
@@ -102,8 +103,8 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
             f"model.sample()); found {', '.join(type(f).__name__ for f in fits) or 'nothing'}."
         )
     design = reml[0].design
-    for fit in (*reml, *posts):
-        _check_same(design, fit.design)
+    for other in [fit.design for fit in reml] + [post.design for post in posts]:
+        _check_same(design, other)
     names = _names(posts)
     tables = [_table(reml[0], p, n, prob) for p, n in zip(posts, names, strict=True)]
     means = [post.estimate("mean") for post in posts]
@@ -114,9 +115,7 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
         rows.append(_marginal_row(f"{name}: mean", at, reml[0].criterion_at(mean.aligned(design))))
         for kind in ("median", "mode") if post.density is not None else ("median",):
             vc = post.estimate(kind).aligned(design)
-            rows.append(
-                _marginal_row(f"{name}: {kind}", gls(design, vc), reml[0].criterion_at(vc))
-            )
+            rows.append(_marginal_row(f"{name}: {kind}", gls(design, vc), reml[0].criterion_at(vc)))
     return Comparison(
         design=design,
         table=pd.concat(tables, ignore_index=True),
@@ -173,18 +172,18 @@ def _table(fit: RemlFit, post: Posterior, name: str, prob: float) -> pd.DataFram
         for quantity in post.quantities:
             values = quantity.values[np.isfinite(quantity.values)]
             modes.append(float(array_stats.mode(values)) if np.ptp(values) > 0 else values.flat[0])
-    values = [reml[q.key] for q in post.quantities]
+    at_reml = np.array([reml[q.key] for q in post.quantities])
     table = pd.DataFrame(
         {
             "posterior": name,
             **{c: summary[c] for c in ("scale", "group", "first", "second")},
-            "reml": values,
+            "reml": at_reml,
             "mean": summary["mean"],
             "median": summary["median"],
             "mode": modes,
             "low": summary["eti_low"],
             "high": summary["eti_high"],
-            "inside": (summary["eti_low"] <= values) & (values <= summary["eti_high"]),
+            "inside": (summary["eti_low"] <= at_reml) & (at_reml <= summary["eti_high"]),
             "mcse": summary["mcse_mean"],
             "prior": [_prior_of(q, post.priors) for q in post.quantities],
         }
@@ -242,16 +241,17 @@ def _fixed(fit: RemlFit, post: Posterior, at_mean: GLSFit, name: str) -> pd.Data
 
 def _marginal_row(name: str, fit: GLSFit, criterion: float) -> dict[str, Any]:
     return {
-        "V at": name, "log_det": fit.V.logdet(), "trace": fit.V.trace(), "criterion": criterion,
+        "V at": name,
+        "log_det": fit.V.logdet(),
+        "trace": fit.V.trace(),
+        "criterion": criterion,
     }
 
 
 # --- text -----------------------------------------------------------------------------------------
 
 
-def _posterior_lines(
-    name: str, post: Posterior, fit: RemlFit, comparison: Comparison
-) -> list[str]:
+def _posterior_lines(name: str, post: Posterior, fit: RemlFit, comparison: Comparison) -> list[str]:
     table = comparison.table[comparison.table["posterior"] == name]
     percent = f"{100 * comparison.prob:g} % interval"
     lines = [
@@ -283,8 +283,11 @@ def _fixed_lines(fixed: pd.DataFrame, fit: RemlFit) -> list[str]:
     for _, row in fixed.iterrows():
         pairs = [
             f"{_short(row[a], 6)} ({_short(row[b])})"
-            for a, b in (("gls_reml", "gls_reml_se"), ("gls_posterior", "gls_posterior_se"),
-                         ("mean", "sd"))
+            for a, b in (
+                ("gls_reml", "gls_reml_se"),
+                ("gls_posterior", "gls_posterior_se"),
+                ("mean", "sd"),
+            )
         ]
         lines.append(
             f"{_cut(row['coefficient'], 24):<24}{pairs[0]:>23}{pairs[1]:>23}{pairs[2]:>22}"

@@ -32,8 +32,14 @@ _FACTORS: dict[str, dict[str, list[str] | None]] = {
     "penicillin": {"plate": None, "sample": None},
     "dyestuff": {"Batch": None},
     "dyestuff2": {"Batch": None},
-    "insteval": {"s": None, "d": None, "studage": None, "lectage": None, "service": None,
-                 "dept": None},
+    "insteval": {
+        "s": None,
+        "d": None,
+        "studage": None,
+        "lectage": None,
+        "service": None,
+        "dept": None,
+    },
 }
 
 

@@ -57,7 +57,7 @@ class RandomTerm:
             raise DataError(
                 f"Term {self.group!r}: blocks {self.blocks} must hold each of the {r} columns once."
             )
-        if n and not (0 <= self.codes.min() and self.codes.max() < len(self.levels)):
+        if n and not (self.codes.min() >= 0 and self.codes.max() < len(self.levels)):
             raise DataError(f"Term {self.group!r}: a code is outside 0…{len(self.levels) - 1}.")
 
     @property
@@ -175,7 +175,7 @@ class Design:
     @property
     def p(self) -> int:
         """Number of fixed effects."""
-        return self.X.shape[1]
+        return int(self.X.shape[1])
 
     @property
     def q(self) -> int:
@@ -232,7 +232,9 @@ class Design:
         for term in self.terms:
             shape = "uncorrelated" if len(term.blocks) > 1 else "correlated"
             extra = f", {shape}" if term.n_columns > 1 else ""
-            lines.append(f"{term.group}: {term.n_levels} levels × ({', '.join(term.columns)}){extra}")
+            lines.append(
+                f"{term.group}: {term.n_levels} levels × ({', '.join(term.columns)}){extra}"
+            )
         if self.weights is not None:
             lines.append(f"known weights from {self.weights.min():g} to {self.weights.max():g}")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

@@ -128,4 +128,4 @@ def _partials(corr: Array) -> Array:
         for j in range(i):
             out.append(root[i, j] / np.sqrt(left))
             left -= root[i, j] ** 2
-    return np.clip(out, -0.999, 0.999)
+    return np.asarray(np.clip(out, -0.999, 0.999))

@@ -229,9 +229,7 @@ class _Reader:
         values = values if rows is None else values[..., rows, :]
         return values if columns is None else values[..., columns]
 
-    def _order(
-        self, name: str, axis: int, wanted: tuple[str, ...], what: str
-    ) -> list[int] | None:
+    def _order(self, name: str, axis: int, wanted: tuple[str, ...], what: str) -> list[int] | None:
         """Positions by label; None where the axis has no text labels."""
         variable = self.posterior[name]
         dims = [dim for dim in variable.dims if dim not in ("chain", "draw")]

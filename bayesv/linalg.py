@@ -66,4 +66,4 @@ def nearest_psd(a: Array) -> Array:
     values, vectors = np.linalg.eigh(symmetrize(a / np.outer(safe, safe)))
     corr = (vectors * np.clip(values, 0.0, None)) @ vectors.T
     unit = np.sqrt(np.where(np.diagonal(corr) > 0, np.diagonal(corr), 1.0))
-    return corr / np.outer(unit, unit) * np.outer(sd, sd)
+    return np.asarray(corr / np.outer(unit, unit) * np.outer(sd, sd))

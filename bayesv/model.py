@@ -154,12 +154,19 @@ class Model:
             raise BayesvError(f"engine must be one of {', '.join(ENGINES)}; found {engine!r}.")
         for name, value, least in (("draws", draws, 4), ("chains", chains, 1), ("tune", tune, 1)):
             if not isinstance(value, int | np.integer) or value < least:
-                raise BayesvError(f"{name} must be an integer of at least {least}; found {value!r}.")
+                raise BayesvError(
+                    f"{name} must be an integer of at least {least}; found {value!r}."
+                )
         if not 0 < target_accept < 1:
             raise BayesvError(f"target_accept must lie between 0 and 1; found {target_accept!r}.")
         options: dict[str, Any] = {
-            "draws": int(draws), "tune": int(tune), "chains": int(chains), "cores": cores,
-            "seed": seed, "target_accept": target_accept, "progressbar": progressbar,
+            "draws": int(draws),
+            "tune": int(tune),
+            "chains": int(chains),
+            "cores": cores,
+            "seed": seed,
+            "target_accept": target_accept,
+            "progressbar": progressbar,
             "keep_u": keep_u,
         }
         if engine == "pymc":

@@ -111,9 +111,7 @@ class Posterior:
     def components(self, chain: int, draw: int) -> VarianceComponents:
         """Return one draw of (Σ_f, σ²)."""
         blocks = {
-            term.group: pd.DataFrame(
-                self.cov(term.group)[chain, draw], term.columns, term.columns
-            )
+            term.group: pd.DataFrame(self.cov(term.group)[chain, draw], term.columns, term.columns)
             for term in self.design.terms
         }
         return VarianceComponents(blocks, float(self.sigma2[chain, draw]))

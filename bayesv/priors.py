@@ -113,9 +113,7 @@ class Gamma(SdPrior):
 
     def log_density(self, sd: Array) -> Array:  # noqa: D102
         x = np.asarray(sd) / self.scale
-        return np.asarray(
-            xlogy(self.shape - 1, x) - x - gammaln(self.shape) - np.log(self.scale)
-        )
+        return np.asarray(xlogy(self.shape - 1, x) - x - gammaln(self.shape) - np.log(self.scale))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The scalars people read: variances, covariances, SDs, correlations, σ, σ², β, with their scale."""
+"""The scalars people read, each with its scale: var, cov, sd, corr and β."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from bayesv.covariance import GLSFit, VarianceComponents, gls
@@ -19,6 +20,9 @@ from bayesv.linalg import Array, symmetrize
 from bayesv.summary import reml_summary
 
 __all__ = ["RemlFit", "fit_reml"]
+
+Index = NDArray[np.intp]
+Mask = NDArray[np.bool_]
 
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: smaller diagonal elements of λ are tried at 0
 _GRADIENT_TOLERANCE = 1e-3  # of the criterion, in those units; converged fits reach 1e-6 and less
@@ -154,7 +158,7 @@ def fit_reml(
 @dataclass(frozen=True, eq=False)
 class _Optimum:
     x: Array
-    free: Array  # bool: which coordinates are not held at 0
+    free: Mask  # which coordinates are not held at 0
     value: float
     gradient: Array
     boundary: bool
@@ -171,7 +175,7 @@ class _Problem:
             raise DataError(
                 f"{design.n} rows cannot estimate a variance beside {design.p} fixed effects."
             )
-        self.places: list[tuple[Array, Array]] = []
+        self.places: list[tuple[Index, Index]] = []
         for term in design.terms:
             rows, columns = np.nonzero(np.tril(term.mask))
             self.places.append((rows, columns))
@@ -236,9 +240,7 @@ class _Problem:
             x, value, gradient = self._descend(away, free, max_iterations)
         return _Optimum(x, free, value, gradient, bool((~free).any()))
 
-    def _descend(
-        self, x: Array, free: Array, max_iterations: int
-    ) -> tuple[Array, float, Array]:
+    def _descend(self, x: Array, free: Mask, max_iterations: int) -> tuple[Array, float, Array]:
         """Quasi-Newton search over the free coordinates, then Newton steps to full precision."""
         if not free.any():
             value, gradient = self.value_and_gradient(x)
@@ -251,7 +253,10 @@ class _Problem:
             return value, gradient[free]
 
         found = minimize(
-            objective, x[free], jac=True, method="BFGS",
+            objective,
+            x[free],
+            jac=True,
+            method="BFGS",
             options={"gtol": 1e-4, "maxiter": max_iterations},
         )
         part = np.asarray(found.x)
@@ -273,8 +278,8 @@ class _Problem:
         return full, value, full_gradient
 
     def _settle(
-        self, x: Array, value: float, gradient: Array, free: Array, max_iterations: int
-    ) -> tuple[Array, float, Array, Array]:
+        self, x: Array, value: float, gradient: Array, free: Mask, max_iterations: int
+    ) -> tuple[Array, float, Array, Mask]:
         """Put small diagonal elements of λ at exactly 0 where the criterion allows it."""
         for i in np.flatnonzero(self.diagonal & free & (np.abs(x) < _BOUNDARY)):
             trial_free = free.copy()
@@ -285,7 +290,7 @@ class _Problem:
                 (x, value, gradient), free = found, trial_free
         return x, value, gradient, free
 
-    def _leave_zero(self, x: Array, value: float, free: Array) -> Array | None:
+    def _leave_zero(self, x: Array, value: float, free: Mask) -> Array | None:
         """Return a point with a lower criterion next to a zero, if there is one."""
         for i in np.flatnonzero(~free):
             for step in (1e-2, 1e-1):
@@ -347,10 +352,7 @@ def _newton_step(
     """Newton step with the Hessian by central differences; None where it is not a minimum."""
     h = 1e-4
     hessian = np.array(
-        [
-            (objective(x + h * e)[1] - objective(x - h * e)[1]) / (2 * h)
-            for e in np.eye(len(x))
-        ]
+        [(objective(x + h * e)[1] - objective(x - h * e)[1]) / (2 * h) for e in np.eye(len(x))]
     )
     try:
         L = np.linalg.cholesky(symmetrize(hessian))

@@ -53,7 +53,7 @@ def _scaled_residuals(fit: RemlFit) -> str:
 
 def _fixed(fit: RemlFit) -> str:
     table = pd.DataFrame({"Estimate": fit.beta, "Std. Error": fit.se, "t value": fit.beta / fit.se})
-    return table.to_string(float_format=lambda v: f"{v:.5g}")
+    return str(table.to_string(float_format=lambda v: f"{v:.5g}"))
 
 
 def _correlation(cov: pd.DataFrame) -> str:
@@ -73,8 +73,7 @@ def _flags(fit: RemlFit) -> list[str]:
     flags = []
     if fit.singular:
         flags.append(
-            "singular fit: a variance is 0 or a correlation ±1. This is a boundary estimate, not an "
-            "error."
+            "singular fit: a variance is 0 or a correlation ±1; a boundary estimate, not an error"
         )
     if not fit.converged:
         flags.append(f"NOT CONVERGED: gradient {fit.gradient_norm:.2g}")

@@ -203,9 +203,9 @@ class VarianceComponents:
             )
         names = list(block.index)
         if all(isinstance(name, int | np.integer) for name in names):
-            return block.to_numpy()
+            return np.asarray(block.to_numpy())
         order = _align(term.group, [str(name) for name in names], term.columns)
-        return block.to_numpy()[np.ix_(order, order)]
+        return np.asarray(block.to_numpy()[np.ix_(order, order)])
 
     def aligned(self, design: Design) -> VarianceComponents:
         """Return the same components with the design's groups, labels and order.

@@ -42,8 +42,8 @@ class GLSFit:
 
     @cached_property
     def _residual(self) -> Array:
-        """y − offset − Xβ̂, shape (n,)."""
-        return self.V.design.target - self.V.design.X @ self.beta.to_numpy()
+        """Y − offset − Xβ̂, shape (n,)."""
+        return np.asarray(self.V.design.target - self.V.design.X @ self.beta.to_numpy())
 
     @cached_property
     def blup(self) -> pd.Series:
@@ -61,7 +61,7 @@ class GLSFit:
 
     @cached_property
     def residuals(self) -> pd.Series:
-        """y less the conditional fit, shape (n,)."""
+        """Y less the conditional fit, shape (n,)."""
         return pd.Series(
             self.V.design.y - self.fitted.to_numpy(), self.V.design.row_labels, name="residual"
         )
@@ -129,6 +129,4 @@ def gls(design: Design, vc: VarianceComponents) -> GLSFit:
     gamma = start + cho_solve(factor, VQ.T @ (design.target - Q @ start))
     beta = solve_triangular(R, gamma)
     half = solve_triangular(R, solve_triangular(factor[0], np.eye(design.p), lower=True).T)
-    return GLSFit(
-        pd.Series(beta, names, name="beta"), pd.DataFrame(half @ half.T, names, names), V
-    )
+    return GLSFit(pd.Series(beta, names, name="beta"), pd.DataFrame(half @ half.T, names, names), V)

@@ -115,7 +115,7 @@ class MarginalCovariance(LinearOperator):
 
     @cached_property
     def _factor(self) -> Any:
-        """LU of the symmetric positive definite M without pivoting, so U's diagonal is D of LDL'."""
+        """LU of the positive definite M without pivoting, so that U's diagonal is D of LDL'."""
         M = sparse.csc_array(self._root.T @ self._root + sparse.eye_array(self._root.shape[1]))
         return splu(
             M,

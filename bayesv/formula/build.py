@@ -33,7 +33,22 @@ __all__ = ["ModelFrame", "build"]
 
 # R's names for what Python keeps in NumPy, and R's word for C().
 _FUNCTIONS: dict[str, Any] = {
-    **{f: getattr(np, f) for f in "log exp sqrt abs log10 log2 log1p expm1 sin cos tan".split()},
+    **{
+        f: getattr(np, f)
+        for f in [
+            "log",
+            "exp",
+            "sqrt",
+            "abs",
+            "log10",
+            "log2",
+            "log1p",
+            "expm1",
+            "sin",
+            "cos",
+            "tan",
+        ]
+    },
     "factor": C,
     "np": np,
 }
@@ -234,9 +249,7 @@ def _evaluate(
 
 
 def _left_side(text: str, model_frame: ModelFrame) -> tuple[Array, tuple[str, ...]]:
-    values, columns, offset = _columns(
-        _formulae(text, model_frame).common, len(model_frame.data)
-    )
+    values, columns, offset = _columns(_formulae(text, model_frame).common, len(model_frame.data))
     if offset is not None or not columns:
         raise FormulaError(
             f"'({text} | …)' has {'no column' if offset is None else 'an offset'}; the left side "
@@ -251,7 +264,10 @@ def _formulae(text: str, model_frame: ModelFrame) -> Any:
         # formulae prints "Unexpected error" before it raises; the error says more.
         with contextlib.redirect_stdout(io.StringIO()):
             return design_matrices(
-                text, model_frame.data, na_action="pass", extra_namespace=dict(model_frame.namespace)
+                text,
+                model_frame.data,
+                na_action="pass",
+                extra_namespace=dict(model_frame.namespace),
             )
     except BayesvError:
         raise
@@ -364,8 +380,10 @@ def _levels(data: pd.DataFrame, factors: tuple[str, ...], label: str) -> tuple[A
     first = np.full(len(seen), -1)
     first[code[::-1]] = np.arange(n)[::-1]
     names = [np.asarray(part.categories, dtype=object)[part.codes[first]] for part in parts]
-    levels = names[0] if len(names) == 1 else np.array(
-        [":".join(parts) for parts in zip(*names, strict=True)], dtype=object
+    levels = (
+        names[0]
+        if len(names) == 1
+        else np.array([":".join(parts) for parts in zip(*names, strict=True)], dtype=object)
     )
     if len(levels) == 1:
         raise DataError(
@@ -382,7 +400,7 @@ def _levels(data: pd.DataFrame, factors: tuple[str, ...], label: str) -> tuple[A
 
 def _check_functions(formula: Formula, namespace: Mapping[str, Any]) -> None:
     known = {*TRANSFORMS, *namespace}
-    for name, place in formula.functions.items():
+    for name in formula.functions:
         if name.split(".")[0] in known or name == "as.factor":
             continue
         raise FormulaError(

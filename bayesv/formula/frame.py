@@ -73,7 +73,9 @@ def _from_narwhals(data: Any, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.RangeIndex(len(native)))
 
 
-def check_names(names: dict[str, int], known: Iterable[str], available: list[str], text: str) -> None:
+def check_names(
+    names: dict[str, int], known: Iterable[str], available: list[str], text: str
+) -> None:
     """Refuse a formula that names a column the data lack, pointing at it."""
     known = set(known)
     for name, place in names.items():
@@ -106,7 +108,7 @@ def finite_rows(column: pd.Series) -> NDArray[np.bool_]:
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
         values = column.to_numpy(dtype=float, na_value=np.nan)
         present = present & np.isfinite(values)
-    return present
+    return np.asarray(present)
 
 
 def as_factor(column: pd.Series) -> pd.Categorical:

@@ -136,9 +136,8 @@ def _check_brackets(tokens: list[_Token], text: str) -> None:
             continue
         if token.text in closing.values():
             stack.append(token)
-        elif token.text in closing:
-            if not stack or stack.pop().text != closing[token.text]:
-                raise _error(f"This {token.text!r} closes nothing.", text, token.start)
+        elif token.text in closing and (not stack or stack.pop().text != closing[token.text]):
+            raise _error(f"This {token.text!r} closes nothing.", text, token.start)
     if stack:
         raise _error(f"This {stack[-1].text!r} is never closed.", text, stack[-1].start)
 
@@ -240,12 +239,15 @@ class _Grouping:
             self._expect(")")
             return factors, label
         if token.kind not in ("name", "quoted"):
-            raise _error(f"A grouping factor is needed here, found {token.text!r}.", self.text,
-                         token.start)
+            raise _error(
+                f"A grouping factor is needed here, found {token.text!r}.", self.text, token.start
+            )
         if self._accept("("):
             raise _error(
                 f"The grouping side takes column names, not the function {token.text!r}; make a "
-                "column of it first.", self.text, token.start,
+                "column of it first.",
+                self.text,
+                token.start,
             )
         name = token.text.strip("`")
         return (name,), name
@@ -301,14 +303,18 @@ def _text(tokens: list[_Token]) -> str:
 
 
 def _refuse_ambiguous_powers(tokens: list[_Token], text: str) -> None:
-    """formulae reads ``-x**2`` as ``(-x)**2``; R and Python read ``-(x**2)``: ask for brackets."""
+    """Formulae reads ``-x**2`` as ``(-x)**2``; R and Python read ``-(x**2)``: ask for brackets."""
     for i, token in enumerate(tokens[:-2]):
-        unary = token.text == "-" and i and tokens[i - 1].text in ("(", ",", "=", "*", "/", "^", "**")
+        unary = (
+            token.text == "-" and i and tokens[i - 1].text in ("(", ",", "=", "*", "/", "^", "**")
+        )
         if unary and tokens[i + 2].text in ("^", "**"):
             base, power = tokens[i + 1].text, tokens[i + 2].text
             raise _error(
                 f"'-{base}{power}…' is read differently by R and by formulae; "
-                f"write '-({base}{power}…)'.", text, token.start,
+                f"write '-({base}{power}…)'.",
+                text,
+                token.start,
             )
 
 

@@ -55,7 +55,7 @@ class _Step:
 
     @property
     def k(self) -> int:
-        return self.A.shape[1]
+        return int(self.A.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +169,7 @@ def _reverse(
             S_bar[:, at, at.stop :] = 0.5 * H_bars[g][parent]
             S_bar[:, at.stop :, at] = np.swapaxes(S_bar[:, at, at.stop :], 1, 2)
         P = step.H @ S_bar
-        D_bar = 0.0
+        D_bar = np.zeros_like(step.A)
         if border is not None:
             P_E = np.asarray(step.E @ A_border_bar)
             P_E += 0.5 * step.H[:, :, -m:].reshape(-1, m) @ B_border_bar.T
@@ -206,8 +206,9 @@ def _reverse_border(
         rows = border.A[at].reshape(*shape, -1)
         columns = lam_N[:, at].reshape(-1, *shape)
         first = np.einsum("jaq,qjb->ab", rows, columns, optimize=True)
-        second = np.einsum("jam,jbm->ab", left[at].reshape(*shape, -1),
-                           border.NB[at].reshape(*shape, -1))
+        second = np.einsum(
+            "jam,jbm->ab", left[at].reshape(*shape, -1), border.NB[at].reshape(*shape, -1)
+        )
         lam_bars[term.term] += 2.0 * (first - second)
     D = _times_lambda(stats, [lam.T for lam in lambdas], lam_N)
     return D + border.W @ T_bar @ border.W.T, -2.0 * border.W @ T_bar
@@ -243,9 +244,7 @@ def _sum_over(parent: NDArray[np.intp], values: Array, n_parents: int) -> Array:
 def _to_parents(blocks: Array, parent: NDArray[np.intp], n_parents: int) -> sparse.bsr_array:
     """Return the sparse (J k, n_parents l) matrix with one block (k, l) a level."""
     J, k, width = blocks.shape
-    return sparse.bsr_array(
-        (blocks, parent, np.arange(J + 1)), shape=(J * k, n_parents * width)
-    )
+    return sparse.bsr_array((blocks, parent, np.arange(J + 1)), shape=(J * k, n_parents * width))
 
 
 def _block_diagonal(blocks: Array) -> sparse.bsr_array:

@@ -32,7 +32,7 @@ class Grouping:
     @property
     def k(self) -> int:
         """Number of columns."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
 
 @dataclass(frozen=True, eq=False)

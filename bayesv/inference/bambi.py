@@ -17,7 +17,7 @@ from bayesv.inference.draws import Draws
 from bayesv.inference.pymc import covariances, nuts, pymc_prior, sampler_stats
 from bayesv.linalg import Array
 from bayesv.names import INTERCEPT
-from bayesv.priors import Flat, InverseGamma, ResolvedPriors
+from bayesv.priors import Flat, InverseGamma, Normal, ResolvedPriors
 
 __all__ = ["BambiParts", "build_bambi", "draws_from_bambi", "read_bambi", "sample_bambi"]
 
@@ -149,7 +149,8 @@ def _beta_priors(bmb: Any, parts: BambiParts, priors: ResolvedPriors) -> dict[st
                 "normal prior, or none."
             )
         else:
-            mu, sd = np.array([p.mean for p in own]), np.array([p.sd for p in own])
+            normal = [prior for prior in own if isinstance(prior, Normal)]
+            mu, sd = np.array([p.mean for p in normal]), np.array([p.sd for p in normal])
             one = fixed.width == 1
             stated[fixed.name] = bmb.Prior(
                 "Normal", mu=float(mu[0]) if one else mu, sigma=float(sd[0]) if one else sd
@@ -162,9 +163,7 @@ def _group_priors(
 ) -> dict[str, Any]:
     """Priors of the Bambi terms that make up one random term."""
     own = [
-        part
-        for part in parts.random
-        if part.factor == term.group or _same_levels(part, term, data)
+        part for part in parts.random if part.factor == term.group or _same_levels(part, term, data)
     ]
     places: dict[str, list[int]] = {}
     taken: set[int] = set()
@@ -299,23 +298,34 @@ def sample_bambi(
     """Run NUTS on a model made by `build_bambi`."""
     trace, attrs = nuts(
         model.fit,
-        draws=draws, tune=tune, chains=chains, cores=cores, random_seed=seed,
-        target_accept=target_accept, progressbar=progressbar,
-        inference_method=_method(),
+        draws=draws,
+        tune=tune,
+        chains=chains,
+        cores=cores,
+        random_seed=seed,
+        target_accept=target_accept,
+        progressbar=progressbar,
+        inference_method=_method(model),
     )
     result = draws_from_bambi(read_bambi(model), trace, design, keep_u)
     return Draws(
-        result.covs, result.sigma2, result.beta, result.u, result.sample_stats,
+        result.covs,
+        result.sigma2,
+        result.beta,
+        result.u,
+        result.sample_stats,
         {**attrs, "bambi_version": require("bambi", "bambi").__version__, "seed": str(seed)},
     )
 
 
-def _method() -> str:
+def _method(model: Any) -> str:
+    """Nutpie where it is installed; it cannot name a dim with a comma, such as of poly(x, 2)."""
     try:
         import nutpie  # noqa: F401
     except ImportError:
         return "pymc"
-    return "nutpie"
+    model.build()
+    return "pymc" if any("," in dim for dim in model.backend.model.coords) else "nutpie"
 
 
 # --- reading a model back -------------------------------------------------------------------------
@@ -357,7 +367,7 @@ class BambiParts:
     fixed: list[BambiFixed]
     offset: Array | None
     random: list[BambiTerm]
-    sigma: str
+    sigma: str | float
     row_labels: pd.Index = field(repr=False)
 
     def design(self) -> Design:
@@ -433,8 +443,11 @@ def read_bambi(model: Any) -> BambiParts:
         X.append(values)
         names += [str(label) for label in term.term.labels]
         fixed.append(BambiFixed(term.name, get_aliased_name(term), values.shape[1]))
+    # Bambi keeps incomplete rows in model.data; the design has those it used.
+    rows = component.design.group.data.index
     offsets = [np.asarray(t.data, float).reshape(-1) for t in component.offset_terms.values()]
-    sigma = model.marginal_parameters.get("sigma")
+    sigma = model.marginal_parameters["sigma"]
+    constant = isinstance(sigma.prior, int | float | np.number)
     return BambiParts(
         formula=str(model.formula.main),
         response=str(model.response_term.name),
@@ -442,10 +455,10 @@ def read_bambi(model: Any) -> BambiParts:
         X=np.hstack(X) if X else np.empty((len(y), 0)),
         fixed_names=tuple(names),
         fixed=fixed,
-        offset=sum(offsets) if offsets else None,
+        offset=np.sum(offsets, axis=0) if offsets else None,
         random=[_read_term(term, len(y)) for term in component.group_specific_terms.values()],
-        sigma="sigma" if sigma is None else get_aliased_name(sigma),
-        row_labels=pd.RangeIndex(len(y)),
+        sigma=float(sigma.prior) if constant else get_aliased_name(sigma),
+        row_labels=rows if len(rows) == len(y) else pd.RangeIndex(len(y)),
     )
 
 
@@ -454,18 +467,19 @@ def _read_term(term: Any, n: int) -> BambiTerm:
 
     codes = np.asarray(term.group_index, dtype=np.intp)
     values = np.asarray(term.predictor, dtype=float)
-    values = np.broadcast_to(values.reshape(-1, 1) if values.ndim < 2 else values,
-                             (n, values.shape[1] if values.ndim == 2 else 1))
+    values = np.broadcast_to(
+        values.reshape(-1, 1) if values.ndim < 2 else values,
+        (n, values.shape[1] if values.ndim == 2 else 1),
+    )
     alias = get_aliased_name(term)
     hyper = getattr(term, "hyperprior_alias", {}).get("sigma", "sigma")
     sd = term.prior.args.get("sigma") if term.prior is not None else None
-    constant = isinstance(sd, int | float | np.number)
     labels = [INTERCEPT] if term.kind == "intercept" else [str(x) for x in term.term.expr.labels]
     dist = None if term.prior is None else term.prior.dist
     return BambiTerm(
         name=term.name,
         posterior=alias,
-        sd=float(sd) if constant else f"{alias}_{hyper}",
+        sd=float(sd) if isinstance(sd, int | float | np.number) else f"{alias}_{hyper}",
         factor=term.term.factor.name,
         levels=[str(level) for level in term.groups],
         codes=codes,
@@ -531,8 +545,8 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
         array = posterior[name].transpose("chain", "draw", ...)
         return np.asarray(array.to_numpy(), dtype=float)
 
-    sigma2 = values(parts.sigma) ** 2
-    shape = sigma2.shape
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"])
+    sigma = np.full(shape, parts.sigma) if isinstance(parts.sigma, float) else values(parts.sigma)
     betas = [values(f.posterior).reshape(*shape, f.width) for f in parts.fixed]
     covs: dict[str, Array] = {}
     effects: dict[str, Array] = {}
@@ -560,9 +574,9 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
         sd = np.concatenate(sds, axis=-1)[..., order]
         covs[term.group] = covariances(term, sd, factors)
         if keep_u:
-            effects[term.group] = _effects(own, term, values)[..., order]
+            effects[term.group] = _effects(own, posterior)[..., order]
     beta = np.concatenate(betas, axis=-1) if betas else np.empty((*shape, 0))
-    return Draws(covs, sigma2, beta, effects, sampler_stats(trace))
+    return Draws(covs, sigma**2, beta, effects, sampler_stats(trace))
 
 
 def _belongs(part: BambiTerm, term: RandomTerm) -> bool:
@@ -587,10 +601,13 @@ def _column_order(parts: list[BambiTerm], term: RandomTerm) -> list[int]:
     return order
 
 
-def _effects(parts: list[BambiTerm], term: RandomTerm, values: Any) -> Array:
+def _effects(parts: list[BambiTerm], posterior: Any) -> Array:
+    """Draws of the effects, (chain, draw, level, column); Bambi varies the order of dims."""
     columns = []
     for part in parts:
-        u = values(part.posterior)
-        u = u if u.ndim == 4 else u[..., None]
-        columns.append(u[:, :, np.unique(part.codes), :])
+        u = posterior[part.posterior]
+        level = next(str(dim) for dim in u.dims if str(dim).endswith("factor_dim"))
+        values = u.transpose("chain", "draw", level, ...).to_numpy()
+        values = values[..., None] if values.ndim == 3 else values
+        columns.append(values[:, :, np.unique(part.codes), :])
     return np.concatenate(columns, axis=-1)

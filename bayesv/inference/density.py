@@ -47,9 +47,7 @@ class MarginalDensity:
         """Return log p(y | Σ, σ²) with u and β integrated out."""
         stats, p = self.stats, self.stats.p
         terms = self.priors.design.terms
-        done = eliminate(
-            stats, [psd_root(covs[term.group]) / np.sqrt(sigma2) for term in terms]
-        )
+        done = eliminate(stats, [psd_root(covs[term.group]) / np.sqrt(sigma2) for term in terms])
         S, c, t = done.T[:p, :p], done.T[:p, p], done.T[p, p]
         P0, h0, constant = self._beta_prior
         P, h = S / sigma2 + P0, c / sigma2 + h0

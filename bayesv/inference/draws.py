@@ -88,7 +88,5 @@ class Draws:
             "observed_data": observed,
         }
         if stats:
-            tree["sample_stats"] = xr.Dataset(
-                stats, coords={k: coords[k] for k in dims}
-            )
+            tree["sample_stats"] = xr.Dataset(stats, coords={k: coords[k] for k in dims})
         return xr.DataTree.from_dict(tree)

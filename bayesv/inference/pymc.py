@@ -31,8 +31,7 @@ __all__ = ["build_pymc", "nuts", "pymc_prior", "sample_pymc"]
 
 
 def pymc_prior(prior: Any) -> tuple[str, dict[str, float]]:
-    """Return name and arguments of the PyMC distribution of a prior (of the variance for
-    InverseGamma)."""
+    """Return name and arguments of a prior's PyMC distribution; for InverseGamma the variance's."""
     match prior:
         case HalfNormal(scale):
             return "HalfNormal", {"sigma": scale}
@@ -142,8 +141,9 @@ def _vector(name: str, priors: Sequence[Any], dim: str, flat: str) -> Any:
         parts = []
         for i, prior in enumerate(priors):
             own = f"{name}_{i}"
-            parts.append(pm.Flat(own) if isinstance(prior, Flat) and flat == "Flat" else
-                         _scalar(own, prior))
+            parts.append(
+                pm.Flat(own) if isinstance(prior, Flat) and flat == "Flat" else _scalar(own, prior)
+            )
         return pm.Deterministic(name, pt.stack(parts), dims=dim)
     stated = [pymc_prior(prior) for prior in priors]
     family = flat if families == {Flat} else stated[0][0]
@@ -174,8 +174,14 @@ def sample_pymc(
     with model:
         trace, attrs = nuts(
             pm.sample,
-            draws=draws, tune=tune, chains=chains, cores=cores, random_seed=seed,
-            target_accept=target_accept, progressbar=progressbar, var_names=names,
+            draws=draws,
+            tune=tune,
+            chains=chains,
+            cores=cores,
+            random_seed=seed,
+            target_accept=target_accept,
+            progressbar=progressbar,
+            var_names=names,
         )
     posterior = trace["posterior"]
 
