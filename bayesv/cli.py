@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--engine",
             choices=(*ENGINES, "none"),
-            default="pymc",
+            default="collapsed",
             help="posterior engine (default %(default)s); none: REML only",
         )
         command.add_argument("--draws", type=int, default=1000, help="per chain (%(default)s)")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.optimize import minimize
 
+from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array, cov_to_sd_corr
 
@@ -46,86 +47,39 @@ def geometric_median(draws: Array, axis: int = 0) -> Array:
             pull = np.linalg.norm(weights @ (points - center))
             keep = min(1.0, at.sum() / pull) if pull > 0 else 1.0
             new = (1 - keep) * new + keep * center
-        if np.abs(new - center).max() < 1e-12 * max(1.0, np.abs(center).max()):
-            center = new
-            break
+        done = np.abs(new - center).max() < 1e-12 * max(1.0, np.abs(center).max())
         center = new
-    return center.reshape(draws.shape[1:]) * np.outer(sd, sd)
+        if done:
+            break
+    return np.asarray(center.reshape(draws.shape[1:]) * np.outer(sd, sd))
 
 
 def joint_mode(
     density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array
 ) -> tuple[dict[str, Array], float]:
-    """Return the maximum of p(SDs, correlations, σ | y), started at the best of the draws.
+    """Return the maximum of p(SDs, correlations, σ | y), started at the mean of the draws.
 
     Notes
     -----
-    The search runs over log SDs, log σ and canonical partial correlations on the tanh scale; these
-    are coordinates only, no Jacobian enters. A mode on the boundary is approached, not reached.
+    The search runs over unconstrained coordinates, but no Jacobian enters. A mode on the boundary
+    is approached, not reached.
     """
-    terms = density.priors.design.terms
-    flat = {g: np.asarray(c).reshape(-1, *c.shape[-2:]) for g, c in covs.items()}
-    s2 = np.asarray(sigma2).ravel()
-    candidates = np.linspace(0, len(s2) - 1, min(400, len(s2))).astype(int)
-    values = [
-        density.log_posterior({g: c[i] for g, c in flat.items()}, float(s2[i])) for i in candidates
-    ]
-    best = int(candidates[int(np.argmax(values))])
+    coordinates = Coordinates(density.priors)
+    mean = {g: np.asarray(c).reshape(-1, *c.shape[-2:]).mean(axis=0) for g, c in covs.items()}
 
-    def unpack(x: Array) -> tuple[dict[str, Array], float]:
-        out, at = {}, 0
-        for term in terms:
-            r = term.n_columns
-            sd = np.exp(x[at : at + r])
-            at += r
-            root = np.eye(r)
-            for block in term.blocks:
-                size = len(block) * (len(block) - 1) // 2
-                root[np.ix_(block, block)] = _partial_root(np.tanh(x[at : at + size]), len(block))
-                at += size
-            out[term.group] = (root @ root.T) * np.outer(sd, sd)
-        return out, float(np.exp(2 * x[at]))
+    def objective(x: Array) -> float:
+        lambdas, sigma = coordinates.to_lambdas(x[None])
+        likelihood = density.conditional(lambdas, sigma**2).log_likelihood
+        return -float((likelihood + coordinates.log_prior(x[None], jacobian=False))[0])
 
-    start: list[float] = []
-    for term in terms:
-        sd, corr = cov_to_sd_corr(flat[term.group][best])
-        start += list(np.log(np.maximum(sd, 1e-8 * sd.max() + 1e-300)))
-        for block in term.blocks:
-            start += list(np.arctanh(_partials(corr[np.ix_(block, block)])))
-    start.append(0.5 * float(np.log(s2[best])))
-    # |x| is bounded so that a mode at an SD of 0 or a correlation of ±1 ends the search near it.
-    x0 = np.array(start)
+    start = coordinates.from_covs(mean, float(np.mean(sigma2)))
     found = minimize(
-        lambda x: -density.log_posterior(*unpack(x)),
-        x0,
+        objective,
+        start,
         method="L-BFGS-B",
-        bounds=[(v - 12.0, v + 12.0) for v in x0],
+        # A mode at an SD of 0 or a correlation of ±1 is at infinity here: end near it.
+        bounds=[(value - 12.0, value + 12.0) for value in start],
         options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-7},
     )
-    return unpack(found.x)
-
-
-def _partial_root(partials: Array, r: int) -> Array:
-    """Cholesky factor of the correlation matrix with given canonical partial correlations."""
-    root = np.eye(r)
-    at = 0
-    for i in range(1, r):
-        left = 1.0
-        for j in range(i):
-            root[i, j] = partials[at] * np.sqrt(left)
-            left *= 1.0 - partials[at] ** 2
-            at += 1
-        root[i, i] = np.sqrt(max(left, 0.0))
-    return root
-
-
-def _partials(corr: Array) -> Array:
-    r = len(corr)
-    root = np.linalg.cholesky(0.999 * np.nan_to_num(corr) + 0.001 * np.eye(r))
-    out = []
-    for i in range(1, r):
-        left = 1.0
-        for j in range(i):
-            out.append(root[i, j] / np.sqrt(left))
-            left -= root[i, j] ** 2
-    return np.asarray(np.clip(out, -0.999, 0.999))
+    mode, s2 = coordinates.to_covs(np.asarray(found.x))
+    return mode, float(s2)

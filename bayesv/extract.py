@@ -72,7 +72,7 @@ def extract(
 
 
 def _extract_bambi(model: Any, draws: Any, design: Design | None, keep_u: bool) -> Posterior:
-    from bayesv.inference.bambi import draws_from_bambi, read_bambi
+    from bayesv.inference.bambi_reading import draws_from_bambi, read_bambi
 
     if draws is None:
         raise ExtractionError("Pass the draws as well: bv.extract(model, model.fit()).")

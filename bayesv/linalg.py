@@ -45,6 +45,17 @@ def psd_root(a: Array) -> Array:
     return root
 
 
+def cholesky_or_nan(a: Array) -> Array:
+    """Return lower Cholesky factors of (S, k, k); NaN for matrices that are not positive definite."""
+    try:
+        return np.asarray(np.linalg.cholesky(a))
+    except np.linalg.LinAlgError:
+        if len(a) == 1:
+            return np.full_like(a, np.nan)
+        half = len(a) // 2
+        return np.concatenate([cholesky_or_nan(a[:half]), cholesky_or_nan(a[half:])])
+
+
 def cov_to_sd_corr(cov: Array) -> tuple[Array, Array]:
     """Split covariances (…, k, k) into SDs (…, k) and correlations (…, k, k).
 

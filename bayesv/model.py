@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -9,18 +10,19 @@ from typing import Any
 import numpy as np
 
 from bayesv.design import Design
-from bayesv.errors import BayesvError, PriorError
+from bayesv.errors import BayesvError, FitWarning, PriorError, SamplingWarning
 from bayesv.formula import ModelFrame, build
-from bayesv.gram import GramStatistics, gram_statistics
-from bayesv.gram.statistics import Grouping
+from bayesv.gram import GramStatistics, Grouping, gram_statistics
+from bayesv.inference.collapsed import ProposalError, sample_collapsed
 from bayesv.inference.density import MarginalDensity
+from bayesv.inference.draws import Draws
 from bayesv.posterior import Posterior
 from bayesv.priors import Priors, ResolvedPriors
 from bayesv.reml import RemlFit, fit_reml
 
 __all__ = ["Model", "to_bambi", "to_pymc"]
 
-ENGINES = ("pymc", "bambi")
+ENGINES = ("collapsed", "pymc", "bambi")
 
 
 class Model:
@@ -102,7 +104,7 @@ class Model:
 
     def sample(
         self,
-        engine: str = "pymc",
+        engine: str = "collapsed",
         draws: int = 1000,
         chains: int = 4,
         seed: int | None = None,
@@ -117,20 +119,23 @@ class Model:
 
         Parameters
         ----------
-        engine : {"pymc", "bambi"}
-            ``pymc``: NUTS on the conditional model of `to_pymc`. ``bambi``: NUTS on `to_bambi`.
-            Both run nutpie when it is installed.
+        engine : {"collapsed", "pymc", "bambi"}
+            ``collapsed``: exact sampling of (Σ, σ) with u and β integrated out, β from its
+            conditional; if its proposal does not fit, it says so and runs ``pymc``. ``pymc``: NUTS
+            on the conditional model of `to_pymc`. ``bambi``: NUTS on `to_bambi`. The last two run
+            nutpie when it is installed, and compile for a while first.
         draws, chains : int
             Draws kept per chain, and chains.
         seed : int, optional
             The same seed gives the same draws.
         tune : int
-            Warm-up draws per chain.
+            Warm-up draws per chain, of NUTS.
         cores : int, optional
-            Chains run at a time.
+            Chains that NUTS runs at a time.
         target_accept : float
             NUTS's target acceptance probability.
         progressbar : bool
+            Of NUTS.
         keep_u : bool
             Whether to store the random effects, q numbers a draw.
 
@@ -169,16 +174,42 @@ class Model:
             "progressbar": progressbar,
             "keep_u": keep_u,
         }
-        if engine == "pymc":
+        density = MarginalDensity(self.statistics, self.priors)
+        name = engine
+        result = None
+        if engine == "collapsed":
+            result = self._sample_collapsed(density, draws, chains, seed, keep_u)
+            name = engine if result else "pymc"
+        if name == "pymc":
             from bayesv.inference.pymc import sample_pymc
 
             result = sample_pymc(to_pymc(self), self.design, **options)
-        else:
+        elif name == "bambi":
             from bayesv.inference.bambi import sample_bambi
 
             result = sample_bambi(to_bambi(self), self.design, **options)
-        density = MarginalDensity(self.statistics, self.priors)
-        return Posterior.from_draws(result, self.design, self.priors, engine, density)
+        assert result is not None
+        return Posterior.from_draws(result, self.design, self.priors, name, density)
+
+    def _sample_collapsed(
+        self, density: MarginalDensity, draws: int, chains: int, seed: int | None, keep_u: bool
+    ) -> Draws | None:
+        """Run the collapsed engine; None, with a warning, where its proposal does not fit."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FitWarning)  # only a place to start from
+            start = self.reml().components
+        try:
+            return sample_collapsed(
+                density, start, draws=draws, chains=chains, seed=seed, keep_u=keep_u
+            )
+        except ProposalError as error:
+            warnings.warn(
+                f"The collapsed engine's proposal does not cover the posterior ({error}); NUTS on "
+                "the conditional model runs instead.",
+                SamplingWarning,
+                stacklevel=3,
+            )
+            return None
 
 
 def to_pymc(model: Model) -> Any:

@@ -211,7 +211,7 @@ class _Problem:
         stats, p = self.stats, self.stats.p
         done = eliminate(stats, self.lambdas(x))
         gamma, r2, logdet_S = _solve(done, p)
-        if r2 <= 1e-13 * max(stats.C[-1, -1], 1e-300):
+        if r2 <= 1e-24 * stats.total:
             raise DataError(
                 f"The model reproduces the response {self.design.response!r} exactly, so that "
                 "σ² = 0 and V does not exist. Is the response a function of the columns?"

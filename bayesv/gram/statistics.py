@@ -95,6 +95,8 @@ class GramStatistics:
         Weighted least squares, taken off y beforehand so that large means cost no digits.
     log_weights : float
         Σ log w.
+    total : float
+        y'Wy before anything was taken off: what rounding is measured against.
     scales : tuple of ndarray, shape (k,)
         Root mean square of each term's columns, in the order of the design's terms.
     """
@@ -109,6 +111,7 @@ class GramStatistics:
     R: Array
     start: Array
     log_weights: float
+    total: float
     scales: tuple[Array, ...]
 
     def describe(self, labels: Sequence[str]) -> str:
@@ -178,6 +181,7 @@ def gram_statistics(
         R=R,
         start=start,
         log_weights=0.0 if weights is None else float(np.log(weights).sum()),
+        total=float(((y * root) ** 2).sum()),
         scales=tuple(_rms(z) for z in Z),
     )
 

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from bayesv.gram import GramStatistics, eliminate
-from bayesv.linalg import Array, cov_to_sd_corr, psd_root
+from bayesv.gram import GramStatistics, eliminate_many
+from bayesv.linalg import Array, cholesky_or_nan, cov_to_sd_corr, psd_root
 from bayesv.priors import Normal, ResolvedPriors
 
-__all__ = ["MarginalDensity"]
+__all__ = ["Conditional", "MarginalDensity"]
+
+
+@dataclass(frozen=True, eq=False)
+class Conditional:
+    """log p(y | λ, σ) for S values, and the conditional of β, which is normal.
+
+    Attributes
+    ----------
+    log_likelihood : ndarray, shape (S,)
+    mean : ndarray, shape (S, p)
+        E[γ | λ, σ, y] in the coordinates of the Gram statistics.
+    factor : ndarray, shape (S, p, p)
+        Lower Cholesky factor of the precision of γ.
+    """
+
+    log_likelihood: Array
+    mean: Array
+    factor: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +49,7 @@ class MarginalDensity:
 
     @cached_property
     def _beta_prior(self) -> tuple[Array, Array, float]:
-        """Precision of γ, its mean, and log|P₀| over normal elements; β = start + R⁻¹γ."""
+        """Precision of γ, precision × mean, and constants; β = start + R⁻¹γ."""
         sds = np.array([b.sd if isinstance(b, Normal) else np.inf for b in self.priors.beta])
         means = np.array([b.mean if isinstance(b, Normal) else 0.0 for b in self.priors.beta])
         R_inv = np.linalg.inv(self.stats.R)
@@ -41,24 +59,40 @@ class MarginalDensity:
         P0 = R_inv.T @ (precision[:, None] * R_inv)
         h0 = R_inv.T @ (precision * shift)
         constant = float((precision * shift**2).sum() - np.log(precision[normal]).sum())
+        n_flat = int((~normal).sum())
+        constant += (self.stats.n - n_flat) * np.log(2 * np.pi) - self.stats.log_weights
+        constant += 2.0 * np.log(np.abs(np.diagonal(self.stats.R))).sum()
         return P0, h0, constant
+
+    def conditional(self, lambdas: Sequence[Array], sigma2: Array) -> Conditional:
+        """Return log p(y | λ, σ²) with u and β integrated out, and β's conditional.
+
+        NaN where λ is so large that rounding leaves no information on β (n_j λ² near 1e16).
+
+        Parameters
+        ----------
+        lambdas : sequence of ndarray, shape (S, k, k)
+            λ_f of each term.
+        sigma2 : ndarray, shape (S,)
+        """
+        p = self.stats.p
+        logdet, T = eliminate_many(self.stats, lambdas)
+        S, c, t = T[:, :p, :p], T[:, :p, p], T[:, p, p]
+        P0, h0, constant = self._beta_prior
+        h = c / sigma2[:, None] + h0
+        L = cholesky_or_nan(S / sigma2[:, None, None] + P0)
+        half = np.linalg.solve(L, h[..., None])
+        mean = np.linalg.solve(np.swapaxes(L, -1, -2), half)[..., 0]
+        value = constant + self.stats.n * np.log(sigma2) + logdet + t / sigma2
+        value += 2.0 * np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1)
+        return Conditional(-0.5 * (value - (half[..., 0] ** 2).sum(axis=1)), mean, L)
 
     def log_likelihood(self, covs: Mapping[str, Array], sigma2: float) -> float:
         """Return log p(y | Σ, σ²) with u and β integrated out."""
-        stats, p = self.stats, self.stats.p
-        terms = self.priors.design.terms
-        done = eliminate(stats, [psd_root(covs[term.group]) / np.sqrt(sigma2) for term in terms])
-        S, c, t = done.T[:p, :p], done.T[:p, p], done.T[p, p]
-        P0, h0, constant = self._beta_prior
-        P, h = S / sigma2 + P0, c / sigma2 + h0
-        L = np.linalg.cholesky(P)
-        half = np.linalg.solve(L, h)
-        n_flat = sum(not isinstance(b, Normal) for b in self.priors.beta)
-        logdet = 2.0 * np.log(np.diagonal(L)).sum()
-        logdet += 2.0 * np.log(np.abs(np.diagonal(stats.R))).sum()
-        value = (stats.n - n_flat) * np.log(2 * np.pi) + stats.n * np.log(sigma2)
-        value += done.logdet - stats.log_weights + logdet + constant + t / sigma2 - half @ half
-        return -0.5 * float(value)
+        lambdas = [
+            psd_root(covs[term.group])[None] / np.sqrt(sigma2) for term in self.priors.design.terms
+        ]
+        return float(self.conditional(lambdas, np.array([sigma2])).log_likelihood[0])
 
     def log_prior(self, covs: Mapping[str, Array], sigma2: float) -> float:
         """Return the log prior density by (SDs, correlations, σ)."""

@@ -1,0 +1,301 @@
+"""Read design and draws back from any Gaussian Bambi model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.design import Design, Index, RandomTerm
+from bayesv.errors import ExtractionError
+from bayesv.inference.correlated import CorrelatedEffects
+from bayesv.inference.draws import Draws
+from bayesv.inference.pymc import covariances, sampler_stats
+from bayesv.linalg import Array
+from bayesv.names import INTERCEPT
+
+__all__ = ["BambiFixed", "BambiParts", "BambiTerm", "draws_from_bambi", "read_bambi"]
+
+
+@dataclass(frozen=True, eq=False)
+class BambiFixed:
+    """A fixed term: Bambi's name, its name in the posterior, number of columns."""
+
+    name: str
+    posterior: str
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class BambiTerm:
+    """A group-specific term of a Bambi model."""
+
+    name: str
+    posterior: str
+    sd: str | float
+    factor: str
+    levels: list[str]
+    codes: Index
+    values: Array
+    labels: list[str]
+    correlated: CorrelatedEffects | None
+
+
+@dataclass(frozen=True, eq=False)
+class BambiParts:
+    """What a Bambi model says about its data: y, X, offset, terms and names in the posterior."""
+
+    formula: str
+    response: str
+    y: Array
+    X: Array
+    fixed_names: tuple[str, ...]
+    fixed: list[BambiFixed]
+    offset: Array | None
+    random: list[BambiTerm]
+    sigma: str | float
+    row_labels: pd.Index = field(repr=False)
+
+    def design(self) -> Design:
+        """Return the Design: observed levels only, effects of one factor in one term."""
+        by_factor: dict[str, list[BambiTerm]] = {}
+        for part in self.random:
+            by_factor.setdefault(part.factor, []).append(part)
+        terms = []
+        for factor, own in by_factor.items():
+            seen, codes = np.unique(own[0].codes, return_inverse=True)
+            levels = np.array([str(own[0].levels[i]) for i in seen], dtype=object)
+            columns = tuple(label for part in own for label in part.labels)
+            terms.append(
+                RandomTerm(
+                    group=factor,
+                    columns=columns,
+                    levels=levels,
+                    codes=codes.astype(np.intp),
+                    values=np.hstack([part.values for part in own]),
+                    blocks=_blocks(own),
+                )
+            )
+        n = len(self.y)
+        return Design(
+            formula=self.formula,
+            response=self.response,
+            y=self.y,
+            X=self.X,
+            fixed_names=self.fixed_names,
+            terms=tuple(sorted(terms, key=lambda term: -term.n_levels)),
+            weights=None,
+            offset=self.offset,
+            rows=np.arange(n),
+            row_labels=self.row_labels,
+            n_rows_given=n,
+        )
+
+
+def _blocks(parts: list[BambiTerm]) -> tuple[tuple[int, ...], ...]:
+    blocks: dict[str, list[int]] = {}
+    start = 0
+    for part in parts:
+        for i in range(start, start + len(part.labels)):
+            key = part.correlated.block if part.correlated else f"{part.name} {i}"
+            blocks.setdefault(key, []).append(i)
+        start += len(part.labels)
+    return tuple(tuple(block) for block in blocks.values())
+
+
+def read_bambi(model: Any) -> BambiParts:
+    """Read design and names from a Gaussian Bambi model.
+
+    Raises
+    ------
+    ExtractionError
+        If the model has no V = Z G Z' + R: another family or link, a modelled sigma, weights,
+        censoring, group effects that are not normal around 0, or smooth terms.
+    """
+    from bambi.utils import get_aliased_name
+
+    _check_representable(model)
+    component = model.conditional_parameters["mu"]
+    y = np.asarray(model.response_term.data, dtype=float).reshape(-1)
+    X: list[Array] = []
+    names: list[str] = []
+    fixed: list[BambiFixed] = []
+    if component.intercept_term is not None:
+        X.append(np.ones((len(y), 1)))
+        names.append(INTERCEPT)
+        fixed.append(BambiFixed(INTERCEPT, get_aliased_name(component.intercept_term), 1))
+    for term in component.common_terms.values():
+        values = np.asarray(term.data, dtype=float).reshape(len(y), -1)
+        X.append(values)
+        names += [str(label) for label in term.term.labels]
+        fixed.append(BambiFixed(term.name, get_aliased_name(term), values.shape[1]))
+    # Bambi keeps incomplete rows in model.data; the design has those it used.
+    rows = component.design.group.data.index
+    offsets = [np.asarray(t.data, float).reshape(-1) for t in component.offset_terms.values()]
+    sigma = model.marginal_parameters["sigma"]
+    constant = isinstance(sigma.prior, int | float | np.number)
+    return BambiParts(
+        formula=str(model.formula.main),
+        response=str(model.response_term.name),
+        y=y,
+        X=np.hstack(X) if X else np.empty((len(y), 0)),
+        fixed_names=tuple(names),
+        fixed=fixed,
+        offset=np.sum(offsets, axis=0) if offsets else None,
+        random=[_read_term(term, len(y)) for term in component.group_specific_terms.values()],
+        sigma=float(sigma.prior) if constant else get_aliased_name(sigma),
+        row_labels=rows if len(rows) == len(y) else pd.RangeIndex(len(y)),
+    )
+
+
+def _read_term(term: Any, n: int) -> BambiTerm:
+    from bambi.utils import get_aliased_name
+
+    codes = np.asarray(term.group_index, dtype=np.intp)
+    values = np.asarray(term.predictor, dtype=float)
+    values = np.broadcast_to(
+        values.reshape(-1, 1) if values.ndim < 2 else values,
+        (n, values.shape[1] if values.ndim == 2 else 1),
+    )
+    alias = get_aliased_name(term)
+    hyper = getattr(term, "hyperprior_alias", {}).get("sigma", "sigma")
+    sd = term.prior.args.get("sigma") if term.prior is not None else None
+    labels = [INTERCEPT] if term.kind == "intercept" else [str(x) for x in term.term.expr.labels]
+    dist = None if term.prior is None else term.prior.dist
+    return BambiTerm(
+        name=term.name,
+        posterior=alias,
+        sd=float(sd) if isinstance(sd, int | float | np.number) else f"{alias}_{hyper}",
+        factor=term.term.factor.name,
+        levels=[str(level) for level in term.groups],
+        codes=codes,
+        values=np.array(values),
+        labels=labels,
+        correlated=dist if isinstance(dist, CorrelatedEffects) else None,
+    )
+
+
+def _check_representable(model: Any) -> None:
+    def refuse(what: str) -> None:
+        raise ExtractionError(f"This Bambi model has no V = Z G Z' + R: {what}.")
+
+    family = model.family
+    if family.name != "gaussian":
+        refuse(f"its family is {family.name!r}, not gaussian")
+    if family.link["mu"].name != "identity":
+        refuse(f"its link is {family.link['mu'].name!r}, not identity")
+    if "sigma" in model.conditional_parameters:
+        refuse("sigma is modelled, so the residual variance differs between rows")
+    for kind, reason in (
+        ("weighted", "weighted() raises the likelihood to a power, which is not R = σ²/w"),
+        ("censored", "the response is censored"),
+        ("truncated", "the response is truncated"),
+        ("constrained", "the response is constrained"),
+    ):
+        if getattr(model.response_term, f"is_{kind}", False):
+            refuse(reason)
+    if getattr(model, "potentials", None):
+        refuse("it has potentials, which change the joint distribution")
+    component = model.conditional_parameters["mu"]
+    if component.hsgp_terms:
+        refuse("it has Gaussian-process terms")
+    if not component.group_specific_terms:
+        refuse("it has no group-specific term")
+    for term in component.group_specific_terms.values():
+        prior = term.prior
+        if prior is None or isinstance(prior.dist, CorrelatedEffects):
+            continue
+        if prior.dist is not None or prior.name != "Normal":
+            refuse(f"the group effects {term.name!r} are {prior.name}, not Normal")
+        mean = prior.args.get("mu", 0.0)
+        if not isinstance(mean, int | float | np.number | np.ndarray) or np.any(mean != 0):
+            refuse(f"the group effects {term.name!r} are not centred at 0")
+
+
+def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool) -> Draws:
+    """Return draws of (Σ, σ², β) from the trace of a Bambi model, in a design's order.
+
+    Raises
+    ------
+    ExtractionError
+        If the trace lacks a variable, or its labels do not match.
+    """
+    posterior = trace["posterior"]
+
+    def values(name: str) -> Array:
+        if name not in posterior:
+            raise ExtractionError(
+                f"The draws have no variable {name!r}; they have "
+                f"{', '.join(map(str, posterior.data_vars))}. Are they of this model?"
+            )
+        array = posterior[name].transpose("chain", "draw", ...)
+        return np.asarray(array.to_numpy(), dtype=float)
+
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"])
+    sigma = np.full(shape, parts.sigma) if isinstance(parts.sigma, float) else values(parts.sigma)
+    betas = [values(f.posterior).reshape(*shape, f.width) for f in parts.fixed]
+    covs: dict[str, Array] = {}
+    effects: dict[str, Array] = {}
+    for term in design.terms:
+        own = [part for part in parts.random if _belongs(part, term)]
+        sds = [
+            np.full((*shape, len(part.labels)), part.sd)
+            if isinstance(part.sd, float)
+            else values(part.sd).reshape(*shape, -1)
+            for part in own
+        ]
+        order = _column_order(own, term)
+        factors = {}
+        for k, block in enumerate(term.blocks):
+            linked = [part.correlated for part in own if part.correlated is not None]
+            names = {c.chol for c in linked if set(c.labels) == {term.columns[i] for i in block}}
+            if len(block) > 1:
+                if len(names) != 1:
+                    raise ExtractionError(f"No correlation of {term.group!r} in the draws.")
+                chol = next(iter(names))
+                labels = next(c.labels for c in linked if c.chol == chol)
+                at = [labels.index(term.columns[i]) for i in block]
+                # A reordered Cholesky factor is still a root of the reordered correlation.
+                factors[k] = values(chol)[..., at, :]
+        sd = np.concatenate(sds, axis=-1)[..., order]
+        covs[term.group] = covariances(term, sd, factors)
+        if keep_u:
+            effects[term.group] = _effects(own, posterior)[..., order]
+    beta = np.concatenate(betas, axis=-1) if betas else np.empty((*shape, 0))
+    return Draws(covs, sigma**2, beta, effects, sampler_stats(trace))
+
+
+def _belongs(part: BambiTerm, term: RandomTerm) -> bool:
+    _, codes = np.unique(part.codes, return_inverse=True)
+    same = np.array_equal(codes, np.unique(term.codes, return_inverse=True)[1])
+    return same and len(np.unique(part.codes)) == term.n_levels
+
+
+def _column_order(parts: list[BambiTerm], term: RandomTerm) -> list[int]:
+    """Positions of the term's columns among Bambi's, compared by value."""
+    values = np.hstack([part.values for part in parts])
+    order: list[int] = []
+    for column in term.values.T:
+        found = [
+            i
+            for i in range(values.shape[1])
+            if i not in order and np.allclose(values[:, i], column, rtol=1e-12)
+        ]
+        if not found:
+            raise ExtractionError(f"Columns of {term.group!r} differ between draws and design.")
+        order.append(found[0])
+    return order
+
+
+def _effects(parts: list[BambiTerm], posterior: Any) -> Array:
+    """Draws of the effects, (chain, draw, level, column); Bambi varies the order of dims."""
+    columns = []
+    for part in parts:
+        u = posterior[part.posterior]
+        level = next(str(dim) for dim in u.dims if str(dim).endswith("factor_dim"))
+        values = u.transpose("chain", "draw", level, ...).to_numpy()
+        values = values[..., None] if values.ndim == 3 else values
+        columns.append(values[:, :, np.unique(part.codes), :])
+    return np.concatenate(columns, axis=-1)

@@ -1,0 +1,144 @@
+"""Unconstrained coordinates of (Σ_f, σ): log relative SDs, partial correlations, log σ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesv.design import RandomTerm
+from bayesv.linalg import Array, cov_to_sd_corr
+from bayesv.priors import ResolvedPriors
+
+__all__ = ["Coordinates"]
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """The map between x and (λ_f, σ), vectorised over leading axes of x.
+
+    Notes
+    -----
+    For each term: log(SD/σ) of its columns, then the atanh of the canonical partial correlations
+    of each correlated block, row by row; last log σ. SDs relative to σ are nearly uncorrelated with
+    σ. The partial correlation of columns i and j given the columns before j has density
+    ∝ (1 − c²)^(η − 1 + (r − 2 − j)/2) under LKJ(η), independently of the others (Lewandowski,
+    Kurowicka and Joe 2009, https://doi.org/10.1016/j.jmva.2009.04.008).
+    """
+
+    priors: ResolvedPriors
+
+    @property
+    def terms(self) -> tuple[RandomTerm, ...]:
+        """The design's terms."""
+        return self.priors.design.terms
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return 1 + sum(
+            term.n_columns + sum(len(b) * (len(b) - 1) // 2 for b in term.blocks)
+            for term in self.terms
+        )
+
+    def to_lambdas(self, x: Array) -> tuple[list[Array], Array]:
+        """Return λ_f of each term, shapes (..., r, r), and σ, shape (...)."""
+        out, at = [], 0
+        for term in self.terms:
+            r = term.n_columns
+            sd = np.exp(x[..., at : at + r])
+            at += r
+            root = np.zeros((*x.shape[:-1], r, r))
+            for block in term.blocks:
+                size = len(block) * (len(block) - 1) // 2
+                rows = np.array(block)
+                part = partial_root(np.tanh(x[..., at : at + size]), len(block))
+                root[..., rows[:, None], rows] = part
+                at += size
+            out.append(sd[..., :, None] * root)
+        return out, np.exp(x[..., -1])
+
+    def to_covs(self, x: Array) -> tuple[dict[str, Array], Array]:
+        """Return Σ_f by group, shapes (..., r, r), and σ², shape (...)."""
+        lambdas, sigma = self.to_lambdas(x)
+        covs = {
+            term.group: sigma[..., None, None] ** 2 * lam @ np.swapaxes(lam, -1, -2)
+            for term, lam in zip(self.terms, lambdas, strict=True)
+        }
+        return covs, sigma**2
+
+    def from_covs(self, covs: dict[str, Array], sigma2: float) -> Array:
+        """Return x of one (Σ_f, σ²), pulled a little inside where it is on the boundary."""
+        x: list[float] = []
+        for term in self.terms:
+            sd, corr = cov_to_sd_corr(np.asarray(covs[term.group]))
+            x += list(np.log(np.maximum(sd / np.sqrt(sigma2), 1e-6)))
+            for block in term.blocks:
+                x += list(np.arctanh(_partials(corr[np.ix_(block, block)])))
+        return np.array([*x, 0.5 * np.log(sigma2)])
+
+    def log_prior(self, x: Array, jacobian: bool = True) -> Array:
+        """Return the log prior density, shape (...), by x or (without Jacobian) by parameter."""
+        log_sigma = x[..., -1]
+        total = self.priors.sigma.log_density(np.exp(log_sigma))
+        if jacobian:
+            total = total + log_sigma
+        at = 0
+        for term in self.terms:
+            for prior in self.priors.sd[term.group]:
+                log_sd = x[..., at] + log_sigma
+                at += 1
+                total = total + prior.log_density(np.exp(log_sd))
+                if jacobian:
+                    total = total + log_sd
+            for block in term.blocks:
+                r = len(block)
+                if r == 1:
+                    continue
+                eta = self.priors.corr[term.group].eta
+                for i in range(1, r):
+                    for j in range(i):
+                        # log(1 − tanh²) without cancellation
+                        z = np.abs(x[..., at])
+                        log_rest = 2.0 * (np.log(2.0) - z - np.log1p(np.exp(-2.0 * z)))
+                        power = eta + 0.5 * (r - 2 - j) if jacobian else eta - 1.0
+                        total = total + power * log_rest
+                        at += 1
+        return np.asarray(total)
+
+
+def partial_root(partials: Array, r: int) -> Array:
+    """Return the Cholesky factor of the correlation with given canonical partial correlations.
+
+    Parameters
+    ----------
+    partials : ndarray, shape (..., r (r − 1)/2)
+        Row by row of the lower triangle.
+    r : int
+    """
+    root = np.zeros((*partials.shape[:-1], r, r))
+    root[..., 0, 0] = 1.0
+    at = 0
+    for i in range(1, r):
+        left = np.ones(partials.shape[:-1])
+        for j in range(i):
+            root[..., i, j] = partials[..., at] * np.sqrt(left)
+            left = left * (1.0 - partials[..., at]) * (1.0 + partials[..., at])
+            at += 1
+        root[..., i, i] = np.sqrt(left)
+    return root
+
+
+def _partials(corr: Array) -> Array:
+    r = len(corr)
+    # Shrunk a little towards independence: a correlation of ±1 has no finite coordinate.
+    inner = 0.98 * np.nan_to_num(corr)
+    np.fill_diagonal(inner, 1.0)
+    root = np.linalg.cholesky(inner)
+    out = []
+    for i in range(1, r):
+        left = 1.0
+        for j in range(i):
+            out.append(root[i, j] / np.sqrt(left))
+            left -= root[i, j] ** 2
+    return np.asarray(out)

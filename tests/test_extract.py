@@ -1,0 +1,235 @@
+"""G, σ² and V for fits made elsewhere: Bambi models and PyMC draws, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesv as bv
+
+bmb = pytest.importorskip("bambi")
+xr = pytest.importorskip("xarray")
+
+pytestmark = pytest.mark.filterwarnings("ignore::bayesv.SamplingWarning")
+
+CHAINS, DRAWS = 2, 50
+
+
+def posterior(variables: dict, coords: dict | None = None):
+    data = {name: (("chain", "draw", *dims), values) for name, (dims, values) in variables.items()}
+    base = {"chain": np.arange(CHAINS), "draw": np.arange(DRAWS)}
+    return xr.DataTree.from_dict({"posterior": xr.Dataset(data, coords={**base, **(coords or {})})})
+
+
+@pytest.fixture(scope="module")
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def positive(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return np.exp(rng.normal(size=(CHAINS, DRAWS, *shape)))
+
+
+# --- Bambi ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data() -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    n = 60
+    return pd.DataFrame(
+        {
+            "y": rng.normal(size=n), "x": rng.normal(size=n), "w": rng.uniform(1, 2, n),
+            "g": rng.choice(list("abcd"), n), "h": rng.choice(["p", "q"], n),
+            "m": rng.choice(["A", "B", "C"], n),
+        }
+    )  # fmt: skip
+
+
+def test_bambi_alone_has_independent_effects(rng, data):
+    model = bmb.Model("y ~ x + (x | g)", data)
+    model.build()
+    s0, s1, sigma = positive(rng), positive(rng), positive(rng)
+    b = rng.normal(size=(CHAINS, DRAWS))
+    draws = posterior(
+        {"Intercept": ((), b), "x": ((), 2 * b), "1|g_sigma": ((), s0), "x|g_sigma": ((), s1),
+         "sigma": ((), sigma)}
+    )  # fmt: skip
+    post = bv.extract(model, draws)
+    design = post.design
+    assert design.groups == ("g",)
+    assert design.term("g").blocks == ((0,), (1,))
+    want = np.zeros((CHAINS, DRAWS, 2, 2))
+    want[..., 0, 0], want[..., 1, 1] = s0**2, s1**2
+    assert np.allclose(post.cov("g"), want)
+    assert np.allclose(post.sigma2, sigma**2)
+    assert np.allclose(post.beta[..., 1], 2 * b)
+    ours = bv.Model("y ~ x + (x || g)", data).design
+    assert np.allclose(design.Z.toarray(), ours.Z.toarray())
+    V = bv.MarginalCovariance(design, post.estimate("mean")).to_dense()
+    dense = bv.MarginalCovariance(ours, post.estimate("mean")).to_dense()
+    assert np.allclose(V, dense)
+
+
+def test_bambi_with_aliases_nesting_and_categories(rng, data):
+    model = bmb.Model("y ~ x + (1 | g/h) + (m | h)", data)
+    model.set_alias({"1|g": "school", "y": "outcome", "x": "slope"})
+    model.build()
+    s = {name: positive(rng) for name in ("school_sigma", "1|g:h_sigma", "1|h_sigma")}
+    sm, sigma = positive(rng, 2), positive(rng)
+    b = rng.normal(size=(CHAINS, DRAWS))
+    variables = {name: ((), value) for name, value in s.items()}
+    variables |= {
+        "m|h_sigma": (("m__expr_dim",), sm),
+        "sigma": ((), sigma),
+        "Intercept": ((), b),
+        "slope": ((), b),
+    }
+    post = bv.extract(model, posterior(variables))
+    assert np.allclose(post.cov("g")[..., 0, 0], s["school_sigma"] ** 2)
+    assert np.allclose(post.cov("g:h")[..., 0, 0], s["1|g:h_sigma"] ** 2)
+    assert np.allclose(post.cov("h")[..., 2, 2], sm[..., 1] ** 2)
+    assert post.design.term("g:h").n_levels == data.groupby(["g", "h"]).ngroups
+
+
+def test_our_bambi_model_comes_back_with_its_correlation(rng):
+    model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+    stated = bv.to_bambi(model)
+    s0, s1, sigma = positive(rng), positive(rng), positive(rng)
+    rho = np.tanh(rng.normal(size=(CHAINS, DRAWS)))
+    L = np.zeros((CHAINS, DRAWS, 2, 2))
+    L[..., 0, 0], L[..., 1, 0], L[..., 1, 1] = 1, rho, np.sqrt(1 - rho**2)
+    b = rng.normal(size=(CHAINS, DRAWS))
+    draws = posterior(
+        {"Intercept": ((), b), "Days": ((), b), "1|Subject_sigma": ((), s0),
+         "Days|Subject_sigma": ((), s1), "sigma": ((), sigma),
+         "Subject_chol": (("Subject_coef", "Subject_coef_bis"), L)}
+    )  # fmt: skip
+    for design in (None, model.design):
+        post = bv.extract(stated, draws, design=design)
+        assert np.allclose(post.cov("Subject")[..., 0, 1], rho * s0 * s1)
+        assert np.allclose(post.cov("Subject")[..., 1, 1], s1**2)
+    with pytest.raises(bv.ExtractionError, match="no variable 'sigma'"):
+        bv.extract(stated, posterior({"Intercept": ((), b)}))
+    with pytest.raises(bv.ExtractionError, match="differ in y or X"):
+        shuffled = bv.load_dataset("sleepstudy").sample(frac=1, random_state=0)
+        bv.extract(stated, draws, design=bv.Model(model.design.formula, shuffled).design)
+    with pytest.raises(bv.ExtractionError, match="Pass the draws"):
+        bv.extract(stated)
+
+
+def _refused(data: pd.DataFrame):
+    heavy = bmb.Prior("StudentT", nu=4, mu=0, sigma=bmb.Prior("HalfNormal", sigma=1))
+    return {
+        "weighted": bmb.Model("weighted(y, w) ~ x + (1 | g)", data),
+        "sigma is modelled": bmb.Model(bmb.Formula("y ~ x + (1 | g)", "sigma ~ x"), data),
+        "family": bmb.Model("y ~ x + (1 | g)", data, family="t"),
+        "link": bmb.Model("y ~ x + (1 | g)", data.assign(y=data["w"]), link="log"),
+        "not Normal": bmb.Model("y ~ x + (1 | g)", data, priors={"1|g": heavy}),
+        "no group-specific": bmb.Model("y ~ x", data),
+    }
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["weighted", "sigma is modelled", "family", "link", "not Normal", "no group-specific"],
+)
+def test_bambi_models_without_a_v_are_refused(data, reason):
+    with pytest.raises(bv.ExtractionError, match=reason):
+        bv.extract(_refused(data)[reason], posterior({}))
+
+
+def test_missing_rows_keep_their_labels(rng, data):
+    holes = data.copy()
+    holes.loc[[3, 10], "x"] = np.nan
+    model = bmb.Model("y ~ x + (1 | g)", holes, dropna=True)
+    model.build()
+    values = {n: ((), positive(rng)) for n in ("Intercept", "x", "1|g_sigma", "sigma")}
+    post = bv.extract(model, posterior(values))
+    assert post.design.n == 58
+    assert 3 not in post.design.row_labels
+    ours = bv.Model("y ~ x + (1 | g)", holes).design
+    assert list(ours.row_labels) == list(post.design.row_labels)
+
+
+def test_bambi_cannot_state_weights(data):
+    with pytest.raises(bv.BayesvError, match="power"):
+        bv.to_bambi(bv.Model("y ~ x + (1 | g)", data, var_weights="w"))
+
+
+# --- PyMC -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def design() -> bv.Design:
+    return bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy")).design
+
+
+def test_pymc_draws_by_every_naming(rng, design):
+    sd, sigma = positive(rng, 2), positive(rng)
+    rho = np.tanh(rng.normal(size=(CHAINS, DRAWS)))
+    beta = rng.normal(size=(CHAINS, DRAWS, 2))
+    cov = np.empty((CHAINS, DRAWS, 2, 2))
+    cov[..., 0, 0], cov[..., 1, 1] = sd[..., 0] ** 2, sd[..., 1] ** 2
+    cov[..., 0, 1] = cov[..., 1, 0] = rho * sd.prod(axis=-1)
+    common = {"b": (("k",), beta), "s": ((), sigma)}
+    names = {"beta": "b", "sigma": "s"}
+    cases = [
+        ({"Sigma": (("i", "j"), cov)}, {"Subject": {"cov": "Sigma"}}),
+        ({"tau": (("i",), sd), "rho": ((), rho)}, {"Subject": {"sd": "tau", "corr": "rho"}}),
+        (
+            {"t0": ((), sd[..., 0]), "t1": ((), sd[..., 1]), "rho": ((), rho)},
+            {"Subject": {"sd": ["t0", "t1"], "corr": "rho"}},
+        ),
+    ]
+    for variables, own in cases:
+        post = bv.extract(posterior({**common, **variables}), design=design, names=names | own)
+        assert np.allclose(post.cov("Subject"), cov)
+        assert np.allclose(post.beta, beta)
+    ours = posterior(
+        {"beta": (("k",), beta), "sigma": ((), sigma), "cov_Subject": (("i", "j"), cov)}
+    )
+    assert np.allclose(bv.extract(ours, design=design).cov("Subject"), cov)
+
+
+def test_labels_are_matched_by_name_not_position(rng, design):
+    sd, sigma = positive(rng, 2), positive(rng)
+    beta = rng.normal(size=(CHAINS, DRAWS, 2))
+    draws = posterior(
+        {"beta": (("coef",), beta), "sigma": ((), sigma), "sd_Subject": (("term",), sd)},
+        {"coef": ["Days", "(Intercept)"], "term": ["Days", "Intercept"]},
+    )
+    post = bv.extract(draws, design=design)
+    assert np.allclose(post.beta, beta[..., ::-1])
+    assert np.allclose(post.cov("Subject")[..., 0, 0], sd[..., 1] ** 2)
+    wrong = posterior(
+        {"beta": (("coef",), beta), "sigma": ((), sigma), "sd_Subject": (("term",), sd)},
+        {"coef": ["Days", "Weeks"], "term": ["Days", "Intercept"]},
+    )
+    with pytest.raises(bv.ExtractionError, match="labels Days, Weeks"):
+        bv.extract(wrong, design=design)
+
+
+def test_bad_draws_are_refused(rng, design):
+    sd, sigma = positive(rng, 2), positive(rng)
+    beta = rng.normal(size=(CHAINS, DRAWS, 2))
+    good = {"beta": (("k",), beta), "sigma": ((), sigma), "sd_Subject": (("i",), sd)}
+    indefinite = np.broadcast_to([[1.0, 2.0], [2.0, 1.0]], (CHAINS, DRAWS, 2, 2))
+    cases = [
+        ({"sigma": (("m",), positive(rng, 3))}, {}, "one number"),
+        ({"sd_Subject": (("i",), positive(rng, 3))}, {}, "2 are needed"),
+        ({"sd_Subject": (("i",), -sd)}, {}, "negative"),
+        ({"sigma": ((), -sigma * 0)}, {}, "not positive"),
+        ({"S": (("i", "j"), indefinite)}, {"Subject": {"cov": "S"}}, "positive semi-definite"),
+        ({}, {"Subject": {"sd": "tua"}}, "no variable 'tua'"),
+        ({}, {"Subjct": {"sd": "sd_Subject"}}, "did you mean 'Subject'"),
+        ({}, {"Subject": "sd_Subject"}, "must be"),
+    ]
+    for change, names, message in cases:
+        with pytest.raises(bv.ExtractionError, match=message):
+            bv.extract(posterior(good | change), design=design, names=names)
+    with pytest.raises(bv.ExtractionError, match="design="):
+        bv.extract(posterior(good))
+    with pytest.raises(bv.ExtractionError, match="takes"):
+        bv.extract(object())
