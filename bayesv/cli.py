@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 import warnings
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 import bayesv as bv
-from bayesv.model import ENGINES
+from bayesv.model import ENGINES, check_sampling
 
 __all__ = ["main"]
 
@@ -30,9 +31,12 @@ _RULE = "─" * 100
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (0 done, 1 refused with a reason, 2 usage)."""
     arguments = _parser().parse_args(argv)
-    warnings.showwarning = _show_warning
     try:
-        arguments.run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            arguments.run(arguments)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (bv.BayesvError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -90,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
+    _check_first(arguments)
     started = time.perf_counter()
     for name, formula in SEEDS.items():
         print(f"{_RULE}\n{name}\n{_RULE}")
@@ -97,7 +102,17 @@ def _demo(arguments: argparse.Namespace) -> None:
     print(f"Done in {time.perf_counter() - started:.0f} s.")
 
 
+def _check_first(arguments: argparse.Namespace) -> None:
+    """Refuse at once what would fail only after the work is done."""
+    if arguments.engine != "none":
+        check_sampling(arguments.engine, arguments.draws, arguments.chains)
+    target = getattr(arguments, "json", None)
+    if target and target != "-" and not Path(target).absolute().parent.is_dir():
+        raise bv.DataError(f"--json {target}: there is no folder {Path(target).parent}.")
+
+
 def _fit(arguments: argparse.Namespace) -> None:
+    _check_first(arguments)
     data = _read(Path(arguments.data))
     for column in arguments.factor:
         if column not in data:
@@ -153,9 +168,10 @@ def _read(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise bv.DataError(f"There is no file {path}.")
     try:
-        if path.suffix == ".parquet":
+        name = path.name.lower()
+        if name.endswith(".parquet"):
             return pd.read_parquet(path)
-        if path.name.endswith((".csv", ".csv.gz")):
+        if name.endswith((".csv", ".csv.gz")):
             return pd.read_csv(path)
     except ImportError as error:
         raise bv.MissingPackageError(

@@ -13,6 +13,7 @@ import pandas as pd
 from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.design import Design
 from bayesv.errors import BayesvError
+from bayesv.names import canonical, factors_of
 from bayesv.posterior import Posterior
 from bayesv.priors import ResolvedPriors
 from bayesv.quantities import Quantity, quantities
@@ -129,21 +130,52 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
 
 
 def _check_same(design: Design, other: Design) -> None:
+    """Same rows, weights, offset, fixed effects (as a space) and random columns.
+
+    Which columns are correlated may differ: comparing ``(x | g)`` with ``(x || g)`` is of interest.
+    """
     if other is design:
         return
-    same = (
-        other.n == design.n
-        and np.allclose(other.y, design.y)
-        and len(other.terms) == len(design.terms)
-    )
-    if same:
+    what = None
+    if other.n != design.n or not np.allclose(other.y, design.y):
+        what = f"responses ({design.n} and {other.n} rows)"
+    elif not _equal(design.weights, other.weights):
+        what = "known weights"
+    elif not _equal(design.offset, other.offset):
+        what = "offsets"
+    elif other.p != design.p or not _same_space(design.X, other.X):
+        what = "fixed effects"
+    elif {factors_of(g) for g in design.groups} != {factors_of(g) for g in other.groups}:
+        what = f"groups ({', '.join(design.groups)} and {', '.join(other.groups)})"
+    else:
         for term in design.terms:
-            same &= np.array_equal(other.term(term.group).codes, term.codes)
-    if not same:
+            twin = other.term(term.group)
+            if not np.array_equal(twin.codes, term.codes):
+                what = f"levels of {term.group}"
+            elif sorted(map(canonical, twin.columns)) != sorted(map(canonical, term.columns)):
+                what = f"random columns of {term.group}"
+            else:
+                order = [
+                    list(map(canonical, twin.columns)).index(canonical(c)) for c in term.columns
+                ]
+                if not np.allclose(twin.values[:, order], term.values):
+                    what = f"values of the random columns of {term.group}"
+    if what is not None:
         raise BayesvError(
-            f"The fits are of different data: {design.formula!r} on {design.n} rows and "
-            f"{other.formula!r} on {other.n} rows. Compare fits of the same rows and groups."
+            f"The fits are of different data or models: their {what} differ ({design.formula!r} "
+            f"and {other.formula!r}). Compare fits of the same rows and columns."
         )
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return (a is None and b is None) or (a is not None and b is not None and np.allclose(a, b))
+
+
+def _same_space(X: Any, other: Any) -> bool:
+    if not X.shape[1]:
+        return True
+    left = other - X @ np.linalg.lstsq(X, other, rcond=None)[0]
+    return bool(np.abs(left).max() <= 1e-7 * max(np.abs(other).max(), 1e-300))
 
 
 def _names(posts: Sequence[Posterior]) -> tuple[str, ...]:
@@ -164,7 +196,10 @@ def _point(design: Design, vc: VarianceComponents, beta: pd.Series) -> list[Quan
 def _table(fit: RemlFit, post: Posterior, name: str, prob: float) -> pd.DataFrame:
     from arviz_stats.base import array_stats
 
-    reml = {q.key: float(q.values) for q in _point(post.design, fit.components, _beta(fit, post))}
+    reml = {
+        q.key: float(q.values)
+        for q in _point(post.design, fit.components, _in_order(fit.beta, post.design.fixed_names))
+    }
     summary = post.summary(prob)
     modes = []
     with warnings.catch_warnings():
@@ -193,15 +228,15 @@ def _table(fit: RemlFit, post: Posterior, name: str, prob: float) -> pd.DataFram
     return table
 
 
-def _beta(fit: RemlFit, post: Posterior) -> pd.Series:
-    """REML's β in the order of the posterior's names."""
-    from bayesv.names import canonical
-
-    by_meaning = {canonical(name): value for name, value in fit.beta.items()}
-    missing = [n for n in post.design.fixed_names if canonical(n) not in by_meaning]
+def _in_order(values: pd.Series, names: Sequence[str]) -> pd.Series:
+    """Values of fixed effects in the order of other names for them."""
+    by_meaning = {canonical(str(name)): value for name, value in values.items()}
+    missing = [name for name in names if canonical(name) not in by_meaning]
     if missing:
-        raise BayesvError(f"The fits have different fixed effects: {', '.join(missing)} is in one.")
-    return pd.Series({n: by_meaning[canonical(n)] for n in post.design.fixed_names})
+        raise BayesvError(
+            f"The fits name their fixed effects differently: {', '.join(missing)} is in one only."
+        )
+    return pd.Series({name: by_meaning[canonical(name)] for name in names}, dtype=float)
 
 
 def _prior_of(quantity: Quantity, priors: ResolvedPriors | None) -> str:
@@ -220,18 +255,19 @@ def _prior_of(quantity: Quantity, priors: ResolvedPriors | None) -> str:
 
 
 def _fixed(fit: RemlFit, post: Posterior, at_mean: GLSFit, name: str) -> pd.DataFrame:
-    at_reml = _beta(fit, post)
     summary = post.summary()
     beta = summary[summary["scale"] == "beta"].set_index("first")
     order = list(post.design.fixed_names)
+    at_reml, se = _in_order(fit.beta, order), _in_order(fit.se, order)
+    beta_mean, se_mean = _in_order(at_mean.beta, order), _in_order(at_mean.se, order)
     return pd.DataFrame(
         {
             "posterior": name,
             "coefficient": order,
             "gls_reml": at_reml.to_numpy(),
-            "gls_reml_se": fit.se.to_numpy(),
-            "gls_posterior": at_mean.beta.to_numpy(),
-            "gls_posterior_se": at_mean.se.to_numpy(),
+            "gls_reml_se": se.to_numpy(),
+            "gls_posterior": beta_mean.to_numpy(),
+            "gls_posterior_se": se_mean.to_numpy(),
             "mean": beta.loc[order, "mean"].to_numpy(),
             "sd": beta.loc[order, "sd"].to_numpy(),
             "mcse": beta.loc[order, "mcse_mean"].to_numpy(),

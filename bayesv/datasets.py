@@ -70,9 +70,9 @@ def load_dataset(name: str) -> pd.DataFrame:
     >>> load_dataset("sleepstudy").shape
     (180, 3)
     """
-    if name not in _FACTORS:
+    if not isinstance(name, str) or name not in _FACTORS:
         raise DataError(
-            f"There is no data set {name!r}{near(name, _FACTORS)} Available: {', '.join(_FACTORS)}."
+            f"There is no data set {name!r}{near(str(name), _FACTORS)} Available: {', '.join(_FACTORS)}."
         )
     with resources.as_file(resources.files("bayesv") / "data" / f"{name}.csv.gz") as path:
         frame = pd.read_csv(path, keep_default_na=False, na_values=["NA"])

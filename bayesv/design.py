@@ -10,8 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from bayesv.errors import DataError
+from bayesv.errors import DataError, near
 from bayesv.linalg import Array
+from bayesv.names import factors_of, level_label
 
 __all__ = ["Design", "RandomTerm"]
 
@@ -95,13 +96,11 @@ class RandomTerm:
 
     def level_index(self, level: object) -> int:
         """Return the position of a level given by its label; DataError if there is none."""
-        found = np.flatnonzero(self.levels == str(level))
+        found = np.flatnonzero(self.levels == level_label(level))
         if len(found) == 0:
-            from bayesv.errors import near
-
             raise DataError(
                 f"Group {self.group!r} has no level {level!r} among its {self.n_levels} observed "
-                f"levels{near(str(level), self.levels)}"
+                f"levels{near(level_label(level), self.levels)}"
             )
         return int(found[0])
 
@@ -194,8 +193,6 @@ class Design:
 
     def term(self, group: str) -> RandomTerm:
         """Return the term of a grouping factor; DataError names the ones there are."""
-        from bayesv.names import factors_of
-
         for term in self.terms:
             if term.group == group or factors_of(term.group) == factors_of(group):
                 return term

@@ -62,9 +62,9 @@ class SamplingWarning(UserWarning):
 
 
 def near(name: str, choices: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest choices, or an empty string."""
+    """Return ``"; did you mean 'x'?"`` for the nearest choices, or a full stop."""
     close = difflib.get_close_matches(str(name), [str(c) for c in choices], n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else "."
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -68,6 +68,10 @@ def extract(
         raise ExtractionError(
             "PyMC draws do not know X and Z: pass design=bv.Model(formula, data).design."
         )
+    if not isinstance(design, Design):
+        raise ExtractionError(
+            f"design must be a bv.Design (model.design), found {type(design).__name__}."
+        )
     return _extract_pymc(tree, design, names or {})
 
 
@@ -197,6 +201,8 @@ class _Reader:
     def columns(self, name: str | list[str], wanted: tuple[str, ...], what: str) -> Array:
         """Return (chain, draw, k) in the order of the wanted coefficients."""
         if not isinstance(name, str):
+            if not isinstance(name, list | tuple):
+                raise ExtractionError(f"{what}: a variable or a list of them, found {name!r}.")
             if len(name) != len(wanted):
                 raise ExtractionError(
                     f"{what}: {len(name)} variables named, {len(wanted)} needed, in this order: "

@@ -67,7 +67,8 @@ def cov_to_sd_corr(cov: Array) -> tuple[Array, Array]:
         corr = np.where(scale > 0, cov / scale, np.nan)
     i = np.arange(cov.shape[-1])
     corr[..., i, i] = np.where(sd > 0, 1.0, np.nan)
-    return sd, np.clip(corr, -1.0, 1.0)
+    # Only rounding is taken off: what is not a correlation must stay visible.
+    return sd, np.where(np.abs(corr) < 1 + 1e-9, np.clip(corr, -1.0, 1.0), corr)
 
 
 def nearest_psd(a: Array) -> Array:

@@ -155,15 +155,7 @@ class Model:
         SamplingWarning
             Once, if there are divergences, R-hat above 1.01 or ESS below 400.
         """
-        if engine not in ENGINES:
-            raise BayesvError(f"engine must be one of {', '.join(ENGINES)}; found {engine!r}.")
-        for name, value, least in (("draws", draws, 4), ("chains", chains, 1), ("tune", tune, 1)):
-            if not isinstance(value, int | np.integer) or value < least:
-                raise BayesvError(
-                    f"{name} must be an integer of at least {least}; found {value!r}."
-                )
-        if not 0 < target_accept < 1:
-            raise BayesvError(f"target_accept must lie between 0 and 1; found {target_accept!r}.")
+        check_sampling(engine, draws, chains, tune, target_accept)
         options: dict[str, Any] = {
             "draws": int(draws),
             "tune": int(tune),
@@ -210,6 +202,19 @@ class Model:
                 stacklevel=3,
             )
             return None
+
+
+def check_sampling(
+    engine: str, draws: int, chains: int, tune: int = 1, target_accept: float = 0.9
+) -> None:
+    """Refuse arguments of `Model.sample` that are out of range, before any work is done."""
+    if engine not in ENGINES:
+        raise BayesvError(f"engine must be one of {', '.join(ENGINES)}; found {engine!r}.")
+    for name, value, least in (("draws", draws, 4), ("chains", chains, 1), ("tune", tune, 1)):
+        if not isinstance(value, int | np.integer) or value < least:
+            raise BayesvError(f"{name} must be an integer of at least {least}; found {value!r}.")
+    if not isinstance(target_accept, float) or not 0 < target_accept < 1:
+        raise BayesvError(f"target_accept must lie between 0 and 1; found {target_accept!r}.")
 
 
 def to_pymc(model: Model) -> Any:

@@ -7,6 +7,17 @@ import re
 INTERCEPT = "Intercept"
 
 
+def level_label(level: object) -> str:
+    """Return the text of a factor level; whole floats read as integers.
+
+    >>> level_label(308.0)
+    '308'
+    """
+    if isinstance(level, float) and level.is_integer():
+        return str(int(level))
+    return str(level)
+
+
 def factors_of(label: str) -> tuple[str, ...]:
     """Return the factors of a grouping label, order ignored: ``tch:sch`` equals ``sch:tch``.
 

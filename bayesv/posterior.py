@@ -195,7 +195,7 @@ class Posterior:
         """
         from arviz_stats.base import array_stats
 
-        if not 0 < prob < 1:
+        if not isinstance(prob, int | float) or not 0 < prob < 1:
             raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
         x = np.stack([q.values for q in self.quantities], axis=-1)
         axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}

@@ -252,9 +252,9 @@ class Priors:
     def __post_init__(self) -> None:
         if self.sigma is not None and not isinstance(self.sigma, SdPrior):
             raise PriorError(f"sigma needs a prior of an SD, such as HalfStudentT; {self.sigma!r}.")
-        _check_leaves("sd", self.sd, SdPrior)
-        _check_leaves("corr", self.corr, LKJ)
-        _check_leaves("beta", self.beta, (Flat, Normal))
+        _check_leaves("sd", self.sd, SdPrior, depth=2)
+        _check_leaves("corr", self.corr, LKJ, depth=1)
+        _check_leaves("beta", self.beta, (Flat, Normal), depth=1)
 
     def __str__(self) -> str:
         parts = (("sd", self.sd), ("sigma", self.sigma), ("corr", self.corr), ("beta", self.beta))
@@ -297,17 +297,17 @@ class Priors:
 
     def _betas(self, design: Design) -> tuple[Flat | Normal, ...]:
         if not isinstance(self.beta, Mapping):
-            return (self.beta,) * design.p
+            return (self.beta or Flat(),) * design.p
         named = _by_meaning(self.beta, design.fixed_names, "beta")
-        return tuple(named.get(name, Flat()) for name in design.fixed_names)
+        return tuple(named.get(name) or Flat() for name in design.fixed_names)
 
 
-def _check_leaves(what: str, given: Any, kind: Any) -> None:
+def _check_leaves(what: str, given: Any, kind: Any, depth: int) -> None:
     if given is None or isinstance(given, kind):
         return
-    if isinstance(given, Mapping):
+    if isinstance(given, Mapping) and depth:
         for key, value in given.items():
-            _check_leaves(f"{what}[{key!r}]", value, kind)
+            _check_leaves(f"{what}[{key!r}]", value, kind, depth - 1)
         return
     raise PriorError(f"{what} has {given!r}, which is not a prior for it; see bayesv.priors.")
 
@@ -335,14 +335,17 @@ def _for_group(given: Any, group: str) -> Any:
 
 def _by_meaning(given: Mapping[str, Any], names: tuple[str, ...], what: str) -> dict[str, Any]:
     meanings = {canonical(name): name for name in names}
-    out = {}
+    out: dict[str, Any] = {}
     for key, value in given.items():
         if canonical(key) not in meanings:
             raise PriorError(
                 f"{what} has a prior for {key!r}, but the coefficients are {', '.join(names)}"
                 f"{near(key, names)}"
             )
-        out[meanings[canonical(key)]] = value
+        name = meanings[canonical(key)]
+        if name in out:
+            raise PriorError(f"{what} has two priors for {name!r}; leave one.")
+        out[name] = value
     return out
 
 

@@ -102,6 +102,14 @@ class VarianceComponents:
         >>> round(vc.sigma2, 2)
         654.85
         """
+        sigma = _number(sigma)
+        if sigma <= 0:
+            raise ComponentsError(f"sigma is the residual SD and must be positive; found {sigma}.")
+        for what, given in (("sd", sd), ("corr", corr or {})):
+            if not isinstance(given, Mapping):
+                raise ComponentsError(
+                    f"{what} must be {{group: values}}, found {type(given).__name__}."
+                )
         corr = dict(corr or {})
         unknown = [group for group in corr if group not in sd]
         if unknown:
@@ -110,12 +118,12 @@ class VarianceComponents:
         for group, given in sd.items():
             names = list(given.keys()) if isinstance(given, Mapping | pd.Series) else None
             values = list(given.values()) if isinstance(given, Mapping) else given
-            sds = np.atleast_1d(np.asarray(values, dtype=float))
-            if (sds < 0).any() or sds.ndim > 1:
+            sds = np.atleast_1d(_array(f"SDs of {group!r}", values))
+            if not (sds >= 0).all() or sds.ndim > 1:
                 raise ComponentsError(f"SDs of {group!r} must be a list of numbers ≥ 0: {values}.")
-            matrix = _correlation(group, corr.get(group), len(sds)) * np.outer(sds, sds)
+            matrix = _correlation(group, corr.get(group), len(sds), names) * np.outer(sds, sds)
             blocks[group] = pd.DataFrame(matrix, names, names) if names else matrix
-        return cls(blocks, sigma2=_number(sigma) ** 2)
+        return cls(blocks, sigma2=sigma**2)
 
     @classmethod
     def from_varcorr(cls, listing: str | pd.DataFrame) -> VarianceComponents:
@@ -286,10 +294,7 @@ def _block(group: str, given: Any) -> pd.DataFrame:
                 "they must be the same names in the same order."
             )
         labels = list(given.index)
-    try:
-        matrix = np.array(given, dtype=float)
-    except (TypeError, ValueError):
-        raise ComponentsError(f"Σ of {group!r} is not a matrix of numbers: {given!r}.") from None
+    matrix = _array(f"Σ of {group!r}", given)
     if matrix.ndim == 0:
         matrix = matrix.reshape(1, 1)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
@@ -315,11 +320,30 @@ def _block(group: str, given: Any) -> pd.DataFrame:
     return pd.DataFrame(matrix, labels, labels)
 
 
-def _correlation(group: str, given: Any, r: int) -> Array:
+def _array(what: str, given: Any) -> Array:
+    try:
+        if not np.iscomplexobj(given):
+            return np.array(given, dtype=float)
+    except (TypeError, ValueError):
+        pass
+    raise ComponentsError(f"{what}: real numbers are needed, found {given!r}.")
+
+
+def _correlation(group: str, given: Any, r: int, names: list[str] | None) -> Array:
     if given is None:
         return np.eye(r)
-    values = np.asarray(given, dtype=float)
+    if isinstance(given, pd.DataFrame) and names is not None:
+        order = _align(group, [str(name) for name in given.index], [str(name) for name in names])
+        if list(given.index) != list(given.columns):
+            raise ComponentsError(f"Rows and columns of the correlation of {group!r} differ.")
+        given = given.to_numpy()[np.ix_(order, order)]
+    values = _array(f"Correlation of {group!r}", given)
     if values.shape == (r, r):
+        if not np.allclose(np.diagonal(values), 1.0, atol=1e-8):
+            raise ComponentsError(
+                f"The correlation of {group!r} needs 1 on its diagonal, found "
+                f"{np.diagonal(values)}; a covariance goes to VarianceComponents itself."
+            )
         return values
     corr = np.eye(r)
     if values.size != r * (r - 1) // 2:

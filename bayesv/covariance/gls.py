@@ -12,6 +12,7 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design import Design
+from bayesv.errors import BayesvError, ComponentsError
 from bayesv.linalg import Array
 
 __all__ = ["GLSFit", "gls"]
@@ -74,6 +75,8 @@ class GLSFit:
         (n − p) log 2π + log|V| + log|X'V⁻¹X| + r'V⁻¹r, as lme4's ``REMLcrit``; for ML without
         log|X'V⁻¹X| and with n for n − p.
         """
+        if method not in ("REML", "ML"):
+            raise BayesvError(f"method must be 'REML' or 'ML', found {method!r}.")
         design = self.V.design
         value = self.V.logdet() + float(self.V.quadratic(self._residual))
         if method == "REML":
@@ -125,7 +128,13 @@ def gls(design: Design, vc: VarianceComponents) -> GLSFit:
     Q, R = np.linalg.qr(design.X)
     start = Q.T @ design.target  # ordinary least squares: what is left to solve for is small
     VQ = V.solve(Q)
-    factor = cho_factor(Q.T @ VQ, lower=True)
+    try:
+        factor = cho_factor(Q.T @ VQ, lower=True)
+    except (np.linalg.LinAlgError, ValueError) as error:
+        raise ComponentsError(
+            "X'V⁻¹X cannot be factored in double precision: the variances of the random effects "
+            f"are too large beside sigma2={vc.sigma2:g}."
+        ) from error
     gamma = start + cho_solve(factor, VQ.T @ (design.target - Q @ start))
     beta = solve_triangular(R, gamma)
     half = solve_triangular(R, solve_triangular(factor[0], np.eye(design.p), lower=True).T)

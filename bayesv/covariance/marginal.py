@@ -14,7 +14,7 @@ from scipy.sparse.linalg import LinearOperator, splu
 
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design import Design
-from bayesv.errors import DataError
+from bayesv.errors import ComponentsError, DataError
 from bayesv.linalg import Array
 
 __all__ = ["MarginalCovariance", "expand_G", "residual_R"]
@@ -36,12 +36,13 @@ def expand_G(design: Design, vc: VarianceComponents) -> sparse.csr_array:
     scipy.sparse.csr_array
         blockdiag over terms of I ⊗ Σ_f, in the order of Z's columns.
     """
+    vc = _checked(design, vc)
     return _per_level(design, [vc.block_for(term) for term in design.terms])
 
 
 def residual_R(design: Design, vc: VarianceComponents) -> sparse.dia_array:
     """Return R = σ² diag(1/w), sparse of shape (n, n)."""
-    return sparse.diags_array(_residual_variances(design, vc))
+    return sparse.diags_array(_residual_variances(design, _checked(design, vc)))
 
 
 class MarginalCovariance(LinearOperator):
@@ -77,7 +78,7 @@ class MarginalCovariance(LinearOperator):
 
     def __init__(self, design: Design, vc: VarianceComponents) -> None:
         self.design = design
-        self.vc = vc.aligned(design)
+        self.vc = _checked(design, vc)
         super().__init__(dtype=np.dtype(float), shape=(design.n, design.n))
 
     # --- operator ---------------------------------------------------------------------------------
@@ -117,18 +118,27 @@ class MarginalCovariance(LinearOperator):
     def _factor(self) -> Any:
         """LU of the positive definite M without pivoting, so that U's diagonal is D of LDL'."""
         M = sparse.csc_array(self._root.T @ self._root + sparse.eye_array(self._root.shape[1]))
-        return splu(
-            M,
-            permc_spec="MMD_AT_PLUS_A",
-            diag_pivot_thresh=0.0,
-            options={"SymmetricMode": True},
-        )
+        try:
+            return splu(
+                M,
+                permc_spec="MMD_AT_PLUS_A",
+                diag_pivot_thresh=0.0,
+                options={"SymmetricMode": True},
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ComponentsError(
+                "V cannot be factored in double precision; the variances of the random effects "
+                f"are too large beside sigma2={self.vc.sigma2:g} ({error})."
+            ) from error
 
     def solve(self, b: ArrayLike) -> Array:
         """Return V⁻¹ b for b of shape (n,) or (n, k)."""
-        b = np.asarray(b, dtype=float)
-        if b.shape[:1] != (self.design.n,):
-            raise DataError(f"b has shape {b.shape}; V has {self.design.n} rows.")
+        try:
+            b = np.asarray(b, dtype=float)
+        except (TypeError, ValueError):
+            raise DataError("b must be an array of numbers.") from None
+        if b.shape[:1] != (self.design.n,) or b.ndim > 2:
+            raise DataError(f"b has shape {b.shape}; needed is ({self.design.n},) or (…, k).")
         w = 1.0 if self.design.weights is None else np.sqrt(self.design.weights)
         scaled = (b.T * w).T
         inner = scaled - self._root @ self._factor.solve(self._root.T @ scaled)
@@ -191,7 +201,11 @@ class MarginalCovariance(LinearOperator):
         positions : array_like of int
             Positions among the design's rows.
         """
-        at = np.asarray(positions, dtype=np.intp)
+        at = np.asarray(positions)
+        n = self.design.n
+        whole = at.ndim == 1 and (at.size == 0 or np.issubdtype(at.dtype, np.integer))
+        if not whole or (at.size and not (-n <= at.min() and at.max() < n)):
+            raise DataError(f"positions must be a list of integers below {n}; found {positions!r}.")
         if len(at) > DENSE_LIMIT:
             raise DataError(f"{len(at)} rows are too many for a dense block ({DENSE_LIMIT}).")
         Z = self.design.Z[at]
@@ -240,6 +254,18 @@ class MarginalCovariance(LinearOperator):
             f"<MarginalCovariance {self.shape[0]}×{self.shape[1]} of {self.design.formula!r}, "
             f"sigma2={self.vc.sigma2:.5g}>"
         )
+
+
+def _checked(design: Design, vc: VarianceComponents) -> VarianceComponents:
+    """Return components in the design's order, or say what was passed instead."""
+    if not isinstance(design, Design):
+        raise DataError(f"A bv.Design is needed (model.design), found {type(design).__name__}.")
+    if not isinstance(vc, VarianceComponents):
+        raise ComponentsError(
+            f"bv.VarianceComponents are needed, found {type(vc).__name__}; build them with "
+            "bv.VarianceComponents({group: matrix}, sigma2=…)."
+        )
+    return vc.aligned(design)
 
 
 def _residual_variances(design: Design, vc: VarianceComponents) -> Array:

@@ -95,6 +95,8 @@ def _block(group: str, names: list[str], sd: Array, corr_words: list[list[str]])
         if words and len(words) != i:
             raise ComponentsError(f"{group!r}, row {names[i]!r}: {i} correlations needed: {words}.")
         for j, word in enumerate(words):
+            if not _NUMBER.match(word):
+                raise ComponentsError(f"{group!r}: {word!r} is not a correlation.")
             corr[i, j] = corr[j, i] = float(word)
             digits = min(digits, len(word.partition(".")[2]))
     if -r * 10.0**-digits < smallest_relative_eigenvalue(corr) < 0:

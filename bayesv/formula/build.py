@@ -22,6 +22,7 @@ from bayesv.formula.frame import (
     check_names,
     column_names,
     finite_rows,
+    plain_column,
     take_columns,
 )
 from bayesv.formula.grammar import Formula, RandomText, parse
@@ -111,14 +112,22 @@ def build(
     space = {**_FUNCTIONS, **(namespace or {})}
     available = column_names(data)
     _check_functions(formula, space)
-    check_names(formula.names, {*available, *ENCODINGS, *space}, available, text)
+    values = {name for name, value in (namespace or {}).items() if not callable(value)}
+    check_names(formula.names, {*available, *ENCODINGS, *values}, available, text)
+    for term in formula.random:
+        places = {factor: formula.names.get(factor, term.start) for factor in term.factors}
+        check_names(places, available, available, text)
     used = [name for name in formula.names if name in available]
     weight_name = var_weights if isinstance(var_weights, str) else None
-    if weight_name is not None:
-        check_names({weight_name: 0}, available, available, weight_name)
+    if weight_name is not None and weight_name not in available:
+        raise DataError(
+            f"var_weights names the column {weight_name!r}, which the data lack"
+            f"{near(weight_name, available)}"
+        )
     frame = take_columns(data, dict.fromkeys([*used, *([weight_name] if weight_name else [])]))
     n_given = len(frame)
-    w = frame[weight_name].to_numpy(float) if weight_name else _weights(var_weights, frame)
+    w = _weights(frame[weight_name] if weight_name else var_weights, frame)
+    frame = frame.apply(plain_column)
 
     rows, counts = _complete(frame[used], w)
     while True:
@@ -138,7 +147,7 @@ def build(
     X, names, aliased = _drop_aliased(X, names)
     terms = _terms(model_frame, lhs)
     notes = _notes(counts, aliased, terms, len(y))
-    if np.ptp(y) == 0:
+    if np.ptp(y) <= 1e-13 * np.abs(y).max():
         raise DataError(
             f"The response {formula.response!r} is constant ({y[0]:g}) in the {len(y)} rows used; "
             "there is no variance to explain."
@@ -172,6 +181,8 @@ def _weights(given: Any, frame: pd.DataFrame) -> Array | None:
             "var_weights has another index than the data; pass the column's name, or an array in "
             "the order of the rows."
         )
+    if np.iscomplexobj(given):
+        raise DataError("var_weights must be real numbers, one for each row.")
     try:
         w = np.asarray(given, dtype=float)
     except (TypeError, ValueError):
@@ -219,7 +230,10 @@ def _with_factors(frame: pd.DataFrame, formula: Formula) -> pd.DataFrame:
         dtype = frame[name].dtype
         if not pd.api.types.is_numeric_dtype(dtype):
             frame[name] = as_factor(frame[name])
-        elif pd.api.types.is_extension_array_dtype(dtype):
+        elif pd.api.types.is_bool_dtype(dtype):
+            frame[name] = frame[name].to_numpy(bool)
+        elif name not in formula.factors:
+            # Small integers would wrap around in I(x**2), and have no negative powers.
             frame[name] = frame[name].to_numpy(float)
     return frame
 
@@ -239,7 +253,9 @@ def _evaluate(
             f"The response {response!r} is not numeric; a Gaussian model needs one number a row."
         )
     y = np.asarray(matrices.response.design_matrix, dtype=float)
-    X, names, offset = _columns(matrices.common, len(y))
+    X, names = _columns(matrices.common, len(y))
+    offsets = [_offset(text, model_frame) for text in formula.offsets]
+    offset = np.sum(offsets, axis=0) if offsets else None
     evaluated: dict[tuple[str, bool], LeftSide] = {}
     for term in formula.random:
         key = (term.lhs, term.correlated)
@@ -249,20 +265,28 @@ def _evaluate(
 
 
 def _left_side(text: str, model_frame: ModelFrame) -> tuple[Array, tuple[str, ...]]:
-    values, columns, offset = _columns(_formulae(text, model_frame).common, len(model_frame.data))
-    if offset is not None or not columns:
+    values, columns = _columns(_formulae(text, model_frame).common, len(model_frame.data))
+    if not columns:
         raise FormulaError(
-            f"'({text} | …)' has {'no column' if offset is None else 'an offset'}; the left side "
-            "of a random term needs columns."
+            f"'({text} | …)' has no column; the left side of a random term needs some."
         )
     return values, columns
+
+
+def _offset(text: str, model_frame: ModelFrame) -> Array:
+    values, columns = _columns(
+        _formulae(f"0 + I({text})", model_frame).common, len(model_frame.data)
+    )
+    if len(columns) != 1:
+        raise FormulaError(f"offset({text}) has {len(columns)} columns; it needs one number a row.")
+    return values[:, 0]
 
 
 def _formulae(text: str, model_frame: ModelFrame) -> Any:
     """Call formulae, in whose messages the user's formula does not appear, with better ones."""
     try:
         # formulae prints "Unexpected error" before it raises; the error says more.
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
             return design_matrices(
                 text,
                 model_frame.data,
@@ -273,28 +297,25 @@ def _formulae(text: str, model_frame: ModelFrame) -> Any:
         raise
     except Exception as error:
         raise FormulaError(
-            f"'{text}' cannot be evaluated: {type(error).__name__}: {error}"
+            f"'{text}' cannot be evaluated: {type(error).__name__}: {error}\n"
+            f"  in {model_frame.formula.text}"
         ) from error
 
 
-def _columns(common: Any, n: int) -> tuple[Array, tuple[str, ...], Array | None]:
-    """Return matrix, column names as R counts them, and the sum of offsets."""
+def _columns(common: Any, n: int) -> tuple[Array, tuple[str, ...]]:
+    """Return matrix and column names, as R counts and orders them."""
     matrices: list[Array] = []
     names: list[str] = []
-    offset: Array | None = None
     terms = list(common.terms.values()) if common is not None else []
     # R names an interaction's parts in the order in which they first appear: f + x:f gives f:x.
     seen = dict.fromkeys(c.name for t in terms for c in getattr(t, "components", ()))
     order = {name: i for i, name in enumerate(seen)}
     for term in terms:
         values = np.asarray(term.data, dtype=float).reshape(n, -1)
-        if term.kind == "offset":
-            offset = values[:, 0] + (0.0 if offset is None else offset)
-            continue
         matrices.append(values)
         names.extend(_names(term, values.shape[1], order))
     X = np.hstack(matrices) if matrices else np.empty((n, 0))
-    return X, tuple(names), offset
+    return X, tuple(names)
 
 
 def _names(term: Any, width: int, order: Mapping[str, int]) -> list[str]:
@@ -385,6 +406,11 @@ def _levels(data: pd.DataFrame, factors: tuple[str, ...], label: str) -> tuple[A
         if len(names) == 1
         else np.array([":".join(parts) for parts in zip(*names, strict=True)], dtype=object)
     )
+    if len(set(levels)) < len(levels):
+        raise DataError(
+            f"Different combinations of {label!r} have the same text, because labels contain ':'; "
+            "rename the levels."
+        )
     if len(levels) == 1:
         raise DataError(
             f"Grouping factor {label!r} has one level ({levels[0]!r}) in the rows used; its "
@@ -399,7 +425,7 @@ def _levels(data: pd.DataFrame, factors: tuple[str, ...], label: str) -> tuple[A
 
 
 def _check_functions(formula: Formula, namespace: Mapping[str, Any]) -> None:
-    known = {*TRANSFORMS, *namespace}
+    known = {*TRANSFORMS, *ENCODINGS, *namespace}
     for name in formula.functions:
         if name.split(".")[0] in known or name == "as.factor":
             continue

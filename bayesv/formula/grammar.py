@@ -16,12 +16,12 @@ from bayesv.errors import FormulaError
 __all__ = ["Formula", "RandomText", "parse"]
 
 _TOKEN = re.compile(
-    r"(?P<space>\s+)|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[^\W\d][\w.]*)|"
+    r"(?P<space>\s+)|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>(?:[^\W\d]|\.(?=[^\W\d]))[\w.]*)|"
     r"(?P<quoted>`[^`]+`)|(?P<string>'[^']*'|\"[^\"]*\")|"
     r"(?P<op>\*\*|\|\||//|[=!<>]=|%in%|[-+*/:^~|()\[\]{},=<>%!])"
 )
-_TRANSLATE = {"^": "**", "TRUE": "True", "FALSE": "False", "%in%": ":"}
-_FACTOR_CALLS = ("factor", "as.factor", "C")
+_TRANSLATE = {"^": "**", "TRUE": "True", "FALSE": "False", "%in%": ":", "as.factor": "factor"}
+_FACTOR_CALLS = ("factor", "as.factor", "C", "T", "S")
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,20 @@ class RandomText:
 
 @dataclass(frozen=True)
 class Formula:
-    """A formula taken apart; ``names`` maps each variable used to its place in the text."""
+    """A formula taken apart.
+
+    ``names`` and ``functions`` map what is used to its place in the text; ``factors`` are variables
+    that the formula itself turns into factors; ``offsets`` are the arguments of ``offset()``.
+    """
 
     text: str
     response: str
     fixed: str
+    offsets: tuple[str, ...]
     random: tuple[RandomText, ...]
     names: dict[str, int]
     functions: dict[str, int]
+    factors: frozenset[str]
 
 
 def parse(text: str) -> Formula:
@@ -80,6 +86,7 @@ def parse(text: str) -> Formula:
         )
     tokens = _scan(text)
     _check_brackets(tokens, text)
+    _check_operators(tokens, text)
     _refuse_ambiguous_powers(tokens, text)
     tildes = [i for i, token in enumerate(tokens) if token.text == "~"]
     if len(tildes) != 1:
@@ -88,29 +95,43 @@ def parse(text: str) -> Formula:
     left, right = tokens[: tildes[0]], tokens[tildes[0] + 1 :]
     if not left:
         raise _error("There is no response on the left of '~'.", text, tokens[tildes[0]].start)
-    fixed: list[list[_Token]] = []
+    fixed: list[str] = []
+    offsets: list[str] = []
     random: list[RandomText] = []
     for sign, chunk in _summands(right, text):
         if any(token.kind == "op" and token.text in ("|", "||") for token in chunk):
             if sign == "-":
                 raise _error("A random term cannot be subtracted.", text, chunk[0].start)
             random.extend(_random_terms(chunk, text))
+        elif chunk[0].text == "offset" and _operand_end(chunk, 0) == len(chunk) and sign == "+":
+            offsets.append(_text(chunk[2:-1]))
+        elif any(token.kind == "name" and token.text == "offset" for token in chunk):
+            raise _error("offset() stands alone and is added with '+'.", text, chunk[0].start)
         else:
-            fixed.append([_Token("op", sign, chunk[0].start), *chunk])
+            fixed.append(f"{sign} {_text(_without_slash(chunk))}")
     if not random:
         raise FormulaError(
             f"The formula {text!r} has no random term. Add one, such as '(1 | group)'; "
             "without one, V = σ² R and ordinary least squares is the answer."
         )
-    fixed_text = " ".join(_text(chunk) for chunk in fixed) if fixed else "1"
     names, functions = _variables(tokens)
+    response = left[0].text.strip("`")
+    used_again, _ = _variables(right)
+    if len(left) == 1 and response in used_again:
+        raise _error(f"The response {response!r} is also a predictor.", text, used_again[response])
     return Formula(
         text=" ".join(text.split()),
         response=_text(left),
-        fixed=re.sub(r"^\+\s*", "", fixed_text),
+        fixed=re.sub(r"^\+\s*", "", " ".join(fixed)) or "1",
+        offsets=tuple(offsets),
         random=tuple(random),
         names=names,
         functions=functions,
+        factors=frozenset(
+            name.text.strip("`")
+            for call, name in zip(tokens, tokens[2:], strict=False)
+            if call.text in _FACTOR_CALLS and call.kind == "name"
+        ),
     )
 
 
@@ -302,20 +323,87 @@ def _text(tokens: list[_Token]) -> str:
     return out
 
 
+def _check_operators(tokens: list[_Token], text: str) -> None:
+    """Refuse two operands side by side: formulae would silently stop reading there."""
+    for before, token in zip(tokens, tokens[1:], strict=False):
+        ends = before.kind in _OPERANDS or before.text in ")]"
+        begins = token.kind in _OPERANDS or (token.text == "(" and before.kind != "name")
+        if ends and begins:
+            raise _error(f"An operator is missing before {token.text!r}.", text, token.start)
+
+
+_OPERANDS = ("name", "number", "quoted", "string")
+
+
+def _operand_end(tokens: list[_Token], start: int) -> int:
+    """Position after the operand at ``start``: a name, a number, a bracket, or a call."""
+    depths = _depths(tokens)
+    at = start
+    if tokens[at].text != "(":
+        at += 1
+        if at >= len(tokens) or tokens[at].text != "(" or tokens[start].kind != "name":
+            return at
+    closing = (k for k in range(at + 1, len(tokens)) if depths[k] == depths[at])
+    return next(closing, len(tokens) - 1) + 1
+
+
 def _refuse_ambiguous_powers(tokens: list[_Token], text: str) -> None:
-    """Formulae reads ``-x**2`` as ``(-x)**2``; R and Python read ``-(x**2)``: ask for brackets."""
-    for i, token in enumerate(tokens[:-2]):
-        unary = (
-            token.text == "-" and i and tokens[i - 1].text in ("(", ",", "=", "*", "/", "^", "**")
-        )
-        if unary and tokens[i + 2].text in ("^", "**"):
-            base, power = tokens[i + 1].text, tokens[i + 2].text
+    """Ask for brackets where formulae's powers are not R's and Python's.
+
+    formulae reads ``-x**2`` as ``(-x)**2`` and ``a**b**c`` as ``(a**b)**c``.
+    """
+    powers = ("^", "**")
+    for i, token in enumerate(tokens[:-1]):
+        negative = token.text == "-" and i and tokens[i - 1].text in ("(", ",", "=", "*", "/")
+        if token.kind != "op" or not (negative or token.text in powers):
+            continue
+        end = _operand_end(tokens, i + 1)
+        if end < len(tokens) and tokens[end].text in powers:
+            operand = _text(tokens[i + 1 : end])
             raise _error(
-                f"'-{base}{power}…' is read differently by R and by formulae; "
-                f"write '-({base}{power}…)'.",
+                f"'{token.text}{operand}{tokens[end].text}…' is read differently by R and by "
+                f"formulae; set brackets, such as '{token.text}({operand}{tokens[end].text}…)'.",
                 text,
                 token.start,
             )
+
+
+def _without_slash(chunk: list[_Token]) -> list[_Token]:
+    """Write ``a/b`` of the fixed part as ``a + a:b``."""
+    slashes = [i for i, d in enumerate(_depths(chunk)) if d == 0 and chunk[i].text == "/"]
+    if not slashes or any(
+        d == 0 and token.text == "*" for token, d in zip(chunk, _depths(chunk), strict=True)
+    ):
+        return chunk
+    parts, start = [], 0
+    for stop in [*slashes, len(chunk)]:
+        parts.append(chunk[start:stop])
+        start = stop + 1
+    out = list(parts[0])
+    for k in range(2, len(parts) + 1):
+        out.append(_Token("op", "+", chunk[0].start))
+        for i, part in enumerate(parts[:k]):
+            out += [_Token("op", ":", part[0].start)] * bool(i) + part
+    return out
+
+
+def _text(tokens: list[_Token]) -> str:
+    """Return tokens as text for formulae: Python's operators, plain decimals, tidy brackets."""
+    out = ""
+    for i, token in enumerate(tokens):
+        before = tokens[i - 1] if i else None
+        word = token.text
+        call = i + 1 < len(tokens) and tokens[i + 1].text == "("
+        if token.kind in ("op", "name"):
+            word = _TRANSLATE.get(word, word)
+        elif token.kind == "number":
+            word = np.format_float_positional(float(word), trim="-")
+        if token.kind == "name" and not call and not word[0].isalpha():
+            word = f"`{word}`"  # formulae's names start with a letter
+        opening = token.text == "(" and before is not None and before.kind == "name"
+        tight = before is None or before.text in "([" or token.text in ")]," or opening
+        out += word if tight else f" {word}"
+    return out
 
 
 def _error(message: str, text: str, place: int | None) -> FormulaError:

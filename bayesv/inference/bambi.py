@@ -93,6 +93,9 @@ def _bambi_formula(design: Design, frame: ModelFrame) -> tuple[str, pd.DataFrame
         group = columns[design.term(text.label).group]
         groups += [f"({side} | {_quoted(group)})" for side in left_sides(text)]
     summands = [frame.formula.fixed, *dict.fromkeys(groups)]
+    if design.offset is not None:
+        data["known_offset"] = design.offset
+        summands.append("offset(known_offset)")
     return f"{frame.formula.response} ~ {' + '.join(summands)}", data
 
 

@@ -49,6 +49,15 @@ class Draws:
         import xarray as xr
 
         shape = self.sigma2.shape
+        if self.beta.shape != (*shape, design.p):
+            raise BayesvError(
+                f"Draws of β have shape {self.beta.shape}; needed is {(*shape, design.p)}."
+            )
+        for what, values in {"σ²": self.sigma2, "β": self.beta, **self.covs}.items():
+            if not np.isfinite(values).all():
+                raise BayesvError(f"{engine}: some draws of {what} are not finite.")
+        if (self.sigma2 <= 0).any():
+            raise BayesvError(f"{engine}: some draws of σ² are not positive.")
         dims = ("chain", "draw")
         variables: dict[str, Any] = {
             "beta": ((*dims, "coef"), self.beta),
@@ -61,7 +70,12 @@ class Draws:
             "coef": list(design.fixed_names),
         }
         for term in design.terms:
-            group, cov = term.group, np.asarray(self.covs[term.group])
+            group = term.group
+            if group not in self.covs:
+                raise BayesvError(
+                    f"There are no draws of Σ for {group!r}, only for {', '.join(self.covs)}."
+                )
+            cov = np.asarray(self.covs[group])
             if cov.shape != (*shape, term.n_columns, term.n_columns):
                 raise BayesvError(
                     f"Draws of Σ for {group!r} have shape {cov.shape}; needed is "
@@ -77,8 +91,6 @@ class Draws:
                 level = f"{group}_level"
                 coords[level] = term.levels.astype(str)
                 variables[f"u_{group}"] = ((*dims, level, columns[0]), self.u[group])
-        if not (np.isfinite(self.sigma2).all() and np.isfinite(self.beta).all()):
-            raise BayesvError(f"{engine}: some draws are not finite; the sampler has failed.")
         stats = {name: (dims, np.asarray(v)) for name, v in self.sample_stats.items()}
         observed = xr.Dataset(
             {design.response: ("row", design.y)}, coords={"row": np.asarray(design.rows)}
