@@ -130,7 +130,7 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
 
 
 def _check_same(design: Design, other: Design) -> None:
-    """Same rows, weights, offset, fixed effects (as a space) and random columns.
+    """Require the same rows, weights, offset, fixed effects (as a space) and random columns.
 
     Which columns are correlated may differ: comparing ``(x | g)`` with ``(x || g)`` is of interest.
     """

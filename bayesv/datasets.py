@@ -72,7 +72,8 @@ def load_dataset(name: str) -> pd.DataFrame:
     """
     if not isinstance(name, str) or name not in _FACTORS:
         raise DataError(
-            f"There is no data set {name!r}{near(str(name), _FACTORS)} Available: {', '.join(_FACTORS)}."
+            f"There is no data set {name!r}{near(str(name), _FACTORS)} Available: "
+            f"{', '.join(_FACTORS)}."
         )
     with resources.as_file(resources.files("bayesv") / "data" / f"{name}.csv.gz") as path:
         frame = pd.read_csv(path, keep_default_na=False, na_values=["NA"])

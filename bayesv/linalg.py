@@ -46,7 +46,7 @@ def psd_root(a: Array) -> Array:
 
 
 def cholesky_or_nan(a: Array) -> Array:
-    """Return lower Cholesky factors of (S, k, k); NaN for matrices that are not positive definite."""
+    """Return lower Cholesky factors of (S, …, k, k); NaN where one is not positive definite."""
     try:
         return np.asarray(np.linalg.cholesky(a))
     except np.linalg.LinAlgError:

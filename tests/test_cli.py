@@ -119,7 +119,6 @@ def test_other_files_give_the_same_fit(name, sleep_csv, tmp_path, capsys):
     assert got["levels"] == want["levels"]
 
 
-@pytest.mark.xfail(strict=True, reason="the suffix is compared in lower case only")
 def test_the_suffix_may_be_upper_case(sleep_csv, tmp_path):
     path = tmp_path / "SLEEP.CSV"
     path.write_bytes(Path(sleep_csv).read_bytes())
@@ -209,12 +208,10 @@ def test_a_directory_is_no_file(tmp_path, capsys):
     assert "d.csv" in refused(capsys, str(tmp_path / "d.csv"), FORMULA)
 
 
-@pytest.mark.xfail(strict=True, reason="the output file is tried only after all the sampling")
 def test_an_unwritable_output_is_refused_before_fitting(sleep_csv, tmp_path, capsys):
     refused(capsys, sleep_csv, FORMULA, "--json", str(tmp_path / "no" / "out.json"))
 
 
-@pytest.mark.xfail(strict=True, reason="--draws is checked only after the REML fit")
 def test_bad_numbers_are_refused_before_fitting(sleep_csv, capsys):
     assert main(["fit", sleep_csv, FORMULA, "--draws", "0"]) in (1, 2)
     assert capsys.readouterr().out == ""

@@ -112,9 +112,10 @@ def test_our_bambi_model_comes_back_with_its_correlation(rng):
         assert np.allclose(post.cov("Subject")[..., 1, 1], s1**2)
     with pytest.raises(bv.ExtractionError, match="no variable 'sigma'"):
         bv.extract(stated, posterior({"Intercept": ((), b)}))
+    shuffled = bv.load_dataset("sleepstudy").sample(frac=1, random_state=0)
+    other = bv.Model(model.design.formula, shuffled).design
     with pytest.raises(bv.ExtractionError, match="differ in y or X"):
-        shuffled = bv.load_dataset("sleepstudy").sample(frac=1, random_state=0)
-        bv.extract(stated, draws, design=bv.Model(model.design.formula, shuffled).design)
+        bv.extract(stated, draws, design=other)
     with pytest.raises(bv.ExtractionError, match="Pass the draws"):
         bv.extract(stated)
 

@@ -73,7 +73,7 @@ class MarginalCovariance(LinearOperator):
     >>> vc = bv.VarianceComponents({"Subject": [[612.10, 9.604], [9.604, 35.07]]}, sigma2=654.94)
     >>> V = bv.MarginalCovariance(model.design, vc)
     >>> V.shape, round(V.logdet(), 3)
-    ((180, 180), 1218.599)
+    ((180, 180), 1243.178)
     """
 
     def __init__(self, design: Design, vc: VarianceComponents) -> None:
@@ -138,7 +138,9 @@ class MarginalCovariance(LinearOperator):
         except (TypeError, ValueError):
             raise DataError("b must be an array of numbers.") from None
         if b.shape[:1] != (self.design.n,) or b.ndim > 2:
-            raise DataError(f"b has shape {b.shape}; needed is ({self.design.n},) or (…, k).")
+            raise DataError(
+                f"b has shape {b.shape}; V has {self.design.n} rows: needed is (n,) or (n, k)."
+            )
         w = 1.0 if self.design.weights is None else np.sqrt(self.design.weights)
         scaled = (b.T * w).T
         inner = scaled - self._root @ self._factor.solve(self._root.T @ scaled)

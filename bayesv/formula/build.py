@@ -25,7 +25,8 @@ from bayesv.formula.frame import (
     plain_column,
     take_columns,
 )
-from bayesv.formula.grammar import Formula, RandomText, parse
+from bayesv.formula.grammar import Formula, parse
+from bayesv.formula.groups import LeftSide, random_terms, relation
 from bayesv.formula.sides import left_sides
 from bayesv.linalg import Array
 from bayesv.names import INTERCEPT
@@ -53,8 +54,6 @@ _FUNCTIONS: dict[str, Any] = {
     "factor": C,
     "np": np,
 }
-# Blocks of columns (values, names) that one random term correlates within, not between.
-LeftSide = list[tuple[Array, tuple[str, ...]]]
 _ALIAS_TOLERANCE = 1e-7  # as lme4: a column that earlier ones determine to 7 digits
 
 
@@ -112,8 +111,8 @@ def build(
     space = {**_FUNCTIONS, **(namespace or {})}
     available = column_names(data)
     _check_functions(formula, space)
-    values = {name for name, value in (namespace or {}).items() if not callable(value)}
-    check_names(formula.names, {*available, *ENCODINGS, *values}, available, text)
+    constants = {name for name, value in (namespace or {}).items() if not callable(value)}
+    check_names(formula.names, {*available, *ENCODINGS, *constants}, available, text)
     for term in formula.random:
         places = {factor: formula.names.get(factor, term.start) for factor in term.factors}
         check_names(places, available, available, text)
@@ -121,8 +120,7 @@ def build(
     weight_name = var_weights if isinstance(var_weights, str) else None
     if weight_name is not None and weight_name not in available:
         raise DataError(
-            f"var_weights names the column {weight_name!r}, which the data lack"
-            f"{near(weight_name, available)}"
+            f"The data have no column {weight_name!r} for var_weights{near(weight_name, available)}"
         )
     frame = take_columns(data, dict.fromkeys([*used, *([weight_name] if weight_name else [])]))
     n_given = len(frame)
@@ -145,7 +143,7 @@ def build(
         _refuse_no_rows(rows, counts)
 
     X, names, aliased = _drop_aliased(X, names)
-    terms = _terms(model_frame, lhs)
+    terms = random_terms(model_frame.data, formula.random, lhs)
     notes = _notes(counts, aliased, terms, len(y))
     if np.ptp(y) <= 1e-13 * np.abs(y).max():
         raise DataError(
@@ -181,12 +179,12 @@ def _weights(given: Any, frame: pd.DataFrame) -> Array | None:
             "var_weights has another index than the data; pass the column's name, or an array in "
             "the order of the rows."
         )
-    if np.iscomplexobj(given):
-        raise DataError("var_weights must be real numbers, one for each row.")
     try:
-        w = np.asarray(given, dtype=float)
-    except (TypeError, ValueError):
-        raise DataError("var_weights must be numbers, one for each row.") from None
+        w = np.asarray(plain_column(pd.Series(np.ravel(given))), dtype=float)
+        w = w.reshape(np.shape(given))
+    except (TypeError, ValueError) as error:
+        name = f" ({given.name!r})" if getattr(given, "name", None) else ""
+        raise DataError(f"var_weights{name} must be real numbers, one a row: {error}") from None
     if w.shape != (len(frame),):
         raise DataError(f"var_weights has shape {w.shape}; the data have {len(frame)} rows.")
     return w
@@ -352,78 +350,6 @@ def _drop_aliased(
     return np.ascontiguousarray(X[:, keep]), tuple(names[j] for j in keep), aliased
 
 
-# --- groups by ourselves --------------------------------------------------------------------------
-
-
-def _terms(model_frame: ModelFrame, lhs: list[LeftSide]) -> tuple[RandomTerm, ...]:
-    """Join what is written about one grouping factor; order by decreasing number of levels."""
-    first: dict[tuple[str, ...], RandomText] = {}
-    parts: dict[tuple[str, ...], LeftSide] = {}
-    for term, left_side in zip(model_frame.formula.random, lhs, strict=True):
-        key = tuple(sorted(set(term.factors)))
-        first.setdefault(key, term)
-        parts.setdefault(key, []).extend(left_side)
-    terms = []
-    for key, blocks in parts.items():
-        label = first[key].label
-        names = tuple(name for _, columns in blocks for name in columns)
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise FormulaError(
-                f"{', '.join(sorted(twice))} appears in two random terms of {label!r}; V "
-                "depends on the sum of their variances only. Write each column once."
-            )
-        levels, codes = _levels(model_frame.data, first[key].factors, label)
-        stops = np.cumsum([len(columns) for _, columns in blocks])
-        starts = [0, *stops[:-1]]
-        terms.append(
-            RandomTerm(
-                group=label,
-                columns=names,
-                levels=levels,
-                codes=codes,
-                values=np.hstack([values for values, _ in blocks]),
-                blocks=tuple(tuple(range(a, b)) for a, b in zip(starts, stops, strict=True)),
-            )
-        )
-    return tuple(sorted(terms, key=lambda term: -term.n_levels))
-
-
-def _levels(data: pd.DataFrame, factors: tuple[str, ...], label: str) -> tuple[Any, Index]:
-    """Return observed levels of a (product of) factor(s) and each row's level."""
-    parts = [as_factor(data[factor]) for factor in factors]
-    n = len(data)
-    code = np.zeros(n, dtype=np.int64)
-    for part in parts:
-        code = code * len(part.categories) + part.codes
-        # Renumber at once: the product of level counts may exceed 64 bits, the pairs cannot.
-        seen, code = np.unique(code, return_inverse=True)
-    first = np.full(len(seen), -1)
-    first[code[::-1]] = np.arange(n)[::-1]
-    names = [np.asarray(part.categories, dtype=object)[part.codes[first]] for part in parts]
-    levels = (
-        names[0]
-        if len(names) == 1
-        else np.array([":".join(parts) for parts in zip(*names, strict=True)], dtype=object)
-    )
-    if len(set(levels)) < len(levels):
-        raise DataError(
-            f"Different combinations of {label!r} have the same text, because labels contain ':'; "
-            "rename the levels."
-        )
-    if len(levels) == 1:
-        raise DataError(
-            f"Grouping factor {label!r} has one level ({levels[0]!r}) in the rows used; its "
-            "variance is not identified. Drop the term."
-        )
-    if len(levels) == n:
-        raise DataError(
-            f"Grouping factor {label!r} has as many levels as there are rows ({n}); its variance "
-            "cannot be told from the residual variance. Drop the term or use a coarser factor."
-        )
-    return levels, code.astype(np.intp)
-
-
 def _check_functions(formula: Formula, namespace: Mapping[str, Any]) -> None:
     known = {*TRANSFORMS, *ENCODINGS, *namespace}
     for name in formula.functions:
@@ -454,16 +380,5 @@ def _notes(
                 "and the residual variance are hardly told apart"
             )
         for other in terms[i + 1 :]:
-            notes.append(_relation(term, other))
+            notes.append(relation(term, other))
     return tuple(notes)
-
-
-def _relation(a: RandomTerm, b: RandomTerm) -> str:
-    """Say whether a is nested in b or crossed with it (b has no more levels than a)."""
-    pairs = len(np.unique(a.codes.astype(np.int64) * b.n_levels + b.codes))
-    if pairs == a.n_levels:
-        return f"{a.group} is nested in {b.group}"
-    return (
-        f"{a.group} and {b.group} are crossed ({pairs} of {a.n_levels * b.n_levels} pairs occur); "
-        f"if labels of one are reused for different units within the other, write the interaction"
-    )

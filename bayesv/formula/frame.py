@@ -147,7 +147,7 @@ def plain_column(column: pd.Series) -> pd.Series:
         If the values are complex.
     """
     dtype = column.dtype
-    if dtype == object:
+    if pd.api.types.is_object_dtype(dtype):
         values = [value for value in column if value is not None and value == value]
         numbers = (numbers_abc.Real, Decimal)
         if values and all(isinstance(v, numbers) and not isinstance(v, bool) for v in values):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -206,6 +207,9 @@ def _random_terms(chunk: list[_Token], text: str) -> list[RandomText]:
         )
     bar = bars[0]
     lhs, rhs = chunk[1:bar], chunk[bar + 1 : -1]
+    for token in lhs:
+        if token.kind == "name" and token.text == "offset":
+            raise _error("The left side of a random term has an offset.", text, token.start)
     for side, what in ((lhs, "left"), (rhs, "right")):
         if not side:
             raise _error(f"Nothing stands {what} of this bar.", text, chunk[bar].start)
@@ -308,24 +312,9 @@ def _variables(tokens: list[_Token]) -> tuple[dict[str, int], dict[str, int]]:
 _LITERALS = ("TRUE", "FALSE", "True", "False", "None", "NULL")
 
 
-def _text(tokens: list[_Token]) -> str:
-    """Return tokens as text for formulae: Python's operators, plain decimals, tidy brackets."""
-    out = ""
-    for before, token in zip([None, *tokens], tokens, strict=False):
-        word = token.text
-        if token.kind in ("op", "name"):
-            word = _TRANSLATE.get(word, word)
-        elif token.kind == "number":
-            word = np.format_float_positional(float(word), trim="-")
-        opening = token.text == "(" and before is not None and before.kind == "name"
-        tight = before is None or before.text in "([" or token.text in ")]," or opening
-        out += word if tight else f" {word}"
-    return out
-
-
 def _check_operators(tokens: list[_Token], text: str) -> None:
     """Refuse two operands side by side: formulae would silently stop reading there."""
-    for before, token in zip(tokens, tokens[1:], strict=False):
+    for before, token in pairwise(tokens):
         ends = before.kind in _OPERANDS or before.text in ")]"
         begins = token.kind in _OPERANDS or (token.text == "(" and before.kind != "name")
         if ends and begins:

@@ -32,7 +32,7 @@ _ATTEMPTS = 3
 
 
 class ProposalError(BayesvError):
-    """The adapted proposal does not cover the posterior; the message has Pareto k̂ and acceptance."""
+    """The adapted proposal does not cover the posterior; says Pareto k̂ and acceptance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,10 +147,10 @@ def sample_collapsed(
 
     Notes
     -----
-    A mixture of multivariate t distributions starts at mode and Hessian and is adapted by population
-    Monte Carlo. Its draws are proposals of an independence Metropolis–Hastings chain, so that the
-    result needs no weights, and their evaluation is one vectorised batch. β is drawn exactly from
-    its normal conditional.
+    A mixture of multivariate t distributions starts at mode and Hessian and is adapted by
+    population Monte Carlo. Its draws are proposals of an independence Metropolis–Hastings chain,
+    so that the result needs no weights, and their evaluation is one vectorised batch. β is drawn
+    exactly from its normal conditional.
     """
     started = time.perf_counter()
     rng = np.random.default_rng(seed)
@@ -332,7 +332,7 @@ def _effects(
     beta: Array,
     rng: np.random.Generator,
 ) -> dict[str, Array]:
-    """Draw u | β, Σ, σ, y exactly: a prior draw (u₀, e₀), corrected by GZ'V⁻¹(y − Xβ − Zu₀ − e₀)."""
+    """Draw u | β, Σ, σ, y exactly: u₀ + GZ'V⁻¹(y − Xβ − Zu₀ − e₀) for a prior draw (u₀, e₀)."""
     design = density.priors.design
     out = np.empty((len(sigma2), design.q))
     for s in range(len(sigma2)):

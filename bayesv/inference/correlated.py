@@ -42,6 +42,7 @@ class CorrelatedEffects:
         return f"{self.block}_chol"
 
     def __call__(self, name: str, sigma: Any, dims: Any = None, **_: Any) -> Any:
+        """Build the term in the PyMC model that Bambi is building."""
         import pymc as pm
         import pytensor.tensor as pt
 

@@ -1,0 +1,102 @@
+"""Random terms from their left sides and grouping factors: observed levels only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.design import Index, RandomTerm
+from bayesv.errors import DataError, FormulaError
+from bayesv.formula.frame import as_factor
+from bayesv.formula.grammar import RandomText
+from bayesv.linalg import Array
+
+__all__ = ["LeftSide", "random_terms", "relation"]
+
+# Blocks of columns (values, names) that one random term correlates within, not between.
+LeftSide = list[tuple[Array, tuple[str, ...]]]
+
+
+def random_terms(
+    data: pd.DataFrame, random: Sequence[RandomText], lhs: Sequence[LeftSide]
+) -> tuple[RandomTerm, ...]:
+    """Join what is written about one grouping factor; order by decreasing number of levels."""
+    first: dict[tuple[str, ...], RandomText] = {}
+    parts: dict[tuple[str, ...], LeftSide] = {}
+    for term, left_side in zip(random, lhs, strict=True):
+        key = tuple(sorted(set(term.factors)))
+        first.setdefault(key, term)
+        parts.setdefault(key, []).extend(left_side)
+    terms = []
+    for key, blocks in parts.items():
+        label = first[key].label
+        names = tuple(name for _, columns in blocks for name in columns)
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise FormulaError(
+                f"{', '.join(sorted(twice))} appears in two random terms of {label!r}; V "
+                "depends on the sum of their variances only. Write each column once."
+            )
+        levels, codes = _levels(data, first[key].factors, label)
+        stops = np.cumsum([len(columns) for _, columns in blocks])
+        starts = [0, *stops[:-1]]
+        terms.append(
+            RandomTerm(
+                group=label,
+                columns=names,
+                levels=levels,
+                codes=codes,
+                values=np.hstack([values for values, _ in blocks]),
+                blocks=tuple(tuple(range(a, b)) for a, b in zip(starts, stops, strict=True)),
+            )
+        )
+    return tuple(sorted(terms, key=lambda term: -term.n_levels))
+
+
+def _levels(data: pd.DataFrame, factors: tuple[str, ...], label: str) -> tuple[Any, Index]:
+    """Return observed levels of a (product of) factor(s) and each row's level."""
+    parts = [as_factor(data[factor]) for factor in factors]
+    n = len(data)
+    code = np.zeros(n, dtype=np.int64)
+    for part in parts:
+        code = code * len(part.categories) + part.codes
+        # Renumber at once: the product of level counts may exceed 64 bits, the pairs cannot.
+        seen, code = np.unique(code, return_inverse=True)
+    first = np.full(len(seen), -1)
+    first[code[::-1]] = np.arange(n)[::-1]
+    names = [np.asarray(part.categories, dtype=object)[part.codes[first]] for part in parts]
+    levels = (
+        names[0]
+        if len(names) == 1
+        else np.array([":".join(parts) for parts in zip(*names, strict=True)], dtype=object)
+    )
+    if len(set(levels)) < len(levels):
+        raise DataError(
+            f"Different combinations of {label!r} have the same text, because labels contain ':'; "
+            "rename the levels."
+        )
+    if len(levels) == 1:
+        raise DataError(
+            f"Grouping factor {label!r} has one level ({levels[0]!r}) in the rows used; its "
+            "variance is not identified. Drop the term."
+        )
+    if len(levels) == n:
+        raise DataError(
+            f"Grouping factor {label!r} has as many levels as there are rows ({n}); its variance "
+            "cannot be told from the residual variance. Drop the term or use a coarser factor."
+        )
+    return levels, code.astype(np.intp)
+
+
+def relation(a: RandomTerm, b: RandomTerm) -> str:
+    """Say whether a is nested in b or crossed with it (b has no more levels than a)."""
+    pairs = len(np.unique(a.codes.astype(np.int64) * b.n_levels + b.codes))
+    if pairs == a.n_levels:
+        return f"{a.group} is nested in {b.group}"
+    return (
+        f"{a.group} and {b.group} are crossed ({pairs} of {a.n_levels * b.n_levels} pairs occur); "
+        f"if labels of one are reused for different units within the other, write the interaction"
+    )
