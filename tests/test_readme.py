@@ -7,6 +7,8 @@ import io
 import re
 from pathlib import Path
 
+import pytest
+
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
@@ -18,9 +20,12 @@ def test_the_example_prints_its_output():
     with contextlib.redirect_stdout(out):
         exec(code, {})
     got = "\n".join(line.rstrip() for line in out.getvalue().strip().splitlines())
-    # Rounding of BLAS may flip one accept decision: numbers are compared to two digits, words exactly.
     number = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
     assert number.sub("#", got).split() == number.sub("#", want.strip()).split()
-    exact = slice(0, want.index("Comparison"))
-    assert got[exact].split("GLS")[0].splitlines()[:4] == want.strip()[exact].splitlines()[:4]
-    assert len(code.strip().splitlines()) <= 17
+    # Another BLAS may flip an accept decision, so what depends on draws is held to 3 %.
+    head = want.index("Comparison")
+    pairs = zip(number.findall(got[:head]), number.findall(want[:head]), strict=False)
+    for a, b in pairs:
+        assert float(a) == pytest.approx(float(b), rel=0.03, abs=0.01)
+    assert got.splitlines()[:4] == want.strip().splitlines()[:4]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
