@@ -156,31 +156,24 @@ class Model:
             Once, if there are divergences, R-hat above 1.01 or ESS below 400.
         """
         check_sampling(engine, draws, chains, tune, target_accept)
-        options: dict[str, Any] = {
-            "draws": int(draws),
-            "tune": int(tune),
-            "chains": int(chains),
-            "cores": cores,
-            "seed": seed,
-            "target_accept": target_accept,
-            "progressbar": progressbar,
-            "keep_u": keep_u,
-        }
         density = MarginalDensity(self.statistics, self.priors)
         name = engine
         result = None
         if engine == "collapsed":
             result = self._sample_collapsed(density, draws, chains, seed, keep_u)
             name = engine if result else "pymc"
-        if name == "pymc":
-            from bayesv.inference.pymc import sample_pymc
+        if result is None:
+            from bayesv.inference.pymc import NutsOptions, sample_pymc
 
-            result = sample_pymc(to_pymc(self), self.design, **options)
-        elif name == "bambi":
-            from bayesv.inference.bambi import sample_bambi
+            options = NutsOptions(
+                int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
+            )
+            if name == "bambi":
+                from bayesv.inference.bambi import sample_bambi
 
-            result = sample_bambi(to_bambi(self), self.design, **options)
-        assert result is not None
+                result = sample_bambi(to_bambi(self), self.design, options, keep_u)
+            else:
+                result = sample_pymc(to_pymc(self), self.design, options, keep_u)
         return Posterior.from_draws(result, self.design, self.priors, name, density)
 
     def _sample_collapsed(

@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = {
     "errors": 0, "linalg": 0, "names": 0,
     "design": 1, "priors": 1, "covariance": 1, "gram": 1, "quantities": 1,
-    "formula": 2, "summary": 2, "reml": 2, "inference": 2, "estimators": 2,
+    "formula": 2, "reml": 2, "inference": 2, "estimators": 2,
     "model": 3, "posterior": 3, "compare": 3,
     "extract": 4, "datasets": 4, "cli": 4,
 }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from bayesv.formula import ModelFrame, left_sides
 from bayesv.inference.bambi_reading import BambiParts, BambiTerm, draws_from_bambi, read_bambi
 from bayesv.inference.correlated import CorrelatedEffects
 from bayesv.inference.draws import Draws
-from bayesv.inference.pymc import nuts, pymc_prior
+from bayesv.inference.pymc import NutsOptions, nuts, pymc_prior
 from bayesv.priors import Flat, InverseGamma, Normal, ResolvedPriors
 
 __all__ = ["build_bambi", "sample_bambi"]
@@ -221,40 +221,12 @@ def _same_levels(part: BambiTerm, term: RandomTerm, data: pd.DataFrame) -> bool:
     )
 
 
-def sample_bambi(
-    model: Any,
-    design: Design,
-    *,
-    draws: int,
-    tune: int,
-    chains: int,
-    cores: int | None,
-    seed: int | None,
-    target_accept: float,
-    progressbar: bool,
-    keep_u: bool,
-) -> Draws:
+def sample_bambi(model: Any, design: Design, options: NutsOptions, keep_u: bool) -> Draws:
     """Run NUTS on a model made by `build_bambi`."""
-    trace, attrs = nuts(
-        model.fit,
-        draws=draws,
-        tune=tune,
-        chains=chains,
-        cores=cores,
-        random_seed=seed,
-        target_accept=target_accept,
-        progressbar=progressbar,
-        inference_method=_method(model),
-    )
-    result = draws_from_bambi(read_bambi(model), trace, design, keep_u)
-    return Draws(
-        result.covs,
-        result.sigma2,
-        result.beta,
-        result.u,
-        result.sample_stats,
-        {**attrs, "bambi_version": require("bambi", "bambi").__version__, "seed": str(seed)},
-    )
+    trace, attrs = nuts(model.fit, options, inference_method=_method(model))
+    draws = draws_from_bambi(read_bambi(model), trace, design, keep_u)
+    attrs["bambi_version"] = require("bambi", "bambi").__version__
+    return replace(draws, attrs=attrs)
 
 
 def _method(model: Any) -> str:

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from bayesv.priors import (
     ResolvedPriors,
 )
 
-__all__ = ["build_pymc", "nuts", "pymc_prior", "sample_pymc"]
+__all__ = ["NutsOptions", "build_pymc", "nuts", "pymc_prior", "sample_pymc"]
 
 
 def pymc_prior(prior: Any) -> tuple[str, dict[str, float]]:
@@ -151,19 +152,25 @@ def _vector(name: str, priors: Sequence[Any], dim: str, flat: str) -> Any:
     return getattr(pm, family)(name, **arguments, dims=dim)
 
 
-def sample_pymc(
-    model: Any,
-    design: Design,
-    *,
-    draws: int,
-    tune: int,
-    chains: int,
-    cores: int | None,
-    seed: int | None,
-    target_accept: float,
-    progressbar: bool,
-    keep_u: bool,
-) -> Draws:
+@dataclass(frozen=True)
+class NutsOptions:
+    """What NUTS is asked for; see `bayesv.Model.sample`."""
+
+    draws: int
+    tune: int
+    chains: int
+    cores: int | None
+    seed: int | None
+    target_accept: float
+    progressbar: bool
+
+    def arguments(self) -> dict[str, Any]:
+        """Return them as PyMC and Bambi call them."""
+        options = asdict(self)
+        return {"random_seed": options.pop("seed"), **options}
+
+
+def sample_pymc(model: Any, design: Design, options: NutsOptions, keep_u: bool) -> Draws:
     """Run NUTS on a model made by `build_pymc`."""
     names = ["sigma", *(["beta"] if design.p else [])]
     for term in design.terms:
@@ -172,17 +179,7 @@ def sample_pymc(
         names += [f"u_{term.group}"] * keep_u
     pm = require("pymc", "pymc")
     with model:
-        trace, attrs = nuts(
-            pm.sample,
-            draws=draws,
-            tune=tune,
-            chains=chains,
-            cores=cores,
-            random_seed=seed,
-            target_accept=target_accept,
-            progressbar=progressbar,
-            var_names=names,
-        )
+        trace, attrs = nuts(pm.sample, options, var_names=names)
     posterior = trace["posterior"]
 
     def values(name: str) -> Array:
@@ -198,7 +195,7 @@ def sample_pymc(
             u[term.group] = values(f"u_{term.group}")
     sigma2 = values("sigma") ** 2
     beta = values("beta") if design.p else np.empty((*sigma2.shape, 0))
-    return Draws(covs, sigma2, beta, u, sampler_stats(trace), {**attrs, "seed": _text(seed)})
+    return Draws(covs, sigma2, beta, u, sampler_stats(trace), attrs)
 
 
 def covariances(term: RandomTerm, sd: Array, factors: Mapping[int, Array]) -> Array:
@@ -225,7 +222,7 @@ def sampler_stats(trace: Any) -> dict[str, Array]:
     }
 
 
-def nuts(run: Any, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+def nuts(run: Any, options: NutsOptions, **arguments: Any) -> tuple[Any, dict[str, Any]]:
     """Call a NUTS runner quietly; return its trace and facts about the run.
 
     Their convergence warnings are silenced because `Posterior` says the same once, with names.
@@ -235,10 +232,11 @@ def nuts(run: Any, **arguments: Any) -> tuple[Any, dict[str, Any]]:
     started = time.perf_counter()
     with warnings.catch_warnings(), _quiet("pymc", "pymc.sampling", "pymc.stats.convergence"):
         warnings.simplefilter("ignore")
-        trace = run(**arguments)
+        trace = run(**options.arguments(), **arguments)
     return trace, {
         "pymc_version": pymc.__version__,
         "seconds": round(time.perf_counter() - started, 3),
+        "seed": "none" if options.seed is None else str(options.seed),
     }
 
 
@@ -253,7 +251,3 @@ def _quiet(*names: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _text(seed: int | None) -> str:
-    return "none" if seed is None else str(seed)

@@ -1,0 +1,6 @@
+"""REML and ML by the profiled criterion on Gram statistics."""
+
+from bayesv.reml.fit import RemlFit
+from bayesv.reml.search import fit_reml
+
+__all__ = ["RemlFit", "fit_reml"]

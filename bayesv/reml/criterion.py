@@ -1,0 +1,89 @@
+"""The profiled REML or ML criterion and its gradient, on Gram statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesv.design import Design
+from bayesv.errors import DataError
+from bayesv.gram import Elimination, GramStatistics, eliminate
+from bayesv.linalg import Array
+
+__all__ = ["Criterion", "solve_fixed"]
+
+Index = NDArray[np.intp]
+
+
+class Criterion:
+    """The profiled criterion as a function of the elements of all λ_f that may differ from 0."""
+
+    def __init__(self, design: Design, stats: GramStatistics, method: str) -> None:
+        self.design, self.stats = design, stats
+        self.df = design.n - (design.p if method == "REML" else 0)
+        self.method = method
+        if self.df <= 0:
+            raise DataError(
+                f"{design.n} rows cannot estimate a variance beside {design.p} fixed effects."
+            )
+        self.places: list[tuple[Index, Index]] = []
+        for term in design.terms:
+            rows, columns = np.nonzero(np.tril(term.mask))
+            self.places.append((rows, columns))
+        self.sizes = [len(rows) for rows, _ in self.places]
+        self.diagonal = np.concatenate([r == c for r, c in self.places])
+        # Row i of λ acts on column i of Z: dividing by its rms makes coordinates free of units.
+        self.unit = np.concatenate(
+            [1.0 / scale[rows] for scale, (rows, _) in zip(stats.scales, self.places, strict=True)]
+        )
+        self.n_evaluations = 0
+
+    def lambdas(self, x: Array) -> list[Array]:
+        """Return λ_f of every term at x, in the units of the columns."""
+        out = []
+        parts = np.split(x * self.unit, np.cumsum(self.sizes)[:-1])
+        for term, (rows, columns), part in zip(self.design.terms, self.places, parts, strict=True):
+            lam = np.zeros((term.n_columns, term.n_columns))
+            lam[rows, columns] = part
+            out.append(lam)
+        return out
+
+    def criterion_at(self, lambdas: Sequence[Array], sigma2: float) -> float:
+        """−2 log likelihood at given λ and σ²."""
+        done = eliminate(self.stats, lambdas)
+        _, r2, logdet_S = solve_fixed(done, self.stats.p)
+        value = done.logdet - self.stats.log_weights + self.df * np.log(2 * np.pi * sigma2)
+        if self.method == "REML":
+            value += logdet_S + 2.0 * np.log(np.abs(np.diagonal(self.stats.R))).sum()
+        return float(value + r2 / sigma2)
+
+    def value_and_gradient(self, x: Array) -> tuple[float, Array]:
+        """Profiled criterion and its gradient, in unit coordinates."""
+        self.n_evaluations += 1
+        stats, p = self.stats, self.stats.p
+        done = eliminate(stats, self.lambdas(x))
+        gamma, r2, logdet_S = solve_fixed(done, p)
+        if r2 <= 1e-24 * stats.total:
+            raise DataError(
+                f"The model reproduces the response {self.design.response!r} exactly, so that "
+                "σ² = 0 and V does not exist. Is the response a function of the columns?"
+            )
+        value = done.logdet - stats.log_weights + self.df * (np.log(2 * np.pi * r2 / self.df) + 1)
+        T_bar = (self.df / r2) * np.outer(np.append(-gamma, 1.0), np.append(-gamma, 1.0))
+        if self.method == "REML":
+            value += logdet_S + 2.0 * np.log(np.abs(np.diagonal(stats.R))).sum()
+            T_bar[:p, :p] += np.linalg.inv(done.T[:p, :p])
+        bars = done.gradient(T_bar)
+        gradient = np.concatenate([bar[at] for bar, at in zip(bars, self.places, strict=True)])
+        return float(value), gradient * self.unit
+
+
+def solve_fixed(done: Elimination, p: int) -> tuple[Array, float, float]:
+    """Return γ̂, r² = t − c'S⁻¹c and log|S| from T = [[S, c], [c', t]]."""
+    S, c = done.T[:p, :p], done.T[:p, p]
+    L = np.linalg.cholesky(S)
+    half = np.linalg.solve(L, c)
+    gamma = np.linalg.solve(L.T, half)
+    return gamma, float(done.T[p, p] - half @ half), 2.0 * float(np.log(np.diagonal(L)).sum())

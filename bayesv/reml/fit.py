@@ -1,0 +1,167 @@
+"""The result of a REML or ML fit, and what lme4's ``summary`` would print of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from bayesv.covariance import GLSFit, VarianceComponents, gls
+from bayesv.design import Design
+from bayesv.gram import GramStatistics
+from bayesv.reml.criterion import Criterion
+
+__all__ = ["RemlFit"]
+
+
+@dataclass(frozen=True, eq=False)
+class RemlFit:
+    """A REML or ML fit.
+
+    Attributes
+    ----------
+    design : Design
+        What was fitted.
+    method : {"REML", "ML"}
+    components : VarianceComponents
+        Estimates of Σ_f and σ².
+    beta : Series, shape (p,)
+        Fixed effects.
+    cov_beta : DataFrame, shape (p, p)
+        (X'V⁻¹X)⁻¹ at the estimate.
+    criterion : float
+        −2 log (restricted) likelihood at the estimate, lme4's ``REMLcrit`` or ``deviance``.
+    singular : bool
+        Whether some Σ_f is on the boundary: a variance of 0 or a correlation of ±1.
+    converged : bool
+        Whether the optimiser met its tolerance.
+    n_evaluations : int
+        Number of evaluations of the criterion with gradient.
+    gradient_norm : float
+        Largest element of the gradient by relative Cholesky factors, in column units of rms 1.
+    """
+
+    design: Design
+    method: str
+    components: VarianceComponents
+    beta: pd.Series
+    cov_beta: pd.DataFrame
+    criterion: float
+    singular: bool
+    converged: bool
+    n_evaluations: int
+    gradient_norm: float
+    _stats: GramStatistics = field(repr=False)
+
+    @property
+    def sigma2(self) -> float:
+        """Residual variance."""
+        return self.components.sigma2
+
+    @property
+    def log_likelihood(self) -> float:
+        """Log (restricted) likelihood at the estimate."""
+        return -0.5 * self.criterion
+
+    @cached_property
+    def se(self) -> pd.Series:
+        """Standard errors of the fixed effects given V, shape (p,)."""
+        return pd.Series(np.sqrt(np.diagonal(self.cov_beta)), self.beta.index, name="se")
+
+    @cached_property
+    def gls(self) -> GLSFit:
+        """GLS at the estimated V, with BLUPs, fitted values and residuals."""
+        return gls(self.design, self.components)
+
+    @property
+    def blup(self) -> pd.Series:
+        """Conditional modes of the random effects, labelled, shape (q,)."""
+        return self.gls.blup
+
+    def criterion_at(self, components: VarianceComponents) -> float:
+        """Return −2 log (restricted) likelihood at other components, on the same data.
+
+        Notes
+        -----
+        Not profiled: σ² is the one given. Cost does not depend on the number of rows.
+        """
+        criterion = Criterion(self.design, self._stats, self.method)
+        lambdas = [components.relative_root(term) for term in self.design.terms]
+        return criterion.criterion_at(lambdas, components.sigma2)
+
+    def summary(self) -> str:
+        """Return what lme4's ``summary`` prints."""
+        return _summary(self)
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+
+def _summary(fit: RemlFit) -> str:
+    """Return criterion, scaled residuals, variance components, fixed effects and flags."""
+    design = fit.design
+    full = {"REML": "restricted maximum likelihood", "ML": "maximum likelihood"}[fit.method]
+    name = "REML criterion" if fit.method == "REML" else "-2 log likelihood (deviance)"
+    lines = [
+        f"Linear mixed model by {full}",
+        f"Formula: {design.formula}",
+        "",
+        f"{name}: {fit.criterion:.4f}",
+        "",
+        "Scaled residuals:",
+        _scaled_residuals(fit),
+        "",
+        "Random effects:",
+        repr(fit.components),
+        f"Rows: {design.n}; levels: "
+        + ", ".join(f"{term.group} {term.n_levels}" for term in design.terms),
+    ]
+    if design.p:
+        lines += ["", "Fixed effects:", _fixed(fit)]
+    if design.p > 1:
+        lines += ["", "Correlation of fixed effects:", _correlation(fit.cov_beta)]
+    lines += ["", *_flags(fit)]
+    return "\n".join(lines).rstrip()
+
+
+def _scaled_residuals(fit: RemlFit) -> str:
+    residuals = fit.gls.residuals.to_numpy() / fit.components.sigma
+    if fit.design.weights is not None:
+        residuals = residuals * np.sqrt(fit.design.weights)
+    values = np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1])
+    heads = ("Min", "1Q", "Median", "3Q", "Max")
+    return "\n".join(
+        ("".join(f"{head:>9}" for head in heads), "".join(f"{value:9.4f}" for value in values))
+    )
+
+
+def _fixed(fit: RemlFit) -> str:
+    table = pd.DataFrame({"Estimate": fit.beta, "Std. Error": fit.se, "t value": fit.beta / fit.se})
+    return str(table.to_string(float_format=lambda v: f"{v:.5g}"))
+
+
+def _correlation(cov: pd.DataFrame) -> str:
+    sd = np.sqrt(np.diagonal(cov))
+    corr = cov.to_numpy() / np.outer(sd, sd)
+    names = [str(name) for name in cov.index]
+    width = max(8, *(len(name) + 1 for name in names[:-1]))
+    width = min(width, 14)
+    lines = [" " * 16 + "".join(f"{name[: width - 1]:>{width}}" for name in names[:-1])]
+    for i in range(1, len(names)):
+        row = "".join(f"{corr[i, j]:{width}.3f}" for j in range(i))
+        lines.append(f"{names[i][:16]:<16}{row}")
+    return "\n".join(lines)
+
+
+def _flags(fit: RemlFit) -> list[str]:
+    flags = []
+    if fit.singular:
+        flags.append(
+            "singular fit: a variance is 0 or a correlation ±1; a boundary estimate, not an error"
+        )
+    if not fit.converged:
+        flags.append(f"NOT CONVERGED: gradient {fit.gradient_norm:.2g}")
+    flags += [f"note: {note}" for note in fit.design.notes]
+    return flags

@@ -1,0 +1,214 @@
+"""Minimise the profiled criterion, with exact boundaries."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from bayesv.covariance import VarianceComponents
+from bayesv.design import Design
+from bayesv.errors import BayesvError, FitWarning
+from bayesv.gram import GramStatistics, eliminate
+from bayesv.linalg import Array, symmetrize
+from bayesv.reml.criterion import Criterion, solve_fixed
+from bayesv.reml.fit import RemlFit
+
+__all__ = ["fit_reml"]
+
+Mask = NDArray[np.bool_]
+
+_BOUNDARY = 1e-3  # in units of 1/rms of the column: smaller diagonal elements of λ are tried at 0
+_GRADIENT_TOLERANCE = 1e-3  # of the criterion, in those units; converged fits reach 1e-6 and less
+
+
+def fit_reml(
+    design: Design, stats: GramStatistics, method: str = "REML", max_iterations: int = 500
+) -> RemlFit:
+    """Fit by REML or ML.
+
+    Parameters
+    ----------
+    design : Design
+    stats : GramStatistics
+        Of the same design.
+    method : {"REML", "ML"}
+    max_iterations : int
+        Of the quasi-Newton search from each start.
+
+    Raises
+    ------
+    DataError
+        If the response is reproduced exactly, so that σ² = 0.
+
+    Warns
+    -----
+    FitWarning
+        If the optimiser did not converge. Singular fits are flagged, not warned about.
+
+    Notes
+    -----
+    The criterion is minimised over lower-triangular λ_f without bounds, because it does not change
+    when a column of λ_f changes sign; 0 is an interior point of that space. The search starts away
+    from 0 (where the gradient vanishes), and what ends near 0 is put there exactly if the criterion
+    is no worse for it.
+    """
+    if method not in ("REML", "ML"):
+        raise BayesvError(f"method must be 'REML' or 'ML', found {method!r}.")
+    search = _Search(Criterion(design, stats, method))
+    best = search.run(1.0, max_iterations)
+    if best.boundary:
+        # Competing components can end on the boundary from one start and inside from another.
+        for scale in (0.2, 3.0):
+            other = search.run(scale, max_iterations)
+            if other.value < best.value - 1e-8 * max(1.0, abs(best.value)):
+                best = other
+    return search.finish(best)
+
+
+@dataclass(frozen=True, eq=False)
+class _Optimum:
+    x: Array
+    free: Mask  # which coordinates are not held at 0
+    value: float
+    gradient: Array
+    boundary: bool
+
+
+class _Search:
+    """A search for the minimum of one criterion."""
+
+    def __init__(self, criterion: Criterion) -> None:
+        self.criterion = criterion
+
+    def run(self, scale: float, max_iterations: int) -> _Optimum:
+        """Minimise from λ = scale × I, then settle what is on the boundary."""
+        free = np.ones(len(self.criterion.unit), dtype=bool)
+        x = np.where(self.criterion.diagonal, scale, 0.0)
+        x, value, gradient = self._descend(x, free, max_iterations)
+        while True:
+            x, value, gradient, free = self._settle(x, value, gradient, free, max_iterations)
+            away = self._leave_zero(x, value, free)
+            if away is None:
+                break
+            # Zero was a saddle: the criterion falls when the component leaves it.
+            free = np.ones_like(free)
+            x, value, gradient = self._descend(away, free, max_iterations)
+        return _Optimum(x, free, value, gradient, bool((~free).any()))
+
+    def _descend(self, x: Array, free: Mask, max_iterations: int) -> tuple[Array, float, Array]:
+        """Quasi-Newton search over the free coordinates, then Newton steps to full precision."""
+        if not free.any():
+            value, gradient = self.criterion.value_and_gradient(x)
+            return x, value, gradient
+
+        def objective(part: Array) -> tuple[float, Array]:
+            full = x.copy()
+            full[free] = part
+            value, gradient = self.criterion.value_and_gradient(full)
+            return value, gradient[free]
+
+        found = minimize(
+            objective,
+            x[free],
+            jac=True,
+            method="BFGS",
+            options={"gtol": 1e-4, "maxiter": max_iterations},
+        )
+        part = np.asarray(found.x)
+        value, gradient = float(found.fun), np.asarray(found.jac)
+        for _ in range(4):
+            if np.abs(gradient).max() < 1e-8:
+                break
+            step = _newton_step(objective, part, gradient)
+            if step is None:
+                break
+            new_value, new_gradient = objective(part + step)
+            if np.abs(new_gradient).max() >= np.abs(gradient).max():
+                break
+            part, value, gradient = part + step, new_value, new_gradient
+        full = x.copy()
+        full[free] = part
+        full_gradient = np.zeros_like(x)
+        full_gradient[free] = gradient
+        return full, value, full_gradient
+
+    def _settle(
+        self, x: Array, value: float, gradient: Array, free: Mask, max_iterations: int
+    ) -> tuple[Array, float, Array, Mask]:
+        """Put small diagonal elements of λ at exactly 0 where the criterion allows it."""
+        for i in np.flatnonzero(self.criterion.diagonal & free & (np.abs(x) < _BOUNDARY)):
+            trial_free = free.copy()
+            trial_free[i] = False
+            trial = np.where(trial_free, x, 0.0)
+            found = self._descend(trial, trial_free, max_iterations)
+            if found[1] <= value + 1e-12 * max(1.0, abs(value)):
+                (x, value, gradient), free = found, trial_free
+        return x, value, gradient, free
+
+    def _leave_zero(self, x: Array, value: float, free: Mask) -> Array | None:
+        """Return a point with a lower criterion next to a zero, if there is one."""
+        for i in np.flatnonzero(~free):
+            for step in (1e-2, 1e-1):
+                away = x.copy()
+                away[i] = step
+                if self.criterion.value_and_gradient(away)[0] < value - 1e-9 * max(1.0, abs(value)):
+                    return away
+        return None
+
+    def finish(self, best: _Optimum) -> RemlFit:
+        criterion = self.criterion
+        stats, design = criterion.stats, criterion.design
+        lambdas = criterion.lambdas(best.x)
+        done = eliminate(stats, lambdas)
+        gamma, r2, _ = solve_fixed(done, stats.p)
+        sigma2 = r2 / criterion.df
+        names = list(design.fixed_names)
+        R_inv = np.linalg.inv(stats.R)
+        blocks = {
+            term.group: pd.DataFrame(sigma2 * lam @ lam.T, term.columns, term.columns)
+            for term, lam in zip(design.terms, lambdas, strict=True)
+        }
+        S_inv = symmetrize(np.linalg.inv(done.T[: stats.p, : stats.p]))
+        norm = float(np.abs(best.gradient).max())
+        converged = norm < _GRADIENT_TOLERANCE
+        if not converged:
+            warnings.warn(
+                f"The {criterion.method} search stopped with gradient {norm:.2g} (tolerance "
+                f"{_GRADIENT_TOLERANCE:g}); the estimates may not be the optimum.",
+                FitWarning,
+                stacklevel=4,
+            )
+        return RemlFit(
+            design=design,
+            method=criterion.method,
+            components=VarianceComponents(blocks, sigma2),
+            beta=pd.Series(stats.start + R_inv @ gamma, names, name="beta"),
+            cov_beta=pd.DataFrame(sigma2 * R_inv @ S_inv @ R_inv.T, names, names),
+            criterion=best.value,
+            singular=best.boundary,
+            converged=converged,
+            n_evaluations=criterion.n_evaluations,
+            gradient_norm=norm,
+            _stats=stats,
+        )
+
+
+def _newton_step(
+    objective: Callable[[Array], tuple[float, Array]], x: Array, gradient: Array
+) -> Array | None:
+    """Newton step with the Hessian by central differences; None where it is not a minimum."""
+    h = 1e-4
+    hessian = np.array(
+        [(objective(x + h * e)[1] - objective(x - h * e)[1]) / (2 * h) for e in np.eye(len(x))]
+    )
+    try:
+        L = np.linalg.cholesky(symmetrize(hessian))
+    except np.linalg.LinAlgError:
+        return None
+    return np.asarray(-np.linalg.solve(L.T, np.linalg.solve(L, gradient)))
