@@ -133,10 +133,14 @@ def _report(
     model: bv.Model, arguments: argparse.Namespace, quiet: bool = False
 ) -> tuple[bv.RemlFit, bv.Posterior | None, bv.Comparison | None]:
     """Fit by REML, describe V, sample, compare; print as results come."""
-    show = (lambda *_: None) if quiet else print
+
+    def show(what: object) -> None:
+        if not quiet:
+            print(what, end="\n\n")
+
     fit = model.reml()
-    show(fit, "\n")
-    show(_describe_v(fit.gls.V), "\n")
+    show(fit)
+    show(_describe_v(fit.gls.V))
     if arguments.engine == "none":
         return fit, None, None
     if sys.stderr.isatty():
@@ -148,9 +152,9 @@ def _report(
         seed=arguments.seed,
         progressbar=sys.stdout.isatty(),
     )
-    show(post, "\n")
+    show(post)
     comparison = bv.compare(fit, post)
-    show(comparison, "\n")
+    show(comparison)
     return fit, post, comparison
 
 
@@ -159,7 +163,7 @@ def _describe_v(V: bv.MarginalCovariance) -> str:
     n = V.shape[0]
     return (
         f"V at the REML estimate: {n} × {n}, {sparse.nnz} elements stored "
-        f"({100 * sparse.nnz / n**2:.3g} %), {len(np.unique(V.clusters))} independent clusters, "
+        f"({100 * sparse.nnz / n**2:.3g} %),\n{len(np.unique(V.clusters))} independent clusters, "
         f"log|V| = {V.logdet():.4f}"
     )
 

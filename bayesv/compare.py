@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.design import Design
@@ -91,9 +92,9 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
 
     Notes
     -----
-    ``mode`` is the marginal mode of each scalar on its own scale: the mode of a variance is not the
-    square of the mode of its SD. The posterior's V in the GLS columns is V at E[Σ_f | y] and
-    E[σ² | y].
+    ``mode`` is the marginal mode of each scalar on its own scale, from a kernel density (the least
+    certain of the three): the mode of a variance is not the square of the mode of its SD. The GLS
+    columns use V at E[Σ_f | y] and E[σ² | y] as the posterior's V.
     """
     reml = tuple(fit for fit in fits if isinstance(fit, RemlFit))
     posts = tuple(fit for fit in fits if isinstance(fit, Posterior))
@@ -194,8 +195,6 @@ def _point(design: Design, vc: VarianceComponents, beta: pd.Series) -> list[Quan
 
 
 def _table(fit: RemlFit, post: Posterior, name: str, prob: float) -> pd.DataFrame:
-    from arviz_stats.base import array_stats
-
     reml = {
         q.key: float(q.values)
         for q in _point(post.design, fit.components, _in_order(fit.beta, post.design.fixed_names))
@@ -205,8 +204,7 @@ def _table(fit: RemlFit, post: Posterior, name: str, prob: float) -> pd.DataFram
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for quantity in post.quantities:
-            values = quantity.values[np.isfinite(quantity.values)]
-            modes.append(float(array_stats.mode(values)) if np.ptp(values) > 0 else values.flat[0])
+            modes.append(_density_mode(quantity.values[np.isfinite(quantity.values)]))
     at_reml = np.array([reml[q.key] for q in post.quantities])
     table = pd.DataFrame(
         {
@@ -226,6 +224,16 @@ def _table(fit: RemlFit, post: Posterior, name: str, prob: float) -> pd.DataFram
     # A correlation with an SD of 0 has no REML value, so it is neither inside nor outside.
     table["inside"] = table["inside"].astype(object).where(table["reml"].notna(), None)
     return table
+
+
+def _density_mode(values: NDArray[np.float64]) -> float:
+    """Return the mode of a kernel density estimate of the draws."""
+    from arviz_stats.base import array_stats
+
+    if len(values) == 0 or np.ptp(values) == 0:
+        return float(values[0]) if len(values) else float("nan")
+    grid, density, _ = array_stats.kde(values)
+    return float(grid[np.argmax(density)])
 
 
 def _in_order(values: pd.Series, names: Sequence[str]) -> pd.Series:

@@ -24,7 +24,8 @@ __all__ = ["fit_reml"]
 Mask = NDArray[np.bool_]
 
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: smaller diagonal elements of λ are tried at 0
-_GRADIENT_TOLERANCE = 1e-3  # of the criterion, in those units; converged fits reach 1e-6 and less
+_SEARCH_GRADIENT = 1e-5  # of the criterion, in those units: 1e-10 of the criterion itself
+_GRADIENT_TOLERANCE = 1e-3  # a fit whose gradient is larger is reported as not converged
 
 
 def fit_reml(
@@ -102,7 +103,7 @@ class _Search:
         return _Optimum(x, free, value, gradient, bool((~free).any()))
 
     def _descend(self, x: Array, free: Mask, max_iterations: int) -> tuple[Array, float, Array]:
-        """Quasi-Newton search over the free coordinates, then Newton steps to full precision."""
+        """Quasi-Newton search over the free coordinates, with Newton steps if it stalls."""
         if not free.any():
             value, gradient = self.criterion.value_and_gradient(x)
             return x, value, gradient
@@ -118,12 +119,13 @@ class _Search:
             x[free],
             jac=True,
             method="BFGS",
-            options={"gtol": 1e-4, "maxiter": max_iterations},
+            options={"gtol": _SEARCH_GRADIENT, "maxiter": max_iterations},
         )
         part = np.asarray(found.x)
         value, gradient = float(found.fun), np.asarray(found.jac)
         for _ in range(4):
-            if np.abs(gradient).max() < 1e-8:
+            # Newton steps, at 2 d evaluations each, only where rounding ended the search early.
+            if np.abs(gradient).max() < _SEARCH_GRADIENT:
                 break
             step = _newton_step(objective, part, gradient)
             if step is None:
