@@ -210,12 +210,15 @@ def check_sampling(
         raise BayesvError(f"target_accept must lie between 0 and 1; found {target_accept!r}.")
 
 
-def to_pymc(model: Model) -> Any:
+def to_pymc(model: Model, marginal: bool = False) -> Any:
     """Return the model as a PyMC model.
 
     Parameters
     ----------
     model : Model
+    marginal : bool
+        Only False in this version: the model conditional on u. The collapsed engine of
+        `Model.sample` integrates u and β out.
 
     Returns
     -------
@@ -225,6 +228,11 @@ def to_pymc(model: Model) -> Any:
     """
     from bayesv.inference.pymc import build_pymc
 
+    if marginal:
+        raise BayesvError(
+            "to_pymc(marginal=True) does not exist in this version. model.sample() integrates u "
+            "and β out; to_pymc(model) states the conditional model."
+        )
     return build_pymc(model.design, model.priors)
 
 
