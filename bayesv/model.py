@@ -217,8 +217,9 @@ def to_pymc(model: Model, marginal: bool = False) -> Any:
     ----------
     model : Model
     marginal : bool
-        Only False in this version: the model conditional on u. The collapsed engine of
-        `Model.sample` integrates u and β out.
+        False: the model conditional on u and β. True: u and β are integrated out, so that only
+        ``sigma``, ``sd_<group>`` and ``chol_<group>`` are left, at a cost per evaluation that does
+        not depend on the number of rows.
 
     Returns
     -------
@@ -229,10 +230,9 @@ def to_pymc(model: Model, marginal: bool = False) -> Any:
     from bayesv.inference.pymc import build_pymc
 
     if marginal:
-        raise BayesvError(
-            "to_pymc(marginal=True) does not exist in this version. model.sample() integrates u "
-            "and β out; to_pymc(model) states the conditional model."
-        )
+        from bayesv.inference.marginal import build_marginal
+
+        return build_marginal(MarginalDensity(model.statistics, model.priors))
     return build_pymc(model.design, model.priors)
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesv.gram import GramStatistics, eliminate_many
+from bayesv.gram import GramStatistics, eliminate, eliminate_many
 from bayesv.linalg import Array, cholesky_or_nan, cov_to_sd_corr, psd_root
 from bayesv.priors import Normal, ResolvedPriors
 
@@ -86,6 +86,32 @@ class MarginalDensity:
         value = constant + self.stats.n * np.log(sigma2) + logdet + t / sigma2
         value += 2.0 * np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1)
         return Conditional(-0.5 * (value - (half[..., 0] ** 2).sum(axis=1)), mean, L)
+
+    def value_and_gradient(
+        self, lambdas: Sequence[Array], sigma: float
+    ) -> tuple[float, list[Array], float]:
+        """Return log p(y | λ, σ), its derivative by each λ_f, shape (k, k), and by σ.
+
+        Notes
+        -----
+        With g = (−m; 1), the derivative by T = [X y]'V_r⁻¹[X y] is −½ gg'/σ², less ½P⁻¹/σ² in the
+        block of X; the elimination takes it back to λ.
+        """
+        p, n, precision = self.stats.p, self.stats.n, 1.0 / sigma**2
+        done = eliminate(self.stats, lambdas)
+        S, c, t = done.T[:p, :p], done.T[:p, p], done.T[p, p]
+        P0, h0, constant = self._beta_prior
+        P = S * precision + P0
+        P_inv = np.linalg.inv(P)
+        m = P_inv @ (c * precision + h0)
+        value = constant - n * np.log(precision) + done.logdet + np.linalg.slogdet(P)[1]
+        value += t * precision - (c * precision + h0) @ m
+        g = np.append(-m, 1.0)
+        T_bar = np.outer(g, g) * precision
+        T_bar[:p, :p] += P_inv * precision
+        bars = [-0.5 * bar for bar in done.gradient(T_bar)]
+        by_precision = -0.5 * (-n / precision + np.trace(P_inv @ S) + t - 2 * c @ m + m @ S @ m)
+        return -0.5 * float(value), bars, float(by_precision * -2.0 / sigma**3)
 
     def log_likelihood(self, covs: Mapping[str, Array], sigma2: float) -> float:
         """Return log p(y | Σ, σ²) with u and β integrated out."""

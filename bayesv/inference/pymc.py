@@ -69,11 +69,8 @@ def build_pymc(design: Design, priors: ResolvedPriors) -> Any:
         ``u_<group>`` is derived. Random effects are not centred: u = z (diag(sd) L)'.
     """
     pm = require("pymc", "pymc")
-    coords: dict[str, Any] = {"coef": list(design.fixed_names)}
-    for term in design.terms:
-        coords[f"{term.group}_level"] = list(term.levels)
-        coords[f"{term.group}_coef"] = list(term.columns)
-        coords[f"{term.group}_coef_bis"] = list(term.columns)
+    coords = group_coords(design) | {"coef": list(design.fixed_names)}
+    coords |= {f"{term.group}_level": list(term.levels) for term in design.terms}
     with pm.Model(coords=coords) as model:
         mean = 0.0 if design.offset is None else design.offset
         if design.p:
@@ -87,7 +84,7 @@ def build_pymc(design: Design, priors: ResolvedPriors) -> Any:
                 mean = mean + (effect if constant else effect * term.values[:, 0])
             else:
                 mean = mean + (u[term.codes] * term.values).sum(axis=-1)
-        sigma = _scalar("sigma", priors.sigma)
+        sigma = sigma_variable(priors)
         if design.weights is not None:
             sigma = sigma / np.sqrt(design.weights)
         pm.Normal("y", mean, sigma, observed=design.y)
@@ -98,23 +95,43 @@ def _effects(term: RandomTerm, priors: ResolvedPriors) -> Any:
     import pymc as pm
     import pytensor.tensor as pt
 
-    group = term.group
-    dims = (f"{group}_level", f"{group}_coef")
-    sd = _vector(f"sd_{group}", priors.sd[group], dims[1], flat="HalfFlat")
-    z = pm.Normal(f"z_{group}", 0.0, 1.0, dims=dims)
-    columns: list[Any] = [None] * term.n_columns
+    dims = (f"{term.group}_level", f"{term.group}_coef")
+    root, sd = group_root(term, priors)
+    z = pm.Normal(f"z_{term.group}", 0.0, 1.0, dims=dims)
+    diagonal = len(term.blocks) == term.n_columns
+    u = z * sd if diagonal else pt.dot(z, root.T)
+    return pm.Deterministic(f"u_{term.group}", u, dims=dims)
+
+
+def group_coords(design: Design) -> dict[str, Any]:
+    """Coordinates of the columns of every term, twice because Σ_f has two axes."""
+    return {
+        f"{term.group}_{name}": list(term.columns)
+        for term in design.terms
+        for name in ("coef", "coef_bis")
+    }
+
+
+def group_root(term: RandomTerm, priors: ResolvedPriors) -> tuple[Any, Any]:
+    """Create the variables of one Σ_f; return diag(sd) L, shape (r, r), and sd."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    sd = _vector(f"sd_{term.group}", priors.sd[term.group], f"{term.group}_coef", flat="HalfFlat")
+    L = pt.eye(term.n_columns)
     for k, block in enumerate(term.blocks):
-        at = list(block)
         if len(block) == 1:
-            columns[at[0]] = z[:, at[0]] * sd[at[0]]
             continue
-        L = pm.LKJCorr(chol_name(term, k), eta=priors.corr[group].eta, n=len(block))
-        part = pt.dot(z[:, at], (sd[at][:, None] * L).T)
-        for i, column in enumerate(at):
-            columns[column] = part[:, i]
-    if len(term.blocks) == 1 and term.n_columns > 1:
-        return pm.Deterministic(f"u_{group}", part, dims=dims)
-    return pm.Deterministic(f"u_{group}", pt.stack(columns, axis=1), dims=dims)
+        part = pm.LKJCorr(chol_name(term, k), eta=priors.corr[term.group].eta, n=len(block))
+        at = np.array(block)
+        whole = len(block) == term.n_columns
+        L = part if whole else pt.set_subtensor(L[at[:, None], at], part)
+    return sd[:, None] * L, sd
+
+
+def sigma_variable(priors: ResolvedPriors) -> Any:
+    """Create the residual SD in the model that is being built."""
+    return _scalar("sigma", priors.sigma)
 
 
 def chol_name(term: RandomTerm, k: int) -> str:
