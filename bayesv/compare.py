@@ -53,6 +53,8 @@ class Comparison:
         keys = ["posterior", "first"]
         extra = self.fixed.rename(columns={"coefficient": "first"})
         keep = [*keys, "gls_reml", "gls_reml_se", "gls_posterior", "gls_posterior_se"]
+        if self.fixed.empty:
+            return self.table.assign(**dict.fromkeys(keep[2:], np.nan))
         beta = self.table["scale"] == "beta"
         joined = self.table[beta].merge(extra[keep], on=keys, how="left")
         return pd.concat([self.table[~beta], joined], ignore_index=True)

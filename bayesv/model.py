@@ -81,7 +81,9 @@ class Model:
     def statistics(self) -> GramStatistics:
         """Gram statistics of [Z X y]: all that the rows have to say."""
         design = self.design
-        groupings = [Grouping(t.codes, t.values, t.n_levels) for t in design.terms]
+        groupings = [
+            Grouping.orthonormal(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms
+        ]
         return gram_statistics(groupings, design.X, design.target, design.weights)
 
     def describe(self) -> str:

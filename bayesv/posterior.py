@@ -237,7 +237,8 @@ class Posterior:
         labels = [q.label for q in self.quantities]
         if self.n_chains > 1 and (free["rhat"] > _MAX_RHAT).any():
             i = free["rhat"].idxmax()
-            problems.append(f"R-hat up to {free['rhat'][i]:.3f} ({labels[i]}), above {_MAX_RHAT}")
+            worst = min(float(free["rhat"][i]), 10.0)
+            problems.append(f"R-hat up to {worst:.3f} ({labels[i]}), above {_MAX_RHAT}")
         ess = free[["ess_bulk", "ess_tail"]].min(axis=1)
         if (ess < _MIN_ESS).any():
             i = ess.idxmin()

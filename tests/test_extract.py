@@ -154,6 +154,40 @@ def test_missing_rows_keep_their_labels(rng, data):
     assert list(ours.row_labels) == list(post.design.row_labels)
 
 
+@pytest.mark.parametrize(
+    ("formula", "other", "weights", "message"),
+    [
+        ("y ~ x + (x | g) + (1 | h)", "y ~ x + (x || g)", None, "random columns"),
+        ("y ~ x + (x | g) + (1 | h)", "y ~ x + (1 | g) + (1 | h)", None, "random columns"),
+        ("y ~ x + (1 | g)", "y ~ x + offset(w) + (1 | g)", None, "offsets"),
+        ("y ~ x + offset(w) + (1 | g)", "y ~ x + (1 | g)", None, "offsets"),
+        ("y ~ x + (1 | g)", "y ~ x + (1 | g)", "w", "var_weights"),
+        ("y ~ x + (1 | g)", "y ~ x + (1 | m)", None, "no group effects for 'm'"),
+        ("y ~ x + (x | g)", "y ~ x + (x | g)", None, "no correlation"),
+    ],
+)
+def test_designs_of_another_model_are_refused(rng, data, formula, other, weights, message):
+    model = bmb.Model(formula, data)
+    model.build()
+    names = ("Intercept", "x", "1|g_sigma", "x|g_sigma", "1|h_sigma", "sigma")
+    draws = posterior({name: ((), positive(rng)) for name in names})
+    with pytest.raises(bv.ExtractionError, match=message):
+        bv.extract(model, draws, design=bv.Model(other, data, var_weights=weights).design)
+
+
+def test_another_order_of_levels_is_the_same_model(rng, data):
+    model = bmb.Model("y ~ x + (1 | g)", data)
+    model.build()
+    u = rng.normal(size=(CHAINS, DRAWS, 4))
+    variables = {n: ((), positive(rng)) for n in ("Intercept", "x", "1|g_sigma", "sigma")}
+    draws = posterior(variables | {"1|g": (("g__factor_dim",), u)})
+    turned = data.assign(g=pd.Categorical(data["g"], list("dcba")))
+    design = bv.Model("y ~ x + (1 | g)", turned).design
+    post = bv.extract(model, draws, design=design, keep_u=True)
+    assert list(design.terms[0].levels) == list("dcba")
+    assert np.allclose(post.draws["posterior"]["u_g"].to_numpy()[..., 0], u[..., ::-1])
+
+
 def test_bambi_cannot_state_weights(data):
     with pytest.raises(bv.BayesvError, match="power"):
         bv.to_bambi(bv.Model("y ~ x + (1 | g)", data, var_weights="w"))

@@ -50,6 +50,7 @@ def test_value_and_gradient(model):
                 )
 
 
+@pytest.mark.filterwarnings("ignore:PyTensor could not link")
 def test_model_has_the_posterior_density_and_can_be_extended(model):
     import pytensor
 
@@ -82,11 +83,14 @@ def test_model_has_the_posterior_density_and_can_be_extended(model):
         assert np.isfinite(gradient).all()
 
 
+@pytest.mark.filterwarnings(
+    "ignore:`find_MAP` will:FutureWarning", "ignore:PyTensor could not link"
+)
 def test_find_map_is_the_joint_mode(sleepstudy, sleepstudy_posterior):
     stated = bv.to_pymc(sleepstudy, marginal=True)
     with stated:
         # find_MAP maximises the density by SD and correlation, without Jacobians.
-        point = pm.find_MAP(progressbar=False, include_transformed=False)
+        point = pm.find_MAP(progressbar=False)
     mode = sleepstudy_posterior.estimate("mode")
     assert np.allclose(point["sd_Subject"], mode.sd("Subject"), rtol=2e-3)
     assert point["sigma"] == pytest.approx(mode.sigma, rel=2e-3)

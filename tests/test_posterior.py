@@ -12,6 +12,7 @@ import bayesv as bv
 from bayesv.estimators import geometric_median
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
+from bayesv.linalg import cov_to_sd_corr
 
 
 def mcse(values: np.ndarray) -> float:
@@ -109,7 +110,7 @@ def test_lkj_in_three_dimensions_has_the_right_marginals():
     x[:, 3:6] = grid
     weight = np.exp(coordinates.log_prior(x))
     lambdas, _ = coordinates.to_lambdas(x)
-    corr = lambdas[0] @ np.swapaxes(lambdas[0], -1, -2)
+    _, corr = cov_to_sd_corr(lambdas[0] @ np.swapaxes(lambdas[0], -1, -2))
     for i, j in ((0, 1), (0, 2), (1, 2)):
         second = (weight * corr[:, i, j] ** 2).sum() / weight.sum()
         shape = 1.7 + 0.5
@@ -237,6 +238,36 @@ def test_a_proposal_that_does_not_fit_is_announced(sleepstudy, monkeypatch):
     ):
         sleepstudy.sample(seed=1)
     assert called
+
+
+@pytest.mark.parametrize(("of_x", "of_y"), [(1e-6, 1.0), (1e9, 1.0), (1.0, 1e-9), (1e4, 1e8)])
+def test_units_do_not_matter(of_x, of_y):
+    """The default priors scale with x and y, and so must every draw."""
+    data = bv.load_dataset("sleepstudy")
+    formula = "Reaction ~ Days + (Days | Subject)"
+    one = bv.Model(formula, data).sample(seed=4, draws=200)
+    scaled = data.assign(Days=of_x * data["Days"], Reaction=of_y * data["Reaction"])
+    other = bv.Model(formula, scaled).sample(seed=4, draws=200)
+    slope, slope_other = (
+        p.draws["posterior"]["sd_Subject"].to_numpy()[..., 1] for p in (one, other)
+    )
+    assert np.median(slope_other) == pytest.approx(np.median(slope) * of_y / of_x, rel=0.05)
+    assert np.median(other.sigma2) == pytest.approx(np.median(one.sigma2) * of_y**2, rel=0.05)
+
+
+@pytest.mark.filterwarnings("ignore::bayesv.SamplingWarning")
+@pytest.mark.parametrize("chains", [1, 4])
+def test_few_draws(sleepstudy, chains):
+    post = sleepstudy.sample(draws=4, chains=chains, seed=1)
+    assert post.sigma2.shape == (chains, 4)
+
+
+def test_no_fixed_effects():
+    model = bv.Model("Reaction ~ 0 + (1 | Subject)", bv.load_dataset("sleepstudy"))
+    table = bv.compare(model.reml(), model.sample(seed=1, draws=500))
+    frame = table.to_frame()
+    assert set(frame["scale"]) == {"var", "sd"}
+    assert repr(table)
 
 
 # --- summaries ------------------------------------------------------------------------------------

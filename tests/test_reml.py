@@ -102,6 +102,30 @@ def test_shifting_and_scaling_x_changes_only_the_basis(data, fit):
     )
 
 
+@pytest.mark.parametrize("offset", [1e4, 1e6])
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_an_offset_of_x_costs_nothing(data, offset, method):
+    """For correlated effects the criterion does not depend on where x has its zero."""
+    formula = "y ~ x + (x | g)"
+    # Rounding of the sum is a change of the data; take it back before comparing.
+    far = data["x"] + offset
+    near = bv.Model(formula, data.assign(x=far - offset)).reml(method)
+    fit = bv.Model(formula, data.assign(x=far)).reml(method)
+    assert fit.converged
+    assert fit.criterion == pytest.approx(near.criterion, abs=1e-6)
+    assert fit.components["g"].iloc[1, 1] == pytest.approx(
+        near.components["g"].iloc[1, 1], rel=1e-4
+    )
+
+
+def test_lost_digits_are_announced():
+    rng = np.random.default_rng(0)
+    g = np.repeat(np.arange(20), 10)
+    y = 1e6 * rng.normal(size=20)[g] + rng.normal(size=200)
+    with pytest.warns(bv.FitWarning, match="digits"):
+        bv.Model("y ~ 1 + (1 | g)", pd.DataFrame({"y": y, "g": g})).reml()
+
+
 def test_weights(data):
     ones = bv.Model(FORMULA, data, var_weights=np.ones(len(data))).reml()
     plain = bv.Model(FORMULA, data).reml()

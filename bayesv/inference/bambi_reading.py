@@ -240,6 +240,11 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
     effects: dict[str, Array] = {}
     for term in design.terms:
         own = [part for part in parts.random if _belongs(part, term)]
+        if not own:
+            raise ExtractionError(
+                f"The Bambi model has no group effects for {term.group!r}; its factors are "
+                f"{', '.join(dict.fromkeys(part.factor for part in parts.random))}."
+            )
         sds = [
             np.full((*shape, len(part.labels)), part.sd)
             if isinstance(part.sd, float)
@@ -253,7 +258,10 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
             names = {c.chol for c in linked if set(c.labels) == {term.columns[i] for i in block}}
             if len(block) > 1:
                 if len(names) != 1:
-                    raise ExtractionError(f"No correlation of {term.group!r} in the draws.")
+                    raise ExtractionError(
+                        f"The Bambi model has no correlation of {term.group!r}: its terms are "
+                        "independent. Use the design of '(x || group)', or none."
+                    )
                 chol = next(iter(names))
                 labels = next(c.labels for c in linked if c.chol == chol)
                 at = [labels.index(term.columns[i]) for i in block]
@@ -262,15 +270,15 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
         sd = np.concatenate(sds, axis=-1)[..., order]
         covs[term.group] = covariances(term, sd, factors)
         if keep_u:
-            effects[term.group] = _effects(own, posterior)[..., order]
+            effects[term.group] = _effects(own, term, posterior)[..., order]
     beta = np.concatenate(betas, axis=-1) if betas else np.empty((*shape, 0))
     return Draws(covs, sigma**2, beta, effects, sampler_stats(trace))
 
 
 def _belongs(part: BambiTerm, term: RandomTerm) -> bool:
-    _, codes = np.unique(part.codes, return_inverse=True)
-    same = np.array_equal(codes, np.unique(term.codes, return_inverse=True)[1])
-    return same and len(np.unique(part.codes)) == term.n_levels
+    """Whether the levels of both part the rows in the same way, whatever their order."""
+    pairs = np.unique(np.stack([part.codes, term.codes]), axis=1)
+    return bool(pairs.shape[1] == term.n_levels == len(np.unique(part.codes)))
 
 
 def _column_order(parts: list[BambiTerm], term: RandomTerm) -> list[int]:
@@ -289,7 +297,7 @@ def _column_order(parts: list[BambiTerm], term: RandomTerm) -> list[int]:
     return order
 
 
-def _effects(parts: list[BambiTerm], posterior: Any) -> Array:
+def _effects(parts: list[BambiTerm], term: RandomTerm, posterior: Any) -> Array:
     """Draws of the effects, (chain, draw, level, column); Bambi varies the order of dims."""
     columns = []
     for part in parts:
@@ -297,5 +305,7 @@ def _effects(parts: list[BambiTerm], posterior: Any) -> Array:
         level = next(str(dim) for dim in u.dims if str(dim).endswith("factor_dim"))
         values = u.transpose("chain", "draw", level, ...).to_numpy()
         values = values[..., None] if values.ndim == 3 else values
-        columns.append(values[:, :, np.unique(part.codes), :])
+        place = np.empty(term.n_levels, dtype=np.intp)  # of each of our levels among Bambi's
+        place[term.codes] = part.codes
+        columns.append(values[:, :, place, :])
     return np.concatenate(columns, axis=-1)

@@ -29,6 +29,7 @@ _MAX_KHAT = 0.7  # Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
 _MIN_ACCEPTANCE = 0.2
 _BOUNDED = 20.0  # largest weight over the mean: up to here chains mix fast whatever k̂ says
 _ATTEMPTS = 3
+_JUDGED = 1000
 
 
 class ProposalError(BayesvError):
@@ -108,7 +109,7 @@ class _Target:
         inside = _inside(x)
         value = np.full(len(x), -np.inf)
         if inside.any():
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore", over="ignore"):
                 value[inside] = self.conditional(x[inside])[0]
         return np.where(np.isfinite(value), value, -np.inf)
 
@@ -157,7 +158,8 @@ def sample_collapsed(
     target = _Target(density)
     proposal, fraction, best = _adapt(target, start, rng)
     thin = int(np.clip(np.ceil(0.5 / fraction), 1, _MAX_THIN))
-    length = draws * thin
+    # However few draws are kept, the proposal is judged on a thousand.
+    length = max(draws * thin, -(-_JUDGED // chains))
     for _ in range(_ATTEMPTS):
         x = proposal.sample(rng, chains * length)
         lp, conditional = _evaluate(target, x)
@@ -178,7 +180,8 @@ def sample_collapsed(
             f"Pareto k̂ {khat:.2f} (at most {_MAX_KHAT}), acceptance {rate:.2f} (at least "
             f"{_MIN_ACCEPTANCE})"
         )
-    keep = state[:, thin - 1 :: thin].ravel()
+    last = slice(length - draws * thin + thin - 1, None, thin)
+    keep = state[:, last].ravel()
     # Positions ≥ 0 are proposals, negative ones the chains' first points.
     everything = np.concatenate([x, first])
     means = np.concatenate([conditional.mean, conditional_first.mean])
@@ -196,7 +199,7 @@ def sample_collapsed(
         beta=beta.reshape(*shape, -1),
         u={g: v.reshape(*shape, *v.shape[1:]) for g, v in u.items()},
         sample_stats={
-            "accepted": accepted[:, thin - 1 :: thin],
+            "accepted": accepted[:, last],
             "lp": np.concatenate([lp, lp_first])[keep].reshape(shape),
         },
         attrs={
@@ -211,14 +214,14 @@ def sample_collapsed(
 
 
 def _inside(x: Array) -> Any:
-    """Where the density can be evaluated: SDs up to e¹²σ, all coordinates far from overflow."""
+    """Where the density can be evaluated: effects up to e¹²σ, all coordinates far from overflow."""
     return (np.abs(x) < 30).all(axis=1) & (x[:, :-1] < 12).all(axis=1)
 
 
 def _evaluate(target: _Target, x: Array) -> tuple[Array, Conditional]:
     """Log density and conditional of β; far outside, where nothing is accepted, at x = 0."""
     inside = _inside(x)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         lp, conditional = target.conditional(np.where(inside[:, None], x, 0.0))
     return np.where(inside & np.isfinite(lp), lp, -np.inf), conditional
 
@@ -264,14 +267,15 @@ def _mode(target: _Target, start: VarianceComponents) -> tuple[Array, Array]:
     covs = {term.group: start.block_for(term) for term in design.terms}
     x0 = target.coordinates.from_covs(covs, start.sigma2)
     # An SD estimated as 0 starts at a tenth of σ: at 0 the density by log SD is flat.
-    x0[:-1] = np.maximum(x0[:-1], -2.5)
+    is_sd = target.coordinates.is_sd
+    x0[is_sd] = np.maximum(x0[is_sd], -2.5)
     d, h = len(x0), 1e-4
 
     def objective(x: Array) -> tuple[float, Array]:
         around = np.concatenate([x[None], x + h * np.eye(d), x - h * np.eye(d)])
-        value = -target(around)
+        value = np.minimum(-target(around), 1e12)
         gradient = (value[1 : d + 1] - value[d + 1 :]) / (2 * h)
-        return float(value[0]), np.where(np.isfinite(gradient), gradient, 0.0)
+        return float(value[0]), gradient
 
     found = minimize(
         objective, x0, jac=True, method="L-BFGS-B", bounds=[(v - 15, v + 15) for v in x0]
@@ -321,6 +325,8 @@ def _pareto_k(log_w: Array) -> float:
     from arviz_stats.base import array_stats
 
     finite = log_w[np.isfinite(log_w)]
+    if len(finite) < 0.5 * len(log_w):
+        return float("inf")
     # ArviZ takes log likelihoods, whose negatives are the log weights.
     return float(array_stats.psislw(finite.max() - finite)[1])
 

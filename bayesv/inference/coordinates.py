@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesv.design import RandomTerm
 from bayesv.linalg import Array, cov_to_sd_corr
@@ -19,9 +21,10 @@ class Coordinates:
 
     Notes
     -----
-    For each term: log(SD/σ) of its columns, then the atanh of the canonical partial correlations
-    of each correlated block, row by row; last log σ. SDs relative to σ are nearly uncorrelated with
-    σ. The partial correlation of columns i and j given the columns before j has density
+    For each term: log(SD · rms(column)/σ) of its columns, then the atanh of the canonical partial
+    correlations of each correlated block, row by row; last log(σ/sd(y)). These are free of units,
+    and SDs relative to σ are nearly uncorrelated with σ. The partial correlation of columns i and
+    j given the columns before j has density
     ∝ (1 − c²)^(η − 1 + (r − 2 − j)/2) under LKJ(η), independently of the others (Lewandowski,
     Kurowicka and Joe 2009, https://doi.org/10.1016/j.jmva.2009.04.008).
     """
@@ -41,12 +44,36 @@ class Coordinates:
             for term in self.terms
         )
 
+    @cached_property
+    def log_rms(self) -> list[Array]:
+        """Log root mean square of each term's columns."""
+        out = []
+        for term in self.terms:
+            rms = np.sqrt((term.values**2).mean(axis=0))
+            out.append(np.log(np.where(rms > 0, rms, 1.0)))
+        return out
+
+    @cached_property
+    def log_scale(self) -> float:
+        """Log standard deviation of the response."""
+        return float(np.log(np.std(self.priors.design.target)))
+
+    @cached_property
+    def is_sd(self) -> NDArray[np.bool_]:
+        """Which coordinates are log SDs of random effects."""
+        out = np.zeros(self.size, dtype=bool)
+        at = 0
+        for term in self.terms:
+            out[at : at + term.n_columns] = True
+            at += term.n_columns + sum(len(b) * (len(b) - 1) // 2 for b in term.blocks)
+        return out
+
     def to_lambdas(self, x: Array) -> tuple[list[Array], Array]:
         """Return λ_f of each term, shapes (..., r, r), and σ, shape (...)."""
         out, at = [], 0
-        for term in self.terms:
+        for term, log_rms in zip(self.terms, self.log_rms, strict=True):
             r = term.n_columns
-            sd = np.exp(x[..., at : at + r])
+            sd = np.exp(x[..., at : at + r] - log_rms)
             at += r
             root = np.zeros((*x.shape[:-1], r, r))
             for block in term.blocks:
@@ -56,7 +83,7 @@ class Coordinates:
                 root[..., rows[:, None], rows] = part
                 at += size
             out.append(sd[..., :, None] * root)
-        return out, np.exp(x[..., -1])
+        return out, np.exp(x[..., -1] + self.log_scale)
 
     def to_covs(self, x: Array) -> tuple[dict[str, Array], Array]:
         """Return Σ_f by group, shapes (..., r, r), and σ², shape (...)."""
@@ -70,23 +97,23 @@ class Coordinates:
     def from_covs(self, covs: dict[str, Array], sigma2: float) -> Array:
         """Return x of one (Σ_f, σ²), pulled a little inside where it is on the boundary."""
         x: list[float] = []
-        for term in self.terms:
+        for term, log_rms in zip(self.terms, self.log_rms, strict=True):
             sd, corr = cov_to_sd_corr(np.asarray(covs[term.group]))
-            x += list(np.log(np.maximum(sd / np.sqrt(sigma2), 1e-6)))
+            x += list(np.log(np.maximum(sd / np.sqrt(sigma2) * np.exp(log_rms), 1e-6)))
             for block in term.blocks:
                 x += list(np.arctanh(_partials(corr[np.ix_(block, block)])))
-        return np.array([*x, 0.5 * np.log(sigma2)])
+        return np.array([*x, 0.5 * np.log(sigma2) - self.log_scale])
 
     def log_prior(self, x: Array, jacobian: bool = True) -> Array:
         """Return the log prior density, shape (...), by x or (without Jacobian) by parameter."""
-        log_sigma = x[..., -1]
+        log_sigma = x[..., -1] + self.log_scale
         total = self.priors.sigma.log_density(np.exp(log_sigma))
         if jacobian:
             total = total + log_sigma
         at = 0
-        for term in self.terms:
-            for prior in self.priors.sd[term.group]:
-                log_sd = x[..., at] + log_sigma
+        for term, log_rms in zip(self.terms, self.log_rms, strict=True):
+            for prior, shift in zip(self.priors.sd[term.group], log_rms, strict=True):
+                log_sd = x[..., at] - shift + log_sigma
                 at += 1
                 total = total + prior.log_density(np.exp(log_sd))
                 if jacobian:

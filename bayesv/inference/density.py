@@ -76,7 +76,7 @@ class MarginalDensity:
         sigma2 : ndarray, shape (S,)
         """
         p = self.stats.p
-        logdet, T = eliminate_many(self.stats, lambdas)
+        logdet, T = eliminate_many(self.stats, self.stats.in_basis(lambdas))
         S, c, t = T[:, :p, :p], T[:, :p, p], T[:, p, p]
         P0, h0, constant = self._beta_prior
         h = c / sigma2[:, None] + h0
@@ -98,7 +98,7 @@ class MarginalDensity:
         block of X; the elimination takes it back to λ.
         """
         p, n, precision = self.stats.p, self.stats.n, 1.0 / sigma**2
-        done = eliminate(self.stats, lambdas)
+        done = eliminate(self.stats, self.stats.in_basis(lambdas))
         S, c, t = done.T[:p, :p], done.T[:p, p], done.T[p, p]
         P0, h0, constant = self._beta_prior
         P = S * precision + P0
@@ -109,7 +109,10 @@ class MarginalDensity:
         g = np.append(-m, 1.0)
         T_bar = np.outer(g, g) * precision
         T_bar[:p, :p] += P_inv * precision
-        bars = [-0.5 * bar for bar in done.gradient(T_bar)]
+        bars = [
+            -0.5 * basis.T @ bar
+            for basis, bar in zip(self.stats.bases, done.gradient(T_bar), strict=True)
+        ]
         by_precision = -0.5 * (-n / precision + np.trace(P_inv @ S) + t - 2 * c @ m + m @ S @ m)
         return -0.5 * float(value), bars, float(by_precision * -2.0 / sigma**3)
 

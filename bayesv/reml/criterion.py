@@ -41,7 +41,7 @@ class Criterion:
         self.n_evaluations = 0
 
     def lambdas(self, x: Array) -> list[Array]:
-        """Return λ_f of every term at x, in the units of the columns."""
+        """Return λ_f of every term at x, in the basis of the statistics."""
         out = []
         parts = np.split(x * self.unit, np.cumsum(self.sizes)[:-1])
         for term, (rows, columns), part in zip(self.design.terms, self.places, parts, strict=True):

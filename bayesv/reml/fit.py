@@ -89,7 +89,7 @@ class RemlFit:
         """
         criterion = Criterion(self.design, self._stats, self.method)
         lambdas = [components.relative_root(term) for term in self.design.terms]
-        return criterion.criterion_at(lambdas, components.sigma2)
+        return criterion.criterion_at(self._stats.in_basis(lambdas), components.sigma2)
 
     def summary(self) -> str:
         """Return what lme4's ``summary`` prints."""

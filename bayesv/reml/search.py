@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ Mask = NDArray[np.bool_]
 
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: smaller diagonal elements of λ are tried at 0
 _SEARCH_GRADIENT = 1e-5  # of the criterion, in those units: 1e-10 of the criterion itself
+_MAX_RATIO = 1e9  # of n_j λ²: beyond, T = C − B'ΛF keeps fewer than 7 digits
 _GRADIENT_TOLERANCE = 1e-3  # a fit whose gradient is larger is reported as not converged
 
 
@@ -172,10 +173,11 @@ class _Search:
         sigma2 = r2 / criterion.df
         names = list(design.fixed_names)
         R_inv = np.linalg.inv(stats.R)
-        blocks = {
-            term.group: pd.DataFrame(sigma2 * lam @ lam.T, term.columns, term.columns)
-            for term, lam in zip(design.terms, lambdas, strict=True)
-        }
+        blocks = {}
+        for term, lam, basis in zip(design.terms, lambdas, stats.bases, strict=True):
+            own = np.linalg.solve(basis, lam)
+            blocks[term.group] = pd.DataFrame(sigma2 * own @ own.T, term.columns, term.columns)
+        _warn_of_lost_digits(stats, lambdas)
         S_inv = symmetrize(np.linalg.inv(done.T[: stats.p, : stats.p]))
         norm = float(np.abs(best.gradient).max())
         converged = norm < _GRADIENT_TOLERANCE
@@ -198,6 +200,21 @@ class _Search:
             n_evaluations=criterion.n_evaluations,
             gradient_norm=norm,
             _stats=stats,
+        )
+
+
+def _warn_of_lost_digits(stats: GramStatistics, lambdas: Sequence[Array]) -> None:
+    """X'V⁻¹X cancels when between-level variances dwarf σ²/n_j: say so."""
+    largest = max(
+        float(np.abs(lambdas[level.term].T @ level.A @ lambdas[level.term]).max())
+        for level in stats.chain
+    )
+    if largest > _MAX_RATIO:
+        warnings.warn(
+            f"A random effect's variance is {largest:.1g} times what its rows leave unexplained; "
+            "half of the digits are lost, and estimates are good to 3 digits or so.",
+            FitWarning,
+            stacklevel=5,
         )
 
 
