@@ -34,26 +34,8 @@ from bayesv.names import INTERCEPT
 __all__ = ["ModelFrame", "build"]
 
 # R's names for what Python keeps in NumPy, and R's word for C().
-_FUNCTIONS: dict[str, Any] = {
-    **{
-        f: getattr(np, f)
-        for f in [
-            "log",
-            "exp",
-            "sqrt",
-            "abs",
-            "log10",
-            "log2",
-            "log1p",
-            "expm1",
-            "sin",
-            "cos",
-            "tan",
-        ]
-    },
-    "factor": C,
-    "np": np,
-}
+_NUMPY = ("log", "exp", "sqrt", "abs", "log10", "log2", "log1p", "expm1", "sin", "cos", "tan")
+_FUNCTIONS: dict[str, Any] = {**{f: getattr(np, f) for f in _NUMPY}, "factor": C, "np": np}
 _ALIAS_TOLERANCE = 1e-7  # as lme4: a column that earlier ones determine to 7 digits
 
 

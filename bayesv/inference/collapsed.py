@@ -157,6 +157,8 @@ def sample_collapsed(
     rng = np.random.default_rng(seed)
     target = _Target(density)
     proposal, fraction, best = _adapt(target, start, rng)
+    if not fraction > 0:
+        raise ProposalError("no proposal has a finite density")
     thin = int(np.clip(np.ceil(0.5 / fraction), 1, _MAX_THIN))
     # However few draws are kept, the proposal is judged on a thousand.
     length = max(draws * thin, -(-_JUDGED // chains))
@@ -182,7 +184,7 @@ def sample_collapsed(
         )
     last = slice(length - draws * thin + thin - 1, None, thin)
     keep = state[:, last].ravel()
-    # Positions ≥ 0 are proposals, negative ones the chains' first points.
+    # Positions index the proposals, and after them the chains' first points.
     everything = np.concatenate([x, first])
     means = np.concatenate([conditional.mean, conditional_first.mean])
     factors = np.concatenate([conditional.factor, conditional_first.factor])
@@ -238,6 +240,8 @@ def _adapt(
     for step in range(_ROUNDS):
         x = proposal.sample(rng, _ADAPT)
         log_w = target(x) - proposal.log_density(x)
+        if not np.isfinite(log_w).any():
+            raise ProposalError("the density is not finite around its mode")
         weights = _truncated(log_w)
         log_w -= logsumexp(log_w)
         fraction = float(1.0 / (np.exp(2 * log_w).sum() * _ADAPT))

@@ -112,7 +112,10 @@ class _Search:
         def objective(part: Array) -> tuple[float, Array]:
             full = x.copy()
             full[free] = part
-            value, gradient = self.criterion.value_and_gradient(full)
+            try:
+                value, gradient = self.criterion.value_and_gradient(full)
+            except np.linalg.LinAlgError:  # a step so long that rounding leaves nothing: go back
+                return 1e300, np.zeros(int(free.sum()))
             return value, gradient[free]
 
         found = minimize(
