@@ -110,10 +110,11 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     for other in [fit.design for fit in reml] + [post.design for post in posts]:
         _check_same(design, other)
     names = _names(posts)
-    tables = [_table(reml[0], p, n, prob) for p, n in zip(posts, names, strict=True)]
+    summaries = [post.summary(prob) for post in posts]
+    tables = [_table(reml[0], p, n, s) for p, n, s in zip(posts, names, summaries, strict=True)]
     means = [post.estimate("mean") for post in posts]
     at_mean = [gls(design, vc.aligned(design)) for vc in means]
-    fixed = [_fixed(reml[0], p, g, n) for p, g, n in zip(posts, at_mean, names, strict=True)]
+    fixed = [_fixed(reml[0], g, n, s) for g, n, s in zip(at_mean, names, summaries, strict=True)]
     rows = [_marginal_row(fit.method, fit.gls, fit.criterion_at(fit.components)) for fit in reml]
     for post, name, mean, at in zip(posts, names, means, at_mean, strict=True):
         rows.append(_marginal_row(f"{name}: mean", at, reml[0].criterion_at(mean.aligned(design))))
@@ -196,12 +197,11 @@ def _point(design: Design, vc: VarianceComponents, beta: pd.Series) -> list[Quan
     return quantities(design, covs, np.asarray(vc.sigma2), beta.to_numpy())
 
 
-def _table(fit: RemlFit, post: Posterior, name: str, prob: float) -> pd.DataFrame:
+def _table(fit: RemlFit, post: Posterior, name: str, summary: pd.DataFrame) -> pd.DataFrame:
     reml = {
         q.key: float(q.values)
         for q in _point(post.design, fit.components, _in_order(fit.beta, post.design.fixed_names))
     }
-    summary = post.summary(prob)
     modes = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -264,10 +264,9 @@ def _prior_of(quantity: Quantity, priors: ResolvedPriors | None) -> str:
     return str(priors.sd[group][priors.design.term(group).columns.index(first)])
 
 
-def _fixed(fit: RemlFit, post: Posterior, at_mean: GLSFit, name: str) -> pd.DataFrame:
-    summary = post.summary()
+def _fixed(fit: RemlFit, at_mean: GLSFit, name: str, summary: pd.DataFrame) -> pd.DataFrame:
     beta = summary[summary["scale"] == "beta"].set_index("first")
-    order = list(post.design.fixed_names)
+    order = list(beta.index)
     at_reml, se = _in_order(fit.beta, order), _in_order(fit.se, order)
     beta_mean, se_mean = _in_order(at_mean.beta, order), _in_order(at_mean.se, order)
     return pd.DataFrame(
@@ -278,9 +277,9 @@ def _fixed(fit: RemlFit, post: Posterior, at_mean: GLSFit, name: str) -> pd.Data
             "gls_reml_se": se.to_numpy(),
             "gls_posterior": beta_mean.to_numpy(),
             "gls_posterior_se": se_mean.to_numpy(),
-            "mean": beta.loc[order, "mean"].to_numpy(),
-            "sd": beta.loc[order, "sd"].to_numpy(),
-            "mcse": beta.loc[order, "mcse_mean"].to_numpy(),
+            "mean": beta["mean"].to_numpy(),
+            "sd": beta["sd"].to_numpy(),
+            "mcse": beta["mcse_mean"].to_numpy(),
         }
     )
 

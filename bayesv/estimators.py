@@ -14,14 +14,12 @@ from bayesv.linalg import Array, cov_to_sd_corr
 __all__ = ["geometric_median", "joint_mode"]
 
 
-def geometric_median(draws: Array, axis: int = 0) -> Array:
+def geometric_median(draws: Array) -> Array:
     """Return the geometric median of drawn matrices, a convex combination of the draws.
 
     Parameters
     ----------
     draws : ndarray, shape (S, r, r)
-    axis : int
-        Must be 0.
 
     Notes
     -----
@@ -30,7 +28,7 @@ def geometric_median(draws: Array, axis: int = 0) -> Array:
     ordinary median.
     """
     if draws.shape[1:] == (1, 1):
-        return np.asarray(np.median(draws, axis=axis))
+        return np.asarray(np.median(draws, axis=0))
     sd = np.median(cov_to_sd_corr(draws)[0], axis=0)
     sd = np.where(sd > 0, sd, 1.0)
     points = (draws / np.outer(sd, sd)).reshape(len(draws), -1)

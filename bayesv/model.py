@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
 from bayesv.errors import BayesvError, FitWarning, PriorError, SamplingWarning
 from bayesv.formula import ModelFrame, build
@@ -85,6 +86,13 @@ class Model:
             Grouping.orthonormal(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms
         ]
         return gram_statistics(groupings, design.X, design.target, design.weights)
+
+    @cached_property
+    def _start(self) -> VarianceComponents:
+        """Where the collapsed engine starts to look for the mode."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FitWarning)
+            return self.reml().components
 
     def describe(self) -> str:
         """Return design, elimination structure and priors in words."""
@@ -182,12 +190,9 @@ class Model:
         self, density: MarginalDensity, draws: int, chains: int, seed: int | None, keep_u: bool
     ) -> Draws | None:
         """Run the collapsed engine; None, with a warning, where its proposal does not fit."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FitWarning)  # only a place to start from
-            start = self.reml().components
         try:
             return sample_collapsed(
-                density, start, draws=draws, chains=chains, seed=seed, keep_u=keep_u
+                density, self._start, draws=draws, chains=chains, seed=seed, keep_u=keep_u
             )
         except ProposalError as error:
             warnings.warn(

@@ -157,10 +157,10 @@ class Posterior:
                 )
             covs, sigma2 = joint_mode(self.density, self.covs, self.sigma2)
         else:
-            pool = np.mean if kind == "mean" else geometric_median
+            flat = {group: cov.reshape(-1, *cov.shape[2:]) for group, cov in self.covs.items()}
             covs = {
-                group: pool(cov.reshape(-1, *cov.shape[2:]), axis=0)
-                for group, cov in self.covs.items()
+                group: cov.mean(axis=0) if kind == "mean" else geometric_median(cov)
+                for group, cov in flat.items()
             }
             sigma2 = float(self.sigma2.mean() if kind == "mean" else np.median(self.sigma2))
         blocks = {

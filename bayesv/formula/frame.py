@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesv.errors import DataError, FormulaError, near
+from bayesv.formula.grammar import pointed_error
 from bayesv.names import level_label
 
 __all__ = [
@@ -121,12 +122,11 @@ def check_names(
     known = set(known)
     for name, place in names.items():
         if name not in known:
-            flat = text.replace("\n", " ")
-            raise FormulaError(
-                f"The data have no column {name!r}{near(name, available)}\n"
-                f"  {flat}\n  {' ' * place}^\n  columns: {', '.join(map(str, available[:30]))}"
-                + (" …" if len(available) > 30 else "")
+            shown = ", ".join(map(str, available[:30])) + (" …" if len(available) > 30 else "")
+            error = pointed_error(
+                f"The data have no column {name!r}{near(name, available)}", text, place
             )
+            raise FormulaError(f"{error}\n  columns: {shown}")
 
 
 def finite_rows(column: pd.Series) -> NDArray[np.bool_]:

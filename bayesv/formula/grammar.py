@@ -14,7 +14,7 @@ import numpy as np
 
 from bayesv.errors import FormulaError
 
-__all__ = ["Formula", "RandomText", "parse"]
+__all__ = ["Formula", "RandomText", "parse", "pointed_error"]
 
 _TOKEN = re.compile(
     r"(?P<space>\s+)|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>(?:[^\W\d]|\.(?=[^\W\d]))[\w.]*)|"
@@ -92,22 +92,26 @@ def parse(text: str) -> Formula:
     tildes = [i for i, token in enumerate(tokens) if token.text == "~"]
     if len(tildes) != 1:
         place = tokens[tildes[1]].start if tildes else None
-        raise _error(f"A formula needs exactly one '~', found {len(tildes)}.", text, place)
+        raise pointed_error(f"A formula needs exactly one '~', found {len(tildes)}.", text, place)
     left, right = tokens[: tildes[0]], tokens[tildes[0] + 1 :]
     if not left:
-        raise _error("There is no response on the left of '~'.", text, tokens[tildes[0]].start)
+        raise pointed_error(
+            "There is no response on the left of '~'.", text, tokens[tildes[0]].start
+        )
     fixed: list[str] = []
     offsets: list[str] = []
     random: list[RandomText] = []
     for sign, chunk in _summands(right, text):
         if any(token.kind == "op" and token.text in ("|", "||") for token in chunk):
             if sign == "-":
-                raise _error("A random term cannot be subtracted.", text, chunk[0].start)
+                raise pointed_error("A random term cannot be subtracted.", text, chunk[0].start)
             random.extend(_random_terms(chunk, text))
         elif chunk[0].text == "offset" and _operand_end(chunk, 0) == len(chunk) and sign == "+":
             offsets.append(_text(chunk[2:-1]))
         elif any(token.kind == "name" and token.text == "offset" for token in chunk):
-            raise _error("offset() stands alone and is added with '+'.", text, chunk[0].start)
+            raise pointed_error(
+                "offset() stands alone and is added with '+'.", text, chunk[0].start
+            )
         else:
             fixed.append(f"{sign} {_text(_without_slash(chunk))}")
     if not random:
@@ -119,7 +123,9 @@ def parse(text: str) -> Formula:
     response = left[0].text.strip("`")
     used_again, _ = _variables(right)
     if len(left) == 1 and response in used_again:
-        raise _error(f"The response {response!r} is also a predictor.", text, used_again[response])
+        raise pointed_error(
+            f"The response {response!r} is also a predictor.", text, used_again[response]
+        )
     return Formula(
         text=" ".join(text.split()),
         response=_text(left),
@@ -142,7 +148,7 @@ def _scan(text: str) -> list[_Token]:
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
-            raise _error(f"Unexpected character {text[position]!r}.", text, position)
+            raise pointed_error(f"Unexpected character {text[position]!r}.", text, position)
         kind = str(match.lastgroup)
         if kind != "space":
             tokens.append(_Token(kind, match.group(), position))
@@ -159,9 +165,9 @@ def _check_brackets(tokens: list[_Token], text: str) -> None:
         if token.text in closing.values():
             stack.append(token)
         elif token.text in closing and (not stack or stack.pop().text != closing[token.text]):
-            raise _error(f"This {token.text!r} closes nothing.", text, token.start)
+            raise pointed_error(f"This {token.text!r} closes nothing.", text, token.start)
     if stack:
-        raise _error(f"This {stack[-1].text!r} is never closed.", text, stack[-1].start)
+        raise pointed_error(f"This {stack[-1].text!r} is never closed.", text, stack[-1].start)
 
 
 def _depths(tokens: list[_Token]) -> list[int]:
@@ -186,12 +192,14 @@ def _summands(tokens: list[_Token], text: str) -> list[tuple[str, list[_Token]]]
             if chunk:
                 chunks.append((sign, chunk))
             elif chunks:
-                raise _error(f"There is nothing before this {token.text!r}.", text, token.start)
+                raise pointed_error(
+                    f"There is nothing before this {token.text!r}.", text, token.start
+                )
             sign, chunk, last = token.text, [], token.start
         else:
             chunk.append(token)
     if not chunk:
-        raise _error("A term is missing here.", text, last)
+        raise pointed_error("A term is missing here.", text, last)
     return [*chunks, (sign, chunk)]
 
 
@@ -200,7 +208,7 @@ def _random_terms(chunk: list[_Token], text: str) -> list[RandomText]:
     wrapped = chunk[0].text == "(" and all(depth > 0 for depth in depths[1:-1])
     bars = [i for i, t in enumerate(chunk) if t.kind == "op" and t.text in ("|", "||")]
     if not wrapped or len(bars) != 1 or depths[bars[0]] != 1:
-        raise _error(
+        raise pointed_error(
             "A random term is written alone in parentheses, as '(x | group)', and added with '+'.",
             text,
             chunk[bars[0]].start,
@@ -209,10 +217,10 @@ def _random_terms(chunk: list[_Token], text: str) -> list[RandomText]:
     lhs, rhs = chunk[1:bar], chunk[bar + 1 : -1]
     for token in lhs:
         if token.kind == "name" and token.text == "offset":
-            raise _error("The left side of a random term has an offset.", text, token.start)
+            raise pointed_error("The left side of a random term has an offset.", text, token.start)
     for side, what in ((lhs, "left"), (rhs, "right")):
         if not side:
-            raise _error(f"Nothing stands {what} of this bar.", text, chunk[bar].start)
+            raise pointed_error(f"Nothing stands {what} of this bar.", text, chunk[bar].start)
     correlated = chunk[bar].text == "|"
     return [
         RandomText(_text(lhs), factors, label, correlated, chunk[0].start)
@@ -233,7 +241,7 @@ class _Grouping:
             nested.append(self._interaction())
         if self.position < len(self.tokens):
             token = self.tokens[self.position]
-            raise _error(
+            raise pointed_error(
                 f"{token.text!r} has no meaning among grouping factors; use ':' for an "
                 "interaction, '/' for nesting, and separate terms for crossed factors.",
                 self.text,
@@ -264,11 +272,11 @@ class _Grouping:
             self._expect(")")
             return factors, label
         if token.kind not in ("name", "quoted"):
-            raise _error(
+            raise pointed_error(
                 f"A grouping factor is needed here, found {token.text!r}.", self.text, token.start
             )
         if self._accept("("):
-            raise _error(
+            raise pointed_error(
                 f"The grouping side takes column names, not the function {token.text!r}; make a "
                 "column of it first.",
                 self.text,
@@ -285,11 +293,11 @@ class _Grouping:
     def _expect(self, text: str) -> None:
         if not self._accept(text):
             place = self.tokens[min(self.position, len(self.tokens) - 1)].start
-            raise _error(f"{text!r} is missing here.", self.text, place)
+            raise pointed_error(f"{text!r} is missing here.", self.text, place)
 
     def _next(self, what: str) -> _Token:
         if self.position >= len(self.tokens):
-            raise _error(f"{what} is missing here.", self.text, self.tokens[-1].start + 1)
+            raise pointed_error(f"{what} is missing here.", self.text, self.tokens[-1].start + 1)
         self.position += 1
         return self.tokens[self.position - 1]
 
@@ -318,7 +326,7 @@ def _check_operators(tokens: list[_Token], text: str) -> None:
         ends = before.kind in _OPERANDS or before.text in ")]"
         begins = token.kind in _OPERANDS or (token.text == "(" and before.kind != "name")
         if ends and begins:
-            raise _error(f"An operator is missing before {token.text!r}.", text, token.start)
+            raise pointed_error(f"An operator is missing before {token.text!r}.", text, token.start)
 
 
 _OPERANDS = ("name", "number", "quoted", "string")
@@ -349,7 +357,7 @@ def _refuse_ambiguous_powers(tokens: list[_Token], text: str) -> None:
         end = _operand_end(tokens, i + 1)
         if end < len(tokens) and tokens[end].text in powers:
             operand = _text(tokens[i + 1 : end])
-            raise _error(
+            raise pointed_error(
                 f"'{token.text}{operand}{tokens[end].text}…' is read differently by R and by "
                 f"formulae; set brackets, such as '{token.text}({operand}{tokens[end].text}…)'.",
                 text,
@@ -395,7 +403,8 @@ def _text(tokens: list[_Token]) -> str:
     return out
 
 
-def _error(message: str, text: str, place: int | None) -> FormulaError:
+def pointed_error(message: str, text: str, place: int | None) -> FormulaError:
+    """Return an error that shows the formula with a caret at the place."""
     if place is None:
         return FormulaError(f"{message}\n  {text}")
     flat = text.replace("\n", " ")

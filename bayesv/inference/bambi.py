@@ -13,10 +13,16 @@ import pandas as pd
 from bayesv.design import Design, RandomTerm
 from bayesv.errors import BayesvError, require
 from bayesv.formula import ModelFrame, left_sides
-from bayesv.inference.bambi_reading import BambiParts, BambiTerm, draws_from_bambi, read_bambi
+from bayesv.inference.bambi_reading import (
+    BambiParts,
+    belongs,
+    column_order,
+    draws_from_bambi,
+    read_bambi,
+)
 from bayesv.inference.correlated import CorrelatedEffects
 from bayesv.inference.draws import Draws
-from bayesv.inference.pymc import NutsOptions, nuts, pymc_prior
+from bayesv.inference.pymc import NutsOptions, nuts, prior_vector, pymc_prior, sd_scalar
 from bayesv.priors import Flat, InverseGamma, Normal, ResolvedPriors
 
 __all__ = ["build_bambi", "sample_bambi"]
@@ -63,7 +69,7 @@ def build_bambi(design: Design, frame: ModelFrame, priors: ResolvedPriors) -> An
     stated: dict[str, Any] = {"sigma": _sd_prior(bmb, [priors.sigma])}
     stated |= _beta_priors(bmb, parts, priors)
     for term in design.terms:
-        stated |= _group_priors(bmb, term, parts, data, priors)
+        stated |= _group_priors(bmb, term, parts, priors)
     return bmb.Model(
         formula,
         data,
@@ -123,16 +129,9 @@ class _MixedSds:
     priors: tuple[Any, ...]
 
     def __call__(self, name: str, dims: Any = None, **_: Any) -> Any:
-        import pymc as pm
-        import pytensor.tensor as pt
-
-        parts = []
-        for i, prior in enumerate(self.priors):
-            family, arguments = pymc_prior(prior)
-            value = getattr(pm, family)(f"{name}_{i}", **arguments)
-            parts.append(pt.sqrt(value) if isinstance(prior, InverseGamma) else value)
-        vector = pt.stack(parts) if dims else parts[0]
-        return pm.Deterministic(name, vector, dims=dims)
+        if dims:
+            return prior_vector(name, self.priors, dims, flat="HalfFlat")
+        return sd_scalar(name, self.priors[0])
 
 
 def _beta_priors(bmb: Any, parts: BambiParts, priors: ResolvedPriors) -> dict[str, Any]:
@@ -159,37 +158,28 @@ def _beta_priors(bmb: Any, parts: BambiParts, priors: ResolvedPriors) -> dict[st
 
 
 def _group_priors(
-    bmb: Any, term: RandomTerm, parts: BambiParts, data: pd.DataFrame, priors: ResolvedPriors
+    bmb: Any, term: RandomTerm, parts: BambiParts, priors: ResolvedPriors
 ) -> dict[str, Any]:
     """Priors of the Bambi terms that make up one random term."""
-    own = [
-        part for part in parts.random if part.factor == term.group or _same_levels(part, term, data)
-    ]
-    places: dict[str, list[int]] = {}
-    taken: set[int] = set()
+    own = [part for part in parts.random if belongs(part, term)]
+    order = column_order(own, term) if own else None
+    if order is None or any(not np.array_equal(part.codes, term.codes) for part in own):
+        raise BayesvError(
+            f"Bambi codes the columns of {term.group!r} differently from lme4 (it has "
+            f"{', '.join(label for part in own for label in part.labels)}; needed are "
+            f"{', '.join(term.columns)}). Write the columns as one term, or use engine='pymc'."
+        )
+    places: dict[str, list[int]] = {}  # of each Bambi column among the term's
+    start = 0
     for part in own:
-        places[part.name] = []
-        for column in part.values.T:
-            found = [
-                i
-                for i in range(term.n_columns)
-                if i not in taken and np.allclose(column, term.values[:, i], rtol=1e-12)
-            ]
-            if not found or not np.array_equal(part.codes, term.codes):
-                raise BayesvError(
-                    f"Bambi codes the columns of '{part.name}' differently from lme4 (it has "
-                    f"{', '.join(part.labels)}; needed are {', '.join(term.columns)}). Write the "
-                    "columns as one term, or use engine='pymc'."
-                )
-            taken.add(found[0])
-            places[part.name].append(found[0])
-    if len(taken) < term.n_columns:
-        raise BayesvError(f"Bambi lacks columns of {term.group!r}; use engine='pymc'.")
+        width = len(part.labels)
+        places[part.name] = [order.index(i) for i in range(start, start + width)]
+        start += width
     stated = {}
     sds = priors.sd[term.group]
     for k, block in enumerate(term.blocks):
         members = [part for part in own if set(places[part.name]) <= set(block)]
-        order = [column for part in members for column in places[part.name]]
+        columns = [column for part in members for column in places[part.name]]
         start = 0
         for part in members:
             hyper = _sd_prior(bmb, [sds[i] for i in places[part.name]])
@@ -200,7 +190,7 @@ def _group_priors(
                 block=term.group if len(term.blocks) == 1 else f"{term.group}_{k}",
                 terms=tuple((p.name, len(places[p.name])) for p in members),
                 start=start,
-                labels=tuple(term.columns[i] for i in order),
+                labels=tuple(term.columns[i] for i in columns),
                 eta=priors.corr[term.group].eta,
             )
             stated[part.name] = bmb.Prior(
@@ -208,17 +198,6 @@ def _group_priors(
             )
             start += len(places[part.name])
     return stated
-
-
-def _same_levels(part: BambiTerm, term: RandomTerm, data: pd.DataFrame) -> bool:
-    """Whether a Bambi term's factor is the column made for this grouping factor."""
-    column = data.get(part.factor)
-    return (
-        column is not None
-        and isinstance(column.dtype, pd.CategoricalDtype)
-        and len(column.cat.categories) == term.n_levels
-        and np.array_equal(column.cat.codes.to_numpy(), term.codes)
-    )
 
 
 def sample_bambi(model: Any, design: Design, options: NutsOptions, keep_u: bool) -> Draws:

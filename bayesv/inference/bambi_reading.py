@@ -16,7 +16,15 @@ from bayesv.inference.pymc import covariances, sampler_stats
 from bayesv.linalg import Array
 from bayesv.names import INTERCEPT
 
-__all__ = ["BambiFixed", "BambiParts", "BambiTerm", "draws_from_bambi", "read_bambi"]
+__all__ = [
+    "BambiFixed",
+    "BambiParts",
+    "BambiTerm",
+    "belongs",
+    "column_order",
+    "draws_from_bambi",
+    "read_bambi",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +247,7 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
     covs: dict[str, Array] = {}
     effects: dict[str, Array] = {}
     for term in design.terms:
-        own = [part for part in parts.random if _belongs(part, term)]
+        own = [part for part in parts.random if belongs(part, term)]
         if not own:
             raise ExtractionError(
                 f"The Bambi model has no group effects for {term.group!r}; its factors are "
@@ -251,7 +259,9 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
             else values(part.sd).reshape(*shape, -1)
             for part in own
         ]
-        order = _column_order(own, term)
+        order = column_order(own, term)
+        if order is None:
+            raise ExtractionError(f"Columns of {term.group!r} differ between draws and design.")
         factors = {}
         for k, block in enumerate(term.blocks):
             linked = [part.correlated for part in own if part.correlated is not None]
@@ -275,14 +285,14 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
     return Draws(covs, sigma**2, beta, effects, sampler_stats(trace))
 
 
-def _belongs(part: BambiTerm, term: RandomTerm) -> bool:
+def belongs(part: BambiTerm, term: RandomTerm) -> bool:
     """Whether the levels of both part the rows in the same way, whatever their order."""
     pairs = np.unique(np.stack([part.codes, term.codes]), axis=1)
     return bool(pairs.shape[1] == term.n_levels == len(np.unique(part.codes)))
 
 
-def _column_order(parts: list[BambiTerm], term: RandomTerm) -> list[int]:
-    """Positions of the term's columns among Bambi's, compared by value."""
+def column_order(parts: list[BambiTerm], term: RandomTerm) -> list[int] | None:
+    """Positions of the term's columns among Bambi's, compared by value; None if they differ."""
     values = np.hstack([part.values for part in parts])
     order: list[int] = []
     for column in term.values.T:
@@ -292,9 +302,9 @@ def _column_order(parts: list[BambiTerm], term: RandomTerm) -> list[int]:
             if i not in order and np.allclose(values[:, i], column, rtol=1e-12)
         ]
         if not found:
-            raise ExtractionError(f"Columns of {term.group!r} differ between draws and design.")
+            return None
         order.append(found[0])
-    return order
+    return order if len(order) == values.shape[1] else None
 
 
 def _effects(parts: list[BambiTerm], term: RandomTerm, posterior: Any) -> Array:

@@ -28,7 +28,15 @@ from bayesv.priors import (
     ResolvedPriors,
 )
 
-__all__ = ["NutsOptions", "build_pymc", "nuts", "pymc_prior", "sample_pymc"]
+__all__ = [
+    "NutsOptions",
+    "build_pymc",
+    "nuts",
+    "prior_vector",
+    "pymc_prior",
+    "sample_pymc",
+    "sd_scalar",
+]
 
 
 def pymc_prior(prior: Any) -> tuple[str, dict[str, float]]:
@@ -74,7 +82,7 @@ def build_pymc(design: Design, priors: ResolvedPriors) -> Any:
     with pm.Model(coords=coords) as model:
         mean = 0.0 if design.offset is None else design.offset
         if design.p:
-            beta = _vector("beta", priors.beta, "coef", flat="Flat")
+            beta = prior_vector("beta", priors.beta, "coef", flat="Flat")
             mean = mean + pm.math.dot(design.X, beta)
         for term in design.terms:
             u = _effects(term, priors)
@@ -117,7 +125,9 @@ def group_root(term: RandomTerm, priors: ResolvedPriors) -> tuple[Any, Any]:
     import pymc as pm
     import pytensor.tensor as pt
 
-    sd = _vector(f"sd_{term.group}", priors.sd[term.group], f"{term.group}_coef", flat="HalfFlat")
+    sd = prior_vector(
+        f"sd_{term.group}", priors.sd[term.group], f"{term.group}_coef", flat="HalfFlat"
+    )
     L = pt.eye(term.n_columns)
     for k, block in enumerate(term.blocks):
         if len(block) == 1:
@@ -131,7 +141,7 @@ def group_root(term: RandomTerm, priors: ResolvedPriors) -> tuple[Any, Any]:
 
 def sigma_variable(priors: ResolvedPriors) -> Any:
     """Create the residual SD in the model that is being built."""
-    return _scalar("sigma", priors.sigma)
+    return sd_scalar("sigma", priors.sigma)
 
 
 def chol_name(term: RandomTerm, k: int) -> str:
@@ -139,7 +149,8 @@ def chol_name(term: RandomTerm, k: int) -> str:
     return f"chol_{term.group}" if len(term.blocks) == 1 else f"chol_{term.group}_{k}"
 
 
-def _scalar(name: str, prior: Any) -> Any:
+def sd_scalar(name: str, prior: Any) -> Any:
+    """Create the variable of one prior, by SD, in the model that is being built."""
     import pymc as pm
 
     family, arguments = pymc_prior(prior)
@@ -149,7 +160,7 @@ def _scalar(name: str, prior: Any) -> Any:
     return getattr(pm, family)(name, **arguments)
 
 
-def _vector(name: str, priors: Sequence[Any], dim: str, flat: str) -> Any:
+def prior_vector(name: str, priors: Sequence[Any], dim: str, flat: str) -> Any:
     """One variable where all priors are of one family, else one for each element."""
     import pymc as pm
     import pytensor.tensor as pt
@@ -160,7 +171,9 @@ def _vector(name: str, priors: Sequence[Any], dim: str, flat: str) -> Any:
         for i, prior in enumerate(priors):
             own = f"{name}_{i}"
             parts.append(
-                pm.Flat(own) if isinstance(prior, Flat) and flat == "Flat" else _scalar(own, prior)
+                pm.Flat(own)
+                if isinstance(prior, Flat) and flat == "Flat"
+                else sd_scalar(own, prior)
             )
         return pm.Deterministic(name, pt.stack(parts), dims=dim)
     stated = [pymc_prior(prior) for prior in priors]
