@@ -13,7 +13,7 @@ from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
 from bayesv.errors import BayesvError, FitWarning, PriorError, SamplingWarning
 from bayesv.formula import ModelFrame, build
-from bayesv.gram import GramStatistics, Grouping, gram_statistics
+from bayesv.gram import GramStatistics, Grouping, Rows, gram_statistics
 from bayesv.inference.collapsed import ProposalError, sample_collapsed
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
@@ -82,10 +82,9 @@ class Model:
     def statistics(self) -> GramStatistics:
         """Gram statistics of [Z X y]: all that the rows have to say."""
         design = self.design
-        groupings = [
-            Grouping.orthonormal(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms
-        ]
-        return gram_statistics(groupings, design.X, design.target, design.weights)
+        groupings = tuple(Grouping(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms)
+        rows = Rows(design.X, design.target, design.weights, groupings)
+        return gram_statistics(rows)
 
     @cached_property
     def _start(self) -> VarianceComponents:

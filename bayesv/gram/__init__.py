@@ -1,14 +1,25 @@
 """Sufficient statistics of [Z X y] and the elimination of random effects from them."""
 
-from bayesv.gram.batch import eliminate_many
-from bayesv.gram.elimination import Elimination, eliminate
-from bayesv.gram.statistics import GramStatistics, Grouping, gram_statistics
+from bayesv.gram.elimination import Elimination, eliminate, eliminate_many
+from bayesv.gram.moments import Moments, accumulate, merge, recode
+from bayesv.gram.statistics import STRUCTURES, GramStatistics, arrange, gram_statistics
+from bayesv.gram.threads import threads
+from bayesv.gram.units import Grouping, Rows, Units
 
 __all__ = [
+    "STRUCTURES",
     "Elimination",
     "GramStatistics",
     "Grouping",
+    "Moments",
+    "Rows",
+    "Units",
+    "accumulate",
+    "arrange",
     "eliminate",
     "eliminate_many",
     "gram_statistics",
+    "merge",
+    "recode",
+    "threads",
 ]

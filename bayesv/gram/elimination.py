@@ -1,25 +1,29 @@
 """Eliminate the random effects: λ → log|M| and T = [X y]'V_r⁻¹[X y], with exact reverse pass.
 
-One step eliminates a factor whose levels do not share rows, in the coordinates of the data (not of
-the scaled effects): with N = I + λ'Aλ and D = λN⁻¹λ', everything coupled to the factor by H loses
-H'DH. λ may be singular. The chain is eliminated finest factor first, then the border as one dense
-block, and what is left is T.
+One step eliminates a unit in the coordinates of the data (not of the scaled effects): with
+N = I + λ'Aλ and D = λN⁻¹λ', everything coupled to the unit by H loses H'DH. λ may be singular. The
+chain is eliminated finest factor first, then the border as one dense block; what is left is T.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import sparse
-from scipy.linalg import cho_solve, cholesky
+from scipy.linalg import lapack
 
-from bayesv.gram.statistics import ChainLevel, GramStatistics
+from bayesv.gram.border import border_gradient, mirror, sandwich
+from bayesv.gram.kernels import forward, reverse
+from bayesv.gram.lanes import forward_many
+from bayesv.gram.statistics import GramStatistics
+from bayesv.gram.threads import run
 from bayesv.linalg import Array, symmetrize
 
-__all__ = ["Elimination", "eliminate"]
+__all__ = ["Elimination", "eliminate", "eliminate_many"]
+
+_LANES = 32  # values of λ in one vectorised batch
+_FRONT_BYTES = 1 << 18  # of the frontal matrices of a batch, to stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +33,7 @@ class Elimination:
     Attributes
     ----------
     logdet : float
-        log|M| = log|V_r| + Σ log w.
+        log|M| = log|V_r| + Σ log w; NaN where λ is so large that rounding leaves no N > 0.
     T : ndarray, shape (p + 1, p + 1)
         [X y]'V_r⁻¹[X y] with V_r = V/σ².
     gradient : callable
@@ -43,31 +47,15 @@ class Elimination:
 
 
 @dataclass(frozen=True, eq=False)
-class _Step:
-    """One eliminated chain factor, as it stood then: what the reverse pass needs."""
-
-    level: ChainLevel
-    A: Array
-    H: Array
-    E: sparse.csr_array
-    lam_N: Array  # λN⁻¹, (J, k, k)
-    D: Array  # λN⁻¹λ', (J, k, k)
-
-    @property
-    def k(self) -> int:
-        return int(self.A.shape[1])
-
-
-@dataclass(frozen=True, eq=False)
 class _Border:
-    """The eliminated border."""
+    """The eliminated border: A and B as they stood, the factor of N, N⁻¹Λ'B and W = DB."""
 
     logdet: float
     A: Array
-    L: Array  # lower Cholesky factor of N = I + Λ'AΛ
     B: Array
-    W: Array  # D B
-    NB: Array  # N⁻¹Λ'B
+    factor: Array
+    NB: Array
+    W: Array
 
 
 def eliminate(stats: GramStatistics, lambdas: Sequence[Array]) -> Elimination:
@@ -85,109 +73,154 @@ def eliminate(stats: GramStatistics, lambdas: Sequence[Array]) -> Elimination:
 
     Notes
     -----
-    Cost is linear in the number of levels of the chain and cubic in the size of the border; the
+    Cost is linear in the number of units of the chain and cubic in the size of the border; the
     number of rows does not matter.
     """
-    m = stats.p + 1
-    A = [level.A for level in stats.chain]
-    H = [level.H for level in stats.chain]
-    E = [level.E for level in stats.chain]
-    A_border, B_border, T = stats.A_border, stats.B_border, stats.C
-    logdet = 0.0
-    steps: list[_Step] = []
-    for f, level in enumerate(stats.chain):
-        lam = lambdas[level.term]
-        N = np.eye(len(lam)) + lam.T @ A[f] @ lam
-        diagonal = np.diagonal(np.linalg.cholesky(N), axis1=1, axis2=2)
-        logdet += 2.0 * float(np.log(diagonal).sum())
-        lam_N = lam @ np.linalg.inv(N)
-        D = lam_N @ lam.T
-        steps.append(_Step(level, A[f], H[f], E[f], lam_N, D))
-        DH = D @ H[f]
-        update = np.swapaxes(H[f], 1, 2) @ DH
-        for g, at, parent in _coarser(stats, f):
-            J = len(A[g])
-            A[g] = A[g] - _sum_over(parent, update[:, at, at], J)
-            H[g] = H[g] - _sum_over(parent, update[:, at, at.stop :], J)
-            if stats.border:
-                E[g] = sparse.csr_array(E[g] - _to_parents(DH[:, :, at], parent, J).T @ E[f])
-        T = T - update[:, -m:, -m:].sum(axis=0)
-        if stats.border:
-            DE = _block_diagonal(D) @ E[f]
-            A_border = A_border - (E[f].T @ DE).toarray()
-            B_border = B_border - np.asarray(DE.T @ H[f][:, :, -m:].reshape(-1, m))
-    border = _eliminate_border(stats, lambdas, A_border, B_border) if stats.border else None
+    chain, m = stats.chain, stats.p + 1
+    lam = _flat(lambdas, [level.term for level in stats.levels])
+    nested = len(stats.levels) > 1
+    kept_A = chain.A.copy() if nested else chain.A
+    kept_H = chain.H.copy() if nested else chain.H
+    E = chain.E.copy() if nested and stats.border else chain.E
+    A, B = stats.A_border, stats.B_border
+    if stats.border:
+        A, B = A.copy(), B.copy()
+
+    def chunk(span: tuple[int, int]) -> tuple[float, Array]:
+        front = np.zeros((chain.width, chain.width))
+        logdet = forward(
+            chain.table, chain.A, chain.H, chain.mult, chain.pointer, chain.factor, chain.unit,
+            *span, lam, front, kept_A, kept_H, chain.edges, chain.columns, chain.slots, E, A, B,
+        )  # fmt: skip
+        return logdet, front[-m:, -m:]
+
+    spans = _spans(stats)
+    # Units that share a border write to the same place: one task.
+    parts = run(chunk, [(0, spans[-1][1])] if stats.border else spans)
+    logdet = float(sum(part[0] for part in parts))
+    T = stats.C + _mirrored(np.sum([part[1] for part in parts], axis=0))
+    border = _eliminate_border(stats, lambdas, A, B) if stats.border else None
     if border is not None:
         logdet += border.logdet
         T = T - border.B.T @ border.W
-    return Elimination(
-        logdet, symmetrize(T), lambda T_bar: _reverse(stats, lambdas, steps, border, T_bar)
-    )
+
+    def gradient(T_bar: Array) -> list[Array]:
+        bars = [np.zeros_like(lam_f) for lam_f in lambdas]
+        A_bar, B_bar = stats.A_border, stats.B_border
+        if border is not None:
+            A_bar, B_bar = _reverse_border(stats, lambdas, border, T_bar, bars)
+        E_bar = np.zeros_like(E) if nested else E
+
+        def chunk(span: tuple[int, int]) -> Array:
+            front = np.zeros((chain.width, chain.width))
+            front[-m:, -m:] = T_bar
+            lam_bar = np.zeros_like(lam)
+            reverse(
+                chain.table, kept_A, kept_H, chain.mult, chain.pointer, chain.factor, chain.unit,
+                *span, lam, front, lam_bar, chain.edges, chain.columns, chain.slots, E, E_bar,
+                A_bar, B_bar,
+            )  # fmt: skip
+            return lam_bar
+
+        total = np.sum(run(chunk, spans), axis=0)
+        _add_flat(bars, total, [level.term for level in stats.levels])
+        return bars
+
+    return Elimination(logdet, symmetrize(T), gradient)
+
+
+def eliminate_many(stats: GramStatistics, lambdas: Sequence[Array]) -> tuple[Array, Array]:
+    """Return log|M| and T for S values of λ; see `eliminate` for one value with its gradient.
+
+    Parameters
+    ----------
+    stats : GramStatistics
+    lambdas : sequence of ndarray, shape (S, k, k)
+        λ_f of each term, in the order of the design's terms.
+
+    Returns
+    -------
+    logdet : ndarray, shape (S,)
+    T : ndarray, shape (S, p + 1, p + 1)
+    """
+    S, m, chain = len(lambdas[0]), stats.p + 1, stats.chain
+    if stats.border:  # one dense factorisation each: nothing to gain from lanes
+        done = [eliminate(stats, [lam[s] for lam in lambdas]) for s in range(S)]
+        return np.array([d.logdet for d in done]), np.array([d.T for d in done])
+    flat = np.concatenate([lambdas[level.term].reshape(S, -1) for level in stats.levels], axis=1)
+    lanes = int(np.clip(_FRONT_BYTES // (8 * chain.width**2), 4, _LANES))
+    spans = _spans(stats)
+
+    def batch(start: int) -> tuple[Array, Array]:
+        lam = np.ascontiguousarray(flat[start : start + lanes].T)
+        logdet, T = np.zeros(lam.shape[1]), np.zeros((m, m, lam.shape[1]))
+        for span in spans:  # the same sums as in `eliminate`
+            front, part = np.zeros((chain.width, chain.width, lam.shape[1])), np.zeros_like(logdet)
+            forward_many(
+                chain.table, chain.A, chain.H, chain.mult, chain.pointer, chain.factor,
+                chain.unit, *span, lam, front, part,
+            )  # fmt: skip
+            logdet += part
+            T += front[-m:, -m:]
+        return logdet, np.moveaxis(T, 2, 0)
+
+    parts = run(batch, range(0, S, lanes))
+    T = stats.C + _mirrored(np.concatenate([part[1] for part in parts]))
+    return np.concatenate([part[0] for part in parts]), symmetrize(T)
+
+
+def _spans(stats: GramStatistics) -> list[tuple[int, int]]:
+    """Events of each task."""
+    stops = stats.chain.stops.tolist()
+    return list(zip([0, *stops[:-1]], stops, strict=True))
+
+
+def _mirrored(upper: Array) -> Array:
+    """Fill the lower triangle of (..., m, m) by the upper one."""
+    above = np.triu(upper, 1)
+    return np.asarray(np.triu(upper) + np.swapaxes(above, -1, -2))
+
+
+def _flat(lambdas: Sequence[Array], terms: Sequence[int]) -> Array:
+    return np.concatenate([np.asarray(lambdas[t], dtype=float).ravel() for t in terms])
+
+
+def _add_flat(bars: list[Array], flat: Array, terms: Sequence[int]) -> None:
+    at = 0
+    for t in terms:
+        bars[t] += flat[at : at + bars[t].size].reshape(bars[t].shape)
+        at += bars[t].size
+
+
+# --- the border -----------------------------------------------------------------------------------
+
+
+def _blocks(stats: GramStatistics) -> tuple[Array, Array, Array]:
+    """Start, size and place of λ of every level of the border."""
+    starts, sizes, places, at = [], [], [], 0
+    for term in stats.border:
+        starts.append(term.start + term.k * np.arange(term.n_levels))
+        sizes.append(np.full(term.n_levels, term.k))
+        places.append(np.full(term.n_levels, at))
+        at += term.k**2
+    return np.concatenate(starts), np.concatenate(sizes), np.concatenate(places)
 
 
 def _eliminate_border(
     stats: GramStatistics, lambdas: Sequence[Array], A: Array, B: Array
 ) -> _Border:
-    N = _times_lambda(stats, lambdas, _times_lambda(stats, lambdas, A).T)
-    N[np.diag_indices_from(N)] += 1.0
-    L = cholesky(N, lower=True, overwrite_a=True, check_finite=False)
-    NB = cho_solve((L, True), _times_lambda(stats, lambdas, B.T).T, check_finite=False)
-    W = _times_lambda(stats, [lam.T for lam in lambdas], NB.T).T
-    return _Border(2.0 * float(np.log(np.diagonal(L)).sum()), A, L, B, W, NB)
-
-
-def _reverse(
-    stats: GramStatistics,
-    lambdas: Sequence[Array],
-    steps: Sequence[_Step],
-    border: _Border | None,
-    T_bar: Array,
-) -> list[Array]:
-    """Reverse pass: ``x_bar`` is the derivative by x, symmetric where x is.
-
-    With K = [H E] the coupling of a level and S_bar the derivative by all that loses K'DK:
-    P = K S_bar, K_bar = −2DP, D_bar = −PK', A_bar = D − D D_bar D (the first D from log|N|), and
-    λ_bar = 2AλN⁻¹ + 2(I − AD) D_bar λN⁻¹. What is stored once but stands twice in a symmetric
-    matrix enters S_bar by half its derivative.
-    """
-    m = stats.p + 1
-    lam_bars = [np.zeros_like(lam) for lam in lambdas]
-    A_bars = [np.empty(0)] * len(steps)
-    H_bars = [np.empty(0)] * len(steps)
-    E_bars = [np.empty(0)] * len(steps)  # (J, k, q_border)
-    A_border_bar, B_border_bar = np.empty(0), np.empty(0)
-    if border is not None:
-        A_border_bar, B_border_bar = _reverse_border(stats, lambdas, border, T_bar, lam_bars)
-    for f in reversed(range(len(steps))):
-        step = steps[f]
-        J, k = len(step.A), step.k
-        width = step.H.shape[2]
-        S_bar = np.zeros((J, width, width))
-        S_bar[:, -m:, -m:] = T_bar
-        for g, at, parent in _coarser(stats, f):
-            S_bar[:, at, at] = A_bars[g][parent]
-            S_bar[:, at, at.stop :] = 0.5 * H_bars[g][parent]
-            S_bar[:, at.stop :, at] = np.swapaxes(S_bar[:, at, at.stop :], 1, 2)
-        P = step.H @ S_bar
-        D_bar = np.zeros_like(step.A)
-        if border is not None:
-            P_E = np.asarray(step.E @ A_border_bar)
-            P_E += 0.5 * step.H[:, :, -m:].reshape(-1, m) @ B_border_bar.T
-            P_E = P_E.reshape(J, k, -1)
-            P[:, :, -m:] += 0.5 * np.asarray(step.E @ B_border_bar).reshape(J, k, m)
-            for g, at, parent in _coarser(stats, f):
-                P_E += 0.5 * step.H[:, :, at] @ E_bars[g][parent]
-                P[:, :, at] += 0.5 * _row_products(step.E, E_bars[g][parent], k)
-            D_bar = -np.swapaxes(_row_products(step.E, P_E, k), 1, 2)
-            if f > 0:  # only finer factors ask for it
-                E_bars[f] = -2.0 * step.D @ P_E
-        D_bar = symmetrize(D_bar - P @ np.swapaxes(step.H, 1, 2))
-        A_bars[f] = step.D - step.D @ D_bar @ step.D
-        H_bars[f] = -2.0 * step.D @ P
-        inner = np.eye(k) - step.A @ step.D
-        total = step.A @ step.lam_N + inner @ D_bar @ step.lam_N
-        lam_bars[step.level.term] += 2.0 * total.sum(axis=0)
-    return lam_bars
+    lam = _flat(lambdas, [term.term for term in stats.border])
+    mirror(A)
+    N = np.empty_like(A)
+    sandwich(A, lam, *_blocks(stats), 1.0, False, N)
+    # The upper triangle of the transpose is the lower one of N: LAPACK's order costs no copy.
+    factor, info = lapack.dpotrf(N.T, lower=0, clean=0, overwrite_a=1)
+    if info:
+        nan = np.full_like(B, np.nan)
+        return _Border(float("nan"), A, B, factor, nan, nan)
+    NB, _ = lapack.dpotrs(factor, _times(stats, lambdas, B), lower=0)
+    W = _times(stats, [np.transpose(lam_f) for lam_f in lambdas], NB)
+    return _Border(2.0 * float(np.log(np.diagonal(factor)).sum()), A, B, factor, NB, W)
 
 
 def _reverse_border(
@@ -195,67 +228,33 @@ def _reverse_border(
     lambdas: Sequence[Array],
     border: _Border,
     T_bar: Array,
-    lam_bars: list[Array],
+    bars: list[Array],
 ) -> tuple[Array, Array]:
     """Add the border's λ_bar; return A_bar and B_bar. D_bar = −B T_bar B' is never formed."""
-    N_inv = cho_solve((border.L, True), np.eye(len(border.L)), check_finite=False)
-    lam_N = _times_lambda(stats, [lam.T for lam in lambdas], N_inv).T  # ΛN⁻¹
+    terms = [term.term for term in stats.border]
+    lam, blocks = _flat(lambdas, terms), _blocks(stats)
+    N_inv = lapack.dpotri(border.factor, lower=0)[0].T
+    mirror(N_inv)
+    total = np.zeros_like(lam)
+    border_gradient(border.A, N_inv, lam, *blocks, total)
+    _add_flat(bars, total, terms)
+    # 2(I − AD) D_bar λN⁻¹ by rows of (B − AW)T_bar and of N⁻¹Λ'B
     left = (border.B - border.A @ border.W) @ T_bar
     for term in stats.border:
-        at, shape = term.slice, (term.n_levels, term.k)
-        rows = border.A[at].reshape(*shape, -1)
-        columns = lam_N[:, at].reshape(-1, *shape)
-        first = np.einsum("jaq,qjb->ab", rows, columns, optimize=True)
-        second = np.einsum(
-            "jam,jbm->ab", left[at].reshape(*shape, -1), border.NB[at].reshape(*shape, -1)
+        shape = (term.n_levels, term.k, -1)
+        bars[term.term] -= 2.0 * np.einsum(
+            "jam,jbm->ab", left[term.slice].reshape(shape), border.NB[term.slice].reshape(shape)
         )
-        lam_bars[term.term] += 2.0 * (first - second)
-    D = _times_lambda(stats, [lam.T for lam in lambdas], lam_N)
-    return D + border.W @ T_bar @ border.W.T, -2.0 * border.W @ T_bar
+    A_bar = np.zeros_like(N_inv)
+    sandwich(N_inv, lam, *blocks, 0.0, True, A_bar)  # D, in the lower triangle
+    A_bar += (border.W @ T_bar) @ border.W.T
+    return A_bar, -2.0 * border.W @ T_bar
 
 
-def _coarser(stats: GramStatistics, f: int) -> Iterator[tuple[int, slice, NDArray[np.intp]]]:
-    """Yield the coarser chain factors of factor f, their columns in its H, and the parents."""
-    start = 0
-    for above, parent in enumerate(stats.chain[f].parents):
-        g = f + 1 + above
-        k = stats.chain[g].A.shape[1]
-        yield g, slice(start, start + k), parent
-        start += k
-
-
-def _times_lambda(stats: GramStatistics, lambdas: Sequence[Array], a: Array) -> Array:
-    """Return aΛ for Λ = blockdiag over border levels of λ."""
-    out = np.empty_like(a)
+def _times(stats: GramStatistics, lambdas: Sequence[Array], B: Array) -> Array:
+    """Return Λ'B for Λ = blockdiag over levels of the border of λ."""
+    out = np.empty_like(B)
     for term in stats.border:
-        part = a[:, term.slice].reshape(len(a), term.n_levels, term.k)
-        out[:, term.slice] = (part @ lambdas[term.term]).reshape(len(a), -1)
-    return out
-
-
-def _sum_over(parent: NDArray[np.intp], values: Array, n_parents: int) -> Array:
-    """Sum (J, a, b) over the levels of each parent, (n_parents, a, b)."""
-    J = len(parent)
-    member = sparse.csr_array((np.ones(J), parent, np.arange(J + 1)), shape=(J, n_parents))
-    sums = np.asarray(member.T @ values.reshape(J, -1))
-    return sums.reshape(n_parents, *values.shape[1:])
-
-
-def _to_parents(blocks: Array, parent: NDArray[np.intp], n_parents: int) -> sparse.bsr_array:
-    """Return the sparse (J k, n_parents l) matrix with one block (k, l) a level."""
-    J, k, width = blocks.shape
-    return sparse.bsr_array((blocks, parent, np.arange(J + 1)), shape=(J * k, n_parents * width))
-
-
-def _block_diagonal(blocks: Array) -> sparse.bsr_array:
-    return _to_parents(blocks, np.arange(len(blocks)), len(blocks))
-
-
-def _row_products(E: sparse.csr_array, dense: Array, k: int) -> Array:
-    """Return E_j dense_j' for every level j: (J, k, l) from (J k, q) and (J, l, q)."""
-    out = np.empty((len(dense), k, dense.shape[1]))
-    for a in range(k):
-        rows = E[a::k]
-        for b in range(dense.shape[1]):
-            out[:, a, b] = np.asarray(rows.multiply(dense[:, b, :]).sum(axis=1)).ravel()
+        part = B[term.slice].reshape(term.n_levels, term.k, -1)
+        out[term.slice] = (lambdas[term.term].T @ part).reshape(-1, B.shape[1])
     return out

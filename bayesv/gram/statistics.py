@@ -1,8 +1,8 @@
-"""Gram statistics of [Z X y]: everything a Gaussian mixed model needs to know of its rows.
+"""Gram statistics of [Z X y], arranged for elimination: all that a mixed model needs of its rows.
 
-Terms are split into a *chain* of factors, each nested in the next, which is eliminated level by
-level in batches of small blocks, and a *border* of the other (crossed) terms, kept as one dense
-block. Single and nested designs have an empty border.
+Terms are split into a *chain* of factors, each nested in the next, which is eliminated unit by unit
+in small blocks, and a *border* of the other (crossed) terms, kept as one dense block. Single and
+nested designs have an empty border.
 """
 
 from __future__ import annotations
@@ -11,86 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import sparse
 
-from bayesv.linalg import Array
+from bayesv.errors import BayesvError
+from bayesv.gram.chain import Chain, ChainLevel, pack
+from bayesv.gram.moments import Moments, Pairs, accumulate
+from bayesv.gram.units import Index, Rows, Units
+from bayesv.linalg import Array, psd_root
 
-__all__ = ["BorderTerm", "ChainLevel", "GramStatistics", "Grouping", "gram_statistics"]
+__all__ = ["STRUCTURES", "BorderTerm", "GramStatistics", "arrange", "gram_statistics"]
 
-Index = NDArray[np.intp]
-
-
-@dataclass(frozen=True, eq=False)
-class Grouping:
-    """One grouping factor as numbers.
-
-    Attributes
-    ----------
-    codes : ndarray of int, shape (n,)
-        Level of each row.
-    values : ndarray, shape (n, k)
-        Columns that vary over levels.
-    n_levels : int
-    basis : ndarray, shape (k, k), or None
-        If the user's columns are ``values @ basis``: λ of the values is basis @ λ of the columns.
-    """
-
-    codes: Index
-    values: Array
-    n_levels: int
-    basis: Array | None = None
-
-    @classmethod
-    def orthonormal(
-        cls, codes: Index, columns: Array, n_levels: int, blocks: Sequence[Sequence[int]]
-    ) -> Grouping:
-        """Return the grouping with columns of mean square 1 that are orthogonal within blocks.
-
-        A random slope over x far from 0 is nearly collinear with its intercept; in this basis the
-        offset of x costs no digits. Only columns that are correlated with each other may be mixed,
-        because Λ must stay as free as λ.
-        """
-        n, k = columns.shape
-        values, basis = columns.astype(float), np.eye(k)
-        for block in blocks:
-            at = np.array(block)
-            Q, R = np.linalg.qr(columns[:, at])
-            diagonal = np.abs(np.diagonal(R))
-            if (diagonal > 1e-12 * np.linalg.norm(columns[:, at], axis=0)).all():
-                values[:, at] = Q * np.sqrt(n)
-                basis[np.ix_(at, at)] = R / np.sqrt(n)
-        return cls(codes, values, n_levels, basis)
-
-    @property
-    def k(self) -> int:
-        """Number of columns."""
-        return int(self.values.shape[1])
-
-
-@dataclass(frozen=True, eq=False)
-class ChainLevel:
-    """Statistics of one factor of the chain.
-
-    Attributes
-    ----------
-    term : int
-        Position of the factor among the design's terms.
-    A : ndarray, shape (J, k, k)
-        Z_j'WZ_j of every level j.
-    H : ndarray, shape (J, k, s)
-        Z_j'W[Z of coarser chain factors, X, y], where only the level above j is not zero.
-    parents : tuple of ndarray of int, shape (J,)
-        The level above, for each coarser factor of the chain.
-    E : scipy.sparse.csr_array, shape (J k, q_border)
-        Z'WZ_border.
-    """
-
-    term: int
-    A: Array
-    H: Array
-    parents: tuple[Index, ...]
-    E: sparse.csr_array
+STRUCTURES = ("auto", "single", "nested", "crossed")
+_ALIAS_TOLERANCE = 1e-7  # as lme4: a column that earlier ones determine to 7 digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +45,12 @@ class GramStatistics:
 
     Attributes
     ----------
-    chain : tuple of ChainLevel
-        Factors, finest first, each nested in the next.
+    n, p : int
+        Numbers of rows and of fixed effects.
+    levels : tuple of ChainLevel
+        Factors of the chain, finest first, each nested in the next.
+    chain : Chain
+        The same for the compiled loops, with equal units merged.
     border : tuple of BorderTerm
         The other factors.
     A_border, B_border : ndarray, shapes (q_border, q_border) and (q_border, p + 1)
@@ -126,6 +61,8 @@ class GramStatistics:
         X = QR: β = start + R⁻¹γ for the γ of the orthonormal columns.
     start : ndarray, shape (p,)
         Weighted least squares, taken off y beforehand so that large means cost no digits.
+    kept : ndarray of int, shape (p,)
+        Columns of X that earlier ones do not determine.
     log_weights : float
         Σ log w.
     total : float
@@ -138,13 +75,15 @@ class GramStatistics:
 
     n: int
     p: int
-    chain: tuple[ChainLevel, ...]
+    levels: tuple[ChainLevel, ...]
+    chain: Chain
     border: tuple[BorderTerm, ...]
     A_border: Array
     B_border: Array
     C: Array
     R: Array
     start: Array
+    kept: Index
     log_weights: float
     total: float
     scales: tuple[Array, ...]
@@ -155,136 +94,228 @@ class GramStatistics:
         return [basis @ lam for basis, lam in zip(self.bases, lambdas, strict=True)]
 
     def describe(self, labels: Sequence[str]) -> str:
-        """Return the structure in words, such as ``nested: tch:sch (319×2) in sch (79×2)``."""
+        """Return the structure in words.
+
+        Such as ``nested: tch:sch (319×2) in sch (79×2); 1 dense block of 0``, and what was merged.
+        """
         chain = " in ".join(
-            f"{labels[level.term]} ({level.A.shape[0]}×{level.A.shape[1]})" for level in self.chain
+            f"{labels[level.term]} ({len(level.A)}×{level.k})" for level in self.levels
         )
-        kind = "nested" if len(self.chain) > 1 else "single"
-        if not self.border:
-            return f"{kind}: {chain}"
+        kind = "crossed" if self.border else "nested" if len(self.levels) > 1 else "single"
         border = " + ".join(f"{labels[t.term]} ({t.n_levels}×{t.k})" for t in self.border)
-        return f"crossed: {chain}, dense block of {len(self.A_border)}: {border}"
+        text = f"{kind}: {chain}; 1 dense block of {len(self.A_border)}"
+        text += f" ({border})" if border else ""
+        finest = self.levels[0]
+        if self.chain.n_leaves < len(finest.A):
+            text += (
+                f"; {len(finest.A)} levels of {labels[finest.term]} merged into "
+                f"{self.chain.n_leaves} with equal rows"
+            )
+        return text
 
 
-def gram_statistics(
-    groupings: Sequence[Grouping], X: Array, y: Array, weights: Array | None
-) -> GramStatistics:
-    """Accumulate the statistics; rows are not needed afterwards.
+def gram_statistics(rows: Rows, structure: str = "auto", *, dedupe: bool = True) -> GramStatistics:
+    """Accumulate the statistics of all rows at once; rows are not needed afterwards.
 
     Parameters
     ----------
-    groupings : sequence of Grouping
-        One per random term.
-    X : ndarray, shape (n, p)
-        Full column rank.
-    y : ndarray, shape (n,)
-        Response less offset.
-    weights : ndarray, shape (n,), or None
-        Known w in R = σ² diag(1/w).
+    rows : Rows
+    structure : {"auto", "single", "nested", "crossed"}
+    dedupe : bool
+        Whether levels with equal rows are eliminated once.
     """
-    n, p = X.shape
-    root = np.ones(n) if weights is None else np.sqrt(weights)
-    Q, R = np.linalg.qr(X * root[:, None])
-    residual = y * root
-    start = np.zeros(p)
-    for _ in range(2):  # the second pass removes the rounding of the first
-        gamma = Q.T @ residual
-        residual = residual - Q @ gamma
-        start += np.linalg.solve(R, gamma) if p else 0.0
-    fixed = np.column_stack([Q, residual])
-    Z = [grouping.values * root[:, None] for grouping in groupings]
-    chain_terms, border_terms = _arrange(groupings)
-    border, border_Z = _border(groupings, Z, border_terms)
-    chain = []
-    for depth, term in enumerate(chain_terms):
-        grouping, coarser = groupings[term], chain_terms[depth + 1 :]
-        J, k = grouping.n_levels, grouping.k
-        right = np.hstack([*(Z[other] for other in coarser), fixed])
-        own = _level_design(grouping, Z[term])
-        chain.append(
-            ChainLevel(
-                term=term,
-                A=_sum_products(grouping, Z[term], Z[term]),
-                H=np.asarray(own.T @ right).reshape(J, k, -1),
-                parents=tuple(_parents(grouping, groupings[other]) for other in coarser),
-                E=sparse.csr_array(own.T @ border_Z),
-            )
-        )
+    units = Units.of(rows)
+    return arrange(accumulate(rows, units), units, structure, dedupe=dedupe)
+
+
+def arrange(
+    moments: Moments, units: Units, structure: str = "auto", *, dedupe: bool = True
+) -> GramStatistics:
+    """Bring sums over rows into the form that is eliminated.
+
+    Parameters
+    ----------
+    moments : Moments
+        Of all rows, in ``units``.
+    units : Units
+    structure : {"auto", "single", "nested", "crossed"}
+        ``crossed`` eliminates the largest factor and puts all others into the dense block, even if
+        they are nested; ``auto`` chooses the longest chain from the largest factor.
+    dedupe : bool
+        Whether levels of the finest factor with equal rows of (z, w) are eliminated once.
+
+    Raises
+    ------
+    BayesvError
+        If the design does not have the structure asked for.
+    """
+    transform, R, start, kept = _orthonormal(moments, units)
+    B = [b @ transform for b in moments.B]
+    C = transform.T @ moments.C @ transform
+    chain_terms, border_terms = _split(moments, structure)
+    border, A_border, B_border = _border(moments, B, border_terms)
+    levels = _levels(moments, B, chain_terms, border)
+    # With a border, equal rows of the finest factor meet different columns of it.
+    hashes = moments.hashes[chain_terms[0]][levels[0].order] if dedupe and not border else None
     return GramStatistics(
-        n=n,
-        p=p,
-        chain=tuple(chain),
+        n=moments.n,
+        p=len(kept),
+        levels=levels,
+        chain=pack(levels, len(C), hashes),
         border=border,
-        A_border=(border_Z.T @ border_Z).toarray(),
-        B_border=np.asarray(border_Z.T @ fixed),
-        C=fixed.T @ fixed,
+        A_border=A_border,
+        B_border=B_border,
+        C=C,
         R=R,
         start=start,
-        log_weights=0.0 if weights is None else float(np.log(weights).sum()),
-        total=float(((y * root) ** 2).sum()),
-        scales=tuple(_rms(z) for z in Z),
-        bases=tuple(np.eye(g.k) if g.basis is None else g.basis for g in groupings),
+        kept=kept,
+        log_weights=moments.log_weights,
+        total=moments.total,
+        scales=tuple(_rms(a, moments.n) for a in moments.A),
+        bases=units.bases,
     )
 
 
-def _arrange(groupings: Sequence[Grouping]) -> tuple[list[int], list[int]]:
+def _orthonormal(moments: Moments, units: Units) -> tuple[Array, Array, Array, Index]:
+    """Return U with [X y]U orthonormal and a residual, R of the kept columns, start, and these.
+
+    With LL' = S of the columns E = X R₀⁻¹, L'R₀ = QR has the R of the columns themselves.
+    """
+    p = len(units.R)
+    L = psd_root(moments.C[:p, :p])
+    kept = _independent(L.T @ units.R)
+    Q, R = np.linalg.qr(L.T @ units.R[:, kept])
+    U = np.linalg.solve(R.T, units.R[:, kept].T).T
+    gamma = U.T @ moments.C[:p, p]
+    transform = np.zeros((p + 1, len(kept) + 1))
+    transform[:p, :-1] = U
+    transform[:p, -1] = -U @ gamma
+    transform[p, -1] = 1.0
+    return transform, R, np.linalg.solve(R, Q.T @ (L.T @ units.gamma) + gamma), kept
+
+
+def _independent(X: Array) -> Index:
+    """Columns that those before them do not determine (Gram–Schmidt, twice for accuracy)."""
+    basis: list[Array] = []
+    kept: list[int] = []
+    for j in range(X.shape[1]):
+        rest, size = X[:, j].copy(), np.linalg.norm(X[:, j])
+        for _ in range(2):
+            for b in basis:
+                rest -= (b @ rest) * b
+        if size > 0 and np.linalg.norm(rest) > _ALIAS_TOLERANCE * size:
+            basis.append(rest / np.linalg.norm(rest))
+            kept.append(j)
+    return np.array(kept, dtype=np.intp)
+
+
+def _split(moments: Moments, structure: str) -> tuple[list[int], list[int]]:
     """Split terms into the chain that starts at the largest term, and the border."""
-    order = sorted(range(len(groupings)), key=lambda i: -groupings[i].n_levels * groupings[i].k)
+    if structure not in STRUCTURES:
+        raise BayesvError(f"structure must be one of {', '.join(STRUCTURES)}; found {structure!r}.")
+    sizes = [len(a) for a in moments.A]
+    order = sorted(range(len(sizes)), key=lambda i: -moments.A[i][:, 0].size)
     chain, border = [order[0]], []
-    for term in sorted(order[1:], key=lambda i: -groupings[i].n_levels):
-        if _is_nested(groupings[chain[-1]], groupings[term]):
+    for term in sorted(order[1:], key=lambda i: -sizes[i]):
+        if structure != "crossed" and _is_nested(moments, chain[-1], term):
             chain.append(term)
         else:
             border.append(term)
+    if structure == "single" and len(sizes) > 1:
+        raise BayesvError(
+            f"structure='single' needs one grouping factor; there are {len(sizes)}. Use 'auto'."
+        )
+    if structure == "nested" and border:
+        raise BayesvError(
+            "structure='nested' needs every grouping factor nested in the next; some are crossed. "
+            "Use 'auto' or 'crossed'."
+        )
     return chain, border
 
 
-def _is_nested(fine: Grouping, coarse: Grouping) -> bool:
-    if fine.n_levels < coarse.n_levels:
-        return False
-    return bool((_parents(fine, coarse)[fine.codes] == coarse.codes).all())
+def _of(moments: Moments, f: int, g: int) -> Pairs:
+    """Return the products of factors f and g, ordered by level of f, then of g."""
+    pairs = moments.pairs[f, g] if f < g else moments.pairs[g, f].transposed
+    order = np.lexsort([pairs.j, pairs.i])
+    return Pairs(pairs.i[order], pairs.j[order], pairs.blocks[order])
 
 
-def _parents(fine: Grouping, coarse: Grouping) -> Index:
-    parents = np.zeros(fine.n_levels, dtype=np.intp)
-    parents[fine.codes] = coarse.codes
-    return parents
+def _is_nested(moments: Moments, fine: int, coarse: int) -> bool:
+    pairs = moments.pairs[min(fine, coarse), max(fine, coarse)]
+    return len(pairs.i) == len(moments.A[fine]) >= len(moments.A[coarse])
 
 
 def _border(
-    groupings: Sequence[Grouping], Z: Sequence[Array], terms: Sequence[int]
-) -> tuple[tuple[BorderTerm, ...], sparse.csr_array]:
+    moments: Moments, B: Sequence[Array], terms: Sequence[int]
+) -> tuple[tuple[BorderTerm, ...], Array, Array]:
     places, start = [], 0
     for term in terms:
-        grouping = groupings[term]
-        places.append(BorderTerm(term, start, grouping.n_levels, grouping.k))
-        start += grouping.n_levels * grouping.k
-    n = len(groupings[0].codes)
-    if not terms:
-        return (), sparse.csr_array((n, 0))
-    stacked = sparse.hstack([_level_design(groupings[t], Z[t]) for t in terms], format="csr")
-    return tuple(places), sparse.csr_array(stacked)
+        J, k = B[term].shape[:2]
+        places.append(BorderTerm(term, start, J, k))
+        start += J * k
+    A = np.zeros((start, start))
+    for b, one in enumerate(places):
+        levels = np.arange(one.n_levels)
+        _put(A, one, levels, one, levels, moments.A[one.term])
+        for other in places[:b]:
+            pairs = _of(moments, one.term, other.term)
+            _put(A, one, pairs.i, other, pairs.j, pairs.blocks)
+            _put(A, other, pairs.j, one, pairs.i, np.swapaxes(pairs.blocks, 1, 2))
+    parts = [B[t.term].reshape(-1, B[t.term].shape[2]) for t in places]
+    return tuple(places), A, np.vstack(parts) if parts else np.zeros((0, B[0].shape[2]))
 
 
-def _level_design(grouping: Grouping, Z: Array) -> sparse.csr_array:
-    n, k = Z.shape
-    columns = (grouping.codes[:, None] * k + np.arange(k)).ravel()
-    return sparse.csr_array(
-        (Z.ravel(), columns, np.arange(n + 1) * k), shape=(n, grouping.n_levels * k)
-    )
+def _put(A: Array, f: BorderTerm, i: Index, g: BorderTerm, j: Index, blocks: Array) -> None:
+    rows = f.start + i[:, None] * f.k + np.arange(f.k)
+    columns = g.start + j[:, None] * g.k + np.arange(g.k)
+    A[rows[:, :, None], columns[:, None, :]] = blocks
 
 
-def _sum_products(grouping: Grouping, left: Array, right: Array) -> Array:
-    """Σ over the rows of each level of left' right, shape (J, k, l)."""
-    products = (left[:, :, None] * right[:, None, :]).reshape(len(left), -1)
-    n = len(left)
-    member = sparse.csr_array(
-        (np.ones(n), grouping.codes, np.arange(n + 1)), shape=(n, grouping.n_levels)
-    )
-    sums = np.asarray(member.T @ products)
-    return sums.reshape(grouping.n_levels, left.shape[1], right.shape[1])
+def _levels(
+    moments: Moments, B: Sequence[Array], chain: Sequence[int], border: Sequence[BorderTerm]
+) -> tuple[ChainLevel, ...]:
+    """Return the factors of the chain, units ordered below their parents."""
+    levels: list[ChainLevel] = []
+    rank = np.zeros(1, dtype=np.intp)  # of each level of the coarser factor
+    for depth in reversed(range(len(chain))):
+        term, J = chain[depth], len(B[chain[depth]])
+        coarser = [_of(moments, term, other) for other in chain[depth + 1 :]]
+        parent = rank[coarser[0].j] if coarser else np.zeros(J, dtype=np.intp)
+        order = np.argsort(parent, kind="stable")
+        rank = np.empty(J, dtype=np.intp)
+        rank[order] = np.arange(J)
+        H = np.concatenate([*(pairs.blocks for pairs in coarser), B[term]], axis=2)
+        edges, columns, E = _edges(moments, term, border, rank)
+        levels.append(
+            ChainLevel(
+                term, order, moments.A[term][order], H[order], parent[order], edges, columns, E
+            )
+        )
+    return tuple(reversed(levels))
 
 
-def _rms(Z: Array) -> Array:
-    rms = np.sqrt((Z**2).mean(axis=0))
+def _edges(
+    moments: Moments, term: int, border: Sequence[BorderTerm], rank: Index
+) -> tuple[Index, Index, Array]:
+    """Return the border's columns that each unit meets, and Z_j'WZ_border there."""
+    J, k = moments.A[term].shape[:2]
+    units, columns, values = [], [], []
+    for other in border:
+        pairs = _of(moments, term, other.term)
+        units.append(np.repeat(rank[pairs.i], other.k))
+        own = other.start + pairs.j[:, None] * other.k + np.arange(other.k)
+        columns.append(own.ravel())
+        values.append(np.swapaxes(pairs.blocks, 1, 2).reshape(-1, k))
+    if not border:
+        none = np.zeros(0, dtype=np.intp)
+        return np.zeros(J + 1, dtype=np.intp), none, np.zeros((0, k))
+    unit, column = np.concatenate(units), np.concatenate(columns)
+    order = np.lexsort([column, unit])
+    edges = np.concatenate([[0], np.cumsum(np.bincount(unit, minlength=J))]).astype(np.intp)
+    return edges, column[order].astype(np.intp), np.concatenate(values)[order]
+
+
+def _rms(A: Array, n: int) -> Array:
+    """Root mean square of a term's columns, from the sums over its levels."""
+    rms = np.sqrt(np.einsum("jaa->a", A) / n)
     return np.where(rms > 0, rms, 1.0)

@@ -38,6 +38,9 @@ class Criterion:
         self.unit = np.concatenate(
             [1.0 / scale[rows] for scale, (rows, _) in zip(stats.scales, self.places, strict=True)]
         )
+        # Of −2 log likelihood by λ, where λ is about 1 and levels have several rows: 4 J.
+        levels = [term.n_levels for term in design.terms]
+        self.curvature = 4.0 * np.repeat(levels, self.sizes)
         self.n_evaluations = 0
 
     def lambdas(self, x: Array) -> list[Array]:

@@ -24,7 +24,7 @@ __all__ = ["fit_reml"]
 Mask = NDArray[np.bool_]
 
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: smaller diagonal elements of λ are tried at 0
-_SEARCH_GRADIENT = 1e-5  # of the criterion, in those units: 1e-10 of the criterion itself
+_SEARCH_GRADIENT = 1e-6  # of the criterion, over the root of its curvature: 1e-12 of its value
 _MAX_RATIO = 1e9  # of n_j λ²: beyond, T = C − B'ΛF keeps fewer than 7 digits
 _GRADIENT_TOLERANCE = 1e-3  # a fit whose gradient is larger is reported as not converged
 
@@ -118,18 +118,31 @@ class _Search:
                 return 1e300, np.zeros(int(free.sum()))
             return value, gradient[free]
 
+        # In coordinates y = x c, c² ~ J, the curvature is about the same in all directions.
+        curvature = self.criterion.curvature[free]
+        c = np.sqrt(curvature / curvature.max())
+
+        def scaled(y: Array) -> tuple[float, Array]:
+            value, gradient = objective(y / c)
+            return value, gradient / c
+
         found = minimize(
-            objective,
-            x[free],
+            scaled,
+            x[free] * c,
             jac=True,
             method="BFGS",
-            options={"gtol": _SEARCH_GRADIENT, "maxiter": max_iterations},
+            options={
+                "gtol": _SEARCH_GRADIENT * np.sqrt(curvature.max()),
+                "maxiter": max_iterations,
+                "hess_inv0": np.eye(len(c)) / curvature.max(),
+            },
         )
-        part = np.asarray(found.x)
-        value, gradient = float(found.fun), np.asarray(found.jac)
+        part = np.asarray(found.x) / c
+        value, gradient = float(found.fun), np.asarray(found.jac) * c
+        tolerance = _SEARCH_GRADIENT * np.sqrt(curvature)
         for _ in range(4):
             # Newton steps, at 2 d evaluations each, only where rounding ended the search early.
-            if np.abs(gradient).max() < _SEARCH_GRADIENT:
+            if (np.abs(gradient) < 10 * tolerance).all():
                 break
             step = _newton_step(objective, part, gradient)
             if step is None:
@@ -210,7 +223,7 @@ def _warn_of_lost_digits(stats: GramStatistics, lambdas: Sequence[Array]) -> Non
     """X'V⁻¹X cancels when between-level variances dwarf σ²/n_j: say so."""
     largest = max(
         float(np.abs(lambdas[level.term].T @ level.A @ lambdas[level.term]).max())
-        for level in stats.chain
+        for level in stats.levels
     )
     if largest > _MAX_RATIO:
         warnings.warn(

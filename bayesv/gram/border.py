@@ -1,0 +1,142 @@
+"""The border of crossed factors: what a chain takes from it, and its own blocks; compiled loops."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayesv.gram.compiled import K, S, compiled
+
+__all__ = ["border_gradient", "from_border", "mirror", "sandwich", "to_border"]
+
+
+@compiled
+def to_border(table, f, first, last, P, half, columns, slots, E, border_A, border_B):
+    """Take E'DE and E'DH of one unit off the border and off the E of its ancestors."""
+    k, s, m = table[f, K], table[f, S], border_B.shape[1]
+    half_E = np.zeros((last - first, k))
+    for x in range(last - first):
+        for i in range(k):
+            for j in range(k):
+                half_E[x, i] += P[i, j] * E[first + x, j]
+    for x in range(last - first):
+        row = columns[first + x]
+        for i in range(k):
+            v = half_E[x, i]
+            for y in range(x + 1):
+                border_A[row, columns[first + y]] -= v * half_E[y, i]
+            for b in range(m):
+                border_B[row, b] -= v * half[i, s - m + b]
+        target, at = first + x, 0
+        for g in range(f + 1, len(table)):
+            target = slots[target]
+            for b in range(table[g, K]):
+                for i in range(k):
+                    E[target, b] -= half[i, at + b] * half_E[x, i]
+            at += table[g, K]
+
+
+@compiled
+def from_border(table, f, first, last, h, p, D, D_bar, columns, slots, E, E_bar, A_bar, B_bar):
+    """Add what the border and the E of ancestors say to p, the unit's D_bar and its E_bar.
+
+    ``A_bar`` is read in its lower triangle.
+    """
+    k, s, m = table[f, K], table[f, S], B_bar.shape[1]
+    p_E = np.zeros((last - first, k))
+    for x in range(last - first):
+        row = columns[first + x]
+        for y in range(x):
+            v = A_bar[row, columns[first + y]]
+            for i in range(k):
+                p_E[x, i] += E[first + y, i] * v
+                p_E[y, i] += E[first + x, i] * v
+        for i in range(k):
+            p_E[x, i] += E[first + x, i] * A_bar[row, row]
+        for b in range(m):
+            v = 0.5 * B_bar[row, b]
+            for i in range(k):
+                p_E[x, i] += h[i, s - m + b] * v
+                p[i, s - m + b] += E[first + x, i] * v
+        target, at = first + x, 0
+        for g in range(f + 1, len(table)):
+            target = slots[target]
+            for b in range(table[g, K]):
+                v = 0.5 * E_bar[target, b]
+                for i in range(k):
+                    p_E[x, i] += h[i, at + b] * v
+                    p[i, at + b] += E[first + x, i] * v
+            at += table[g, K]
+    for x in range(last - first):
+        for i in range(k):
+            for j in range(k):
+                D_bar[i, j] -= p_E[x, i] * E[first + x, j]
+        if f > 0:
+            for i in range(k):
+                total = 0.0
+                for j in range(k):
+                    total -= D[i, j] * p_E[x, j]
+                E_bar[first + x, i] = 2.0 * total
+
+
+@compiled
+def mirror(a):
+    """Copy the lower triangle of a square array to the upper one, in blocks that fit the cache."""
+    n, step = len(a), 64
+    for i0 in range(0, n, step):
+        for j0 in range(0, i0 + 1, step):
+            for i in range(i0, min(i0 + step, n)):
+                for j in range(j0, min(j0 + step, i)):
+                    a[j, i] = a[i, j]
+
+
+@compiled
+def sandwich(a, lam, starts, ks, places, identity, transpose, out):
+    """Write λ_i' a_ij λ_j + I (``identity`` 1) of all blocks to the lower triangle of ``out``.
+
+    ``a`` is symmetric. Block b stands at starts[b], has ks[b] columns, and its λ, or its transpose,
+    stands at places[b] of the flat ``lam``.
+    """
+    k_max = 1
+    for k in ks:
+        k_max = max(k_max, k)
+    work = np.empty((k_max, k_max))
+    for b in range(len(starts)):
+        k_b, at_b, lam_b = ks[b], starts[b], places[b]
+        for d in range(b + 1):
+            k_d, at_d, lam_d = ks[d], starts[d], places[d]
+            if k_b == 1 and k_d == 1:
+                out[at_b, at_d] = lam[lam_b] * a[at_b, at_d] * lam[lam_d]
+                if b == d:
+                    out[at_b, at_d] += identity
+                continue
+            for i in range(k_b):
+                for j in range(k_d):
+                    total = 0.0
+                    for t in range(k_d):
+                        y = lam[lam_d + (j * k_d + t if transpose else t * k_d + j)]
+                        total += a[at_b + i, at_d + t] * y
+                    work[i, j] = total
+            for i in range(k_b):
+                for j in range(k_d):
+                    total = identity if b == d and i == j else 0.0
+                    for t in range(k_b):
+                        y = lam[lam_b + (i * k_b + t if transpose else t * k_b + i)]
+                        total += y * work[t, j]
+                    out[at_b + i, at_d + j] = total
+
+
+@compiled
+def border_gradient(a, N_inv, lam, starts, ks, places, lam_bar):
+    """Add the diagonal blocks of 2AΛN⁻¹, the derivative of log|I + Λ'AΛ|, to ``lam_bar``."""
+    for b in range(len(starts)):
+        k_b, at_b = ks[b], starts[b]
+        for i in range(k_b):
+            for j in range(k_b):
+                total = 0.0
+                for d in range(len(starts)):
+                    k_d, at_d, lam_d = ks[d], starts[d], places[d]
+                    for t in range(k_d):
+                        for h in range(k_d):
+                            y = lam[lam_d + t * k_d + h] * N_inv[at_b + j, at_d + h]
+                            total += a[at_b + i, at_d + t] * y
+                lam_bar[places[b] + i * k_b + j] += 2.0 * total

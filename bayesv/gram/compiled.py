@@ -1,0 +1,37 @@
+"""How loops are compiled, and the table that tells them where things are."""
+
+from __future__ import annotations
+
+from numba import njit
+
+__all__ = [
+    "A_START",
+    "FLUSH",
+    "H_START",
+    "K",
+    "L_START",
+    "PLACE",
+    "S",
+    "U_START",
+    "compiled",
+    "widths",
+]
+
+# Columns of the table with one row per chain factor: number of columns k, width s of its couplings
+# H, its place in the frontal matrix, and where its A, H, units and λ start in the flat arrays.
+K, S, PLACE, A_START, H_START, U_START, L_START = range(7)
+
+FLUSH = 1e200  # pivots are multiplied until here before one logarithm is taken of them
+
+# Cached on disk: compiled once per machine. nogil: callers may run chunks in threads. A division by
+# zero gives inf as in NumPy, and a*b + c may be one instruction.
+compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+
+
+@compiled
+def widths(table):
+    """Return the largest number of columns and the largest width of couplings."""
+    k, s = 1, 1
+    for f in range(len(table)):
+        k, s = max(k, table[f, K]), max(s, table[f, S])
+    return k, s

@@ -1,0 +1,222 @@
+"""The elimination of a chain of factors, and its reverse pass, one λ at a time: compiled loops.
+
+All factors of a chain, whatever their number of columns and the depth of nesting, lie in flat
+arrays described by one table, so that one compiled function serves every design. Units (levels of
+a factor) are visited in post-order: all levels below a unit come right before it. What a unit loses
+to its descendants therefore fits in one small frontal matrix, whose rows and columns are the
+columns of the coarser factors, then [X y].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayesv.gram.border import from_border, to_border
+from bayesv.gram.compiled import (
+    A_START,
+    FLUSH,
+    H_START,
+    L_START,
+    PLACE,
+    U_START,
+    K,
+    S,
+    compiled,
+    widths,
+)
+
+__all__ = ["forward", "reverse"]
+
+
+@compiled
+def forward(table, A, H, mult, pointer, factor, unit, start, stop, lam, front, kept_A, kept_H,
+            edges, columns, slots, E, border_A, border_B):  # fmt: skip
+    """Eliminate the units of events start…stop; return Σ log|N|, NaN if rounding leaves no N > 0.
+
+    ``front``, (s, s), loses H'DH in its upper triangle. ``kept_A`` and ``kept_H`` receive what the
+    units of coarser factors looked like when their turn came, for `reverse`. With a border, E
+    (nnz, k) is updated in place, and the border loses E'DE (lower triangle) and E'DH.
+    """
+    k_max, s_max = widths(table)
+    a, N, P = np.empty((k_max, k_max)), np.empty((k_max, k_max)), np.empty((k_max, k_max))
+    h, half = np.empty((k_max, s_max)), np.empty((k_max, s_max))
+    logdet, product = 0.0, 1.0
+    for e in range(start, stop):
+        f, c = factor[e], unit[e]
+        k, s, place = table[f, K], table[f, S], table[f, PLACE]
+        trail = place + k if f > 0 else 0
+        at = table[f, A_START] + c * k * k
+        for i in range(k):
+            for j in range(k):
+                a[i, j] = A[at + i * k + j]
+        if f > 0:
+            for i in range(k):
+                for j in range(k):
+                    a[i, j] += front[place + min(i, j), place + max(i, j)]
+                    kept_A[at + i * k + j] = a[i, j]
+            for i in range(k):
+                for j in range(i, k):
+                    front[place + i, place + j] = 0.0
+        offset = table[f, L_START]
+        determinant = _factor(a, lam[offset : offset + k * k].reshape(k, k), k, N, P)
+        u = table[f, U_START] + c
+        if mult[u] == 1.0:
+            product *= determinant
+            if not product < FLUSH:
+                logdet += np.log(product)
+                product = 1.0
+        else:
+            logdet += mult[u] * np.log(determinant)
+        for r in range(pointer[u], pointer[u + 1]):
+            at = table[f, H_START] + (r - pointer[table[f, U_START]]) * k * s
+            for i in range(k):
+                for t in range(s):
+                    h[i, t] = H[at + i * s + t]
+                    if f > 0:
+                        h[i, t] += front[place + i, trail + t]
+                        front[place + i, trail + t] = 0.0
+                        kept_H[at + i * s + t] = h[i, t]
+            for i in range(k):
+                for t in range(s):
+                    total = 0.0
+                    for j in range(k):
+                        total += P[i, j] * h[j, t]
+                    half[i, t] = total
+            for i in range(k):
+                for t in range(s):
+                    for b in range(t, s):
+                        front[trail + t, trail + b] -= half[i, t] * half[i, b]
+        if len(border_A):
+            to_border(table, f, edges[u], edges[u + 1], P, half, columns, slots, E, border_A,
+                       border_B)  # fmt: skip
+    return logdet + np.log(product)
+
+
+@compiled
+def reverse(table, A, H, mult, pointer, factor, unit, start, stop, lam, bars, lam_bar,
+            edges, columns, slots, E, E_bar, border_A_bar, border_B_bar):  # fmt: skip
+    """Take derivatives back through `forward`, events stop…start, and add them to ``lam_bar``.
+
+    A and H are as they stood when their unit was eliminated. With K = [H E] the coupling of a unit
+    and S_bar the derivative by all that loses K'DK: P = K S_bar, K_bar = −2DP, D_bar = −PK',
+    A_bar = D − D D_bar D (the first D from log|N|), and λ_bar = 2AλN⁻¹ + 2(I − AD) D_bar λN⁻¹.
+    ``bars`` is S_bar in the place of the frontal matrix; what is stored once but stands twice in a
+    symmetric matrix enters by half its derivative. Backwards in post-order, the unit visited last
+    at a coarser factor is the ancestor, so that its bars are in place.
+    """
+    k_max, s_max = widths(table)
+    shape = (k_max, k_max)
+    a, N, P, D = np.empty(shape), np.empty(shape), np.empty(shape), np.empty(shape)
+    lam_N, D_bar, work = np.empty(shape), np.empty(shape), np.empty(shape)
+    h, p = np.empty((k_max, s_max)), np.empty((k_max, s_max))
+    for e in range(stop - 1, start - 1, -1):
+        f, c = factor[e], unit[e]
+        k, s, place = table[f, K], table[f, S], table[f, PLACE]
+        trail = place + k if f > 0 else 0
+        at = table[f, A_START] + c * k * k
+        for i in range(k):
+            for j in range(k):
+                a[i, j] = A[at + i * k + j]
+        offset = table[f, L_START]
+        _factor(a, lam[offset : offset + k * k].reshape(k, k), k, N, P)
+        for i in range(k):
+            for j in range(k):
+                D[i, j] = 0.0
+                D_bar[i, j] = 0.0
+                for t in range(k):
+                    D[i, j] += P[t, i] * P[t, j]
+            for j in range(k - 1, -1, -1):  # λN⁻¹ = P'L⁻¹
+                total = P[j, i]
+                for t in range(j + 1, k):
+                    total -= lam_N[i, t] * N[t, j]
+                lam_N[i, j] = total / N[j, j]
+        u = table[f, U_START] + c
+        for r in range(pointer[u], pointer[u + 1]):
+            at = table[f, H_START] + (r - pointer[table[f, U_START]]) * k * s
+            for i in range(k):
+                for t in range(s):
+                    h[i, t] = H[at + i * s + t]
+            for i in range(k):
+                for t in range(s):
+                    total = 0.0
+                    for b in range(s):
+                        total += h[i, b] * bars[trail + b, trail + t]
+                    p[i, t] = total
+            if len(border_A_bar):
+                from_border(table, f, edges[u], edges[u + 1], h, p, D, D_bar, columns, slots, E,
+                             E_bar, border_A_bar, border_B_bar)  # fmt: skip
+            for i in range(k):
+                for j in range(k):
+                    for t in range(s):
+                        D_bar[i, j] -= p[i, t] * h[j, t]
+        for i in range(k):
+            for j in range(i):
+                D_bar[i, j] = D_bar[j, i] = 0.5 * (D_bar[i, j] + D_bar[j, i])
+        for i in range(k):
+            for j in range(k):
+                work[i, j] = 0.0
+                for t in range(k):
+                    work[i, j] += D_bar[i, t] * lam_N[t, j]
+        for i in range(k):
+            for j in range(k):
+                P[i, j] = mult[u] * lam_N[i, j]
+                for t in range(k):
+                    P[i, j] -= D[i, t] * work[t, j]
+        for i in range(k):
+            for j in range(k):
+                total = work[i, j]
+                for t in range(k):
+                    total += a[i, t] * P[t, j]
+                lam_bar[offset + i * k + j] += 2.0 * total
+        if f > 0:
+            for i in range(k):
+                for j in range(k):
+                    work[i, j] = 0.0
+                    for t in range(k):
+                        work[i, j] += D_bar[i, t] * D[t, j]
+            for i in range(k):
+                for j in range(k):
+                    total = D[i, j]
+                    for t in range(k):
+                        total -= D[i, t] * work[t, j]
+                    bars[place + i, place + j] = total
+                for t in range(s):
+                    total = 0.0
+                    for j in range(k):
+                        total -= D[i, j] * p[j, t]
+                    bars[place + i, trail + t] = total
+                    bars[trail + t, place + i] = total
+
+
+@compiled
+def _factor(a, lam, k, N, P):
+    """Overwrite N by the Cholesky factor of I + λ'aλ and P by L⁻¹λ'; return |I + λ'aλ|."""
+    for i in range(k):
+        for j in range(k):
+            total = 0.0
+            for t in range(k):
+                total += a[i, t] * lam[t, j]
+            P[i, j] = total
+    for i in range(k):
+        for j in range(i + 1):
+            total = 1.0 if i == j else 0.0
+            for t in range(k):
+                total += lam[t, i] * P[t, j]
+            N[i, j] = total
+    determinant = 1.0
+    for j in range(k):
+        for t in range(j):
+            N[j, j] -= N[j, t] * N[j, t]
+        determinant *= N[j, j]
+        N[j, j] = np.sqrt(N[j, j])
+        for i in range(j + 1, k):
+            for t in range(j):
+                N[i, j] -= N[i, t] * N[j, t]
+            N[i, j] /= N[j, j]
+    for j in range(k):
+        for i in range(k):
+            total = lam[j, i]
+            for t in range(i):
+                total -= N[i, t] * P[t, j]
+            P[i, j] = total / N[i, i]
+    return determinant

@@ -1,0 +1,150 @@
+"""What is measured: cases of the three parts, in full size and in the size of ``--quick``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["COLLAPSED", "Case", "big_cases", "posterior_cases", "reml_cases", "scaling_cases"]
+
+COLLAPSED = "bayesv collapsed"
+POSTERIOR_SYSTEMS = (COLLAPSED, "bayesv pymc", "bayesv bambi", "rstanarm", "brms")
+REML_SYSTEMS = ("bayesv", "lme4", "mixedlm", "statsmodels")
+SLEEPSTUDY = "Reaction ~ Days + (Days | Subject)"
+STAR_K20 = "read ~ cltype + sx + (sx | sch/tch)"
+INSTEVAL = "y ~ service + (1 | s) + (1 | d) + (1 | dept:service)"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A formula with its data.
+
+    Attributes
+    ----------
+    name : str
+    formula : str
+        In lme4's language; every system but statsmodels reads it as it is.
+    source : str
+        Data set of bayesv, or a key of `simulate.SIMULATORS`.
+    sizes : mapping
+        Arguments of the simulator; None for a data set.
+    systems : tuple of str
+        What is run on it.
+    draws : int
+        Kept per chain.
+    extra : mapping
+        What else the part needs to know: statsmodels' statement of the model, the series of a
+        scaling point, what to measure.
+    """
+
+    name: str
+    formula: str
+    source: str
+    sizes: Mapping[str, int] | None = None
+    systems: tuple[str, ...] = ()
+    draws: int = 1000
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def posterior_cases(quick: bool) -> list[Case]:
+    """Return the cases of the posterior benchmark."""
+    draws = 50 if quick else 1000
+    return [
+        Case("sleepstudy", SLEEPSTUDY, "sleepstudy", systems=POSTERIOR_SYSTEMS, draws=draws),
+        Case("star_k20", STAR_K20, "star_k20", systems=POSTERIOR_SYSTEMS, draws=draws),
+        # Judged by its own time: NUTS on 4,128 effects is not asked to run here.
+        Case("insteval", INSTEVAL, "insteval", systems=(COLLAPSED,), draws=min(draws, 250)),
+    ]
+
+
+def reml_cases(quick: bool) -> list[Case]:
+    """Return the cases of the REML benchmark."""
+    by = 20 if quick else 1
+    two_slopes = {"why_not": "correlated slopes on more than one factor"}
+    return [
+        Case(
+            "sleepstudy",
+            SLEEPSTUDY,
+            "sleepstudy",
+            systems=REML_SYSTEMS,
+            extra={"fixed": "Reaction ~ Days", "groups": "Subject", "re_formula": "~Days"},
+        ),
+        Case("star_k20", STAR_K20, "star_k20", systems=REML_SYSTEMS, extra=two_slopes),
+        Case(
+            "chem97",
+            "y ~ x + (1 | lea/school)",
+            "schools",
+            {"rows": 31_022 // by, "schools": 2_410 // by, "areas": 131 // by},
+            systems=REML_SYSTEMS,
+            extra={
+                "fixed": "y ~ x",
+                "groups": "lea",
+                "re_formula": "1",
+                "vc_formula": {"school": "0 + C(school)"},
+            },
+        ),
+        Case(
+            "star_full",
+            "y ~ yr + (yr | student) + (yr | school) + (1 | teacher)",
+            "star",
+            {"students": 10_700 // by, "schools": 80 // by, "teachers": 1_380 // by},
+            systems=REML_SYSTEMS,
+            extra=two_slopes,
+        ),
+        Case(
+            "insteval",
+            INSTEVAL,
+            "insteval",
+            systems=REML_SYSTEMS,
+            extra={
+                "fixed": "y ~ service",
+                "groups": None,
+                "vc_formula": {"s": "0 + C(s)", "d": "0 + C(d)", "p": "0 + C(dept):C(service)"},
+            },
+        ),
+    ]
+
+
+def scaling_cases(quick: bool) -> list[Case]:
+    """Return the points of the scaling benchmark, series by series."""
+    powers = range(4)
+    slope = "y ~ x + (x | g)"
+    cases = [
+        _point("rows", slope, "grouped", n, {"rows": n, "groups": 100})
+        for n in (10 ** (3 + k) for k in powers)
+    ]
+    cases += [
+        _point("groups", slope, "grouped", g, {"rows": 10 * g, "groups": g})
+        for g in (10 ** (2 + k) for k in powers)
+    ]
+    for depth in (1 + k for k in powers):
+        formula = f"y ~ x + (1 | {'/'.join('abcd'[:depth])})"
+        sizes = {"rows": 50_000, "depth": depth, "branches": 10}
+        cases.append(_point("depth", formula, "nested", depth, sizes))
+    return [case for case in cases if case.extra["x"] <= 1_000] if quick else cases
+
+
+def _point(series: str, formula: str, source: str, x: int, sizes: Mapping[str, int]) -> Case:
+    extra = {"series": series, "x": x, "measure": ["evaluation", "reml", "posterior"]}
+    return Case(f"{series}={x:g}", formula, source, sizes, draws=250, extra=extra)
+
+
+def big_cases(quick: bool) -> list[Case]:
+    """Return the two models of ten million rows in a million groups."""
+    by = 100 if quick else 1
+    sizes = {"rows": 10_000_000 // by, "groups": 1_000_000 // by}
+    return [
+        Case(
+            f"big {name}",
+            formula,
+            "grouped",
+            sizes,
+            draws=250,
+            extra={"series": f"big {name}", "x": sizes["groups"], "measure": measure},
+        )
+        for name, formula, measure in (
+            ("slope", "y ~ x + (x | g)", ["evaluation", "reml", "posterior"]),
+            ("intercept", "y ~ x + (1 | g)", ["evaluation"]),
+        )
+    ]

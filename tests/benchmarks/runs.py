@@ -1,0 +1,244 @@
+"""Plan the measurements of each part and turn what they return into rows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.benchmarks import cases
+from tests.benchmarks.cases import COLLAPSED, Case
+from tests.benchmarks.launch import Launcher
+
+__all__ = ["PARTS", "Session", "big", "cold", "posterior", "reml", "scaling"]
+
+Row = dict[str, Any]
+SEED = 20240
+CHAINS = 4
+LATER_STARTS = 3
+
+
+@dataclass(frozen=True)
+class Session:
+    """Settings of one run of the benchmarks.
+
+    Attributes
+    ----------
+    launcher : Launcher
+    only, skip : collection of str
+        Names of parts, cases or ``part/case`` to run (empty: all but ``big``), and systems to
+        leave out.
+    quick : bool
+        Small data and few draws, to see that everything works.
+    cores : int
+        For chains of samplers that run several at a time.
+    """
+
+    launcher: Launcher
+    only: Collection[str]
+    skip: Collection[str]
+    quick: bool
+    cores: int
+    _stems: dict[tuple[str, str], str | None] = field(default_factory=dict)
+
+    def wants(self, part: str, case: str) -> bool:
+        """Whether a case of a part is to be run."""
+        if not self.only:
+            return part != "big"
+        return bool({"all", part, case, f"{part}/{case}"} & set(self.only))
+
+    def job(self, kind: str, case: Case, stem: str) -> dict[str, Any]:
+        """Return a job of `worker` on a case."""
+        return {
+            **{key: value for key, value in asdict(case).items() if key != "systems"},
+            "job": kind,
+            "stem": stem,
+            "chains": CHAINS,
+            "tune": 300 if self.quick else 1000,
+            "cores": self.cores,
+            "seed": SEED,
+        }
+
+    def stem(self, case: Case, csv: bool = True) -> str | None:
+        """Write the data of a case once; None, with a message, where that fails."""
+        key = (case.source, str(case.sizes) + case.formula)
+        if key not in self._stems:
+            stem = str(Path(self.launcher.temporary()) / "data")
+            done = self.launcher.python(self.job("data", case, stem) | {"csv": csv})
+            if "error" in done:
+                _say(f"{case.name}: no data: {done['error']}")
+            self._stems[key] = None if "error" in done else stem
+        return self._stems[key]
+
+
+def posterior(session: Session) -> list[Row]:
+    """Time per effective draw of every system on every case, and its ratio to bayesv's."""
+    rows = []
+    for case in cases.posterior_cases(session.quick):
+        if not session.wants("posterior", case.name):
+            continue
+        own = [
+            _posterior_row(session, case, system)
+            for system in case.systems
+            if system not in session.skip
+        ]
+        base = next((row for row in own if row["system"] == COLLAPSED), {})
+        for row in own:
+            for name in ("ess_s_sampling", "ess_s_all"):
+                row[name.replace("ess_s", "ratio")] = _ratio(base.get(name), row.get(name))
+        rows += own
+    return rows
+
+
+def _posterior_row(session: Session, case: Case, system: str) -> Row:
+    row: Row = {"case": case.name, "system": system, "chains": CHAINS, "draws": case.draws}
+    stem = session.stem(case)
+    if stem is None:
+        return row | {"note": "failed: no data"}
+    job = session.job(system, case, stem)
+    if system == COLLAPSED:
+        result = session.launcher.python(job)
+    elif system.startswith("bayesv"):
+        # Compile once beforehand, in a process of its own, so that what PyTensor keeps on disk is
+        # there for every machine alike; what has to be compiled in every process is measured.
+        session.launcher.python(job | {"draws": 10, "tune": 10})
+        result = session.launcher.python(job)
+    else:
+        result = _r_posterior(session, job)
+    row |= _noted(result)
+    if "sampling_s" in row:
+        row["total_s"] = sum(row.get(k) or 0.0 for k in ("setup_s", "compile_s", "sampling_s"))
+        row["ess_s_sampling"] = _ratio(row.get("ess_bulk"), row["sampling_s"])
+        row["ess_s_all"] = _ratio(row.get("ess_bulk"), row["total_s"])
+    _say_row("posterior", row, "sampling_s")
+    return row
+
+
+def _r_posterior(session: Session, job: Mapping[str, Any]) -> Row:
+    out = str(Path(session.launcher.temporary()) / "draws.csv")
+    names = ("job", "formula", "stem", "draws", "tune", "chains", "cores", "seed")
+    result = session.launcher.r(**{name: job[name] for name in names}, out=out)
+    if "error" in result:
+        return result
+    return session.launcher.python({"job": "ess", "draws": out}) | result
+
+
+def reml(session: Session) -> list[Row]:
+    """Time and criterion of every system on every case."""
+    rows = []
+    for case in cases.reml_cases(session.quick):
+        if not session.wants("reml", case.name):
+            continue
+        own = [
+            _reml_row(session, case, system)
+            for system in case.systems
+            if system not in session.skip
+        ]
+        reached = [row["criterion"] for row in own if row.get("criterion") is not None]
+        for row in own:
+            if row.get("criterion") is not None:
+                row["above_lowest"] = row["criterion"] - min(reached)
+        rows += own
+    return rows
+
+
+def _reml_row(session: Session, case: Case, system: str) -> Row:
+    row: Row = {"case": case.name, "system": system}
+    stem = session.stem(case)
+    if stem is None:
+        return row | {"note": "failed: no data"}
+    job = session.job(system, case, stem)
+    if system == "bayesv":
+        result = session.launcher.python(job)
+    elif system == "lme4":
+        result = session.launcher.r(job=system, formula=case.formula, stem=stem)
+    else:
+        result = session.launcher.foreign(job)
+    row |= _noted(result)
+    _say_row("reml", row, "total_s")
+    return row
+
+
+def scaling(session: Session) -> list[Row]:
+    """Time of each step as rows, groups or depth grow."""
+    return _points(session, "scaling", cases.scaling_cases(session.quick))
+
+
+def big(session: Session) -> list[Row]:
+    """Time and memory of ten million rows."""
+    return _points(session, "big", cases.big_cases(session.quick))
+
+
+def _points(session: Session, part: str, points: list[Case]) -> list[Row]:
+    rows = []
+    for case in points:
+        if not session.wants(part, case.name):
+            continue
+        row: Row = {
+            "series": case.extra["series"],
+            "x": case.extra["x"],
+            "formula": case.formula,
+            "rows": case.sizes["rows"] if case.sizes else None,
+        }
+        stem = session.stem(case, csv=False)
+        if stem is None:
+            row["note"] = "failed: no data"
+        else:
+            row |= _noted(session.launcher.python(session.job("scaling", case, stem)))
+        _say_row(part, row | {"case": case.name, "system": "bayesv"}, "statistics_s")
+        rows.append(row)
+    return rows
+
+
+def cold(session: Session) -> list[Row]:
+    """Wall time of ``bayesv fit`` as a whole: the first ever, and later ones."""
+    case = cases.reml_cases(session.quick)[0]
+    if not session.wants("cold", case.name):
+        return []
+    stem = session.stem(case)
+    if stem is None:
+        return [{"start": "first", "note": "failed: no data"}]
+    command = [sys.executable, "-m", "bayesv.cli", "fit", f"{stem}.csv", case.formula]
+    cache = session.launcher.temporary()
+    starts = [
+        session.launcher.wall(command, NUMBA_CACHE_DIR=cache) for _ in range(1 + LATER_STARTS)
+    ]
+    later: Row = {"start": f"later (median of {LATER_STARTS})"}
+    failed = next((start for start in starts if "error" in start), None)
+    later |= failed or {"seconds": median(start["seconds"] for start in starts[1:])}
+    rows = [{"start": "first, JIT cache empty"} | starts[0], later]
+    rows = [_noted(row) for row in rows]
+    for row in rows:
+        _say_row("cold", row | {"case": case.name, "system": row["start"]}, "seconds")
+    return rows
+
+
+def _noted(result: Row) -> Row:
+    """Turn an error into a note: a reason that begins with “not”, such as “not installed”, or a
+    failure.
+    """
+    if "error" not in result:
+        return result
+    reason = str(result["error"])
+    rest = {key: value for key, value in result.items() if key not in ("error", "peak_mib")}
+    return rest | {"note": reason if reason.startswith("not ") else f"failed: {reason}"}
+
+
+def _ratio(above: float | None, below: float | None) -> float | None:
+    return above / below if above is not None and below else None
+
+
+def _say_row(part: str, row: Row, time: str) -> None:
+    seconds = row.get(time)
+    what = f"{time} {seconds:.4g}" if seconds is not None else row.get("note", "no result")
+    _say(f"{part:9} {row['case']:14} {row['system']:17} {what}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+PARTS = {"posterior": posterior, "reml": reml, "scaling": scaling, "big": big, "cold": cold}

@@ -1,0 +1,60 @@
+"""Job of one scaling point: set-up, statistics, one evaluation, REML, posterior."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tests.benchmarks.data import read_pickle
+from tests.benchmarks.posterior import no_fallback
+from tests.benchmarks.timing import repeated, timed
+
+__all__ = ["measure"]
+
+
+def measure(job: dict[str, Any]) -> dict[str, Any]:
+    """Measure a case in a process that has met the model on a few of its groups before."""
+    no_fallback()
+    data = read_pickle(job["stem"])
+    try:
+        _measure(job, _few_groups(data))
+    except Exception as error:  # only a warm-up: the measurement itself says what is wrong
+        del error
+    return {"rows": len(data)} | _measure(job, data)
+
+
+def _measure(job: dict[str, Any], data: pd.DataFrame) -> dict[str, Any]:
+    import bayesv as bv
+
+    wanted = job["extra"]["measure"]
+    out: dict[str, Any] = {}
+    out["setup_s"], model = timed(lambda: bv.Model(job["formula"], data))
+    out["statistics_s"], _ = timed(lambda: model.statistics)
+    if "evaluation" in wanted:
+        out["evaluation_s"] = evaluation_seconds(model)
+    if "reml" in wanted:
+        out["reml_s"], _ = timed(model.reml)
+    if "posterior" in wanted:
+        out["posterior_s"], post = timed(
+            lambda: model.sample(draws=job["draws"], chains=job["chains"], seed=job["seed"])
+        )
+        out["note"] = "; ".join(post.problems)
+    return out
+
+
+def evaluation_seconds(model: Any) -> float:
+    """Return the seconds of one likelihood evaluation; the one place that knows how it is done."""
+    from bayesv.gram import eliminate
+
+    statistics = model.statistics
+    lambdas = [0.5 * np.eye(term.n_columns) for term in model.design.terms]
+    return repeated(lambda: eliminate(statistics, statistics.in_basis(lambdas)))
+
+
+def _few_groups(data: pd.DataFrame) -> pd.DataFrame:
+    """Return some levels of the outermost factor, with at most some thousand rows."""
+    outer = data["g"] if "g" in data else data["a"]
+    few = data[outer < (20 if outer.max() > 20 else 3)]
+    return few.iloc[:: max(1, len(few) // 10_000)]
