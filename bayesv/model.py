@@ -13,17 +13,19 @@ from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
 from bayesv.errors import BayesvError, FitWarning, PriorError, SamplingWarning
 from bayesv.formula import ModelFrame, build
-from bayesv.gram import GramStatistics, Grouping, Rows, gram_statistics
-from bayesv.inference.collapsed import ProposalError, sample_collapsed
+from bayesv.gram import GramStatistics, Grouping, Rows, gram_statistics, threads
+from bayesv.inference.collapsed import sample_collapsed
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
+from bayesv.inference.options import NutsOptions
+from bayesv.inference.proposal import ProposalError
 from bayesv.posterior import Posterior
 from bayesv.priors import Priors, ResolvedPriors
 from bayesv.reml import RemlFit, fit_reml
 
 __all__ = ["Model", "to_bambi", "to_pymc"]
 
-ENGINES = ("collapsed", "pymc", "bambi")
+ENGINES = ("collapsed", "nuts", "pymc", "bambi")
 
 
 class Model:
@@ -128,11 +130,12 @@ class Model:
 
         Parameters
         ----------
-        engine : {"collapsed", "pymc", "bambi"}
+        engine : {"collapsed", "nuts", "pymc", "bambi"}
             ``collapsed``: exact sampling of (Σ, σ) with u and β integrated out, β from its
-            conditional; if its proposal does not fit, it says so and runs ``pymc``. ``pymc``: NUTS
-            on the conditional model of `to_pymc`. ``bambi``: NUTS on `to_bambi`. The last two run
-            nutpie when it is installed, and compile for a while first.
+            conditional; if its proposal does not fit, it says so and runs ``nuts``. ``nuts``: NUTS
+            (nutpie) on the same density, with its analytic gradient. ``pymc``: NUTS on the
+            conditional model of `to_pymc`. ``bambi``: NUTS on `to_bambi`. The last two run nutpie
+            when it is installed, and compile for a while first.
         draws, chains : int
             Draws kept per chain, and chains.
         seed : int, optional
@@ -140,7 +143,7 @@ class Model:
         tune : int
             Warm-up draws per chain, of NUTS.
         cores : int, optional
-            Chains that NUTS runs at a time.
+            Threads at most, and chains that NUTS runs at a time. Draws do not depend on it.
         target_accept : float
             NUTS's target acceptance probability.
         progressbar : bool
@@ -166,41 +169,38 @@ class Model:
         """
         check_sampling(engine, draws, chains, tune, target_accept)
         density = MarginalDensity(self.statistics, self.priors)
-        name = engine
-        result = None
-        if engine == "collapsed":
-            result = self._sample_collapsed(density, draws, chains, seed, keep_u)
-            name = engine if result else "pymc"
-        if result is None:
-            from bayesv.inference.pymc import NutsOptions, sample_pymc
-
-            options = NutsOptions(
-                int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
-            )
-            if name == "bambi":
-                from bayesv.inference.bambi import sample_bambi
-
-                result = sample_bambi(to_bambi(self), self.design, options, keep_u)
-            else:
-                result = sample_pymc(to_pymc(self), self.design, options, keep_u)
+        options = NutsOptions(
+            int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
+        )
+        with threads(cores):
+            result, name = self._run(engine, density, options, keep_u)
         return Posterior.from_draws(result, self.design, self.priors, name, density)
 
-    def _sample_collapsed(
-        self, density: MarginalDensity, draws: int, chains: int, seed: int | None, keep_u: bool
-    ) -> Draws | None:
-        """Run the collapsed engine; None, with a warning, where its proposal does not fit."""
-        try:
-            return sample_collapsed(
-                density, self._start, draws=draws, chains=chains, seed=seed, keep_u=keep_u
-            )
-        except ProposalError as error:
-            warnings.warn(
-                f"The collapsed engine's proposal does not cover the posterior ({error}); NUTS on "
-                "the conditional model runs instead.",
-                SamplingWarning,
-                stacklevel=3,
-            )
-            return None
+    def _run(
+        self, engine: str, density: MarginalDensity, options: NutsOptions, keep_u: bool
+    ) -> tuple[Draws, str]:
+        """Run an engine; return the draws and the name of the engine that made them."""
+        if engine == "pymc":
+            from bayesv.inference.pymc import sample_pymc
+
+            return sample_pymc(to_pymc(self), self.design, options, keep_u), engine
+        if engine == "bambi":
+            from bayesv.inference.bambi import sample_bambi
+
+            return sample_bambi(to_bambi(self), self.design, options, keep_u), engine
+        if engine == "collapsed":
+            try:
+                return sample_collapsed(density, self._start, options, keep_u), engine
+            except ProposalError as error:
+                warnings.warn(
+                    f"The collapsed engine's proposal does not cover the posterior ({error}); NUTS "
+                    "on the same density runs instead.",
+                    SamplingWarning,
+                    stacklevel=4,
+                )
+        from bayesv.inference.nuts import sample_nuts
+
+        return sample_nuts(density, self._start, options, keep_u), "nuts"
 
 
 def check_sampling(

@@ -15,9 +15,10 @@ from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
 from bayesv.errors import BayesvError, SamplingWarning
 from bayesv.estimators import geometric_median, joint_mode
+from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
-from bayesv.linalg import Array
+from bayesv.linalg import Array, psd_root
 from bayesv.priors import ResolvedPriors
 from bayesv.quantities import Quantity, quantities
 
@@ -173,6 +174,53 @@ class Posterior:
         """Posterior mean of the fixed effects."""
         return pd.Series(self.beta.mean(axis=(0, 1)), list(self.design.fixed_names), name="beta")
 
+    def random_effects(self, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+        """Return posterior means and SDs of the random effects, without storing their draws.
+
+        Parameters
+        ----------
+        draws : int
+            How many draws of (β, Σ, σ), evenly spaced, are averaged over.
+        seed : int
+            Of the effects of coarser factors that finer ones are conditioned on.
+
+        Returns
+        -------
+        DataFrame, shape (q, 2)
+            Columns mean, sd, in units of the coefficients; rows as the columns of Z.
+
+        Raises
+        ------
+        BayesvError
+            For draws made elsewhere.
+
+        Notes
+        -----
+        Rao–Blackwell: the mean of E[u | ·] and, for the SD, the mean of Var(u | ·) plus the
+        variance of E[u | ·], given each draw and the effects of coarser factors drawn with it.
+        """
+        if self.density is None:
+            raise BayesvError(
+                "Random effects need the model of the draws, which is not known for draws made "
+                "elsewhere; refit with bv.Model(...).sample()."
+            )
+        stats, terms, rng = self.density.stats, self.design.terms, np.random.default_rng(seed)
+        total = self.n_chains * self.n_draws
+        at = np.unique(np.linspace(0, total - 1, min(draws, total)).astype(int))
+        sigma = np.sqrt(self.sigma2.ravel())
+        gamma = (self.beta.reshape(total, -1) - stats.start) @ stats.R.T
+        covs = [self.cov(term.group).reshape(total, term.n_columns, -1) for term in terms]
+        mean, square, var = (np.zeros(self.design.q) for _ in range(3))
+        for s in at:
+            lambdas = stats.in_basis([psd_root(cov[s]) / sigma[s] for cov in covs])
+            found = draw_effects(stats, lambdas, float(sigma[s]), gamma[s], rng)
+            given = np.concatenate([m.ravel() for m in found.mean])
+            mean += given / len(at)
+            square += given**2 / len(at)
+            var += np.concatenate([v.ravel() for v in found.var]) / len(at)
+        sd = np.sqrt(var + np.clip(square - mean**2, 0.0, None))
+        return pd.DataFrame({"mean": mean, "sd": sd}, index=self.design.effect_labels)
+
     @cached_property
     def quantities(self) -> list[Quantity]:
         """Draws of every scalar, with its scale."""
@@ -224,6 +272,8 @@ class Posterior:
         return pd.concat([labels, pd.DataFrame(columns)], axis=1)
 
     def _diagnose(self, sample_stats: Mapping[str, Array]) -> tuple[str, ...]:
+        from arviz_stats.base import array_stats
+
         problems = []
         diverging = sample_stats.get("diverging")
         if diverging is not None and (count := int(np.sum(diverging))):
@@ -232,19 +282,24 @@ class Posterior:
                 f"{self.n_chains * self.n_draws}; the posterior may be explored incompletely "
                 "(raise target_accept or tune)"
             )
-        table = self.summary()
-        free = table[table["scale"].isin(["sd", "corr", "beta"])]
-        labels = [q.label for q in self.quantities]
-        if self.n_chains > 1 and (free["rhat"] > _MAX_RHAT).any():
-            i = free["rhat"].idxmax()
-            worst = min(float(free["rhat"][i]), 10.0)
-            problems.append(f"R-hat up to {worst:.3f} ({labels[i]}), above {_MAX_RHAT}")
-        ess = free[["ess_bulk", "ess_tail"]].min(axis=1)
+        free = [q for q in self.quantities if q.scale in ("sd", "corr", "beta")]
+        x = np.stack([q.values for q in free], axis=-1)
+        axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            rhat = array_stats.rhat(x, **axes)
+            bulk = array_stats.ess(x, method="bulk", **axes)
+            tail = array_stats.ess(x, method="tail", prob=0.9, **axes)
+        if self.n_chains > 1 and (rhat > _MAX_RHAT).any():
+            i = int(np.nanargmax(rhat))
+            worst = min(float(rhat[i]), 10.0)
+            problems.append(f"R-hat up to {worst:.3f} ({free[i].label}), above {_MAX_RHAT}")
+        ess = np.fmin(bulk, tail)
         if (ess < _MIN_ESS).any():
-            i = ess.idxmin()
+            i = int(np.nanargmin(ess))
             problems.append(
-                f"effective sample size down to {ess[i]:.0f} ({labels[i]}), below {_MIN_ESS}; draw "
-                "more"
+                f"effective sample size down to {ess[i]:.0f} ({free[i].label}), below {_MIN_ESS}; "
+                "draw more"
             )
         return tuple(problems)
 

@@ -57,6 +57,10 @@ class SdPrior(_Prior):
         """Return the log density at standard deviations ≥ 0, normalised unless improper."""
         raise NotImplementedError
 
+    def slope(self, sd: float) -> float:
+        """Return the derivative of the log density by log SD, at an SD > 0."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class HalfNormal(SdPrior):
@@ -68,6 +72,9 @@ class HalfNormal(SdPrior):
         return np.asarray(
             0.5 * np.log(2 / np.pi) - np.log(self.scale) - 0.5 * (np.asarray(sd) / self.scale) ** 2
         )
+
+    def slope(self, sd: float) -> float:  # noqa: D102
+        return -((sd / self.scale) ** 2)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,10 @@ class HalfStudentT(SdPrior):
         tail = xlog1py(half, (np.asarray(sd) / self.scale) ** 2 / self.nu)
         return np.asarray(np.log(2) + log_norm - np.log(self.scale) - tail)
 
+    def slope(self, sd: float) -> float:  # noqa: D102
+        x2 = (sd / self.scale) ** 2
+        return -(self.nu + 1) * x2 / (self.nu + x2)
+
 
 @dataclass(frozen=True)
 class HalfCauchy(SdPrior):
@@ -93,6 +104,9 @@ class HalfCauchy(SdPrior):
     def log_density(self, sd: Array) -> Array:  # noqa: D102
         return HalfStudentT(1.0, self.scale).log_density(sd)
 
+    def slope(self, sd: float) -> float:  # noqa: D102
+        return HalfStudentT(1.0, self.scale).slope(sd)
+
 
 @dataclass(frozen=True)
 class Exponential(SdPrior):
@@ -102,6 +116,9 @@ class Exponential(SdPrior):
 
     def log_density(self, sd: Array) -> Array:  # noqa: D102
         return np.asarray(-np.log(self.scale) - np.asarray(sd) / self.scale)
+
+    def slope(self, sd: float) -> float:  # noqa: D102
+        return -sd / self.scale
 
 
 @dataclass(frozen=True)
@@ -114,6 +131,9 @@ class Gamma(SdPrior):
     def log_density(self, sd: Array) -> Array:  # noqa: D102
         x = np.asarray(sd) / self.scale
         return np.asarray(xlogy(self.shape - 1, x) - x - gammaln(self.shape) - np.log(self.scale))
+
+    def slope(self, sd: float) -> float:  # noqa: D102
+        return self.shape - 1 - sd / self.scale
 
 
 @dataclass(frozen=True)
@@ -134,6 +154,9 @@ class InverseGamma(SdPrior):
             value = log_norm - (2 * self.shape + 1) * np.log(sd) - self.scale / sd**2
         return np.where(sd > 0, value, -np.inf)
 
+    def slope(self, sd: float) -> float:  # noqa: D102
+        return 2 * self.scale / sd**2 - 2 * self.shape - 1
+
 
 @dataclass(frozen=True)
 class Flat(SdPrior):
@@ -141,6 +164,9 @@ class Flat(SdPrior):
 
     def log_density(self, sd: Array) -> Array:  # noqa: D102
         return np.zeros(np.shape(sd))
+
+    def slope(self, sd: float) -> float:  # noqa: D102
+        return 0.0
 
 
 @dataclass(frozen=True)

@@ -220,24 +220,36 @@ def test_low_ess_and_divergences_are_named(sleepstudy):
     assert "problem:" in repr(post)
 
 
-def test_a_proposal_that_does_not_fit_is_announced(sleepstudy, monkeypatch):
+@pytest.mark.filterwarnings("ignore:.*effective sample size:bayesv.SamplingWarning")
+def test_a_proposal_that_does_not_fit_is_announced_and_nuts_runs(sleepstudy, monkeypatch):
     from bayesv.inference import collapsed
-    from bayesv.inference import pymc as engine
 
+    exact = sleepstudy.sample(seed=2, draws=2000)
     monkeypatch.setattr(collapsed, "_MIN_ACCEPTANCE", 1.1)
-    called = []
+    with pytest.warns(bv.SamplingWarning, match="NUTS on the same density runs instead"):
+        post = sleepstudy.sample(seed=1, draws=500, tune=300, progressbar=False, keep_u=True)
+    assert post.engine == "nuts"
+    assert post.draws["posterior"]["u_Subject"].shape == (4, 500, 18, 2)
+    assert int(post.draws["sample_stats"]["diverging"].sum()) == 0
+    one, two = exact.summary(), post.summary()
+    z = (one["mean"] - two["mean"]) / np.hypot(one["mcse_mean"], two["mcse_mean"])
+    assert np.abs(z).max() < 4
 
-    def instead(*args, **kwargs):
-        called.append(kwargs)
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine, "sample_pymc", instead)
-    with (
-        pytest.warns(bv.SamplingWarning, match="NUTS on the conditional model runs instead"),
-        pytest.raises(KeyboardInterrupt),
-    ):
-        sleepstudy.sample(seed=1)
-    assert called
+def test_random_effects_agree_with_their_draws(star):
+    """Rao–Blackwell means and SDs against draws of u itself, in Monte Carlo standard errors."""
+    post = star.sample(seed=3, keep_u=True)
+    table = post.random_effects(draws=1000)
+    assert list(table.columns) == ["mean", "sd"]
+    assert table.index.equals(star.design.effect_labels)
+    for group in star.design.groups:
+        u = post.draws["posterior"][f"u_{group}"].to_numpy()
+        u = u.reshape(-1, u.shape[2] * u.shape[3])
+        own = table.loc[group]
+        z = (own["mean"].to_numpy() - u.mean(axis=0)) / (u.std(axis=0) / np.sqrt(800))
+        assert np.abs(z).max() < 5
+        assert np.allclose(own["sd"], u.std(axis=0), rtol=0.35)
+        assert np.mean(own["sd"] / u.std(axis=0)) == pytest.approx(1.0, abs=0.02)
 
 
 @pytest.mark.filterwarnings("ignore::bayesv.SamplingWarning")

@@ -1,5 +1,6 @@
 """Sufficient statistics of [Z X y] and the elimination of random effects from them."""
 
+from bayesv.gram.effects import Effects, draw_effects
 from bayesv.gram.elimination import Elimination, eliminate, eliminate_many
 from bayesv.gram.moments import Moments, accumulate, merge, recode
 from bayesv.gram.statistics import STRUCTURES, GramStatistics, arrange, gram_statistics
@@ -8,6 +9,7 @@ from bayesv.gram.units import Grouping, Rows, Units
 
 __all__ = [
     "STRUCTURES",
+    "Effects",
     "Elimination",
     "GramStatistics",
     "Grouping",
@@ -16,6 +18,7 @@ __all__ = [
     "Units",
     "accumulate",
     "arrange",
+    "draw_effects",
     "eliminate",
     "eliminate_many",
     "gram_statistics",

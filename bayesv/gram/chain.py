@@ -82,8 +82,6 @@ class Chain:
         Size of the frontal matrix.
     n_leaves : int
         Units of the finest factor after merging.
-    merged : ndarray of int, shape (J,)
-        The merged unit of each unit of the finest factor.
     """
 
     table: Index
@@ -100,7 +98,12 @@ class Chain:
     E: Array
     width: int
     n_leaves: int
-    merged: Index
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Events of each task."""
+        stops = self.stops.tolist()
+        return list(zip([0, *stops[:-1]], stops, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,13 +130,12 @@ def pack(levels: Sequence[ChainLevel], m: int, hashes: NDArray[np.uint64] | None
         Of the finest factor's units: equal ones below the same parent are merged. None: no merging.
     """
     finest = levels[0]
-    merged = np.arange(len(finest.A))
     parts = [
         _Units(x.A, x.H, np.ones(len(x.A)), np.ones(len(x.A), dtype=np.intp), x.parent)
         for x in levels
     ]
     if hashes is not None:
-        merged, parts[0] = _merge(finest, hashes)
+        parts[0] = _merge(finest, hashes)
     table = np.zeros((len(levels), 7), dtype=np.intp)
     a, h, u, lam = 0, 0, 0, 0
     place = 0
@@ -163,11 +165,10 @@ def pack(levels: Sequence[ChainLevel], m: int, hashes: NDArray[np.uint64] | None
         E=_joined_E(levels),
         width=place + m,
         n_leaves=len(parts[0].A),
-        merged=merged,
     )
 
 
-def _merge(level: ChainLevel, hashes: NDArray[np.uint64]) -> tuple[Index, _Units]:
+def _merge(level: ChainLevel, hashes: NDArray[np.uint64]) -> _Units:
     """Merge units with equal rows below the same parent; they share N, D and log|N|.
 
     Of their couplings only Σ H'DH is needed: more of them than k s are replaced by the triangular
@@ -181,7 +182,7 @@ def _merge(level: ChainLevel, hashes: NDArray[np.uint64]) -> tuple[Index, _Units
     k, s = level.H.shape[1:]
     if len(first) == len(level.A):
         ones = np.ones(len(first), dtype=np.intp)
-        return np.arange(len(first)), _Units(level.A, level.H, ones * 1.0, ones, level.parent)
+        return _Units(level.A, level.H, np.ones(len(ones)), ones, level.parent)
     members = np.argsort(merged, kind="stable")
     couplings, kept = level.H[members], np.minimum(counts, k * s)
     stops = np.cumsum(counts)
@@ -193,9 +194,7 @@ def _merge(level: ChainLevel, hashes: NDArray[np.uint64]) -> tuple[Index, _Units
             parts += [couplings[done:start], np.linalg.qr(stack, mode="r").reshape(-1, k, s)]
             done = stops[c]
         couplings = np.concatenate([*parts, couplings[done:]])
-    return merged, _Units(
-        level.A[first], couplings, counts.astype(float), kept, level.parent[first]
-    )
+    return _Units(level.A[first], couplings, counts.astype(float), kept, level.parent[first])
 
 
 def _post_order(

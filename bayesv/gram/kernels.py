@@ -25,7 +25,7 @@ from bayesv.gram.compiled import (
     widths,
 )
 
-__all__ = ["forward", "reverse"]
+__all__ = ["draw_units", "forward", "reverse"]
 
 
 @compiled
@@ -220,3 +220,57 @@ def _factor(a, lam, k, N, P):
                 total -= N[i, t] * P[t, j]
             P[i, j] = total / N[i, i]
     return determinant
+
+
+@compiled
+def draw_units(table, A, H, factor, unit, lam, back, sigma, front, z, edges, columns, E,
+               u_border, starts, mean, var, u):  # fmt: skip
+    """Draw the effects of all units given (β, σ, λ), coarser factors before finer ones.
+
+    A and H are as they stood when their unit was eliminated. ``front``, (s,), ends with the
+    coefficients of [X y], those of y being −1; the effects of a unit's ancestors are put into it.
+    With N = LL' and P = L⁻¹λ', u = P'(P r + σz) for the rest r = −[H E] × (what is known).
+    ``mean`` and ``var``, flat like ``u`` and ``z``, get E[u | what is known] and its variance;
+    all three are of the user's columns, ``back`` × those of the statistics.
+    """
+    k_max, _ = widths(table)
+    a, N, P = np.empty((k_max, k_max)), np.empty((k_max, k_max)), np.empty((k_max, k_max))
+    rest, half, draw = np.empty(k_max), np.empty(k_max), np.empty(k_max)
+    for e in range(len(factor) - 1, -1, -1):
+        f, c = factor[e], unit[e]
+        k, s, place = table[f, K], table[f, S], table[f, PLACE]
+        trail = place + k if f > 0 else 0
+        at = table[f, A_START] + c * k * k
+        for i in range(k):
+            for j in range(k):
+                a[i, j] = A[at + i * k + j]
+        offset = table[f, L_START]
+        _factor(a, lam[offset : offset + k * k].reshape(k, k), k, N, P)
+        row = table[f, U_START] + c
+        at = table[f, H_START] + c * k * s
+        for i in range(k):
+            rest[i] = 0.0
+            for t in range(s):
+                rest[i] -= H[at + i * s + t] * front[trail + t]
+            for x in range(edges[row], edges[row + 1]):
+                rest[i] -= E[x, i] * u_border[columns[x]]
+        out = starts[f] + c * k
+        for i in range(k):
+            half[i] = 0.0
+            for t in range(k):
+                half[i] += P[i, t] * rest[t]
+        for t in range(k):
+            draw[t] = half[t] + sigma * z[out + t]
+        for i in range(k):
+            mean[out + i], var[out + i], u[out + i] = 0.0, 0.0, 0.0
+            for t in range(k):
+                v = 0.0  # of back P'
+                for b in range(k):
+                    v += back[offset + i * k + b] * P[t, b]
+                mean[out + i] += v * half[t]
+                var[out + i] += (sigma * v) ** 2
+                u[out + i] += v * draw[t]
+            if f > 0:
+                front[place + i] = 0.0
+                for t in range(k):
+                    front[place + i] += P[t, i] * draw[t]

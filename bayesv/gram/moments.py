@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesv.gram.rows import add_hashes, add_products
 from bayesv.gram.units import Grouping, Index, Rows, Units
 from bayesv.linalg import Array
 
@@ -67,6 +67,8 @@ class Moments:
 
 def accumulate(rows: Rows, units: Units) -> Moments:
     """Sum the products of the rows, in one pass over them."""
+    from bayesv.gram.rows import add_hashes, add_products  # compiled: loaded when it is needed
+
     n, m = len(rows.y), rows.X.shape[1] + 1
     groupings = rows.groupings
     C = np.zeros((m, m))
@@ -124,7 +126,7 @@ def merge(a: Moments, b: Moments) -> Moments:
 def recode(moments: Moments, codes: Sequence[Index], n_levels: Sequence[int]) -> Moments:
     """Move level j of factor f to codes[f][j] of n_levels[f] levels; codes may not collide."""
 
-    def moved(values: NDArray, f: int) -> NDArray:
+    def moved(values: Any, f: int) -> Any:
         out = np.zeros((n_levels[f], *values.shape[1:]), dtype=values.dtype)
         out[codes[f]] = values
         return out
@@ -171,7 +173,7 @@ def _merge_pairs(a: Pairs, b: Pairs) -> Pairs:
     return Pairs((seen // width).astype(np.intp), (seen % width).astype(np.intp), blocks)
 
 
-def _add(a: NDArray, b: NDArray) -> NDArray:
+def _add(a: Any, b: Any) -> Any:
     """Add arrays whose first axes may differ: levels that one part has not met count as 0."""
     if len(a) < len(b):
         a, b = b, a

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -88,6 +89,13 @@ class GramStatistics:
     total: float
     scales: tuple[Array, ...]
     bases: tuple[Array, ...]
+
+    @cached_property
+    def apart(self) -> Chain:
+        """The chain with every unit on its own, for what differs between equal units: effects."""
+        if self.chain.n_leaves == len(self.levels[0].A):
+            return self.chain
+        return pack(self.levels, self.p + 1, None)
 
     def in_basis(self, lambdas: Sequence[Array]) -> list[Array]:
         """Return λ of the user's columns, shapes (..., k, k), in the basis of the statistics."""

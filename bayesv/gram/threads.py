@@ -34,9 +34,9 @@ def threads(limit: int | None) -> Iterator[None]:
         _limit = before
 
 
-def run(task: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    """Return task(item) of every item, in order; tasks run side by side if that pays."""
-    workers = min(n_threads(), len(items))
+def run(task: Callable[[Any], Any], items: Sequence[Any], *, serial: bool = False) -> list[Any]:
+    """Return task(item) of every item, in order; side by side unless ``serial``."""
+    workers = 1 if serial else min(n_threads(), len(items))
     if workers <= 1:
         return [task(item) for item in items]
     with ThreadPoolExecutor(workers) as pool:

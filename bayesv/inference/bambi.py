@@ -22,7 +22,8 @@ from bayesv.inference.bambi_reading import (
 )
 from bayesv.inference.correlated import CorrelatedEffects
 from bayesv.inference.draws import Draws
-from bayesv.inference.pymc import NutsOptions, nuts, prior_vector, pymc_prior, sd_scalar
+from bayesv.inference.options import NutsOptions
+from bayesv.inference.pymc import nuts, prior_vector, pymc_prior, sd_scalar
 from bayesv.priors import Flat, InverseGamma, Normal, ResolvedPriors
 
 __all__ = ["build_bambi", "sample_bambi"]

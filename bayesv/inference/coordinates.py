@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -132,6 +133,42 @@ class Coordinates:
                         total = total + power * log_rest
                         at += 1
         return np.asarray(total)
+
+    def lambda_gradient(self, x: Array, lambdas: Sequence[Array], bars: Sequence[Array]) -> Array:
+        """Return the derivative by x, shape (d,), of what has derivative ``bars`` by each λ_f."""
+        out, at = np.zeros(len(x)), 0
+        for term, lam, bar in zip(self.terms, lambdas, bars, strict=True):
+            out[at : at + term.n_columns] = (bar * lam).sum(axis=1)
+            at += term.n_columns
+            for block in term.blocks:
+                for i in range(1, len(block)):
+                    row = np.array(block)
+                    own, own_bar = lam[block[i], row], bar[block[i], row]
+                    rest = np.sqrt(np.cumsum((own**2)[::-1])[::-1])  # of the row, from j on
+                    for j in range(i):
+                        c, s = np.tanh(x[at]), 1.0 / np.cosh(x[at])
+                        out[at] = own_bar[j] * rest[j] * s**2 - c * (own_bar * own)[j + 1 :].sum()
+                        at += 1
+        return out
+
+    def prior_gradient(self, x: Array) -> Array:
+        """Return the derivative of `log_prior`, with Jacobian, by x, shape (d,)."""
+        out, at = np.zeros(len(x)), 0
+        log_sigma = x[-1] + self.log_scale
+        out[-1] = 1.0 + self.priors.sigma.slope(float(np.exp(log_sigma)))
+        for term, log_rms in zip(self.terms, self.log_rms, strict=True):
+            for prior, shift in zip(self.priors.sd[term.group], log_rms, strict=True):
+                out[at] = 1.0 + prior.slope(float(np.exp(x[at] - shift + log_sigma)))
+                out[-1] += out[at]
+                at += 1
+            for block in term.blocks:
+                r = len(block)
+                for i in range(1, r):
+                    for j in range(i):
+                        power = self.priors.corr[term.group].eta + 0.5 * (r - 2 - j)
+                        out[at] = -2.0 * power * np.tanh(x[at])
+                        at += 1
+        return out
 
 
 def partial_root(partials: Array, r: int) -> Array:

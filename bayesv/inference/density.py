@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from bayesv.gram import GramStatistics, eliminate, eliminate_many
-from bayesv.linalg import Array, cholesky_or_nan, cov_to_sd_corr, psd_root
+from bayesv.linalg import Array, cov_to_sd_corr, psd_root
 from bayesv.priors import Normal, ResolvedPriors
 
 __all__ = ["Conditional", "MarginalDensity"]
@@ -75,17 +75,18 @@ class MarginalDensity:
             λ_f of each term.
         sigma2 : ndarray, shape (S,)
         """
+        from bayesv.gram.small import solve_many  # compiled: loaded when it is needed
+
         p = self.stats.p
         logdet, T = eliminate_many(self.stats, self.stats.in_basis(lambdas))
         S, c, t = T[:, :p, :p], T[:, :p, p], T[:, p, p]
         P0, h0, constant = self._beta_prior
         h = c / sigma2[:, None] + h0
-        L = cholesky_or_nan(S / sigma2[:, None, None] + P0)
-        half = np.linalg.solve(L, h[..., None])
-        mean = np.linalg.solve(np.swapaxes(L, -1, -2), half)[..., 0]
+        P = S / sigma2[:, None, None] + P0
+        L, mean = np.empty_like(P), np.empty_like(h)
+        logdet_P, explained = solve_many(P, h, L, mean).T
         value = constant + self.stats.n * np.log(sigma2) + logdet + t / sigma2
-        value += 2.0 * np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1)
-        return Conditional(-0.5 * (value - (half[..., 0] ** 2).sum(axis=1)), mean, L)
+        return Conditional(-0.5 * (value + logdet_P - explained), mean, L)
 
     def value_and_gradient(
         self, lambdas: Sequence[Array], sigma: float

@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from bayesv.design import Design, RandomTerm
 from bayesv.errors import BayesvError, require
 from bayesv.inference.draws import Draws
+from bayesv.inference.options import NutsOptions
 from bayesv.linalg import Array
 from bayesv.priors import (
     Exponential,
@@ -29,7 +29,6 @@ from bayesv.priors import (
 )
 
 __all__ = [
-    "NutsOptions",
     "build_pymc",
     "nuts",
     "prior_vector",
@@ -180,24 +179,6 @@ def prior_vector(name: str, priors: Sequence[Any], dim: str, flat: str) -> Any:
     family = flat if families == {Flat} else stated[0][0]
     arguments = {key: np.array([args[key] for _, args in stated]) for key in stated[0][1]}
     return getattr(pm, family)(name, **arguments, dims=dim)
-
-
-@dataclass(frozen=True)
-class NutsOptions:
-    """What NUTS is asked for; see `bayesv.Model.sample`."""
-
-    draws: int
-    tune: int
-    chains: int
-    cores: int | None
-    seed: int | None
-    target_accept: float
-    progressbar: bool
-
-    def arguments(self) -> dict[str, Any]:
-        """Return them as PyMC and Bambi call them."""
-        options = asdict(self)
-        return {"random_seed": options.pop("seed"), **options}
 
 
 def sample_pymc(model: Any, design: Design, options: NutsOptions, keep_u: bool) -> Draws:

@@ -9,9 +9,9 @@ from typing import Any
 __all__ = ["draw"]
 
 PANELS = {
-    "rows": "rows, 100 groups, (x | g)",
-    "groups": "groups of 10 rows, (x | g)",
-    "depth": "levels of nesting, 50,000 rows, (1 | a/b/…)",
+    "rows": "number of rows; 100 groups, (x | g)",
+    "groups": "number of groups of 10 rows; (x | g)",
+    "depth": "levels of nesting; 50,000 rows, (1 | a/b/…)",
 }
 # Okabe and Ito's colours can be told apart by all readers; the last is drawn where the steps end.
 STEPS = {
@@ -56,6 +56,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("time (s)")
+    figure.align_xlabels()
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(panels), frameon=False)
     figure.savefig(path, dpi=150)

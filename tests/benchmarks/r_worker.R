@@ -103,6 +103,10 @@ run_rstanarm <- function(formula, data) {
 
 run_brms <- function(formula, data) {
   require_package("brms")
+  # Debian's BH leaves the headers to the compiler's own folder, where rstan does not look.
+  if (!nzchar(system.file("include", "boost", package = "BH"))) {
+    rstan::rstan_options(boost_lib = "/usr/include")
+  }
   compile <- seconds(empty <- suppressWarnings(suppressMessages(brm(
     formula, data, chains = 0, backend = "rstan", silent = 2, refresh = 0
   ))))

@@ -1,0 +1,50 @@
+"""Cholesky factors and solutions of many small systems: compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayesv.gram.compiled import compiled
+
+__all__ = ["solve_many"]
+
+
+@compiled
+def solve_many(P, h, L, x):
+    """Factor P_s = LL' and solve P_s x = h_s; return (log|P_s|, h'P⁻¹h), shape (S, 2).
+
+    Shapes (S, p, p) and (S, p); ``L`` and ``x`` are filled. NaN where P_s is not positive definite.
+    """
+    S, p = h.shape
+    out = np.zeros((S, 2))
+    for s in range(S):
+        product = 1.0
+        for j in range(p):
+            for i in range(j, p):
+                total = P[s, i, j]
+                for t in range(j):
+                    total -= L[s, i, t] * L[s, j, t]
+                if i == j:
+                    L[s, j, j] = np.sqrt(total)
+                    product *= total
+                else:
+                    L[s, i, j] = total / L[s, j, j]
+            for i in range(j):
+                L[s, i, j] = 0.0
+            if product > 1e200 or product < 1e-200:
+                out[s, 0] += np.log(product)
+                product = 1.0
+        out[s, 0] += np.log(product)
+        for i in range(p):
+            total = h[s, i]
+            for t in range(i):
+                total -= L[s, i, t] * x[s, t]
+            x[s, i] = total / L[s, i, i]
+            out[s, 1] += x[s, i] ** 2
+        for i in range(p - 1, -1, -1):
+            for t in range(i + 1, p):
+                x[s, i] -= L[s, t, i] * x[s, t]
+            x[s, i] /= L[s, i, i]
+        if not np.isfinite(out[s, 1]):
+            out[s, 0] = np.nan
+    return out

@@ -1,0 +1,101 @@
+"""log p(x | y) in unconstrained coordinates, its gradient, its mode and the curvature there."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize
+
+from bayesv.covariance import VarianceComponents
+from bayesv.inference.coordinates import Coordinates
+from bayesv.inference.density import Conditional, MarginalDensity
+from bayesv.linalg import Array, symmetrize
+
+__all__ = ["Target", "factor", "inside"]
+
+_OUTSIDE = 1e12  # minus the log density where it cannot be evaluated
+
+
+class Target:
+    """log p(x | y) in unconstrained coordinates, up to a constant."""
+
+    def __init__(self, density: MarginalDensity) -> None:
+        self.density = density
+        self.coordinates = Coordinates(density.priors)
+        self.n_evaluations = 0
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return self.coordinates.size
+
+    def evaluate(self, x: Array) -> tuple[Array, Conditional]:
+        """Return log p(x | y), shape (S,), and the conditional of β.
+
+        Far outside, where nothing is accepted, the density is 0 and the conditional that of x = 0.
+        """
+        self.n_evaluations += len(x)
+        within = inside(x)
+        with np.errstate(invalid="ignore", over="ignore"):
+            lambdas, sigma = self.coordinates.to_lambdas(np.where(within[:, None], x, 0.0))
+            found = self.density.conditional(lambdas, sigma**2)
+            value = found.log_likelihood + self.coordinates.log_prior(x)
+        return np.where(within & np.isfinite(value), value, -np.inf), found
+
+    def value_and_gradient(self, x: Array) -> tuple[float, Array]:
+        """Return log p(x | y) and its derivative by x, shape (d,); −inf and 0 far outside."""
+        self.n_evaluations += 1
+        if not inside(x[None])[0]:
+            return -np.inf, np.zeros(len(x))
+        with np.errstate(invalid="ignore", over="ignore"):
+            lambdas, sigma = self.coordinates.to_lambdas(x)
+            value, bars, by_sigma = self.density.value_and_gradient(lambdas, float(sigma))
+            value += float(self.coordinates.log_prior(x))
+            gradient = self.coordinates.lambda_gradient(x, lambdas, bars)
+            gradient += self.coordinates.prior_gradient(x)
+        gradient[-1] += by_sigma * sigma
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            return -np.inf, np.zeros(len(x))
+        return value, gradient
+
+    def mode(self, start: VarianceComponents) -> tuple[Array, Array]:
+        """Return the mode of p(x | y) and a factor of the inverse Hessian there."""
+        design = self.density.priors.design
+        covs = {term.group: start.block_for(term) for term in design.terms}
+        x0 = self.coordinates.from_covs(covs, start.sigma2)
+        # An SD estimated as 0 starts at a tenth of σ: at 0 the density by log SD is flat.
+        is_sd = self.coordinates.is_sd
+        x0[is_sd] = np.maximum(x0[is_sd], -2.5)
+
+        def objective(x: Array) -> tuple[float, Array]:
+            value, gradient = self.value_and_gradient(x)
+            return (-value, -gradient) if np.isfinite(value) else (_OUTSIDE, 0.0 * x)
+
+        # The proposal needs no more digits of the mode than this.
+        found = minimize(objective, x0, jac=True, method="BFGS", options={"gtol": 1e-2})
+        mode = np.asarray(found.x)
+        return mode, factor(self._inverse_hessian(mode))
+
+    def _inverse_hessian(self, x: Array) -> Array:
+        """Inverse of the negative Hessian, flat and wrongly curved directions limited to 4."""
+        h = 1e-2
+        hessian = np.array(
+            [
+                self.value_and_gradient(x - h * e)[1] - self.value_and_gradient(x + h * e)[1]
+                for e in np.eye(len(x))
+            ]
+        )
+        values, vectors = np.linalg.eigh(symmetrize(hessian) / (2 * h))
+        values = np.maximum(values, 0.25)
+        return np.asarray((vectors / values) @ vectors.T)
+
+
+def inside(x: Array) -> Array:
+    """Where the density can be evaluated: effects up to e¹²σ, all coordinates far from overflow."""
+    return np.asarray((np.abs(x) < 30).all(axis=1) & (x[:, :-1] < 12).all(axis=1))
+
+
+def factor(scale: Array) -> Array:
+    """Lower Cholesky factor; a sample that has collapsed onto a line gets a little width."""
+    values, vectors = np.linalg.eigh(symmetrize(scale))
+    values = np.maximum(values, 1e-8 * max(values[-1], 1e-8))
+    return np.asarray(np.linalg.cholesky((vectors * values) @ vectors.T))
