@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,13 +15,75 @@ from bayesv.errors import DataError, near
 from bayesv.linalg import Array
 from bayesv.names import factors_of, level_label
 
-__all__ = ["Design", "RandomTerm"]
+__all__ = ["Design", "DesignSummary", "RandomTerm", "TermSummary"]
 
 Index = NDArray[np.intp]
 
 
+class _Term:
+    """What the names of a random term say."""
+
+    group: str
+    columns: tuple[str, ...]
+    levels: NDArray[np.object_]
+    blocks: tuple[tuple[int, ...], ...]
+
+    @property
+    def n_columns(self) -> int:
+        """Number of coefficients per level, r_f."""
+        return len(self.columns)
+
+    @property
+    def n_levels(self) -> int:
+        """Number of observed levels, J_f."""
+        return len(self.levels)
+
+    @property
+    def n_effects(self) -> int:
+        """Number of random effects, q_f = J_f r_f."""
+        return self.n_levels * self.n_columns
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """Which elements of Σ_f may differ from zero, shape (r_f, r_f)."""
+        mask = np.zeros((self.n_columns, self.n_columns), dtype=bool)
+        for block in self.blocks:
+            mask[np.ix_(block, block)] = True
+        return mask
+
+    def level_index(self, level: object) -> int:
+        """Return the position of a level given by its label; DataError if there is none."""
+        found = np.flatnonzero(self.levels == level_label(level))
+        if len(found) == 0:
+            raise DataError(
+                f"Group {self.group!r} has no level {level!r} among its {self.n_levels} observed "
+                f"levels{near(level_label(level), self.levels)}"
+            )
+        return int(found[0])
+
+
 @dataclass(frozen=True, eq=False)
-class RandomTerm:
+class TermSummary(_Term):
+    """A random term without its rows.
+
+    Attributes
+    ----------
+    group, columns, levels, blocks
+        As in `RandomTerm`.
+    rms, spread : ndarray, shape (r_f,)
+        Root mean square and standard deviation of each column over the rows.
+    """
+
+    group: str
+    columns: tuple[str, ...]
+    levels: NDArray[np.object_]
+    blocks: tuple[tuple[int, ...], ...]
+    rms: Array
+    spread: Array
+
+
+@dataclass(frozen=True, eq=False)
+class RandomTerm(_Term):
     """All random effects of one grouping factor, ``(columns | factor)``.
 
     Attributes
@@ -61,29 +124,6 @@ class RandomTerm:
         if n and not (self.codes.min() >= 0 and self.codes.max() < len(self.levels)):
             raise DataError(f"Term {self.group!r}: a code is outside 0…{len(self.levels) - 1}.")
 
-    @property
-    def n_columns(self) -> int:
-        """Number of coefficients per level, r_f."""
-        return len(self.columns)
-
-    @property
-    def n_levels(self) -> int:
-        """Number of observed levels, J_f."""
-        return len(self.levels)
-
-    @property
-    def n_effects(self) -> int:
-        """Number of random effects, q_f = J_f r_f."""
-        return self.n_levels * self.n_columns
-
-    @cached_property
-    def mask(self) -> NDArray[np.bool_]:
-        """Which elements of Σ_f may differ from zero, shape (r_f, r_f)."""
-        mask = np.zeros((self.n_columns, self.n_columns), dtype=bool)
-        for block in self.blocks:
-            mask[np.ix_(block, block)] = True
-        return mask
-
     @cached_property
     def Z(self) -> sparse.csr_array:
         """Columns of Z of this term, level by level, shape (n, q_f)."""
@@ -94,19 +134,148 @@ class RandomTerm:
             (self.values.ravel(), columns.ravel(), pointers), shape=(n, self.n_effects)
         )
 
-    def level_index(self, level: object) -> int:
-        """Return the position of a level given by its label; DataError if there is none."""
-        found = np.flatnonzero(self.levels == level_label(level))
-        if len(found) == 0:
-            raise DataError(
-                f"Group {self.group!r} has no level {level!r} among its {self.n_levels} observed "
-                f"levels{near(level_label(level), self.levels)}"
+    @cached_property
+    def rms(self) -> Array:
+        """Root mean square of each column, shape (r_f,)."""
+        return np.asarray(np.sqrt((self.values**2).mean(axis=0)))
+
+    @cached_property
+    def spread(self) -> Array:
+        """Standard deviation of each column over the rows, shape (r_f,); 0 where constant."""
+        spread = np.std(self.values, axis=0, ddof=1)
+        return np.where(spread > 1e-12 * np.abs(self.values).max(axis=0), spread, 0.0)
+
+
+class _Design:
+    """What the names and sizes of a design say, with rows or without."""
+
+    formula: str
+    response: str
+    fixed_names: tuple[str, ...]
+    terms: tuple[Any, ...]
+    n_rows_given: int
+    notes: tuple[str, ...]
+    has_rows: ClassVar[bool]
+
+    @property
+    def n(self) -> int:
+        """Number of rows used."""
+        raise NotImplementedError
+
+    @property
+    def p(self) -> int:
+        """Number of fixed effects."""
+        return len(self.fixed_names)
+
+    @property
+    def q(self) -> int:
+        """Number of random effects, Σ q_f."""
+        return sum(term.n_effects for term in self.terms)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Labels of the grouping factors."""
+        return tuple(term.group for term in self.terms)
+
+    @property
+    def n_dropped(self) -> int:
+        """Number of rows dropped because a value is missing or infinite."""
+        return self.n_rows_given - self.n
+
+    def term(self, group: str) -> Any:
+        """Return the term of a grouping factor; DataError names the ones there are."""
+        for term in self.terms:
+            if term.group == group or factors_of(term.group) == factors_of(group):
+                return term
+        raise DataError(f"No grouping factor {group!r}; the design has {', '.join(self.groups)}.")
+
+    @cached_property
+    def effect_labels(self) -> pd.MultiIndex:
+        """(group, level, coefficient) of each column of Z."""
+        groups = np.concatenate([np.repeat(t.group, t.n_effects) for t in self.terms])
+        levels = np.concatenate([np.repeat(t.levels, t.n_columns) for t in self.terms])
+        columns = np.concatenate([np.tile(t.columns, t.n_levels) for t in self.terms])
+        return pd.MultiIndex.from_arrays(
+            [groups, levels, columns], names=["group", "level", "coefficient"]
+        )
+
+    def describe(self) -> str:
+        """Return what was read: sizes, groups, structure, and notes."""
+        lines = [
+            f"{self.formula}",
+            f"{self.n} rows"
+            + (f" ({self.n_dropped} of {self.n_rows_given} dropped)" if self.n_dropped else "")
+            + f", {self.p} fixed effects: {', '.join(self.fixed_names)}",
+        ]
+        for term in self.terms:
+            shape = "uncorrelated" if len(term.blocks) > 1 else "correlated"
+            extra = f", {shape}" if term.n_columns > 1 else ""
+            lines.append(
+                f"{term.group}: {term.n_levels} levels × ({', '.join(term.columns)}){extra}"
             )
-        return int(found[0])
+        if (known := self._known_weights()) is not None:
+            lines.append(f"known weights from {known[0]:g} to {known[1]:g}")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def __repr__(self) -> str:
+        groups = ", ".join(f"{t.group}: {t.n_levels}×{t.n_columns}" for t in self.terms)
+        sizes = f"n={self.n}, p={self.p}, q={self.q} ({groups})"
+        return f"<{type(self).__name__} {self.formula!r}: {sizes}>"
+
+    def _known_weights(self) -> tuple[float, float] | None:
+        """Smallest and largest weight, if there are any."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
-class Design:
+class DesignSummary(_Design):
+    """A design whose rows were summed up in batches and are gone: names, sizes and scales.
+
+    Attributes
+    ----------
+    formula, response, fixed_names, terms, n_rows_given, aliased, notes
+        As in `Design`; the terms are `TermSummary`.
+    n_rows : int
+        Number of rows used.
+    response_sd : float
+        Standard deviation of the response less the offset.
+    weight_range : tuple of float, or None
+        Smallest and largest known weight.
+    """
+
+    formula: str
+    response: str
+    fixed_names: tuple[str, ...]
+    terms: tuple[TermSummary, ...]
+    n_rows: int
+    n_rows_given: int
+    response_sd: float
+    weight_range: tuple[float, float] | None = None
+    aliased: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    has_rows: ClassVar[bool] = False
+
+    @property
+    def n(self) -> int:
+        """Number of rows used."""
+        return self.n_rows
+
+    def _known_weights(self) -> tuple[float, float] | None:
+        return self.weight_range
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("y", "X", "Z", "weights", "offset", "rows", "row_labels", "target"):
+            raise DataError(
+                f"This design was summed up in batches and keeps no rows, so there is no {name}. "
+                "For V, GLS and residuals of chosen rows, build bv.Model(formula, those rows) from "
+                "a data frame and use the estimates with its design."
+            )
+        raise AttributeError(name)
+
+
+@dataclass(frozen=True, eq=False)
+class Design(_Design):
     """y, X, Z and labels of a Gaussian linear mixed model, in the order of the user's rows.
 
     Attributes
@@ -153,6 +322,8 @@ class Design:
     aliased: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    has_rows: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         n = len(self.y)
         if self.X.shape != (n, len(self.fixed_names)) or len(self.row_labels) != n:
@@ -171,71 +342,20 @@ class Design:
         """Number of rows used."""
         return len(self.y)
 
-    @property
-    def p(self) -> int:
-        """Number of fixed effects."""
-        return int(self.X.shape[1])
-
-    @property
-    def q(self) -> int:
-        """Number of random effects, Σ q_f."""
-        return sum(term.n_effects for term in self.terms)
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Labels of the grouping factors."""
-        return tuple(term.group for term in self.terms)
-
-    @property
-    def n_dropped(self) -> int:
-        """Number of rows dropped because a value is missing or infinite."""
-        return self.n_rows_given - self.n
-
-    def term(self, group: str) -> RandomTerm:
-        """Return the term of a grouping factor; DataError names the ones there are."""
-        for term in self.terms:
-            if term.group == group or factors_of(term.group) == factors_of(group):
-                return term
-        raise DataError(f"No grouping factor {group!r}; the design has {', '.join(self.groups)}.")
-
     @cached_property
     def Z(self) -> sparse.csr_array:
         """Random-effects design, term by term and level by level, shape (n, q)."""
         return sparse.csr_array(sparse.hstack([term.Z for term in self.terms], format="csr"))
 
     @cached_property
-    def effect_labels(self) -> pd.MultiIndex:
-        """(group, level, coefficient) of each column of Z."""
-        groups = np.concatenate([np.repeat(t.group, t.n_effects) for t in self.terms])
-        levels = np.concatenate([np.repeat(t.levels, t.n_columns) for t in self.terms])
-        columns = np.concatenate([np.tile(t.columns, t.n_levels) for t in self.terms])
-        return pd.MultiIndex.from_arrays(
-            [groups, levels, columns], names=["group", "level", "coefficient"]
-        )
-
-    @cached_property
     def target(self) -> Array:
         """Response less the offset, shape (n,)."""
         return self.y if self.offset is None else self.y - self.offset
 
-    def describe(self) -> str:
-        """Return what was read: sizes, groups, structure, and notes."""
-        lines = [
-            f"{self.formula}",
-            f"{self.n} rows"
-            + (f" ({self.n_dropped} of {self.n_rows_given} dropped)" if self.n_dropped else "")
-            + f", {self.p} fixed effects: {', '.join(self.fixed_names)}",
-        ]
-        for term in self.terms:
-            shape = "uncorrelated" if len(term.blocks) > 1 else "correlated"
-            extra = f", {shape}" if term.n_columns > 1 else ""
-            lines.append(
-                f"{term.group}: {term.n_levels} levels × ({', '.join(term.columns)}){extra}"
-            )
-        if self.weights is not None:
-            lines.append(f"known weights from {self.weights.min():g} to {self.weights.max():g}")
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+    @cached_property
+    def response_sd(self) -> float:
+        """Standard deviation of the response less the offset."""
+        return float(np.std(self.target, ddof=1))
 
-    def __repr__(self) -> str:
-        groups = ", ".join(f"{t.group}: {t.n_levels}×{t.n_columns}" for t in self.terms)
-        return f"<Design {self.formula!r}: n={self.n}, p={self.p}, q={self.q} ({groups})>"
+    def _known_weights(self) -> tuple[float, float] | None:
+        return None if self.weights is None else (self.weights.min(), self.weights.max())

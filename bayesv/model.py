@@ -5,15 +5,25 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
-from bayesv.errors import BayesvError, FitWarning, PriorError, SamplingWarning
-from bayesv.formula import ModelFrame, build
-from bayesv.gram import GramStatistics, Grouping, Rows, gram_statistics, threads
+from bayesv.errors import BayesvError, DataError, FitWarning, PriorError, SamplingWarning
+from bayesv.formula import ModelFrame, build, open_source, read_batches
+from bayesv.gram import (
+    GramStatistics,
+    Grouping,
+    Moments,
+    Rows,
+    Units,
+    arrange,
+    check_structure,
+    gram_statistics,
+    threads,
+)
 from bayesv.inference.collapsed import sample_collapsed
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
@@ -36,14 +46,20 @@ class Model:
     formula : str
         In lme4's language, such as ``"y ~ x + (x | a/b) + (1 | c)"``. The fixed part and left-hand
         sides are read by formulae, as in Bambi; ``(x | g)`` is correlated, as in lme4.
-    data : DataFrame
-        pandas, polars, or any frame narwhals understands.
+    data : DataFrame, or a source of batches
+        pandas, polars, or any frame narwhals understands. In batches, summed up in one pass that
+        keeps no rows: a Dask DataFrame (on its own scheduler), a pyarrow ``RecordBatchReader``,
+        ``Dataset`` or ``ParquetFile``, or the path of a Parquet file or directory.
     priors : Priors, optional
         Location-free defaults where left out.
     var_weights : array_like of shape (n,), or str, optional
         Known w > 0 in R = σ² diag(1/w), or the name of their column.
     namespace : mapping, optional
         More functions and values for the formula.
+    structure : {"auto", "single", "nested", "crossed"}
+        How random effects are eliminated; `describe` shows what was chosen. The results are equal.
+    dedupe : bool
+        Whether levels with equal rows of (z, w) are eliminated once.
 
     Raises
     ------
@@ -65,7 +81,6 @@ class Model:
     """
 
     design: Design
-    frame: ModelFrame
 
     def __init__(
         self,
@@ -74,19 +89,48 @@ class Model:
         priors: Priors | None = None,
         var_weights: Any = None,
         namespace: Mapping[str, Any] | None = None,
+        *,
+        structure: str = "auto",
+        dedupe: bool = True,
     ) -> None:
         if priors is not None and not isinstance(priors, Priors):
             raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
-        self.design, self.frame = build(formula, data, var_weights, namespace)
+        check_structure(structure)
+        self._structure, self._dedupe = structure, dedupe
+        source = open_source(data)
+        self._frame: ModelFrame | None = None
+        self._sums: tuple[Moments, Units] | None = None
+        if source is None:
+            self.design, self._frame = build(formula, data, var_weights, namespace)
+        else:
+            design, moments, units = read_batches(formula, source, var_weights, namespace)
+            # Answers to the same names; those of rows raise an error that says why.
+            self.design = cast(Design, design)
+            self._sums = moments, units
         self.priors: ResolvedPriors = (priors or Priors()).resolve(self.design)
 
     @cached_property
     def statistics(self) -> GramStatistics:
         """Gram statistics of [Z X y]: all that the rows have to say."""
         design = self.design
-        groupings = tuple(Grouping(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms)
-        rows = Rows(design.X, design.target, design.weights, groupings)
-        return gram_statistics(rows)
+        if self._sums is None:
+            groupings = tuple(
+                Grouping(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms
+            )
+            rows = Rows(design.X, design.target, design.weights, groupings)
+            return gram_statistics(rows, self._structure, dedupe=self._dedupe)
+        return arrange(*self._sums, self._structure, dedupe=self._dedupe)
+
+    @property
+    def frame(self) -> ModelFrame:
+        """The formula with the data it was evaluated on."""
+        if self._frame is None:
+            raise DataError(
+                "This model was read in batches and keeps no rows; PyMC and Bambi models of the "
+                "conditional likelihood need a data frame. engine='collapsed' and "
+                "bv.to_pymc(model, marginal=True) do not."
+            )
+        return self._frame
 
     @cached_property
     def _start(self) -> VarianceComponents:

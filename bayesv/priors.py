@@ -295,7 +295,7 @@ class Priors:
             If a group or coefficient is named that the design lacks, or a prior is improper
             together with too few groups.
         """
-        scale_y = float(np.std(design.target, ddof=1))
+        scale_y = design.response_sd
         sigma = self.sigma or HalfStudentT(self.DEFAULT_NU, scale_y)
         _check_groups("sd", self.sd, design)
         _check_groups("corr", self.corr, design)
@@ -315,9 +315,8 @@ class Priors:
             return (given,) * term.n_columns
         named = _by_meaning(given or {}, term.columns, f"sd of {term.group!r}")
         out: list[SdPrior] = []
-        for name, x in zip(term.columns, term.values.T, strict=True):
-            spread = float(np.std(x, ddof=1))
-            scale = scale_y / spread if spread > 1e-12 * np.abs(x).max() else scale_y
+        for name, spread in zip(term.columns, term.spread, strict=True):
+            scale = scale_y / float(spread) if spread > 0 else scale_y
             out.append(named.get(name) or HalfStudentT(self.DEFAULT_NU, scale))
         return tuple(out)
 

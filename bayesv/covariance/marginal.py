@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, splu
 
 from bayesv.covariance.components import VarianceComponents
-from bayesv.design import Design
+from bayesv.design import Design, DesignSummary
 from bayesv.errors import ComponentsError, DataError
 from bayesv.linalg import Array
 
@@ -258,9 +258,11 @@ class MarginalCovariance(LinearOperator):
         )
 
 
-def _checked(design: Design, vc: VarianceComponents) -> VarianceComponents:
+def _checked(design: Any, vc: VarianceComponents) -> VarianceComponents:
     """Return components in the design's order, or say what was passed instead."""
     if not isinstance(design, Design):
+        if isinstance(design, DesignSummary):
+            _ = design.rows  # raises an error that says why there are none
         raise DataError(f"A bv.Design is needed (model.design), found {type(design).__name__}.")
     if not isinstance(vc, VarianceComponents):
         raise ComponentsError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -14,6 +14,7 @@ import pandas as pd
 from formulae import design_matrices
 from formulae.categorical import ENCODINGS
 from formulae.transforms import TRANSFORMS, C
+from numpy.typing import NDArray
 
 from bayesv.design import Design, Index, RandomTerm
 from bayesv.errors import BayesvError, DataError, FormulaError, near
@@ -31,7 +32,7 @@ from bayesv.formula.sides import left_sides
 from bayesv.linalg import Array
 from bayesv.names import INTERCEPT
 
-__all__ = ["ModelFrame", "build"]
+__all__ = ["ModelFrame", "build", "check_formula", "complete", "evaluate", "with_factors"]
 
 # R's names for what Python keeps in NumPy, and R's word for C().
 _NUMPY = ("log", "exp", "sqrt", "abs", "log10", "log2", "log1p", "expm1", "sin", "cos", "tan")
@@ -89,40 +90,22 @@ def build(
     DataError
         If the data cannot be used: no complete row, a factor with one level, …
     """
-    formula = parse(text)
-    space = {**_FUNCTIONS, **(namespace or {})}
-    available = column_names(data)
-    _check_functions(formula, space)
-    constants = {name for name, value in (namespace or {}).items() if not callable(value)}
-    check_names(formula.names, {*available, *ENCODINGS, *constants}, available, text)
-    for term in formula.random:
-        places = {factor: formula.names.get(factor, term.start) for factor in term.factors}
-        check_names(places, available, available, text)
-    used = [name for name in formula.names if name in available]
     weight_name = var_weights if isinstance(var_weights, str) else None
-    if weight_name is not None and weight_name not in available:
-        raise DataError(
-            f"The data have no column {weight_name!r} for var_weights{near(weight_name, available)}"
-        )
+    formula, space, used = check_formula(text, column_names(data), weight_name, namespace)
     frame = take_columns(data, dict.fromkeys([*used, *([weight_name] if weight_name else [])]))
     n_given = len(frame)
     w = _weights(frame[weight_name] if weight_name else var_weights, frame)
     frame = frame.apply(plain_column)
 
-    rows, counts = _complete(frame[used], w)
+    rows, counts = complete(frame[used], w)
     while True:
-        model_frame = ModelFrame(formula, _with_factors(frame[used].iloc[rows], formula), space)
-        y, X, names, offset, lhs = _evaluate(model_frame)
-        finite = np.isfinite(y) & np.isfinite(X).all(axis=1)
-        if offset is not None:
-            finite &= np.isfinite(offset)
-        for values, _ in chain.from_iterable(lhs):
-            finite &= np.isfinite(values).all(axis=1)
+        _refuse_no_rows(rows, counts)
+        model_frame = ModelFrame(formula, with_factors(frame[used].iloc[rows], formula), space)
+        y, X, names, offset, lhs, finite = evaluate(model_frame)
         if finite.all():
             break
         counts["the evaluated formula"] = int((~finite).sum())
         rows = rows[finite]
-        _refuse_no_rows(rows, counts)
 
     X, names, aliased = _drop_aliased(X, names)
     terms = random_terms(model_frame.data, formula.random, lhs)
@@ -150,6 +133,33 @@ def build(
     return design, model_frame
 
 
+def check_formula(
+    text: str, available: list[str], weight_name: str | None, namespace: Mapping[str, Any] | None
+) -> tuple[Formula, dict[str, Any], list[str]]:
+    """Take a formula apart; return it, its namespace and the columns it uses, all of which exist.
+
+    Raises
+    ------
+    FormulaError
+        If the formula is malformed or names a column or function that does not exist.
+    DataError
+        If the column of the weights does not exist.
+    """
+    formula = parse(text)
+    space = {**_FUNCTIONS, **(namespace or {})}
+    _check_functions(formula, space)
+    constants = {name for name, value in (namespace or {}).items() if not callable(value)}
+    check_names(formula.names, {*available, *ENCODINGS, *constants}, available, text)
+    for term in formula.random:
+        places = {factor: formula.names.get(factor, term.start) for factor in term.factors}
+        check_names(places, available, available, text)
+    if weight_name is not None and weight_name not in available:
+        raise DataError(
+            f"The data have no column {weight_name!r} for var_weights{near(weight_name, available)}"
+        )
+    return formula, space, [name for name in formula.names if name in available]
+
+
 # --- rows -----------------------------------------------------------------------------------------
 
 
@@ -172,7 +182,7 @@ def _weights(given: Any, frame: pd.DataFrame) -> Array | None:
     return w
 
 
-def _complete(frame: pd.DataFrame, w: Array | None) -> tuple[Index, dict[str, int]]:
+def complete(frame: pd.DataFrame, w: Array | None) -> tuple[Index, dict[str, int]]:
     """Return positions of the rows without a gap, and how many gaps each column has."""
     keep = np.ones(len(frame), dtype=bool)
     counts: dict[str, int] = {}
@@ -192,9 +202,7 @@ def _complete(frame: pd.DataFrame, w: Array | None) -> tuple[Index, dict[str, in
         if not finite.all():
             counts["var_weights"] = int((~finite).sum())
         keep &= finite
-    rows = np.flatnonzero(keep)
-    _refuse_no_rows(rows, counts)
-    return rows, counts
+    return np.flatnonzero(keep), counts
 
 
 def _refuse_no_rows(rows: Index, counts: Mapping[str, int]) -> None:
@@ -203,11 +211,18 @@ def _refuse_no_rows(rows: Index, counts: Mapping[str, int]) -> None:
         raise DataError(f"No complete row is left: missing or infinite values: {found}.")
 
 
-def _with_factors(frame: pd.DataFrame, formula: Formula) -> pd.DataFrame:
-    """Code text and categories as ordered factors; grouping factors only in the grouping."""
+def with_factors(
+    frame: pd.DataFrame, formula: Formula, coded: Collection[str] = ()
+) -> pd.DataFrame:
+    """Code text and categories as ordered factors, except columns that are coded already.
+
+    Numeric grouping factors become factors only in the grouping.
+    """
     frame = frame.copy()
     for name in frame.columns:
         dtype = frame[name].dtype
+        if name in coded:
+            continue
         if not pd.api.types.is_numeric_dtype(dtype):
             frame[name] = as_factor(frame[name])
         elif pd.api.types.is_bool_dtype(dtype):
@@ -221,10 +236,10 @@ def _with_factors(frame: pd.DataFrame, formula: Formula) -> pd.DataFrame:
 # --- columns by formulae --------------------------------------------------------------------------
 
 
-def _evaluate(
+def evaluate(
     model_frame: ModelFrame,
-) -> tuple[Array, Array, tuple[str, ...], Array | None, list[LeftSide]]:
-    """Return y, X, names, offset, and the left side of every random term."""
+) -> tuple[Array, Array, tuple[str, ...], Array | None, list[LeftSide], NDArray[np.bool_]]:
+    """Return y, X, names, offset, the left side of every random term, and which rows are finite."""
     formula = model_frame.formula
     response = formula.response
     matrices = _formulae(f"{response} ~ {formula.fixed}", model_frame)
@@ -241,7 +256,13 @@ def _evaluate(
         key = (term.lhs, term.correlated)
         if key not in evaluated:
             evaluated[key] = [_left_side(text, model_frame) for text in left_sides(term)]
-    return y, X, names, offset, [evaluated[term.lhs, term.correlated] for term in formula.random]
+    lhs = [evaluated[term.lhs, term.correlated] for term in formula.random]
+    finite = np.isfinite(y) & np.isfinite(X).all(axis=1)
+    if offset is not None:
+        finite &= np.isfinite(offset)
+    for values, _ in chain.from_iterable(lhs):
+        finite &= np.isfinite(values).all(axis=1)
+    return y, X, names, offset, lhs, finite
 
 
 def _left_side(text: str, model_frame: ModelFrame) -> tuple[Array, tuple[str, ...]]:

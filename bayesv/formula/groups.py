@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,23 +15,38 @@ from bayesv.formula.frame import as_factor
 from bayesv.formula.grammar import RandomText
 from bayesv.linalg import Array
 
-__all__ = ["LeftSide", "random_terms", "relation"]
+__all__ = ["LeftSide", "combined", "level_texts", "random_terms", "refuse_levels", "relation"]
 
 # Blocks of columns (values, names) that one random term correlates within, not between.
 LeftSide = list[tuple[Array, tuple[str, ...]]]
 
 
-def random_terms(
-    data: pd.DataFrame, random: Sequence[RandomText], lhs: Sequence[LeftSide]
-) -> tuple[RandomTerm, ...]:
-    """Join what is written about one grouping factor; order by decreasing number of levels."""
+@dataclass(frozen=True, eq=False)
+class Combined:
+    """All that is written about one grouping factor."""
+
+    label: str
+    factors: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: Array
+    blocks: tuple[tuple[int, ...], ...]
+
+
+def combined(random: Sequence[RandomText], lhs: Sequence[LeftSide]) -> list[Combined]:
+    """Join what is written about one grouping factor, in the order of the formula.
+
+    Raises
+    ------
+    FormulaError
+        If a column appears twice in the terms of one factor.
+    """
     first: dict[tuple[str, ...], RandomText] = {}
     parts: dict[tuple[str, ...], LeftSide] = {}
     for term, left_side in zip(random, lhs, strict=True):
         key = tuple(sorted(set(term.factors)))
         first.setdefault(key, term)
         parts.setdefault(key, []).extend(left_side)
-    terms = []
+    out = []
     for key, blocks in parts.items():
         label = first[key].label
         names = tuple(name for _, columns in blocks for name in columns)
@@ -40,19 +56,28 @@ def random_terms(
                 f"{', '.join(sorted(twice))} appears in two random terms of {label!r}; V "
                 "depends on the sum of their variances only. Write each column once."
             )
-        levels, codes = _levels(data, first[key].factors, label)
         stops = np.cumsum([len(columns) for _, columns in blocks])
         starts = [0, *stops[:-1]]
-        terms.append(
-            RandomTerm(
-                group=label,
-                columns=names,
-                levels=levels,
-                codes=codes,
-                values=np.hstack([values for values, _ in blocks]),
-                blocks=tuple(tuple(range(a, b)) for a, b in zip(starts, stops, strict=True)),
+        out.append(
+            Combined(
+                label,
+                first[key].factors,
+                names,
+                np.hstack([values for values, _ in blocks]),
+                tuple(tuple(range(a, b)) for a, b in zip(starts, stops, strict=True)),
             )
         )
+    return out
+
+
+def random_terms(
+    data: pd.DataFrame, random: Sequence[RandomText], lhs: Sequence[LeftSide]
+) -> tuple[RandomTerm, ...]:
+    """Return the random terms of the rows, by decreasing number of levels."""
+    terms = []
+    for one in combined(random, lhs):
+        levels, codes = _levels(data, one.factors, one.label)
+        terms.append(RandomTerm(one.label, one.columns, levels, codes, one.values, one.blocks))
     return tuple(sorted(terms, key=lambda term: -term.n_levels))
 
 
@@ -67,12 +92,21 @@ def _levels(data: pd.DataFrame, factors: tuple[str, ...], label: str) -> tuple[A
         seen, code = np.unique(code, return_inverse=True)
     first = np.full(len(seen), -1)
     first[code[::-1]] = np.arange(n)[::-1]
-    names = [np.asarray(part.categories, dtype=object)[part.codes[first]] for part in parts]
-    levels = (
-        names[0]
-        if len(names) == 1
-        else np.array([":".join(parts) for parts in zip(*names, strict=True)], dtype=object)
-    )
+    levels = level_texts([part[first] for part in parts])
+    refuse_levels(levels, label, n)
+    return levels, code.astype(np.intp)
+
+
+def level_texts(factors: Sequence[pd.Categorical]) -> Any:
+    """Return the text of each level of a product of factors, ``a:b``."""
+    names = [np.asarray(f.categories, dtype=object)[f.codes] for f in factors]
+    if len(names) == 1:
+        return names[0]
+    return np.array([":".join(parts) for parts in zip(*names, strict=True)], dtype=object)
+
+
+def refuse_levels(levels: Any, label: str, n: int) -> None:
+    """Refuse levels that cannot be told apart, or whose variance is not identified in n rows."""
     if len(set(levels)) < len(levels):
         raise DataError(
             f"Different combinations of {label!r} have the same text, because labels contain ':'; "
@@ -88,7 +122,6 @@ def _levels(data: pd.DataFrame, factors: tuple[str, ...], label: str) -> tuple[A
             f"Grouping factor {label!r} has as many levels as there are rows ({n}); its variance "
             "cannot be told from the residual variance. Drop the term or use a coarser factor."
         )
-    return levels, code.astype(np.intp)
 
 
 def relation(a: RandomTerm, b: RandomTerm) -> str:

@@ -2,8 +2,15 @@
 
 from bayesv.gram.effects import Effects, draw_effects
 from bayesv.gram.elimination import Elimination, eliminate, eliminate_many
-from bayesv.gram.moments import Moments, accumulate, merge, recode
-from bayesv.gram.statistics import STRUCTURES, GramStatistics, arrange, gram_statistics
+from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
+from bayesv.gram.statistics import (
+    STRUCTURES,
+    GramStatistics,
+    arrange,
+    check_structure,
+    gram_statistics,
+    independent,
+)
 from bayesv.gram.threads import threads
 from bayesv.gram.units import Grouping, Rows, Units
 
@@ -18,11 +25,14 @@ __all__ = [
     "Units",
     "accumulate",
     "arrange",
+    "check_structure",
     "draw_effects",
     "eliminate",
     "eliminate_many",
     "gram_statistics",
+    "independent",
     "merge",
+    "permute",
     "recode",
     "threads",
 ]

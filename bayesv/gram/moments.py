@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bayesv.gram.units import Grouping, Index, Rows, Units
 from bayesv.linalg import Array
 
-__all__ = ["Moments", "Pairs", "accumulate", "merge", "recode"]
+__all__ = ["Moments", "Pairs", "accumulate", "merge", "permute", "recode"]
 
 Hash = NDArray[np.uint64]
 
@@ -140,6 +140,21 @@ def recode(moments: Moments, codes: Sequence[Index], n_levels: Sequence[int]) ->
             (f, g): Pairs(codes[f][pairs.i], codes[g][pairs.j], pairs.blocks)
             for (f, g), pairs in moments.pairs.items()
         },
+    )
+
+
+def permute(moments: Moments, order: Sequence[int]) -> Moments:
+    """Return the moments with factor order[f] in place f."""
+    pairs = {}
+    for f, g in combinations(range(len(order)), 2):
+        a, b = order[f], order[g]
+        pairs[f, g] = moments.pairs[a, b] if a < b else moments.pairs[b, a].transposed
+    return replace(
+        moments,
+        A=tuple(moments.A[f] for f in order),
+        B=tuple(moments.B[f] for f in order),
+        hashes=tuple(moments.hashes[f] for f in order),
+        pairs=pairs,
     )
 
 

@@ -19,7 +19,15 @@ from bayesv.gram.moments import Moments, Pairs, accumulate
 from bayesv.gram.units import Index, Rows, Units
 from bayesv.linalg import Array, psd_root
 
-__all__ = ["STRUCTURES", "BorderTerm", "GramStatistics", "arrange", "gram_statistics"]
+__all__ = [
+    "STRUCTURES",
+    "BorderTerm",
+    "GramStatistics",
+    "arrange",
+    "check_structure",
+    "gram_statistics",
+    "independent",
+]
 
 STRUCTURES = ("auto", "single", "nested", "crossed")
 _ALIAS_TOLERANCE = 1e-7  # as lme4: a column that earlier ones determine to 7 digits
@@ -122,6 +130,12 @@ class GramStatistics:
         return text
 
 
+def check_structure(structure: str) -> None:
+    """Refuse a structure that does not exist."""
+    if structure not in STRUCTURES:
+        raise BayesvError(f"structure must be one of {', '.join(STRUCTURES)}; found {structure!r}.")
+
+
 def gram_statistics(rows: Rows, structure: str = "auto", *, dedupe: bool = True) -> GramStatistics:
     """Accumulate the statistics of all rows at once; rows are not needed afterwards.
 
@@ -202,6 +216,11 @@ def _orthonormal(moments: Moments, units: Units) -> tuple[Array, Array, Array, I
     return transform, R, np.linalg.solve(R, Q.T @ (L.T @ units.gamma) + gamma), kept
 
 
+def independent(moments: Moments, units: Units) -> Index:
+    """Return the columns of X that those before them do not determine."""
+    return _orthonormal(moments, units)[3]
+
+
 def _independent(X: Array) -> Index:
     """Columns that those before them do not determine (Gram–Schmidt, twice for accuracy)."""
     basis: list[Array] = []
@@ -219,8 +238,7 @@ def _independent(X: Array) -> Index:
 
 def _split(moments: Moments, structure: str) -> tuple[list[int], list[int]]:
     """Split terms into the chain that starts at the largest term, and the border."""
-    if structure not in STRUCTURES:
-        raise BayesvError(f"structure must be one of {', '.join(STRUCTURES)}; found {structure!r}.")
+    check_structure(structure)
     sizes = [len(a) for a in moments.A]
     order = sorted(range(len(sizes)), key=lambda i: -moments.A[i][:, 0].size)
     chain, border = [order[0]], []

@@ -50,14 +50,13 @@ class Coordinates:
         """Log root mean square of each term's columns."""
         out = []
         for term in self.terms:
-            rms = np.sqrt((term.values**2).mean(axis=0))
-            out.append(np.log(np.where(rms > 0, rms, 1.0)))
+            out.append(np.log(np.where(term.rms > 0, term.rms, 1.0)))
         return out
 
     @cached_property
     def log_scale(self) -> float:
         """Log standard deviation of the response."""
-        return float(np.log(np.std(self.priors.design.target)))
+        return float(np.log(self.priors.design.response_sd))
 
     @cached_property
     def is_sd(self) -> NDArray[np.bool_]:

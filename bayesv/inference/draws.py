@@ -92,13 +92,11 @@ class Draws:
                 coords[level] = term.levels.astype(str)
                 variables[f"u_{group}"] = ((*dims, level, columns[0]), self.u[group])
         stats = {name: (dims, np.asarray(v)) for name, v in self.sample_stats.items()}
-        observed = xr.Dataset(
-            {design.response: ("row", design.y)}, coords={"row": np.asarray(design.rows)}
-        )
-        tree = {
-            "posterior": xr.Dataset(variables, coords=coords, attrs=dict(self.attrs)),
-            "observed_data": observed,
-        }
+        tree = {"posterior": xr.Dataset(variables, coords=coords, attrs=dict(self.attrs))}
+        if design.has_rows:
+            tree["observed_data"] = xr.Dataset(
+                {design.response: ("row", design.y)}, coords={"row": np.asarray(design.rows)}
+            )
         if stats:
             tree["sample_stats"] = xr.Dataset(stats, coords={k: coords[k] for k in dims})
         return xr.DataTree.from_dict(tree)

@@ -110,9 +110,7 @@ def _summary(fit: RemlFit) -> str:
         "",
         f"{name}: {fit.criterion:.4f}",
         "",
-        "Scaled residuals:",
-        _scaled_residuals(fit),
-        "",
+        *(["Scaled residuals:", _scaled_residuals(fit), ""] if design.has_rows else []),
         "Random effects:",
         repr(fit.components),
         f"Rows: {design.n}; levels: "
