@@ -93,7 +93,7 @@ def mirror(a):
 def sandwich(a, lam, starts, ks, places, identity, transpose, out):
     """Write λ_i' a_ij λ_j + I (``identity`` 1) of all blocks to the lower triangle of ``out``.
 
-    ``a`` is symmetric. Block b stands at starts[b], has ks[b] columns, and its λ, or its transpose,
+    ``a`` is read in its lower triangle. Block b stands at starts[b], has ks[b] columns, and its λ, or its transpose,
     stands at places[b] of the flat ``lam``.
     """
     k_max = 1
@@ -114,7 +114,8 @@ def sandwich(a, lam, starts, ks, places, identity, transpose, out):
                     total = 0.0
                     for t in range(k_d):
                         y = lam[lam_d + (j * k_d + t if transpose else t * k_d + j)]
-                        total += a[at_b + i, at_d + t] * y
+                        row, column = at_b + i, at_d + t
+                        total += a[max(row, column), min(row, column)] * y
                     work[i, j] = total
             for i in range(k_b):
                 for j in range(k_d):

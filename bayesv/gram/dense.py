@@ -23,7 +23,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Border:
-    """The eliminated border: A and B as they stood, the factor of N, N⁻¹Λ'B and W = DB."""
+    """The eliminated border: A (lower triangle) and B as they stood, N's factor, N⁻¹Λ'B, W = DB."""
 
     logdet: float
     A: Array
@@ -59,10 +59,9 @@ def _blocks(stats: GramStatistics) -> tuple[Array, Array, Array]:
 
 def eliminate_border(stats: GramStatistics, lambdas: Sequence[Array], A: Array, B: Array) -> Border:
     """Factor the border at λ."""
-    from bayesv.gram.border import mirror, sandwich
+    from bayesv.gram.border import sandwich
 
     lam = flat_lambdas(lambdas, [term.term for term in stats.border])
-    mirror(A)
     N = np.empty_like(A)
     sandwich(A, lam, *_blocks(stats), 1.0, False, N)
     # The upper triangle of the transpose is the lower one of N: LAPACK's order costs no copy.
@@ -89,6 +88,7 @@ def reverse_border(
     lam, blocks = flat_lambdas(lambdas, terms), _blocks(stats)
     N_inv = lapack.dpotri(border.factor, lower=0)[0].T
     mirror(N_inv)
+    mirror(border.A)
     total = np.zeros_like(lam)
     border_gradient(border.A, N_inv, lam, *blocks, total)
     add_flat(bars, total, terms)

@@ -15,7 +15,7 @@ import numpy as np
 from bayesv.gram.chain import Chain
 from bayesv.gram.dense import Border, add_flat, eliminate_border, flat_lambdas, reverse_border
 from bayesv.gram.statistics import GramStatistics
-from bayesv.gram.threads import run
+from bayesv.gram.threads import one_blas_thread, run
 from bayesv.linalg import Array, symmetrize
 
 __all__ = ["Eliminated", "Elimination", "eliminate", "eliminate_many", "eliminate_units"]
@@ -169,8 +169,14 @@ def eliminate_many(stats: GramStatistics, lambdas: Sequence[Array]) -> tuple[Arr
 
     S, m, chain = len(lambdas[0]), stats.p + 1, stats.chain
     if stats.border:  # one dense factorisation each: nothing to gain from lanes
-        done = [eliminate(stats, [lam[s] for lam in lambdas]) for s in range(S)]
-        return np.array([d.logdet for d in done]), np.array([d.T for d in done])
+
+        def one(s: int) -> tuple[float, Array]:
+            done = eliminate_units(stats, chain, [lam[s] for lam in lambdas])
+            return done.logdet, done.T
+
+        with one_blas_thread():  # several evaluations side by side instead
+            done = run(one, range(S))
+        return np.array([d[0] for d in done]), np.array([d[1] for d in done]).reshape(S, m, m)
     flat = np.concatenate([lambdas[level.term].reshape(S, -1) for level in stats.levels], axis=1)
     lanes = int(np.clip(_FRONT_BYTES // (8 * chain.width**2), 8, _LANES))
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from typing import Any
 
-__all__ = ["n_threads", "run", "threads"]
+__all__ = ["n_threads", "one_blas_thread", "run", "threads"]
 
 _limit: int | None = None
 
@@ -32,6 +33,18 @@ def threads(limit: int | None) -> Iterator[None]:
         yield
     finally:
         _limit = before
+
+
+@cache
+def _controller() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Keep BLAS to one thread: its threads and ours would wait for each other."""
+    return _controller().limit(limits=1, user_api="blas")
 
 
 def run(task: Callable[[Any], Any], items: Sequence[Any], *, serial: bool = False) -> list[Any]:

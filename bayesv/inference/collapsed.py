@@ -18,6 +18,7 @@ from bayesv.linalg import Array
 
 __all__ = ["labelled", "sample_collapsed"]
 
+_MANY, _FEW = 2000, 500  # draws of each round of adaptation, by the cost of an evaluation
 _WANTED = 0.9  # importance ESS per kept draw that thinning aims at
 _MAX_THIN = 8
 _MAX_KHAT = 0.7  # Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
@@ -65,7 +66,11 @@ def sample_collapsed(
     rng = np.random.default_rng(options.seed)
     target = Target(density)
     mode, L = target.mode(start)
-    proposal, fraction, population = adapt(lambda x: target.evaluate(x)[0], mode, L, rng)
+    if target.expensive:
+        target.interpolate(mode, L)
+    proposal, fraction, population = adapt(
+        lambda x: target.evaluate(x)[0], mode, L, rng, _FEW if target.expensive else _MANY
+    )
     thin = int(np.clip(np.ceil(_WANTED / fraction), 1, _MAX_THIN))
     # However few draws are kept, the proposal is judged on a thousand.
     length = max(draws * thin, -(-_JUDGED // chains))
@@ -113,7 +118,8 @@ def sample_collapsed(
             "pareto_k": khat,
             "acceptance": rate,
             "thin": thin,
-            "n_evaluations": target.n_evaluations,
+            "n_evaluations": target.n_evaluations - target.n_interpolated,
+            **_interpolation(target),
             "seconds": round(time.perf_counter() - started, 4),
             "seed": "none" if options.seed is None else str(options.seed),
         },
@@ -150,6 +156,16 @@ def labelled(
         sample_stats=sample_stats,
         attrs=attrs,
     )
+
+
+def _interpolation(target: Target) -> dict[str, Any]:
+    """Say how much was interpolated, and how well."""
+    if target.interpolant is None:
+        return {}
+    return {
+        "interpolation_error": target.interpolant.error,
+        "n_interpolated": target.n_interpolated,
+    }
 
 
 def _walk(log_w: Array, log_w_first: Array, log_u: Array) -> tuple[Any, Array]:

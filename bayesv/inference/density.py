@@ -64,7 +64,16 @@ class MarginalDensity:
         constant += 2.0 * np.log(np.abs(np.diagonal(self.stats.R))).sum()
         return P0, h0, constant
 
-    def conditional(self, lambdas: Sequence[Array], sigma2: Array) -> Conditional:
+    def eliminated(self, lambdas: Sequence[Array]) -> tuple[Array, Array]:
+        """Return log|M|, shape (S,), and T, shape (S, p + 1, p + 1)."""
+        return eliminate_many(self.stats, self.stats.in_basis(lambdas))
+
+    def conditional(
+        self,
+        lambdas: Sequence[Array],
+        sigma2: Array,
+        eliminated: tuple[Array, Array] | None = None,
+    ) -> Conditional:
         """Return log p(y | λ, σ²) with u and β integrated out, and β's conditional.
 
         NaN where λ is so large that rounding leaves no information on β (n_j λ² near 1e16).
@@ -74,11 +83,13 @@ class MarginalDensity:
         lambdas : sequence of ndarray, shape (S, k, k)
             λ_f of each term.
         sigma2 : ndarray, shape (S,)
+        eliminated : tuple of ndarray, optional
+            log|M| and T at λ, if they are known.
         """
         from bayesv.gram.small import solve_many  # compiled: loaded when it is needed
 
         p = self.stats.p
-        logdet, T = eliminate_many(self.stats, self.stats.in_basis(lambdas))
+        logdet, T = self.eliminated(lambdas) if eliminated is None else eliminated
         S, c, t = T[:, :p, :p], T[:, :p, p], T[:, p, p]
         P0, h0, constant = self._beta_prior
         h = c / sigma2[:, None] + h0

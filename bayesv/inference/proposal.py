@@ -15,7 +15,6 @@ from bayesv.linalg import Array
 __all__ = ["Mixture", "ProposalError", "adapt", "log_mean", "truncated"]
 
 _NU = 5.0  # degrees of freedom: heavier tails than any posterior of the vocabulary
-_ADAPT = 2000  # draws of each round of adaptation
 _ROUNDS = 5
 _ENOUGH = 0.6  # importance ESS per draw at which adaptation stops
 _WIDE, _WIDE_WEIGHT = 9.0, 0.15  # scale (of the covariance) and share of the wide component
@@ -82,7 +81,11 @@ class Mixture:
 
 
 def adapt(
-    log_density: Callable[[Array], Array], mode: Array, L: Array, rng: np.random.Generator
+    log_density: Callable[[Array], Array],
+    mode: Array,
+    L: Array,
+    rng: np.random.Generator,
+    size: int,
 ) -> tuple[Mixture, float, Array]:
     """Return the adapted proposal, its importance ESS per draw, and a resampled population.
 
@@ -93,21 +96,23 @@ def adapt(
     mode, L : ndarray
         Its mode and a factor of the inverse Hessian there.
     rng : Generator
+    size : int
+        Draws of each round.
     """
     d = len(mode)
     spread = [mode] + [mode + L @ rng.normal(size=d) for _ in range(3)]
     proposal = Mixture(np.array([0.7, 0.1, 0.1, 0.1]), np.array(spread), np.stack([L] * 4))
     best = (0.0, proposal, mode[None])
     for step in range(_ROUNDS):
-        x = proposal.sample(rng, _ADAPT)
+        x = proposal.sample(rng, size)
         log_w = log_density(x) - proposal.log_density(x)
         if not np.isfinite(log_w).any():
             raise ProposalError("the density is not finite around its mode")
         weights = truncated(log_w)
         log_w -= logsumexp(log_w)
-        fraction = float(1.0 / (np.exp(2 * log_w).sum() * _ADAPT))
+        fraction = float(1.0 / (np.exp(2 * log_w).sum() * size))
         if step and fraction > best[0]:
-            best = (fraction, proposal, x[rng.choice(_ADAPT, 200, p=np.exp(log_w))])
+            best = (fraction, proposal, x[rng.choice(size, 200, p=np.exp(log_w))])
         if fraction > _ENOUGH and step > 1:
             break
         proposal = proposal.adapted(x, weights)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from bayesv.covariance import VarianceComponents
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import Conditional, MarginalDensity
+from bayesv.inference.interpolation import Interpolant, interpolate
 from bayesv.linalg import Array, symmetrize
 
 __all__ = ["Target", "factor", "inside"]
 
+_LARGE = 150  # columns of the dense block
 _OUTSIDE = 1e12  # minus the log density where it cannot be evaluated
 
 
@@ -21,7 +24,56 @@ class Target:
     def __init__(self, density: MarginalDensity) -> None:
         self.density = density
         self.coordinates = Coordinates(density.priors)
-        self.n_evaluations = 0
+        self.interpolant: Interpolant | None = None
+        self.n_evaluations = self.n_interpolated = 0
+
+    @property
+    def expensive(self) -> bool:
+        """Whether an evaluation takes a large dense factorisation."""
+        return len(self.density.stats.A_border) >= _LARGE
+
+    def interpolate(self, mode: Array, L: Array) -> None:
+        """Replace log|M| and T near the mode by polynomials if their error does not matter.
+
+        They depend on all coordinates but log σ. Points outside are evaluated exactly, as before.
+        """
+        m, d = self.density.stats.p + 1, self.size - 1
+        upper = np.triu_indices(m)
+        sigma = np.exp(mode[-1] + self.coordinates.log_scale)
+
+        def outputs(theta: Array) -> Array:
+            x = np.hstack([theta, np.zeros((len(theta), 1))])
+            lambdas, _ = self.coordinates.to_lambdas(x)
+            logdet, T = self.density.eliminated(lambdas)
+            self.n_evaluations += len(x)
+            return np.column_stack([logdet, T[:, upper[0], upper[1]]])
+
+        def scale(values: Array) -> Array:
+            """Return the change of log|M| and T that changes the log density by about 1."""
+            T = np.zeros((len(values), m, m))
+            T[:, upper[0], upper[1]] = values[:, 1:]
+            root = np.sqrt(np.abs(np.diagonal(T, axis1=1, axis2=2)))
+            root[:, -1] = sigma
+            T = root[:, :, None] * root[:, None, :]
+            return np.column_stack([np.ones(len(values)), T[:, upper[0], upper[1]]])
+
+        covariance = (L @ L.T)[:d, :d]
+        self.interpolant = interpolate(outputs, scale, mode[:d], np.linalg.cholesky(covariance))
+
+    def _eliminated(self, x: Array, lambdas: list[Array]) -> tuple[Array, Array] | None:
+        """Return log|M| and T by interpolation where it covers x; None without it."""
+        if self.interpolant is None:
+            return None
+        m = self.density.stats.p + 1
+        upper = np.triu_indices(m)
+        values = self.interpolant(x[:, :-1])
+        outside = ~self.interpolant.covers(x[:, :-1])
+        logdet, T = values[:, 0].copy(), np.zeros((len(x), m, m))
+        T[:, upper[0], upper[1]] = T[:, upper[1], upper[0]] = values[:, 1:]
+        if outside.any():
+            logdet[outside], T[outside] = self.density.eliminated([lam[outside] for lam in lambdas])
+        self.n_interpolated += int((~outside).sum())
+        return logdet, T
 
     @property
     def size(self) -> int:
@@ -35,9 +87,10 @@ class Target:
         """
         self.n_evaluations += len(x)
         within = inside(x)
+        x = np.where(within[:, None], x, 0.0)
         with np.errstate(invalid="ignore", over="ignore"):
-            lambdas, sigma = self.coordinates.to_lambdas(np.where(within[:, None], x, 0.0))
-            found = self.density.conditional(lambdas, sigma**2)
+            lambdas, sigma = self.coordinates.to_lambdas(x)
+            found = self.density.conditional(lambdas, sigma**2, self._eliminated(x, lambdas))
             value = found.log_likelihood + self.coordinates.log_prior(x)
         return np.where(within & np.isfinite(value), value, -np.inf), found
 
@@ -89,7 +142,7 @@ class Target:
         return np.asarray((vectors / values) @ vectors.T)
 
 
-def inside(x: Array) -> Array:
+def inside(x: Array) -> NDArray[np.bool_]:
     """Where the density can be evaluated: effects up to e¹²σ, all coordinates far from overflow."""
     return np.asarray((np.abs(x) < 30).all(axis=1) & (x[:, :-1] < 12).all(axis=1))
 
