@@ -93,8 +93,8 @@ def mirror(a):
 def sandwich(a, lam, starts, ks, places, identity, transpose, out):
     """Write λ_i' a_ij λ_j + I (``identity`` 1) of all blocks to the lower triangle of ``out``.
 
-    ``a`` is read in its lower triangle. Block b stands at starts[b], has ks[b] columns, and its λ, or its transpose,
-    stands at places[b] of the flat ``lam``.
+    ``a`` is read in its lower triangle. Block b stands at starts[b], has ks[b] columns, and its λ,
+    or its transpose, stands at places[b] of the flat ``lam``.
     """
     k_max = 1
     for k in ks:
