@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack
 
+from bayesv.gram.lapack import cholesky, invert, solve
 from bayesv.gram.statistics import GramStatistics
 from bayesv.linalg import Array
 
@@ -23,7 +23,10 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Border:
-    """The eliminated border: A (lower triangle) and B as they stood, N's factor, N⁻¹Λ'B, W = DB."""
+    """The eliminated border: A and B as they stood, N's factor, N⁻¹Λ'B, W = DB.
+
+    A and the factor have the lower triangle only.
+    """
 
     logdet: float
     A: Array
@@ -64,14 +67,12 @@ def eliminate_border(stats: GramStatistics, lambdas: Sequence[Array], A: Array, 
     lam = flat_lambdas(lambdas, [term.term for term in stats.border])
     N = np.empty_like(A)
     sandwich(A, lam, *_blocks(stats), 1.0, False, N)
-    # The upper triangle of the transpose is the lower one of N: LAPACK's order costs no copy.
-    factor, info = lapack.dpotrf(N.T, lower=0, clean=0, overwrite_a=1)
-    if info:
+    if not cholesky(N):
         nan = np.full_like(B, np.nan)
-        return Border(float("nan"), A, B, factor, nan, nan)
-    NB, _ = lapack.dpotrs(factor, times_lambda(stats, lambdas, B), lower=0)
+        return Border(float("nan"), A, B, N, nan, nan)
+    NB = solve(N, times_lambda(stats, lambdas, B))
     W = times_lambda(stats, [np.transpose(lam_f) for lam_f in lambdas], NB)
-    return Border(2.0 * float(np.log(np.diagonal(factor)).sum()), A, B, factor, NB, W)
+    return Border(2.0 * float(np.log(np.diagonal(N)).sum()), A, B, N, NB, W)
 
 
 def reverse_border(
@@ -86,7 +87,7 @@ def reverse_border(
 
     terms = [term.term for term in stats.border]
     lam, blocks = flat_lambdas(lambdas, terms), _blocks(stats)
-    N_inv = lapack.dpotri(border.factor, lower=0)[0].T
+    N_inv = invert(border.factor)
     mirror(N_inv)
     mirror(border.A)
     total = np.zeros_like(lam)

@@ -68,12 +68,12 @@ def draw_effects(
     if done.border is not None:
         mean = -done.border.W @ known
         z = rng.normal(size=len(mean))
-        noise = solve_triangular(done.border.factor, z, check_finite=False)
+        noise = solve_triangular(done.border.factor, z, trans="T", lower=True, check_finite=False)
         u_border = mean + sigma * _apply(stats, lambdas, noise[:, None])[:, 0]
         to_user = [b @ lam for b, lam in zip(back, lambdas, strict=True)]
         var = np.zeros_like(mean)
         if moments:
-            inverse = np.triu(lapack.dtrtri(done.border.factor, lower=0)[0])
+            inverse = np.triu(lapack.dtrtri(done.border.factor.T, lower=0)[0])
             var = sigma**2 * (_apply(stats, to_user, inverse) ** 2).sum(axis=1)
         u, mean = (_apply(stats, back, x[:, None])[:, 0] for x in (u_border, mean))
         for term in stats.border:

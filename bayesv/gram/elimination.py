@@ -94,8 +94,10 @@ def eliminate_units(stats: GramStatistics, chain: Chain, lambdas: Sequence[Array
     parts = run(chunk, [(0, len(chain.factor))] if stats.border else chain.spans)
     logdet = float(sum(part[0] for part in parts))
     T = stats.C + _mirrored(np.sum([part[1] for part in parts], axis=0))
-    border = eliminate_border(stats, lambdas, A, B) if stats.border else None
-    if border is not None:
+    border = None
+    if stats.border:
+        with one_blas_thread():
+            border = eliminate_border(stats, lambdas, A, B)
         logdet += border.logdet
         T = T - border.B.T @ border.W
     return Eliminated(lam, kept_A, kept_H, E, border, logdet, symmetrize(T))
@@ -132,7 +134,8 @@ def _reverse(
     bars = [np.zeros_like(lam_f) for lam_f in lambdas]
     A_bar, B_bar = stats.A_border, stats.B_border
     if done.border is not None:
-        A_bar, B_bar = reverse_border(stats, lambdas, done.border, T_bar, bars)
+        with one_blas_thread():
+            A_bar, B_bar = reverse_border(stats, lambdas, done.border, T_bar, bars)
     E_bar = np.zeros_like(done.E)
 
     def chunk(span: tuple[int, int]) -> Array:

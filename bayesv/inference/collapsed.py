@@ -12,19 +12,23 @@ from bayesv.gram import draw_effects
 from bayesv.inference.density import Conditional, MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
-from bayesv.inference.proposal import ProposalError, adapt, log_mean, truncated
+from bayesv.inference.proposal import ProposalError, adapt, efficiency, log_mean, truncated
 from bayesv.inference.target import Target
 from bayesv.linalg import Array
 
 __all__ = ["labelled", "sample_collapsed"]
 
-_MANY, _FEW = 2000, 500  # draws of each round of adaptation, by the cost of an evaluation
+# Draws of each round of adaptation and the share of wide proposals, by the cost of an evaluation.
+_CHEAP, _EXPENSIVE = (2000, 0.15), (500, 0.03)
 _WANTED = 0.9  # importance ESS per kept draw that thinning aims at
+_LEAST = 0.5  # importance ESS per kept draw below which the proposal is adapted again
+# Share of a chain that one point may hold: more, and the proposal is adapted again; or is no use.
+_STUCK, _MAX_STUCK = 0.02, 0.04
 _MAX_THIN = 8
 _MAX_KHAT = 0.7  # Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
 _MIN_ACCEPTANCE = 0.2
 _BOUNDED = 20.0  # largest weight over the mean: up to here chains mix fast whatever k̂ says
-_ATTEMPTS = 3
+_ATTEMPTS = 4
 _JUDGED = 1000
 
 
@@ -52,7 +56,8 @@ def sample_collapsed(
     Raises
     ------
     ProposalError
-        If Pareto k̂ of the importance weights exceeds 0.7 or fewer than 20 % are accepted.
+        If Pareto k̂ of the importance weights exceeds 0.7, fewer than 20 % are accepted or a chain
+        stays at one point too long.
 
     Notes
     -----
@@ -68,19 +73,21 @@ def sample_collapsed(
     mode, L = target.mode(start)
     if target.expensive:
         target.interpolate(mode, L)
+    size, wide = _EXPENSIVE if target.expensive else _CHEAP
     proposal, fraction, population = adapt(
-        lambda x: target.evaluate(x)[0], mode, L, rng, _FEW if target.expensive else _MANY
+        lambda x: target.evaluate(x)[0], mode, L, rng, size, wide
     )
-    thin = int(np.clip(np.ceil(_WANTED / fraction), 1, _MAX_THIN))
-    # However few draws are kept, the proposal is judged on a thousand.
-    length = max(draws * thin, -(-_JUDGED // chains))
     for _ in range(_ATTEMPTS):
+        thin = int(np.clip(np.ceil(_WANTED / fraction), 1, _MAX_THIN))
+        # However few draws are kept, the proposal is judged on a thousand.
+        length = max(draws * thin, -(-_JUDGED // chains))
         x = proposal.sample(rng, chains * length)
         lp, conditional = target.evaluate(x)
         log_w = lp - proposal.log_density(x)
+        fraction = efficiency(log_w)
         khat, largest = _pareto_k(log_w), float(np.exp(log_w.max() - log_mean(log_w)))
         covered = khat <= _MAX_KHAT or largest <= _BOUNDED
-        if covered:
+        if covered and fraction * length >= _LEAST * draws and largest <= _STUCK * length:
             break
         proposal = proposal.adapted(x, truncated(log_w))
     first = population[rng.integers(len(population), size=chains)]
@@ -89,10 +96,11 @@ def sample_collapsed(
     log_u = np.log(rng.uniform(size=(chains, length)))
     state, accepted = _walk(log_w.reshape(chains, length), log_w_first, log_u)
     rate = float(accepted.mean())
-    if not (covered and rate >= _MIN_ACCEPTANCE):
+    stuck = largest / length
+    if not (covered and rate >= _MIN_ACCEPTANCE and stuck <= _MAX_STUCK):
         raise ProposalError(
             f"Pareto k̂ {khat:.2f} (at most {_MAX_KHAT}), acceptance {rate:.2f} (at least "
-            f"{_MIN_ACCEPTANCE})"
+            f"{_MIN_ACCEPTANCE}), one point holds {stuck:.1%} of a chain (at most {_MAX_STUCK:.0%})"
         )
     last = slice(length - draws * thin + thin - 1, None, thin)
     keep = state[:, last].ravel()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -17,10 +16,14 @@ from bayesv.linalg import Array
 __all__ = ["Interpolant", "interpolate"]
 
 RADIUS = 6.0  # of the ball that is covered, in standard deviations of the normal approximation
-_DEGREES = (5, 7, 9)
-_TOLERANCE = 1e-4  # of log|M| and of T in units that say what it does to the log density
-_CHECKS = 12
-_MOST = 600  # points: beyond, exact evaluations of the draws themselves are cheaper
+_TOLERANCE = 1e-4  # at the centre, of log|M| and of T in units that say what it does to log p
+_GROWTH = (1.0, 1.3, 1.7)  # of the degrees of single axes, until the error is within tolerance
+_NODES = 15  # of each axis, from which its degree is read
+_PER_TERM = 1.6  # points for each coefficient
+_CHECKS = 16
+_MOST = 1500  # points: beyond, exact evaluations of the draws themselves are cheaper
+
+Function = Callable[[Array], Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +37,8 @@ class Interpolant:
         Degrees of the Legendre polynomials of each product.
     coefficients : ndarray, shape (terms, outputs)
     error : float
-        Largest error of any output at points that were not fitted, over the output's scale.
+        Largest error of any output at points that were not fitted, over the output's scale and
+        weighted by exp(−|z|²/8), so that it bounds about what it does to probabilities.
     n_evaluations : int
         Exact evaluations it took.
     """
@@ -52,15 +56,13 @@ class Interpolant:
 
     def __call__(self, x: Array) -> Array:
         """Return the outputs, shape (S, outputs)."""
-        return _features(self._whitened(x) / RADIUS, self.powers) @ self.coefficients
+        return _features(self._whitened(x), self.powers) @ self.coefficients
 
     def _whitened(self, x: Array) -> Array:
         return np.asarray((x - self.centre) @ np.linalg.inv(self.L).T)
 
 
-def interpolate(
-    function: Callable[[Array], Array], scale: Callable[[Array], Array], centre: Array, L: Array
-) -> Interpolant | None:
+def interpolate(function: Function, scale: Function, centre: Array, L: Array) -> Interpolant | None:
     """Fit polynomials of rising degree until the error at fresh points is negligible.
 
     Parameters
@@ -75,46 +77,95 @@ def interpolate(
     Returns
     -------
     Interpolant or None
-        None if no degree is enough.
+        None if no affordable degree is enough.
+
+    Notes
+    -----
+    Along each axis alone the degree that suffices is found first: variances of factors with
+    thousands of levels are so well determined that a low degree does, and only products of a total
+    degree below that are fitted (weighted least squares at low-discrepancy points).
     """
     d = len(centre)
-    # Low-discrepancy points in the ball, denser towards its boundary where polynomials err most.
-    sobol = qmc.Sobol(d + 1, seed=0).random(1024)
-    direction = ndtri(np.clip(sobol[:, :d], 1e-9, 1 - 1e-9))
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    points = direction * (RADIUS * sobol[:, d:] ** (1.0 / (d + 1)))
-    found, used = np.empty((0, 0)), 0
-    for degree in _DEGREES:
-        powers = _powers(d, degree)
-        wanted = 2 * len(powers)
-        if wanted + _CHECKS > _MOST:
+    degrees, z, found = _axis_degrees(function, scale, centre, L)
+    units = scale(found[:1])
+    points = _points(d)
+    used = 0
+    for growth in _GROWTH:
+        powers = _powers(growth * degrees)
+        wanted = int(_PER_TERM * len(powers)) + 2 * d
+        if wanted + _CHECKS > min(_MOST, len(points)):
             return None
-        new = function(centre + points[used : wanted + _CHECKS] @ L.T)
-        found = np.vstack([found, new]) if used else new
+        new = points[used : wanted + _CHECKS]
+        z, found = np.vstack([z, new]), np.vstack([found, function(centre + new @ L.T)])
         used = wanted + _CHECKS
         if not np.isfinite(found).all():
             return None
-        features = _features(points[:used] / RADIUS, powers)
-        coefficients = np.linalg.lstsq(features[:wanted], found[:wanted])[0]
-        gap = np.abs(features[wanted:] @ coefficients - found[wanted:])
-        error = float((gap / scale(found[wanted:])).max())
+        weights, features = _weights(z)[:, None], _features(z, powers)
+        fit = slice(0, len(z) - _CHECKS)
+        solution = np.linalg.lstsq(
+            (weights * features)[fit], (weights * (found - found[0]) / units)[fit]
+        )[0]
+        coefficients = solution * units
+        coefficients[0] += found[0]  # the constant
+        gap = weights * np.abs(features @ coefficients - found) / scale(found)
+        error = float(gap[-_CHECKS:].max())
         if error <= _TOLERANCE:
-            return Interpolant(centre, L, powers, coefficients, error, used)
+            return Interpolant(centre, L, powers, coefficients, error, len(z))
     return None
 
 
-def _powers(d: int, degree: int) -> Array:
-    """Degrees of all products of total degree up to ``degree``."""
-    rows = []
-    for total in range(degree + 1):
-        for chosen in combinations_with_replacement(range(d), total):
-            rows.append(np.bincount(chosen, minlength=d) if total else np.zeros(d, dtype=int))
-    return np.array(rows)
+def _axis_degrees(
+    function: Function, scale: Function, centre: Array, L: Array
+) -> tuple[Array, Array, Array]:
+    """Return the degree each axis needs, with the points and outputs used; the centre is first."""
+    d = len(centre)
+    nodes = RADIUS * np.cos((np.arange(_NODES) + 0.5) * np.pi / _NODES)
+    z = np.zeros((1 + d * _NODES, d))
+    for axis in range(d):
+        z[1 + axis * _NODES : 1 + (axis + 1) * _NODES, axis] = nodes
+    found = function(centre + z @ L.T)
+    units, weights = scale(found[:1]), _weights(nodes[:, None])[:, None]
+    basis = legendre.legvander(nodes / RADIUS, _NODES - 1)
+    degrees = np.full(d, float(_NODES - 1))
+    for axis in range(d):
+        values = (found[1 + axis * _NODES : 1 + (axis + 1) * _NODES] - found[0]) / units
+        for degree in range(1, _NODES - 1):
+            features = weights * basis[:, : degree + 1]
+            gap = features @ np.linalg.lstsq(features, weights * values)[0] - weights * values
+            if np.abs(gap).max() <= _TOLERANCE / 4:
+                degrees[axis] = degree
+                break
+    return degrees, z, found
+
+
+def _points(d: int) -> Array:
+    """Low-discrepancy points in the ball, denser towards its boundary where polynomials err."""
+    sobol = qmc.Sobol(d + 1, seed=0).random(2048)
+    direction = ndtri(np.clip(sobol[:, :d], 1e-9, 1 - 1e-9))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    return np.asarray(direction * (RADIUS * sobol[:, d:] ** (1.0 / (d + 1))))
+
+
+def _weights(z: Array) -> Array:
+    """Return exp(−|z|²/8): errors count less where hardly any draw is."""
+    return np.asarray(np.exp(-(z**2).sum(axis=1) / 8.0))
+
+
+def _powers(degrees: Array) -> Array:
+    """Degrees of all products with Σ k_i / degree_i ≤ 1; only some if they are too many."""
+    rows: list[tuple[tuple[int, ...], float]] = [((), 1.0)]  # with what is left of the sum
+    for degree in degrees:
+        rows = [
+            ((*row, k), left - k / degree)
+            for row, left in rows[:_MOST]
+            for k in range(int(left * degree + 1e-9) + 1)
+        ]
+    return np.array([row for row, _ in rows])
 
 
 def _features(z: Array, powers: Array) -> Array:
     highest = int(powers.max())
-    each = [legendre.legvander(z[:, i], highest) for i in range(z.shape[1])]
+    each = [legendre.legvander(z[:, i] / RADIUS, highest) for i in range(z.shape[1])]
     out = np.ones((len(z), len(powers)))
     for values, power in zip(each, powers.T, strict=True):
         out *= values[:, power]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from bayesv.covariance import VarianceComponents
+from bayesv.gram.threads import run
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import Conditional, MarginalDensity
 from bayesv.inference.interpolation import Interpolant, interpolate
@@ -97,6 +98,9 @@ class Target:
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Return log p(x | y) and its derivative by x, shape (d,); −inf and 0 far outside."""
         self.n_evaluations += 1
+        return self._value_and_gradient(x)
+
+    def _value_and_gradient(self, x: Array) -> tuple[float, Array]:
         if not inside(x[None])[0]:
             return -np.inf, np.zeros(len(x))
         with np.errstate(invalid="ignore", over="ignore"):
@@ -124,22 +128,22 @@ class Target:
             return (-value, -gradient) if np.isfinite(value) else (_OUTSIDE, 0.0 * x)
 
         # The proposal needs no more digits of the mode than this.
-        found = minimize(objective, x0, jac=True, method="BFGS", options={"gtol": 1e-2})
+        options = {"gtol": 1e-2, "hess_inv0": self._inverse_hessian(x0)}
+        found = minimize(objective, x0, jac=True, method="BFGS", options=options)
         mode = np.asarray(found.x)
         return mode, factor(self._inverse_hessian(mode))
 
     def _inverse_hessian(self, x: Array) -> Array:
         """Inverse of the negative Hessian, flat and wrongly curved directions limited to 4."""
-        h = 1e-2
-        hessian = np.array(
-            [
-                self.value_and_gradient(x - h * e)[1] - self.value_and_gradient(x + h * e)[1]
-                for e in np.eye(len(x))
-            ]
-        )
-        values, vectors = np.linalg.eigh(symmetrize(hessian) / (2 * h))
+        h, d = 1e-2, len(x)
+        points = [*(x - h * np.eye(d)), *(x + h * np.eye(d))]
+        # Side by side only what takes long: threads cost, too.
+        found = run(self._value_and_gradient, points, serial=not self.expensive)
+        self.n_evaluations += 2 * d
+        gradients = np.array([gradient for _, gradient in found])
+        values, vectors = np.linalg.eigh(symmetrize(gradients[:d] - gradients[d:]) / (2 * h))
         values = np.maximum(values, 0.25)
-        return np.asarray((vectors / values) @ vectors.T)
+        return symmetrize(np.asarray((vectors / values) @ vectors.T))
 
 
 def inside(x: Array) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bayesv.design import Design
 from bayesv.errors import DataError
 from bayesv.gram import Elimination, GramStatistics, eliminate
-from bayesv.linalg import Array
+from bayesv.linalg import Array, symmetrize
 
 __all__ = ["Criterion", "solve_fixed"]
 
@@ -38,9 +38,8 @@ class Criterion:
         self.unit = np.concatenate(
             [1.0 / scale[rows] for scale, (rows, _) in zip(stats.scales, self.places, strict=True)]
         )
-        # Of −2 log likelihood by λ, where λ is about 1 and levels have several rows: 4 J.
-        levels = [term.n_levels for term in design.terms]
-        self.curvature = 4.0 * np.repeat(levels, self.sizes)
+        self.levels = np.repeat([term.n_levels for term in design.terms], self.sizes)
+        self.row = np.cumsum(self.diagonal) - 1  # which diagonal element stands in the same row
         self.n_evaluations = 0
 
     def lambdas(self, x: Array) -> list[Array]:
@@ -62,8 +61,36 @@ class Criterion:
             value += logdet_S + 2.0 * np.log(np.abs(np.diagonal(self.stats.R))).sum()
         return float(value + r2 / sigma2)
 
+    def curvature(self, x: Array) -> Array:
+        """Return about the second derivatives by x: 4 J/λ² where groups have several rows."""
+        size = np.abs(x[self.diagonal])[self.row]
+        return np.asarray(4.0 * self.levels / np.clip(size, 0.05, 20.0) ** 2)
+
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Profiled criterion and its gradient, in unit coordinates."""
+        value, bars = self._evaluate(x)
+        gradient = np.concatenate([bar[at] for bar, at in zip(bars, self.places, strict=True)])
+        return value, gradient * self.unit
+
+    def expectation_step(self, x: Array) -> Array:
+        """Return the coordinates of E[Σ_j uu'/J | y] in units of σ²: one step of EM.
+
+        By Fisher's identity it is λ(I − λ'Λ̄/(2 J))λ', with Λ̄ the derivative of the criterion.
+        """
+        _, bars = self._evaluate(x)
+        new = []
+        terms = zip(self.design.terms, self.lambdas(x), bars, self.places, strict=True)
+        for term, lam, bar, (rows, columns) in terms:
+            inner = symmetrize(np.eye(len(lam)) - lam.T @ bar / (2.0 * term.n_levels))
+            values, vectors = np.linalg.eigh(inner)
+            root = (vectors * np.sqrt(np.clip(values, 0.01, 100.0))) @ vectors.T
+            # QR of the transpose gives the lower factor without squaring.
+            R = np.linalg.qr((lam @ root).T, mode="r")
+            new.append((R.T * np.sign(np.diagonal(R)))[rows, columns])
+        return np.asarray(np.concatenate(new) / self.unit)
+
+    def _evaluate(self, x: Array) -> tuple[float, list[Array]]:
+        """Profiled criterion and its derivative by all elements of all λ_f."""
         self.n_evaluations += 1
         stats, p = self.stats, self.stats.p
         done = eliminate(stats, self.lambdas(x))
@@ -78,9 +105,7 @@ class Criterion:
         if self.method == "REML":
             value += logdet_S + 2.0 * np.log(np.abs(np.diagonal(stats.R))).sum()
             T_bar[:p, :p] += np.linalg.inv(done.T[:p, :p])
-        bars = done.gradient(T_bar)
-        gradient = np.concatenate([bar[at] for bar, at in zip(bars, self.places, strict=True)])
-        return float(value), gradient * self.unit
+        return float(value), done.gradient(T_bar)
 
 
 def solve_fixed(done: Elimination, p: int) -> tuple[Array, float, float]:

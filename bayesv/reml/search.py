@@ -24,6 +24,7 @@ __all__ = ["fit_reml"]
 Mask = NDArray[np.bool_]
 
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: smaller diagonal elements of λ are tried at 0
+_EM_STEPS = 1
 _SEARCH_GRADIENT = 1e-6  # of the criterion, over the root of its curvature: 1e-12 of its value
 _MAX_RATIO = 1e9  # of n_j λ²: beyond, T = C − B'ΛF keeps fewer than 7 digits
 _GRADIENT_TOLERANCE = 1e-3  # a fit whose gradient is larger is reported as not converged
@@ -92,6 +93,9 @@ class _Search:
         """Minimise from λ = scale × I, then settle what is on the boundary."""
         free = np.ones(len(self.criterion.unit), dtype=bool)
         x = np.where(self.criterion.diagonal, scale, 0.0)
+        # EM is slow near the optimum but, unlike quasi-Newton steps, never far off from afar.
+        for _ in range(_EM_STEPS):
+            x = self.criterion.expectation_step(x)
         x, value, gradient = self._descend(x, free, max_iterations)
         while True:
             x, value, gradient, free = self._settle(x, value, gradient, free, max_iterations)
@@ -118,8 +122,8 @@ class _Search:
                 return 1e300, np.zeros(int(free.sum()))
             return value, gradient[free]
 
-        # In coordinates y = x c, c² ~ J, the curvature is about the same in all directions.
-        curvature = self.criterion.curvature[free]
+        # In coordinates y = x c the curvature is about the same in all directions.
+        curvature = self.criterion.curvature(x)[free]
         c = np.sqrt(curvature / curvature.max())
 
         def scaled(y: Array) -> tuple[float, Array]:
