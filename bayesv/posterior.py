@@ -301,6 +301,11 @@ class Posterior:
                 f"effective sample size down to {ess[i]:.0f} ({free[i].label}), below {_MIN_ESS}; "
                 "draw more"
             )
+        if self.density is not None:
+            sigma2 = float(np.median(self.sigma2))
+            middle = [np.median(cov, axis=(0, 1)) / sigma2 for cov in self.covs.values()]
+            if lost := self.density.stats.lost_digits([psd_root(cov) for cov in middle]):
+                problems.append(lost)
         return tuple(problems)
 
     def __repr__(self) -> str:

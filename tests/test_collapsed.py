@@ -127,7 +127,7 @@ def test_structures_give_the_same_fit():
         bv.Model(formula, star, structure="tree")
 
 
-@pytest.mark.filterwarnings("ignore::bayesv.SamplingWarning")
+@pytest.mark.filterwarnings("ignore::bayesv.FitWarning", "ignore::bayesv.SamplingWarning")
 @pytest.mark.parametrize("ratio", [1e-8, 1e-4, 1.0, 1e4, 1e6])
 def test_variance_ratios(ratio):
     """Groups of 1 to 10,000 rows, Var(u)/σ² from 1e-8 to 1e6: right, or a named status."""
@@ -139,6 +139,7 @@ def test_variance_ratios(ratio):
     model = bv.Model("y ~ 1 + (1 | g)", frame)
     fit, post = model.reml(), model.sample(seed=1)
     assert fit.converged
+    assert any("digits are lost" in p for p in post.problems) == (ratio == 1e6)
     assert fit.sigma2 == pytest.approx(1.0, rel=0.1)
     var = fit.components["g"].to_numpy()[0, 0]
     if ratio >= 1:

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 STRUCTURES = ("auto", "single", "nested", "crossed")
+_MAX_RATIO = 1e9  # of n_j λ²: beyond, T = C − B'ΛF keeps fewer than 7 digits
 _ALIAS_TOLERANCE = 1e-7  # as lme4: a column that earlier ones determine to 7 digits
 
 
@@ -108,6 +109,23 @@ class GramStatistics:
     def in_basis(self, lambdas: Sequence[Array]) -> list[Array]:
         """Return λ of the user's columns, shapes (..., k, k), in the basis of the statistics."""
         return [basis @ lam for basis, lam in zip(self.bases, lambdas, strict=True)]
+
+    def lost_digits(self, lambdas: Sequence[Array]) -> str | None:
+        """Say so if T = C − B'ΛF cancels: between-level variances dwarf σ²/n_j at these λ."""
+        inner = self.in_basis(lambdas)
+        blocks = [(level.term, level.A) for level in self.levels]
+        for part in self.border:
+            diagonal = self.A_border[part.slice, part.slice].reshape(
+                part.n_levels, part.k, part.n_levels, part.k
+            )
+            blocks.append((part.term, np.einsum("jajb->jab", diagonal)))
+        largest = max(float(np.abs(inner[t].T @ A @ inner[t]).max()) for t, A in blocks)
+        if largest <= _MAX_RATIO:
+            return None
+        return (
+            f"a random effect's variance is {largest:.1g} times what its rows leave unexplained; "
+            "half of the digits are lost, and estimates are good to 3 digits or so"
+        )
 
     def describe(self, labels: Sequence[str]) -> str:
         """Return the structure in words.

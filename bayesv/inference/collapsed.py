@@ -29,7 +29,7 @@ _MAX_KHAT = 0.7  # Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
 _MIN_ACCEPTANCE = 0.2
 _BOUNDED = 20.0  # largest weight over the mean: up to here chains mix fast whatever k̂ says
 _ATTEMPTS = 4
-_JUDGED = 1000
+_JUDGED = 1000  # draws of a chain, on which the proposal is judged however few are kept
 
 
 def sample_collapsed(
@@ -79,8 +79,7 @@ def sample_collapsed(
     )
     for _ in range(_ATTEMPTS):
         thin = int(np.clip(np.ceil(_WANTED / fraction), 1, _MAX_THIN))
-        # However few draws are kept, the proposal is judged on a thousand.
-        length = max(draws * thin, -(-_JUDGED // chains))
+        length = max(draws * thin, _JUDGED)
         x = proposal.sample(rng, chains * length)
         lp, conditional = target.evaluate(x)
         log_w = lp - proposal.log_density(x)

@@ -105,7 +105,7 @@ class Warp:
 
     @classmethod
     def none(cls, d: int) -> Warp:
-        """x = z."""
+        """Return the warp that changes nothing."""
         return cls(np.zeros(d), np.zeros(d))
 
     @classmethod

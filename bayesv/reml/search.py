@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,6 @@ Mask = NDArray[np.bool_]
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: smaller diagonal elements of λ are tried at 0
 _EM_STEPS = 1
 _SEARCH_GRADIENT = 1e-6  # of the criterion, over the root of its curvature: 1e-12 of its value
-_MAX_RATIO = 1e9  # of n_j λ²: beyond, T = C − B'ΛF keeps fewer than 7 digits
 _GRADIENT_TOLERANCE = 1e-3  # a fit whose gradient is larger is reported as not converged
 
 
@@ -193,11 +192,13 @@ class _Search:
         sigma2 = r2 / criterion.df
         names = list(design.fixed_names)
         R_inv = np.linalg.inv(stats.R)
-        blocks = {}
-        for term, lam, basis in zip(design.terms, lambdas, stats.bases, strict=True):
-            own = np.linalg.solve(basis, lam)
-            blocks[term.group] = pd.DataFrame(sigma2 * own @ own.T, term.columns, term.columns)
-        _warn_of_lost_digits(stats, lambdas)
+        own = [np.linalg.solve(b, lam) for b, lam in zip(stats.bases, lambdas, strict=True)]
+        blocks = {
+            term.group: pd.DataFrame(sigma2 * root @ root.T, term.columns, term.columns)
+            for term, root in zip(design.terms, own, strict=True)
+        }
+        if lost := stats.lost_digits(own):
+            warnings.warn(f"{lost[0].upper()}{lost[1:]}.", FitWarning, stacklevel=4)
         S_inv = symmetrize(np.linalg.inv(done.T[: stats.p, : stats.p]))
         norm = float(np.abs(best.gradient).max())
         converged = norm < _GRADIENT_TOLERANCE
@@ -220,21 +221,6 @@ class _Search:
             n_evaluations=criterion.n_evaluations,
             gradient_norm=norm,
             _stats=stats,
-        )
-
-
-def _warn_of_lost_digits(stats: GramStatistics, lambdas: Sequence[Array]) -> None:
-    """X'V⁻¹X cancels when between-level variances dwarf σ²/n_j: say so."""
-    largest = max(
-        float(np.abs(lambdas[level.term].T @ level.A @ lambdas[level.term]).max())
-        for level in stats.levels
-    )
-    if largest > _MAX_RATIO:
-        warnings.warn(
-            f"A random effect's variance is {largest:.1g} times what its rows leave unexplained; "
-            "half of the digits are lost, and estimates are good to 3 digits or so.",
-            FitWarning,
-            stacklevel=5,
         )
 
 
