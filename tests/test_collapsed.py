@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
-from bayesv.inference import target as target_module
+from bayesv.gram import statistics
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.target import Target
 
@@ -72,7 +72,7 @@ def test_far_outside_the_density_is_zero(penicillin):
 
 def test_interpolation_changes_nothing(penicillin, monkeypatch):
     """Polynomials of log|M| and T: the density at the draws is the exact one."""
-    monkeypatch.setattr(target_module, "_LARGE", 1)
+    monkeypatch.setattr(statistics, "_LARGE_BORDER", 1)
     post = penicillin.sample(seed=1)
     attrs = post.draws["posterior"].attrs
     assert attrs["interpolation_error"] <= 1e-4
@@ -92,7 +92,7 @@ def test_interpolation_changes_nothing(penicillin, monkeypatch):
 def test_interpolation_that_is_not_good_enough_is_not_used(penicillin, monkeypatch):
     from bayesv.inference import interpolation
 
-    monkeypatch.setattr(target_module, "_LARGE", 1)
+    monkeypatch.setattr(statistics, "_LARGE_BORDER", 1)
     monkeypatch.setattr(interpolation, "_TOLERANCE", 1e-30)
     attrs = penicillin.sample(seed=1).draws["posterior"].attrs
     assert "interpolation_error" not in attrs

@@ -14,6 +14,7 @@ from bayesv.linalg import Array
 __all__ = [
     "Border",
     "add_flat",
+    "border_blocks",
     "eliminate_border",
     "flat_lambdas",
     "reverse_border",
@@ -49,8 +50,8 @@ def add_flat(bars: list[Array], flat: Array, terms: Sequence[int]) -> None:
         at += bars[t].size
 
 
-def _blocks(stats: GramStatistics) -> tuple[Array, Array, Array]:
-    """Start, size and place of λ of every level of the border."""
+def border_blocks(stats: GramStatistics) -> tuple[Array, Array, Array]:
+    """Return start, size and place of λ of every level of the border."""
     starts, sizes, places, at = [], [], [], 0
     for term in stats.border:
         starts.append(term.start + term.k * np.arange(term.n_levels))
@@ -66,7 +67,7 @@ def eliminate_border(stats: GramStatistics, lambdas: Sequence[Array], A: Array, 
 
     lam = flat_lambdas(lambdas, [term.term for term in stats.border])
     N = np.empty_like(A)
-    sandwich(A, lam, *_blocks(stats), 1.0, False, N)
+    sandwich(A, lam, *border_blocks(stats), 1.0, False, N)
     if not cholesky(N):
         nan = np.full_like(B, np.nan)
         return Border(float("nan"), A, B, N, nan, nan)
@@ -86,7 +87,7 @@ def reverse_border(
     from bayesv.gram.border import border_gradient, mirror, sandwich
 
     terms = [term.term for term in stats.border]
-    lam, blocks = flat_lambdas(lambdas, terms), _blocks(stats)
+    lam, blocks = flat_lambdas(lambdas, terms), border_blocks(stats)
     N_inv = invert(border.factor)
     mirror(N_inv)
     mirror(border.A)

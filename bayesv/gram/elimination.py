@@ -13,7 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesv.gram.chain import Chain
-from bayesv.gram.dense import Border, add_flat, eliminate_border, flat_lambdas, reverse_border
+from bayesv.gram.dense import (
+    Border,
+    add_flat,
+    border_blocks,
+    eliminate_border,
+    flat_lambdas,
+    reverse_border,
+)
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.threads import one_blas_thread, run
 from bayesv.linalg import Array, symmetrize
@@ -168,10 +175,11 @@ def eliminate_many(stats: GramStatistics, lambdas: Sequence[Array]) -> tuple[Arr
     logdet : ndarray, shape (S,)
     T : ndarray, shape (S, p + 1, p + 1)
     """
+    from bayesv.gram.bordered import forward_bordered
     from bayesv.gram.lanes import forward_many
 
     S, m, chain = len(lambdas[0]), stats.p + 1, stats.chain
-    if stats.border:  # one dense factorisation each: nothing to gain from lanes
+    if stats.large_border:
 
         def one(s: int) -> tuple[float, Array]:
             done = eliminate_units(stats, chain, [lam[s] for lam in lambdas])
@@ -180,8 +188,21 @@ def eliminate_many(stats: GramStatistics, lambdas: Sequence[Array]) -> tuple[Arr
         with one_blas_thread():  # several evaluations side by side instead
             done = run(one, range(S))
         return np.array([d[0] for d in done]), np.array([d[1] for d in done]).reshape(S, m, m)
-    flat = np.concatenate([lambdas[level.term].reshape(S, -1) for level in stats.levels], axis=1)
+    flat, border = (
+        np.concatenate([np.zeros((S, 0)), *(lambdas[t.term].reshape(S, -1) for t in part)], axis=1)
+        for part in (stats.levels, stats.border)
+    )
     lanes = int(np.clip(_FRONT_BYTES // (8 * chain.width**2), 8, _LANES))
+
+    def bordered(start: int) -> tuple[Array, Array]:
+        lam, lam_border = flat[start : start + lanes], border[start : start + lanes]
+        logdet, T = np.zeros(len(lam)), np.zeros((len(lam), m, m))
+        forward_bordered(
+            chain.table, chain.A, chain.H, chain.mult, chain.pointer, chain.factor, chain.unit,
+            lam, chain.width, len(stats.levels) > 1, chain.edges, chain.columns, chain.slots,
+            chain.E, stats.A_border, stats.B_border, lam_border, *border_blocks(stats), logdet, T,
+        )  # fmt: skip
+        return logdet, T
 
     def batch(start: int) -> tuple[Array, Array]:
         lam = np.ascontiguousarray(flat[start : start + lanes].T)
@@ -196,7 +217,8 @@ def eliminate_many(stats: GramStatistics, lambdas: Sequence[Array]) -> tuple[Arr
             T += front[-m:, -m:]
         return logdet, np.moveaxis(T, 2, 0)
 
-    parts = run(batch, range(0, S, lanes), serial=S * len(chain.factor) < _WORTH_THREADS)
+    serial = S * (len(chain.factor) + len(stats.A_border) ** 2) < _WORTH_THREADS
+    parts = run(bordered if stats.border else batch, range(0, S, lanes), serial=serial)
     T = stats.C + _mirrored(np.concatenate([part[1] for part in parts]))
     return np.concatenate([part[0] for part in parts]), symmetrize(T)
 

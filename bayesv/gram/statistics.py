@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 STRUCTURES = ("auto", "single", "nested", "crossed")
+_LARGE_BORDER = 150  # columns
 _MAX_RATIO = 1e9  # of n_j λ²: beyond, T = C − B'ΛF keeps fewer than 7 digits
 _ALIAS_TOLERANCE = 1e-7  # as lme4: a column that earlier ones determine to 7 digits
 
@@ -109,6 +110,11 @@ class GramStatistics:
     def in_basis(self, lambdas: Sequence[Array]) -> list[Array]:
         """Return λ of the user's columns, shapes (..., k, k), in the basis of the statistics."""
         return [basis @ lam for basis, lam in zip(self.bases, lambdas, strict=True)]
+
+    @property
+    def large_border(self) -> bool:
+        """Whether the dense block is so large that LAPACK is faster than compiled loops."""
+        return len(self.A_border) >= _LARGE_BORDER
 
     def lost_digits(self, lambdas: Sequence[Array]) -> str | None:
         """Say so if T = C − B'ΛF cancels: between-level variances dwarf σ²/n_j at these λ."""

@@ -15,7 +15,6 @@ from bayesv.linalg import Array, symmetrize
 
 __all__ = ["Target", "factor", "inside"]
 
-_LARGE = 150  # columns of the dense block
 _OUTSIDE = 1e12  # minus the log density where it cannot be evaluated
 
 
@@ -31,7 +30,7 @@ class Target:
     @property
     def expensive(self) -> bool:
         """Whether an evaluation takes a large dense factorisation."""
-        return len(self.density.stats.A_border) >= _LARGE
+        return self.density.stats.large_border
 
     def interpolate(self, mode: Array, L: Array) -> None:
         """Replace log|M| and T near the mode by polynomials if their error does not matter.

@@ -1,0 +1,72 @@
+"""The elimination of a chain and a small border for many λ, one after the other: compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayesv.gram.border import sandwich
+from bayesv.gram.compiled import compiled
+from bayesv.gram.kernels import forward
+
+__all__ = ["forward_bordered"]
+
+
+@compiled
+def forward_bordered(table, A, H, mult, pointer, factor, unit, lam, width, nested, edges, columns,
+                     slots, E, border_A, border_B, border_lam, starts, ks, places,
+                     logdet, T):  # fmt: skip
+    """Add log|M| to ``logdet``, (W,), and what T loses to the upper triangles of ``T``, (W, m, m).
+
+    ``lam``, (W, Σk²), is λ of the chain, ``border_lam`` that of the border, whose blocks stand at
+    ``starts``, have ``ks`` columns and their λ at ``places``. ``nested`` says that units of the
+    chain have ancestors in it, which the elimination writes to.
+    """
+    n, m = border_B.shape
+    front, own = np.empty((width, width)), width - m
+    kept_A, kept_H, kept_E = (A.copy(), H.copy(), E.copy()) if nested else (A, H, E)
+    A_left, B_left = np.empty_like(border_A), np.empty_like(border_B)
+    N, half = np.empty((n, n)), np.empty((n, m))
+    for w in range(len(lam)):
+        front[:] = 0.0
+        A_left[:] = border_A
+        B_left[:] = border_B
+        if nested:
+            kept_E[:] = E
+        logdet[w] += forward(
+            table, A, H, mult, pointer, factor, unit, 0, len(factor), lam[w], front, kept_A,
+            kept_H, edges, columns, slots, kept_E, A_left, B_left,
+        )  # fmt: skip
+        sandwich(A_left, border_lam[w], starts, ks, places, 1.0, False, N)
+        for b in range(len(starts)):
+            k, at, place = ks[b], starts[b], places[b]
+            for i in range(k):
+                for c in range(m):
+                    half[at + i, c] = 0.0
+                    for t in range(k):
+                        half[at + i, c] += border_lam[w, place + t * k + i] * B_left[at + t, c]
+        logdet[w] += _solve_lower(N, half)
+        for c in range(m):
+            for d in range(c, m):
+                T[w, c, d] += front[own + c, own + d]
+                for i in range(n):
+                    T[w, c, d] -= half[i, c] * half[i, d]
+
+
+@compiled
+def _solve_lower(N, half):
+    """Factor N = LL' in its lower triangle, overwrite ``half`` by L⁻¹half, return log|N|."""
+    n, m = half.shape
+    logdet = 0.0
+    for i in range(n):
+        for j in range(i + 1):
+            total = N[i, j]
+            for t in range(j):
+                total -= N[i, t] * N[j, t]
+            N[i, j] = np.sqrt(total) if i == j else total / N[j, j]
+        for t in range(i):
+            for c in range(m):
+                half[i, c] -= N[i, t] * half[t, c]
+        for c in range(m):
+            half[i, c] /= N[i, i]
+        logdet += 2.0 * np.log(N[i, i])
+    return logdet
