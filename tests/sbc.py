@@ -258,7 +258,8 @@ def _quantities(priors: ResolvedPriors, values: Values, y: Array) -> Values:
         sd, corr = values[f"sd_{term.group}"], values[f"corr_{term.group}"]
         out |= {f"sd {term.group}: {c}": sd[:, i] for i, c in enumerate(term.columns)}
         for i, j in zip(*np.nonzero(np.tril(term.mask, -1)), strict=True):
-            out[f"corr {term.group}: {i} {j}"] = corr[:, i, j]
+            # Rounded, so that correlations that differ from 1 by rounding errors are ties.
+            out[f"corr {term.group}: {i} {j}"] = corr[:, i, j].round(12)
         cov = np.where(term.mask, corr, 0.0) * sd[:, :, None] * sd[:, None, :]
         V += (term.codes[:, None] == term.codes) * (term.values @ cov @ term.values.T)
         if f"u_{term.group}" in values:

@@ -13,7 +13,7 @@ from bayesv.inference.density import Conditional, MarginalDensity
 from bayesv.inference.interpolation import Interpolant, interpolate
 from bayesv.linalg import Array, symmetrize
 
-__all__ = ["Target", "factor", "inside"]
+__all__ = ["Target", "factor"]
 
 _OUTSIDE = 1e12  # minus the log density where it cannot be evaluated
 
@@ -86,7 +86,7 @@ class Target:
         Far outside, where nothing is accepted, the density is 0 and the conditional that of x = 0.
         """
         self.n_evaluations += len(x)
-        within = inside(x)
+        within = self._within(x)
         x = np.where(within[:, None], x, 0.0)
         with np.errstate(invalid="ignore", over="ignore"):
             lambdas, sigma = self.coordinates.to_lambdas(x)
@@ -100,7 +100,7 @@ class Target:
         return self._value_and_gradient(x)
 
     def _value_and_gradient(self, x: Array) -> tuple[float, Array]:
-        if not inside(x[None])[0]:
+        if not self._within(x[None])[0]:
             return -np.inf, np.zeros(len(x))
         with np.errstate(invalid="ignore", over="ignore"):
             lambdas, sigma = self.coordinates.to_lambdas(x)
@@ -112,6 +112,12 @@ class Target:
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
             return -np.inf, np.zeros(len(x))
         return value, gradient
+
+    def _within(self, x: Array) -> NDArray[np.bool_]:
+        """Where the density can be evaluated: effects up to e¹²σ, all else far from overflow."""
+        low, high = np.where(self.coordinates.is_sd, [[-300.0], [12.0]], [[-150.0], [150.0]])
+        low[-1], high[-1] = -30.0, 30.0  # σ
+        return np.asarray(((x > low) & (x < high)).all(axis=1))
 
     def mode(self, start: VarianceComponents) -> tuple[Array, Array]:
         """Return the mode of p(x | y) and a factor of the inverse Hessian there."""
@@ -143,11 +149,6 @@ class Target:
         values, vectors = np.linalg.eigh(symmetrize(gradients[:d] - gradients[d:]) / (2 * h))
         values = np.maximum(values, 0.25)
         return symmetrize(np.asarray((vectors / values) @ vectors.T))
-
-
-def inside(x: Array) -> NDArray[np.bool_]:
-    """Where the density can be evaluated: effects up to e¹²σ, all coordinates far from overflow."""
-    return np.asarray((np.abs(x) < 30).all(axis=1) & (x[:, :-1] < 12).all(axis=1))
 
 
 def factor(scale: Array) -> Array:
