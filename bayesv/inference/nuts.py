@@ -9,6 +9,7 @@ import numpy as np
 
 from bayesv.covariance import VarianceComponents
 from bayesv.errors import require
+from bayesv.gram.threads import n_threads
 from bayesv.inference.collapsed import labelled
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
@@ -62,7 +63,8 @@ def sample_nuts(
         draws=options.draws,
         tune=options.tune,
         chains=options.chains,
-        cores=options.cores or min(options.chains, 2),
+        # Chains in threads wait for each other's Python unless an evaluation is long.
+        cores=options.cores or (min(options.chains, n_threads()) if target.expensive else 1),
         seed=int(rng.integers(2**31)),
         save_warmup=False,
         progress_bar=options.progressbar,
