@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.design import Design
+from bayesv.diagnostics import density_mode
 from bayesv.errors import BayesvError
 from bayesv.names import canonical, factors_of
 from bayesv.posterior import Posterior
@@ -206,7 +206,7 @@ def _table(fit: RemlFit, post: Posterior, name: str, summary: pd.DataFrame) -> p
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for quantity in post.quantities:
-            modes.append(_density_mode(quantity.values[np.isfinite(quantity.values)]))
+            modes.append(density_mode(quantity.values))
     at_reml = np.array([reml[q.key] for q in post.quantities])
     table = pd.DataFrame(
         {
@@ -226,16 +226,6 @@ def _table(fit: RemlFit, post: Posterior, name: str, summary: pd.DataFrame) -> p
     # A correlation with an SD of 0 has no REML value, so it is neither inside nor outside.
     table["inside"] = table["inside"].astype(object).where(table["reml"].notna(), None)
     return table
-
-
-def _density_mode(values: NDArray[np.float64]) -> float:
-    """Return the mode of a kernel density estimate of the draws."""
-    from arviz_stats.base import array_stats
-
-    if len(values) == 0 or np.ptp(values) == 0:
-        return float(values[0]) if len(values) else float("nan")
-    grid, density, _ = array_stats.kde(values)
-    return float(grid[np.argmax(density)])
 
 
 def _in_order(values: pd.Series, names: Sequence[str]) -> pd.Series:

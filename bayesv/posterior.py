@@ -13,6 +13,7 @@ import pandas as pd
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
+from bayesv.diagnostics import ess_bulk, ess_mean, ess_tail, hdi, rhat
 from bayesv.errors import BayesvError, SamplingWarning
 from bayesv.estimators import geometric_median, joint_mode
 from bayesv.gram import draw_effects
@@ -241,30 +242,28 @@ class Posterior:
             hdi_high, mcse_mean, ess_bulk, ess_tail, rhat. Each scalar is computed per draw and
             then summarised.
         """
-        from arviz_stats.base import array_stats
-
         if not isinstance(prob, int | float) or not 0 < prob < 1:
             raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
         x = np.stack([q.values for q in self.quantities], axis=-1)
-        axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
         # A scalar can be undefined in some draws (the correlation with an SD of 0); summarise the
         # rest and let the diagnostics show NaN.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             eti = np.nanquantile(x, [(1 - prob) / 2, (1 + prob) / 2], axis=(0, 1))
-            hdi = array_stats.hdi(x, prob, axis=(0, 1), skipna=True)
+            shortest = hdi(x, prob)
+            sd = np.nanstd(x, axis=(0, 1), ddof=1)
             columns = {
                 "mean": np.nanmean(x, axis=(0, 1)),
-                "sd": np.nanstd(x, axis=(0, 1), ddof=1),
+                "sd": sd,
                 "median": np.nanmedian(x, axis=(0, 1)),
                 "eti_low": eti[0],
                 "eti_high": eti[1],
-                "hdi_low": hdi[:, 0],
-                "hdi_high": hdi[:, 1],
-                "mcse_mean": array_stats.mcse(x, method="mean", **axes),
-                "ess_bulk": array_stats.ess(x, method="bulk", **axes),
-                "ess_tail": array_stats.ess(x, method="tail", prob=0.9, **axes),
-                "rhat": array_stats.rhat(x, **axes),
+                "hdi_low": shortest[:, 0],
+                "hdi_high": shortest[:, 1],
+                "mcse_mean": sd / np.sqrt(ess_mean(x)),
+                "ess_bulk": ess_bulk(x),
+                "ess_tail": ess_tail(x),
+                "rhat": rhat(x),
             }
         labels = pd.DataFrame(
             [q.key for q in self.quantities], columns=["scale", "group", "first", "second"]
@@ -272,8 +271,6 @@ class Posterior:
         return pd.concat([labels, pd.DataFrame(columns)], axis=1)
 
     def _diagnose(self, sample_stats: Mapping[str, Array]) -> tuple[str, ...]:
-        from arviz_stats.base import array_stats
-
         problems = []
         diverging = sample_stats.get("diverging")
         if diverging is not None and (count := int(np.sum(diverging))):
@@ -284,17 +281,11 @@ class Posterior:
             )
         free = [q for q in self.quantities if q.scale in ("sd", "corr", "beta")]
         x = np.stack([q.values for q in free], axis=-1)
-        axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            rhat = array_stats.rhat(x, **axes)
-            bulk = array_stats.ess(x, method="bulk", **axes)
-            tail = array_stats.ess(x, method="tail", prob=0.9, **axes)
-        if self.n_chains > 1 and (rhat > _MAX_RHAT).any():
-            i = int(np.nanargmax(rhat))
-            worst = min(float(rhat[i]), 10.0)
+        ratio, ess = rhat(x), np.fmin(ess_bulk(x), ess_tail(x))
+        if self.n_chains > 1 and (ratio > _MAX_RHAT).any():
+            i = int(np.nanargmax(ratio))
+            worst = min(float(ratio[i]), 10.0)
             problems.append(f"R-hat up to {worst:.3f} ({free[i].label}), above {_MAX_RHAT}")
-        ess = np.fmin(bulk, tail)
         if (ess < _MIN_ESS).any():
             i = int(np.nanargmin(ess))
             problems.append(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bayesv.covariance import VarianceComponents
+from bayesv.diagnostics import pareto_k
 from bayesv.gram import draw_effects
 from bayesv.inference.density import Conditional, MarginalDensity
 from bayesv.inference.draws import Draws
@@ -84,7 +85,7 @@ def sample_collapsed(
         lp, conditional = target.evaluate(x)
         log_w = lp - proposal.log_density(x)
         fraction = efficiency(log_w)
-        khat, largest = _pareto_k(log_w), float(np.exp(log_w.max() - log_mean(log_w)))
+        khat, largest = pareto_k(log_w), float(np.exp(log_w.max() - log_mean(log_w)))
         covered = khat <= _MAX_KHAT or largest <= _BOUNDED
         if covered and fraction * length >= _LEAST * draws and largest <= _STUCK * length:
             break
@@ -188,16 +189,6 @@ def _walk(log_w: Array, log_w_first: Array, log_u: Array) -> tuple[Any, Array]:
                 accepted[c, i] = True
             state[c, i] = at
     return state, accepted
-
-
-def _pareto_k(log_w: Array) -> float:
-    from arviz_stats.base import array_stats
-
-    finite = log_w[np.isfinite(log_w)]
-    if len(finite) < 0.5 * len(log_w):
-        return float("inf")
-    # ArviZ takes log likelihoods, whose negatives are the log weights.
-    return float(array_stats.psislw(finite.max() - finite)[1])
 
 
 def _effects(

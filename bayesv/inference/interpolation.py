@@ -9,7 +9,6 @@ import numpy as np
 from numpy.polynomial import legendre
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from bayesv.linalg import Array
 
@@ -140,6 +139,8 @@ def _axis_degrees(
 
 def _points(d: int) -> Array:
     """Low-discrepancy points in the ball, denser towards its boundary where polynomials err."""
+    from scipy.stats import qmc  # takes long to import and is rarely needed
+
     sobol = qmc.Sobol(d + 1, seed=0).random(2048)
     direction = ndtri(np.clip(sobol[:, :d], 1e-9, 1 - 1e-9))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)

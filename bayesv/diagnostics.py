@@ -1,0 +1,163 @@
+"""Diagnostics and summaries of many scalars at once: R̂, ESS, Pareto k̂, HDI, mode.
+
+The definitions are ArviZ's (and tested against it), for arrays of shape (chain, draw, K). ArviZ
+computes one scalar at a time and takes as long to import as a small model takes to read, fit and
+sample.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import logsumexp, ndtri
+
+from bayesv.linalg import Array
+
+__all__ = ["density_mode", "ess_bulk", "ess_mean", "ess_tail", "hdi", "pareto_k", "rhat"]
+
+_GRID = 512
+
+
+def rhat(x: Array) -> Array:
+    """Return rank-normalised split R̂, the larger of bulk and folded, shape (K,).
+
+    Vehtari et al. 2021, https://doi.org/10.1214/20-BA1221; NaN for one chain or fewer than 4 draws.
+    """
+    if x.shape[0] < 2 or x.shape[1] < 4:
+        return np.full(x.shape[-1], np.nan)
+    split = _split(x)
+    folded = np.abs(split - np.median(split, axis=(0, 1)))
+    return np.maximum(_rhat(_normal_scores(split)), _rhat(_normal_scores(folded)))
+
+
+def ess_bulk(x: Array) -> Array:
+    """Return the effective sample size of the rank-normalised draws, shape (K,)."""
+    return _ess(_normal_scores(_split(x)))
+
+
+def ess_tail(x: Array, prob: float = 0.9) -> Array:
+    """Return the smaller effective sample size of the two tail quantiles, shape (K,)."""
+    tails = [
+        _ess(_split(np.where(np.isnan(x), np.nan, x <= np.quantile(x, q, axis=(0, 1)))))
+        for q in (1.0 - prob, prob)
+    ]
+    return np.minimum(*tails)
+
+
+def ess_mean(x: Array) -> Array:
+    """Return the effective sample size for the mean, shape (K,)."""
+    return _ess(_split(x))
+
+
+def pareto_k(log_w: Array) -> float:
+    """Return Pareto k̂ of importance weights, shape (S,); ∞ where it cannot be estimated.
+
+    Weights of 0 count as such; more than half of them and there is no estimate.
+    Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html, with the estimate of the shape by
+    Zhang and Stephens (2009) and a weak prior around 0.5.
+    """
+    if np.isfinite(log_w).mean() < 0.5:
+        return float("inf")
+    S = len(log_w)
+    n = int(3 * np.sqrt(S)) if S > 225 else S // 5
+    if n < 5:
+        return float("inf")
+    ordered = np.sort(log_w - log_w.max())[-n - 1 :]
+    tail = np.exp(ordered[1:]) - np.exp(ordered[0])
+    quartile = tail[int(n / 4 + 0.5) - 1]
+    if not quartile > tail[0]:
+        return float("inf")
+    m = 30 + int(np.sqrt(n))
+    b = 1.0 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))
+    b = b / (3.0 * quartile) + 1.0 / tail[-1]
+    shape = np.log1p(-b[:, None] * tail).mean(axis=1)
+    log_l = n * (np.log(-b / shape) - shape - 1.0)
+    weight = np.exp(log_l - logsumexp(log_l))
+    weight[weight < 10 * np.finfo(float).eps] = 0.0
+    k = float(np.log1p(-(b @ weight / weight.sum()) * tail).mean())
+    return (n * k + 5.0) / (n + 10.0) if np.isfinite(k) else float("inf")
+
+
+def hdi(x: Array, prob: float) -> Array:
+    """Return the shortest interval with probability ``prob`` of each column, shape (K, 2).
+
+    NaN are left out.
+    """
+    out = np.full((x.shape[-1], 2), np.nan)
+    for k, column in enumerate(x.reshape(-1, x.shape[-1]).T):
+        ordered = np.sort(column[~np.isnan(column)])
+        step = min(int(np.floor(prob * len(ordered))), len(ordered) - 1)
+        if step >= 0:
+            i = int(np.argmin(ordered[step:] - ordered[: len(ordered) - step]))
+            out[k] = ordered[i], ordered[i + step]
+    return out
+
+
+def density_mode(values: Array) -> float:
+    """Return the mode of a Gaussian kernel density estimate, reflected at smallest and largest.
+
+    Bandwidth by Silverman's rule. Values that are not finite are left out.
+    """
+    values = values[np.isfinite(values)]
+    if len(values) == 0 or np.ptp(values) == 0:
+        return float(values[0]) if len(values) else float("nan")
+    counts, edges = np.histogram(values, _GRID)
+    width = edges[1] - edges[0]
+    quartiles = np.quantile(values, [0.25, 0.75])
+    spread = min(values.std(), np.ptp(quartiles) / 1.34) or values.std()
+    half = min(max(int(4.0 * 0.9 * spread * len(values) ** -0.2 / width), 1), _GRID)
+    kernel = np.exp(-0.5 * (4.0 * np.arange(-half, half + 1) / half) ** 2)
+    density = np.convolve(np.pad(counts, half, mode="symmetric"), kernel, mode="valid")
+    return float(edges[np.argmax(density)] + 0.5 * width)
+
+
+def _split(x: Array) -> Array:
+    """Return each chain's halves as chains of their own."""
+    half = x.shape[1] // 2
+    return np.concatenate([x[:, :half], x[:, x.shape[1] - half :]])
+
+
+def _normal_scores(x: Array) -> Array:
+    """Return normal scores of the ranks in each column; NaN for columns with NaN."""
+    flat = x.reshape(-1, x.shape[-1])
+    out = np.empty_like(flat)
+    for k, column in enumerate(flat.T):
+        _, inverse, counts = np.unique(column, return_inverse=True, return_counts=True)
+        ranks = np.cumsum(counts) - 0.5 * (counts - 1)  # ties share their average
+        out[:, k] = ranks[inverse]
+    scores = ndtri((out - 0.375) / (len(flat) + 0.25))
+    return np.asarray(np.where(np.isnan(flat).any(axis=0), np.nan, scores).reshape(x.shape))
+
+
+def _rhat(x: Array) -> Array:
+    n = x.shape[1]
+    between = n * x.mean(axis=1).var(axis=0, ddof=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.sqrt((between / x.var(axis=1, ddof=1).mean(axis=0) + n - 1) / n))
+
+
+def _ess(x: Array) -> Array:
+    """Effective sample size by Geyer's initial monotone sequence, shape (K,)."""
+    chains, n, K = x.shape
+    if n < 4:
+        return np.full(K, np.nan)
+    size = float(chains * n)
+    centred = x - x.mean(axis=1, keepdims=True)
+    spectrum = np.abs(np.fft.rfft(centred, 2 ** int(np.ceil(np.log2(2 * n))), axis=1)) ** 2
+    autocovariance = np.fft.irfft(spectrum, axis=1)[:, :n].mean(axis=0) / n  # (n, K)
+    within = autocovariance[0] * n / (n - 1.0)
+    total = autocovariance[0] + (x.mean(axis=1).var(axis=0, ddof=1) if chains > 1 else 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho = 1.0 - (within - autocovariance) / total
+    rho[0] = 1.0
+    most = max((n - 1) // 2, 1)  # pairs of lags that count
+    pairs = rho[: 2 * most].reshape(most, 2, K)
+    sums = pairs.sum(axis=1)
+    ended = ~(sums > 0.0)
+    last = np.where(ended.any(axis=0), ended.argmax(axis=0), most - 1)
+    sums[np.arange(most)[:, None] >= last] = 0.0
+    tau = 2.0 * np.minimum.accumulate(sums).sum(axis=0) - 1.0
+    tau += np.maximum(pairs[last, 0, np.arange(K)], 0.0)
+    out = size / np.maximum(tau, 1.0 / np.log10(size))
+    constant = np.ptp(x.reshape(-1, K), axis=0) < np.finfo(float).resolution
+    out = np.where(constant, size, out)
+    return np.asarray(np.where(np.isnan(x).any(axis=(0, 1)), np.nan, out))
