@@ -16,6 +16,7 @@ __all__ = ["Grouping", "Index", "Rows", "Units"]
 Index = NDArray[np.intp]
 
 _SAMPLE = 1 << 18  # rows that are enough to find good units; exactness does not depend on them
+_NARROW = 6  # columns
 _DETERMINED = 1e-7  # a column is left as it is if the columns before it explain it to 7 digits
 
 
@@ -148,6 +149,11 @@ def _basis(values: Array, blocks: Sequence[Sequence[int]]) -> Array:
 
 
 def _times_inverse(X: Array, R: Array) -> Array:
-    if not len(R):
-        return X
+    if len(R) <= _NARROW:
+        # Column by column over all rows: LAPACK is slow for so few unknowns in so many rows.
+        out = np.empty(X.shape)
+        for j in range(len(R)):
+            rest = X[:, j] - sum(out[:, i] * R[i, j] for i in range(j) if R[i, j])
+            out[:, j] = rest / R[j, j]
+        return out
     return np.ascontiguousarray(solve_triangular(R, X.T, trans="T", check_finite=False).T)

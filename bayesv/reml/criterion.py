@@ -39,7 +39,11 @@ class Criterion:
             [1.0 / scale[rows] for scale, (rows, _) in zip(stats.scales, self.places, strict=True)]
         )
         self.levels = np.repeat([term.n_levels for term in design.terms], self.sizes)
-        self.row = np.cumsum(self.diagonal) - 1  # which diagonal element stands in the same row
+        # Which diagonal element stands in the same row, and in the same column.
+        starts = np.cumsum([0, *(term.n_columns for term in design.terms)])
+        pairs = list(zip(starts, self.places, strict=False))
+        self.row = np.concatenate([start + rows for start, (rows, _) in pairs])
+        self.column = np.concatenate([start + columns for start, (_, columns) in pairs])
         self.n_evaluations = 0
 
     def lambdas(self, x: Array) -> list[Array]:
@@ -62,9 +66,18 @@ class Criterion:
         return float(value + r2 / sigma2)
 
     def curvature(self, x: Array) -> Array:
-        """Return about the second derivatives by x: 4 J/λ² where groups have several rows."""
-        size = np.abs(x[self.diagonal])[self.row]
-        return np.asarray(4.0 * self.levels / np.clip(size, 0.05, 20.0) ** 2)
+        """Return about the second derivatives by x: J times Fisher's information of a level.
+
+        With m rows it is 4 (mλ/(1 + mλ²))², where m is the mean over levels.
+        """
+        size = np.clip(np.abs(x[self.diagonal])[self.row], 0.05, 20.0)
+        m = self.design.n / self.levels
+        return np.asarray(4.0 * self.levels * (m * size / (1.0 + m * size**2)) ** 2)
+
+    def same_sign(self, x: Array) -> Array:
+        """Return x with the sign of each column of λ such that its diagonal is not negative."""
+        sign = np.where(x[self.diagonal] < 0, -1.0, 1.0)
+        return np.asarray(x * sign[self.column])
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Profiled criterion and its gradient, in unit coordinates."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,12 @@ Mask = NDArray[np.bool_]
 
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: smaller diagonal elements of λ are tried at 0
 _EM_STEPS = 1
-_SEARCH_GRADIENT = 1e-6  # of the criterion, over the root of its curvature: 1e-12 of its value
+# Gradients over the root of the curvature. With a line search on values, which rounding limits to
+# 1e-8 or so, and without: the criterion is then within 1e-12 of its minimum.
+_LINE_SEARCH_GRADIENT, _SEARCH_GRADIENT = 1e-3, 1e-6
+_POLISHING = 12  # steps
+_NEAR = 0.1  # twice the difference of the criterion, about, within which optima are the same
+_LOWER = 1e-5  # difference of the criterion that makes another minimum the better one
 _GRADIENT_TOLERANCE = 1e-3  # a fit whose gradient is larger is reported as not converged
 
 
@@ -62,14 +68,13 @@ def fit_reml(
     """
     if method not in ("REML", "ML"):
         raise BayesvError(f"method must be 'REML' or 'ML', found {method!r}.")
-    search = _Search(Criterion(design, stats, method))
-    best = search.run(1.0, max_iterations)
+    search = _Search(Criterion(design, stats, method), max_iterations)
+    best = search.run(1.0)
     if best.boundary:
         # Competing components can end on the boundary from one start and inside from another.
         for scale in (0.2, 3.0):
-            other = search.run(scale, max_iterations)
-            if other.value < best.value - 1e-8 * max(1.0, abs(best.value)):
-                best = other
+            if search.finds_lower(scale, best):
+                best = search.run(scale)
     return search.finish(best)
 
 
@@ -85,29 +90,40 @@ class _Optimum:
 class _Search:
     """A search for the minimum of one criterion."""
 
-    def __init__(self, criterion: Criterion) -> None:
-        self.criterion = criterion
+    def __init__(self, criterion: Criterion, max_iterations: int) -> None:
+        self.criterion, self.max_iterations = criterion, max_iterations
+        self.all_free = np.ones(len(criterion.unit), dtype=bool)
 
-    def run(self, scale: float, max_iterations: int) -> _Optimum:
+    def run(self, scale: float) -> _Optimum:
         """Minimise from λ = scale × I, then settle what is on the boundary."""
-        free = np.ones(len(self.criterion.unit), dtype=bool)
-        x = np.where(self.criterion.diagonal, scale, 0.0)
-        # EM is slow near the optimum but, unlike quasi-Newton steps, never far off from afar.
-        for _ in range(_EM_STEPS):
-            x = self.criterion.expectation_step(x)
-        x, value, gradient = self._descend(x, free, max_iterations)
+        free = self.all_free
+        x, value, gradient = self._descend(self._start(scale), free)
         while True:
-            x, value, gradient, free = self._settle(x, value, gradient, free, max_iterations)
+            x, value, gradient, free = self._settle(x, value, gradient, free)
             away = self._leave_zero(x, value, free)
             if away is None:
                 break
             # Zero was a saddle: the criterion falls when the component leaves it.
-            free = np.ones_like(free)
-            x, value, gradient = self._descend(away, free, max_iterations)
+            free = self.all_free
+            x, value, gradient = self._descend(away, free)
         return _Optimum(x, free, value, gradient, bool((~free).any()))
 
-    def _descend(self, x: Array, free: Mask, max_iterations: int) -> tuple[Array, float, Array]:
-        """Quasi-Newton search over the free coordinates, with Newton steps if it stalls."""
+    def finds_lower(self, scale: float, known: _Optimum) -> bool:
+        """Whether the search from λ = scale × I ends below a known optimum."""
+        value = self._descend(self._start(scale), self.all_free, known)[1]
+        return value < known.value - _LOWER
+
+    def _start(self, scale: float) -> Array:
+        x = np.where(self.criterion.diagonal, scale, 0.0)
+        # EM is slow near the optimum but, unlike quasi-Newton steps, never far off from afar.
+        for _ in range(_EM_STEPS):
+            x = self.criterion.expectation_step(x)
+        return x
+
+    def _descend(
+        self, x: Array, free: Mask, known: _Optimum | None = None
+    ) -> tuple[Array, float, Array]:
+        """Quasi-Newton search over the free coordinates; given up where it comes to ``known``."""
         if not free.any():
             value, gradient = self.criterion.value_and_gradient(x)
             return x, value, gradient
@@ -129,31 +145,31 @@ class _Search:
             value, gradient = objective(y / c)
             return value, gradient / c
 
+        def stop_at_known(intermediate_result: Any) -> None:
+            same_sign = self.criterion.same_sign
+            if known is not None:
+                away = same_sign(intermediate_result.x / c) - same_sign(known.x)
+                if (curvature * away**2).sum() < _NEAR:
+                    raise StopIteration
+
         found = minimize(
             scaled,
             x[free] * c,
             jac=True,
             method="BFGS",
             options={
-                "gtol": _SEARCH_GRADIENT * np.sqrt(curvature.max()),
-                "maxiter": max_iterations,
+                "gtol": _LINE_SEARCH_GRADIENT * np.sqrt(curvature.max()),
+                "maxiter": self.max_iterations,
                 "hess_inv0": np.eye(len(c)) / curvature.max(),
             },
+            callback=stop_at_known,
         )
         part = np.asarray(found.x) / c
         value, gradient = float(found.fun), np.asarray(found.jac) * c
-        tolerance = _SEARCH_GRADIENT * np.sqrt(curvature)
-        for _ in range(4):
-            # Newton steps, at 2 d evaluations each, only where rounding ended the search early.
-            if (np.abs(gradient) < 10 * tolerance).all():
-                break
-            step = _newton_step(objective, part, gradient)
-            if step is None:
-                break
-            new_value, new_gradient = objective(part + step)
-            if np.abs(new_gradient).max() >= np.abs(gradient).max():
-                break
-            part, value, gradient = part + step, new_value, new_gradient
+        if known is None:
+            inverse = np.asarray(found.hess_inv) / np.outer(c, c)
+            tolerance = _SEARCH_GRADIENT * np.sqrt(curvature)
+            part, value, gradient = _polish(objective, part, value, gradient, inverse, tolerance)
         full = x.copy()
         full[free] = part
         full_gradient = np.zeros_like(x)
@@ -161,14 +177,14 @@ class _Search:
         return full, value, full_gradient
 
     def _settle(
-        self, x: Array, value: float, gradient: Array, free: Mask, max_iterations: int
+        self, x: Array, value: float, gradient: Array, free: Mask
     ) -> tuple[Array, float, Array, Mask]:
         """Put small diagonal elements of λ at exactly 0 where the criterion allows it."""
         for i in np.flatnonzero(self.criterion.diagonal & free & (np.abs(x) < _BOUNDARY)):
             trial_free = free.copy()
             trial_free[i] = False
             trial = np.where(trial_free, x, 0.0)
-            found = self._descend(trial, trial_free, max_iterations)
+            found = self._descend(trial, trial_free)
             if found[1] <= value + 1e-12 * max(1.0, abs(value)):
                 (x, value, gradient), free = found, trial_free
         return x, value, gradient, free
@@ -222,6 +238,39 @@ class _Search:
             gradient_norm=norm,
             _stats=stats,
         )
+
+
+def _polish(
+    objective: Callable[[Array], tuple[float, Array]],
+    x: Array,
+    value: float,
+    gradient: Array,
+    inverse: Array,
+    tolerance: Array,
+) -> tuple[Array, float, Array]:
+    """Quasi-Newton steps that make the gradient smaller, then Newton steps if they stall.
+
+    ``inverse`` is an inverse Hessian to start with; Newton steps take 2 d evaluations each.
+    """
+    newton = False
+    for _ in range(_POLISHING):
+        if (np.abs(gradient) < tolerance).all():
+            break
+        step = _newton_step(objective, x, gradient) if newton else -inverse @ gradient
+        if step is None:
+            break
+        new_value, new_gradient = objective(x + step)
+        if not np.abs(new_gradient / tolerance).max() < np.abs(gradient / tolerance).max():
+            if newton or (np.abs(gradient) < 10 * tolerance).all():
+                break
+            newton = True
+            continue
+        change = new_gradient - gradient
+        if (along := float(change @ step)) > 0:  # update by Broyden, Fletcher, Goldfarb and Shanno
+            left = np.eye(len(x)) - np.outer(step, change) / along
+            inverse = left @ inverse @ left.T + np.outer(step, step) / along
+        x, value, gradient = x + step, new_value, new_gradient
+    return x, value, gradient
 
 
 def _newton_step(
