@@ -6,11 +6,16 @@ Importing it loads no PyMC, Bambi or plotting library; they are loaded when an e
 from bayesv.compare import Comparison, compare
 from bayesv.covariance import (
     GLSFit,
+    KenwardRoger,
     MarginalCovariance,
     VarianceComponents,
+    cluster_robust,
+    distances,
     expand_G,
     gls,
+    kenward_roger,
     residual_R,
+    v_distances,
 )
 from bayesv.datasets import load_dataset
 from bayesv.design import Design, RandomTerm
@@ -42,12 +47,15 @@ from bayesv.priors import (
     Priors,
 )
 from bayesv.reml import RemlFit
+from bayesv.summaries import summarize
+from bayesv.uncertainty import BetaUncertainty, beta_uncertainty
 
 __version__ = "0.1.0"
 
 __all__ = [
     "LKJ",
     "BayesvError",
+    "BetaUncertainty",
     "Comparison",
     "ComponentsError",
     "DataError",
@@ -64,6 +72,7 @@ __all__ = [
     "HalfNormal",
     "HalfStudentT",
     "InverseGamma",
+    "KenwardRoger",
     "MarginalCovariance",
     "MissingPackageError",
     "Model",
@@ -76,12 +85,18 @@ __all__ = [
     "SamplingWarning",
     "VarianceComponents",
     "__version__",
+    "beta_uncertainty",
+    "cluster_robust",
     "compare",
+    "distances",
     "expand_G",
     "extract",
     "gls",
+    "kenward_roger",
     "load_dataset",
     "residual_R",
+    "summarize",
     "to_bambi",
     "to_pymc",
+    "v_distances",
 ]

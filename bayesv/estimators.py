@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.optimize import minimize
 
+from bayesv.gram import GramStatistics, eliminate
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
-from bayesv.linalg import Array, cov_to_sd_corr
+from bayesv.linalg import Array, cov_to_sd_corr, psd_root, symmetrize
 
-__all__ = ["geometric_median", "joint_mode"]
+__all__ = ["geometric_median", "joint_mode", "log_euclidean", "medoid", "stein"]
+
+
+_STEIN_DRAWS = 1000  # over which derivatives of log|V| are averaged
 
 
 def geometric_median(draws: Array) -> Array:
@@ -50,6 +54,113 @@ def geometric_median(draws: Array) -> Array:
         if done:
             break
     return np.asarray(center.reshape(draws.shape[1:]) * np.outer(sd, sd))
+
+
+def stein(
+    stats: GramStatistics, covs: Sequence[Array], sigma2: Array, start: Sequence[Array]
+) -> tuple[list[Array], float]:
+    """Return the (Σ_f), σ² whose V minimises the posterior mean of Stein's loss.
+
+    Parameters
+    ----------
+    stats : GramStatistics
+    covs : sequence of ndarray, shapes (S, r_f, r_f)
+        Draws of Σ_f, in the order of the design's terms.
+    sigma2 : ndarray, shape (S,)
+    start : sequence of ndarray, shapes (r_f, r_f)
+        Σ_f/σ² where the search starts.
+
+    Notes
+    -----
+    The loss tr(V_s⁻¹V) − log|V_s⁻¹V| − n is linear in (Σ, σ²) but for log|V|, with coefficients
+    that are the derivatives of log|V| at the draws. On Σ_f itself E[Σ_f⁻¹] is infinite under every
+    prior that has a density at an SD of 0; on V it is not, because V ≥ R.
+    """
+    n, slopes = stats.n, [np.zeros(cov.shape[1:]) for cov in covs]
+    by_sigma2 = 0.0
+    at = np.unique(np.linspace(0, len(sigma2) - 1, min(_STEIN_DRAWS, len(sigma2))).astype(int))
+    for s in at:
+        lambdas = [psd_root(cov[s] / sigma2[s]) for cov in covs]
+        bars = _log_m(stats, lambdas)[1]
+        rest = float(n)
+        for slope, bar, lam in zip(slopes, bars, lambdas, strict=True):
+            each = symmetrize(0.5 * bar @ np.linalg.pinv(lam))
+            slope += each / sigma2[s] / len(at)
+            rest -= float((each * (lam @ lam.T)).sum())
+        by_sigma2 += rest / sigma2[s] / len(at)  # log|V| is n log t + log|V| at t times (Σ, σ²)
+    shapes = [np.tril_indices(len(cov)) for cov in start]
+    splits = np.cumsum([len(rows) for rows, _ in shapes])[:-1]
+
+    def unpack(x: Array) -> list[Array]:
+        out = []
+        for part, shape, cov in zip(np.split(x[:-1], splits), shapes, start, strict=True):
+            lam = np.zeros_like(cov)
+            lam[shape] = part
+            out.append(lam)
+        return out
+
+    def objective(x: Array) -> tuple[float, Array]:
+        lambdas, s2 = unpack(x), float(np.exp(x[-1]))
+        value, bars = _log_m(stats, lambdas)
+        inner = by_sigma2 + sum(
+            float((slope * (lam @ lam.T)).sum()) for slope, lam in zip(slopes, lambdas, strict=True)
+        )
+        parts = [
+            (2.0 * s2 * slope @ lam - bar)[shape]
+            for slope, lam, bar, shape in zip(slopes, lambdas, bars, shapes, strict=True)
+        ]
+        gradient = np.append(np.concatenate(parts), s2 * inner - n)
+        return (s2 * inner - value - n * x[-1]) / n, gradient / n
+
+    x0 = [psd_root(cov)[shape] for cov, shape in zip(start, shapes, strict=True)]
+    first = np.append(np.concatenate(x0), np.log(sigma2.mean()))
+    found = minimize(objective, first, jac=True, method="BFGS", options={"gtol": 1e-9})
+    s2 = float(np.exp(found.x[-1]))
+    return [s2 * lam @ lam.T for lam in unpack(found.x)], s2
+
+
+def _log_m(stats: GramStatistics, lambdas: Sequence[Array]) -> tuple[float, list[Array]]:
+    """log|M| and its derivative by each λ, in units of the user's columns."""
+    done = eliminate(stats, stats.in_basis(lambdas))
+    bars = done.gradient(np.zeros_like(done.T))
+    return done.logdet, [b.T @ bar for b, bar in zip(stats.bases, bars, strict=True)]
+
+
+def log_euclidean(draws: Array) -> Array:
+    """Return exp(E log Σ), the mean in the log-Euclidean geometry (Arsigny et al. 2007).
+
+    Parameters
+    ----------
+    draws : ndarray, shape (S, r, r)
+
+    Notes
+    -----
+    In units of the median SDs of the columns, because for r > 1 the estimate depends on units.
+    """
+    scale = np.sqrt(np.median(np.diagonal(draws, axis1=1, axis2=2), axis=0))
+    scale = np.where(scale > 0, scale, 1.0)
+    values, vectors = np.linalg.eigh(draws / np.outer(scale, scale))
+    logs = np.log(np.clip(values, np.finfo(float).tiny, None))
+    mean = ((vectors * logs[:, None, :]) @ np.swapaxes(vectors, 1, 2)).mean(axis=0)
+    values, vectors = np.linalg.eigh(symmetrize(mean))
+    return np.asarray((vectors * np.exp(values)) @ vectors.T * np.outer(scale, scale))
+
+
+def medoid(parts: Sequence[Array]) -> int:
+    """Return the position of the draw nearest to the medians of all elements.
+
+    Parameters
+    ----------
+    parts : sequence of ndarray, shapes (S, …)
+        Draws of each Σ_f and of σ², in units of their own spread.
+    """
+    total = np.zeros(len(parts[0]))
+    for part in parts:
+        flat = part.reshape(len(part), -1)
+        spread = flat.std(axis=0)
+        away = (flat - np.median(flat, axis=0)) / np.where(spread > 0, spread, 1.0)
+        total += (away**2).sum(axis=1)
+    return int(np.argmin(total))
 
 
 def joint_mode(

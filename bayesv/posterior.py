@@ -13,25 +13,27 @@ import pandas as pd
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
-from bayesv.diagnostics import ess_bulk, ess_mean, ess_tail, hdi, rhat
+from bayesv.diagnostics import ess_bulk, ess_tail, rhat
 from bayesv.errors import BayesvError, SamplingWarning
-from bayesv.estimators import geometric_median, joint_mode
+from bayesv.estimators import geometric_median, joint_mode, log_euclidean, medoid, stein
 from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array, psd_root
+from bayesv.marginal_methods import MarginalMethods
 from bayesv.priors import ResolvedPriors
 from bayesv.quantities import Quantity, quantities
+from bayesv.summaries import summary_columns
 
 __all__ = ["Posterior"]
 
-ESTIMATES = ("mean", "median", "mode")
+ESTIMATES = ("mean", "median", "mode", "stein", "log_euclidean", "medoid")
 _MAX_RHAT = 1.01
 _MIN_ESS = 400  # Vehtari et al. 2021, https://doi.org/10.1214/20-BA1221
 
 
 @dataclass(frozen=True, eq=False)
-class Posterior:
+class Posterior(MarginalMethods):
     """Posterior draws of a Gaussian mixed model, whatever engine made them.
 
     Attributes
@@ -136,18 +138,20 @@ class Posterior:
 
         Parameters
         ----------
-        kind : {"mean", "median", "mode"}
+        kind : {"mean", "median", "mode", "stein", "log_euclidean", "medoid"}
             ``mean``: E[Σ_f | y] and E[σ² | y], the mean of the drawn matrices (quadratic loss).
             ``median``: geometric median of the drawn Σ_f in units of their SDs, and the median of
             σ² (absolute loss); for one column it is the ordinary median of the variance.
             ``mode``: maximum of the joint posterior density by (SDs, correlations, σ), with u and β
             integrated out; it moves with the scale, which is why the scale is named here.
+            ``stein``: minimises the posterior mean of Stein's loss of V. ``log_euclidean``:
+            exp E[log Σ_f] and exp E[log σ²]. ``medoid``: the draw nearest to the medians of all
+            elements, one that occurred.
 
         Returns
         -------
         VarianceComponents
-            Positive semi-definite for every choice: the first two are convex combinations of
-            draws.
+            Positive semi-definite for every choice.
         """
         if kind not in ESTIMATES:
             raise BayesvError(f"kind must be one of {', '.join(ESTIMATES)}; found {kind!r}.")
@@ -159,16 +163,29 @@ class Posterior:
                 )
             covs, sigma2 = joint_mode(self.density, self.covs, self.sigma2)
         else:
-            flat = {group: cov.reshape(-1, *cov.shape[2:]) for group, cov in self.covs.items()}
-            covs = {
-                group: cov.mean(axis=0) if kind == "mean" else geometric_median(cov)
-                for group, cov in flat.items()
-            }
-            sigma2 = float(self.sigma2.mean() if kind == "mean" else np.median(self.sigma2))
+            covs, sigma2 = self._summarised(kind)
         blocks = {
             t.group: pd.DataFrame(covs[t.group], t.columns, t.columns) for t in self.design.terms
         }
         return VarianceComponents(blocks, sigma2)
+
+    def _summarised(self, kind: str) -> tuple[dict[str, Array], float]:
+        flat = {group: cov.reshape(-1, *cov.shape[2:]) for group, cov in self.covs.items()}
+        s2 = self.sigma2.ravel()
+        if kind == "medoid":
+            at = medoid([*flat.values(), s2])
+            return {group: cov[at] for group, cov in flat.items()}, float(s2[at])
+        if kind == "mean":
+            return {group: cov.mean(axis=0) for group, cov in flat.items()}, float(s2.mean())
+        if kind == "median":
+            medians = {group: geometric_median(cov) for group, cov in flat.items()}
+            return medians, float(np.median(s2))
+        if kind == "log_euclidean":
+            means = {group: log_euclidean(cov) for group, cov in flat.items()}
+            return means, float(np.exp(np.log(s2).mean()))
+        start = [cov.mean(axis=0) / s2.mean() for cov in flat.values()]
+        covs, sigma2 = stein(self._statistics("Stein's loss"), list(flat.values()), s2, start)
+        return dict(zip(flat, covs, strict=True)), sigma2
 
     @property
     def beta_mean(self) -> pd.Series:
@@ -242,29 +259,8 @@ class Posterior:
             hdi_high, mcse_mean, ess_bulk, ess_tail, rhat. Each scalar is computed per draw and
             then summarised.
         """
-        if not isinstance(prob, int | float) or not 0 < prob < 1:
-            raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
         x = np.stack([q.values for q in self.quantities], axis=-1)
-        # A scalar can be undefined in some draws (the correlation with an SD of 0); summarise the
-        # rest and let the diagnostics show NaN.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            eti = np.nanquantile(x, [(1 - prob) / 2, (1 + prob) / 2], axis=(0, 1))
-            shortest = hdi(x, prob)
-            sd = np.nanstd(x, axis=(0, 1), ddof=1)
-            columns = {
-                "mean": np.nanmean(x, axis=(0, 1)),
-                "sd": sd,
-                "median": np.nanmedian(x, axis=(0, 1)),
-                "eti_low": eti[0],
-                "eti_high": eti[1],
-                "hdi_low": shortest[:, 0],
-                "hdi_high": shortest[:, 1],
-                "mcse_mean": sd / np.sqrt(ess_mean(x)),
-                "ess_bulk": ess_bulk(x),
-                "ess_tail": ess_tail(x),
-                "rhat": rhat(x),
-            }
+        columns = summary_columns(x, prob)
         labels = pd.DataFrame(
             [q.key for q in self.quantities], columns=["scale", "group", "first", "second"]
         )

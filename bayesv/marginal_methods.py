@@ -1,0 +1,233 @@
+"""What a posterior of (Σ, σ², β) says about V."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from bayesv.coherence import Coherence, coherence
+from bayesv.covariance import DISTANCES, VarianceComponents, gls, v_distances
+from bayesv.errors import BayesvError, DataError
+from bayesv.functionals import function_of_covariates, functionals
+from bayesv.gram import GramStatistics
+from bayesv.linalg import Array
+from bayesv.posterior_v import PosteriorV
+
+if TYPE_CHECKING:
+    from bayesv.design import Design
+    from bayesv.inference.density import MarginalDensity
+
+__all__ = ["MarginalMethods"]
+
+
+class MarginalMethods:
+    """V, its functionals, distances and coherence: the part of `Posterior` that is about V."""
+
+    if TYPE_CHECKING:
+        draws: Any
+        design: Design
+        density: MarginalDensity | None
+        components: Callable[[int, int], VarianceComponents]
+        _array: Callable[[str], Array]
+
+        @property
+        def covs(self) -> dict[str, Array]: ...  # noqa: D102
+        @property
+        def sigma2(self) -> Array: ...  # noqa: D102
+        @property
+        def beta(self) -> Array: ...  # noqa: D102
+        @property
+        def n_chains(self) -> int: ...  # noqa: D102
+        @property
+        def n_draws(self) -> int: ...  # noqa: D102
+
+    def V(
+        self, group: str | None = None, level: object = None, *, rows: ArrayLike | None = None
+    ) -> PosteriorV:
+        """Return the posterior of V of a cluster or of chosen rows; computed when asked.
+
+        Parameters
+        ----------
+        group, level : str, object
+            The rows of one level, such as ``post.V("Subject", "308")``.
+        rows : array_like of int, optional
+            Positions among the design's rows, instead.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+        >>> V = model.sample(seed=1).V("Subject", "308")
+        >>> V.mean().shape, V.corr(every=100).dims
+        ((10, 10), ('chain', 'draw', 'row', 'column'))
+        """
+        if (group is None) == (rows is None):
+            raise BayesvError("Say which rows of V: post.V(group, level) or post.V(rows=[…]).")
+        if group is not None:
+            term = self.design.term(group)
+            at = np.flatnonzero(term.codes == term.level_index(level))
+        else:
+            at = np.asarray(rows)
+            if at.ndim != 1 or not np.issubdtype(at.dtype, np.integer) or not len(at):
+                raise DataError(f"rows must be a list of integers; found {rows!r}.")
+            if at.min() < -self.design.n or at.max() >= self.design.n:
+                raise DataError(f"rows must be below {self.design.n}; found {at.max()}.")
+            at = at % self.design.n
+        return PosteriorV(self.design, self.covs, self.sigma2, at)
+
+    def functionals(self) -> Any:
+        """Return draws of scalar functionals of V as a Dataset with dims (chain, draw).
+
+        log|V|, tr V, variance shares (VPC), ICC and repeatability of each grouping factor, design
+        effect and effective sample size of the mean, R²; see `bayesv.functionals`. Summarise with
+        ``bv.summarize(post.functionals())``.
+        """
+        import xarray as xr
+
+        shape = self.sigma2.shape
+        covs = {group: cov.reshape(-1, *cov.shape[2:]) for group, cov in self.covs.items()}
+        stats = None if self.density is None else self.density.stats
+        beta = self.beta.reshape(-1, self.design.p)
+        found = functionals(self.design, stats, covs, self.sigma2.ravel(), beta)
+        return xr.Dataset(
+            {name: (("chain", "draw"), values.reshape(shape)) for name, values in found.items()}
+        )
+
+    def curves(self, at: pd.DataFrame, groups: Sequence[str] | None = None) -> Any:
+        """Return draws of Var(y(x)) and Corr(y(x), y(x')), dims (chain, draw, x[, x2]).
+
+        Parameters
+        ----------
+        at : DataFrame
+            Values of the columns of the random terms, one line per x; see
+            `bayesv.functionals.function_of_covariates`.
+        groups : sequence of str, optional
+            Grouping factors whose level the two rows share; all if left out.
+        """
+        import xarray as xr
+
+        covs = {group: cov.reshape(-1, *cov.shape[2:]) for group, cov in self.covs.items()}
+        found = function_of_covariates(self.design, covs, self.sigma2.ravel(), at, groups)
+        dims = ("chain", "draw", "x", "x2")
+        data = {
+            name: (dims[: values.ndim + 1], values.reshape(*self.sigma2.shape, *values.shape[1:]))
+            for name, values in zip(("variance", "corr"), found, strict=True)
+        }
+        return xr.Dataset(data, coords={"x": np.arange(len(at)), "x2": np.arange(len(at))})
+
+    def map(self, function: Callable[[VarianceComponents], Any], every: int = 1) -> Any:
+        """Apply a function to draws of (Σ, σ²); a DataArray with dims (chain, draw, …).
+
+        Parameters
+        ----------
+        function : callable
+            Takes `VarianceComponents` and returns a number or an array.
+        every : int
+            Keep every so many draws of each chain.
+
+        Examples
+        --------
+        ``post.map(lambda vc: bv.MarginalCovariance(post.design, vc).logdet(), every=10)``
+        """
+        import xarray as xr
+
+        chains, n = self.n_chains, self.n_draws
+        kept = range(0, n, every)
+        values = np.array(
+            [[np.asarray(function(self.components(c, i))) for i in kept] for c in range(chains)]
+        )
+        dims = ["chain", "draw", *(f"dim_{k}" for k in range(values.ndim - 2))]
+        return xr.DataArray(values, dims=dims, coords={"chain": np.arange(chains), "draw": kept})
+
+    def distance(
+        self, reference: VarianceComponents, kind: str = "affine_invariant", every: int = 10
+    ) -> Any:
+        """Return draws of the distance between V and V at ``reference``, dims (chain, draw).
+
+        Parameters
+        ----------
+        reference : VarianceComponents
+            Such as ``fit.components`` of a REML fit.
+        kind : str
+            One of `bayesv.covariance.DISTANCES`.
+        every : int
+            Keep every so many draws of each chain.
+        """
+        if kind not in DISTANCES:
+            raise BayesvError(f"kind must be one of {', '.join(DISTANCES)}; found {kind!r}.")
+        return self.map(lambda vc: v_distances(self.design, reference, vc)[kind], every)
+
+    def gls_draws(self) -> tuple[Array, Array]:
+        """Return β̂_GLS(V) and (X'V⁻¹X)⁻¹ of every draw, shapes (S, p) and (S, p, p).
+
+        Under a normal prior of β they are mean and covariance of β given (Σ, σ², y).
+        """
+        stats = self._statistics("GLS at every draw")
+        sigma2 = self.sigma2.ravel()
+        lambdas = []
+        for cov in self.covs.values():
+            values, vectors = np.linalg.eigh(cov.reshape(-1, *cov.shape[2:]))
+            scale = np.sqrt(np.clip(values, 0.0, None) / sigma2[:, None])
+            lambdas.append(vectors * scale[:, None, :])
+        assert self.density is not None
+        found = self.density.conditional(lambdas, sigma2)
+        back = np.linalg.inv(stats.R)
+        half = np.linalg.inv(found.factor) @ back.T
+        return stats.start + found.mean @ back.T, np.swapaxes(half, 1, 2) @ half
+
+    def check(self, draws_of_u: int = 100) -> Coherence:
+        """Check that draws, labels, design and V belong together.
+
+        Parameters
+        ----------
+        draws_of_u : int
+            At how many draws kept random effects are held against E[u | β, V, y].
+
+        Returns
+        -------
+        Coherence
+            ``passed``, a table with Monte Carlo errors, and notes.
+
+        Notes
+        -----
+        E[β | y] must be the mean of GLS(V) over draws of V, Var(β | y) the mean of (X'V⁻¹X)⁻¹ plus
+        the variance of GLS(V), and E[u | y] the mean of BLUPs. For draws made elsewhere β is taken
+        to have a flat prior.
+        """
+        names = self.draws["posterior"].data_vars
+        u = {
+            term.group: self._array(f"u_{term.group}")
+            for term in self.design.terms
+            if f"u_{term.group}" in names
+        }
+        u = u if len(u) == len(self.design.terms) else {}
+        total = self.sigma2.size
+        at = np.unique(np.linspace(0, total - 1, min(draws_of_u, total)).astype(int))
+        components = {int(i): self.components(*divmod(int(i), self.n_draws)) for i in at}
+        notes: tuple[str, ...] = ()
+        beta = self.beta
+        if self.density is not None:
+            center, cov = (x.reshape(*self.sigma2.shape, *x.shape[1:]) for x in self.gls_draws())
+        else:
+            notes = ("the prior of β is not known and taken to be flat",)
+            every = max(1, self.n_draws // 100)
+            fits = [
+                [gls(self.design, self.components(c, i)) for i in range(0, self.n_draws, every)]
+                for c in range(self.n_chains)
+            ]
+            center = np.array([[fit.beta.to_numpy() for fit in chain] for chain in fits])
+            cov = np.array([[fit.cov.to_numpy() for fit in chain] for chain in fits])
+            beta = beta[:, ::every]
+        return coherence(self.design, beta, center, cov, u, self.beta, components, notes)
+
+    def _statistics(self, what: str) -> GramStatistics:
+        if self.density is None:
+            raise BayesvError(
+                f"{what} needs the model's Gram statistics, which draws made elsewhere lack; "
+                "refit with bv.Model(...).sample()."
+            )
+        return self.density.stats

@@ -1,0 +1,73 @@
+"""Summaries of draws: location, spread, intervals and diagnostics, one line per scalar."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.diagnostics import ess_bulk, ess_mean, ess_tail, hdi, rhat
+from bayesv.errors import BayesvError
+from bayesv.linalg import Array
+
+__all__ = ["summarize", "summary_columns"]
+
+
+def summary_columns(x: Array, prob: float) -> dict[str, Array]:
+    """Return the columns of a summary of draws, shape (chain, draw, K)."""
+    if not isinstance(prob, int | float) or not 0 < prob < 1:
+        raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
+    # A scalar can be undefined in some draws (the correlation with an SD of 0); summarise the rest
+    # and let the diagnostics show NaN.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        eti = np.nanquantile(x, [(1 - prob) / 2, (1 + prob) / 2], axis=(0, 1))
+        shortest = hdi(x, prob)
+        sd = np.nanstd(x, axis=(0, 1), ddof=1)
+        return {
+            "mean": np.nanmean(x, axis=(0, 1)),
+            "sd": sd,
+            "median": np.nanmedian(x, axis=(0, 1)),
+            "eti_low": eti[0],
+            "eti_high": eti[1],
+            "hdi_low": shortest[:, 0],
+            "hdi_high": shortest[:, 1],
+            "mcse_mean": sd / np.sqrt(ess_mean(x)),
+            "ess_bulk": ess_bulk(x),
+            "ess_tail": ess_tail(x),
+            "rhat": rhat(x),
+        }
+
+
+def summarize(draws: Any, prob: float = 0.95) -> pd.DataFrame:
+    """Summarise draws of anything with dims (chain, draw, …).
+
+    Parameters
+    ----------
+    draws : xarray.Dataset or xarray.DataArray
+        Such as ``post.functionals()`` or ``post.map(…)``.
+    prob : float
+        Probability of the intervals.
+
+    Returns
+    -------
+    DataFrame
+        Columns quantity, then those of ``post.summary()``.
+    """
+    variables = draws.data_vars if hasattr(draws, "data_vars") else {draws.name or "value": draws}
+    names, columns = [], []
+    for name, array in variables.items():
+        array = array.transpose("chain", "draw", ...)
+        shape = array.shape[2:]
+        for index in np.ndindex(*shape):
+            labels = [
+                str(array[dim].to_numpy()[i]) if dim in array.coords else str(i)
+                for dim, i in zip(array.dims[2:], index, strict=True)
+            ]
+            names.append(f"{name}[{', '.join(labels)}]" if labels else str(name))
+        columns.append(array.to_numpy().reshape(*array.shape[:2], -1))
+    table = pd.DataFrame(summary_columns(np.concatenate(columns, axis=-1).astype(float), prob))
+    table.insert(0, "quantity", names)
+    return table

@@ -1,0 +1,286 @@
+"""The posterior of V and of what is computed from it: dense algebra draw by draw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesv as bv
+from bayesv import estimators
+from bayesv.posterior_v import PosteriorV
+
+
+@pytest.fixture(scope="module")
+def post():
+    rng = np.random.default_rng(3)
+    n = 60
+    frame = pd.DataFrame(
+        {
+            "x": rng.normal(size=n),
+            "a": rng.integers(0, 7, n),
+            "b": rng.integers(0, 4, n),
+            "w": rng.uniform(0.5, 2.0, n),
+        }
+    )
+    frame["y"] = frame["x"] + rng.normal(size=7)[frame["a"]] + rng.normal(size=n)
+    model = bv.Model("y ~ x + (x | a) + (1 | b)", frame, var_weights="w")
+    return model.sample(seed=1, draws=500, keep_u=True)
+
+
+@pytest.fixture(scope="module")
+def dense(post):
+    """V of every 50th draw, n × n."""
+    return post.map(lambda vc: bv.MarginalCovariance(post.design, vc).to_dense(), every=50)
+
+
+def test_draws_of_V_are_V_at_the_draws(post, dense):
+    rows = [3, 10, 17, 40]
+    V = post.V(rows=rows)
+    want = dense.to_numpy()[:, :, rows][..., rows]
+    assert np.allclose(V.draws(every=50), want, rtol=1e-10)
+    sd = np.sqrt(np.diagonal(want, axis1=-2, axis2=-1))
+    assert np.allclose(V.marginal_sd(every=50), sd)
+    assert np.allclose(V.corr(every=50), want / (sd[..., None] * sd[..., None, :]))
+    assert np.allclose(V.components().sum("component"), 1.0)
+    assert list(V.components()["component"].to_numpy()) == ["a", "b", "Residual"]
+
+
+def test_moments_and_quantiles_are_those_of_the_draws(post):
+    V = post.V("a", post.design.term("a").levels[2])
+    draws = V.draws().to_numpy().reshape(-1, *V.mean().shape)
+    assert np.allclose(V.mean(), draws.mean(axis=0))
+    assert np.allclose(V.sd(), draws.std(axis=0, ddof=1))
+    low, high = V.interval(0.9)
+    assert np.allclose(low, np.quantile(draws, 0.05, axis=0))
+    assert np.allclose(high, np.quantile(draws, 0.95, axis=0))
+    at_mean = bv.MarginalCovariance(post.design, post.estimate("mean"))
+    assert np.allclose(V.mean(), at_mean.rows(V.positions))
+    assert list(V.mean().index) == V.labels
+
+
+def test_functionals_equal_dense_algebra(post, dense):
+    found = post.functionals().isel(draw=slice(None, None, 50))
+    design, V = post.design, dense.to_numpy()
+    n, diagonal = design.n, np.diagonal(dense.to_numpy(), axis1=-2, axis2=-1)
+    assert np.allclose(found["log|V|"], np.linalg.slogdet(V)[1], rtol=1e-10)
+    assert np.allclose(found["tr V"], diagonal.sum(axis=-1))
+    effect = V.sum(axis=(-2, -1)) / diagonal.sum(axis=-1)
+    assert np.allclose(found["design effect"], effect)
+    assert np.allclose(found["effective n"], n / effect)
+    codes = design.term("a").codes
+    pairs = (codes[:, None] == codes) & ~np.eye(n, dtype=bool)
+    icc = V[..., pairs].mean(axis=-1) / diagonal.mean(axis=-1)
+    assert np.allclose(found["ICC a"], icc)
+    shares = sum(found[f"VPC {name}"] for name in ("a", "b", "Residual"))
+    assert np.allclose(shares, 1.0)
+    # Repeatability: variance of a level's mean by its own effect over all of it.
+    averages = np.array([(codes == j) / (codes == j).sum() for j in range(7)])
+    whole = np.einsum("ji,cdik,jk->cdj", averages, V, averages)
+    z = averages @ design.term("a").values
+    own = np.einsum("ja,cdab,jb->cdj", z, post.cov("a")[:, ::50], z)
+    assert np.allclose(found["repeatability a"], (own / whole).mean(axis=-1))
+
+
+def test_r_squared(post):
+    found = post.functionals()
+    design = post.design
+    fixed = (post.beta @ design.X.T).var(axis=-1)
+    random = found["tr V"] / design.n - post.sigma2 * (1 / design.weights).mean()
+    residual = post.sigma2 * (1 / design.weights).mean()
+    assert np.allclose(found["R² marginal"], fixed / (fixed + random + residual))
+    assert np.allclose(found["R² conditional"], (fixed + random) / (fixed + random + residual))
+
+
+def test_curves_over_covariates(post):
+    at = pd.DataFrame({"x": [-1.0, 0.0, 2.0]})
+    found = post.curves(at, groups=["a"])
+    cov, s2 = post.cov("a"), post.sigma2[..., None]
+    z = np.column_stack([np.ones(3), at["x"]])
+    shared = z @ cov @ z.T
+    variance = np.diagonal(shared, axis1=-2, axis2=-1) + post.cov("b")[..., 0] + s2
+    assert np.allclose(found["variance"], variance)
+    sd = np.sqrt(variance)
+    assert np.allclose(found["corr"], shared / (sd[..., None] * sd[..., None, :]))
+    with pytest.raises(bv.BayesvError, match="x of term 'a' are missing"):
+        post.curves(pd.DataFrame(index=[0]))
+
+
+def test_map_and_summarize(post):
+    values = post.map(lambda vc: vc.sigma2, every=5)
+    assert np.allclose(values, post.sigma2[:, ::5])
+    table = bv.summarize(post.functionals()[["tr V", "log|V|"]])
+    assert list(table["quantity"]) == ["tr V", "log|V|"]
+    assert {"mean", "eti_low", "eti_high", "ess_bulk", "rhat", "mcse_mean"} <= set(table.columns)
+
+
+# --- estimators -----------------------------------------------------------------------------------
+
+
+def test_stein_minimises_its_loss(post, monkeypatch):
+    monkeypatch.setattr(estimators, "_STEIN_DRAWS", 100)
+    at = np.unique(np.linspace(0, post.sigma2.size - 1, 100).astype(int))
+    drawn = [post.components(*divmod(int(i), post.n_draws)) for i in at]
+
+    def expected_loss(kind: str) -> float:
+        vc = post.estimate(kind)
+        return np.mean([bv.v_distances(post.design, other, vc)["stein"] for other in drawn])
+
+    loss = expected_loss("stein")
+    assert all(loss < expected_loss(k) for k in ("mean", "median", "log_euclidean", "medoid"))
+
+
+def test_log_euclidean_and_medoid(post):
+    vc = post.estimate("log_euclidean")
+    assert vc.sigma2 == pytest.approx(np.exp(np.log(post.sigma2).mean()))
+    assert vc["b"].to_numpy()[0, 0] == pytest.approx(np.exp(np.log(post.cov("b")).mean()))
+    assert np.linalg.eigvalsh(vc["a"])[0] > 0
+    medoid = post.estimate("medoid")
+    assert medoid.sigma2 in post.sigma2
+
+
+# --- distances ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_distances_of_V_equal_dense_ones(post, weighted):
+    design = post.design
+    if not weighted:
+        frame = pd.DataFrame({"y": design.y, "x": design.X[:, 1]})
+        frame["a"], frame["b"] = design.term("a").codes, design.term("b").codes
+        design = bv.Model("y ~ x + (x | a) + (1 | b)", frame).design
+    a, b = post.components(0, 3), post.components(1, 77)
+    found = bv.v_distances(design, a, b)
+    want = bv.distances(*(bv.MarginalCovariance(design, vc).to_dense() for vc in (a, b)))
+    for name, value in want.items():
+        if weighted and name in ("bures_wasserstein", "frobenius"):
+            assert np.isnan(found[name])
+        else:
+            assert found[name] == pytest.approx(value, rel=1e-8), name
+
+
+def test_distances_of_singular_fits_and_of_itself():
+    model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff2"))
+    fit = model.reml()
+    assert fit.singular
+    other = bv.VarianceComponents({"Batch": [[2.0]]}, fit.sigma2)
+    found = bv.v_distances(model.design, fit.components, other)
+    assert all(np.isfinite(list(found.values())))
+    assert found["affine_invariant"] > 0
+    assert max(bv.v_distances(model.design, other, other).values()) < 1e-6
+    on_sigma = bv.distances(fit.components["Batch"], other["Batch"])
+    assert np.isnan(on_sigma["stein"])
+    assert np.isfinite(on_sigma["bures_wasserstein"])
+
+
+def test_affine_invariance():
+    rng = np.random.default_rng(0)
+    a, b, T = (rng.normal(size=(4, 4)) for _ in range(3))
+    a, b = a @ a.T, b @ b.T
+    one, two = bv.distances(a, b), bv.distances(T @ a @ T.T, T @ b @ T.T)
+    for name in ("affine_invariant", "stein", "kl"):
+        assert one[name] == pytest.approx(two[name], rel=1e-8)
+    assert bv.distances(b, a)["affine_invariant"] == pytest.approx(one["affine_invariant"])
+
+
+def test_distance_from_reml_is_a_posterior(post):
+    found = post.distance(post.estimate("mean"), every=50)
+    assert found.dims == ("chain", "draw")
+    assert (found > 0).all()
+    with pytest.raises(bv.BayesvError, match="affine_invariant"):
+        post.distance(post.estimate("mean"), "euclidean")
+
+
+# --- β and coherence ------------------------------------------------------------------------------
+
+
+def test_gls_draws_are_gls_at_the_draws(post):
+    beta, cov = post.gls_draws()
+    for at in (0, 700, 1999):
+        want = bv.gls(post.design, post.components(*divmod(at, 500)))
+        assert np.allclose(beta[at], want.beta, rtol=1e-8)
+        assert np.allclose(cov[at], want.cov, rtol=1e-8)
+
+
+def test_beta_uncertainty(post):
+    frame = pd.DataFrame({"y": post.design.y, "x": post.design.X[:, 1]})
+    frame["a"], frame["b"] = post.design.term("a").codes, post.design.term("b").codes
+    frame["w"] = post.design.weights
+    fit = bv.Model("y ~ x + (x | a) + (1 | b)", frame, var_weights="w").reml()
+    found = bv.beta_uncertainty(fit, post, {"sum": [1.0, 1.0]})
+    table = found.table.set_index(["coefficient", "method"])
+    assert table.loc[("x", "REML plug-in"), "se"] == pytest.approx(fit.se["x"], rel=1e-8)
+    assert table.loc[("x", "Kenward–Roger"), "se"] > fit.se["x"]
+    assert any(note.startswith("CR2") for note in found.notes)  # crossed
+    parts = found.decomposition
+    # Equal within Monte Carlo error: 2,000 draws.
+    assert np.allclose(parts["total"], parts["draws"], rtol=0.15)
+    assert (parts["share_between"] < 1).all()
+    assert "sum" in repr(found)
+    with pytest.raises(bv.BayesvError, match="needed are 2 weights"):
+        bv.beta_uncertainty(fit, post, {"sum": [1.0]})
+
+
+def test_check_passes_and_catches_planted_errors(post):
+    found = post.check()
+    assert found.passed, found
+    assert set(found.table["identity"]) == {
+        "mean of β − β̂(V)",
+        "variance of β given V",
+        "mean of u − E[u | β, V, y]",
+    }
+
+
+def planted(post, error):
+    """The draws as another library's, with one error; and the design they are read with."""
+    import xarray as xr
+
+    data = {n: v.copy() for n, v in post.draws["posterior"].data_vars.items()}
+    design = post.design
+    if error == "shuffled levels":
+        data["u_a"] = xr.DataArray(data["u_a"].to_numpy()[:, :, ::-1], dims=data["u_a"].dims)
+    elif error == "wrong contrast":
+        data["beta"] = xr.DataArray(
+            data["beta"].to_numpy() @ np.array([[1.0, 0.0], [0.5, 1.0]]), dims=data["beta"].dims
+        )
+    elif error == "swapped Kronecker order":
+        u = data["u_a"].to_numpy()
+        swapped = u.reshape(*u.shape[:2], -1).reshape(*u.shape[:2], 2, -1)
+        data["u_a"] = xr.DataArray(np.swapaxes(swapped, 2, 3), dims=data["u_a"].dims)
+    elif error == "dropped weights":
+        frame = pd.DataFrame({"y": design.y, "x": design.X[:, 1]})
+        frame["a"], frame["b"] = design.term("a").codes, design.term("b").codes
+        design = bv.Model("y ~ x + (x | a) + (1 | b)", frame).design
+    tree = xr.DataTree.from_dict({"posterior": xr.Dataset(data)})
+    return bv.Posterior(tree, design, None, "elsewhere")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [None, "shuffled levels", "wrong contrast", "swapped Kronecker order", "dropped weights"],
+)
+def test_check_of_foreign_draws(post, error):
+    found = planted(post, error).check()
+    assert found.passed == (error is None), found
+    assert any("flat" in note for note in found.notes)
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+def test_refusals(post):
+    with pytest.raises(bv.BayesvError, match="which rows"):
+        post.V()
+    with pytest.raises(bv.DataError, match="below 60"):
+        post.V(rows=[60])
+    with pytest.raises(bv.DataError, match="integers"):
+        post.V(rows=[0.5])
+    with pytest.raises(bv.BayesvError):
+        post.V("a", "nowhere")
+    with pytest.raises(bv.ComponentsError, match="positive semi-definite"):
+        bv.distances(np.eye(2), np.array([[1.0, 2.0], [2.0, 1.0]]))
+    with pytest.raises(bv.BayesvError, match="not the same"):
+        bv.distances(np.eye(2), np.eye(3))
+    many = PosteriorV(post.design, post.covs, post.sigma2, np.zeros(3000, dtype=int))
+    with pytest.raises(bv.DataError, match="too many"):
+        many.mean()
