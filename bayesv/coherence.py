@@ -58,7 +58,6 @@ def coherence(
     center: Array,
     cov: Array,
     u: Mapping[str, Array],
-    beta_of_u: Array,
     components: Mapping[int, VarianceComponents],
     notes: tuple[str, ...],
 ) -> Coherence:
@@ -72,8 +71,6 @@ def coherence(
         Conditional mean and covariance of β given each drawn (Σ, σ²).
     u : mapping of group to ndarray, shape (chain, draw, J, r)
         Draws of the random effects; empty if they were not kept.
-    beta_of_u : ndarray, shape (chain, draw, p)
-        The β they were drawn with.
     components : mapping of position to VarianceComponents
         Draws, by position in the flattened chains, at which u is checked.
     notes : tuple of str
@@ -92,7 +89,7 @@ def coherence(
         rows += _family("mean of β − β̂(V)", names, away)
         rows += _family("variance of β given V", names, (away / sd) ** 2 - 1.0)
     if u:
-        flat = beta_of_u.reshape(-1, len(names))
+        flat = beta.reshape(-1, len(names))
         gaps, labels = [], [": ".join(map(str, label)) for label in design.effect_labels]
         for at, vc in components.items():
             V = MarginalCovariance(design, vc)

@@ -23,7 +23,7 @@ __all__ = ["function_of_covariates", "functionals"]
 
 def functionals(
     design: Design,
-    stats: GramStatistics | None,
+    stats: GramStatistics,
     covs: Mapping[str, Array],
     sigma2: Array,
     beta: Array,
@@ -34,8 +34,8 @@ def functionals(
     ----------
     design : Design
         With its rows.
-    stats : GramStatistics or None
-        Of the same design; without it log|V| is left out.
+    stats : GramStatistics
+        Of the same design.
     covs : mapping of group to ndarray, shape (S, r, r)
     sigma2 : ndarray, shape (S,)
     beta : ndarray, shape (S, p)
@@ -52,9 +52,7 @@ def functionals(
         all random effects by Johnson 2014).
     """
     n, inverse = design.n, _inverse_weights(design)
-    out: dict[str, Array] = {}
-    if stats is not None:
-        out["log|V|"] = _logdet(design, stats, covs, sigma2)
+    out = {"log|V|": _logdet(design, stats, covs, sigma2)}
     squares = {term.group: term.values.T @ term.values for term in design.terms}
     parts = {group: _inner(covs[group], square) for group, square in squares.items()}
     residual = sigma2 * inverse.sum()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,16 +11,16 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from bayesv.coherence import Coherence, coherence
-from bayesv.covariance import DISTANCES, VarianceComponents, gls, v_distances
+from bayesv.covariance import DISTANCES, VarianceComponents, v_distances
 from bayesv.errors import BayesvError, DataError
 from bayesv.functionals import function_of_covariates, functionals
-from bayesv.gram import GramStatistics
+from bayesv.inference.density import MarginalDensity, statistics_of
 from bayesv.linalg import Array
 from bayesv.posterior_v import PosteriorV
+from bayesv.priors import Priors
 
 if TYPE_CHECKING:
     from bayesv.design import Design
-    from bayesv.inference.density import MarginalDensity
 
 __all__ = ["MarginalMethods"]
 
@@ -90,9 +91,8 @@ class MarginalMethods:
 
         shape = self.sigma2.shape
         covs = {group: cov.reshape(-1, *cov.shape[2:]) for group, cov in self.covs.items()}
-        stats = None if self.density is None else self.density.stats
         beta = self.beta.reshape(-1, self.design.p)
-        found = functionals(self.design, stats, covs, self.sigma2.ravel(), beta)
+        found = functionals(self.design, self._density.stats, covs, self.sigma2.ravel(), beta)
         return xr.Dataset(
             {name: (("chain", "draw"), values.reshape(shape)) for name, values in found.items()}
         )
@@ -166,18 +166,17 @@ class MarginalMethods:
 
         Under a normal prior of β they are mean and covariance of β given (Σ, σ², y).
         """
-        stats = self._statistics("GLS at every draw")
+        density = self._density
         sigma2 = self.sigma2.ravel()
         lambdas = []
         for cov in self.covs.values():
             values, vectors = np.linalg.eigh(cov.reshape(-1, *cov.shape[2:]))
             scale = np.sqrt(np.clip(values, 0.0, None) / sigma2[:, None])
             lambdas.append(vectors * scale[:, None, :])
-        assert self.density is not None
-        found = self.density.conditional(lambdas, sigma2)
-        back = np.linalg.inv(stats.R)
+        found = density.conditional(lambdas, sigma2)
+        back = np.linalg.inv(density.stats.R)
         half = np.linalg.inv(found.factor) @ back.T
-        return stats.start + found.mean @ back.T, np.swapaxes(half, 1, 2) @ half
+        return density.stats.start + found.mean @ back.T, np.swapaxes(half, 1, 2) @ half
 
     def check(self, draws_of_u: int = 100) -> Coherence:
         """Check that draws, labels, design and V belong together.
@@ -208,26 +207,14 @@ class MarginalMethods:
         total = self.sigma2.size
         at = np.unique(np.linspace(0, total - 1, min(draws_of_u, total)).astype(int))
         components = {int(i): self.components(*divmod(int(i), self.n_draws)) for i in at}
-        notes: tuple[str, ...] = ()
-        beta = self.beta
-        if self.density is not None:
-            center, cov = (x.reshape(*self.sigma2.shape, *x.shape[1:]) for x in self.gls_draws())
-        else:
-            notes = ("the prior of β is not known and taken to be flat",)
-            every = max(1, self.n_draws // 100)
-            fits = [
-                [gls(self.design, self.components(c, i)) for i in range(0, self.n_draws, every)]
-                for c in range(self.n_chains)
-            ]
-            center = np.array([[fit.beta.to_numpy() for fit in chain] for chain in fits])
-            cov = np.array([[fit.cov.to_numpy() for fit in chain] for chain in fits])
-            beta = beta[:, ::every]
-        return coherence(self.design, beta, center, cov, u, self.beta, components, notes)
+        flat = "the prior of β is not known and taken to be flat"
+        notes = () if self.density is not None else (flat,)
+        center, cov = (x.reshape(*self.sigma2.shape, *x.shape[1:]) for x in self.gls_draws())
+        return coherence(self.design, self.beta, center, cov, u, components, notes)
 
-    def _statistics(self, what: str) -> GramStatistics:
-        if self.density is None:
-            raise BayesvError(
-                f"{what} needs the model's Gram statistics, which draws made elsewhere lack; "
-                "refit with bv.Model(...).sample()."
-            )
-        return self.density.stats
+    @cached_property
+    def _density(self) -> MarginalDensity:
+        """The density of the draws; for draws made elsewhere, with a flat prior of β."""
+        if self.density is not None:
+            return self.density
+        return MarginalDensity(statistics_of(self.design), Priors().resolve(self.design))

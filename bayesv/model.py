@@ -15,17 +15,14 @@ from bayesv.errors import BayesvError, DataError, FitWarning, PriorError, Sampli
 from bayesv.formula import ModelFrame, build, open_source, read_batches
 from bayesv.gram import (
     GramStatistics,
-    Grouping,
     Moments,
-    Rows,
     Units,
     arrange,
     check_structure,
-    gram_statistics,
     threads,
 )
 from bayesv.inference.collapsed import sample_collapsed
-from bayesv.inference.density import MarginalDensity
+from bayesv.inference.density import MarginalDensity, statistics_of
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.proposal import ProposalError
@@ -114,11 +111,7 @@ class Model:
         """Gram statistics of [Z X y]: all that the rows have to say."""
         design = self.design
         if self._sums is None:
-            groupings = tuple(
-                Grouping(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms
-            )
-            rows = Rows(design.X, design.target, design.weights, groupings)
-            return gram_statistics(rows, self._structure, dedupe=self._dedupe)
+            return statistics_of(design, self._structure, dedupe=self._dedupe)
         return arrange(*self._sums, self._structure, dedupe=self._dedupe)
 
     @property

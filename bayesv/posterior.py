@@ -184,7 +184,7 @@ class Posterior(MarginalMethods):
             means = {group: log_euclidean(cov) for group, cov in flat.items()}
             return means, float(np.exp(np.log(s2).mean()))
         start = [cov.mean(axis=0) / s2.mean() for cov in flat.values()]
-        covs, sigma2 = stein(self._statistics("Stein's loss"), list(flat.values()), s2, start)
+        covs, sigma2 = stein(self._density.stats, list(flat.values()), s2, start)
         return dict(zip(flat, covs, strict=True)), sigma2
 
     @property
