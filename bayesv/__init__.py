@@ -3,6 +3,7 @@
 Importing it loads no PyMC, Bambi or plotting library; they are loaded when an engine needs them.
 """
 
+from bayesv.bootstrap import Bootstrap, bootstrap
 from bayesv.compare import Comparison, compare
 from bayesv.covariance import (
     GLSFit,
@@ -56,6 +57,7 @@ __all__ = [
     "LKJ",
     "BayesvError",
     "BetaUncertainty",
+    "Bootstrap",
     "Comparison",
     "ComponentsError",
     "DataError",
@@ -86,6 +88,7 @@ __all__ = [
     "VarianceComponents",
     "__version__",
     "beta_uncertainty",
+    "bootstrap",
     "cluster_robust",
     "compare",
     "distances",

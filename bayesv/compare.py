@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from bayesv.names import canonical, factors_of
 from bayesv.posterior import Posterior
 from bayesv.priors import ResolvedPriors
 from bayesv.quantities import Quantity, quantities
+from bayesv.reasons import reasons
 from bayesv.reml import RemlFit
 
 __all__ = ["Comparison", "compare"]
@@ -59,6 +61,10 @@ class Comparison:
         joined = self.table[beta].merge(extra[keep], on=keys, how="left")
         return pd.concat([self.table[~beta], joined], ignore_index=True)
 
+    def reasons(self) -> list[str]:
+        """Return where the fits differ, and why: boundary, few groups, skewness, priors."""
+        return reasons(self.fits[0], self.posteriors, self.names, self.table)
+
     def __repr__(self) -> str:
         fit = self.fits[0]
         flag = ", singular" if fit.singular else ""
@@ -69,6 +75,10 @@ class Comparison:
         for name, post in zip(self.names, self.posteriors, strict=True):
             lines += ["", *_posterior_lines(name, post, fit, self)]
         lines += ["", "V = Z G Z' + R at each estimate", _marginal_text(self.marginal)]
+        if found := self.reasons():
+            lines += ["", "Where they differ, and why"]
+            for line in found:
+                lines += wrap(line, 98, initial_indent="  ", subsequent_indent="    ")
         return "\n".join(lines)
 
 

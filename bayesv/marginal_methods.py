@@ -11,11 +11,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from bayesv.coherence import Coherence, coherence
-from bayesv.covariance import DISTANCES, VarianceComponents, v_distances
+from bayesv.covariance import DISTANCES, Pointwise, VarianceComponents, v_distances
 from bayesv.errors import BayesvError, DataError
 from bayesv.functionals import function_of_covariates, functionals
-from bayesv.inference.density import MarginalDensity, statistics_of
-from bayesv.linalg import Array
+from bayesv.gram import draw_effects, statistics_of
+from bayesv.inference.density import MarginalDensity
+from bayesv.linalg import Array, psd_root
 from bayesv.posterior_v import PosteriorV
 from bayesv.priors import Priors
 
@@ -177,6 +178,90 @@ class MarginalMethods:
         back = np.linalg.inv(density.stats.R)
         half = np.linalg.inv(found.factor) @ back.T
         return density.stats.start + found.mean @ back.T, np.swapaxes(half, 1, 2) @ half
+
+    def log_likelihood(self, every: int | None = None) -> Any:
+        """Return the draws with a group ``log_likelihood``, u integrated out, for ``az.loo``.
+
+        Parameters
+        ----------
+        every : int, optional
+            Keep every so many draws of each chain; left out, about 1,000 draws in all.
+
+        Returns
+        -------
+        DataTree
+            With ``by_row``, log p(y_i | y_−i, β, Σ, σ), for leaving out one row, and
+            ``by_cluster``, log p(y_c | β, Σ, σ), for leaving out one connected cluster:
+            ``az.loo(post.log_likelihood(), var_name="by_cluster")``.
+        """
+        import xarray as xr
+
+        chains, n = self.n_chains, self.n_draws
+        step = every or max(1, chains * n // 1000)
+        pointwise, terms = Pointwise(self.design), self.design.terms
+        covs, sigma2, beta = self.covs, self.sigma2, self.beta
+        found = []
+        for c in range(chains):
+            for i in range(0, n, step):
+                s2 = float(sigma2[c, i])
+                roots = [psd_root(covs[term.group][c, i] / s2) for term in terms]
+                found.append(pointwise(roots, s2, beta[c, i]))
+        shape = (chains, -1)
+        draws = np.arange(0, n, step)
+        data = {
+            f"by_{name}": (("chain", "draw", name), np.reshape(x, (*shape, len(x[0]))))
+            for name, x in zip(("row", "cluster"), zip(*found, strict=True), strict=True)
+        }
+        coords = {
+            "chain": np.arange(chains),
+            "draw": draws,
+            "row": [str(label) for label in self.design.row_labels],
+            "cluster": np.arange(pointwise.n_clusters),
+        }
+        posterior = self.draws["posterior"].to_dataset().isel(draw=slice(None, None, step))
+        groups = {"posterior": posterior, "log_likelihood": xr.Dataset(data, coords=coords)}
+        return xr.DataTree.from_dict(groups)
+
+    def predict(self, draws: int = 1000, *, new_levels: bool = False, seed: int = 0) -> Any:
+        """Return replicated responses, a DataArray with dims (sample, row).
+
+        Parameters
+        ----------
+        draws : int
+            How many draws of (β, Σ, σ), evenly spaced.
+        new_levels : bool
+            For rows of levels never seen, u drawn from N(0, Σ): replications of the whole study.
+            Else u is drawn from its conditional given y: replications of the same groups.
+        seed : int
+        """
+        import xarray as xr
+
+        rng, total = np.random.default_rng(seed), self.n_chains * self.n_draws
+        at = np.unique(np.linspace(0, total - 1, min(draws, total)).astype(int))
+        design, stats = self.design, self._density.stats
+        offset = design.y - design.target
+        w = np.ones(design.n) if design.weights is None else design.weights
+        beta = self.beta.reshape(total, -1)
+        sigma = np.sqrt(self.sigma2.ravel())
+        covs = [cov.reshape(total, *cov.shape[2:]) for cov in self.covs.values()]
+        out = np.empty((len(at), design.n))
+        for k, s in enumerate(at):
+            roots = [psd_root(cov[s]) for cov in covs]
+            if new_levels:
+                u = [
+                    rng.normal(size=(term.n_levels, term.n_columns)) @ root.T
+                    for term, root in zip(design.terms, roots, strict=True)
+                ]
+            else:
+                gamma = (beta[s] - stats.start) @ stats.R.T
+                lambdas = stats.in_basis([root / sigma[s] for root in roots])
+                u = draw_effects(stats, lambdas, float(sigma[s]), gamma, rng, moments=False).u
+            mean = offset + design.X @ beta[s]
+            for term, effects in zip(design.terms, u, strict=True):
+                mean = mean + (effects[term.codes] * term.values).sum(axis=1)
+            out[k] = mean + sigma[s] * rng.normal(size=design.n) / np.sqrt(w)
+        rows = [str(label) for label in design.row_labels]
+        return xr.DataArray(out, dims=("sample", "row"), coords={"row": rows}, name="y")
 
     def check(self, draws_of_u: int = 100) -> Coherence:
         """Check that draws, labels, design and V belong together.

@@ -19,14 +19,16 @@ from bayesv.gram import (
     Units,
     arrange,
     check_structure,
+    statistics_of,
     threads,
 )
 from bayesv.inference.collapsed import sample_collapsed
-from bayesv.inference.density import MarginalDensity, statistics_of
+from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.proposal import ProposalError
 from bayesv.posterior import Posterior
+from bayesv.prior_draws import prior_predictive
 from bayesv.priors import Priors, ResolvedPriors
 from bayesv.reml import RemlFit, fit_reml
 
@@ -149,6 +151,33 @@ class Model:
             Printing it shows what lme4's ``summary`` shows.
         """
         return fit_reml(self.design, self.statistics, method)
+
+    def prior_predictive(self, draws: int = 4000, seed: int | None = None) -> Any:
+        """Draw from the priors what they say of SDs, correlations, ICCs and the rest of V.
+
+        Parameters
+        ----------
+        draws : int
+        seed : int, optional
+
+        Returns
+        -------
+        Dataset
+            Dims (chain, draw), one chain; ``bv.summarize`` makes a table of it.
+
+        Raises
+        ------
+        PriorError
+            If the prior of an SD is flat.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
+        >>> bool((model.prior_predictive(seed=1)["VPC Batch"] < 1).all())
+        True
+        """
+        return prior_predictive(self.priors, self.statistics, draws, np.random.default_rng(seed))
 
     def sample(
         self,

@@ -17,8 +17,9 @@ FLOORS = {
     "errors": 0, "linalg": 0, "names": 0, "diagnostics": 0,
     "design": 1, "priors": 1, "covariance": 1, "gram": 1, "quantities": 1,
     "formula": 2, "reml": 2, "inference": 2, "estimators": 2,
-    "summaries": 1, "functionals": 2, "posterior_v": 2, "coherence": 2,
-    "marginal_methods": 3, "posterior": 3, "model": 3, "compare": 3, "uncertainty": 3,
+    "summaries": 1, "functionals": 2, "posterior_v": 2, "coherence": 2, "prior_draws": 2,
+    "marginal_methods": 3, "posterior": 3, "model": 3, "reasons": 3, "compare": 3,
+    "bootstrap": 3, "uncertainty": 3,
     "extract": 4, "datasets": 4, "cli": 4,
 }  # fmt: skip
 # The only rooms that may import these.

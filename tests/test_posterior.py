@@ -386,3 +386,21 @@ def test_comparison_shows_a_singular_fit(star):
     assert not any(rows["inside"])  # an equal-tailed interval never reaches the boundary
     assert "singular" in repr(table)
     assert max(len(line) for line in repr(table).splitlines()) <= 100
+
+
+def test_compare_says_where_fits_differ_and_why():
+    model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff2"))
+    fit = model.reml()
+    tight = bv.Model(
+        "Yield ~ 1 + (1 | Batch)",
+        bv.load_dataset("dyestuff2"),
+        bv.Priors(sd=bv.HalfNormal(0.2)),
+    )
+    found = bv.compare(fit, model.sample(seed=1), tight.sample(seed=1)).reasons()
+    assert any("boundary" in line and "sd Batch" in line for line in found)
+    assert any("their priors differ" in line for line in found)
+    again = bv.compare(fit, model.sample(seed=1), model.sample(seed=2)).reasons()
+    assert any("agree within" in line for line in again)
+    few = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
+    lines = bv.compare(few.reml(), few.sample(seed=1)).reasons()
+    assert any("few groups (Batch has 6)" in line for line in lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import bayesv as bv
 from bayesv import estimators
@@ -284,3 +285,91 @@ def test_refusals(post):
     many = PosteriorV(post.design, post.covs, post.sigma2, np.zeros(3000, dtype=int))
     with pytest.raises(bv.DataError, match="too many"):
         many.mean()
+
+
+# --- predictive -----------------------------------------------------------------------------------
+
+
+def test_log_likelihood_equals_dense_algebra(post):
+    tree = post.log_likelihood(every=250)
+    found = tree["log_likelihood"]
+    design = post.design
+    clusters = bv.MarginalCovariance(design, post.components(0, 0)).clusters
+    for chain, draw in ((0, 0), (3, 250)):
+        V = bv.MarginalCovariance(design, post.components(chain, draw)).to_dense()
+        e = design.target - design.X @ post.beta[chain, draw]
+        at = {"chain": chain, "draw": draw}
+        rows = []
+        for i in (0, 7, 33):
+            rest = np.arange(design.n) != i
+            gain = V[i, rest] @ np.linalg.inv(V[np.ix_(rest, rest)])
+            sd = np.sqrt(V[i, i] - gain @ V[rest, i])
+            rows.append(stats.norm(gain @ e[rest], sd).logpdf(e[i]))
+        assert np.allclose(found["by_row"].sel(at).to_numpy()[[0, 7, 33]], rows, rtol=1e-8)
+        for c in range(clusters.max() + 1):
+            own = clusters == c
+            want = stats.multivariate_normal(cov=V[np.ix_(own, own)]).logpdf(e[own])
+            assert float(found["by_cluster"].sel(at)[c]) == pytest.approx(want, rel=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter")
+def test_leave_one_cluster_out():
+    """PSIS-LOO of subjects against refits without each of three subjects."""
+    arviz_stats = pytest.importorskip("arviz_stats")
+    data, formula = bv.load_dataset("sleepstudy"), "Reaction ~ Days + (Days | Subject)"
+    priors = bv.Priors(sd=bv.HalfNormal(50.0), sigma=bv.HalfNormal(50.0), beta=bv.Normal(200, 200))
+    post = bv.Model(formula, data, priors).sample(seed=1)
+    loo = arviz_stats.loo(post.log_likelihood(every=2), var_name="by_cluster", pointwise=True)
+    assert loo.n_data_points == 18
+    for at in np.argsort(loo.pareto_k.to_numpy())[[0, 4, 8]]:
+        subject = data["Subject"].unique()[at]
+        rest = bv.Model(formula, data[data["Subject"] != subject], priors).sample(seed=2)
+        own = np.flatnonzero((data["Subject"] == subject).to_numpy())
+        V = PosteriorV(post.design, rest.covs, rest.sigma2, own).draws(every=4).to_numpy()
+        e = post.design.y[own] - rest.beta[:, ::4] @ post.design.X[own].T
+        log_p = [
+            stats.multivariate_normal(cov=v).logpdf(r)
+            for v, r in zip(V.reshape(-1, *V.shape[2:]), e.reshape(-1, len(own)), strict=True)
+        ]
+        want = np.logaddexp.reduce(log_p) - np.log(len(log_p))
+        assert float(loo.elpd_i[at]) == pytest.approx(want, abs=0.15)
+
+
+def test_predictive_moments(post):
+    """New levels: mean and covariance of y over draws; the same levels: nearer to y."""
+    rows = slice(0, 12)
+    new = post.predict(draws=2000, new_levels=True, seed=3).to_numpy()
+    V = post.V(rows=np.arange(post.design.n)[rows])
+    expected = V.mean().to_numpy()
+    fixed = post.beta.reshape(-1, 2) @ post.design.X[rows].T
+    expected = expected + np.cov(fixed.T)
+    found = np.cov(new[:, rows].T)
+    scale = np.sqrt(np.outer(np.diagonal(expected), np.diagonal(expected)))
+    assert np.abs(found - expected).max() < 0.15 * scale.max()
+    same = post.predict(draws=500, seed=4).to_numpy()
+    errors = [((draws - post.design.y) ** 2).mean() for draws in (same, new)]
+    assert errors[0] < errors[1]
+
+
+def test_prior_predictive():
+    priors = bv.Priors(
+        sd=bv.InverseGamma(3.0, 2.0),
+        sigma=bv.Exponential(0.5),
+        corr=bv.LKJ(2.0),
+        beta=bv.Normal(0, 1),
+    )
+    model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"), priors)
+    found = model.prior_predictive(draws=20_000, seed=1)
+    sd = found["sd Subject: Intercept"].to_numpy().ravel()
+    assert (sd**2).mean() == pytest.approx(1.0, rel=0.05)  # scale/(shape − 1)
+    assert float(found["sd Residual"].mean()) == pytest.approx(0.5, rel=0.03)
+    corr = found["corr Subject: Intercept, Days"].to_numpy().ravel()
+    assert stats.kstest((corr + 1) / 2, stats.beta(2.0, 2.0).cdf).pvalue > 1e-3
+    assert {"VPC Subject", "R² marginal"} <= set(found.data_vars)
+    flat = bv.Model(
+        "Reaction ~ Days + (Days | Subject)",
+        bv.load_dataset("sleepstudy"),
+        bv.Priors(sd=bv.Flat()),
+    )
+    with pytest.raises(bv.PriorError, match="no draws"):
+        flat.prior_predictive()

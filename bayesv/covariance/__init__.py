@@ -4,6 +4,7 @@ from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.distances import DISTANCES, distances, v_distances
 from bayesv.covariance.gls import GLSFit, gls
 from bayesv.covariance.marginal import MarginalCovariance, expand_G, residual_R
+from bayesv.covariance.pointwise import Pointwise
 from bayesv.covariance.sandwich import cluster_robust
 from bayesv.covariance.small_sample import KenwardRoger, kenward_roger
 
@@ -12,6 +13,7 @@ __all__ = [
     "GLSFit",
     "KenwardRoger",
     "MarginalCovariance",
+    "Pointwise",
     "VarianceComponents",
     "cluster_robust",
     "distances",

@@ -3,6 +3,7 @@
 from bayesv.gram.effects import Effects, draw_effects
 from bayesv.gram.elimination import Elimination, eliminate, eliminate_many
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
+from bayesv.gram.of_design import statistics_of
 from bayesv.gram.statistics import (
     STRUCTURES,
     GramStatistics,
@@ -34,5 +35,6 @@ __all__ = [
     "merge",
     "permute",
     "recode",
+    "statistics_of",
     "threads",
 ]

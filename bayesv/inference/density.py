@@ -8,19 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesv.design import Design
-from bayesv.gram import (
-    GramStatistics,
-    Grouping,
-    Rows,
-    eliminate,
-    eliminate_many,
-    gram_statistics,
-)
+from bayesv.gram import GramStatistics, eliminate, eliminate_many
 from bayesv.linalg import Array, cov_to_sd_corr, psd_root
 from bayesv.priors import Normal, ResolvedPriors
 
-__all__ = ["Conditional", "MarginalDensity", "statistics_of"]
+__all__ = ["Conditional", "MarginalDensity"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +31,6 @@ class Conditional:
     log_likelihood: Array
     mean: Array
     factor: Array
-
-
-def statistics_of(
-    design: Design, structure: str = "auto", *, dedupe: bool = True
-) -> GramStatistics:
-    """Return the Gram statistics of a design's rows; see `bayesv.gram.gram_statistics`."""
-    groupings = tuple(Grouping(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms)
-    rows = Rows(design.X, design.target, design.weights, groupings)
-    return gram_statistics(rows, structure, dedupe=dedupe)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,114 @@
+"""Parametric bootstrap of REML and ML fits."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from bayesv.errors import BayesvError, FitWarning
+from bayesv.gram import statistics_of
+from bayesv.linalg import Array
+from bayesv.quantities import quantities
+from bayesv.reml import RemlFit, fit_reml
+
+__all__ = ["Bootstrap", "bootstrap"]
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """Refits to data simulated from a fit.
+
+    Attributes
+    ----------
+    draws : DataFrame
+        One line per refit, one column per scalar (var, cov, sd, corr, beta).
+    estimate : Series
+        The scalars of the original fit.
+    singular : ndarray of bool
+        Which refits are on the boundary.
+    failed : tuple of str
+        Refits that raised an error, with the reason; they are not among the draws.
+    """
+
+    draws: pd.DataFrame
+    estimate: pd.Series
+    singular: Array
+    failed: tuple[str, ...]
+
+    def interval(self, prob: float = 0.95) -> pd.DataFrame:
+        """Return estimate, bias, standard error and percentile interval of each scalar."""
+        low, high = (self.draws.quantile((1 + s * prob) / 2) for s in (-1, 1))
+        return pd.DataFrame(
+            {
+                "estimate": self.estimate,
+                "bias": self.draws.mean() - self.estimate,
+                "se": self.draws.std(),
+                "low": low,
+                "high": high,
+            }
+        )
+
+    def __repr__(self) -> str:
+        share = float(np.mean(self.singular)) if len(self.singular) else float("nan")
+        head = f"Parametric bootstrap: {len(self.draws)} refits, {share:.0%} singular"
+        if self.failed:
+            head += f", {len(self.failed)} failed"
+        return f"{head}\n{self.interval().to_string(float_format=lambda v: f'{v:.5g}')}"
+
+
+def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootstrap:
+    """Simulate from a fit and refit, as lme4's ``bootMer`` with ``use.u = FALSE``.
+
+    Parameters
+    ----------
+    fit : RemlFit
+        With its rows.
+    draws : int
+        Number of refits.
+    seed : int, optional
+
+    Returns
+    -------
+    Bootstrap
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> fit = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
+    >>> found = bv.bootstrap(fit, draws=20, seed=1)
+    >>> found.draws.shape, list(found.draws.columns)[:2]
+    ((20, 5), ['var Batch: Intercept', 'sd Batch: Intercept'])
+    """
+    if draws < 2:
+        raise BayesvError(f"At least 2 refits are needed; found draws={draws}.")
+    design, vc = fit.design, fit.components
+    rng = np.random.default_rng(seed)
+    roots = [vc.sigma * vc.relative_root(term) for term in design.terms]
+    w = np.ones(design.n) if design.weights is None else design.weights
+    mean = design.y - design.target + design.X @ fit.beta.to_numpy()
+    rows, singular, failed = [], [], []
+    for k in range(draws):
+        y = mean + vc.sigma * rng.normal(size=design.n) / np.sqrt(w)
+        for term, root in zip(design.terms, roots, strict=True):
+            u = rng.normal(size=(term.n_levels, term.n_columns)) @ root.T
+            y = y + (u[term.codes] * term.values).sum(axis=1)
+        new = replace(design, y=y)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FitWarning)
+                refit = fit_reml(new, statistics_of(new), fit.method)
+        except BayesvError as error:
+            failed.append(f"refit {k}: {error}")
+            continue
+        rows.append(_scalars(refit))
+        singular.append(refit.singular)
+    return Bootstrap(pd.DataFrame(rows), _scalars(fit), np.array(singular), tuple(failed))
+
+
+def _scalars(fit: RemlFit) -> pd.Series:
+    covs = {term.group: fit.components.block_for(term) for term in fit.design.terms}
+    found = quantities(fit.design, covs, np.asarray(fit.sigma2), fit.beta.to_numpy())
+    return pd.Series({q.label: float(q.values) for q in found}, name="estimate")
