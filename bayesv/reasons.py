@@ -44,7 +44,7 @@ def _from_reml(fit: RemlFit, name: str, table: pd.DataFrame) -> list[str]:
     """Differences of a posterior's means from REML, by what explains them best."""
     found: dict[str, list[str]] = {}
     for _, row in table.iterrows():
-        if row["scale"] not in ("sd", "corr"):
+        if row["scale"] not in ("var", "corr"):
             continue
         label = f"{row['scale']} {row['group']}" + (f": {row['first']}" if row["first"] else "")
         label += f", {row['second']}" if row["second"] else ""
@@ -85,7 +85,7 @@ def _between(
     both = a.index.intersection(b.index)
     gap = a.loc[both, "mean"] - b.loc[both, "mean"]
     z = gap / np.hypot(a.loc[both, "mcse"], b.loc[both, "mcse"])
-    differing = [k for k in both[(z.abs() > _Z).to_numpy()] if k[0] in ("sd", "corr", "beta")]
+    differing = [k for k in both[(z.abs() > _Z).to_numpy()] if k[0] in ("var", "corr", "beta")]
     if not differing:
         return [f"{names[0]} and {names[1]} agree within {_Z:g} Monte Carlo standard errors"]
     labels = ", ".join(f"{k[0]} {k[1]}" + (f": {k[2]}" if k[2] else "") for k in differing)

@@ -397,7 +397,7 @@ def test_compare_says_where_fits_differ_and_why():
         bv.Priors(sd=bv.HalfNormal(0.2)),
     )
     found = bv.compare(fit, model.sample(seed=1), tight.sample(seed=1)).reasons()
-    assert any("boundary" in line and "sd Batch" in line for line in found)
+    assert any("boundary" in line and "var Batch" in line for line in found)
     assert any("their priors differ" in line for line in found)
     again = bv.compare(fit, model.sample(seed=1), model.sample(seed=2)).reasons()
     assert any("agree within" in line for line in again)
