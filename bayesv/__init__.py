@@ -47,6 +47,7 @@ from bayesv.priors import (
     Normal,
     Priors,
 )
+from bayesv.profile import profile
 from bayesv.reml import RemlFit
 from bayesv.summaries import summarize
 from bayesv.uncertainty import BetaUncertainty, beta_uncertainty
@@ -97,6 +98,7 @@ __all__ = [
     "gls",
     "kenward_roger",
     "load_dataset",
+    "profile",
     "residual_R",
     "summarize",
     "to_bambi",

@@ -16,9 +16,10 @@ from bayesv.errors import BayesvError, DataError
 from bayesv.functionals import function_of_covariates, functionals
 from bayesv.gram import draw_effects, statistics_of
 from bayesv.inference.density import MarginalDensity
-from bayesv.linalg import Array, psd_root
+from bayesv.linalg import Array, cov_to_sd_corr, psd_root
+from bayesv.new_rows import new_rows
 from bayesv.posterior_v import PosteriorV
-from bayesv.priors import Priors
+from bayesv.priors import Normal, Priors, ResolvedPriors
 
 if TYPE_CHECKING:
     from bayesv.design import Design
@@ -33,6 +34,7 @@ class MarginalMethods:
         draws: Any
         design: Design
         density: MarginalDensity | None
+        priors: ResolvedPriors | None
         components: Callable[[int, int], VarianceComponents]
         _array: Callable[[str], Array]
 
@@ -48,7 +50,13 @@ class MarginalMethods:
         def n_draws(self) -> int: ...  # noqa: D102
 
     def V(
-        self, group: str | None = None, level: object = None, *, rows: ArrayLike | None = None
+        self,
+        group: str | None = None,
+        level: object = None,
+        *,
+        rows: ArrayLike | None = None,
+        newdata: pd.DataFrame | None = None,
+        weights: str | None = None,
     ) -> PosteriorV:
         """Return the posterior of V of a cluster or of chosen rows; computed when asked.
 
@@ -58,6 +66,10 @@ class MarginalMethods:
             The rows of one level, such as ``post.V("Subject", "308")``.
         rows : array_like of int, optional
             Positions among the design's rows, instead.
+        newdata : DataFrame, optional
+            Rows that were not fitted, instead; see `bayesv.new_rows`. Levels may be new.
+        weights : str, optional
+            Column of ``newdata`` with known weights.
 
         Examples
         --------
@@ -67,8 +79,13 @@ class MarginalMethods:
         >>> V.mean().shape, V.corr(every=100).dims
         ((10, 10), ('chain', 'draw', 'row', 'column'))
         """
-        if (group is None) == (rows is None):
-            raise BayesvError("Say which rows of V: post.V(group, level) or post.V(rows=[…]).")
+        if sum(given is not None for given in (group, rows, newdata)) != 1:
+            raise BayesvError(
+                "Say which rows of V: post.V(group, level), post.V(rows=[…]) or post.V(newdata=…)."
+            )
+        if newdata is not None:
+            new = new_rows(self.design, newdata, weights)
+            return PosteriorV(new, self.covs, self.sigma2, np.arange(new.n))
         if group is not None:
             term = self.design.term(group)
             at = np.flatnonzero(term.codes == term.level_index(level))
@@ -119,6 +136,32 @@ class MarginalMethods:
             for name, values in zip(("variance", "corr"), found, strict=True)
         }
         return xr.Dataset(data, coords={"x": np.arange(len(at)), "x2": np.arange(len(at))})
+
+    def reliability(self, every: int = 10) -> Any:
+        """Return draws of the reliability of the BLUPs, dims (chain, draw, effect).
+
+        1 − Var(û − u)/Var(u), averaged over the levels of a factor, one value for each of its
+        columns; Var(û − u) allows for the estimation of β.
+
+        Parameters
+        ----------
+        every : int
+            Keep every so many draws of each chain.
+        """
+        pointwise, terms = Pointwise(self.design), self.design.terms
+        labels = [f"{term.group}: {c}" for term in terms for c in term.columns]
+
+        def of(vc: VarianceComponents) -> Array:
+            roots = [vc.relative_root(term) for term in terms]
+            left = pointwise.unexplained(roots, vc.sigma2)
+            variance = [np.diagonal(vc.block_for(term)) for term in terms]
+            with np.errstate(invalid="ignore"):
+                return np.concatenate(
+                    [1.0 - mean / var for mean, var in zip(left, variance, strict=True)]
+                )
+
+        found = self.map(of, every).rename({"dim_0": "effect"})
+        return found.assign_coords(effect=labels)
 
     def map(self, function: Callable[[VarianceComponents], Any], every: int = 1) -> Any:
         """Apply a function to draws of (Σ, σ²); a DataArray with dims (chain, draw, …).
@@ -190,8 +233,10 @@ class MarginalMethods:
         Returns
         -------
         DataTree
-            With ``by_row``, log p(y_i | y_−i, β, Σ, σ), for leaving out one row, and
-            ``by_cluster``, log p(y_c | β, Σ, σ), for leaving out one connected cluster:
+            Group ``log_prior``, by parameter, makes ``az.psense_summary`` work (power-scaling
+            sensitivity to prior and likelihood, ``likelihood_var_names="by_cluster"``). Group
+            ``log_likelihood`` has ``by_row``, log p(y_i | y_−i, β, Σ, σ), for leaving out one row,
+            and ``by_cluster``, log p(y_c | β, Σ, σ), for leaving out one connected cluster:
             ``az.loo(post.log_likelihood(), var_name="by_cluster")``.
         """
         import xarray as xr
@@ -220,7 +265,33 @@ class MarginalMethods:
         }
         posterior = self.draws["posterior"].to_dataset().isel(draw=slice(None, None, step))
         groups = {"posterior": posterior, "log_likelihood": xr.Dataset(data, coords=coords)}
+        if self.priors is not None:
+            prior = {name: (("chain", "draw"), x[:, ::step]) for name, x in self._log_prior()}
+            groups["log_prior"] = xr.Dataset(
+                prior, coords={k: coords[k] for k in ("chain", "draw")}
+            )
         return xr.DataTree.from_dict(groups)
+
+    def _log_prior(self) -> list[tuple[str, Array]]:
+        """Log prior density of every draw by parameter, (chain, draw); flat ones left out."""
+        priors, out = self.priors, []
+        assert priors is not None
+        out.append(("sigma", priors.sigma.log_density(np.sqrt(self.sigma2))))
+        for term in self.design.terms:
+            sd, corr = cov_to_sd_corr(self.covs[term.group])
+            each = [p.log_density(sd[..., i]) for i, p in enumerate(priors.sd[term.group])]
+            out.append((f"sd_{term.group}", np.asarray(sum(each))))
+            for block in term.blocks:
+                if len(block) > 1:
+                    part = np.nan_to_num(corr[..., np.array(block)[:, None], np.array(block)])
+                    logdet = np.linalg.slogdet(part)[1]
+                    density = priors.corr[term.group].log_density(logdet, len(block))
+                    out.append((f"corr_{term.group}", density))
+        for i, prior in enumerate(priors.beta):
+            if isinstance(prior, Normal):
+                z = (self.beta[..., i] - prior.mean) / prior.sd
+                out.append((f"beta_{self.design.fixed_names[i]}", -0.5 * z**2 - np.log(prior.sd)))
+        return out
 
     def predict(self, draws: int = 1000, *, new_levels: bool = False, seed: int = 0) -> Any:
         """Return replicated responses, a DataArray with dims (sample, row).

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bayesv.design import Design
 from bayesv.errors import BayesvError, DataError
 from bayesv.linalg import Array
+from bayesv.new_rows import NewRows
 
 __all__ = ["PosteriorV"]
 
@@ -30,14 +31,14 @@ class PosteriorV:
 
     Attributes
     ----------
-    design : Design
+    design : Design or NewRows
     covs : mapping of group to ndarray, shape (chain, draw, r_f, r_f)
     sigma2 : ndarray, shape (chain, draw)
     positions : ndarray of int, shape (m,)
         The rows, as positions among the design's.
     """
 
-    design: Design
+    design: Design | NewRows
     covs: Mapping[str, Array]
     sigma2: Array
     positions: NDArray[np.intp]
@@ -132,6 +133,14 @@ class PosteriorV:
         """Return draws of the marginal SDs of the rows, dims (chain, draw, row)."""
         V = self._values(every)
         return self._array(np.sqrt(np.diagonal(V, axis1=-2, axis2=-1)), every, "sd")
+
+    def eigenvalues(self, every: int = 1) -> Any:
+        """Return draws of the smallest and largest eigenvalue, dims (chain, draw, end)."""
+        import xarray as xr
+
+        values = np.linalg.eigvalsh(self._values(every))[..., [0, -1]]
+        coords = {"draw": np.arange(0, self.sigma2.shape[1], every), "end": ["smallest", "largest"]}
+        return xr.DataArray(values, dims=("chain", "draw", "end"), coords=coords, name="eigenvalue")
 
     def components(self, every: int = 1) -> Any:
         """Return draws of the share of each component in Var(y_i): (chain, draw, component, row).

@@ -373,3 +373,66 @@ def test_prior_predictive():
     )
     with pytest.raises(bv.PriorError, match="no draws"):
         flat.prior_predictive()
+
+
+def test_reliability_equals_dense_algebra(post):
+    found = post.reliability(every=250)
+    design = post.design
+    for chain, draw in ((0, 0), (2, 250)):
+        vc = post.components(chain, draw)
+        V = bv.MarginalCovariance(design, vc).to_dense()
+        G, Z, X = bv.expand_G(design, vc).toarray(), design.Z.toarray(), design.X
+        Vi = np.linalg.inv(V)
+        P = Vi - Vi @ X @ np.linalg.inv(X.T @ Vi @ X) @ X.T @ Vi
+        left = np.diagonal(G - G @ Z.T @ P @ Z @ G) / np.diagonal(G)
+        want = [1 - left[:14:2].mean(), 1 - left[1:14:2].mean(), 1 - left[14:].mean()]
+        assert np.allclose(found.sel(chain=chain, draw=draw), want, rtol=1e-8)
+    assert list(found["effect"].to_numpy()) == ["a: Intercept", "a: x", "b: Intercept"]
+
+
+def test_new_rows(post):
+    """V of rows that were not fitted: of one new level of a, two rows of a known level of b."""
+    new = pd.DataFrame({"a": ["new", "new", "other"], "b": [1, 2, 1], "x": [0.0, 2.0, -1.0]})
+    V = post.V(newdata=new)
+    cov, between = post.cov("a").mean(axis=(0, 1)), post.cov("b").mean()
+    z = np.column_stack([np.ones(3), new["x"]])
+    shared = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
+    want = (z @ cov @ z.T) * shared + between * np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]])
+    assert np.allclose(V.mean(), want + post.sigma2.mean() * np.eye(3))
+    values = np.linalg.eigvalsh(V.draws(every=100).to_numpy())[..., [0, -1]]
+    assert np.allclose(V.eigenvalues(every=100), values)
+    weighted = post.V(newdata=new.assign(w=2.0), weights="w").mean()
+    assert np.allclose(np.diagonal(weighted), np.diagonal(want) + post.sigma2.mean() / 2)
+    with pytest.raises(bv.DataError, match="no column for 'x'"):
+        post.V(newdata=new.drop(columns="x"))
+    with pytest.raises(bv.DataError, match="factor b is missing"):
+        post.V(newdata=new.drop(columns="b"))
+
+
+def test_new_rows_of_nested_factors_and_dummies():
+    star = bv.load_dataset("star_k20")
+    post = bv.Model("read ~ cltype + sx + (sx | sch/tch)", star).sample(seed=1, draws=250)
+    rows = np.arange(40)
+    known = post.V(rows=rows).mean().to_numpy()
+    new = star.loc[post.design.row_labels[rows], ["sch", "tch", "sx"]]
+    assert np.allclose(post.V(newdata=new).mean(), known)
+
+
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter")
+def test_power_scaling(post):
+    """Doubling down on a tight prior moves the posterior; on the likelihood the other way."""
+    arviz_stats = pytest.importorskip("arviz_stats")
+    data = bv.load_dataset("dyestuff")
+    tables = []
+    for scale in (20.0, 500.0):
+        priors = bv.Priors(sd=bv.HalfNormal(scale))
+        tree = bv.Model("Yield ~ 1 + (1 | Batch)", data, priors).sample(seed=1).log_likelihood()
+        tables.append(
+            arviz_stats.psense_summary(
+                tree,
+                var_names=["sd_Batch"],
+                prior_var_names=["sd_Batch"],
+                likelihood_var_names=["by_cluster"],
+            )
+        )
+    assert float(tables[0]["prior"].iloc[0]) > float(tables[1]["prior"].iloc[0])

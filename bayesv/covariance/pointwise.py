@@ -81,6 +81,37 @@ class Pointwise:
             position += len(batch.effects)
         self.order = np.argsort(firsts)
 
+    def _half(self, batch: _Batch, roots: list[Array]) -> tuple[Array, Array]:
+        """Return L with M = LL' and L⁻¹Λ', so that ΛM⁻¹Λ' is half'half."""
+        root = block_diag(
+            *[np.kron(np.eye(J), lam) for J, lam in zip(batch.counts, roots, strict=True)]
+        )
+        L = np.linalg.cholesky(np.eye(len(root)) + root.T @ batch.gram @ root)
+        return L, np.linalg.solve(L, np.broadcast_to(root.T, L.shape))
+
+    def unexplained(self, roots: list[Array], sigma2: float) -> list[Array]:
+        """Return the mean over levels of Var(û − u), one array of shape (r,) for each term."""
+        design = self.design
+        S = (design.X * self.w[:, None]).T @ design.X
+        kept = []
+        for batch in self.batches:
+            half = self._half(batch, roots)[1]
+            moved = half @ batch.BX
+            S -= np.einsum("cia,cib->ab", moved, moved)
+            kept.append((half, moved))
+        C = np.linalg.cholesky(sigma2 * np.linalg.inv(S)) if design.p else np.zeros((0, 0))
+        out = [np.zeros(term.n_columns) for term in design.terms]
+        for batch, (half, moved) in zip(self.batches, kept, strict=True):
+            fixed = np.swapaxes(half, 1, 2) @ (moved @ C)
+            variance = sigma2 * (half**2).sum(axis=1) + (fixed**2).sum(axis=2)
+            at = 0
+            for total, J, term in zip(out, batch.counts, design.terms, strict=True):
+                r = term.n_columns
+                part = variance[:, at : at + J * r].reshape(-1, J, r)
+                total += part.sum(axis=(0, 1)) / term.n_levels
+                at += J * r
+        return out
+
     def __call__(self, roots: list[Array], sigma2: float, beta: Array) -> tuple[Array, Array]:
         """Return log likelihoods of rows, shape (n,), and clusters, shape (C,).
 
@@ -94,12 +125,7 @@ class Pointwise:
         residual = self.design.target - self.design.X @ beta
         rows, clusters = np.empty(self.design.n), []
         for batch in self.batches:
-            q = batch.gram.shape[1]
-            root = block_diag(
-                *[np.kron(np.eye(J), lam) for J, lam in zip(batch.counts, roots, strict=True)]
-            )
-            L = np.linalg.cholesky(np.eye(q) + root.T @ batch.gram @ root)
-            half = np.linalg.solve(L, np.broadcast_to(root.T, L.shape))  # D = half'half
+            L, half = self._half(batch, roots)
             inner = batch.By - batch.BX @ beta  # Z'We
             scaled = (half @ inner[..., None])[..., 0]
             moved = (np.swapaxes(half, 1, 2) @ scaled[..., None])[..., 0]  # DZ'We
