@@ -86,6 +86,7 @@ class MarginalMethods:
         if newdata is not None:
             new = new_rows(self.design, newdata, weights)
             return PosteriorV(new, self.covs, self.sigma2, np.arange(new.n))
+        _ = self.design.row_labels  # a design without rows says here that it has none
         if group is not None:
             term = self.design.term(group)
             at = np.flatnonzero(term.codes == term.level_index(level))
@@ -109,7 +110,7 @@ class MarginalMethods:
 
         shape = self.sigma2.shape
         covs = {group: cov.reshape(-1, *cov.shape[2:]) for group, cov in self.covs.items()}
-        beta = self.beta.reshape(-1, self.design.p)
+        beta = self.beta.reshape(self.sigma2.size, self.design.p)
         found = functionals(self.design, self._density.stats, covs, self.sigma2.ravel(), beta)
         return xr.Dataset(
             {name: (("chain", "draw"), values.reshape(shape)) for name, values in found.items()}

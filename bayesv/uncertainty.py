@@ -100,7 +100,10 @@ def beta_uncertainty(
     names = list(design.fixed_names)
     L = {name: np.eye(len(names))[i] for i, name in enumerate(names)}
     for name, weights in (contrasts or {}).items():
-        row = np.asarray(weights, dtype=float)
+        try:
+            row = np.asarray(weights, dtype=float)
+        except (TypeError, ValueError):
+            raise BayesvError(f"Contrast {name!r} must be numbers; found {weights!r}.") from None
         if row.shape != (len(names),):
             raise BayesvError(
                 f"Contrast {name!r} has shape {row.shape}; needed are {len(names)} weights for "

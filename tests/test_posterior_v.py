@@ -436,3 +436,19 @@ def test_power_scaling(post):
             )
         )
     assert float(tables[0]["prior"].iloc[0]) > float(tables[1]["prior"].iloc[0])
+
+
+def test_without_fixed_effects_and_without_rows(tmp_path):
+    data, formula = bv.load_dataset("sleepstudy"), "Reaction ~ 0 + (Days | Subject)"
+    post = bv.Model(formula, data).sample(seed=1)
+    assert "R² marginal" not in post.functionals()
+    assert post.check().passed
+    pytest.importorskip("pyarrow")
+    data.to_parquet(tmp_path / "sleep.parquet")
+    post = bv.Model("Reaction ~ Days + (Days | Subject)", tmp_path / "sleep.parquet").sample(seed=1)
+    assert post.check().passed
+    new = pd.DataFrame({"Days": [1.0, 2.0], "Subject": ["a", "a"]})
+    assert post.V(newdata=new).mean().shape == (2, 2)
+    for action in (lambda: post.V("Subject", 308), post.functionals, post.log_likelihood):
+        with pytest.raises(bv.DataError, match="keeps no rows"):
+            action()
