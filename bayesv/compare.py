@@ -15,12 +15,13 @@ from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.design import Design
 from bayesv.diagnostics import density_mode
 from bayesv.errors import BayesvError
+from bayesv.gram import statistics_of
 from bayesv.names import canonical, factors_of
 from bayesv.posterior import Posterior
 from bayesv.priors import ResolvedPriors
 from bayesv.quantities import Quantity, quantities
 from bayesv.reasons import reasons
-from bayesv.reml import RemlFit
+from bayesv.reml import RemlFit, fit_reml
 
 __all__ = ["Comparison", "compare"]
 
@@ -37,6 +38,8 @@ class Comparison:
     fixed : DataFrame
         One row per posterior and coefficient: GLS β̂ and SE at REML's V and at the posterior's V,
         posterior mean, sd and its Monte Carlo standard error.
+    points : DataFrame
+        One row per scalar, one column per REML or ML fit.
     marginal : DataFrame
         One row per V: log|V|, trace, and the REML criterion there.
     """
@@ -44,6 +47,7 @@ class Comparison:
     design: Design
     table: pd.DataFrame
     fixed: pd.DataFrame
+    points: pd.DataFrame
     marginal: pd.DataFrame
     fits: tuple[RemlFit, ...]
     posteriors: tuple[Posterior, ...]
@@ -55,6 +59,8 @@ class Comparison:
         keys = ["posterior", "first"]
         extra = self.fixed.rename(columns={"coefficient": "first"})
         keep = [*keys, "gls_reml", "gls_reml_se", "gls_posterior", "gls_posterior_se"]
+        if self.table.empty:
+            return self.points.rename_axis("quantity").reset_index()
         if self.fixed.empty:
             return self.table.assign(**dict.fromkeys(keep[2:], np.nan))
         beta = self.table["scale"] == "beta"
@@ -72,6 +78,9 @@ class Comparison:
             f"Comparison for {self.design.formula}",
             f"{fit.method}: criterion {fit.criterion:.4f}{flag}, {self.design.n} rows",
         ]
+        if len(self.fits) > 1:
+            table = self.points.to_string(float_format=lambda v: f"{v:.5g}")
+            lines += ["", "Estimates", *table.splitlines()]
         for name, post in zip(self.names, self.posteriors, strict=True):
             lines += ["", *_posterior_lines(name, post, fit, self)]
         lines += ["", "V = Z G Z' + R at each estimate", _marginal_text(self.marginal)]
@@ -83,12 +92,13 @@ class Comparison:
 
 
 def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
-    """Compare REML with one or more posteriors of the same design.
+    """Compare any number of REML fits, ML fits and posteriors of the same design.
 
     Parameters
     ----------
     *fits : RemlFit or Posterior
-        At least one of each.
+        At least two. The first `RemlFit` is what posteriors are held against; if there is none, a
+        REML fit is made.
     prob : float
         Probability of the equal-tailed intervals.
 
@@ -100,7 +110,7 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     Raises
     ------
     BayesvError
-        If one kind is missing, or the designs differ.
+        If there are fewer than two fits, or the designs differ.
 
     Notes
     -----
@@ -111,21 +121,27 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     reml = tuple(fit for fit in fits if isinstance(fit, RemlFit))
     posts = tuple(fit for fit in fits if isinstance(fit, Posterior))
     others = [type(f).__name__ for f in fits if not isinstance(f, RemlFit | Posterior)]
-    if others or not reml or not posts:
+    if others or len(fits) < 2:
         raise BayesvError(
-            "compare needs at least one REML or ML fit and one posterior: compare(model.reml(), "
-            f"model.sample()); found {', '.join(type(f).__name__ for f in fits) or 'nothing'}."
+            "compare needs at least two fits, such as compare(model.reml(), model.sample()); found "
+            f"{', '.join(type(f).__name__ for f in fits) or 'nothing'}."
         )
+    if not reml:
+        reml = (fit_reml(posts[0].design, statistics_of(posts[0].design)),)
     design = reml[0].design
     for other in [fit.design for fit in reml] + [post.design for post in posts]:
         _check_same(design, other)
-    names = _names(posts)
+    names = _distinct([post.engine for post in posts])
     summaries = [post.summary(prob) for post in posts]
     tables = [_table(reml[0], p, n, s) for p, n, s in zip(posts, names, summaries, strict=True)]
     means = [post.estimate("mean") for post in posts]
     at_mean = [gls(design, vc.aligned(design)) for vc in means]
     fixed = [_fixed(reml[0], g, n, s) for g, n, s in zip(at_mean, names, summaries, strict=True)]
-    rows = [_marginal_row(fit.method, fit.gls, fit.criterion_at(fit.components)) for fit in reml]
+    labels = _distinct([fit.method for fit in reml])
+    rows = [
+        _marginal_row(label, fit.gls, reml[0].criterion_at(fit.components.aligned(design)))
+        for label, fit in zip(labels, reml, strict=True)
+    ]
     for post, name, mean, at in zip(posts, names, means, at_mean, strict=True):
         rows.append(_marginal_row(f"{name}: mean", at, reml[0].criterion_at(mean.aligned(design))))
         for kind in ("median", "mode") if post.density is not None else ("median",):
@@ -133,8 +149,9 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
             rows.append(_marginal_row(f"{name}: {kind}", gls(design, vc), reml[0].criterion_at(vc)))
     return Comparison(
         design=design,
-        table=pd.concat(tables, ignore_index=True),
-        fixed=pd.concat(fixed, ignore_index=True),
+        table=pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(),
+        fixed=pd.concat(fixed, ignore_index=True) if fixed else pd.DataFrame(),
+        points=_points(design, labels, reml),
         marginal=pd.DataFrame(rows),
         fits=reml,
         posteriors=posts,
@@ -192,14 +209,24 @@ def _same_space(X: Any, other: Any) -> bool:
     return bool(np.abs(left).max() <= 1e-7 * max(np.abs(other).max(), 1e-300))
 
 
-def _names(posts: Sequence[Posterior]) -> tuple[str, ...]:
+def _distinct(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the names, numbered where they occur again: ``collapsed``, ``collapsed 2``."""
     names: list[str] = []
-    for post in posts:
-        name, k = post.engine, 2
+    for first in given:
+        name, k = first, 2
         while name in names:
-            name, k = f"{post.engine} {k}", k + 1
+            name, k = f"{first} {k}", k + 1
         names.append(name)
     return tuple(names)
+
+
+def _points(design: Design, labels: Sequence[str], fits: Sequence[RemlFit]) -> pd.DataFrame:
+    columns = {}
+    for label, fit in zip(labels, fits, strict=True):
+        beta = _in_order(fit.beta, design.fixed_names)
+        found = _point(design, fit.components.aligned(design), beta)
+        columns[label] = pd.Series({q.label: float(q.values) for q in found})
+    return pd.DataFrame(columns)
 
 
 def _point(design: Design, vc: VarianceComponents, beta: pd.Series) -> list[Quantity]:

@@ -11,7 +11,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from bayesv.coherence import Coherence, coherence
-from bayesv.covariance import DISTANCES, Pointwise, VarianceComponents, v_distances
+from bayesv.covariance import (
+    DISTANCES,
+    MarginalCovariance,
+    Pointwise,
+    VarianceComponents,
+    v_distances,
+)
 from bayesv.errors import BayesvError, DataError
 from bayesv.functionals import function_of_covariates, functionals
 from bayesv.gram import draw_effects, statistics_of
@@ -36,6 +42,7 @@ class MarginalMethods:
         density: MarginalDensity | None
         priors: ResolvedPriors | None
         components: Callable[[int, int], VarianceComponents]
+        estimate: Callable[[str], VarianceComponents]
         _array: Callable[[str], Array]
 
         @property
@@ -98,6 +105,14 @@ class MarginalMethods:
                 raise DataError(f"rows must be below {self.design.n}; found {at.max()}.")
             at = at % self.design.n
         return PosteriorV(self.design, self.covs, self.sigma2, at)
+
+    def expected_V(self) -> MarginalCovariance:
+        """Return E[V | y] of all rows, exactly: V at the posterior means, an operator.
+
+        V is linear in (Σ, σ²), so that no draw of V is needed; ``expected_V().to_sparse()`` is the
+        matrix.
+        """
+        return MarginalCovariance(self.design, self.estimate("mean"))
 
     def functionals(self) -> Any:
         """Return draws of scalar functionals of V as a Dataset with dims (chain, draw).

@@ -30,7 +30,7 @@ def reasons(
     table : DataFrame
         Of `bayesv.Comparison`: one line per posterior and scalar.
     """
-    lines: list[str] = []
+    lines: list[str] = []  # none without a posterior
     for name in names:
         lines += _from_reml(fit, name, table[table["posterior"] == name])
     for i, first in enumerate(names):

@@ -404,3 +404,17 @@ def test_compare_says_where_fits_differ_and_why():
     few = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
     lines = bv.compare(few.reml(), few.sample(seed=1)).reasons()
     assert any("few groups (Batch has 6)" in line for line in lines)
+
+
+def test_compare_takes_any_number_of_fits():
+    model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+    both = bv.compare(model.reml(), model.reml("ML"))
+    assert list(both.points.columns) == ["REML", "ML"]
+    assert both.points.loc["sd Residual", "ML"] == pytest.approx(25.5918, rel=1e-5)
+    assert "Estimates" in repr(both)
+    assert list(both.to_frame().columns) == ["quantity", "REML", "ML"]
+    # V of both is held against the same criterion, of which REML is the minimum.
+    assert both.marginal["criterion"].idxmin() == 0
+    posts = bv.compare(model.sample(seed=1), model.sample(seed=2))
+    assert posts.fits[0].method == "REML"
+    assert posts.names == ("collapsed", "collapsed 2")

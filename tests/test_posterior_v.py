@@ -452,3 +452,10 @@ def test_without_fixed_effects_and_without_rows(tmp_path):
     for action in (lambda: post.V("Subject", 308), post.functionals, post.log_likelihood):
         with pytest.raises(bv.DataError, match="keeps no rows"):
             action()
+
+
+def test_expected_v_is_the_mean_of_the_draws(post):
+    mean = post.map(lambda vc: bv.MarginalCovariance(post.design, vc).to_dense(), every=1).mean(
+        ("chain", "draw")
+    )
+    assert np.allclose(post.expected_V().to_sparse().toarray(), mean, rtol=1e-9)
