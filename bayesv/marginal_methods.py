@@ -153,7 +153,7 @@ class MarginalMethods:
         }
         return xr.Dataset(data, coords={"x": np.arange(len(at)), "x2": np.arange(len(at))})
 
-    def reliability(self, every: int = 10) -> Any:
+    def reliability(self, every: int = 1) -> Any:
         """Return draws of the reliability of the BLUPs, dims (chain, draw, effect).
 
         1 − Var(û − u)/Var(u), averaged over the levels of a factor, one value for each of its
@@ -164,20 +164,25 @@ class MarginalMethods:
         every : int
             Keep every so many draws of each chain.
         """
-        pointwise, terms = Pointwise(self.design), self.design.terms
-        labels = [f"{term.group}: {c}" for term in terms for c in term.columns]
+        import xarray as xr
 
-        def of(vc: VarianceComponents) -> Array:
-            roots = [vc.relative_root(term) for term in terms]
-            left = pointwise.unexplained(roots, vc.sigma2)
-            variance = [np.diagonal(vc.block_for(term)) for term in terms]
-            with np.errstate(invalid="ignore"):
-                return np.concatenate(
-                    [1.0 - mean / var for mean, var in zip(left, variance, strict=True)]
-                )
-
-        found = self.map(of, every).rename({"dim_0": "effect"})
-        return found.assign_coords(effect=labels)
+        terms = self.design.terms
+        s2 = self.sigma2[:, ::every]
+        covs = [self.covs[t.group][:, ::every].reshape(s2.size, t.n_columns, -1) for t in terms]
+        roots = [_roots(cov / s2.reshape(-1, 1, 1)) for cov in covs]
+        left = Pointwise(self.design).unexplained(roots, s2.ravel())
+        with np.errstate(invalid="ignore"):
+            found = [
+                1.0 - mean / np.diagonal(cov, axis1=1, axis2=2)
+                for mean, cov in zip(left, covs, strict=True)
+            ]
+        values = np.concatenate(found, axis=1).reshape(*s2.shape, -1)
+        coords = {
+            "chain": np.arange(self.n_chains),
+            "draw": np.arange(0, self.n_draws, every),
+            "effect": [f"{term.group}: {c}" for term in terms for c in term.columns],
+        }
+        return xr.DataArray(values, dims=list(coords), coords=coords, name="reliability")
 
     def map(self, function: Callable[[VarianceComponents], Any], every: int = 1) -> Any:
         """Apply a function to draws of (Σ, σ²); a DataArray with dims (chain, draw, …).
@@ -228,11 +233,8 @@ class MarginalMethods:
         """
         density = self._density
         sigma2 = self.sigma2.ravel()
-        lambdas = []
-        for cov in self.covs.values():
-            values, vectors = np.linalg.eigh(cov.reshape(-1, *cov.shape[2:]))
-            scale = np.sqrt(np.clip(values, 0.0, None) / sigma2[:, None])
-            lambdas.append(vectors * scale[:, None, :])
+        scale = sigma2[:, None, None]
+        lambdas = [_roots(cov.reshape(-1, *cov.shape[2:]) / scale) for cov in self.covs.values()]
         found = density.conditional(lambdas, sigma2)
         back = np.linalg.inv(density.stats.R)
         half = np.linalg.inv(found.factor) @ back.T
@@ -390,3 +392,9 @@ class MarginalMethods:
         if self.density is not None:
             return self.density
         return MarginalDensity(statistics_of(self.design), Priors().resolve(self.design))
+
+
+def _roots(cov: Array) -> Array:
+    """Return roots of positive semi-definite matrices, shapes (S, r, r)."""
+    values, vectors = np.linalg.eigh(cov)
+    return np.asarray(vectors * np.sqrt(np.clip(values, 0.0, None))[:, None, :])

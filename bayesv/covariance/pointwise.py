@@ -15,6 +15,8 @@ from bayesv.linalg import Array
 
 __all__ = ["Pointwise"]
 
+_AT_ONCE = 2e6  # numbers in a batch of matrices
+
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
@@ -81,34 +83,49 @@ class Pointwise:
             position += len(batch.effects)
         self.order = np.argsort(firsts)
 
-    def _half(self, batch: _Batch, roots: list[Array]) -> tuple[Array, Array]:
-        """Return L with M = LL' and L⁻¹Λ', so that ΛM⁻¹Λ' is half'half."""
-        root = block_diag(
-            *[np.kron(np.eye(J), lam) for J, lam in zip(batch.counts, roots, strict=True)]
-        )
-        L = np.linalg.cholesky(np.eye(len(root)) + root.T @ batch.gram @ root)
-        return L, np.linalg.solve(L, np.broadcast_to(root.T, L.shape))
+    def unexplained(self, roots: list[Array], sigma2: Array) -> list[Array]:
+        """Return the mean over levels of Var(û − u) of each draw, (S, r) for each term.
 
-    def unexplained(self, roots: list[Array], sigma2: float) -> list[Array]:
-        """Return the mean over levels of Var(û − u), one array of shape (r,) for each term."""
-        design = self.design
-        S = (design.X * self.w[:, None]).T @ design.X
+        Parameters
+        ----------
+        roots : list of ndarray, shapes (S, r, r)
+        sigma2 : ndarray, shape (S,)
+        """
+        size = max(batch.gram.size for batch in self.batches)
+        step = max(1, int(_AT_ONCE // size))
+        parts = [
+            self._unexplained([lam[at : at + step] for lam in roots], sigma2[at : at + step])
+            for at in range(0, len(sigma2), step)
+        ]
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
+
+    def _unexplained(self, roots: list[Array], sigma2: Array) -> list[Array]:
+        design, n_draws = self.design, len(sigma2)
+        S = np.tile((design.X * self.w[:, None]).T @ design.X, (n_draws, 1, 1))
         kept = []
         for batch in self.batches:
-            half = self._half(batch, roots)[1]
-            moved = half @ batch.BX
-            S -= np.einsum("cia,cib->ab", moved, moved)
-            kept.append((half, moved))
-        C = np.linalg.cholesky(sigma2 * np.linalg.inv(S)) if design.p else np.zeros((0, 0))
-        out = [np.zeros(term.n_columns) for term in design.terms]
-        for batch, (half, moved) in zip(self.batches, kept, strict=True):
-            fixed = np.swapaxes(half, 1, 2) @ (moved @ C)
-            variance = sigma2 * (half**2).sum(axis=1) + (fixed**2).sum(axis=2)
-            at = 0
+            root, at = np.zeros((n_draws, *batch.gram.shape[1:])), 0
+            for J, lam in zip(batch.counts, roots, strict=True):
+                r = lam.shape[1]
+                for start in range(at, at + J * r, r):
+                    root[:, start : start + r, start : start + r] = lam
+                at += J * r
+            across = np.swapaxes(root, 1, 2)[:, None]
+            M = across @ batch.gram @ root[:, None]
+            M[..., np.arange(at), np.arange(at)] += 1.0
+            D = root[:, None] @ np.linalg.inv(M) @ across  # (S, b, q, q)
+            moved = D @ batch.BX
+            S -= (np.swapaxes(moved, 2, 3) @ batch.BX).sum(axis=1)
+            kept.append((np.diagonal(D, axis1=2, axis2=3), moved))
+        Phi = sigma2[:, None, None] * np.linalg.inv(S)
+        out = [np.zeros((n_draws, term.n_columns)) for term in design.terms]
+        for batch, (own, moved) in zip(self.batches, kept, strict=True):
+            fixed = ((moved @ Phi[:, None]) * moved).sum(axis=3)
+            variance, at = sigma2[:, None, None] * own + fixed, 0
             for total, J, term in zip(out, batch.counts, design.terms, strict=True):
                 r = term.n_columns
-                part = variance[:, at : at + J * r].reshape(-1, J, r)
-                total += part.sum(axis=(0, 1)) / term.n_levels
+                part = variance[:, :, at : at + J * r].reshape(n_draws, -1, r)
+                total += part.sum(axis=1) / term.n_levels
                 at += J * r
         return out
 
@@ -125,7 +142,11 @@ class Pointwise:
         residual = self.design.target - self.design.X @ beta
         rows, clusters = np.empty(self.design.n), []
         for batch in self.batches:
-            L, half = self._half(batch, roots)
+            root = block_diag(
+                *[np.kron(np.eye(J), lam) for J, lam in zip(batch.counts, roots, strict=True)]
+            )
+            L = np.linalg.cholesky(np.eye(len(root)) + root.T @ batch.gram @ root)
+            half = np.linalg.solve(L, np.broadcast_to(root.T, L.shape))  # ΛM⁻¹Λ' = half'half
             inner = batch.By - batch.BX @ beta  # Z'We
             scaled = (half @ inner[..., None])[..., 0]
             moved = (np.swapaxes(half, 1, 2) @ scaled[..., None])[..., 0]  # DZ'We
