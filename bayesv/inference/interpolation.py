@@ -15,12 +15,12 @@ from bayesv.linalg import Array
 __all__ = ["Interpolant", "interpolate"]
 
 RADIUS = 6.0  # of the ball that is covered, in standard deviations of the normal approximation
-_TOLERANCE = 1e-4  # at the centre, of log|M| and of T in units that say what it does to log p
-_GROWTH = (1.0, 1.3, 1.7)  # of the degrees of single axes, until the error is within tolerance
+_TOLERANCE = 2e-4  # at the centre, of log|M| and of T in units that say what it does to log p
+_GROWTH = (0.8, 0.9, 1.0, 1.2, 1.5)  # of the degrees, until the error is within tolerance
 _NODES = 15  # of each axis, from which its degree is read
 _PER_TERM = 1.6  # points for each coefficient
 _CHECKS = 16
-_MOST = 1500  # points: beyond, exact evaluations of the draws themselves are cheaper
+_MOST = 4000  # points: beyond, exact evaluations of the draws themselves are cheaper
 
 Function = Callable[[Array], Array]
 
@@ -141,7 +141,7 @@ def _points(d: int) -> Array:
     """Low-discrepancy points in the ball, denser towards its boundary where polynomials err."""
     from scipy.stats import qmc  # takes long to import and is rarely needed
 
-    sobol = qmc.Sobol(d + 1, seed=0).random(2048)
+    sobol = qmc.Sobol(d + 1, seed=0).random(4096)
     direction = ndtri(np.clip(sobol[:, :d], 1e-9, 1 - 1e-9))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     return np.asarray(direction * (RADIUS * sobol[:, d:] ** (1.0 / (d + 1))))
