@@ -78,7 +78,7 @@ def sample_collapsed(
     proposal, fraction, population = adapt(
         lambda x: target.evaluate(x)[0], mode, L, rng, size, wide
     )
-    for _ in range(_ATTEMPTS):
+    for attempt in range(1, _ATTEMPTS + 1):
         thin = int(np.clip(np.ceil(_WANTED / fraction), 1, _MAX_THIN))
         length = max(draws * thin, _JUDGED)
         x = proposal.sample(rng, chains * length)
@@ -89,7 +89,8 @@ def sample_collapsed(
         covered = khat <= _MAX_KHAT or largest <= _BOUNDED
         if covered and fraction * length >= _LEAST * draws and largest <= _STUCK * length:
             break
-        proposal = proposal.adapted(x, truncated(log_w))
+        if attempt < _ATTEMPTS:  # the last one stays the proposal of these draws
+            proposal = proposal.adapted(x, truncated(log_w))
     first = population[rng.integers(len(population), size=chains)]
     lp_first, conditional_first = target.evaluate(first)
     log_w_first = lp_first - proposal.log_density(first)
