@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from bayesv.gram import GramStatistics, eliminate
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
-from bayesv.linalg import Array, cov_to_sd_corr, psd_root, symmetrize
+from bayesv.linalg import Array, cov_to_sd_corr, evenly_spaced, psd_root, symmetrize
 
 __all__ = ["geometric_median", "joint_mode", "log_euclidean", "medoid", "stein"]
 
@@ -78,7 +78,7 @@ def stein(
     """
     n, slopes = stats.n, [np.zeros(cov.shape[1:]) for cov in covs]
     by_sigma2 = 0.0
-    at = np.unique(np.linspace(0, len(sigma2) - 1, min(_STEIN_DRAWS, len(sigma2))).astype(int))
+    at = evenly_spaced(len(sigma2), _STEIN_DRAWS)
     for s in at:
         lambdas = [psd_root(cov[s] / sigma2[s]) for cov in covs]
         bars = _log_m(stats, lambdas)[1]

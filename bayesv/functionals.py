@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bayesv.design import Design
 from bayesv.errors import BayesvError
 from bayesv.gram import GramStatistics, eliminate_many
-from bayesv.linalg import Array
+from bayesv.linalg import Array, psd_roots
 
 __all__ = ["function_of_covariates", "functionals"]
 
@@ -195,9 +195,7 @@ def _logdet(
     design: Design, stats: GramStatistics, covs: Mapping[str, Array], sigma2: Array
 ) -> Array:
     """log|V| = log|M| + n log σ² − Σ log w of every draw."""
-    lambdas = []
-    for term in design.terms:
-        values, vectors = np.linalg.eigh(covs[term.group] / sigma2[:, None, None])
-        lambdas.append(vectors * np.sqrt(np.clip(values, 0.0, None))[:, None, :])
+    scale = sigma2[:, None, None]
+    lambdas = [psd_roots(covs[term.group] / scale) for term in design.terms]
     logdet, _ = eliminate_many(stats, stats.in_basis(lambdas))
     return np.asarray(logdet + stats.n * np.log(sigma2) - stats.log_weights)

@@ -45,6 +45,17 @@ def psd_root(a: Array) -> Array:
     return root
 
 
+def psd_roots(a: Array) -> Array:
+    """Return roots Λ with ΛΛ' = a, not triangular, of many matrices (…, k, k) at once."""
+    values, vectors = np.linalg.eigh(a)
+    return np.asarray(vectors * np.sqrt(np.clip(values, 0.0, None))[..., None, :])
+
+
+def evenly_spaced(total: int, wanted: int) -> NDArray[np.intp]:
+    """Return at most ``wanted`` positions below ``total``, evenly spaced."""
+    return np.unique(np.linspace(0, total - 1, min(wanted, total)).astype(np.intp))
+
+
 def cholesky_or_nan(a: Array) -> Array:
     """Return lower Cholesky factors of (S, …, k, k); NaN where one is not positive definite."""
     try:

@@ -22,7 +22,7 @@ from bayesv.errors import BayesvError, DataError
 from bayesv.functionals import function_of_covariates, functionals
 from bayesv.gram import draw_effects, statistics_of
 from bayesv.inference.density import MarginalDensity
-from bayesv.linalg import Array, cov_to_sd_corr, psd_root
+from bayesv.linalg import Array, evenly_spaced, psd_root, psd_roots
 from bayesv.new_rows import new_rows
 from bayesv.posterior_v import PosteriorV
 from bayesv.priors import Normal, Priors, ResolvedPriors
@@ -124,9 +124,10 @@ class MarginalMethods:
         import xarray as xr
 
         shape = self.sigma2.shape
-        covs = {group: cov.reshape(-1, *cov.shape[2:]) for group, cov in self.covs.items()}
         beta = self.beta.reshape(self.sigma2.size, self.design.p)
-        found = functionals(self.design, self._density.stats, covs, self.sigma2.ravel(), beta)
+        found = functionals(
+            self.design, self._density.stats, self._flat_covs, self.sigma2.ravel(), beta
+        )
         return xr.Dataset(
             {name: (("chain", "draw"), values.reshape(shape)) for name, values in found.items()}
         )
@@ -144,8 +145,9 @@ class MarginalMethods:
         """
         import xarray as xr
 
-        covs = {group: cov.reshape(-1, *cov.shape[2:]) for group, cov in self.covs.items()}
-        found = function_of_covariates(self.design, covs, self.sigma2.ravel(), at, groups)
+        found = function_of_covariates(
+            self.design, self._flat_covs, self.sigma2.ravel(), at, groups
+        )
         dims = ("chain", "draw", "x", "x2")
         data = {
             name: (dims[: values.ndim + 1], values.reshape(*self.sigma2.shape, *values.shape[1:]))
@@ -169,7 +171,7 @@ class MarginalMethods:
         terms = self.design.terms
         s2 = self.sigma2[:, ::every]
         covs = [self.covs[t.group][:, ::every].reshape(s2.size, t.n_columns, -1) for t in terms]
-        roots = [_roots(cov / s2.reshape(-1, 1, 1)) for cov in covs]
+        roots = [psd_roots(cov / s2.reshape(-1, 1, 1)) for cov in covs]
         left = Pointwise(self.design).unexplained(roots, s2.ravel())
         with np.errstate(invalid="ignore"):
             found = [
@@ -234,7 +236,7 @@ class MarginalMethods:
         density = self._density
         sigma2 = self.sigma2.ravel()
         scale = sigma2[:, None, None]
-        lambdas = [_roots(cov.reshape(-1, *cov.shape[2:]) / scale) for cov in self.covs.values()]
+        lambdas = [psd_roots(cov / scale) for cov in self._flat_covs.values()]
         found = density.conditional(lambdas, sigma2)
         back = np.linalg.inv(density.stats.R)
         half = np.linalg.inv(found.factor) @ back.T
@@ -284,31 +286,22 @@ class MarginalMethods:
         posterior = self.draws["posterior"].to_dataset().isel(draw=slice(None, None, step))
         groups = {"posterior": posterior, "log_likelihood": xr.Dataset(data, coords=coords)}
         if self.priors is not None:
-            prior = {name: (("chain", "draw"), x[:, ::step]) for name, x in self._log_prior()}
+            found_prior = self._log_prior(self.priors).items()
+            prior = {name: (("chain", "draw"), x[:, ::step]) for name, x in found_prior}
             groups["log_prior"] = xr.Dataset(
                 prior, coords={k: coords[k] for k in ("chain", "draw")}
             )
         return xr.DataTree.from_dict(groups)
 
-    def _log_prior(self) -> list[tuple[str, Array]]:
+    def _log_prior(self, priors: ResolvedPriors) -> dict[str, Array]:
         """Log prior density of every draw by parameter, (chain, draw); flat ones left out."""
-        priors, out = self.priors, []
-        assert priors is not None
-        out.append(("sigma", priors.sigma.log_density(np.sqrt(self.sigma2))))
-        for term in self.design.terms:
-            sd, corr = cov_to_sd_corr(self.covs[term.group])
-            each = [p.log_density(sd[..., i]) for i, p in enumerate(priors.sd[term.group])]
-            out.append((f"sd_{term.group}", np.asarray(sum(each))))
-            for block in term.blocks:
-                if len(block) > 1:
-                    part = np.nan_to_num(corr[..., np.array(block)[:, None], np.array(block)])
-                    logdet = np.linalg.slogdet(part)[1]
-                    density = priors.corr[term.group].log_density(logdet, len(block))
-                    out.append((f"corr_{term.group}", density))
-        for i, prior in enumerate(priors.beta):
+        out = priors.log_densities(self.covs, self.sigma2)
+        for name, prior, beta in zip(
+            self.design.fixed_names, priors.beta, np.moveaxis(self.beta, -1, 0), strict=True
+        ):
             if isinstance(prior, Normal):
-                z = (self.beta[..., i] - prior.mean) / prior.sd
-                out.append((f"beta_{self.design.fixed_names[i]}", -0.5 * z**2 - np.log(prior.sd)))
+                z = (beta - prior.mean) / prior.sd
+                out[f"beta_{name}"] = -0.5 * z**2 - np.log(prior.sd)
         return out
 
     def predict(self, draws: int = 1000, *, new_levels: bool = False, seed: int = 0) -> Any:
@@ -326,13 +319,13 @@ class MarginalMethods:
         import xarray as xr
 
         rng, total = np.random.default_rng(seed), self.n_chains * self.n_draws
-        at = np.unique(np.linspace(0, total - 1, min(draws, total)).astype(int))
+        at = evenly_spaced(total, draws)
         design, stats = self.design, self._density.stats
         offset = design.y - design.target
         w = np.ones(design.n) if design.weights is None else design.weights
         beta = self.beta.reshape(total, -1)
         sigma = np.sqrt(self.sigma2.ravel())
-        covs = [cov.reshape(total, *cov.shape[2:]) for cov in self.covs.values()]
+        covs = list(self._flat_covs.values())
         out = np.empty((len(at), design.n))
         for k, s in enumerate(at):
             roots = [psd_root(cov[s]) for cov in covs]
@@ -379,12 +372,17 @@ class MarginalMethods:
         }
         u = u if len(u) == len(self.design.terms) else {}
         total = self.sigma2.size
-        at = np.unique(np.linspace(0, total - 1, min(draws_of_u, total)).astype(int))
+        at = evenly_spaced(total, draws_of_u)
         components = {int(i): self.components(*divmod(int(i), self.n_draws)) for i in at}
         flat = "the prior of β is not known and taken to be flat"
         notes = () if self.density is not None else (flat,)
         center, cov = (x.reshape(*self.sigma2.shape, *x.shape[1:]) for x in self.gls_draws())
         return coherence(self.design, self.beta, center, cov, u, components, notes)
+
+    @property
+    def _flat_covs(self) -> dict[str, Array]:
+        """Draws of every Σ_f, all chains in one, shapes (S, r_f, r_f)."""
+        return {group: cov.reshape(-1, *cov.shape[2:]) for group, cov in self.covs.items()}
 
     @cached_property
     def _density(self) -> MarginalDensity:
@@ -392,9 +390,3 @@ class MarginalMethods:
         if self.density is not None:
             return self.density
         return MarginalDensity(statistics_of(self.design), Priors().resolve(self.design))
-
-
-def _roots(cov: Array) -> Array:
-    """Return roots of positive semi-definite matrices, shapes (S, r, r)."""
-    values, vectors = np.linalg.eigh(cov)
-    return np.asarray(vectors * np.sqrt(np.clip(values, 0.0, None))[:, None, :])

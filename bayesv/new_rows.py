@@ -72,7 +72,7 @@ def new_rows(design: Design, data: pd.DataFrame, weights: str | None = None) -> 
     terms = []
     for term in design.terms:
         values = np.column_stack([_column(name, data) for name in term.columns])
-        factors = factors_of(re.sub(r"\.\d+$", "", term.group))
+        factors = factors_of(term.group)
         missing = [f for f in factors if f not in data]
         if missing:
             raise DataError(

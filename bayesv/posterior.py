@@ -19,7 +19,7 @@ from bayesv.estimators import geometric_median, joint_mode, log_euclidean, medoi
 from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
-from bayesv.linalg import Array, psd_root
+from bayesv.linalg import Array, evenly_spaced, psd_root
 from bayesv.marginal_methods import MarginalMethods
 from bayesv.priors import ResolvedPriors
 from bayesv.quantities import Quantity, quantities
@@ -122,7 +122,7 @@ class Posterior(MarginalMethods):
 
     def each_components(self, step: int = 1) -> Iterator[VarianceComponents]:
         """Yield every ``step``-th draw of (Σ_f, σ²), chain by chain."""
-        covs = {g: c.reshape(-1, *c.shape[2:]) for g, c in self.covs.items()}
+        covs = self._flat_covs
         for i, s2 in enumerate(self.sigma2.ravel()):
             if i % step == 0:
                 blocks = {
@@ -170,7 +170,7 @@ class Posterior(MarginalMethods):
         return VarianceComponents(blocks, sigma2)
 
     def _summarised(self, kind: str) -> tuple[dict[str, Array], float]:
-        flat = {group: cov.reshape(-1, *cov.shape[2:]) for group, cov in self.covs.items()}
+        flat = self._flat_covs
         s2 = self.sigma2.ravel()
         if kind == "medoid":
             at = medoid([*flat.values(), s2])
@@ -224,7 +224,7 @@ class Posterior(MarginalMethods):
             )
         stats, terms, rng = self.density.stats, self.design.terms, np.random.default_rng(seed)
         total = self.n_chains * self.n_draws
-        at = np.unique(np.linspace(0, total - 1, min(draws, total)).astype(int))
+        at = evenly_spaced(total, draws)
         sigma = np.sqrt(self.sigma2.ravel())
         gamma = (self.beta.reshape(total, -1) - stats.start) @ stats.R.T
         covs = [self.cov(term.group).reshape(total, term.n_columns, -1) for term in terms]

@@ -12,7 +12,7 @@ from scipy.special import gammaln, xlog1py, xlogy
 
 from bayesv.design import Design, RandomTerm
 from bayesv.errors import DesignWarning, PriorError, near
-from bayesv.linalg import Array
+from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.names import canonical, factors_of
 
 __all__ = [
@@ -218,6 +218,34 @@ class ResolvedPriors:
     sigma: SdPrior
     beta: tuple[Flat | Normal, ...]
     design: Design = field(repr=False)
+
+    def log_densities(self, covs: Mapping[str, Array], sigma2: Array) -> dict[str, Array]:
+        """Return log prior densities of SDs, correlations and σ, by parameter.
+
+        Parameters
+        ----------
+        covs : mapping of group to ndarray, shapes (..., r, r)
+        sigma2 : ndarray, shape (...)
+
+        Returns
+        -------
+        dict
+            ``sigma``, ``sd_<group>`` (all columns together) and, where columns are correlated,
+            ``corr_<group>``; shapes (...).
+        """
+        out = {"sigma": self.sigma.log_density(np.sqrt(sigma2))}
+        for term in self.design.terms:
+            sd, corr = cov_to_sd_corr(np.asarray(covs[term.group]))
+            each = [prior.log_density(sd[..., i]) for i, prior in enumerate(self.sd[term.group])]
+            out[f"sd_{term.group}"] = np.asarray(sum(each))
+            for block in term.blocks:
+                if len(block) > 1:
+                    rows = np.array(block)
+                    logdet = np.linalg.slogdet(np.nan_to_num(corr[..., rows[:, None], rows]))[1]
+                    density = self.corr[term.group].log_density(logdet, len(block))
+                    name = f"corr_{term.group}"
+                    out[name] = out.get(name, 0.0) + density
+        return out
 
     @property
     def flat_beta(self) -> bool:

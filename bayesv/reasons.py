@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 
 from bayesv.posterior import Posterior
+from bayesv.quantities import Quantity
 from bayesv.reml import RemlFit
 
 __all__ = ["reasons"]
 
+_KEY = ["scale", "group", "first", "second"]
 _FAR = 0.3  # posterior SDs between REML and the posterior mean that are worth a word
 _FEW = 12  # groups
 _Z = 4.0  # Monte Carlo standard errors
@@ -46,8 +48,7 @@ def _from_reml(fit: RemlFit, name: str, table: pd.DataFrame) -> list[str]:
     for _, row in table.iterrows():
         if row["scale"] not in ("var", "corr"):
             continue
-        label = f"{row['scale']} {row['group']}" + (f": {row['first']}" if row["first"] else "")
-        label += f", {row['second']}" if row["second"] else ""
+        label = _label(*(row[k] for k in _KEY))
         spread = (row["high"] - row["low"]) / 3.92
         if pd.isna(row["reml"]):
             found.setdefault("boundary", []).append(label)
@@ -80,15 +81,14 @@ def _between(
     pair: tuple[Posterior, Posterior], names: tuple[str, str], table: pd.DataFrame
 ) -> list[str]:
     """Differences between two posteriors that Monte Carlo error does not explain."""
-    key = ["scale", "group", "first", "second"]
-    a, b = (table[table["posterior"] == name].set_index(key) for name in names)
+    a, b = (table[table["posterior"] == name].set_index(_KEY) for name in names)
     both = a.index.intersection(b.index)
     gap = a.loc[both, "mean"] - b.loc[both, "mean"]
     z = gap / np.hypot(a.loc[both, "mcse"], b.loc[both, "mcse"])
     differing = [k for k in both[(z.abs() > _Z).to_numpy()] if k[0] in ("var", "corr", "beta")]
     if not differing:
         return [f"{names[0]} and {names[1]} agree within {_Z:g} Monte Carlo standard errors"]
-    labels = ", ".join(f"{k[0]} {k[1]}" + (f": {k[2]}" if k[2] else "") for k in differing)
+    labels = ", ".join(_label(*k) for k in differing)
     priors = [post.priors for post in pair]
     if any(prior is None for prior in priors):
         why = "the priors of one are not known"
@@ -97,3 +97,7 @@ def _between(
     else:
         why = "the same priors: one of them has not converged"
     return [f"{names[0]} and {names[1]} differ beyond Monte Carlo error in {labels}: {why}"]
+
+
+def _label(scale: str, group: str, first: str, second: str) -> str:
+    return Quantity(scale, group, first, second, np.empty(0)).label

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from bayesv.design import Design
 from bayesv.errors import DataError
 from bayesv.linalg import Array
 
-__all__ = ["gram_batches"]
+__all__ = ["cluster_roots", "gram_batches"]
 
 _MOST = 12_000  # random effects of one connected cluster: their q × q matrix takes 8 q² bytes
 _AT_ONCE = 2e7  # numbers in a batch of such matrices
@@ -54,6 +54,25 @@ def gram_batches(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.i
         gram = np.zeros((b, q, q))
         gram[place[i], local[i], local[k]] = A.data[here]
         yield counts, effects, gram
+
+
+def cluster_roots(counts: Sequence[int], roots: Sequence[Array]) -> Array:
+    """Return blockdiag over terms of I ⊗ λ_f for a cluster, shape (…, q_c, q_c).
+
+    Parameters
+    ----------
+    counts : sequence of int
+        Levels of each term.
+    roots : sequence of ndarray, shapes (…, r, r)
+    """
+    q = sum(J * lam.shape[-1] for J, lam in zip(counts, roots, strict=True))
+    out, at = np.zeros((*roots[0].shape[:-2], q, q)), 0
+    for J, lam in zip(counts, roots, strict=True):
+        r = lam.shape[-1]
+        for start in range(at, at + J * r, r):
+            out[..., start : start + r, start : start + r] = lam
+        at += J * r
+    return out
 
 
 def _shapes(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.intp]]]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.linalg import block_diag
 
-from bayesv.covariance.clusters import gram_batches
+from bayesv.covariance.clusters import cluster_roots, gram_batches
 from bayesv.design import Design
 from bayesv.linalg import Array
 
@@ -104,15 +103,9 @@ class Pointwise:
         S = np.tile((design.X * self.w[:, None]).T @ design.X, (n_draws, 1, 1))
         kept = []
         for batch in self.batches:
-            root, at = np.zeros((n_draws, *batch.gram.shape[1:])), 0
-            for J, lam in zip(batch.counts, roots, strict=True):
-                r = lam.shape[1]
-                for start in range(at, at + J * r, r):
-                    root[:, start : start + r, start : start + r] = lam
-                at += J * r
+            root = cluster_roots(batch.counts, roots)
             across = np.swapaxes(root, 1, 2)[:, None]
-            M = across @ batch.gram @ root[:, None]
-            M[..., np.arange(at), np.arange(at)] += 1.0
+            M = np.eye(root.shape[-1]) + across @ batch.gram @ root[:, None]
             D = root[:, None] @ np.linalg.inv(M) @ across  # (S, b, q, q)
             moved = D @ batch.BX
             S -= (np.swapaxes(moved, 2, 3) @ batch.BX).sum(axis=1)
@@ -142,9 +135,7 @@ class Pointwise:
         residual = self.design.target - self.design.X @ beta
         rows, clusters = np.empty(self.design.n), []
         for batch in self.batches:
-            root = block_diag(
-                *[np.kron(np.eye(J), lam) for J, lam in zip(batch.counts, roots, strict=True)]
-            )
+            root = cluster_roots(batch.counts, roots)
             L = np.linalg.cholesky(np.eye(len(root)) + root.T @ batch.gram @ root)
             half = np.linalg.solve(L, np.broadcast_to(root.T, L.shape))  # ΛM⁻¹Λ' = half'half
             inner = batch.By - batch.BX @ beta  # Z'We

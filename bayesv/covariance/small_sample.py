@@ -10,9 +10,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.linalg import block_diag
 
-from bayesv.covariance.clusters import gram_batches
+from bayesv.covariance.clusters import cluster_roots, gram_batches
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design import Design
@@ -247,7 +246,7 @@ class _Sums:
     def _add(self, counts: Sequence[int], own: Array, rows: Array, roots: Sequence[Array]) -> None:
         """Add clusters of the same shape: Z'WZ, (b, q_c, q_c), and Z'W[X y], (b, q_c, m)."""
         b, q = own.shape[:2]
-        root = block_diag(*[np.kron(np.eye(J), r) for J, r in zip(counts, roots, strict=True)])
+        root = cluster_roots(counts, roots)
         left = own @ root
         L = np.linalg.cholesky(np.eye(q) + root.T @ left)
         half = np.linalg.solve(L, np.swapaxes(left, 1, 2))

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from bayesv.gram import GramStatistics, eliminate, eliminate_many
-from bayesv.linalg import Array, cov_to_sd_corr, psd_root
+from bayesv.linalg import Array, psd_root
 from bayesv.priors import Normal, ResolvedPriors
 
 __all__ = ["Conditional", "MarginalDensity"]
@@ -137,17 +137,7 @@ class MarginalDensity:
 
     def log_prior(self, covs: Mapping[str, Array], sigma2: float) -> float:
         """Return the log prior density by (SDs, correlations, σ)."""
-        priors = self.priors
-        total = float(priors.sigma.log_density(np.sqrt(sigma2)))
-        for term in priors.design.terms:
-            sd, corr = cov_to_sd_corr(np.asarray(covs[term.group]))
-            for value, prior in zip(sd, priors.sd[term.group], strict=True):
-                total += float(prior.log_density(value))
-            for block in term.blocks:
-                if len(block) > 1:
-                    _, logdet = np.linalg.slogdet(np.nan_to_num(corr[np.ix_(block, block)]))
-                    total += float(priors.corr[term.group].log_density(logdet, len(block)))
-        return total
+        return float(sum(self.priors.log_densities(covs, np.asarray(sigma2)).values()))
 
     def log_posterior(self, covs: Mapping[str, Array], sigma2: float) -> float:
         """Return log p(SDs, correlations, σ | y) up to a constant."""
