@@ -160,7 +160,7 @@ class PosteriorV:
         size = m * m * chains * -(-n // every)
         if size > 10 * _AT_ONCE:
             raise DataError(
-                f"{size / 1e9:.1f} thousand million numbers would be drawn. Use mean(), sd() or "
+                f"{size:,} numbers would be drawn. Use mean(), sd() or "
                 "quantile(), fewer rows, or every=…."
             )
         keep = np.arange(chains * n).reshape(chains, n)[:, ::every]

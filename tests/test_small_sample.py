@@ -139,6 +139,8 @@ def test_refusals():
     vc = model.reml().components
     with pytest.raises(bv.BayesvError, match="weights"):
         bv.kenward_roger(model.design, vc).df_of([1.0, 2.0])
+    with pytest.raises(bv.BayesvError, match="found shape"):
+        bv.kenward_roger(model.design, vc).test([[1.0, 2.0]], [1.0])
     with pytest.raises(bv.BayesvError, match="CR2"):
         bv.cluster_robust(model.design, vc, "CR3")
     with pytest.raises(bv.DataError, match="no fixed effects"):

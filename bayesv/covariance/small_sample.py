@@ -95,6 +95,8 @@ class KenwardRoger:
             β̂.
         """
         L = np.atleast_2d(np.asarray(L, dtype=float))
+        if L.shape[1:] != (len(self.cov),):
+            raise BayesvError(f"L has rows of {len(self.cov)} weights; found shape {L.shape}.")
         q, estimate = len(L), L @ np.asarray(beta, dtype=float)
         plug_in = L @ self.cov_plugin.to_numpy() @ L.T
         inner = np.linalg.inv(plug_in)
