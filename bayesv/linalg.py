@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+_ALIAS_TOLERANCE = 1e-7
+
 PSD_TOLERANCE = 1e-10
 """Most negative eigenvalue, relative to the largest, that rounding is allowed to explain."""
 
@@ -25,6 +27,24 @@ def smallest_relative_eigenvalue(a: Array) -> float:
     sd = np.sqrt(np.clip(np.diagonal(a), 0.0, None))
     safe = np.where(sd > 0, sd, 1.0)
     return float(np.linalg.eigvalsh(symmetrize(a / np.outer(safe, safe)))[0])
+
+
+def independent_columns(X: Array) -> NDArray[np.intp]:
+    """Return the columns that those before them do not determine to 7 digits, as lme4's rule.
+
+    Gram–Schmidt, twice for accuracy.
+    """
+    basis: list[Array] = []
+    kept: list[int] = []
+    for j in range(X.shape[1]):
+        rest, size = X[:, j].copy(), np.linalg.norm(X[:, j])
+        for _ in range(2):
+            for b in basis:
+                rest -= (b @ rest) * b
+        if size > 0 and np.linalg.norm(rest) > _ALIAS_TOLERANCE * size:
+            basis.append(rest / np.linalg.norm(rest))
+            kept.append(j)
+    return np.array(kept, dtype=np.intp)
 
 
 def psd_root(a: Array) -> Array:

@@ -98,6 +98,7 @@ class Model:
         self._structure, self._dedupe = structure, dedupe
         source = open_source(data)
         self._frame: ModelFrame | None = None
+        self._last_reml: RemlFit | None = None
         self._sums: tuple[Moments, Units] | None = None
         if source is None:
             self.design, self._frame = build(formula, data, var_weights, namespace)
@@ -132,7 +133,7 @@ class Model:
         """Where the collapsed engine starts to look for the mode."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FitWarning)
-            return self.reml().components
+            return (self._last_reml or self.reml()).components
 
     def describe(self) -> str:
         """Return design, elimination structure and priors in words."""
@@ -150,7 +151,10 @@ class Model:
         RemlFit
             Printing it shows what lme4's ``summary`` shows.
         """
-        return fit_reml(self.design, self.statistics, method)
+        fit = fit_reml(self.design, self.statistics, method)
+        if method == "REML":
+            self._last_reml = fit  # the sampler starts there and need not search again
+        return fit
 
     def prior_predictive(self, draws: int = 4000, seed: int | None = None) -> Any:
         """Draw from the priors what they say of SDs, correlations, ICCs and the rest of V.

@@ -29,7 +29,7 @@ from bayesv.formula.frame import (
 from bayesv.formula.grammar import Formula, parse
 from bayesv.formula.groups import LeftSide, random_terms, relation
 from bayesv.formula.sides import left_sides
-from bayesv.linalg import Array
+from bayesv.linalg import Array, independent_columns
 from bayesv.names import INTERCEPT
 
 __all__ = ["ModelFrame", "build", "check_formula", "complete", "evaluate", "with_factors"]
@@ -37,7 +37,6 @@ __all__ = ["ModelFrame", "build", "check_formula", "complete", "evaluate", "with
 # R's names for what Python keeps in NumPy, and R's word for C().
 _NUMPY = ("log", "exp", "sqrt", "abs", "log10", "log2", "log1p", "expm1", "sin", "cos", "tan")
 _FUNCTIONS: dict[str, Any] = {**{f: getattr(np, f) for f in _NUMPY}, "factor": C, "np": np}
-_ALIAS_TOLERANCE = 1e-7  # as lme4: a column that earlier ones determine to 7 digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -337,18 +336,8 @@ def _names(term: Any, width: int, order: Mapping[str, int]) -> list[str]:
 def _drop_aliased(
     X: Array, names: tuple[str, ...]
 ) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
-    """Keep the columns that earlier ones do not determine (Gram–Schmidt, twice for accuracy)."""
-    basis: list[Array] = []
-    keep: list[int] = []
-    for j in range(X.shape[1]):
-        rest = X[:, j].copy()
-        size = np.linalg.norm(rest)
-        for _ in range(2):
-            for b in basis:
-                rest -= (b @ rest) * b
-        if size > 0 and np.linalg.norm(rest) > _ALIAS_TOLERANCE * size:
-            basis.append(rest / np.linalg.norm(rest))
-            keep.append(j)
+    """Keep the columns that earlier ones do not determine."""
+    keep = independent_columns(X)
     aliased = tuple(name for j, name in enumerate(names) if j not in keep)
     return np.ascontiguousarray(X[:, keep]), tuple(names[j] for j in keep), aliased
 

@@ -17,7 +17,7 @@ from bayesv.errors import BayesvError
 from bayesv.gram.chain import Chain, ChainLevel, pack
 from bayesv.gram.moments import Moments, Pairs, accumulate
 from bayesv.gram.units import Index, Rows, Units
-from bayesv.linalg import Array, psd_root
+from bayesv.linalg import Array, independent_columns, psd_root
 
 __all__ = [
     "STRUCTURES",
@@ -32,7 +32,6 @@ __all__ = [
 STRUCTURES = ("auto", "single", "nested", "crossed")
 _LARGE_BORDER = 150  # columns
 _MAX_RATIO = 1e9  # of n_j λ²: beyond, T = C − B'ΛF keeps fewer than 7 digits
-_ALIAS_TOLERANCE = 1e-7  # as lme4: a column that earlier ones determine to 7 digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +228,7 @@ def _orthonormal(moments: Moments, units: Units) -> tuple[Array, Array, Array, I
     """
     p = len(units.R)
     L = psd_root(moments.C[:p, :p])
-    kept = _independent(L.T @ units.R)
+    kept = independent_columns(L.T @ units.R)
     Q, R = np.linalg.qr(L.T @ units.R[:, kept])
     U = np.linalg.solve(R.T, units.R[:, kept].T).T
     gamma = U.T @ moments.C[:p, p]
@@ -243,21 +242,6 @@ def _orthonormal(moments: Moments, units: Units) -> tuple[Array, Array, Array, I
 def independent(moments: Moments, units: Units) -> Index:
     """Return the columns of X that those before them do not determine."""
     return _orthonormal(moments, units)[3]
-
-
-def _independent(X: Array) -> Index:
-    """Columns that those before them do not determine (Gram–Schmidt, twice for accuracy)."""
-    basis: list[Array] = []
-    kept: list[int] = []
-    for j in range(X.shape[1]):
-        rest, size = X[:, j].copy(), np.linalg.norm(X[:, j])
-        for _ in range(2):
-            for b in basis:
-                rest -= (b @ rest) * b
-        if size > 0 and np.linalg.norm(rest) > _ALIAS_TOLERANCE * size:
-            basis.append(rest / np.linalg.norm(rest))
-            kept.append(j)
-    return np.array(kept, dtype=np.intp)
 
 
 def _split(moments: Moments, structure: str) -> tuple[list[int], list[int]]:
