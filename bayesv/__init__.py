@@ -1,7 +1,11 @@
 """bayesv: the marginal covariance of Gaussian linear mixed models, V = Z G Z' + R.
 
-Importing it loads no PyMC, Bambi or plotting library; they are loaded when an engine needs them.
+Importing it loads no PyMC, Bambi or plotting library; they are loaded when an engine needs them,
+and ``bayesv.plots`` and ``bayesv.study`` when they are named.
 """
+
+import importlib
+from typing import Any
 
 from bayesv.bootstrap import Bootstrap, bootstrap
 from bayesv.compare import Comparison, compare
@@ -105,3 +109,12 @@ __all__ = [
     "to_pymc",
     "v_distances",
 ]
+
+_LAZY = ("plots", "study")
+
+
+def __getattr__(name: str) -> Any:
+    """Load the rooms that need more than the core when they are first named."""
+    if name in _LAZY:
+        return importlib.import_module(f"bayesv.{name}")
+    raise AttributeError(f"module 'bayesv' has no attribute {name!r}")

@@ -76,7 +76,7 @@ class Comparison:
         flag = ", singular" if fit.singular else ""
         lines = [
             f"Comparison for {self.design.formula}",
-            f"{fit.method}: criterion {fit.criterion:.4f}{flag}, {self.design.n} rows",
+            f"{fit.label}: criterion {fit.criterion:.4f}{flag}, {self.design.n} rows",
         ]
         if len(self.fits) > 1:
             table = self.points.to_string(float_format=lambda v: f"{v:.5g}")
@@ -137,7 +137,7 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     means = [post.estimate("mean") for post in posts]
     at_mean = [gls(design, vc.aligned(design)) for vc in means]
     fixed = [_fixed(reml[0], g, n, s) for g, n, s in zip(at_mean, names, summaries, strict=True)]
-    labels = _distinct([fit.method for fit in reml])
+    labels = _distinct([fit.label for fit in reml])
     rows = [
         _marginal_row(label, fit.gls, reml[0].criterion_at(fit.components.aligned(design)))
         for label, fit in zip(labels, reml, strict=True)

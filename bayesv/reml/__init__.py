@@ -1,6 +1,7 @@
 """REML and ML by the profiled criterion on Gram statistics."""
 
+from bayesv.reml.elsewhere import fit_from_components
 from bayesv.reml.fit import RemlFit
 from bayesv.reml.search import fit_reml
 
-__all__ = ["RemlFit", "fit_reml"]
+__all__ = ["RemlFit", "fit_from_components", "fit_reml"]

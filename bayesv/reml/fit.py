@@ -41,6 +41,8 @@ class RemlFit:
         Number of evaluations of the criterion with gradient.
     gradient_norm : float
         Largest element of the gradient by relative Cholesky factors, in column units of rms 1.
+    origin : str
+        What made the estimates: ``"bayesv"``, or the program they were extracted from.
     """
 
     design: Design
@@ -54,11 +56,17 @@ class RemlFit:
     n_evaluations: int
     gradient_norm: float
     _stats: GramStatistics = field(repr=False)
+    origin: str = "bayesv"
 
     @property
     def sigma2(self) -> float:
         """Residual variance."""
         return self.components.sigma2
+
+    @property
+    def label(self) -> str:
+        """Method, and the program if it was another: ``REML``, ``REML (lme4)``."""
+        return self.method if self.origin == "bayesv" else f"{self.method} ({self.origin})"
 
     @property
     def log_likelihood(self) -> float:
@@ -103,9 +111,10 @@ def _summary(fit: RemlFit) -> str:
     """Return criterion, scaled residuals, variance components, fixed effects and flags."""
     design = fit.design
     full = {"REML": "restricted maximum likelihood", "ML": "maximum likelihood"}[fit.method]
+    made_by = "" if fit.origin == "bayesv" else f" ({fit.origin})"
     name = "REML criterion" if fit.method == "REML" else "-2 log likelihood (deviance)"
     lines = [
-        f"Linear mixed model by {full}",
+        f"Linear mixed model by {full}{made_by}",
         f"Formula: {design.formula}",
         "",
         f"{name}: {fit.criterion:.4f}",
@@ -160,6 +169,9 @@ def _flags(fit: RemlFit) -> list[str]:
             "singular fit: a variance is 0 or a correlation ±1; a boundary estimate, not an error"
         )
     if not fit.converged:
-        flags.append(f"NOT CONVERGED: gradient {fit.gradient_norm:.2g}")
+        why = f"{fit.origin} says so"
+        if fit.origin == "bayesv":
+            why = f"gradient {fit.gradient_norm:.2g}"
+        flags.append(f"NOT CONVERGED: {why}")
     flags += [f"note: {note}" for note in fit.design.notes]
     return flags

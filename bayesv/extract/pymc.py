@@ -1,4 +1,4 @@
-"""G, σ² and V for models that were fitted elsewhere."""
+"""Draws of a PyMC model whose variables are named."""
 
 from __future__ import annotations
 
@@ -14,110 +14,11 @@ from bayesv.linalg import Array, cov_to_sd_corr, smallest_relative_eigenvalue
 from bayesv.names import canonical, factors_of
 from bayesv.posterior import Posterior
 
-__all__ = ["extract"]
+__all__ = ["extract_pymc"]
 
 
-def extract(
-    obj: Any,
-    draws: Any = None,
-    *,
-    design: Design | None = None,
-    names: Mapping[str, Any] | None = None,
-    keep_u: bool = False,
-) -> Posterior:
-    """Read draws of (Σ_f, σ², β) of a Gaussian mixed model that was fitted elsewhere.
-
-    Parameters
-    ----------
-    obj : bambi.Model, or DataTree
-        A Bambi model, with the result of its ``fit`` as ``draws``; or draws of a PyMC model, with
-        ``design`` and ``names``.
-    draws : DataTree, optional
-        Result of ``bambi_model.fit()``.
-    design : Design, optional
-        ``bv.Model(formula, data).design`` of the same data; needed for PyMC draws. For Bambi it
-        gives lme4's labels; without it the design is read from the Bambi model.
-    names : mapping, optional
-        For PyMC draws, the variables to read: ``{"sigma": "sigma", "beta": "beta" or
-        ["a", "b"], "<group>": {"cov": "Sigma"}}`` or, for a group, ``{"sd": "tau" or [...],
-        "corr": "rho"}``. Left out: the names that ``bv.to_pymc`` uses.
-    keep_u : bool
-        Whether to keep the random effects of a Bambi model.
-
-    Returns
-    -------
-    Posterior
-        Without priors, which are not read; its ``estimate``, ``summary`` and everything built on V
-        work as for bayesv's own draws.
-
-    Raises
-    ------
-    ExtractionError
-        If the model has no V = Z G Z' + R (another family, a modelled sigma, ``weighted()``,
-        non-normal group effects), a variable is missing, or labels or shapes do not match.
-    """
-    if type(obj).__module__.split(".")[0] == "bambi":
-        return _extract_bambi(obj, draws, design, keep_u)
-    tree = obj if draws is None else draws
-    if not hasattr(tree, "children") or "posterior" not in tree.children:
-        raise ExtractionError(
-            "extract takes (bambi model, draws) or draws with a 'posterior' group; found "
-            f"{type(obj).__name__}."
-        )
-    if design is None:
-        raise ExtractionError(
-            "PyMC draws do not know X and Z: pass design=bv.Model(formula, data).design."
-        )
-    if not isinstance(design, Design):
-        raise ExtractionError(
-            f"design must be a bv.Design (model.design), found {type(design).__name__}."
-        )
-    return _extract_pymc(tree, design, names or {})
-
-
-def _extract_bambi(model: Any, draws: Any, design: Design | None, keep_u: bool) -> Posterior:
-    from bayesv.inference.bambi_reading import draws_from_bambi, read_bambi
-
-    if draws is None:
-        raise ExtractionError("Pass the draws as well: bv.extract(model, model.fit()).")
-    parts = read_bambi(model)
-    own = parts.design()
-    if design is not None:
-        same = own.n == design.n and np.allclose(own.y, design.y) and own.p == design.p
-        if not same or not np.allclose(own.X, design.X):
-            raise ExtractionError(
-                f"The Bambi model and the design differ in y or X ({own.n}×{own.p} and "
-                f"{design.n}×{design.p}); are they of the same rows, in the same order, with the "
-                "same reference levels?"
-            )
-        _check_same_terms(own, design)
-    result = draws_from_bambi(parts, draws, design or own, keep_u)
-    return Posterior.from_draws(result, design or own, None, "bambi (extracted)")
-
-
-def _check_same_terms(own: Design, design: Design) -> None:
-    """Refuse a design whose V has parts that the Bambi model lacks, or the reverse."""
-    if design.weights is not None:
-        raise ExtractionError(
-            "The design has var_weights, but a Bambi model has R = σ²I; pass a design without."
-        )
-    zero = np.zeros(own.n)
-    ours, theirs = (zero if d.offset is None else d.offset for d in (own, design))
-    if not np.allclose(ours, theirs):
-        raise ExtractionError("The Bambi model and the design have different offsets.")
-    columns = [sum(term.n_columns for term in d.terms) for d in (own, design)]
-    if columns[0] != columns[1] or len(own.terms) != len(design.terms):
-        raise ExtractionError(
-            f"The Bambi model has random columns {_columns(own)}, the design {_columns(design)}; "
-            "they must be the same."
-        )
-
-
-def _columns(design: Design) -> str:
-    return "; ".join(f"{term.group}: {', '.join(term.columns)}" for term in design.terms)
-
-
-def _extract_pymc(tree: Any, design: Design, names: Mapping[str, Any]) -> Posterior:
+def extract_pymc(tree: Any, design: Design, names: Mapping[str, Any]) -> Posterior:
+    """Read draws of a PyMC model; see `bayesv.extract`."""
     known = {"sigma", "sigma2", "beta"}
     for key in names:
         if key not in known and factors_of(key) not in {factors_of(g) for g in design.groups}:

@@ -1,0 +1,56 @@
+"""Draws of a fitted Bambi model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bayesv.design import Design
+from bayesv.errors import ExtractionError
+from bayesv.posterior import Posterior
+
+__all__ = ["extract_bambi"]
+
+
+def extract_bambi(model: Any, draws: Any, design: Design | None, keep_u: bool) -> Posterior:
+    """Read draws of a Bambi model; see `bayesv.extract`."""
+    from bayesv.inference.bambi_reading import draws_from_bambi, read_bambi
+
+    if draws is None:
+        raise ExtractionError("Pass the draws as well: bv.extract(model, model.fit()).")
+    parts = read_bambi(model)
+    own = parts.design()
+    if design is not None:
+        same = own.n == design.n and np.allclose(own.y, design.y) and own.p == design.p
+        if not same or not np.allclose(own.X, design.X):
+            raise ExtractionError(
+                f"The Bambi model and the design differ in y or X ({own.n}×{own.p} and "
+                f"{design.n}×{design.p}); are they of the same rows, in the same order, with the "
+                "same reference levels?"
+            )
+        _check_same_terms(own, design)
+    result = draws_from_bambi(parts, draws, design or own, keep_u)
+    return Posterior.from_draws(result, design or own, None, "bambi (extracted)")
+
+
+def _check_same_terms(own: Design, design: Design) -> None:
+    """Refuse a design whose V has parts that the Bambi model lacks, or the reverse."""
+    if design.weights is not None:
+        raise ExtractionError(
+            "The design has var_weights, but a Bambi model has R = σ²I; pass a design without."
+        )
+    zero = np.zeros(own.n)
+    ours, theirs = (zero if d.offset is None else d.offset for d in (own, design))
+    if not np.allclose(ours, theirs):
+        raise ExtractionError("The Bambi model and the design have different offsets.")
+    columns = [sum(term.n_columns for term in d.terms) for d in (own, design)]
+    if columns[0] != columns[1] or len(own.terms) != len(design.terms):
+        raise ExtractionError(
+            f"The Bambi model has random columns {_columns(own)}, the design {_columns(design)}; "
+            "they must be the same."
+        )
+
+
+def _columns(design: Design) -> str:
+    return "; ".join(f"{term.group}: {', '.join(term.columns)}" for term in design.terms)

@@ -1,0 +1,1 @@
+"""Pictures of designs, V, posteriors and comparisons, on matplotlib axes."""

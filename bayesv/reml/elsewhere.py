@@ -1,0 +1,67 @@
+"""A REML or ML fit that another program made, as a `RemlFit`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bayesv.covariance import VarianceComponents, gls
+from bayesv.design import Design
+from bayesv.gram import GramStatistics, statistics_of
+from bayesv.reml.fit import RemlFit
+
+__all__ = ["fit_from_components"]
+
+_SINGULAR = 1e-8  # variance relative to σ², in column units of rms 1: θ below 1e-4, lme4's rule
+
+
+def fit_from_components(
+    design: Design,
+    components: VarianceComponents,
+    method: str,
+    origin: str,
+    *,
+    converged: bool = True,
+    stats: GramStatistics | None = None,
+) -> RemlFit:
+    """Return estimates of Σ_f and σ² made elsewhere as a fit of this design.
+
+    Parameters
+    ----------
+    design : Design
+    components : VarianceComponents
+        Of the same design; aligned by name.
+    method : {"REML", "ML"}
+    origin : str
+        What made them, such as ``"lme4"``.
+    converged : bool
+        What that program says of it.
+    stats : GramStatistics, optional
+        Of the design, if they are known.
+
+    Returns
+    -------
+    RemlFit
+        β̂, its covariance and the criterion are computed from V at the components, by the code
+        that all other fits use.
+    """
+    aligned = components.aligned(design)
+    at = gls(design, aligned)
+    smallest = [
+        np.linalg.eigvalsh(aligned.block_for(term) * np.outer(term.rms, term.rms))[0]
+        for term in design.terms
+    ]
+    return RemlFit(
+        design=design,
+        method=method,
+        components=aligned,
+        beta=pd.Series(at.beta, name="beta"),
+        cov_beta=at.cov,
+        criterion=at.criterion(method),
+        singular=bool(min(smallest) < _SINGULAR * aligned.sigma2),
+        converged=converged,
+        n_evaluations=0,
+        gradient_norm=float("nan"),
+        _stats=statistics_of(design) if stats is None else stats,
+        origin=origin,
+    )

@@ -1,0 +1,5 @@
+"""Simulation studies: designs and truths, estimators, scores and calibration."""
+
+from bayesv.study.replicate import Replicate, Truth
+
+__all__ = ["Replicate", "Truth"]
