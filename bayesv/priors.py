@@ -179,7 +179,7 @@ class Normal(_Prior):
 
 @dataclass(frozen=True)
 class LKJ(_Prior):
-    """LKJ(η) on the correlation matrix of one term's effects: density ∝ |C|^(η − 1).
+    """LKJ(η) on the correlation matrix of one term's effects: density ∝ det(C)^(η − 1).
 
     Lewandowski, Kurowicka and Joe 2009, https://doi.org/10.1016/j.jmva.2009.04.008.
     """
