@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from bayesv.errors import BayesvError, FitWarning
-from bayesv.gram import statistics_of
+from bayesv.gram import responses_of, statistics_of
 from bayesv.linalg import Array
 from bayesv.quantities import quantities
 from bayesv.reml import RemlFit, fit_reml
@@ -89,17 +89,18 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
     roots = [vc.sigma * vc.relative_root(term) for term in design.terms]
     w = np.ones(design.n) if design.weights is None else design.weights
     mean = design.y - design.target + design.X @ fit.beta.to_numpy()
+    responses = responses_of(design, statistics_of(design))
     rows, singular, failed = [], [], []
     for k in range(draws):
         y = mean + vc.sigma * rng.normal(size=design.n) / np.sqrt(w)
         for term, root in zip(design.terms, roots, strict=True):
             u = rng.normal(size=(term.n_levels, term.n_columns)) @ root.T
             y = y + (u[term.codes] * term.values).sum(axis=1)
-        new = replace(design, y=y)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FitWarning)
-                refit = fit_reml(new, statistics_of(new), fit.method)
+                new = design.with_response(y)
+                refit = fit_reml(new, responses.statistics(new.target), fit.method)
         except BayesvError as error:
             failed.append(f"refit {k}: {error}")
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ from bayesv.errors import DataError, near
 from bayesv.linalg import Array
 from bayesv.names import factors_of, level_label
 
-__all__ = ["Design", "DesignSummary", "RandomTerm", "TermSummary"]
+__all__ = ["Design", "DesignSummary", "RandomTerm", "TermSummary", "refuse_constant"]
 
 Index = NDArray[np.intp]
 
@@ -342,6 +342,35 @@ class Design(_Design):
         """Number of rows used."""
         return len(self.y)
 
+    def with_response(self, y: Any) -> Design:
+        """Return the same design with another response, shape (n,), in the order of its rows.
+
+        Raises
+        ------
+        DataError
+            If y has another shape, a value that is no finite number, or no variance.
+        """
+        try:
+            y = np.array(y, dtype=float)
+        except (TypeError, ValueError):
+            raise DataError("The response needs one real number a row.") from None
+        if y.shape != (self.n,):
+            raise DataError(
+                f"The response has shape {y.shape}; the design uses {self.n} of "
+                f"{self.n_rows_given} rows given and needs one value for each of them, in the "
+                "order of design.rows."
+            )
+        if not np.isfinite(y).all():
+            raise DataError(
+                f"The response has {int((~np.isfinite(y)).sum())} missing or infinite values; a "
+                "design has fixed rows, so drop them from the data frame instead."
+            )
+        refuse_constant(self.response, y)
+        new = replace(self, y=y)
+        if "Z" in self.__dict__:
+            new.__dict__["Z"] = self.Z  # the cached property: Z does not depend on y
+        return new
+
     @cached_property
     def Z(self) -> sparse.csr_array:
         """Random-effects design, term by term and level by level, shape (n, q)."""
@@ -359,3 +388,12 @@ class Design(_Design):
 
     def _known_weights(self) -> tuple[float, float] | None:
         return None if self.weights is None else (self.weights.min(), self.weights.max())
+
+
+def refuse_constant(response: str, y: Array) -> None:
+    """Refuse a response without variance."""
+    if np.ptp(y) <= 1e-13 * np.abs(y).max():
+        raise DataError(
+            f"The response {response!r} is constant ({y[0]:g}) in the {len(y)} rows used; "
+            "there is no variance to explain."
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -16,7 +16,7 @@ from formulae.categorical import ENCODINGS
 from formulae.transforms import TRANSFORMS, C
 from numpy.typing import NDArray
 
-from bayesv.design import Design, Index, RandomTerm
+from bayesv.design import Design, Index, RandomTerm, refuse_constant
 from bayesv.errors import BayesvError, DataError, FormulaError, near
 from bayesv.formula.frame import (
     as_factor,
@@ -57,6 +57,17 @@ class ModelFrame:
     formula: Formula
     data: pd.DataFrame
     namespace: Mapping[str, Any]
+
+    def with_response(self, y: Array) -> ModelFrame:
+        """Return the same frame with another response; DataError if it is no column by itself."""
+        response = self.formula.response.strip("`")
+        if response not in self.data.columns:
+            raise DataError(
+                f"The response {self.formula.response!r} is computed from columns, and a new "
+                "response does not say what these would be. Fit a formula whose response is a "
+                "column, or use engine='collapsed'."
+            )
+        return replace(self, data=self.data.assign(**{response: y}))
 
 
 def build(
@@ -109,11 +120,7 @@ def build(
     X, names, aliased = _drop_aliased(X, names)
     terms = random_terms(model_frame.data, formula.random, lhs)
     notes = _notes(counts, aliased, terms, len(y))
-    if np.ptp(y) <= 1e-13 * np.abs(y).max():
-        raise DataError(
-            f"The response {formula.response!r} is constant ({y[0]:g}) in the {len(y)} rows used; "
-            "there is no variance to explain."
-        )
+    refuse_constant(formula.response, y)
     design = Design(
         formula=formula.text,
         response=formula.response,

@@ -3,7 +3,8 @@
 from bayesv.gram.effects import Effects, draw_effects
 from bayesv.gram.elimination import Elimination, eliminate, eliminate_many
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
-from bayesv.gram.of_design import statistics_of
+from bayesv.gram.of_design import responses_of, statistics_of
+from bayesv.gram.responses import Responses
 from bayesv.gram.statistics import (
     STRUCTURES,
     GramStatistics,
@@ -22,6 +23,7 @@ __all__ = [
     "GramStatistics",
     "Grouping",
     "Moments",
+    "Responses",
     "Rows",
     "Units",
     "accumulate",
@@ -35,6 +37,7 @@ __all__ = [
     "merge",
     "permute",
     "recode",
+    "responses_of",
     "statistics_of",
     "threads",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -60,6 +60,40 @@ class ChainLevel:
 
 
 @dataclass(frozen=True, eq=False)
+class Merging:
+    """Which units of the finest factor stand for equal ones.
+
+    Attributes
+    ----------
+    members : ndarray of int, shape (J,)
+        All units, class by class.
+    counts : ndarray of int, shape (classes,)
+        How many units each class has.
+    """
+
+    members: Index
+    counts: Index
+
+    def couplings(self, H: Array) -> Array:
+        """Return the couplings of the classes, for those of all units, shape (J, k, s).
+
+        Of a class only Σ H'DH is needed: more than k s couplings are replaced by the triangular
+        factor of their stack, which has the same sum for every D.
+        """
+        k, s = H.shape[1:]
+        stacked, counts = H[self.members], self.counts
+        if not (counts > k * s).any():
+            return stacked
+        stops, parts, done = np.cumsum(counts), [], 0
+        for c in np.flatnonzero(counts > k * s):
+            start = stops[c] - counts[c]
+            stack = stacked[start : stops[c]].reshape(counts[c], -1)
+            parts += [stacked[done:start], np.linalg.qr(stack, mode="r").reshape(-1, k, s)]
+            done = stops[c]
+        return np.concatenate([*parts, stacked[done:]])
+
+
+@dataclass(frozen=True, eq=False)
 class Chain:
     """The chain as the compiled loops want it; see `bayesv.gram.compiled`.
 
@@ -82,6 +116,8 @@ class Chain:
         Size of the frontal matrix.
     n_leaves : int
         Units of the finest factor after merging.
+    merging : Merging or None
+        None if no units are equal.
     """
 
     table: Index
@@ -98,6 +134,11 @@ class Chain:
     E: Array
     width: int
     n_leaves: int
+    merging: Merging | None
+
+    def with_couplings(self, levels: Sequence[ChainLevel]) -> Chain:
+        """Return the same chain with other couplings H: those of another response."""
+        return replace(self, H=_flat_couplings(levels, self.merging))
 
     @property
     def spans(self) -> list[tuple[int, int]]:
@@ -108,10 +149,9 @@ class Chain:
 
 @dataclass(frozen=True, eq=False)
 class _Units:
-    """Units of one factor after merging: A, multiplicity, couplings, and the parent."""
+    """Units of one factor after merging: A, multiplicity, number of couplings, and the parent."""
 
     A: Array
-    H: Array
     mult: Array
     counts: Index  # couplings of each unit
     parent: Index
@@ -129,20 +169,21 @@ def pack(levels: Sequence[ChainLevel], m: int, hashes: NDArray[np.uint64] | None
     hashes : ndarray of uint64, shape (J, 2), or None
         Of the finest factor's units: equal ones below the same parent are merged. None: no merging.
     """
-    finest = levels[0]
     parts = [
-        _Units(x.A, x.H, np.ones(len(x.A)), np.ones(len(x.A), dtype=np.intp), x.parent)
-        for x in levels
+        _Units(x.A, np.ones(len(x.A)), np.ones(len(x.A), dtype=np.intp), x.parent) for x in levels
     ]
+    merging = None
     if hashes is not None:
-        parts[0] = _merge(finest, hashes)
+        parts[0], merging = _merge(levels[0], hashes)
+    H = _flat_couplings(levels, merging)
     table = np.zeros((len(levels), 7), dtype=np.intp)
     a, h, u, lam = 0, 0, 0, 0
     place = 0
     for f, (level, part) in enumerate(zip(levels, parts, strict=True)):
         k, s = level.k, level.H.shape[2]
         table[f] = (k, s, place, a, h, u, lam)
-        a, h, u, lam = a + part.A.size, h + part.H.size, u + len(part.A), lam + k * k
+        a, u, lam = a + part.A.size, u + len(part.A), lam + k * k
+        h += int(part.counts.sum()) * k * s
         place += k if f else 0
     crossed = any(len(level.columns) for level in levels)
     factor, unit, stops = _post_order(
@@ -151,7 +192,7 @@ def pack(levels: Sequence[ChainLevel], m: int, hashes: NDArray[np.uint64] | None
     return Chain(
         table=table,
         A=np.concatenate([part.A.ravel() for part in parts]),
-        H=np.concatenate([part.H.ravel() for part in parts]),
+        H=H,
         mult=np.concatenate([part.mult for part in parts]),
         pointer=np.concatenate([[0], np.cumsum(np.concatenate([p.counts for p in parts]))]).astype(
             np.intp
@@ -165,36 +206,31 @@ def pack(levels: Sequence[ChainLevel], m: int, hashes: NDArray[np.uint64] | None
         E=_joined_E(levels),
         width=place + m,
         n_leaves=len(parts[0].A),
+        merging=merging,
     )
 
 
-def _merge(level: ChainLevel, hashes: NDArray[np.uint64]) -> _Units:
-    """Merge units with equal rows below the same parent; they share N, D and log|N|.
+def _flat_couplings(levels: Sequence[ChainLevel], merging: Merging | None) -> Array:
+    H = [level.H for level in levels]
+    if merging is not None:
+        H[0] = merging.couplings(H[0])
+    return np.concatenate([h.ravel() for h in H])
 
-    Of their couplings only Σ H'DH is needed: more of them than k s are replaced by the triangular
-    factor of their stack, which has the same sum for every D.
-    """
+
+def _merge(level: ChainLevel, hashes: NDArray[np.uint64]) -> tuple[_Units, Merging | None]:
+    """Merge units with equal rows below the same parent; they share N, D and log|N|."""
     keys = np.column_stack([level.parent.astype(np.uint64), hashes])
     _, first, merged, counts = np.unique(
         keys, axis=0, return_index=True, return_inverse=True, return_counts=True
     )
-    merged = merged.ravel()
     k, s = level.H.shape[1:]
     if len(first) == len(level.A):
         ones = np.ones(len(first), dtype=np.intp)
-        return _Units(level.A, level.H, np.ones(len(ones)), ones, level.parent)
-    members = np.argsort(merged, kind="stable")
-    couplings, kept = level.H[members], np.minimum(counts, k * s)
-    stops = np.cumsum(counts)
-    if (counts > k * s).any():
-        parts, done = [], 0
-        for c in np.flatnonzero(counts > k * s):
-            start = stops[c] - counts[c]
-            stack = couplings[start : stops[c]].reshape(counts[c], -1)
-            parts += [couplings[done:start], np.linalg.qr(stack, mode="r").reshape(-1, k, s)]
-            done = stops[c]
-        couplings = np.concatenate([*parts, couplings[done:]])
-    return _Units(level.A[first], couplings, counts.astype(float), kept, level.parent[first])
+        return _Units(level.A, np.ones(len(ones)), ones, level.parent), None
+    members = np.argsort(merged.ravel(), kind="stable").astype(np.intp)
+    kept = np.minimum(counts, k * s)
+    units = _Units(level.A[first], counts.astype(float), kept, level.parent[first])
+    return units, Merging(members, counts)
 
 
 def _post_order(

@@ -1,18 +1,34 @@
-"""Gram statistics of a design that keeps its rows."""
+"""Gram statistics of a design that keeps its rows, for its response or for others."""
 
 from __future__ import annotations
 
 from bayesv.design import Design
+from bayesv.gram.responses import Responses
 from bayesv.gram.statistics import GramStatistics, gram_statistics
 from bayesv.gram.units import Grouping, Rows
 
-__all__ = ["statistics_of"]
+__all__ = ["responses_of", "statistics_of"]
 
 
 def statistics_of(
     design: Design, structure: str = "auto", *, dedupe: bool = True
 ) -> GramStatistics:
     """Return the Gram statistics of a design's rows; see `gram_statistics`."""
+    return gram_statistics(_rows(design), structure, dedupe=dedupe)
+
+
+def responses_of(design: Design, stats: GramStatistics) -> Responses:
+    """Return what makes the statistics of the same design with other responses.
+
+    Parameters
+    ----------
+    design : Design
+    stats : GramStatistics
+        Of the design.
+    """
+    return Responses.of(_rows(design), stats)
+
+
+def _rows(design: Design) -> Rows:
     groupings = tuple(Grouping(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms)
-    rows = Rows(design.X, design.target, design.weights, groupings)
-    return gram_statistics(rows, structure, dedupe=dedupe)
+    return Rows(design.X, design.target, design.weights, groupings)

@@ -11,7 +11,7 @@ from scipy.linalg import solve_triangular
 
 from bayesv.linalg import Array
 
-__all__ = ["Grouping", "Index", "Rows", "Units"]
+__all__ = ["Grouping", "Index", "Rows", "Units", "times_inverse"]
 
 Index = NDArray[np.intp]
 
@@ -108,7 +108,7 @@ class Units:
         rows = rows.take(slice(None, None, -(-len(rows.y) // _SAMPLE)))
         root = 1.0 if rows.weights is None else np.sqrt(rows.weights)[:, None]
         R = _triangle(rows.X * root)
-        E = _times_inverse(rows.X, R) * root
+        E = times_inverse(rows.X, R) * root
         target = rows.y[:, None] * root
         gamma = np.zeros((R.shape[1], 1))
         for _ in range(2):  # the second pass removes the rounding of the first
@@ -117,12 +117,12 @@ class Units:
 
     def fixed(self, X: Array, y: Array) -> Array:
         """Return [X y] in these units, shape (n, p + 1)."""
-        E = _times_inverse(X, self.R)
+        E = times_inverse(X, self.R)
         return np.column_stack([E, y - E @ self.gamma])
 
     def columns(self, f: int, values: Array) -> Array:
         """Return the columns of random term f in these units, shape (n, k)."""
-        return _times_inverse(values, self.bases[f])
+        return times_inverse(values, self.bases[f])
 
 
 def _triangle(X: Array) -> Array:
@@ -148,7 +148,8 @@ def _basis(values: Array, blocks: Sequence[Sequence[int]]) -> Array:
     return basis
 
 
-def _times_inverse(X: Array, R: Array) -> Array:
+def times_inverse(X: Array, R: Array) -> Array:
+    """Return X R⁻¹ for an upper triangular R."""
     if len(R) <= _NARROW:
         # Column by column over all rows: LAPACK is slow for so few unknowns in so many rows.
         out = np.empty(X.shape)
