@@ -83,6 +83,7 @@ class Model:
     """
 
     design: Design
+    priors: ResolvedPriors
 
     def __init__(
         self,
@@ -95,16 +96,8 @@ class Model:
         structure: str = "auto",
         dedupe: bool = True,
     ) -> None:
-        if priors is not None and not isinstance(priors, Priors):
-            raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
-        check_structure(structure)
-        self._structure, self._dedupe = structure, dedupe
+        self._begin(priors, structure, dedupe)
         source = open_source(data)
-        self._given_priors = priors or Priors()
-        self._frame: ModelFrame | None = None
-        self._frame_is_older = False  # than the response
-        self._last_reml: RemlFit | None = None
-        self._sums: tuple[Moments, Units] | None = None
         if source is None:
             self.design, self._frame = build(formula, data, var_weights, namespace)
         else:
@@ -112,7 +105,64 @@ class Model:
             # Answers to the same names; those of rows raise an error that says why.
             self.design = cast(Design, design)
             self._sums = moments, units
-        self.priors: ResolvedPriors = self._given_priors.resolve(self.design)
+        self.priors = self._given_priors.resolve(self.design)
+
+    def _begin(self, priors: Priors | None, structure: str, dedupe: bool) -> None:
+        """Check and keep what does not depend on the data."""
+        if priors is not None and not isinstance(priors, Priors):
+            raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
+        check_structure(structure)
+        self._structure, self._dedupe = structure, dedupe
+        self._given_priors = priors or Priors()
+        self._frame: ModelFrame | None = None
+        self._frame_is_older = False  # than the response
+        self._last_reml: RemlFit | None = None
+        self._sums: tuple[Moments, Units] | None = None
+
+    @classmethod
+    def from_design(
+        cls,
+        design: Design,
+        priors: Priors | None = None,
+        *,
+        structure: str = "auto",
+        dedupe: bool = True,
+    ) -> Model:
+        """Return the model of a design, without a formula to evaluate or a data frame.
+
+        Parameters
+        ----------
+        design : Design
+            With its rows, such as that of a fit made elsewhere.
+        priors, structure, dedupe
+            As for `Model`.
+
+        Returns
+        -------
+        Model
+            For every engine but Bambi, which needs the data frame.
+
+        Raises
+        ------
+        DataError
+            If it is no design with rows.
+        PriorError
+            If a prior does not fit the design.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> design = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).design
+        >>> round(bv.Model.from_design(design).reml().criterion, 4)
+        319.6543
+        """
+        if not isinstance(design, Design):
+            raise DataError(f"A bv.Design with its rows is needed; found {type(design).__name__}.")
+        model = cls.__new__(cls)
+        model._begin(priors, structure, dedupe)
+        model.design = design
+        model.priors = model._given_priors.resolve(design)
+        return model
 
     def with_response(self, y: Any) -> Model:
         """Return the model of another response on the same design.
@@ -173,6 +223,11 @@ class Model:
     @property
     def frame(self) -> ModelFrame:
         """The formula with the data it was evaluated on."""
+        if self._frame is None and self._sums is None:
+            raise DataError(
+                "This model was made from a design and has no data frame, which Bambi needs. Use "
+                "another engine, or build it by bv.Model(formula, data)."
+            )
         if self._frame is None:
             raise DataError(
                 "This model was read in batches and keeps no rows; PyMC and Bambi models of the "
