@@ -107,7 +107,10 @@ def _here(work: Work, todo: deque[Any], seconds: float) -> Iterator[tuple[tuple[
 class _Pool(Protocol):
     """Something that computes chunks elsewhere."""
 
-    width: int  # chunks to keep under way
+    @property
+    def width(self) -> int:
+        """Chunks to keep under way."""
+        raise NotImplementedError
 
     def submit(self, chunk: tuple[Any, ...]) -> Any:
         """Start a chunk; return a future."""
@@ -264,8 +267,8 @@ def _packed(work: Work) -> bytes:
     except Exception as error:
         raise BayesvError(
             f"The work cannot be sent to other processes ({error}). Use workers=1, or functions "
-            'and data that can be pickled; python3 -m pip install "bayesv[dask]" brings cloudpickle, '
-            "which takes functions of notebooks and scripts."
+            'and data that can be pickled; python3 -m pip install "bayesv[dask]" brings '
+            "cloudpickle, which takes functions of notebooks and scripts."
         ) from error
 
 
