@@ -109,11 +109,9 @@ class Model:
 
     def _begin(self, priors: Priors | None, structure: str, dedupe: bool) -> None:
         """Check and keep what does not depend on the data."""
-        if priors is not None and not isinstance(priors, Priors):
-            raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
         check_structure(structure)
         self._structure, self._dedupe = structure, dedupe
-        self._given_priors = priors or Priors()
+        self._given_priors = _checked(priors)
         self._frame: ModelFrame | None = None
         self._frame_is_older = False  # than the response
         self._last_reml: RemlFit | None = None
@@ -200,6 +198,31 @@ class Model:
         new.__dict__["statistics"] = responses.statistics(new.design.target)
         new._frame_is_older = True
         new.priors = self._given_priors.resolve(new.design)
+        return new
+
+    def with_priors(self, priors: Priors | None) -> Model:
+        """Return the model of the same data with other priors.
+
+        Parameters
+        ----------
+        priors : Priors or None
+            None: the location-free defaults.
+
+        Raises
+        ------
+        PriorError
+            If a prior does not fit the design.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
+        >>> print(model.with_priors(bv.Priors(sd=bv.HalfNormal(50))).priors.sd["Batch"][0])
+        HalfNormal(50)
+        """
+        new = copy(self)
+        new._given_priors = _checked(priors)
+        new.priors = new._given_priors.resolve(self.design)
         return new
 
     @cached_property
@@ -379,6 +402,12 @@ class Model:
         from bayesv.inference.nuts import sample_nuts
 
         return sample_nuts(density, self._start, options, keep_u), "nuts"
+
+
+def _checked(priors: Priors | None) -> Priors:
+    if priors is not None and not isinstance(priors, Priors):
+        raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
+    return priors or Priors()
 
 
 def check_sampling(
