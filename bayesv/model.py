@@ -34,6 +34,7 @@ from bayesv.posterior import Posterior
 from bayesv.prior_draws import prior_predictive
 from bayesv.priors import Priors, ResolvedPriors
 from bayesv.reml import RemlFit, fit_reml
+from bayesv.restate import to_bambi, to_pymc
 
 __all__ = ["Model", "to_bambi", "to_pymc"]
 
@@ -421,51 +422,3 @@ def check_sampling(
             raise BayesvError(f"{name} must be an integer of at least {least}; found {value!r}.")
     if not isinstance(target_accept, float) or not 0 < target_accept < 1:
         raise BayesvError(f"target_accept must lie between 0 and 1; found {target_accept!r}.")
-
-
-def to_pymc(model: Model, marginal: bool = False) -> Any:
-    """Return the model as a PyMC model.
-
-    Parameters
-    ----------
-    model : Model
-    marginal : bool
-        False: the model conditional on u and β. True: u and β are integrated out, so that only
-        ``sigma``, ``sd_<group>`` and ``chol_<group>`` are left, at a cost per evaluation that does
-        not depend on the number of rows.
-
-    Returns
-    -------
-    pymc.Model
-        Conditional on non-centred random effects, with LKJ correlations within a term and labelled
-        coords. It can be extended and sampled like any other.
-    """
-    from bayesv.inference.pymc import build_pymc
-
-    if marginal:
-        from bayesv.inference.marginal import build_marginal
-
-        return build_marginal(MarginalDensity(model.statistics, model.priors))
-    return build_pymc(model.design, model.priors)
-
-
-def to_bambi(model: Model) -> Any:
-    """Return the model as a Bambi model with correlated group effects.
-
-    Parameters
-    ----------
-    model : Model
-
-    Returns
-    -------
-    bambi.Model
-        With the same priors as every other engine, and observed pairs of levels only.
-
-    Raises
-    ------
-    BayesvError
-        For ``var_weights``: Bambi's ``weighted()`` is a power likelihood, not R = σ²/w.
-    """
-    from bayesv.inference.bambi import build_bambi
-
-    return build_bambi(model.design, model.frame, model.priors)

@@ -1,0 +1,60 @@
+"""The same model, with the same priors, as a PyMC and as a Bambi model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bayesv.inference.density import MarginalDensity
+
+if TYPE_CHECKING:
+    from bayesv.model import Model
+
+__all__ = ["to_bambi", "to_pymc"]
+
+
+def to_pymc(model: Model, marginal: bool = False) -> Any:
+    """Return the model as a PyMC model.
+
+    Parameters
+    ----------
+    model : Model
+    marginal : bool
+        False: the model conditional on u and β. True: u and β are integrated out, so that only
+        ``sigma``, ``sd_<group>`` and ``chol_<group>`` are left, at a cost per evaluation that does
+        not depend on the number of rows.
+
+    Returns
+    -------
+    pymc.Model
+        Conditional on non-centred random effects, with LKJ correlations within a term and labelled
+        coords. It can be extended and sampled like any other.
+    """
+    from bayesv.inference.pymc import build_pymc
+
+    if marginal:
+        from bayesv.inference.marginal import build_marginal
+
+        return build_marginal(MarginalDensity(model.statistics, model.priors))
+    return build_pymc(model.design, model.priors)
+
+
+def to_bambi(model: Model) -> Any:
+    """Return the model as a Bambi model with correlated group effects.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    bambi.Model
+        With the same priors as every other engine, and observed pairs of levels only.
+
+    Raises
+    ------
+    BayesvError
+        For ``var_weights``: Bambi's ``weighted()`` is a power likelihood, not R = σ²/w.
+    """
+    from bayesv.inference.bambi import build_bambi
+
+    return build_bambi(model.design, model.frame, model.priors)
