@@ -1,0 +1,122 @@
+#!/usr/bin/env Rscript
+# Makes the exported fits, what else R says of them, and the reasons of what is refused.
+#
+# Run:       Rscript make_exports.R ../../../bayesv/extract/bayesv_export.R OUTDIR
+# Made with: R 4.2.2, lme4 1.1-31, lmerTest 3.1-3, nlme 3.1-162, glmmTMB 1.1.5, brms 2.18.0, rstanarm 2.21.3, rstan 2.21.7 (Debian bookworm).
+# Data:      sleepstudy, Pastes, Penicillin, Dyestuff2 (lme4), Machines (nlme); "mixed" is simulated from a seed.
+#
+# Each folder is a fit written by bayesv_export(). effects.csv has the conditional modes of the random effects by label
+# where R gives them by lme4's labels (lme4, glmmTMB); refused.csv the messages for what cannot be written.
+
+suppressMessages({library(lme4); library(nlme); library(glmmTMB); library(rstanarm); library(brms)})
+argument <- commandArgs(TRUE)
+if (length(argument) != 2) stop("usage: Rscript make_exports.R BAYESV_EXPORT_R OUTDIR")
+source(argument[1])
+out <- argument[2]
+if (dir.exists("/usr/include/boost")) rstan::rstan_options(boost_lib = "/usr/include")   # Debian keeps BH's headers there
+lmer <- lme4::lmer
+lme <- nlme::lme
+
+effects <- NULL
+keep <- function(name, fit) {
+  suppressMessages(bayesv_export(fit, file.path(out, name), overwrite = TRUE))
+  if (!inherits(fit, c("lmerMod", "glmmTMB"))) return(invisible())
+  modes <- if (inherits(fit, "glmmTMB")) glmmTMB::ranef(fit)$cond else lme4::ranef(fit, condVar = FALSE)
+  for (group in names(modes)) for (column in names(modes[[group]]))
+    effects <<- rbind(effects, data.frame(fit = name, group = group, level = row.names(modes[[group]]),
+                                          column = column, mode = sprintf("%.12g", modes[[group]][[column]])))
+}
+
+refused <- NULL
+refuse <- function(name, fit) {
+  message <- tryCatch({bayesv_export(fit, tempfile()); "not refused"}, error = conditionMessage)
+  refused <<- rbind(refused, data.frame(fit = name, message = message))
+}
+
+# ---------------------------------------------------------------- data
+
+data(sleepstudy, Pastes, Penicillin, Dyestuff2, package = "lme4")
+sleepstudy$Subject <- factor(sleepstudy$Subject)
+gappy <- sleepstudy
+gappy$Reaction[c(3, 44, 45, 170)] <- NA
+gappy$size <- rep(c(1, 2, 4), length.out = nrow(gappy))
+
+set.seed(20)
+n <- 150
+mixed <- data.frame(site.no = factor(sample(paste0("s", 1:9), n, TRUE)), item = factor(sample(letters[1:7], n, TRUE)),
+                    kind = factor(sample(c("low", "mid", "high"), n, TRUE), levels = c("low", "mid", "high")),
+                    on = sample(c("no", "yes"), n, TRUE), x = round(rnorm(n), 3), o = round(runif(n), 3),
+                    w = sample(c(0.5, 1, 3), n, TRUE))
+mixed <- mixed[sample(n), ]
+row.names(mixed) <- paste0("row", seq_len(n))
+mixed$y <- with(mixed, 3 + o + 0.5 * x - 0.3 * x^2 + c(0, 1, -1)[kind] + rnorm(9)[site.no] + rnorm(9, 0, 0.5)[site.no] * x +
+                  rnorm(7, 0, 0.7)[item] + rnorm(n) / sqrt(w))
+mixed$y <- round(mixed$y + 10, 3)
+mixed$x[c(5, 60)] <- NA
+mixed$kind[17] <- NA
+
+# ---------------------------------------------------------------- lme4
+
+keep("lmer_sleepstudy", lmerTest::lmer(Reaction ~ Days + (Days | Subject), sleepstudy))
+keep("lmer_nested_ml", lmer(strength ~ 1 + (1 | batch/cask), Pastes, REML = FALSE))
+keep("lmer_crossed", lmer(diameter ~ 1 + (1 | plate) + (1 | sample), Penicillin))
+keep("lmer_singular", suppressMessages(lmer(Yield ~ 1 + (1 | Batch), Dyestuff2)))
+keep("lmer_double_bar", lmer(Reaction ~ Days + (Days || Subject), gappy))
+keep("lmer_mixed", lmer(log(y) ~ poly(o, 2) + kind * x + on + offset(o / 10) + (x | site.no) + (1 | item), mixed, weights = w))
+keep("lmer_contrasts", lmer(y ~ kind + (0 + kind | item) + (1 | site.no), mixed, contrasts = list(kind = "contr.sum"),
+                            control = lmerControl(check.conv.singular = "ignore", check.conv.grad = "ignore")))
+
+# ---------------------------------------------------------------- nlme
+
+keep("lme_nested", lme(strength ~ 1, random = ~ 1 | batch/cask, data = Pastes))
+keep("lme_diagonal", lme(Reaction ~ Days, random = list(Subject = pdDiag(~ Days)), data = gappy,
+                         na.action = na.omit, weights = varFixed(~ size), method = "ML"))
+keep("lme_machines", lme(score ~ Machine, random = ~ 1 | Worker/Machine, data = nlme::Machines))
+
+# ---------------------------------------------------------------- glmmTMB
+
+keep("glmmtmb_reml", glmmTMB(y ~ kind + x + offset(o) + diag(x | site.no) + (1 | item), mixed, REML = TRUE))
+keep("glmmtmb_ml", glmmTMB(Reaction ~ Days + (Days | Subject), sleepstudy))
+
+# ---------------------------------------------------------------- rstanarm and brms, few draws
+
+few <- function(expression) suppressWarnings(suppressMessages(expression))
+few(keep("rstanarm", stan_lmer(y ~ kind + x + (x | site.no) + (1 | item), mixed, chains = 2, iter = 200, warmup = 100, seed = 1, refresh = 0)))
+few(keep("brms", brm(y ~ kind + x + offset(o) + (x | site.no) + (1 | item/on), mixed, chains = 2, iter = 200, warmup = 100,
+                     seed = 1, refresh = 0)))
+few(keep("brms_double_bar", brm(Reaction ~ Days + (Days || Subject), sleepstudy, chains = 2, iter = 120, warmup = 60, seed = 1, refresh = 0)))
+
+# ---------------------------------------------------------------- refused
+
+binary <- transform(mixed, up = as.integer(y > median(y)), time = factor(as.integer(item)))
+refuse("lm", lm(Reaction ~ Days, sleepstudy))
+refuse("glmer", suppressMessages(glmer(up ~ 1 + (1 | item), binary, family = binomial)))
+refuse("corAR1", lme(Reaction ~ Days, random = ~ 1 | Subject, data = sleepstudy, correlation = corAR1()))
+refuse("varIdent", lme(Reaction ~ Days, random = ~ 1 | Subject, data = gappy, na.action = na.omit, weights = varIdent(form = ~ 1 | size)))
+refuse("varPower", lme(Reaction ~ Days, random = ~ 1 | Subject, data = sleepstudy, weights = varPower()))
+refuse("pdCompSymm", lme(score ~ Machine, random = list(Worker = pdCompSymm(~ Machine - 1)), data = nlme::Machines))
+refuse("pdIdent", lme(Reaction ~ Days, random = list(Subject = pdIdent(~ Days)), data = sleepstudy))
+refuse("ar1", few(glmmTMB(y ~ x + ar1(0 + time | site.no), binary)))
+refuse("cs", few(glmmTMB(y ~ x + cs(0 + kind | site.no), binary)))
+refuse("dispformula", glmmTMB(y ~ x + (1 | item), mixed, dispformula = ~ kind))
+refuse("zero inflation", few(glmmTMB(y ~ x + (1 | item), mixed, ziformula = ~ 1)))
+refuse("poisson", few(glmmTMB(up ~ 1 + (1 | item), binary, family = poisson)))
+refuse("glmmTMB weights", glmmTMB(y ~ x + (1 | item), mixed, weights = w))
+refuse("rstanarm weights", few(stan_lmer(y ~ x + (1 | item), mixed, weights = w, chains = 1, iter = 60, refresh = 0)))
+refuse("stan_glm", few(stan_glm(y ~ x, data = mixed, chains = 1, iter = 60, refresh = 0)))
+refuse("rstanarm binomial", few(stan_glmer(up ~ 1 + (1 | item), data = binary, family = binomial, chains = 1, iter = 60, refresh = 0)))
+# Nothing is compiled for these: an empty brmsfit has formula, data and the table of group-level terms.
+empty <- function(formula, data = mixed, ...) few(brm(formula, data, empty = TRUE, ...))
+refuse("brms sigma", empty(bf(y ~ x + (1 | item), sigma ~ kind)))
+refuse("brms weights", empty(y | weights(w) ~ x + (1 | item)))
+refuse("brms multivariate", empty(bf(mvbind(y, o) ~ x + (1 | item)) + set_rescor(FALSE)))
+refuse("brms poisson", empty(up ~ x + (1 | item), binary, family = poisson()))
+refuse("brms student", empty(y ~ x + (1 | gr(item, dist = "student"))))
+refuse("brms by", empty(y ~ x + (1 | gr(item, by = on)), transform(mixed, on = factor(as.integer(item) > 3))))
+refuse("brms smooth", empty(y ~ s(x) + (1 | item)))
+refuse("brms autocor", empty(y ~ x + (1 | item) + ar(gr = site.no)))
+refuse("brms nonlinear", empty(bf(y ~ a * exp(x), a ~ 1 + (1 | item), nl = TRUE), prior = prior(normal(0, 1), nlpar = "a")))
+refuse("brms without groups", empty(y ~ x))
+
+write.csv(effects, gzfile(file.path(out, "effects.csv.gz")), row.names = FALSE)
+write.csv(refused, file.path(out, "refused.csv"), row.names = FALSE)
