@@ -1,1 +1,41 @@
-"""Pictures of designs, V, posteriors and comparisons, on matplotlib axes."""
+"""Pictures of designs, V, posteriors and comparisons, on matplotlib axes.
+
+Every function takes the axes to draw on, or makes a figure, and returns axes (`chains`: ArviZ's
+PlotCollection). None shows or saves anything: ``bv.plots.figure_of(axes).savefig(path)`` does, and
+``bv.plots.describe(axes)`` says in plain words what is seen.
+"""
+
+# ruff: noqa: E402 -- what is missing is said before the modules that need it are read
+from bayesv.errors import require
+
+require("matplotlib", "plots")
+
+from bayesv.plots.covariances import curves, ellipses
+from bayesv.plots.densities import distance_density, variance_densities
+from bayesv.plots.diagnostics import acceptance, chains
+from bayesv.plots.effects import caterpillar, forest
+from bayesv.plots.heatmaps import block
+from bayesv.plots.images import image, image_G, image_R, image_V, image_Z, matrices
+from bayesv.plots.style import describe, figure_of
+from bayesv.plots.timings import scaling
+
+__all__ = [
+    "acceptance",
+    "block",
+    "caterpillar",
+    "chains",
+    "curves",
+    "describe",
+    "distance_density",
+    "ellipses",
+    "figure_of",
+    "forest",
+    "image",
+    "image_G",
+    "image_R",
+    "image_V",
+    "image_Z",
+    "matrices",
+    "scaling",
+    "variance_densities",
+]

@@ -1,0 +1,196 @@
+"""Whether the chains can be trusted: traces, ranks, acceptance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesv.diagnostics import ess_bulk
+from bayesv.errors import BayesvError, require
+from bayesv.linalg import Array
+from bayesv.plots.style import (
+    CHAINS,
+    INK,
+    LABEL,
+    TICK,
+    TITLE,
+    below,
+    dress,
+    figure_of,
+    note_alt,
+    plain,
+    several_axes,
+    short,
+)
+from bayesv.posterior import Posterior
+
+__all__ = ["acceptance", "chains"]
+
+_WINDOW = 50  # draws of a moving average
+
+
+def chains(post: Posterior, scales: tuple[str, ...] = ("sd", "corr", "beta")) -> Any:
+    """Draw trace and ranks of every scalar, with ArviZ.
+
+    Parameters
+    ----------
+    post : Posterior
+    scales : tuple of {"sd", "var", "cov", "corr", "beta"}
+        Which scalars.
+
+    Returns
+    -------
+    arviz_plots.PlotCollection
+        One line of two panels for each scalar. The ranks are ECDF differences, which stay inside
+        the band where chains mix (Säilynoja, Bürkner and Vehtari 2022,
+        https://doi.org/10.1007/s11222-022-10090-6).
+
+    Raises
+    ------
+    MissingPackageError
+        If arviz-plots is not installed.
+    BayesvError
+        If no scalar has such a scale, or there is only one chain.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> import matplotlib.pyplot as plt
+    >>> model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
+    >>> pc = bv.plots.chains(model.sample(seed=1, draws=200), scales=("sd",))
+    >>> len(bv.plots.figure_of(pc).axes)
+    4
+    >>> plt.close(bv.plots.figure_of(pc))
+    """
+    arviz_plots = require("arviz_plots", "plots")
+    import xarray as xr
+
+    shown = [q for q in post.quantities if q.scale in scales and np.isfinite(q.values).all()]
+    if not shown:
+        raise BayesvError(f"scales are sd, var, cov, corr and beta; found {list(scales)}.")
+    tree = xr.DataTree.from_dict(
+        {"posterior": xr.Dataset({q.label: (("chain", "draw"), q.values) for q in shown})}
+    )
+    pc = arviz_plots.combine_plots(
+        tree,
+        plots=[
+            (arviz_plots.plot_trace, {"visuals": {"title": False, "xlabel": False}}),
+            (arviz_plots.plot_rank, {"visuals": {"title": False, "xlabel": False}}),
+        ],
+        plot_names=["trace", "rank"],
+        backend="matplotlib",
+        figure_kwargs={"figsize": (9.0, 1.0 + 1.45 * len(shown))},
+    )
+    figure = figure_of(pc)
+    for row, quantity in zip(np.reshape(figure.axes, (-1, 2)), shown, strict=True):
+        for ax, what in zip(row, ("trace", "ranks of the chains"), strict=True):
+            ax.set_title(plain(f"{short(quantity.label, 40)}: {what}"), fontsize=TITLE, loc="left")
+            ax.tick_params(labelsize=TICK, colors=INK)
+    for ax, name in zip(figure.axes[-2:], ("draw", "share of all draws below"), strict=True):
+        ax.set_xlabel(name, fontsize=LABEL)
+    problems = "; ".join(post.problems) or "no problems were found"
+    note_alt(
+        figure,
+        f"Traces and rank differences of {len(shown)} quantities in {post.n_chains} chains of "
+        f"{post.n_draws} draws: {problems}.",
+    )
+    return pc
+
+
+def acceptance(post: Posterior, axes: Any = None) -> NDArray[np.object_]:
+    """Draw how the chains moved: log density, moves by draw, and how long a point was held.
+
+    Parameters
+    ----------
+    post : Posterior
+        Of an engine with sample statistics; what it has is drawn.
+    axes : sequence of three Axes, optional
+
+    Returns
+    -------
+    ndarray of Axes, shape (3,)
+        Log likelihood of (Σ, σ) or log density by draw; share of kept draws that moved, as a
+        moving average, chain by chain; lengths of the runs in which a chain stayed at one point.
+
+    Notes
+    -----
+    An independence Metropolis–Hastings chain that holds one point for long has met a point its
+    proposal does not cover. The share that moved is that of *kept* draws, which are thinned; the
+    acceptance of all proposals is in the title.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> import matplotlib.pyplot as plt
+    >>> model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
+    >>> axes = bv.plots.acceptance(model.sample(seed=1, draws=200))
+    >>> len(axes)
+    3
+    >>> plt.close(bv.plots.figure_of(axes))
+    """
+    panels, new = several_axes(axes, 3, (4.3, 3.2))
+    moved = np.diff(post.sigma2, axis=1) != 0
+    stats = post.draws["sample_stats"] if "sample_stats" in post.draws.children else {}
+    attrs = post.draws["posterior"].attrs
+    lp, name = _density(post, stats)
+    window = min(_WINDOW, moved.shape[1])
+    kernel = np.ones(window) / window
+    runs = [_runs(chain) for chain in moved]
+    for c in range(post.n_chains):
+        color, label = CHAINS[c % len(CHAINS)], f"chain {c + 1}"
+        panels[0].plot(lp[c], color=color, linewidth=0.5, alpha=0.75)
+        average = np.convolve(moved[c], kernel, mode="valid")
+        panels[1].plot(np.arange(len(average)) + window, average, color=color, label=label)
+    longest = max(int(run.max()) for run in runs)
+    ess = ess_bulk(lp[..., None])[0] if lp.shape[1] >= 4 else np.nan
+    dress(
+        panels[0], f"{name} by draw", "draw", name,
+        f"{name} by draw in {post.n_chains} chains, effective sample size {ess:.0f}.",
+    )  # fmt: skip
+    rate = attrs.get("acceptance")
+    share = float(moved.mean())
+    panels[1].set_ylim(0, 1.03)
+    dress(
+        panels[1],
+        f"Moves; acceptance {rate:.2f}" if rate is not None else "Moves",
+        f"draw (mean of the last {window})",
+        "share of kept draws that moved",
+        f"Moving average of moves: {share:.2f} of kept draws differ from the one before"
+        + (f"; {rate:.2f} of all proposals were accepted." if rate is not None else "."),
+        grid="y",
+    )
+    bins = np.arange(0.5, longest + 1.5)
+    if longest > 40:
+        bins = np.linspace(0.5, longest + 0.5, 41)
+    panels[2].hist(np.concatenate(runs), bins=list(bins), color=CHAINS[0], edgecolor="white")
+    panels[2].set_yscale("log")
+    if longest <= 10:
+        panels[2].set_xticks(range(1, longest + 1))
+    khat = attrs.get("pareto_k")
+    dress(
+        panels[2],
+        f"Holding; longest {longest}" + (f", Pareto k̂ {khat:.2f}" if khat is not None else ""),
+        "kept draws at one point",
+        "number of runs",
+        f"Lengths of runs at one point: the longest has {longest} of {post.n_draws} draws"
+        + (f"; Pareto k of the proposal {khat:.2f}." if khat is not None else "."),
+        grid="y",
+    )
+    below(panels[1], new, columns=6)
+    return panels
+
+
+def _density(post: Posterior, stats: Any) -> tuple[Array, str]:
+    """Return the log density of the draws, or log σ where there is none, and what it is."""
+    if "lp" in stats:
+        values = stats["lp"].transpose("chain", "draw").to_numpy()
+        return np.asarray(values, dtype=float), "log density of (Σ, σ)"
+    return np.log(post.sigma2) / 2, "log σ"
+
+
+def _runs(moved: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return lengths of runs of equal draws."""
+    starts = np.flatnonzero(np.concatenate([[True], moved, [True]]))
+    return np.diff(starts)

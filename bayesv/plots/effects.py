@@ -1,0 +1,259 @@
+"""Random effects sorted with their intervals, and fixed effects by each method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from bayesv.covariance.clusters import cluster_roots, gram_batches
+from bayesv.errors import BayesvError
+from bayesv.linalg import Array
+from bayesv.plots.style import (
+    COLORS,
+    GRID,
+    INK,
+    TICK,
+    dress,
+    label_ticks,
+    plain,
+    several_axes,
+    short,
+)
+from bayesv.posterior import Posterior
+from bayesv.reml import RemlFit
+from bayesv.uncertainty import BetaUncertainty, beta_uncertainty
+
+__all__ = ["caterpillar", "forest"]
+
+_MOST_NAMED = 60  # levels whose labels fit beside the intervals
+_METHODS = ("plug-in", "Kenward–Roger", "GLS at E[V | y]", "posterior")
+
+
+def caterpillar(
+    source: Posterior | RemlFit, group: str, *, prob: float = 0.95, axes: Any = None
+) -> NDArray[np.object_]:
+    """Draw the random effects of a factor, sorted, with intervals; one panel for each column.
+
+    Parameters
+    ----------
+    source : Posterior or RemlFit
+        For a posterior, mean and SD of u given y, over draws of (Σ, σ). For a fit, BLUPs and the
+        SD of u given y at its V and β, as lme4's ``condVar``.
+    group : str
+    prob : float
+        Probability of the normal intervals.
+    axes : sequence of Axes, optional
+        One for each column.
+
+    Returns
+    -------
+    ndarray of Axes, shape (r_f,)
+
+    Raises
+    ------
+    BayesvError
+        If source is something else.
+
+    Notes
+    -----
+    Labels of levels are printed for up to 60 levels. At a fit, Var(u | y) = σ² Λ(I + Λ'Z'WZΛ)⁻¹Λ',
+    cluster by cluster.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> import matplotlib.pyplot as plt
+    >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+    >>> axes = bv.plots.caterpillar(model.reml(), "Subject")
+    >>> [label.get_text() for label in axes[0].get_yticklabels()][-1]  # the largest intercept
+    '337'
+    >>> plt.close(bv.plots.figure_of(axes))
+    """
+    if not isinstance(source, Posterior | RemlFit):
+        raise BayesvError(
+            f"caterpillar draws a bv.Posterior or a bv.RemlFit, found {type(source).__name__}."
+        )
+    if not 0 < prob < 1:
+        raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
+    term = source.design.term(group)
+    mean, sd = _effects(source, term)
+    J, r = mean.shape
+    height = float(np.clip(0.9 + 0.17 * J, 2.4, 9.0)) if J <= _MOST_NAMED else 5.2
+    panels, new = several_axes(axes, r, (3.7, height))
+    name = "posterior mean" if isinstance(source, Posterior) else f"BLUP at {source.label}"
+    color = COLORS["posterior" if isinstance(source, Posterior) else "REML"]
+    half = float(ndtri((1 + prob) / 2)) * sd
+    for i, ax in enumerate(panels):
+        order = np.argsort(mean[:, i], kind="stable")
+        at, x, reach = np.arange(J), mean[order, i], half[order, i]
+        crowded = J > _MOST_NAMED
+        ax.hlines(
+            at, x - reach, x + reach, color=color, alpha=0.35 if crowded else 0.6,
+            linewidth=float(np.clip(220.0 / J, 0.25, 2.0)),
+        )  # fmt: skip
+        ax.plot(x, at, "o", color=color, markersize=float(np.clip(240.0 / J, 1.0, 4.5)))
+        ax.axvline(0, color=INK, linewidth=0.8, zorder=0)
+        ax.set_ylim(-1 - 0.01 * J, J + 0.01 * J)
+        column = term.columns[i]
+        unit = source.design.response + ("" if column == "Intercept" else f" per {column}")
+        dress(
+            ax,
+            f"{short(term.group, 18)}: {short(column, 22)}",
+            f"u ({short(unit, 34)})",
+            f"{J:,} levels of {short(term.group, 24)}, sorted" if i == 0 or not crowded else "",
+            f"Random effects of {term.group}, column {column}: {name} and {100 * prob:g} % "
+            f"interval of {J:,} levels, from {x[0]:.4g} ({term.levels[order[0]]}) to {x[-1]:.4g} "
+            f"({term.levels[order[-1]]}).",
+            grid="x",
+        )
+        if crowded:
+            ax.set_yticks([])
+        else:
+            label_ticks(ax, "y", at, term.levels[order])
+    if new:
+        panels[0].figure.suptitle(
+            plain(f"{name}, {100 * prob:g} % interval"), fontsize=10.5, color=INK, x=0.01, ha="left"
+        )
+    return panels
+
+
+def forest(
+    fit: RemlFit | BetaUncertainty,
+    post: Posterior | None = None,
+    *,
+    methods: Sequence[str] = _METHODS,
+    prob: float = 0.95,
+    axes: Any = None,
+) -> NDArray[np.object_]:
+    """Draw each fixed effect with its interval by each method.
+
+    Parameters
+    ----------
+    fit : RemlFit or BetaUncertainty
+        The latter is what ``bv.beta_uncertainty(fit, post)`` returns, with contrasts if wanted.
+    post : Posterior
+        Not needed with a BetaUncertainty.
+    methods : sequence of str
+        Which methods, by a part of their names: "plug-in", "Satterthwaite", "Kenward–Roger",
+        "CR0", "CR2", "GLS at E[V | y]", "posterior".
+    prob : float
+        Probability of the intervals; a BetaUncertainty has its own.
+    axes : sequence of Axes, optional
+        One for each fixed effect.
+
+    Returns
+    -------
+    ndarray of Axes
+        One for each fixed effect, each on its own scale.
+
+    Raises
+    ------
+    BayesvError
+        If the posterior is missing, or no method has such a name.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> import matplotlib.pyplot as plt
+    >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+    >>> axes = bv.plots.forest(model.reml(), model.sample(seed=1))
+    >>> [label.get_text() for label in axes[0].get_yticklabels()]
+    ['REML plug-in', 'Kenward–Roger', 'GLS at E[V | y]', 'posterior']
+    >>> plt.close(bv.plots.figure_of(axes))
+    """
+    if isinstance(fit, RemlFit):
+        if post is None:
+            raise BayesvError("A posterior is needed beside the fit: bv.plots.forest(fit, post).")
+        fit = beta_uncertainty(fit, post, prob=prob)
+    if not isinstance(fit, BetaUncertainty):
+        raise BayesvError(
+            "forest draws a bv.RemlFit with a bv.Posterior, or a bv.BetaUncertainty, found "
+            f"{type(fit).__name__}."
+        )
+    known = list(fit.table["method"].unique())
+    shown = [name for name in known if any(part in name for part in methods)]
+    if not shown:
+        raise BayesvError(f"methods are parts of {', '.join(known)}; found {list(methods)}.")
+    names = list(fit.table["coefficient"].unique())
+    if not names:
+        raise BayesvError("There are no fixed effects to draw.")
+    panels, _ = several_axes(axes, len(names), (3.9, 0.9 + 0.34 * len(shown)), most_across=3)
+    first_column = {panels[0]} | {
+        ax
+        for a, ax in zip(panels, panels[1:], strict=False)
+        if ax.get_position().x0 < a.get_position().x0
+    }
+    percent = f"{100 * fit.prob:g} %"
+    for name, ax in zip(names, panels, strict=True):
+        rows = fit.table[fit.table["coefficient"] == name].set_index("method").loc[shown]
+        at = np.arange(len(shown))
+        ax.axvline(rows["estimate"].iloc[0], color="#999999", linewidth=0.8, zorder=0)
+        if rows["low"].min() <= 0 <= rows["high"].max():
+            ax.axvline(0, color=INK, linewidth=0.8, linestyle=":", zorder=0)
+        for i, (method, row) in enumerate(rows.iterrows()):
+            color = _color(str(method))
+            ax.plot([row["low"], row["high"]], [i, i], color=color, linewidth=2.2)
+            ax.plot(row["estimate"], i, "o", color=color, markersize=5.5)
+        ax.set_yticks(
+            at, [plain(method) for method in shown] if ax in first_column else [""] * len(at)
+        )
+        ax.set_ylim(len(at) - 0.5, -0.5)
+        said = "; ".join(
+            f"{method} {row['low']:.4g} to {row['high']:.4g}" for method, row in rows.iterrows()
+        )
+        dress(
+            ax, short(name, 40), f"estimate and {percent} interval", "",
+            f"Fixed effect {name}, {percent} intervals by method: {said}.",
+            grid="x",
+        )  # fmt: skip
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_color(GRID)
+        for label in ax.get_yticklabels():
+            label.set_fontsize(TICK)
+    return panels
+
+
+def _effects(source: Posterior | RemlFit, term: Any) -> tuple[Array, Array]:
+    """Return means and SDs of u given y, shapes (J, r)."""
+    shape = (term.n_levels, term.n_columns)
+    if isinstance(source, RemlFit):
+        own = source.design.effect_labels.get_level_values("group") == term.group
+        return source.blup.to_numpy()[own].reshape(shape), conditional_sd(source)[own].reshape(
+            shape
+        )
+    name = f"u_{term.group}"
+    if source.density is None and name in source.draws["posterior"]:
+        u = source.draws["posterior"][name]
+        dims = ("chain", "draw")
+        return u.mean(dims).to_numpy(), u.std(dims, ddof=1).to_numpy()
+    table = source.random_effects()
+    own = table.index.get_level_values("group") == term.group
+    return tuple(table[c].to_numpy()[own].reshape(shape) for c in ("mean", "sd"))  # type: ignore[return-value]
+
+
+def conditional_sd(fit: RemlFit) -> Array:
+    """Return the SD of every random effect given y, at a fit's V and β, shape (q,)."""
+    design, vc = fit.design, fit.components
+    roots = [vc.relative_root(term) for term in design.terms]
+    out = np.empty(design.q)
+    for counts, effects, gram in gram_batches(design):
+        root = cluster_roots(counts, roots)
+        M = np.eye(len(root)) + root.T @ gram @ root
+        half = np.linalg.solve(np.linalg.cholesky(M), np.broadcast_to(root.T, M.shape))
+        out[effects] = fit.components.sigma * np.sqrt((half**2).sum(axis=1))
+    return out
+
+
+def _color(method: str) -> str:
+    if "posterior" in method:
+        return COLORS["posterior"]
+    if "E[V" in method:
+        return COLORS["other"]
+    if "plug-in" in method:
+        return COLORS["REML"]
+    return COLORS["fourth"] if "CR" in method else COLORS["fifth"]

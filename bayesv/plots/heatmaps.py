@@ -1,0 +1,159 @@
+"""V or the correlations of one cluster, element by element, with their posterior SDs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from numpy.typing import NDArray
+
+from bayesv.covariance import MarginalCovariance
+from bayesv.errors import BayesvError
+from bayesv.linalg import Array, evenly_spaced
+from bayesv.plots.images import image
+from bayesv.plots.style import new_axes, several_axes
+from bayesv.posterior import Posterior
+
+__all__ = ["block"]
+
+_MOST_ROWS = 300  # of a cluster; a larger one is shown by evenly spaced rows
+_MOST_NUMBERED = 12  # rows up to which every element is printed
+_MOST_DRAWN = 2e7  # numbers of draws of correlations in memory
+
+
+def block(
+    source: MarginalCovariance | Posterior,
+    group: str,
+    level: object,
+    corr: bool = False,
+    ax: Any = None,
+) -> Axes | NDArray[np.object_]:
+    """Draw V, or the correlations, of the rows of one level.
+
+    Parameters
+    ----------
+    source : MarginalCovariance or Posterior
+        V at one set of components, or draws of it.
+    group, level : str, object
+        Grouping factor and one of its levels.
+    corr : bool
+        Whether to draw correlations instead of V.
+    ax : Axes, or sequence of two Axes for a posterior, optional
+
+    Returns
+    -------
+    Axes, or ndarray of Axes, shape (2,), for a posterior
+        The second has posterior SDs of the elements beside the first with their means.
+
+    Raises
+    ------
+    BayesvError
+        If source is something else.
+    DataError
+        If there is no such group or level.
+
+    Notes
+    -----
+    Elements are printed for up to 12 rows. Of a cluster of more than 300 rows, 300 evenly spaced
+    ones are drawn, and the title says so.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> import matplotlib.pyplot as plt
+    >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+    >>> V = bv.MarginalCovariance(model.design, model.reml().components)
+    >>> ax = bv.plots.block(V, "Subject", "308")
+    >>> ax.images[0].get_array().shape, ax.texts[0].get_text()
+    ((10, 10), '1267')
+    >>> plt.close(ax.figure)
+    """
+    if not isinstance(source, MarginalCovariance | Posterior):
+        raise BayesvError(
+            "block draws a bv.MarginalCovariance or a bv.Posterior, found "
+            f"{type(source).__name__}; build V with bv.MarginalCovariance(design, components)."
+        )
+    term = source.design.term(group)
+    every = np.flatnonzero(term.codes == term.level_index(level))
+    at = every[evenly_spaced(len(every), _MOST_ROWS)]
+    where = f"{term.group} {term.levels[term.level_index(level)]}"
+    if len(at) < len(every):
+        where += f", {len(at)} of {len(every):,} rows"
+    what = "Correlations" if corr else "V"
+    labels = [(label, 1) for label in source.design.row_labels[at]]
+    if isinstance(source, MarginalCovariance):
+        values = source.rows(at).to_numpy()
+        ax = new_axes(ax, (6.0, 5.2))
+        return _heatmap(ax, _corr(values) if corr else values, f"{what}, {where}", labels, corr)
+    panels, _ = several_axes(ax, 2, (5.9, 5.1))
+    mean, sd = _moments(source, at, corr)
+    _heatmap(panels[0], mean, f"{what}, {where}: posterior mean", labels, corr)
+    unit = "posterior SD of corr" if corr else "posterior SD of var and cov"
+    _heatmap(panels[1], sd, f"{what}, {where}: posterior SD", labels, False, unit)
+    return panels
+
+
+def _moments(post: Posterior, at: NDArray[np.intp], corr: bool) -> tuple[Array, Array]:
+    """Return posterior means and SDs of the elements."""
+    V = post.V(rows=at)
+    if not corr:
+        return V.mean().to_numpy(), V.sd().to_numpy()
+    step = int(np.ceil(len(at) ** 2 * post.sigma2.size / _MOST_DRAWN))
+    draws = V.corr(every=step).to_numpy()
+    return draws.mean(axis=(0, 1)), draws.std(axis=(0, 1), ddof=1)
+
+
+def _corr(values: Array) -> Array:
+    sd = np.sqrt(np.diagonal(values))
+    return np.asarray(values / np.outer(sd, sd))
+
+
+def _heatmap(
+    ax: Axes,
+    values: Array,
+    title: str,
+    labels: list[tuple[Any, int]],
+    corr: bool,
+    unit: str | None = None,
+) -> Axes:
+    limits = (-1.0 if values.min() < 0 else 0.0, 1.0) if corr else None
+    image(
+        values,
+        ax,
+        title=title,
+        rows="row of the data",
+        columns="row of the data",
+        row_blocks=labels,
+        column_blocks=labels,
+        limits=limits,
+        colorbar=unit or ("corr" if corr else "var and cov"),
+    )
+    m = len(values)
+    if m > _MOST_NUMBERED:
+        return ax
+    drawn = ax.images[0]
+    norm = drawn.norm
+    assert isinstance(norm, Normalize)
+    texts = _numbers(values, corr)
+    size = min(9.0, 86.0 / (m * max(len(text) for text in texts.ravel()) ** 0.5))
+    for (i, j), value in np.ndenumerate(values):
+        red, green, blue, _ = drawn.cmap(norm(value))
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
+        ax.text(
+            j, i, texts[i, j], ha="center", va="center", fontsize=size,
+            color="white" if dark else "black",
+        )  # fmt: skip
+    return ax
+
+
+def _numbers(values: Array, corr: bool) -> NDArray[np.object_]:
+    """Return texts with the same number of decimals, three or four digits in all."""
+    largest = float(np.abs(values).max())
+    decimals = 2 if corr else max(0, 2 - int(np.floor(np.log10(largest or 1.0))))
+    style = "{:.2e}" if decimals > 4 or largest >= 1e6 else f"{{:.{decimals}f}}"
+    texts = np.empty(values.shape, dtype=object)
+    for i, value in np.ndenumerate(values):
+        texts[i] = style.format(value)
+    return texts

@@ -1,0 +1,301 @@
+"""What all pictures share: colours, sizes, axes, plain-words descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from bayesv.errors import BayesvError
+
+__all__ = [
+    "CHAINS",
+    "COLORS",
+    "below",
+    "describe",
+    "dress",
+    "figure_of",
+    "integer_ticks",
+    "label_ticks",
+    "new_axes",
+    "note_alt",
+    "plain",
+    "several_axes",
+    "short",
+]
+
+# Okabe and Ito's colours, which all readers can tell apart; one meaning each in every picture.
+COLORS = {
+    "posterior": "#0072B2",
+    "REML": "#D55E00",
+    "prior": "#6E6E6E",
+    "other": "#009E73",
+    "fourth": "#CC79A7",
+    "fifth": "#E69F00",
+}
+CHAINS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+INK, GRID = "#333333", "#DDDDDD"
+TITLE, LABEL, TICK = 10.5, 9.5, 8.5  # font sizes in points
+
+_LONGEST_LABEL = 16
+_texts: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+
+def describe(picture: Any) -> str:
+    """Return what a picture shows in plain words, as alternative text.
+
+    Parameters
+    ----------
+    picture : Axes, Figure, array of Axes or PlotCollection
+        What a function of `bayesv.plots` returned, or the figure it was drawn on.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    BayesvError
+        If the picture was not drawn by `bayesv.plots`.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> import matplotlib.pyplot as plt
+    >>> ax = bv.plots.image([[1.0, 0.0], [0.0, 1.0]], title="identity")
+    >>> bv.plots.describe(ax)
+    'identity: image of a 2 × 2 matrix, 2 of 4 elements not 0, from 0 to 1.'
+    >>> plt.close(bv.plots.figure_of(ax))
+    """
+    try:
+        if picture in _texts:
+            return _texts[picture]
+    except TypeError:
+        pass  # an array of axes cannot be a key
+    if isinstance(picture, Axes):
+        found = []
+    elif isinstance(picture, np.ndarray | list | tuple):
+        found = [_texts[ax] for ax in np.ravel(np.asarray(picture, dtype=object)) if ax in _texts]
+    else:
+        figure = figure_of(picture)
+        whole = _texts.get(figure)
+        found = [whole] if whole else [_texts[ax] for ax in figure.axes if ax in _texts]
+    if not found:
+        raise BayesvError(
+            "There is no description of this picture: it was not drawn by bayesv.plots. Pass what "
+            "a function of bayesv.plots returned, or its figure."
+        )
+    return " ".join(dict.fromkeys(found))
+
+
+def figure_of(picture: Any) -> Figure:
+    """Return the matplotlib figure that a picture is drawn on.
+
+    Parameters
+    ----------
+    picture : Axes, Figure, array of Axes or PlotCollection
+        What a function of `bayesv.plots` returned.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        To be saved by ``figure_of(…).savefig(path)`` and closed by ``plt.close``.
+
+    Raises
+    ------
+    BayesvError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> import matplotlib.pyplot as plt
+    >>> ax = bv.plots.image([[1.0]])
+    >>> bv.plots.figure_of(ax) is ax.figure
+    True
+    >>> plt.close(ax.figure)
+    """
+    if isinstance(picture, Figure):
+        return picture
+    if isinstance(picture, np.ndarray | list | tuple):
+        every = np.ravel(np.asarray(picture, dtype=object))
+        if len(every) and isinstance(every[0], Axes):
+            return figure_of(every[0])
+    if isinstance(picture, Axes):
+        root = picture.get_figure(root=True)
+        assert root is not None
+        return root
+    viz = getattr(picture, "viz", None)  # ArviZ's PlotCollection
+    if viz is not None and "figure" in viz:
+        return figure_of(viz["figure"].item())
+    raise BayesvError(
+        f"A picture of bayesv.plots is needed (axes, figure or PlotCollection), found "
+        f"{type(picture).__name__}."
+    )
+
+
+# --- axes -----------------------------------------------------------------------------------------
+
+
+def new_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    """Return the axes to draw on: the given ones, or one on a new figure of this size in inches."""
+    if ax is None:
+        return plt.subplots(figsize=size, layout="constrained")[1]
+    if not isinstance(ax, Axes):
+        raise BayesvError(f"ax must be matplotlib axes, found {type(ax).__name__}.")
+    return ax
+
+
+def several_axes(
+    axes: Any,
+    count: int,
+    panel: tuple[float, float],
+    most_across: int = 4,
+    **options: Any,
+) -> tuple[NDArray[np.object_], bool]:
+    """Return ``count`` axes and whether their figure is new.
+
+    Parameters
+    ----------
+    axes : sequence of Axes, or None
+        Axes to draw on.
+    count : int
+        Number of panels.
+    panel : tuple of float
+        Width and height of one panel in inches.
+    most_across : int
+        Panels beside each other at most.
+    **options
+        For ``plt.subplots``.
+
+    Raises
+    ------
+    BayesvError
+        If the number of axes given is another one.
+    """
+    if axes is not None:
+        given = np.ravel(np.asarray(axes, dtype=object))
+        if len(given) != count or not all(isinstance(ax, Axes) for ax in given):
+            raise BayesvError(
+                f"This picture has {count} panels; found {len(given)} axes. Pass {count} "
+                "matplotlib axes, or none for a new figure."
+            )
+        return given, False
+    across = min(count, most_across)
+    down = -(-count // across)
+    across = -(-count // down)  # even rows
+    size = (panel[0] * across, panel[1] * down)
+    figure, grid = plt.subplots(
+        down, across, figsize=size, squeeze=False, layout="constrained", **options
+    )
+    flat = grid.ravel()
+    for ax in flat[count:]:
+        figure.delaxes(ax)
+    return flat[:count], True
+
+
+def dress(ax: Axes, title: str, x: str, y: str, alt: str, grid: str | None = None) -> None:
+    """Put title, axis labels, the common look and the description on axes.
+
+    Parameters
+    ----------
+    ax : Axes
+    title, x, y : str
+        Text without mathematics; dollars stay dollars.
+    alt : str
+        Plain words for those who do not see the picture.
+    grid : {"x", "y", "both"}, optional
+        Which grid lines to draw.
+    """
+    ax.set_title(plain(title), fontsize=TITLE, loc="left", color=INK)
+    ax.set_xlabel(plain(x), fontsize=LABEL, color=INK)
+    ax.set_ylabel(plain(y), fontsize=LABEL, color=INK)
+    ax.tick_params(labelsize=TICK, colors=INK)
+    for text in (ax.xaxis.get_offset_text(), ax.yaxis.get_offset_text()):
+        text.set_fontsize(TICK)
+    ax.spines[["top", "right"]].set_visible(False)
+    if grid:
+        ax.grid(True, axis=grid, which="major", color=GRID, linewidth=0.6)  # type: ignore[arg-type]
+        ax.set_axisbelow(True)
+    note_alt(ax, alt)
+
+
+def note_alt(picture: Any, alt: str) -> None:
+    """Remember the description of axes, a figure or a PlotCollection."""
+    _texts[picture] = " ".join(alt.split())
+
+
+def plain(text: object) -> str:
+    """Return text that matplotlib does not read as mathematics."""
+    return str(text).replace("$", r"\$")
+
+
+def short(text: object, longest: int) -> str:
+    """Return text of at most ``longest`` letters."""
+    out = str(text)
+    return out if len(out) <= longest else out[: longest - 1] + "…"
+
+
+def below(ax: Axes, own_figure: bool, columns: int = 4, **options: Any) -> None:
+    """Put the legend under the panels of a new figure, or where it covers least on given axes."""
+    handles, labels = ax.get_legend_handles_labels()
+    if not handles:
+        return
+    common = {"frameon": False, "fontsize": TICK, "labelcolor": INK} | options
+    if own_figure:
+        figure = figure_of(ax)
+        fitting = max(1, int(figure.get_figwidth() / (0.075 * max(map(len, labels)) + 0.45)))
+        ncols = min(columns, len(labels), fitting)
+        figure.legend(handles, labels, loc="outside lower center", ncols=ncols, **common)
+    else:
+        ax.legend(handles, labels, loc="best", **common)
+
+
+def label_ticks(
+    ax: Axes, which: str, at: Sequence[float], labels: Sequence[object], room: float | None = None
+) -> None:
+    """Label positions of an axis, as many of them as can be read.
+
+    Parameters
+    ----------
+    ax : Axes
+    which : {"x", "y"}
+    at : sequence of float
+        Positions, ascending.
+    labels : sequence
+        Of the same length; long ones are shortened.
+    room : float, optional
+        Length of the axis in inches; measured if left out.
+    """
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    if not len(at):
+        axis.set_major_locator(MaxNLocator(1))
+        axis.set_ticks([])
+        return
+    texts = [plain(short(label, _LONGEST_LABEL)) for label in labels]
+    if room is None:
+        box = ax.get_window_extent().transformed(figure_of(ax).dpi_scale_trans.inverted())
+        room = 0.85 * (box.width if which == "x" else box.height)
+    line, letter = 1.5 * TICK / 72, 0.62 * TICK / 72
+    longest = max(map(len, texts))
+    upright = which == "x" and len(texts) * (longest * letter + line) > room and longest > 2
+    each = line if upright or which == "y" else longest * letter + line
+    step = int(np.ceil(len(texts) * each / max(room, each)))
+    shown = slice(None, None, step)
+    axis.set_ticks(list(at[shown]), texts[shown])
+    if which == "x":
+        ax.tick_params(axis="x", rotation=90 if upright else 0)
+
+
+def integer_ticks(ax: Axes, which: str, first: int) -> None:
+    """Number positions 0, 1, … from ``first``, at whole numbers only."""
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_locator(MaxNLocator(6, integer=True))
+    axis.set_major_formatter(FuncFormatter(lambda at, _: f"{at + first:.0f}"))
