@@ -1,0 +1,132 @@
+"""The result of a calibration: ranks, bands, and what passes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.study.calibration.bands import Band, ecdf_band
+
+__all__ = ["Calibration"]
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Ranks of every quantity among posterior draws, and whether they are uniform; see `sbc`.
+
+    Attributes
+    ----------
+    kind : {"prior", "posterior"}
+        Where parameters came from.
+    formula, engine, priors : str
+        What was calibrated. Priors are those that every replicate was simulated and fitted with;
+        defaults were resolved once, from the data of the model given.
+    ranks : DataFrame, shape (ranked replicates, quantities)
+        Number of draws below the simulated value, from 0 to ``n_draws``; rows are replicates.
+    n_draws : int
+        Draws that are ranked among.
+    prob : float
+        Probability that all of the quantities stay in their bands if all are calibrated, at least.
+    fallbacks : tuple of int
+        Replicates that the collapsed engine would have handed over to NUTS; they have no ranks.
+    failures : DataFrame
+        Replicates that raised an error: replicate, seed, error. They have no ranks.
+    seed : int
+        Replicate k draws from ``numpy.random.SeedSequence(seed, spawn_key=(k,))``.
+    """
+
+    kind: str
+    formula: str
+    engine: str
+    priors: str
+    ranks: pd.DataFrame
+    n_draws: int
+    prob: float
+    fallbacks: tuple[int, ...]
+    failures: pd.DataFrame
+    seed: int
+
+    @property
+    def band(self) -> Band:
+        """Band of each quantity; Bonferroni over the quantities."""
+        each = 1 - (1 - self.prob) / self.ranks.shape[1]
+        return ecdf_band(len(self.ranks), self.n_draws + 1, each)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One line per quantity.
+
+        Columns: passed; excess, how far the ECDF leaves its band, as a probability; p, the share of
+        uniform samples that stray as far as this one (of one quantity, not corrected for their
+        number); mean and spread of the ranks, 0.5 and 1 if uniform. A mean above 0.5 says that the
+        draws are too small; a spread above 1 that they are too narrow, or dependent.
+        """
+        u = (self.ranks + 0.5) / (self.n_draws + 1)
+        excess = self.ranks.apply(self.band.excess)
+        return pd.DataFrame(
+            {
+                "passed": excess == 0,
+                "excess": excess,
+                "p": self.ranks.apply(self.band.p_value),
+                "mean": u.mean(),
+                "spread": u.std(ddof=0) * 12**0.5,
+            }
+        ).rename_axis("quantity")
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Quantities whose ranks leave their band."""
+        return tuple(self.table.index[~self.table["passed"]])
+
+    @property
+    def passed(self) -> bool:
+        """Whether every quantity stays in its band."""
+        return not self.failed
+
+    def to_datatree(self) -> Any:
+        """Return normalised ranks as ArviZ-plots reads them, such as for ``plot_ecdf_pit``.
+
+        Returns
+        -------
+        DataTree
+            Group ``prior_sbc``: (rank + ½)/(n_draws + 1), dims (chain, draw), one chain.
+        """
+        import xarray as xr
+
+        u = (self.ranks + 0.5) / (self.n_draws + 1)
+        values = {name: (("chain", "draw"), u[name].to_numpy()[None]) for name in u}
+        coords = {"chain": [0], "draw": self.ranks.index.to_numpy()}
+        return xr.DataTree.from_dict({"prior_sbc": xr.Dataset(values, coords=coords)})
+
+    def plot(self, **options: Any) -> Any:
+        """Draw the ECDFs with their bands; see `bayesv.plots.rank_ecdfs`."""
+        from bayesv.plots.calibration import rank_ecdfs
+
+        return rank_ecdfs(self, **options)
+
+    def __repr__(self) -> str:
+        n, K = self.ranks.shape
+        where = "the priors" if self.kind == "prior" else "the posterior, with new data beside y"
+        said = self.table.assign(passed=np.where(self.table["passed"], "pass", "FAIL"))
+        verdict = (
+            f"All {K} quantities are calibrated"
+            if self.passed
+            else f"Not calibrated: {', '.join(self.failed)}"
+        )
+        lines = [
+            f"Simulation-based calibration of {self.formula}",
+            f"engine {self.engine}; parameters from {where}",
+            f"priors {self.priors}",
+            f"{n} replicates ranked among {self.n_draws} draws, {len(self.fallbacks)} fallbacks to "
+            f"NUTS, {len(self.failures)} failures, seed {self.seed}",
+            said.to_string(float_format=lambda v: f"{v:.4f}", index_names=False),
+            f"{verdict} (simultaneous bands, {self.prob:.0%} over all quantities).",
+        ]
+        if len(self.failures):
+            first = self.failures.iloc[0]
+            lines.append(f"first failure: replicate {first['replicate']}: {first['error']}")
+        return "\n".join(lines)

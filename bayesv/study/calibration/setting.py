@@ -1,0 +1,260 @@
+"""What all replicates share: where parameters come from, what is simulated, and what is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayesv.design import Design, RandomTerm
+from bayesv.errors import BayesvError, PriorError
+from bayesv.formula import ModelFrame
+from bayesv.formula.frame import as_factor
+from bayesv.linalg import Array, psd_root
+from bayesv.model import Model
+from bayesv.posterior import Posterior
+from bayesv.prior_draws import draw_prior
+from bayesv.priors import Flat, Priors, ResolvedPriors
+
+__all__ = [
+    "Parameters",
+    "Setting",
+    "parameters_of",
+    "posterior_setting",
+    "prior_setting",
+    "simulate",
+    "stacked",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Parameters:
+    """S values of everything that is drawn.
+
+    Attributes
+    ----------
+    covs : mapping of group to ndarray, shape (S, r, r)
+    sigma2 : ndarray, shape (S,)
+    beta : ndarray, shape (S, p)
+    u : mapping of group to ndarray, shape (S, J, r)
+        Empty where random effects are not looked at.
+    """
+
+    covs: Mapping[str, Array]
+    sigma2: Array
+    beta: Array
+    u: Mapping[str, Array]
+
+    def __getitem__(self, s: slice | NDArray[np.intp]) -> Parameters:
+        """Return some of them."""
+        covs, u = ({group: x[s] for group, x in both.items()} for both in (self.covs, self.u))
+        return Parameters(covs, self.sigma2[s], self.beta[s], u)
+
+    def followed_by(self, other: Parameters) -> Parameters:
+        """Return both, one after the other; with u if the other has it."""
+        covs = {group: np.concatenate([x, other.covs[group]]) for group, x in self.covs.items()}
+        u = {group: np.concatenate([self.u[group], x]) for group, x in other.u.items()}
+        sigma2 = np.concatenate([self.sigma2, other.sigma2])
+        return Parameters(covs, sigma2, np.concatenate([self.beta, other.beta]), u)
+
+
+def parameters_of(post: Posterior, each: slice, *, keep_u: bool = False) -> Parameters:
+    """Return some draws of every chain, chain after chain."""
+
+    def flat(x: Array) -> Array:
+        kept = x[:, each]
+        return kept.reshape(-1, *kept.shape[2:])
+
+    u = {}
+    if keep_u:
+        drawn = post.draws["posterior"]
+        u = {
+            group: flat(drawn[f"u_{group}"].transpose("chain", "draw", ...).to_numpy())
+            for group in post.design.groups
+        }
+    covs = {group: flat(cov) for group, cov in post.covs.items()}
+    return Parameters(covs, flat(post.sigma2), flat(post.beta), u)
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What all replicates share.
+
+    Attributes
+    ----------
+    simulated : Design
+        Rows that get a simulated response.
+    template : Model
+        What is fitted, but for the response. The simulated rows are its last and their levels the
+        last ones. Its priors are stated one by one, so that none moves with the data.
+    truths : Parameters or None
+        Draws of p(θ | y_obs) that replicates start from, one each; None: draws from the priors.
+    """
+
+    simulated: Design
+    template: Model
+    truths: Parameters | None
+
+    def replicate(self, k: int, rng: np.random.Generator) -> tuple[Parameters, Model]:
+        """Return parameters, one of each, and the model of data simulated from them."""
+        if self.truths is None:
+            covs, sigma2, beta = draw_prior(self.template.priors, 1, rng)
+            truth = Parameters(covs, sigma2, beta, {})
+        else:
+            truth = self.truths[k : k + 1]
+        y, u = simulate(self.simulated, truth, rng)
+        truth = replace(truth, u={group: self._after_old(group, v) for group, v in u.items()})
+        y = np.concatenate([self.template.design.y[: -len(y)], y])
+        return truth, self.template.with_response(y)
+
+    def _after_old(self, group: str, u: Array) -> Array:
+        """Effects of all fitted levels, shape (1, J, r); those of levels of y_obs are not known."""
+        out = np.full((1, self.template.design.term(group).n_levels, u.shape[1]), np.nan)
+        out[0, -len(u) :] = u
+        return out
+
+
+def prior_setting(model: Model, engine: str) -> Setting:
+    """Parameters from the priors, data of the user's design; see `sbc`."""
+    priors, design = model.priors, model.design
+    flat = [
+        name
+        for name, prior in zip(design.fixed_names, priors.beta, strict=True)
+        if isinstance(prior, Flat)
+    ]
+    if flat:
+        raise PriorError(
+            f"The prior of {', '.join(flat)} is flat and has no draws. For kind='prior' give every "
+            "fixed effect a proper one, such as bv.Priors(beta=bv.Normal(0, 10)), or calibrate "
+            "around the data, where flat ones are fine: kind='posterior'."
+        )
+    flat_sds = [
+        group
+        for group, own in [*priors.sd.items(), ("Residual", (priors.sigma,))]
+        if any(isinstance(prior, Flat) for prior in own)
+    ]
+    if flat_sds:
+        raise PriorError(
+            f"The prior of an SD of {', '.join(flat_sds)} is flat and has no draws. Give a proper "
+            "one, such as bv.HalfStudentT(3, scale), or use kind='posterior'."
+        )
+    return Setting(design, _template(model, design, engine), None)
+
+
+def posterior_setting(model: Model, posterior: Posterior, replicates: int, engine: str) -> Setting:
+    """Parameters from the posterior, new data beside the user's; see `sbc`."""
+    design = model.design
+    S = posterior.sigma2.size
+    if replicates > S:
+        raise BayesvError(
+            f"{replicates} replicates start from as many draws of the posterior, which has {S}; "
+            "sample more of them, or ask for fewer replicates."
+        )
+    # Far apart in their chains, so that they are as good as independent.
+    at = np.linspace(0, S - 1, replicates).round().astype(int)
+    return Setting(
+        design, _template(model, stacked(design), engine), parameters_of(posterior, slice(None))[at]
+    )
+
+
+def simulate(
+    design: Design, truth: Parameters, rng: np.random.Generator
+) -> tuple[Array, dict[str, Array]]:
+    """Simulate y, shape (n,), and u by group, shapes (J, r), from the first of the parameters.
+
+    y = offset + Xβ + Zu + e with rows u_j ~ N(0, Σ_f) and e_i ~ N(0, σ²/w_i).
+    """
+    w = np.ones(design.n) if design.weights is None else design.weights
+    offset = np.zeros(design.n) if design.offset is None else design.offset
+    y = offset + design.X @ truth.beta[0]
+    y += np.sqrt(truth.sigma2[0] / w) * rng.normal(size=design.n)
+    effects = {}
+    for term in design.terms:
+        z = rng.normal(size=(term.n_levels, term.n_columns))
+        u = z @ psd_root(truth.covs[term.group][0]).T
+        y += (term.values * u[term.codes]).sum(axis=1)
+        effects[term.group] = u
+    return y, effects
+
+
+def stacked(design: Design) -> Design:
+    """Return the design's rows twice, the second time with levels of their own."""
+
+    def twice(x: Array | None) -> Array | None:
+        return None if x is None else np.concatenate([x, x])
+
+    terms = tuple(
+        RandomTerm(
+            term.group,
+            term.columns,
+            np.concatenate([term.levels, _new(term.levels)]),
+            np.concatenate([term.codes, term.codes + term.n_levels]),
+            np.concatenate([term.values, term.values]),
+            term.blocks,
+        )
+        for term in design.terms
+    )
+    return replace(
+        design,
+        y=np.concatenate([design.y, design.y]),
+        X=np.concatenate([design.X, design.X]),
+        terms=terms,
+        weights=twice(design.weights),
+        offset=twice(design.offset),
+        rows=np.arange(2 * design.n),
+        row_labels=design.row_labels.append(pd.Index(_new(design.row_labels), dtype=object)),
+        n_rows_given=2 * design.n,
+    )
+
+
+def _new(labels: Any) -> Any:
+    """Labels of the second copy: as the first, with more primes than any of those has."""
+    texts = [str(label) for label in labels]
+    primes = "'" * (1 + max(len(text) - len(text.rstrip("'")) for text in texts))
+    return np.array([text + primes for text in texts], dtype=object)
+
+
+def _stated(priors: ResolvedPriors) -> Priors:
+    """Return priors that say every one, so that resolving them for other data changes nothing."""
+    design = priors.design
+    sd = {
+        term.group: dict(zip(term.columns, priors.sd[term.group], strict=True))
+        for term in design.terms
+    }
+    beta = dict(zip(design.fixed_names, priors.beta, strict=True))
+    return Priors(sd=sd, sigma=priors.sigma, corr=priors.corr or Priors().corr, beta=beta)
+
+
+def _template(model: Model, design: Design, engine: str) -> Model:
+    """Return the model of these rows with every prior stated; Bambi's is read from its formula."""
+    given = _stated(model.priors)
+    if engine != "bambi":
+        return Model.from_design(design, given)
+    if design.weights is not None:
+        raise BayesvError("Bambi cannot state known weights; use another engine.")
+    frame = model.frame.with_response(model.design.y)  # says so if the response is no column
+    data = frame.data if design is model.design else _stacked_frame(frame)
+    template = Model(frame.formula.text, data, given, namespace=frame.namespace)
+    if not np.allclose(template.design.X, design.X, rtol=1e-12):
+        raise BayesvError(
+            "A function in the formula takes other values when rows are added, such as scale() or "
+            "poly(), or a grouping factor is a fixed effect as well. Compute such columns "
+            "beforehand, or use another engine than bambi."
+        )
+    return template
+
+
+def _stacked_frame(frame: ModelFrame) -> pd.DataFrame:
+    """Return the frame's rows twice, the second time with levels of their own."""
+    old, new = frame.data, frame.data
+    for name in {factor for term in frame.formula.random for factor in term.factors}:
+        factor = as_factor(frame.data[name])
+        labels = [*factor.categories, *_new(factor.categories)]
+        first, second = factor.codes, factor.codes + len(factor.categories)
+        old = old.assign(**{name: pd.Categorical.from_codes(first, labels, ordered=True)})
+        new = new.assign(**{name: pd.Categorical.from_codes(second, labels, ordered=True)})
+    return pd.concat([old, new], ignore_index=True)
