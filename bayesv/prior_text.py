@@ -66,10 +66,8 @@ def prior_to_text(prior: Any) -> str:
     >>> prior_to_text(HalfNormal(1 / 3))
     'HalfNormal(0.3333333333333333)'
     """
-    values = [float(getattr(prior, item.name)) for item in fields(prior)]
-    return (
-        f"{type(prior).__name__}({', '.join(f'{value!r}'.removesuffix('.0') for value in values)})"
-    )
+    values = [repr(float(getattr(prior, item.name))) for item in fields(prior)]
+    return f"{type(prior).__name__}({', '.join(value.removesuffix('.0') for value in values)})"
 
 
 def priors_to_dict(priors: Priors) -> dict[str, Any]:
