@@ -30,17 +30,18 @@ def factors_of(label: str) -> tuple[str, ...]:
 def canonical(name: str) -> str:
     """Return a coefficient name without what only differs between packages.
 
-    ``(Intercept)`` = ``Intercept`` = ``1``; ``sx[T.F]`` = ``sx[F]`` = ``sxF``;
-    ``I(x^2)`` = ``I(x ** 2)``; ``a:b`` = ``b:a``.
+    ``(Intercept)`` = ``Intercept`` = ``1``; ``sx[T.F]`` = ``sx[F]`` = ``sxF`` = ``C(sx)[T.F]`` =
+    ``factor(sx)F``; ``I(x^2)`` = ``I(x ** 2)``; ``a:b`` = ``b:a``.
 
     >>> canonical("(Intercept)") == canonical("Intercept")
     True
-    >>> canonical("sx[T.F]") == canonical("sxF")
+    >>> canonical("sx[T.F]") == canonical("sxF") == canonical("C(sx)[T.F]")
     True
     """
     name = str(name).strip()
     if name in ("1", "(Intercept)", "Intercept", "const"):
         return INTERCEPT
     name = name.replace("[T.", "[").replace("np.", "").replace("**", "^")
+    name = re.sub(r"\b(?:C|factor|as\.factor)\(([\w.]+)(?:,[^\[\]]*)?\)", r"\1", name)
     parts = re.split(r":(?![^(]*\))", name)
     return ":".join(sorted(re.sub(r"[\s\[\]()`,]", "", part) for part in parts))

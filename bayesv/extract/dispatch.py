@@ -8,10 +8,20 @@ from typing import Any
 from bayesv.design import Design
 from bayesv.errors import ExtractionError
 from bayesv.extract.bambi import extract_bambi
+from bayesv.extract.interlace import extract_interlace
+from bayesv.extract.mixedlm import extract_mixedlm
 from bayesv.extract.pymc import extract_pymc
+from bayesv.extract.statsmodels import extract_statsmodels
 from bayesv.posterior import Posterior
+from bayesv.reml import RemlFit
 
 __all__ = ["extract"]
+
+_POINT_FITS = {
+    "statsmodels": extract_statsmodels,
+    "mixedlm": extract_mixedlm,
+    "interlace": extract_interlace,
+}
 
 
 def extract(
@@ -21,8 +31,8 @@ def extract(
     design: Design | None = None,
     names: Mapping[str, Any] | None = None,
     keep_u: bool = False,
-) -> Posterior:
-    """Read draws of (Σ_f, σ², β) of a Gaussian mixed model that was fitted elsewhere.
+) -> Posterior | RemlFit:
+    """Read a Gaussian mixed model that was fitted elsewhere: draws of (Σ_f, σ², β), or estimates.
 
     Parameters
     ----------
@@ -53,8 +63,11 @@ def extract(
         If the model has no V = Z G Z' + R (another family, a modelled sigma, ``weighted()``,
         non-normal group effects), a variable is missing, or labels or shapes do not match.
     """
-    if type(obj).__module__.split(".")[0] == "bambi":
+    package = type(obj).__module__.split(".")[0]
+    if package == "bambi":
         return extract_bambi(obj, draws, design, keep_u)
+    if package in _POINT_FITS:
+        return _POINT_FITS[package](obj, design, names or {})
     tree = obj if draws is None else draws
     if not hasattr(tree, "children") or "posterior" not in tree.children:
         raise ExtractionError(

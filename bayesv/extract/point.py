@@ -1,0 +1,215 @@
+"""A point fit of another program, held against what V says of its own numbers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.linalg import block_diag
+
+from bayesv.covariance import VarianceComponents
+from bayesv.design import Design
+from bayesv.errors import BayesvError, ComponentsError, ExtractionError, FitWarning
+from bayesv.formula import build
+from bayesv.linalg import Array
+from bayesv.names import canonical, factors_of
+from bayesv.reml import RemlFit, fit_from_components
+
+__all__ = ["PointFit", "by_factor", "covariance_frame", "rebuilt", "reml_fit"]
+
+# What two programs may differ by at the same components, in units of sampling error.
+_CRITERION = 1e-6  # of |-2 log L| + n
+_BETA = 1e-4  # of the standard error
+_COV = 1e-3  # of the product of standard errors
+
+
+@dataclass(frozen=True, eq=False)
+class PointFit:
+    """What another program says of a REML or ML fit.
+
+    Attributes
+    ----------
+    origin : str
+        The program.
+    method : {"REML", "ML"}
+    converged : bool
+    y : ndarray, shape (n,)
+        Response of the rows it used, in its order.
+    blocks : dict of str to DataFrame
+        Σ_f of every grouping factor, in units of y², with its own labels.
+    sigma2 : float
+        Residual variance, in units of y².
+    beta : Series, shape (p,)
+        Fixed effects with its own labels.
+    cov_beta : ndarray, shape (p, p), or None
+        Its (X'V⁻¹X)⁻¹; None if it states another covariance of β̂.
+    criterion : float
+        Its −2 log (restricted) likelihood; NaN if it has none.
+    """
+
+    origin: str
+    method: str
+    converged: bool
+    y: Array
+    blocks: dict[str, pd.DataFrame]
+    sigma2: float
+    beta: pd.Series
+    cov_beta: Array | None
+    criterion: float
+
+    def renamed(self, names: Mapping[str, str]) -> PointFit:
+        """Return the fit with other labels of groups, random columns and fixed effects."""
+        known = {*self.blocks, *map(str, self.beta.index)}
+        known |= {str(c) for block in self.blocks.values() for c in block.columns}
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ExtractionError(
+                f"names has {', '.join(map(repr, unknown))}; labels of the {self.origin} fit are "
+                f"{', '.join(sorted(known))}."
+            )
+        blocks = {
+            names.get(group, group): block.rename(index=names, columns=names)
+            for group, block in self.blocks.items()
+        }
+        values = {**self.__dict__, "blocks": blocks, "beta": self.beta.rename(index=names)}
+        return PointFit(**values)
+
+
+def covariance_frame(matrix: Array, labels: Sequence[str]) -> pd.DataFrame:
+    """Return Σ_f with its labels on both sides."""
+    return pd.DataFrame(np.asarray(matrix, dtype=float), list(labels), list(labels))
+
+
+def by_factor(parts: Iterable[tuple[str, Sequence[str], Any]]) -> dict[str, pd.DataFrame]:
+    """Return Σ_f of every factor from (group, labels, covariance), independent parts side by side.
+
+    >>> by_factor([("g", ["Intercept"], 2.0), ("g", ["x"], 1.0)])["g"].to_numpy().tolist()
+    [[2.0, 0.0], [0.0, 1.0]]
+    """
+    names: dict[tuple[str, ...], str] = {}
+    labels: dict[str, list[str]] = {}
+    matrices: dict[str, list[Any]] = {}
+    for group, own, cov in parts:
+        name = names.setdefault(factors_of(group), group)
+        labels.setdefault(name, []).extend(own)
+        matrices.setdefault(name, []).append(cov)
+    return {
+        name: covariance_frame(block_diag(*matrices[name]), own) for name, own in labels.items()
+    }
+
+
+def rebuilt(origin: str, formula: str, data: Any, weights: Array | None = None) -> Design:
+    """Return the design of another program's formula and data, or say that it must be passed."""
+    try:
+        return build(formula, data, weights)[0]
+    except BayesvError as error:
+        raise ExtractionError(
+            f"The {origin} fit of {formula!r} cannot be rebuilt: {error}\nPass "
+            "design=bv.Model(formula, data).design, the same model in bayesv's formulas."
+        ) from error
+
+
+def reml_fit(point: PointFit, design: Design) -> RemlFit:
+    """Return another program's fit as a `RemlFit` of a design, after checking that it is one.
+
+    Raises
+    ------
+    ExtractionError
+        If rows, response or labels differ, or if β̂, its covariance and −2 log L are not those of V
+        at the components: then a label or a unit is wrong.
+
+    Warns
+    -----
+    FitWarning
+        If the program says that its fit did not converge; its numbers need not agree then.
+    """
+    _check_rows(point, design)
+    order = _order(point, design)
+    try:
+        components = VarianceComponents(point.blocks, point.sigma2).aligned(design)
+    except ComponentsError as error:
+        raise ExtractionError(f"The {point.origin} fit and the design: {error}") from error
+    fit = fit_from_components(
+        design, components, point.method, point.origin, converged=point.converged
+    )
+    found = _disagreements(point, fit, order)
+    if not point.converged:
+        also = f" At its components, {'; '.join(found)}." if found else ""
+        warnings.warn(
+            f"{point.origin} says that this fit did not converge; its estimates are taken as they "
+            f"are.{also}",
+            FitWarning,
+            stacklevel=4,
+        )
+    elif found:
+        raise ExtractionError(
+            f"The numbers of the {point.origin} fit are not those of V at its components: "
+            f"{'; '.join(found)}. It has other data, weights or offset than the design, is "
+            "penalised, or a label or unit is mistaken. Pass design=bv.Model(formula, data, "
+            "var_weights=…).design of what was fitted."
+        )
+    return fit
+
+
+def _check_rows(point: PointFit, design: Design) -> None:
+    """Refuse another response, other rows, or rows in another order."""
+    n = len(point.y)
+    if n != design.n:
+        raise ExtractionError(
+            f"The {point.origin} fit has {n} rows, the design {design.n} ({design.n_dropped} "
+            "dropped); they must be of the same rows."
+        )
+    if np.allclose(point.y, design.y):
+        return
+    if np.allclose(np.sort(point.y), np.sort(design.y)):
+        raise ExtractionError(
+            f"The {point.origin} fit has the rows of the design in another order; build the design "
+            "from the data frame that was fitted."
+        )
+    first = int(np.flatnonzero(~np.isclose(point.y, design.y))[0])
+    raise ExtractionError(
+        f"The response of the {point.origin} fit is not the design's {design.response!r}: row "
+        f"{first} has {point.y[first]:g} and {design.y[first]:g}."
+    )
+
+
+def _order(point: PointFit, design: Design) -> list[int]:
+    """Positions among the fit's fixed effects of the design's, by the meaning of their labels."""
+    theirs = [canonical(name) for name in point.beta.index]
+    ours = [canonical(name) for name in design.fixed_names]
+    if sorted(theirs) == sorted(ours) and len(set(ours)) == len(ours):
+        return [theirs.index(name) for name in ours]
+    extra = [str(n) for n, c in zip(point.beta.index, theirs, strict=True) if c not in ours]
+    missing = [n for n, c in zip(design.fixed_names, ours, strict=True) if c not in theirs]
+    raise ExtractionError(
+        f"The fixed effects of the {point.origin} fit and of the design differ: the fit alone has "
+        f"{', '.join(extra) or 'none'}, the design alone {', '.join(missing) or 'none'}. If only "
+        "labels differ, say so: names={'label of the fit': 'label of the design'}."
+    )
+
+
+def _disagreements(point: PointFit, fit: RemlFit, order: list[int]) -> list[str]:
+    """Say where the fit's own numbers are not those of V; numbers that it lacks cannot differ."""
+    found = []
+    theirs, ours = point.criterion, fit.criterion
+    if abs(theirs - ours) > _CRITERION * (abs(ours) + fit.design.n):
+        found.append(f"-2 log L is {theirs:.8g} in the fit, {ours:.8g} from V")
+    se = fit.se.to_numpy()
+    beta = point.beta.to_numpy(dtype=float)[order]
+    for name, b, own, e in zip(fit.beta.index, beta, fit.beta, se, strict=True):
+        if abs(b - own) > _BETA * e:
+            found.append(f"beta of {name} is {b:.8g} in the fit, {own:.8g} from V")
+    if point.cov_beta is not None:
+        cov = np.asarray(point.cov_beta)[np.ix_(order, order)]
+        wrong = np.abs(cov - fit.cov_beta.to_numpy()) > _COV * np.outer(se, se)
+        if wrong.any():
+            i, j = np.argwhere(wrong)[0]
+            found.append(
+                f"cov({fit.beta.index[i]}, {fit.beta.index[j]}) of the estimates is "
+                f"{cov[i, j]:.6g} in the fit, {fit.cov_beta.iloc[i, j]:.6g} from V"
+            )
+    return found

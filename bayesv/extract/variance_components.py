@@ -1,0 +1,188 @@
+"""Statsmodels' ``vc_formula`` and ``VCSpec`` as random terms ``(columns | factor)``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.design import RandomTerm
+from bayesv.errors import ExtractionError
+from bayesv.extract.point import by_factor
+from bayesv.linalg import Array
+from bayesv.names import INTERCEPT, factors_of, level_label
+
+__all__ = ["Piece", "merged", "variance_pieces"]
+
+# C(cls)[3], cls[b], C(cls, Sum)[S.b]: the factor, its coding, its level.
+_FACTOR = re.compile(r"^(?:C\()?\s*([^,()\[\]]+?)\s*(?:,.*)?\)?\[(T\.|S\.)?(.*)\]$")
+_COLON = re.compile(r":(?![^\[(]*[\])])")  # not of a level's own text
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Random columns of one factor whose covariance is one block or several.
+
+    Attributes
+    ----------
+    group : str
+        Label of the factor, such as ``"cls:sch"``.
+    levels : ndarray of str, shape (n,)
+        Level of each row.
+    columns : tuple of str
+    values : ndarray, shape (n, r)
+    cov : ndarray, shape (r, r)
+    blocks : tuple of tuple of int
+        Which columns are correlated.
+    """
+
+    group: str
+    levels: Any
+    columns: tuple[str, ...]
+    values: Array
+    cov: Array
+    blocks: tuple[tuple[int, ...], ...]
+
+
+def merged(pieces: list[Piece]) -> tuple[tuple[RandomTerm, ...], dict[str, pd.DataFrame]]:
+    """Return one random term and one Σ_f per factor, the terms by decreasing number of levels.
+
+    Raises
+    ------
+    ExtractionError
+        If one column has two variances.
+    """
+    together: dict[tuple[str, ...], list[Piece]] = {}
+    for piece in pieces:
+        together.setdefault(factors_of(piece.group), []).append(piece)
+    terms = []
+    for own in together.values():
+        group = own[0].group
+        columns = tuple(name for piece in own for name in piece.columns)
+        twice = sorted({name for name in columns if columns.count(name) > 1})
+        if twice:
+            raise ExtractionError(
+                f"{', '.join(twice)} has two variances in {group!r}; V has their sum only. Refit "
+                "with each random column once."
+            )
+        starts = np.cumsum([0, *(len(piece.columns) for piece in own)])
+        levels, codes = np.unique(own[0].levels.astype(str), return_inverse=True)
+        terms.append(
+            RandomTerm(
+                group=group,
+                columns=columns,
+                levels=levels.astype(object),
+                codes=codes.astype(np.intp),
+                values=np.hstack([piece.values for piece in own]),
+                blocks=tuple(
+                    tuple(int(start) + i for i in block)
+                    for start, piece in zip(starts, own, strict=False)
+                    for block in piece.blocks
+                ),
+            )
+        )
+    blocks = by_factor((piece.group, piece.columns, piece.cov) for piece in pieces)
+    return tuple(sorted(terms, key=lambda term: -term.n_levels)), blocks
+
+
+def variance_pieces(model: Any, variances: Array, group: str, frame: Any) -> list[Piece]:
+    """Return a piece for every variance component of a MixedLM.
+
+    Parameters
+    ----------
+    model : MixedLM
+    variances : ndarray, shape (number of components,)
+        In units of y².
+    group : str
+        Label of the model's groups.
+    frame : DataFrame or None
+        Data of the formula interface, the rows of the model.
+
+    Raises
+    ------
+    ExtractionError
+        If one variance belongs to several columns of a level.
+
+    Notes
+    -----
+    A component of one column in every group is a random slope of the groups, ``(0 + x | g)``; one
+    of a column per level of a factor is ``(1 | f:g)``, or ``(1 | f)`` where all rows are in one
+    group, statsmodels' way to write crossed factors.
+    """
+    spec = model.exog_vc
+    return [
+        _piece(model, name, spec.mats[k], spec.colnames[k], float(variances[k]), group, frame)
+        for k, name in enumerate(spec.names)
+    ]
+
+
+def _piece(
+    model: Any,
+    name: str,
+    matrices: list[Any],
+    column_names: list[list[Any]],
+    variance: float,
+    group: str,
+    frame: Any,
+) -> Piece:
+    """Return one variance component."""
+    n = len(model.endog)
+    values, texts, factor, labels = np.zeros(n), np.empty(n, object), name, set()
+    from_formula = frame is not None
+    single = all(len(columns) == 1 for columns in column_names)
+    for level, matrix, columns in zip(model.group_labels, matrices, column_names, strict=True):
+        dense = np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=float)
+        rows = model.row_indices[level]
+        parsed = [_parse(str(c)) if from_formula else ((), (), str(c)) for c in columns]
+        labels |= {(factors, rest) for factors, _, rest in parsed}
+        if (np.count_nonzero(dense, axis=1) > 1).any() or (len(labels) > 1 and from_formula):
+            raise ExtractionError(
+                f"The variance component {name!r} gives one variance to several columns "
+                f"({', '.join(map(str, columns[:4]))}{' …' if len(columns) > 4 else ''}); V = Z G "
+                "Z' + R has a variance for each. For the levels of a factor write '0 + C(factor)'."
+            )
+        values[rows] = dense.sum(axis=1)
+        texts[rows] = [
+            ":".join(parsed[j][1]) or parsed[j][2] if parsed else "" for j in _place(dense)
+        ]
+    factors, rest = next(iter(labels)) if from_formula else ((), "")
+    if single and not factors:
+        column = INTERCEPT if (values == 1).all() else rest or name
+        levels = np.array([level_label(g) for g in np.asarray(model.groups)], object)
+        return Piece(group, levels, (column,), values[:, None], np.array([[variance]]), ((0,),))
+    if factors:
+        factor = ":".join(factors)
+        if set(factors) <= set(map(str, frame.columns)):
+            columns = [[level_label(v) for v in frame[f].to_numpy()] for f in factors]
+            texts = np.array([":".join(row) for row in zip(*columns, strict=True)], object)
+    column = (rest or INTERCEPT) if factors or (values == 1).all() else name
+    if model.n_groups > 1 and group not in factors:
+        factor = f"{factor}:{group}"
+        within = [level_label(g) for g in np.asarray(model.groups)]
+        texts = np.array([f"{a}:{b}" for a, b in zip(texts, within, strict=True)], object)
+    return Piece(factor, texts, (column,), values[:, None], np.array([[variance]]), ((0,),))
+
+
+def _place(dense: Array) -> Any:
+    """Position of the only entry of each row; 0 in rows without, which do not vary."""
+    return np.argmax(dense != 0, axis=1) if dense.shape[1] else np.zeros(len(dense), dtype=int)
+
+
+def _parse(column: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Return factors, levels and what else patsy's name of a column has.
+
+    >>> _parse("C(cls)[3]:x")
+    (('cls',), ('3',), 'x')
+    """
+    factors, levels, rest = [], [], []
+    for part in _COLON.split(column):
+        found = _FACTOR.match(part.strip())
+        if found and not found[2]:
+            factors.append(found[1])
+            levels.append(found[3])
+        else:
+            rest.append(part.strip())
+    return tuple(factors), tuple(levels), ":".join(rest)
