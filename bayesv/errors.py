@@ -18,6 +18,8 @@ __all__ = [
     "MissingPackageError",
     "PriorError",
     "SamplingWarning",
+    "ScenarioError",
+    "StorageError",
 ]
 
 
@@ -45,8 +47,16 @@ class ExtractionError(BayesvError):
     """A fit made elsewhere cannot be represented as V = Z G Z' + R."""
 
 
+class ScenarioError(BayesvError):
+    """A scenario of a study cannot be read; the message names the key and what is allowed."""
+
+
 class MissingPackageError(BayesvError, ImportError):
     """An optional package is needed; the message has the line that installs it."""
+
+
+class StorageError(BayesvError):
+    """A result cannot be saved, or a file does not hold one that can be read."""
 
 
 class DesignWarning(UserWarning):
