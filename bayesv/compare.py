@@ -181,7 +181,7 @@ def _check_same(design: Design, other: Design) -> None:
     else:
         for term in design.terms:
             twin = other.term(term.group)
-            if not np.array_equal(twin.codes, term.codes):
+            if not term.splits_as(twin.codes):
                 what = f"levels of {term.group}"
             elif sorted(map(canonical, twin.columns)) != sorted(map(canonical, term.columns)):
                 what = f"random columns of {term.group}"
@@ -194,7 +194,8 @@ def _check_same(design: Design, other: Design) -> None:
     if what is not None:
         raise BayesvError(
             f"The fits are of different data or models: their {what} differ ({design.formula!r} "
-            f"and {other.formula!r}). Compare fits of the same rows and columns."
+            f"and {other.formula!r}). Compare fits of the same rows and columns; for a fit made "
+            "elsewhere, bv.extract(fit, design=model.design) takes the labels of a model."
         )
 
 

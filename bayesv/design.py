@@ -134,6 +134,13 @@ class RandomTerm(_Term):
             (self.values.ravel(), columns.ravel(), pointers), shape=(n, self.n_effects)
         )
 
+    def splits_as(self, codes: Index) -> bool:
+        """Whether other codes put the same rows together, whatever their labels and order."""
+        if len(codes) != len(self.codes):
+            return False
+        pairs = np.unique(np.stack([codes, self.codes]), axis=1).shape[1]
+        return bool(pairs == len(np.unique(self.codes)) == len(np.unique(codes)))
+
     @cached_property
     def rms(self) -> Array:
         """Root mean square of each column, shape (r_f,)."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse.csgraph import connected_components
 
-from bayesv.design import Design, Index
+from bayesv.design import Design
 from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, reml_fit
 from bayesv.extract.variance_components import Piece, merged, variance_pieces
@@ -181,14 +181,6 @@ def _by_partition(
         alike = [group]
         if factors_of(names.get(group, group)) not in known:
             codes = own.term(group).codes
-            alike = [t.group for t in design.terms if _same_split(t.codes, codes)] or alike
+            alike = [term.group for term in design.terms if term.splits_as(codes)] or alike
         out[alike[0]] = block
     return out
-
-
-def _same_split(a: Index, b: Index) -> bool:
-    """Whether two factors split the rows into the same groups."""
-    if len(a) != len(b):
-        return False
-    pairs = len(np.unique(np.stack([a, b]), axis=1).T)
-    return pairs == len(np.unique(a)) == len(np.unique(b))

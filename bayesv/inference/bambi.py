@@ -15,7 +15,6 @@ from bayesv.errors import BayesvError, require
 from bayesv.formula import ModelFrame, left_sides
 from bayesv.inference.bambi_reading import (
     BambiParts,
-    belongs,
     column_order,
     draws_from_bambi,
     read_bambi,
@@ -162,7 +161,7 @@ def _group_priors(
     bmb: Any, term: RandomTerm, parts: BambiParts, priors: ResolvedPriors
 ) -> dict[str, Any]:
     """Priors of the Bambi terms that make up one random term."""
-    own = [part for part in parts.random if belongs(part, term)]
+    own = [part for part in parts.random if term.splits_as(part.codes)]
     order = column_order(own, term) if own else None
     if order is None or any(not np.array_equal(part.codes, term.codes) for part in own):
         raise BayesvError(

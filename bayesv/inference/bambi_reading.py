@@ -20,7 +20,6 @@ __all__ = [
     "BambiFixed",
     "BambiParts",
     "BambiTerm",
-    "belongs",
     "column_order",
     "draws_from_bambi",
     "read_bambi",
@@ -247,7 +246,7 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
     covs: dict[str, Array] = {}
     effects: dict[str, Array] = {}
     for term in design.terms:
-        own = [part for part in parts.random if belongs(part, term)]
+        own = [part for part in parts.random if term.splits_as(part.codes)]
         if not own:
             raise ExtractionError(
                 f"The Bambi model has no group effects for {term.group!r}; its factors are "
@@ -283,12 +282,6 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
             effects[term.group] = _effects(own, term, posterior)[..., order]
     beta = np.concatenate(betas, axis=-1) if betas else np.empty((*shape, 0))
     return Draws(covs, sigma**2, beta, effects, sampler_stats(trace))
-
-
-def belongs(part: BambiTerm, term: RandomTerm) -> bool:
-    """Whether the levels of both part the rows in the same way, whatever their order."""
-    pairs = np.unique(np.stack([part.codes, term.codes]), axis=1)
-    return bool(pairs.shape[1] == term.n_levels == len(np.unique(part.codes)))
 
 
 def column_order(parts: list[BambiTerm], term: RandomTerm) -> list[int] | None:
