@@ -20,11 +20,9 @@ export <- function(fit, path, overwrite = FALSE) {
          call. = FALSE)
   parts <- read_parts(fit)
   dir.create(path, showWarnings = FALSE, recursive = TRUE)
-  unlink(file.path(path, c("design.csv.gz", "data.csv.gz", "draws.csv.gz")))
+  unlink(file.path(path, c("fit.json", "design.csv.gz", "data.csv.gz", "draws.csv.gz")))
   rows <- row.names(parts$frame)
   data <- original(parts$data, parts$frame, all.vars(parts$formula))
-  n_omitted <- length(parts$omitted)
-  positions <- setdiff(seq_len(length(parts$y) + n_omitted), as.integer(parts$omitted))
 
   write_table(design_table(parts, rows), path, "design.csv.gz")
   write_table(cbind(row = rows, data$table), path, "data.csv.gz")
@@ -42,9 +40,8 @@ export <- function(fit, path, overwrite = FALSE) {
     method = parts$method,
     log_likelihood = parts$log_likelihood,
     n_rows = length(parts$y),
-    n_rows_given = length(parts$y) + n_omitted,
-    rows = if (n_omitted) I(positions) else NULL,
-    na_action = if (n_omitted) class(parts$omitted)[1] else NULL,
+    omitted = I(as.integer(parts$omitted)),
+    na_action = if (length(parts$omitted)) class(parts$omitted)[1],
     beta = list(names = I(colnames(parts$X)), values = if (!is.null(parts$beta)) I(unname(parts$beta)),
                 vcov = parts$vcov, aliased = I(as.character(parts$aliased))),
     terms = lapply(parts$terms, function(t) list(
@@ -55,7 +52,7 @@ export <- function(fit, path, overwrite = FALSE) {
     offset = !is.null(parts$offset),
     data = data$kind,
     factors = lapply(factors, function(v) I(levels(as.factor(v)))),
-    contrasts = lapply(factors_of(parts), function(v) v),
+    contrasts = coding(factors, parts$contrasts),
     converged = parts$converged,
     messages = I(as.character(parts$messages))
   )
@@ -301,10 +298,14 @@ with_random <- function(fixed, terms) {
   stats::as.formula(paste(text(fixed), "+", paste(parts, collapse = " + ")), environment(fixed))
 }
 
-factors_of <- function(parts) {
-  lapply(parts$contrasts, function(given) {
-    if (is.character(given)) return(given)
-    same <- is.matrix(given) && isTRUE(all.equal(unname(given), unname(stats::contr.treatment(nrow(given)))))
+# How each factor is coded: as the model matrix says, else as the factor itself, else R's option.
+coding <- function(factors, given) {
+  rest <- setdiff(names(factors), names(given))
+  given[rest] <- lapply(factors[rest], function(v)
+    if (is.null(attr(v, "contrasts"))) getOption("contrasts")[[1 + is.ordered(v)]] else attr(v, "contrasts"))
+  lapply(given, function(how) {
+    if (is.character(how)) return(how)
+    same <- is.matrix(how) && isTRUE(all.equal(unname(how), unname(stats::contr.treatment(nrow(how)))))
     if (same) "contr.treatment" else "other"
   })
 }
@@ -382,11 +383,13 @@ json <- function(x, indent = "") {
   deeper <- paste0(indent, " ")
   if (is.null(x)) return("null")
   if (is.matrix(x)) return(json(lapply(seq_len(nrow(x)), function(i) I(as.numeric(x[i, ]))), indent))
+  if (is.list(x) && length(x) == 0) return("{}")
   if (is.list(x) && !is.null(names(x))) {
     values <- vapply(x, json, "", indent = deeper)
     return(paste0("{\n", paste0(deeper, json_text(names(x)), ": ", values, collapse = ",\n"), "\n", indent, "}"))
   }
   if (is.list(x)) return(paste0("[", paste(vapply(x, json, "", indent = deeper), collapse = ", "), "]"))
+  if (length(x) == 0) return("[]")
   array <- inherits(x, "AsIs") || length(x) != 1
   x <- unclass(x)
   values <- if (is.character(x)) json_text(x) else if (is.logical(x)) ifelse(x, "true", "false") else

@@ -1,0 +1,217 @@
+"""The design of a fit made in R, from R's own matrices, with bayesv's labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bayesv.design import Design, Index, RandomTerm
+from bayesv.errors import ExtractionError
+from bayesv.extract.r_files import Record, Table
+from bayesv.linalg import independent_columns
+from bayesv.names import INTERCEPT, factors_of
+
+__all__ = ["RLabels", "RTerm", "design_of", "terms_of"]
+
+
+@dataclass(frozen=True)
+class RLabels:
+    """R's names of coefficients in the spelling of bayesv's formulas.
+
+    Attributes
+    ----------
+    factors : mapping of str to tuple of str
+        Levels of every factor of the data.
+    contrasts : mapping of str to str
+        How it is coded; only treatment contrasts name levels.
+
+    Examples
+    --------
+    >>> labels = RLabels({"sx": ("M", "F")}, {"sx": "contr.treatment"})
+    >>> [labels.of(name) for name in ("(Intercept)", "sxF", "x:sxF", "poly(x, 2)1")]
+    ['Intercept', 'sx[F]', 'x:sx[F]', 'poly(x, 2)[1]']
+    """
+
+    factors: Mapping[str, tuple[str, ...]]
+    contrasts: Mapping[str, str]
+
+    @classmethod
+    def read(cls, record: Record) -> RLabels:
+        """Return the labels of an exported fit."""
+        factors, contrasts = record.record("factors"), record.record("contrasts")
+        return cls(
+            {name: factors.texts(name) for name in factors.values},
+            {name: contrasts.text(name) for name in contrasts.values},
+        )
+
+    def of(self, name: str) -> str:
+        """Return the label of a coefficient."""
+        if name in ("(Intercept)", INTERCEPT):
+            return INTERCEPT
+        return ":".join(self._part(part) for part in re.split(r":(?![^(]*\))", name))
+
+    def _part(self, part: str) -> str:
+        for factor, levels in self.factors.items():
+            level = part.removeprefix(factor)
+            treatment = self.contrasts.get(factor, "contr.treatment") == "contr.treatment"
+            if part.startswith(factor) and treatment and level in levels:
+                return f"{factor}[{level}]"
+        column = re.fullmatch(r"([\w.]+\(.*\))(\d+)", part)  # of a matrix, as of poly()
+        return f"{column[1]}[{column[2]}]" if column else part
+
+
+@dataclass(frozen=True, eq=False)
+class RTerm:
+    """What R calls a random term; several may share a grouping factor.
+
+    Attributes
+    ----------
+    group : str
+        Grouping factor.
+    names, columns : tuple of str
+        R's names of the coefficients, and their labels.
+    correlated : bool
+        Whether their covariance is free; else it is diagonal.
+    levels : tuple of str
+        In R's order.
+    record : Record
+        Where it was read.
+    """
+
+    group: str
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    correlated: bool
+    levels: tuple[str, ...]
+    record: Record
+
+
+def terms_of(record: Record, labels: RLabels) -> list[list[RTerm]]:
+    """Return R's random terms, those of one grouping factor together.
+
+    Raises
+    ------
+    ExtractionError
+        If two terms of one factor share a column.
+    """
+    by_factor: dict[tuple[str, ...], list[RTerm]] = {}
+    for part in record.records("terms"):
+        names = part.texts("columns")
+        term = RTerm(
+            group=part.text("group"),
+            names=names,
+            columns=tuple(labels.of(name) for name in names),
+            correlated=part.flag("correlated"),
+            levels=part.texts("levels"),
+            record=part,
+        )
+        by_factor.setdefault(factors_of(term.group), []).append(term)
+    for terms in by_factor.values():
+        columns = [column for term in terms for column in term.columns]
+        if len(set(columns)) < len(columns):
+            raise ExtractionError(
+                f"{record.place}: a column appears in two random terms of {terms[0].group!r} "
+                f"({', '.join(columns)}); V depends on the sum of their variances only. Fit it "
+                "with each column once."
+            )
+    return list(by_factor.values())
+
+
+def design_of(record: Record, table: Table, terms: list[list[RTerm]], labels: RLabels) -> Design:
+    """Return the design of an exported fit.
+
+    Parameters
+    ----------
+    record : Record
+        Of fit.json.
+    table : Table
+        design.csv.gz, n rows.
+    terms : list of list of RTerm
+    labels : RLabels
+
+    Raises
+    ------
+    ExtractionError
+        If a column is missing or cannot be, weights are not positive, or X has dependent columns.
+
+    Notes
+    -----
+    X and the columns of Z are R's, not evaluated anew: contrasts, splines, ``poly()`` and ``scale``
+    mean what they meant there.
+    """
+    beta = record.record("beta")
+    names = beta.texts("names")
+    n = len(table)
+    X = np.column_stack([np.empty((n, 0)), *(table.numbers(f"X[{name}]") for name in names)])
+    keep = independent_columns(X)
+    if len(keep) < len(names):
+        dependent = [name for j, name in enumerate(names) if j not in keep]
+        raise ExtractionError(
+            f"Earlier columns of X determine {', '.join(dependent)}: the data do not identify "
+            "these coefficients, only a prior does. Fit the model without them."
+        )
+    weights = table.numbers("weights") if record.flag("weights") else None
+    if weights is not None and (weights <= 0).any():
+        raise ExtractionError(
+            f"{table.place}: {int((weights <= 0).sum())} weights are not positive; R = σ²/w has no "
+            "meaning there. Fit without these rows."
+        )
+    omitted = _omitted(record, n)
+    rows = np.setdiff1d(np.arange(n + len(omitted)), omitted)
+    aliased = tuple(labels.of(name) for name in beta.texts("aliased"))
+    dropped = f"columns of X determined by earlier ones were dropped: {', '.join(aliased)}"
+    return Design(
+        formula=record.text("formula"),
+        response=record.text("response"),
+        y=table.numbers("y"),
+        X=X,
+        fixed_names=tuple(labels.of(name) for name in names),
+        terms=tuple(sorted((_term(own, table) for own in terms), key=lambda term: -term.n_levels)),
+        weights=weights,
+        offset=table.numbers("offset") if record.flag("offset") else None,
+        rows=rows,
+        row_labels=_row_labels(table.texts("row")),
+        n_rows_given=n + len(omitted),
+        aliased=aliased,
+        notes=(*record.texts("messages"), *([dropped] if aliased else [])),
+    )
+
+
+def _omitted(record: Record, n: int) -> Index:
+    """Positions of the rows that R left out, from 0."""
+    found = record.numbers("omitted", (len(record.values.get("omitted", ())),)).astype(np.intp) - 1
+    if len(set(found)) < len(found) or ((found < 0) | (found >= n + len(found))).any():
+        raise ExtractionError(
+            f"{record.place}: 'omitted' must hold different positions among {n + len(found)} rows."
+        )
+    return found
+
+
+def _term(own: list[RTerm], table: Table) -> RandomTerm:
+    first = own[0]
+    codes = table.whole(f"level[{first.group}]", len(first.levels)) - 1
+    seen, codes = np.unique(codes, return_inverse=True)
+    values, blocks, start = [], list[tuple[int, ...]](), 0
+    for term in own:
+        places = range(start, start + len(term.names))
+        blocks += [tuple(places)] if term.correlated else [(i,) for i in places]
+        values += [table.numbers(f"Z[{term.group}: {name}]") for name in term.names]
+        start += len(term.names)
+    return RandomTerm(
+        group=first.group,
+        columns=tuple(column for term in own for column in term.columns),
+        levels=np.array(first.levels, dtype=object)[seen],
+        codes=codes.astype(np.intp),
+        values=np.column_stack(values),
+        blocks=tuple(blocks),
+    )
+
+
+def _row_labels(texts: list[str]) -> pd.Index:
+    """R's row names; numbers where all of them are."""
+    whole = all(text.isascii() and text.isdigit() for text in texts)
+    return pd.Index([int(text) for text in texts] if whole else texts)

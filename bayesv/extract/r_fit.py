@@ -1,0 +1,209 @@
+"""Mixed models that were fitted in R: the script that writes them, and their reader."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.design import Design
+from bayesv.errors import ExtractionError
+from bayesv.extract.point import PointFit, by_factor, reml_fit
+from bayesv.extract.r_design import RLabels, RTerm, design_of, terms_of
+from bayesv.extract.r_files import Record, Table, open_export, read_columns
+from bayesv.inference.draws import Draws
+from bayesv.linalg import Array
+from bayesv.posterior import Posterior
+from bayesv.reml import RemlFit
+
+__all__ = ["r_script", "read_data", "read_fit"]
+
+_POINT = ("lme4", "nlme", "glmmTMB")
+_DRAWS = ("brms", "rstanarm")
+
+
+def r_script() -> str:
+    """Return the R function ``bayesv_export(fit, path)``, which needs no R package but the fit's.
+
+    Returns
+    -------
+    str
+        To be saved and read with R's ``source``.
+
+    Examples
+    --------
+    >>> from bayesv.extract import r_script
+    >>> "bayesv_export <- " in r_script()
+    True
+    """
+    return (resources.files("bayesv") / "extract" / "bayesv_export.R").read_text(encoding="utf-8")
+
+
+def read_fit(path: str | Path) -> RemlFit | Posterior:
+    """Read a fit that ``bayesv_export(fit, path)`` wrote in R.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder.
+
+    Returns
+    -------
+    RemlFit or Posterior
+        The first of lme4 and lmerTest (``lmer``), nlme (``lme``) and glmmTMB, the second of brms
+        and rstanarm, without priors. Its ``design`` has R's own y, X and Z and bayesv's labels, so
+        that ``bv.Model.from_design(fit.design)`` is the same model without the data.
+
+    Raises
+    ------
+    ExtractionError
+        If a file is missing, damaged or of another format, labels do not match, or the numbers that
+        R reports are not those of V at its components.
+
+    Warns
+    -----
+    FitWarning
+        If R says that the fit did not converge.
+    SamplingWarning
+        If R's draws have high R-hat or low ESS.
+
+    Notes
+    -----
+    −2 log L, β̂ and its covariance are computed from V = Z G Z' + R at R's components and held
+    against R's own (glmmTMB's covariance of β̂ is another one: the inverse of the joint Hessian).
+
+    Examples
+    --------
+    In R: ``source("bayesv_export.R"); bayesv_export(fit, "myfit")``. Then
+
+    >>> import bayesv as bv
+    >>> fit = bv.read_fit("tests/references/r_export/lmer_sleepstudy")
+    >>> fit.label, round(fit.criterion, 4)
+    ('REML (lme4)', 1743.6283)
+    >>> model = bv.Model.from_design(fit.design)
+    >>> round(model.reml().criterion, 4)
+    1743.6283
+    """
+    folder, record = open_export(path)
+    engine = record.text("engine")
+    if engine not in _POINT + _DRAWS:
+        raise ExtractionError(
+            f"{record.place}: 'engine' is {engine!r}; known are {', '.join(_POINT + _DRAWS)}."
+        )
+    labels = RLabels.read(record)
+    terms = terms_of(record, labels)
+    table = read_columns(folder, "design.csv.gz", int(record.number("n_rows")))
+    design = design_of(record, table, terms, labels)
+    if engine in _POINT:
+        return _point_fit(record, design, terms)
+    draws = _draws(record, read_columns(folder, "draws.csv.gz"), terms)
+    return Posterior.from_draws(draws, design, None, engine)
+
+
+def read_data(path: str | Path) -> pd.DataFrame:
+    """Read the variables of an exported fit, with R's row names and order of factor levels.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder that ``bayesv_export(fit, path)`` wrote.
+
+    Returns
+    -------
+    DataFrame
+        Of the rows that were used. If R no longer had the data, of the columns that its model frame
+        holds as they were.
+
+    Raises
+    ------
+    ExtractionError
+        If a file is missing, damaged or of another format.
+
+    Notes
+    -----
+    `read_fit` does not need them. Bambi does: ``bv.Model(fit.design.formula, read_data(path))``.
+
+    Examples
+    --------
+    >>> from bayesv.extract import read_data
+    >>> read_data("tests/references/r_export/lmer_sleepstudy").columns.to_list()
+    ['Reaction', 'Days', 'Subject']
+    """
+    folder, record = open_export(path)
+    table = read_columns(folder, "data.csv.gz", int(record.number("n_rows")))
+    factors = RLabels.read(record).factors
+    columns: dict[str, Any] = {}
+    for name in table.columns.columns[1:]:
+        if name in factors:
+            columns[name] = pd.Categorical(table.texts(name), categories=list(factors[name]))
+        else:
+            texts = pd.Series(table.texts(name)).replace("NA", None)
+            numbers = pd.to_numeric(texts, errors="coerce")
+            same = numbers.isna().equals(texts.isna())
+            columns[name] = numbers.to_numpy() if same else texts.to_numpy()
+    return pd.DataFrame(columns, index=pd.Index(table.texts("row")))
+
+
+def _point_fit(record: Record, design: Design, terms: list[list[RTerm]]) -> RemlFit:
+    beta = record.record("beta")
+    p, engine, method = design.p, record.text("engine"), record.text("method")
+    if method not in ("REML", "ML"):
+        raise ExtractionError(f"{record.place}: 'method' must be REML or ML, found {method!r}.")
+    parts = [
+        (term.group, term.columns, term.record.numbers("cov", (len(term.names),) * 2))
+        for own in terms
+        for term in own
+    ]
+    point = PointFit(
+        origin=engine,
+        method=method,
+        converged=record.flag("converged"),
+        y=design.y,
+        blocks=by_factor(parts),
+        sigma2=record.number("sigma") ** 2,
+        beta=pd.Series(beta.numbers("values", (p,)), list(design.fixed_names)),
+        cov_beta=None if engine == "glmmTMB" else beta.numbers("vcov", (p, p)),
+        criterion=-2.0 * record.number("log_likelihood"),
+    )
+    return reml_fit(point, design)
+
+
+def _draws(record: Record, table: Table, terms: list[list[RTerm]]) -> Draws:
+    chain, draw = table.numbers("chain"), table.numbers("draw")
+    chains, draws = np.unique(chain), np.unique(draw)
+    order = np.lexsort((draw, chain))
+    complete = len(table) == len(chains) * len(draws) > 0
+    if not complete or not np.array_equal(draw[order], np.tile(draws, len(chains))):
+        raise ExtractionError(
+            f"{table.place} has {len(table)} rows for {len(chains)} chains and {len(draws)} draws "
+            "each; every draw of every chain is needed once. The file is incomplete: export again."
+        )
+
+    def values(name: str) -> Array:
+        return table.numbers(name)[order].reshape(len(chains), len(draws))
+
+    def covariance(own: list[RTerm]) -> Array:
+        """Σ_f of terms that share a factor; they are independent of each other."""
+        r, start = sum(len(term.names) for term in own), 0
+        out = np.zeros((len(chains), len(draws), r, r))
+        for term in own:
+            for i, a in enumerate(term.names):
+                for j, b in enumerate(term.names[: i + 1]):
+                    if i == j or term.correlated:
+                        cov = values(f"cov[{term.group}: {a}, {b}]")
+                        out[..., start + i, start + j] = out[..., start + j, start + i] = cov
+            start += len(term.names)
+        return out
+
+    names = record.record("beta").texts("names")
+    beta = [values(f"beta[{name}]") for name in names]
+    versions = record.record("versions")
+    return Draws(
+        covs={own[0].group: covariance(own) for own in terms},
+        sigma2=values("sigma") ** 2,
+        beta=np.stack(beta, axis=-1) if beta else np.empty((len(chains), len(draws), 0)),
+        attrs={f"version of {name}": versions.text(name) for name in versions.values},
+    )
