@@ -36,7 +36,7 @@ from bayesv.errors import (
     PriorError,
     SamplingWarning,
 )
-from bayesv.extract import extract
+from bayesv.extract import extract, read_fit
 from bayesv.model import Model, to_bambi, to_pymc
 from bayesv.posterior import Posterior
 from bayesv.priors import (
@@ -103,6 +103,7 @@ __all__ = [
     "kenward_roger",
     "load_dataset",
     "profile",
+    "read_fit",
     "residual_R",
     "summarize",
     "to_bambi",
