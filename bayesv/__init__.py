@@ -35,6 +35,7 @@ from bayesv.errors import (
     MissingPackageError,
     PriorError,
     SamplingWarning,
+    StorageError,
 )
 from bayesv.extract import extract, read_fit
 from bayesv.model import Model, to_bambi, to_pymc
@@ -53,6 +54,9 @@ from bayesv.priors import (
 )
 from bayesv.profile import profile
 from bayesv.reml import RemlFit
+from bayesv.report import Report, report
+from bayesv.saving import save
+from bayesv.storage import load
 from bayesv.summaries import summarize
 from bayesv.uncertainty import BetaUncertainty, beta_uncertainty
 
@@ -89,7 +93,9 @@ __all__ = [
     "Priors",
     "RandomTerm",
     "RemlFit",
+    "Report",
     "SamplingWarning",
+    "StorageError",
     "VarianceComponents",
     "__version__",
     "beta_uncertainty",
@@ -101,10 +107,13 @@ __all__ = [
     "extract",
     "gls",
     "kenward_roger",
+    "load",
     "load_dataset",
     "profile",
     "read_fit",
+    "report",
     "residual_R",
+    "save",
     "summarize",
     "to_bambi",
     "to_pymc",

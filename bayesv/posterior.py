@@ -23,6 +23,7 @@ from bayesv.linalg import Array, evenly_spaced, psd_root
 from bayesv.marginal_methods import MarginalMethods
 from bayesv.priors import ResolvedPriors
 from bayesv.quantities import Quantity, quantities
+from bayesv.saving import Savable
 from bayesv.summaries import summary_columns
 
 __all__ = ["Posterior"]
@@ -33,7 +34,7 @@ _MIN_ESS = 400  # Vehtari et al. 2021, https://doi.org/10.1214/20-BA1221
 
 
 @dataclass(frozen=True, eq=False)
-class Posterior(MarginalMethods):
+class Posterior(MarginalMethods, Savable):
     """Posterior draws of a Gaussian mixed model, whatever engine made them.
 
     Attributes
@@ -91,7 +92,8 @@ class Posterior(MarginalMethods):
 
     def _array(self, name: str) -> Array:
         values = self.draws["posterior"][name]
-        return np.asarray(values.transpose("chain", "draw", ...).to_numpy(), dtype=float)
+        # One layout in memory whatever made the draws: sums depend on it in their last digit.
+        return np.ascontiguousarray(values.transpose("chain", "draw", ...).to_numpy(), dtype=float)
 
     def cov(self, group: str) -> Array:
         """Return draws of Σ_f, shape (chain, draw, r_f, r_f)."""

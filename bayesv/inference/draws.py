@@ -94,8 +94,9 @@ class Draws:
         stats = {name: (dims, np.asarray(v)) for name, v in self.sample_stats.items()}
         tree = {"posterior": xr.Dataset(variables, coords=coords, attrs=dict(self.attrs))}
         if design.has_rows:
+            name = design.response.replace("/", "÷")  # no variable of a DataTree has a slash
             tree["observed_data"] = xr.Dataset(
-                {design.response: ("row", design.y)}, coords={"row": np.asarray(design.rows)}
+                {name: ("row", design.y)}, coords={"row": np.asarray(design.rows)}
             )
         if stats:
             tree["sample_stats"] = xr.Dataset(stats, coords={k: coords[k] for k in dims})

@@ -12,12 +12,13 @@ from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.design import Design
 from bayesv.gram import GramStatistics
 from bayesv.reml.criterion import Criterion
+from bayesv.saving import Savable
 
 __all__ = ["RemlFit"]
 
 
 @dataclass(frozen=True, eq=False)
-class RemlFit:
+class RemlFit(Savable):
     """A REML or ML fit.
 
     Attributes

@@ -1,0 +1,157 @@
+"""Results as JSON and arrays: readable in a file by any program, and nothing in it is executed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv import priors as prior_kinds
+from bayesv.covariance import VarianceComponents
+from bayesv.design import Design, DesignSummary, RandomTerm, TermSummary
+from bayesv.errors import StorageError
+from bayesv.gram import GramStatistics
+from bayesv.gram.chain import Chain, ChainLevel, Merging
+from bayesv.gram.statistics import BorderTerm
+from bayesv.linalg import Array
+from bayesv.storage.labels import index_from, index_parts
+
+__all__ = ["decode", "encode"]
+
+_PRIORS = (
+    "Exponential", "Flat", "Gamma", "HalfCauchy", "HalfNormal", "HalfStudentT", "InverseGamma",
+    "LKJ", "Normal",
+)  # fmt: skip
+# All that a file may name: values of these classes are made of their fields.
+_CLASSES: dict[str, type[Any]] = {
+    cls.__name__: cls
+    for cls in (
+        Design, DesignSummary, RandomTerm, TermSummary, GramStatistics, BorderTerm, ChainLevel,
+        Chain, Merging, *(getattr(prior_kinds, name) for name in _PRIORS),
+    )
+}  # fmt: skip
+
+
+def encode(contents: Mapping[str, Any]) -> tuple[str, dict[str, Array]]:
+    """Return values as JSON, and the arrays it refers to by name.
+
+    Parameters
+    ----------
+    contents : mapping of str to values
+        Plain values, tuples, lists, mappings, arrays, pandas objects, designs, priors, variance
+        components and Gram statistics.
+
+    Returns
+    -------
+    str, dict of str to ndarray
+        Arrays are named by the way to them, such as ``design.terms.0.codes``.
+
+    Raises
+    ------
+    StorageError
+        If a value has no such form.
+    """
+    arrays: dict[str, Array] = {}
+    plain = {key: _encoded(value, key, arrays) for key, value in contents.items()}
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False), arrays
+
+
+def decode(text: str, arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """Return the values of `encode`.
+
+    Raises
+    ------
+    StorageError
+        If the text is not what `encode` writes.
+    """
+    try:
+        return {key: _decoded(value, arrays) for key, value in json.loads(text).items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"the contents cannot be understood ({error})") from error
+
+
+def _encoded(value: Any, path: str, arrays: dict[str, Array]) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"float": str(value)}
+    if isinstance(value, tuple | list):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_encoded(v, f"{path}.{i}", arrays) for i, v in enumerate(value)]}
+    if isinstance(value, Mapping):
+        items = enumerate(value.items())
+        return {"dict": [[str(k), _encoded(v, f"{path}.{i}", arrays)] for i, (k, v) in items]}
+    if isinstance(value, np.ndarray):
+        return _array(value, path, arrays)
+    if isinstance(value, pd.Index):
+        return {"index": _encoded(index_parts(value), path, arrays)}
+    if isinstance(value, pd.Series):
+        parts = {"values": value.to_numpy(), "index": value.index, "name": value.name}
+        return {"series": _encoded(parts, path, arrays)}
+    if isinstance(value, pd.DataFrame):
+        parts = {"values": value.to_numpy(), "index": value.index, "columns": value.columns}
+        return {"frame": _encoded(parts, path, arrays)}
+    if isinstance(value, VarianceComponents):
+        parts = {"blocks": {group: value[group] for group in value}, "sigma2": value.sigma2}
+        return {"components": _encoded(parts, path, arrays)}
+    name = type(value).__name__
+    if _CLASSES.get(name) is not type(value):
+        raise StorageError(f"{path} is a {name}, which cannot be saved.")
+    parts = {f.name: getattr(value, f.name) for f in fields(value)}
+    return {
+        "class": name,
+        "fields": {k: _encoded(v, f"{path}.{k}", arrays) for k, v in parts.items()},
+    }
+
+
+def _array(value: Array, path: str, arrays: dict[str, Array]) -> dict[str, Any]:
+    if value.size == 0:  # in NetCDF a length of 0 means "unlimited"
+        return {"empty": list(value.shape), "dtype": str(value.dtype)}
+    if value.dtype == object and not all(isinstance(v, str) for v in value.ravel().tolist()):
+        raise StorageError(f"{path} has objects that are not text and cannot be saved.")
+    arrays[path] = value
+    return {"array": path, "dtype": str(value.dtype)}
+
+
+def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "class" in value:
+        cls = _CLASSES.get(value["class"])
+        if cls is None:
+            raise StorageError(f"the contents have a {value['class']!r}, which is not known")
+        return cls(**{key: _decoded(v, arrays) for key, v in value["fields"].items()})
+    if "array" in value:
+        found = arrays[value["array"]]
+        if value["dtype"] == "object":
+            return np.array(found.tolist(), dtype=object)
+        return np.ascontiguousarray(found, dtype=value["dtype"]).reshape(found.shape)
+    if "empty" in value:
+        return np.zeros(value["empty"], dtype=value["dtype"])
+    ((kind, inner),) = value.items()
+    if kind == "float":
+        return float(inner)
+    if kind == "dict":
+        return {key: _decoded(v, arrays) for key, v in inner}
+    if kind in ("tuple", "list"):
+        out = [_decoded(v, arrays) for v in inner]
+        return tuple(out) if kind == "tuple" else out
+    parts = _decoded(inner, arrays)
+    if kind == "index":
+        return index_from(parts)
+    if kind == "series":
+        return pd.Series(parts["values"], parts["index"], name=parts["name"])
+    if kind == "frame":
+        return pd.DataFrame(parts["values"], parts["index"], parts["columns"])
+    if kind == "components":
+        return VarianceComponents(parts["blocks"], parts["sigma2"])
+    raise StorageError(f"the contents have a {kind!r}, which is not known")

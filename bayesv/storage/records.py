@@ -1,0 +1,124 @@
+"""What is kept of each kind of result, and how it is made whole again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from bayesv.design import Design
+from bayesv.errors import BayesvError, StorageError
+from bayesv.gram import GramStatistics, statistics_of
+from bayesv.inference.density import MarginalDensity
+from bayesv.posterior import Posterior
+from bayesv.priors import ResolvedPriors
+from bayesv.reml import RemlFit
+from bayesv.saving import save
+from bayesv.storage.codec import decode, encode
+from bayesv.storage.files import check_target, read, write
+
+__all__ = ["load"]
+
+_FIT = (
+    "design", "method", "components", "beta", "cov_beta", "criterion", "singular", "converged",
+    "n_evaluations", "gradient_norm", "origin",
+)  # fmt: skip
+
+
+def load(path: str | os.PathLike[str]) -> Posterior | RemlFit:
+    """Read what `bayesv.save` wrote.
+
+    Parameters
+    ----------
+    path : str or path
+        A ``.nc`` file or ``.zarr`` directory.
+
+    Returns
+    -------
+    Posterior or RemlFit
+        With the same draws, estimates, labels, priors and design, bit for bit.
+
+    Raises
+    ------
+    StorageError
+        If there is no such file, it is damaged, was made by another program, or has a format later
+        than this version reads.
+
+    Notes
+    -----
+    What follows from the design, such as Gram statistics and the posterior density, is computed
+    again; of designs that were summed up in batches and have no rows, the statistics are in the
+    file. A file holds values only: reading it runs nothing that is in it.
+
+    Examples
+    --------
+    >>> import bayesv as bv, tempfile
+    >>> model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
+    >>> post = model.sample(seed=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = bv.load(post.save(f"{folder}/dyestuff.nc"))
+    >>> again.estimate("median") == post.estimate("median")
+    True
+    """
+    kind, tree, contents, arrays = read(path)
+    try:
+        found = decode(contents, arrays)
+        if kind == "RemlFit":
+            statistics = _statistics(found.pop("statistics"), found["design"])
+            return RemlFit(**found, _stats=statistics)
+        if kind == "Posterior":
+            return _posterior(tree, found)
+    except (BayesvError, KeyError, TypeError) as error:
+        raise StorageError(f"{path} cannot be understood: {error}") from error
+    raise StorageError(f"{path} holds a {kind}; this version of bayesv reads Posterior, RemlFit.")
+
+
+@save.register
+def _save_fit(fit: RemlFit, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    target = check_target(path, overwrite)
+    contents = {name: getattr(fit, name) for name in _FIT}
+    contents["statistics"] = _recipe(fit._stats, fit.design)
+    return write(target, None, "RemlFit", *encode(contents), overwrite)
+
+
+@save.register
+def _save_posterior(
+    post: Posterior, path: str | os.PathLike[str], *, overwrite: bool = False
+) -> Path:
+    target = check_target(path, overwrite)
+    priors, density = post.priors, post.density
+    contents = {
+        "design": post.design,
+        "priors": priors
+        and {"sd": priors.sd, "corr": priors.corr, "sigma": priors.sigma, "beta": priors.beta},
+        "engine": post.engine,
+        "problems": post.problems,
+        "statistics": None if density is None else _recipe(density.stats, post.design),
+    }
+    return write(target, post.draws, "Posterior", *encode(contents), overwrite)
+
+
+def _posterior(tree: Any, found: dict[str, Any]) -> Posterior:
+    design = found["design"]
+    priors = found["priors"] and ResolvedPriors(**found["priors"], design=design)
+    density = None
+    if priors is not None and found["statistics"] is not None:
+        density = MarginalDensity(_statistics(found["statistics"], design), priors)
+    return Posterior(tree, design, priors, found["engine"], density, found["problems"])
+
+
+def _recipe(stats: GramStatistics, design: Design) -> Any:
+    """Return how the statistics follow from the design, or themselves where rows are gone."""
+    if not design.has_rows:
+        return stats
+    return {
+        # With a border, a chain of one factor is what "crossed" makes whatever the nesting.
+        "structure": "crossed" if stats.border and len(stats.levels) == 1 else "auto",
+        "dedupe": stats.chain.n_leaves < len(stats.levels[0].A),
+    }
+
+
+def _statistics(recipe: Any, design: Design) -> GramStatistics:
+    if isinstance(recipe, GramStatistics):
+        return recipe
+    return statistics_of(design, recipe["structure"], dedupe=recipe["dedupe"])
