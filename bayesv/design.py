@@ -234,7 +234,7 @@ class _Design:
         raise NotImplementedError
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DesignSummary(_Design):
     """A design whose rows were summed up in batches and are gone: names, sizes and scales.
 
@@ -281,7 +281,7 @@ class DesignSummary(_Design):
         raise AttributeError(name)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Design(_Design):
     """y, X, Z and labels of a Gaussian linear mixed model, in the order of the user's rows.
 
