@@ -1,0 +1,208 @@
+"""The result of a study: every replicate's numbers, their scores, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bayesv.study.performance import performance
+from bayesv.study.store import Store, arranged
+
+__all__ = ["StudyResult", "read"]
+
+_LINES = 40
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResult:
+    """What a study found; of all replicates or, if it was interrupted, of those that are done.
+
+    Attributes
+    ----------
+    manifest : mapping
+        What was asked for: scenarios, estimators, scores, seed, replicates, versions.
+    rows : DataFrame
+        See `to_frame`.
+    """
+
+    manifest: Mapping[str, Any]
+    rows: pd.DataFrame = field(repr=False)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one line per replicate, estimator and scalar.
+
+        Returns
+        -------
+        DataFrame
+            Columns scenario, the factors of the grid, replicate, estimator, kind (``sd``, ``var``,
+            ``cov``, ``corr``, ``V``, ``functional``, ``curve``, ``loss``, ``beta``, ``status``),
+            quantity, method (of standard error and interval), truth, estimate, se, df, low, high,
+            message. ``status`` counts what was ``failed``, ``warned``, ``singular``, ``not
+            converged``, a ``fallback`` to another engine, or had ``problems`` with its draws; and
+            has ``seconds``. They alone depend on the machine and the run.
+        """
+        return self.rows
+
+    def scores(self) -> pd.DataFrame:
+        """Return every score with its Monte Carlo standard error, one per line.
+
+        Returns
+        -------
+        DataFrame
+            Columns scenario, the factors of the grid, estimator, kind, quantity, method, score,
+            value, mcse, n; see `bayesv.study.performance.performance`.
+        """
+        return self._scores.copy()
+
+    @cached_property
+    def _scores(self) -> pd.DataFrame:
+        return self._with_factors(performance(self.rows))
+
+    def to_xarray(self) -> Any:
+        """Return the scores as a Dataset.
+
+        Returns
+        -------
+        Dataset
+            A variable for each score, and ``<score> mcse``, ``<score> n``; dims (scenario,
+            estimator, quantity, method), NaN where there is none. Factors of the grid are
+            coordinates of ``scenario``, kinds of ``quantity``.
+        """
+        import xarray as xr
+
+        table = performance(self.rows)
+        dims = ["scenario", "estimator", "quantity", "method"]
+        table["quantity"] = [
+            name if kind != "status" else f"status {name}"
+            for kind, name in zip(table["kind"], table["quantity"], strict=True)
+        ]
+        kinds = table.drop_duplicates("quantity").set_index("quantity")["kind"].astype(str)
+        variables = {}
+        for score, part in table.groupby("score", sort=False):
+            index = pd.MultiIndex.from_frame(part[dims].astype(str))
+            for suffix, column in (("", "value"), (" mcse", "mcse"), (" n", "n")):
+                values = pd.Series(part[column].to_numpy(dtype=float), index)
+                variables[f"{score}{suffix}"] = xr.DataArray.from_series(values)
+        data = xr.Dataset(variables)
+        data = data.assign_coords(
+            kind=("quantity", kinds.reindex(data["quantity"].to_numpy()).to_numpy(dtype=object))
+        )
+        factors = self.factors.reindex(data["scenario"].to_numpy())
+        return data.assign_coords(
+            {name: ("scenario", factors[name].to_numpy()) for name in factors}
+        )
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """Replicates that raised an error.
+
+        Columns scenario, replicate, estimator (empty: the simulation itself, or the process died),
+        seed, error. ``scenario.prepare(seed).replicate(replicate)`` makes the same data again,
+        ``estimator.seed(seed, scenario.name, replicate)`` is the seed of its fit.
+        """
+        rows = self.rows
+        bad = rows[(rows["quantity"] == "failed") & (rows["estimate"] == 1.0)]
+        table = bad[["scenario", "replicate", "estimator"]].astype({"estimator": str})
+        table["seed"], table["error"] = self.manifest["seed"], bad["message"]
+        return table.reset_index(drop=True)
+
+    @property
+    def factors(self) -> pd.DataFrame:
+        """Values of the grid's factors, one line per scenario."""
+        factors = self.manifest["factors"]
+        return pd.DataFrame(
+            [factors.get(name, {}) for name in self.scenarios], index=list(self.scenarios)
+        )
+
+    @property
+    def scenarios(self) -> tuple[str, ...]:
+        """Names of the scenarios."""
+        return tuple(self.manifest["names"])
+
+    @property
+    def done(self) -> pd.Series:
+        """Number of replicates that are done, by scenario."""
+        counts = self.rows.groupby("scenario", observed=False)["replicate"].nunique()
+        return counts.reindex(list(self.scenarios), fill_value=0)
+
+    def _with_factors(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Put the grid's factors beside the scenario."""
+        factors = self.factors
+        place = pd.Index(self.scenarios).get_indexer(table["scenario"])
+        for i, name in enumerate(factors.columns):
+            if name not in table:
+                table.insert(1 + i, str(name), factors[name].to_numpy()[place])
+        return table
+
+    def __repr__(self) -> str:
+        done, wanted = self.done, self.manifest["replicates"]
+        estimators = [one["name"] for one in self.manifest["estimators"]]
+        short = int((wanted - done).clip(lower=0).sum())
+        lines = [
+            f"Study of {len(self.scenarios)} scenario{'s' * (len(self.scenarios) != 1)} × "
+            f"{wanted} replicates, seed {self.manifest['seed']}: {', '.join(estimators)}"
+        ]
+        if short:
+            lines.append(f"not complete: {short} replicates are missing")
+        if len(self.rows):
+            lines += ["", *_table(self._scores)]
+        if failures := len(self.failures):
+            lines.append(f"{failures} failures; see .failures")
+        return "\n".join(lines)
+
+
+def read(out: str | Path) -> StudyResult:
+    """Read a study from its folder, complete or not.
+
+    Parameters
+    ----------
+    out : str or Path
+        What `run` was given.
+
+    Raises
+    ------
+    BayesvError
+        If there is no study, or a file of it is damaged.
+    """
+    store = Store(out)
+    manifest = store.manifest()
+    return StudyResult(manifest, arranged(store.read(), manifest["names"], manifest["replicates"]))
+
+
+def _table(scores: pd.DataFrame) -> list[str]:
+    """Lines with bias and coverage of SDs, correlations and β, losses and rates."""
+    wide = scores.set_index(["scenario", "estimator", "kind", "quantity", "method", "score"])
+    wide = wide[["value", "mcse"]].astype(float)
+
+    def text(key: tuple[Any, ...], score: str) -> str:
+        try:
+            value, mcse = wide.loc[(*key, score)].to_numpy().ravel()
+        except KeyError:
+            return ""
+        return f"{value:.4g} ± {mcse:.2g}"
+
+    heads = list(dict.fromkeys(index[:-1] for index in wide.index))
+    shown = [key for key in heads if key[2] in ("sd", "corr", "beta", "loss", "status") and key[1]]
+    out = [
+        f"{'':<46}{'bias, mean or rate':>22}{'rmse':>20}{'coverage':>20}",
+    ]
+    section: tuple[Any, ...] = ()
+    for count, key in enumerate(shown):
+        if count == _LINES:
+            out.append(f"… and {len(shown) - _LINES} more; see .scores()")
+            break
+        if key[:2] != section:
+            section = key[:2]
+            out.append(f"{key[0]}, {key[1]}")
+        first = next(filter(None, (text(key, s) for s in ("bias", "mean", "rate"))), "")
+        name = f"{key[2]} {key[3]}" if key[2] in ("loss", "status") else key[3]
+        label = f"{name} ({key[4]})" if key[2] == "beta" else name
+        out.append(
+            f"  {label[:43]:<44}{first:>22}{text(key, 'rmse'):>20}{text(key, 'coverage'):>20}"
+        )
+    return out

@@ -1,0 +1,137 @@
+"""Which scores a study takes: a declaration that can be written to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from bayesv.errors import BayesvError, near
+from bayesv.study.losses import LOSSES
+
+__all__ = ["Scores"]
+
+SCALES = ("sd", "var", "cov", "corr")
+FUNCTIONALS = (
+    "log|V|", "tr V", "VPC", "ICC", "design effect", "effective n", "repeatability",
+    "R² marginal", "R² conditional",
+)  # fmt: skip
+METHODS = ("plug-in", "Satterthwaite", "Kenward–Roger", "CR2", "posterior")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What is scored in every replicate, besides singular fits, failures, warnings and seconds.
+
+    Parameters
+    ----------
+    scales : sequence of {"sd", "var", "cov", "corr"}
+        Of the elements of Σ_f and of σ².
+    functionals : sequence of str
+        Of V, such as ``"log|V|"``, ``"VPC"`` or ``"ICC"``: see `bayesv.Posterior.functionals`.
+    losses : sequence of {"stein", "affine_invariant", "frobenius"}
+        Of V̂ against V: see `bayesv.study.losses.Losses`.
+    beta : sequence of {"plug-in", "Satterthwaite", "Kenward–Roger", "CR2", "posterior"}
+        Methods for standard errors and intervals of β.
+    rows : sequence of int
+        Rows of the design among which elements of V are scored, counted from 0.
+    at : mapping of str to sequence of float
+        Points x of the curves Var(y(x)) and Corr(y(x), y(x')): values of the columns of the random
+        terms, all of the same length.
+    prob : float
+        Probability of all intervals.
+
+    Raises
+    ------
+    BayesvError
+        If a name is not understood, or a value is out of range.
+
+    Examples
+    --------
+    >>> Scores(functionals=["ICC"], at={"Days": [0, 9]}).prob
+    0.95
+    """
+
+    scales: Sequence[str] = ("sd", "var", "corr")
+    functionals: Sequence[str] = ("log|V|", "tr V", "VPC", "ICC")
+    losses: Sequence[str] = LOSSES
+    beta: Sequence[str] = METHODS
+    rows: Sequence[int] = (0, 1)
+    at: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    prob: float = 0.95
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("scales", SCALES),
+            ("functionals", FUNCTIONALS),
+            ("losses", LOSSES),
+            ("beta", METHODS),
+        ):
+            # A hyphen is easier to type than the dash between two names.
+            given = _list(name, getattr(self, name))
+            chosen = tuple(str(one).replace("Kenward-Roger", "Kenward–Roger") for one in given)
+            for one in chosen:
+                if one not in allowed:
+                    raise BayesvError(
+                        f"scores.{name} has {one!r}; allowed are {', '.join(allowed)}"
+                        f"{near(one, allowed)}"
+                    )
+            object.__setattr__(self, name, chosen)
+        rows = _list("rows", self.rows)
+        if not all(isinstance(row, int | np.integer) and row >= 0 for row in rows):
+            raise BayesvError(f"scores.rows are integers from 0; found {self.rows!r}.")
+        object.__setattr__(self, "rows", tuple(sorted({int(row) for row in rows})))
+        object.__setattr__(self, "at", _points(self.at))
+        if isinstance(self.prob, bool) or not isinstance(self.prob, int | float):
+            raise BayesvError(f"scores.prob must be a number; found {self.prob!r}.")
+        if not 0 < self.prob < 1:
+            raise BayesvError(f"scores.prob must lie between 0 and 1; found {self.prob!r}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Scores:
+        """Return the scores that plain values declare.
+
+        Raises
+        ------
+        BayesvError
+            If a key or a value is not understood.
+        """
+        allowed = [item.name for item in fields(cls)]
+        for key in given:
+            if key not in allowed:
+                raise BayesvError(
+                    f"scores has no key {key!r}; allowed are {', '.join(allowed)}"
+                    f"{near(key, allowed)}"
+                )
+        return cls(**given)
+
+
+def _list(name: str, given: Any) -> Sequence[Any]:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise BayesvError(f"scores.{name} must be a list; found {given!r}.")
+    return given
+
+
+def _points(given: Any) -> dict[str, list[float]]:
+    if not isinstance(given, Mapping):
+        raise BayesvError(f"scores.at must map columns to lists of numbers; found {given!r}.")
+    try:
+        found = {str(name): [float(x) for x in values] for name, values in given.items()}
+    except (TypeError, ValueError):
+        raise BayesvError(
+            f"scores.at must map columns to lists of numbers; found {given!r}."
+        ) from None
+    if len({len(values) for values in found.values()}) > 1:
+        raise BayesvError(
+            f"scores.at needs lists of the same length; found {given!r}: one value per point x."
+        )
+    return found

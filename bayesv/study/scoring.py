@@ -1,0 +1,184 @@
+"""Scores of one estimate against the truth, as rows of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import ndtri, stdtrit
+
+from bayesv.covariance import KenwardRoger, cluster_robust, kenward_roger
+from bayesv.design import Design
+from bayesv.errors import BayesvError
+from bayesv.linalg import Array
+from bayesv.model import Model
+from bayesv.study.estimators import Estimate
+from bayesv.study.losses import Losses
+from bayesv.study.replicate import Replicate, Truth
+from bayesv.study.scores import Scores
+from bayesv.study.targets import Point, Targets, interval
+
+__all__ = ["Row", "Scorer"]
+
+_NAN = float("nan")
+
+
+class Row(NamedTuple):
+    """One line of the result, but for scenario, replicate and estimator."""
+
+    kind: str
+    quantity: str
+    method: str
+    truth: float
+    estimate: float
+    se: float = _NAN
+    df: float = _NAN
+    low: float = _NAN
+    high: float = _NAN
+    message: str = ""
+
+
+class Scorer:
+    """Scores estimates; what depends on design and truth alone is computed once for both.
+
+    Parameters
+    ----------
+    scores : Scores
+    """
+
+    def __init__(self, scores: Scores) -> None:
+        self.scores = scores
+        self.z = float(ndtri((1 + scores.prob) / 2))
+        self._known: _Known | None = None
+
+    def __call__(self, replicate: Replicate, estimate: Estimate) -> list[Row]:
+        """Return the rows of one estimate."""
+        model = replicate.model
+        known = self._of(model, replicate.truth)
+        rows = [Row("status", name, "", _NAN, float(on)) for name, on in estimate.flags.items()]
+        kr = self._kenward_roger(model, estimate)
+        rows += self._scalars(known, model.design, estimate, kr)
+        if known.losses is not None:
+            found = known.losses(estimate.components)
+            rows += [Row("loss", name, "", 0.0, found[name]) for name in self.scores.losses]
+        rows += self._fixed(known, model.design, estimate, kr)
+        return rows
+
+    def _of(self, model: Model, truth: Truth) -> _Known:
+        known = self._known
+        if known is None or not known.same(model.design, truth):
+            known = self._known = _Known(model, truth, self.scores)
+        return known
+
+    def _kenward_roger(self, model: Model, estimate: Estimate) -> KenwardRoger | str | None:
+        """Return what follows from REML's information, or why it does not exist."""
+        if not (estimate.reml and model.design.p):
+            return None
+        try:
+            return kenward_roger(model.design, estimate.components)
+        except BayesvError as error:
+            return str(error)
+
+    def _scalars(
+        self, known: _Known, design: Design, estimate: Estimate, kr: KenwardRoger | str | None
+    ) -> list[Row]:
+        targets = known.targets
+        point = Point.of(design, estimate.components, estimate.beta)
+        values = targets(point)[0]
+        se = low = high = np.full(len(values), _NAN)
+        method = ""
+        if (post := estimate.draws) is not None:
+            size = post.sigma2.size
+            covs = {g: cov.reshape(size, *cov.shape[2:]) for g, cov in post.covs.items()}
+            drawn = targets(Point(covs, post.sigma2.ravel(), post.beta.reshape(size, design.p)))
+            method, se = "posterior", drawn.std(axis=0, ddof=1)
+            low, high = np.quantile(drawn, _ends(self.scores.prob), axis=0)
+        elif isinstance(kr, KenwardRoger) and not estimate.flags["singular"]:
+            # At the boundary the estimate is not approximately normal on any scale.
+            method = "Wald"
+            slopes = targets.slopes(point)
+            with np.errstate(invalid="ignore"):
+                se = np.sqrt(np.einsum("ik,ij,jk->k", slopes, kr.W, slopes))
+            low, high = interval(values, se, targets.list, self.z)
+        columns = (known.truth, values, se, low, high)
+        return [
+            Row(target.kind, target.name, method, true, value, s, _NAN, a, b)
+            for target, true, value, s, a, b in zip(
+                targets.list, *(column.tolist() for column in columns), strict=True
+            )
+        ]
+
+    def _fixed(
+        self, known: _Known, design: Design, estimate: Estimate, kr: KenwardRoger | str | None
+    ) -> Iterator[Row]:
+        """Rows of β by each method."""
+        methods, prob = self.scores.beta, self.scores.prob
+        for method in methods:
+            df: Any = np.full(design.p, np.inf)
+            at, why, cov = estimate.beta, "", estimate.cov_beta
+            if method == "posterior":
+                if estimate.draws is None:
+                    continue
+                drawn = estimate.draws.beta.reshape(-1, design.p)
+                low, high = np.quantile(drawn, _ends(prob), axis=0)
+                columns = (drawn.mean(axis=0), drawn.std(axis=0, ddof=1), df * _NAN, low, high)
+                yield from _rows(known, design, method, columns, why)
+                continue
+            if method in ("Satterthwaite", "Kenward–Roger"):
+                if kr is None:
+                    continue
+                if isinstance(kr, str):
+                    cov, why = np.full_like(cov, _NAN), kr
+                elif method == "Satterthwaite":
+                    cov, df = kr.cov_plugin.to_numpy(), kr.df_satterthwaite.to_numpy()
+                else:
+                    cov, df = kr.cov.to_numpy(), kr.df.to_numpy()
+            elif method == "CR2":
+                if estimate.draws is not None:
+                    continue
+                try:
+                    cov = cluster_robust(design, estimate.components).to_numpy()
+                except BayesvError as error:
+                    cov, why = np.full_like(cov, _NAN), str(error)
+            with np.errstate(invalid="ignore"):
+                se = np.sqrt(np.diagonal(cov))
+            half = se * np.where(
+                np.isinf(df), self.z, stdtrit(np.where(np.isinf(df), 1.0, df), (1 + prob) / 2)
+            )
+            yield from _rows(known, design, method, (at, se, df, at - half, at + half), why)
+
+
+class _Known:
+    """What design and truth say before there is an estimate."""
+
+    def __init__(self, model: Model, truth: Truth, scores: Scores) -> None:
+        self.terms, self.of = model.design.terms, truth
+        self.targets = Targets(model.design, model.statistics, scores)
+        self.truth = self.targets.truth(truth)
+        self.beta = truth.beta.reindex(list(model.design.fixed_names)).to_numpy(dtype=float)
+        self.losses = Losses(model.design, truth) if scores.losses else None
+
+    def same(self, design: Design, truth: Truth) -> bool:
+        """Whether all that was computed holds for them too."""
+        return design.terms is self.terms and (
+            truth is self.of
+            or (
+                truth.V is self.of.V
+                and truth.components is self.of.components
+                and truth.beta is self.of.beta
+            )
+        )
+
+
+def _rows(
+    known: _Known, design: Design, method: str, columns: tuple[Array, ...], why: str
+) -> Iterator[Row]:
+    for name, true, *rest in zip(
+        design.fixed_names, known.beta.tolist(), *(c.tolist() for c in columns), strict=True
+    ):
+        yield Row("beta", f"beta {name}", method, true, *rest, message=why)
+
+
+def _ends(prob: float) -> list[float]:
+    return [(1 - prob) / 2, (1 + prob) / 2]

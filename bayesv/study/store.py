@@ -1,0 +1,173 @@
+"""A study on disk: a manifest and atomically written Parquet parts, from which it resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.errors import BayesvError, require
+
+__all__ = ["FORMAT", "Store", "arranged"]
+
+FORMAT = 1
+_TEXT = ("scenario", "estimator", "kind", "quantity", "method")
+_SAME = ("format", "bayesv", "seed", "scores", "estimators", "scenarios")
+
+
+class Store:
+    """The folder of a study.
+
+    ``study.json`` says what was asked for. ``parts/*.parquet`` have the rows, one file for each
+    chunk of replicates; a replicate is in one file or in none.
+
+    Parameters
+    ----------
+    out : str or Path
+
+    Raises
+    ------
+    MissingPackageError
+        Without pyarrow.
+    """
+
+    def __init__(self, out: str | Path) -> None:
+        require("pyarrow", "parquet")
+        self.path = Path(out)
+        self.manifest_path, self.parts = self.path / "study.json", self.path / "parts"
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what the study was asked for.
+
+        Raises
+        ------
+        BayesvError
+            If there is no study here, or one of a later format.
+        """
+        try:
+            found = json.loads(self.manifest_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BayesvError(f"{self.path} holds no study: there is no study.json.") from None
+        except (ValueError, UnicodeError) as error:
+            raise BayesvError(f"{self.manifest_path} cannot be read: {error}.") from None
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            written = found.get("format") if isinstance(found, dict) else None
+            raise BayesvError(
+                f"{self.manifest_path} has format {written}; this version reads {FORMAT}."
+            )
+        return found
+
+    def begin(self, manifest: Mapping[str, Any]) -> None:
+        """Start a study here, or go on with the same one.
+
+        Raises
+        ------
+        BayesvError
+            If another study is here; the message names what differs.
+        """
+        manifest = _plain(manifest)
+        if self.manifest_path.exists():
+            here = self.manifest()
+            for key in _SAME:
+                for where, there, now in _differences(key, here.get(key), manifest[key]):
+                    raise BayesvError(
+                        f"{self.path} holds another study: {where} is {_short(there)} there and "
+                        f"{_short(now)} here. Choose another folder, or ask for the same study."
+                    )
+            manifest["replicates"] = max(manifest["replicates"], here["replicates"])
+        self.parts.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(manifest, indent=2, ensure_ascii=False)
+        _atomically(self.manifest_path, lambda path: path.write_text(text + "\n", "utf-8"))
+
+    def done(self) -> set[tuple[str, int]]:
+        """Return (scenario, replicate) of all replicates that are stored."""
+        keys = self._table(["scenario", "replicate"]).drop_duplicates()
+        return set(zip(keys["scenario"].astype(str), keys["replicate"].tolist(), strict=True))
+
+    def write(self, name: str, rows: pd.DataFrame) -> None:
+        """Store the rows of a chunk under a name of its own."""
+        path = self.parts / f"{name}.parquet"
+        _atomically(path, lambda to: rows.to_parquet(to, index=False))
+
+    def read(self) -> pd.DataFrame:
+        """Return all rows, in no order."""
+        return self._table(None)
+
+    def _table(self, columns: list[str] | None) -> pd.DataFrame:
+        found = []
+        for path in sorted(self.parts.glob("*.parquet")):
+            try:
+                found.append(pd.read_parquet(path, columns=columns))
+            except (OSError, ValueError) as error:
+                raise BayesvError(
+                    f"{path} cannot be read ({error}). Delete it and run the study again: its "
+                    "replicates are computed anew."
+                ) from error
+        if not found:
+            return pd.DataFrame(columns=columns or ["scenario", "replicate"])
+        return pd.concat(found, ignore_index=True)
+
+
+def arranged(rows: pd.DataFrame, scenarios: Sequence[str], replicates: int) -> pd.DataFrame:
+    """Return the rows by scenario and replicate, whatever order they were computed in.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Those of one replicate stand together, in order.
+    scenarios : sequence of str
+        Names, in order.
+    replicates : int
+        Replicates to keep.
+    """
+    rows = rows[rows["replicate"] < replicates]
+    place = pd.Index(scenarios).get_indexer(rows["scenario"])
+    order = np.lexsort((np.arange(len(rows)), rows["replicate"].to_numpy(), place))
+    rows = rows.iloc[order].reset_index(drop=True)
+    for name in _TEXT:
+        known = scenarios if name == "scenario" else pd.unique(rows[name].astype(object))
+        rows[name] = pd.Categorical(rows[name], categories=list(known))
+    return rows
+
+
+def _atomically(path: Path, write: Any) -> None:
+    """Write beside and rename, so that a file is whole or absent."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON gives back."""
+    return json.loads(json.dumps(value, default=_number))
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise BayesvError(f"A study's declaration has {value!r}, which a file cannot hold.")
+
+
+def _differences(where: str, there: Any, here: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (place, value there, value here) of what differs."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in dict.fromkeys([*there, *here]):
+            yield from _differences(f"{where}.{key}", there.get(key), here.get(key))
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for i, (a, b) in enumerate(zip(there, here, strict=True)):
+            yield from _differences(f"{where}[{i}]", a, b)
+    elif there != here:
+        yield where, there, here
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -1,0 +1,241 @@
+"""What is estimated: scalars of (Σ, σ²) and V, computed for many values at once.
+
+The same function gives the truth, the estimate, the posterior's draws and, by differences, the
+standard errors of a REML estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.sparse.linalg import splu
+from scipy.special import expit, logit
+
+from bayesv.covariance import VarianceComponents
+from bayesv.design import Design
+from bayesv.errors import BayesvError
+from bayesv.functionals import function_of_covariates, functionals
+from bayesv.gram import GramStatistics
+from bayesv.linalg import Array
+from bayesv.quantities import quantities
+from bayesv.study.replicate import Truth
+from bayesv.study.scores import Scores
+
+__all__ = ["Point", "Target", "Targets"]
+
+_STEP = 1e-4  # of differences, relative to the SDs
+_OF_V = ("log|V|", "tr V", "design effect", "effective n")  # defined by any V
+
+
+@dataclass(frozen=True)
+class Target:
+    """One scalar: its kind (sd, var, cov, corr, V, functional, curve) and its name."""
+
+    kind: str
+    name: str
+
+    @property
+    def scale(self) -> str:
+        """Where a normal approximation is best: ``log``, ``atanh``, ``logit`` or ``identity``."""
+        if self.kind in ("sd", "var") or self.name == "tr V" or self.name.startswith("var "):
+            return "log"
+        if self.kind == "corr" or self.name.startswith(("ICC", "corr ")):
+            return "atanh"
+        return "logit" if self.name.startswith(("VPC", "repeatability", "R²")) else "identity"
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A value of (Σ, σ², β), or many along a first axis.
+
+    Attributes
+    ----------
+    covs : mapping of group to ndarray, shapes (S, r, r)
+    sigma2 : ndarray, shape (S,)
+    beta : ndarray, shape (S, p)
+    """
+
+    covs: Mapping[str, Array]
+    sigma2: Array
+    beta: Array
+
+    @classmethod
+    def of(cls, design: Design, vc: VarianceComponents, beta: Array) -> Point:
+        """Return the one point at variance components."""
+        covs = {term.group: vc.block_for(term)[None] for term in design.terms}
+        return cls(covs, np.array([vc.sigma2]), np.asarray(beta, dtype=float)[None])
+
+
+class Targets:
+    """The scalars that a study scores, for one design.
+
+    Parameters
+    ----------
+    design : Design
+        With its rows.
+    stats : GramStatistics
+        Of the same design, any response.
+    scores : Scores
+        Which scalars.
+
+    Raises
+    ------
+    BayesvError
+        If the scores name rows or columns that the design lacks.
+    """
+
+    def __init__(self, design: Design, stats: GramStatistics, scores: Scores) -> None:
+        self.design, self.stats, self.scores = design, stats, scores
+        if scores.rows and max(scores.rows) >= design.n:
+            raise BayesvError(
+                f"scores.rows has row {max(scores.rows)}; the design has {design.n} rows, "
+                "counted from 0."
+            )
+        self.pairs = [(i, j) for i in scores.rows for j in scores.rows if i <= j]
+        # The length of lists in `at` is the number of points of the curve.
+        self.at = pd.DataFrame({name: list(values) for name, values in scores.at.items()})
+        self.points = [
+            ", ".join(f"{name}={value:g}" for name, value in row.items())
+            for _, row in self.at.iterrows()
+        ]
+        self.list: list[Target] = []
+
+    def __call__(self, point: Point) -> Array:
+        """Return every scalar at every point, shape (S, K); the first call fills ``list``."""
+        design, scores = self.design, self.scores
+        found: list[tuple[Target, Array]] = [
+            (Target(q.scale, q.label), q.values)
+            for q in quantities(design, point.covs, point.sigma2, None)
+            if q.scale in scores.scales
+        ]
+        if scores.functionals:
+            values = functionals(design, self.stats, point.covs, point.sigma2, point.beta)
+            found += [
+                (Target("functional", name), value)
+                for name, value in values.items()
+                if name in scores.functionals or name.split(" ")[0] in scores.functionals
+            ]
+        if self.pairs:
+            elements = self._elements(point)
+            found += [
+                (Target("V", f"V[{i}, {j}]"), elements[:, k]) for k, (i, j) in enumerate(self.pairs)
+            ]
+        if len(self.at):
+            variance, corr = function_of_covariates(design, point.covs, point.sigma2, self.at)
+            for a, name in enumerate(self.points):
+                found.append((Target("curve", f"var y({name})"), variance[:, a]))
+                found += [
+                    (Target("curve", f"corr y({name}), y({other})"), corr[:, a, b])
+                    for b, other in enumerate(self.points[:a])
+                ]
+        self.list = [target for target, _ in found]
+        return np.column_stack([value for _, value in found]) if found else _nothing(point)
+
+    def truth(self, truth: Truth) -> Array:
+        """Return the true value of every scalar, shape (K,).
+
+        NaN for what a covariance outside the fitted model does not have, such as an ICC under
+        AR(1) residuals. Elements of Σ and σ² are always those of ``truth.components``.
+        """
+        beta = truth.beta.reindex(list(self.design.fixed_names)).to_numpy(dtype=float)
+        vc = truth.components.aligned(self.design)
+        values = self(Point.of(self.design, vc, np.nan_to_num(beta)))[0]
+        if truth.well_specified:
+            return values
+        of_v = self._of_v(truth)
+        for k, target in enumerate(self.list):
+            if target.kind in ("functional", "V", "curve"):
+                values[k] = of_v.get(target.name, np.nan)
+        return values
+
+    def slopes(self, point: Point) -> Array:
+        """Return derivatives by the elements of Σ_f and σ², shape (m, K).
+
+        In the order of `bayesv.KenwardRoger`, by central differences.
+        """
+        terms = self.design.terms
+        places = [
+            (term.group, int(a), int(b))
+            for term in terms
+            for a, b in zip(*np.nonzero(np.tril(term.mask)), strict=True)
+        ]
+        m = len(places) + 1
+        covs = {group: np.repeat(cov, 2 * m, axis=0) for group, cov in point.covs.items()}
+        sigma2 = np.repeat(point.sigma2, 2 * m)
+        steps = np.empty(m)
+        for k, (group, a, b) in enumerate(places):
+            cov = point.covs[group][0]
+            steps[k] = _STEP * np.sqrt(cov[a, a] * cov[b, b])
+            for row, step in ((2 * k, steps[k]), (2 * k + 1, -steps[k])):
+                covs[group][row, a, b] += step
+                if a != b:
+                    covs[group][row, b, a] += step
+        steps[-1] = _STEP * float(point.sigma2[0])
+        sigma2[-2] += steps[-1]
+        sigma2[-1] -= steps[-1]
+        values = self(Point(covs, sigma2, np.repeat(point.beta, 2 * m, axis=0)))
+        return np.asarray((values[::2] - values[1::2]) / (2.0 * steps[:, None]))
+
+    def _elements(self, point: Point) -> Array:
+        """Return V_ij of the pairs of rows, shape (S, pairs)."""
+        i, j = np.array(self.pairs).T
+        w = self.design.weights
+        own = (i == j) / (1.0 if w is None else w[i])
+        out = point.sigma2[:, None] * own
+        for term in self.design.terms:
+            left = term.values[i] * (term.codes[i] == term.codes[j])[:, None]
+            out = out + np.einsum("ka,sab,kb->sk", left, point.covs[term.group], term.values[j])
+        return np.asarray(out)
+
+    def _of_v(self, truth: Truth) -> dict[str, float]:
+        """Return what any covariance has: elements, log|V|, tr V, design effect."""
+        V = truth.V.tocsr()
+        out = {f"V[{i}, {j}]": float(V[i, j]) for i, j in self.pairs}
+        wanted = {target.name for target in self.list} & set(_OF_V)
+        if not wanted:
+            return out
+        trace = float(V.trace())
+        effect = float(V.sum()) / trace
+        out |= {"tr V": trace, "design effect": effect, "effective n": self.design.n / effect}
+        if "log|V|" in wanted:
+            factor = splu(V.tocsc(), diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+            out["log|V|"] = float(np.log(np.abs(factor.U.diagonal())).sum())
+        return out
+
+
+def interval(values: Array, se: Array, targets: list[Target], z: float) -> tuple[Array, Array]:
+    """Return normal intervals on each scalar's own scale; NaN where that scale has no such value.
+
+    Parameters
+    ----------
+    values, se : ndarray, shape (K,)
+    targets : list of Target
+    z : float
+        Normal quantile.
+
+    Notes
+    -----
+    By the delta method: ± z se/v on log v, ± z se/(1 − v²) on atanh v, ± z se/(v(1 − v)) on
+    logit v.
+    """
+    scale = np.array([target.scale for target in targets])
+    low, high = values - z * se, values + z * se
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for name, to, back, slope in (
+            ("log", np.log, np.exp, values),
+            ("atanh", np.arctanh, np.tanh, 1.0 - values**2),
+            ("logit", logit, expit, values * (1.0 - values)),
+        ):
+            center, half = to(values), z * se / slope
+            at = scale == name
+            low = np.where(at, back(center - half), low)
+            high = np.where(at, back(center + half), high)
+    known = np.isfinite(low) & np.isfinite(high)
+    return np.where(known, low, np.nan), np.where(known, high, np.nan)
+
+
+def _nothing(point: Point) -> Array:
+    return np.empty((len(point.sigma2), 0))

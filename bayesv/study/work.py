@@ -1,0 +1,135 @@
+"""Simulate, fit and score replicates: what runs in the workers of a study."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bayesv.study.estimators import Estimator
+from bayesv.study.replicate import Replicate
+from bayesv.study.scores import Scores
+from bayesv.study.scoring import Row, Scorer
+
+__all__ = ["COLUMNS", "Replicates", "failed"]
+
+COLUMNS = ("scenario", "replicate", "estimator", *Row._fields)
+
+type Key = tuple[int, int]  # position of the scenario, number of the replicate
+
+_NAN = float("nan")
+
+
+class Replicates:
+    """Turns keys into rows. What it prepares stays with it and is not sent elsewhere.
+
+    Parameters
+    ----------
+    scenarios : sequence of Scenario
+    estimators : sequence of Estimator
+    scores : Scores
+    seed : int
+    """
+
+    def __init__(
+        self,
+        scenarios: Sequence[Any],
+        estimators: Sequence[Estimator],
+        scores: Scores,
+        seed: int,
+    ) -> None:
+        self.scenarios, self.estimators = tuple(scenarios), tuple(estimators)
+        self.scores, self.seed = scores, seed
+        self._at: tuple[int, Any, Scorer] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_at": None}
+
+    def __call__(self, keys: tuple[Key, ...]) -> pd.DataFrame:
+        """Return the rows of some replicates; a failure is a row, not an exception."""
+        lines: list[tuple[Any, ...]] = []
+        for key in keys:
+            name = self.scenarios[key[0]].name
+            lines += [(name, key[1], *rest) for rest in self._rows(*key)]
+        return pd.DataFrame(lines, columns=list(COLUMNS))
+
+    def _rows(self, at: int, k: int) -> list[tuple[Any, ...]]:
+        """Return (estimator, *row) of one replicate."""
+        made = _attempt(lambda: self._prepared(at))
+        if made.error is None:
+            prepared, scorer = made.value
+            made = _attempt(lambda: prepared.replicate(k))
+        if made.error is not None:
+            return [("", *row) for row in made.status()]
+        replicate: Replicate = made.value
+        fits: dict[str, _Attempt] = {}
+        out: list[tuple[Any, ...]] = []
+        for estimator in self.estimators:
+            seed = estimator.seed(self.seed, self.scenarios[at].name, k)
+            if estimator.key not in fits:
+                fits[estimator.key] = _attempt(
+                    lambda one=estimator, seed=seed: one.fit(replicate.model, seed)
+                )
+            done = fits[estimator.key]
+            if done.error is None:
+                found = done.value
+                read = _attempt(lambda one=estimator, f=found: one.read(f, replicate.model))
+                done = _Attempt(
+                    read.value, read.error, done.warned + read.warned, done.seconds + read.seconds
+                )
+            rows = list(done.status())
+            if done.error is None:
+                rows += scorer(replicate, done.value)
+            out += [(estimator.name, *row) for row in rows]
+        return out
+
+    def _prepared(self, at: int) -> tuple[Any, Scorer]:
+        """Return the scenario ready to simulate; the last one is kept."""
+        if self._at is None or self._at[0] != at:
+            self._at = at, self.scenarios[at].prepare(self.seed), Scorer(self.scores)
+        return self._at[1:]
+
+
+def failed(scenario: str, replicate: int, message: str) -> pd.DataFrame:
+    """Return the rows of a replicate that could not be computed at all."""
+    row = Row("status", "failed", "", _NAN, 1.0, message=message)
+    return pd.DataFrame([(scenario, replicate, "", *row)], columns=list(COLUMNS))
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempt:
+    """What came of a call."""
+
+    value: Any
+    error: str | None
+    warned: tuple[str, ...]
+    seconds: float
+
+    def status(self) -> list[Row]:
+        """Rows that are counted: failed, warned, seconds."""
+        warned = "; ".join(dict.fromkeys(self.warned))
+        bad = self.error is not None
+        return [
+            Row("status", "failed", "", _NAN, float(bad), message=self.error or ""),
+            Row("status", "warned", "", _NAN, float(bool(warned)), message=warned),
+            Row("status", "seconds", "", _NAN, self.seconds),
+        ]
+
+
+def _attempt(call: Callable[[], Any]) -> _Attempt:
+    """Call; errors and warnings become text."""
+    value, error = None, None
+    started = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            value = call()
+        except Exception as reason:  # whatever a user's function raises
+            error = f"{type(reason).__name__}: {reason}"
+    # What warns developers about coming versions says nothing about a replicate.
+    told = [str(w.message) for w in caught if issubclass(w.category, UserWarning | RuntimeWarning)]
+    return _Attempt(value, error, tuple(told), time.perf_counter() - started)
