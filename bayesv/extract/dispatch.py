@@ -10,7 +10,9 @@ from bayesv.errors import ExtractionError
 from bayesv.extract.bambi import extract_bambi
 from bayesv.extract.interlace import extract_interlace
 from bayesv.extract.mixedlm import extract_mixedlm
+from bayesv.extract.point import moved
 from bayesv.extract.pymc import extract_pymc
+from bayesv.extract.rpy2 import extract_rpy2, r_object
 from bayesv.extract.statsmodels import extract_statsmodels
 from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit
@@ -36,50 +38,78 @@ def extract(
 
     Parameters
     ----------
-    obj : bambi.Model, or DataTree
-        A Bambi model, with the result of its ``fit`` as ``draws``; or draws of a PyMC model, with
-        ``design`` and ``names``.
+    obj : bambi.Model, DataTree, or a fit
+        A Bambi model, with the result of its ``fit`` as ``draws``; draws of a PyMC model, with
+        ``design`` and ``names``; or the result of statsmodels' ``MixedLM``, mixedlm's ``lmer`` or
+        ``interlace.fit``, a pymer4 model, or a fit of lme4, nlme, glmmTMB, brms or rstanarm that
+        rpy2 holds. For a fit that R wrote to a folder see `read_fit`.
     draws : DataTree, optional
         Result of ``bambi_model.fit()``.
     design : Design, optional
-        ``bv.Model(formula, data).design`` of the same data; needed for PyMC draws. For Bambi it
-        gives lme4's labels; without it the design is read from the Bambi model.
+        ``bv.Model(formula, data).design`` of the same rows; needed for PyMC draws. For other fits
+        it gives the labels; without it the design is read from the fit.
     names : mapping, optional
         For PyMC draws, the variables to read: ``{"sigma": "sigma", "beta": "beta" or
         ["a", "b"], "<group>": {"cov": "Sigma"}}`` or, for a group, ``{"sd": "tau" or [...],
-        "corr": "rho"}``. Left out: the names that ``bv.to_pymc`` uses.
+        "corr": "rho"}``. Left out: the names that ``bv.to_pymc`` uses. For estimates, the design's
+        labels of what the fit names otherwise: ``{"x1": "Days", "Group": "Subject"}``.
     keep_u : bool
         Whether to keep the random effects of a Bambi model.
 
     Returns
     -------
-    Posterior
-        Without priors, which are not read; its ``estimate``, ``summary`` and everything built on V
-        work as for bayesv's own draws.
+    Posterior or RemlFit
+        Draws become a `Posterior` without priors, which are not read; REML and ML estimates become
+        a `RemlFit` whose ``origin`` is the program. Everything built on V works as for bayesv's
+        own, and ``bv.compare`` takes any number of them; ``bv.Model.from_design(fit.design)`` is
+        the model to go on with.
 
     Raises
     ------
     ExtractionError
-        If the model has no V = Z G Z' + R (another family, a modelled sigma, ``weighted()``,
-        non-normal group effects), a variable is missing, or labels or shapes do not match.
+        If the model has no V = Z G Z' + R (another family, a modelled sigma, correlated residuals,
+        a power likelihood, non-normal group effects), something is missing, labels, rows or shapes
+        do not match, or the fit's own β̂, cov(β̂) and −2 log L are not those of V at its components.
+
+    Warns
+    -----
+    FitWarning
+        If the program says that its fit did not converge.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> import statsmodels.formula.api as smf
+    >>> df = bv.load_dataset("sleepstudy")
+    >>> theirs = smf.mixedlm("Reaction ~ Days", df, groups="Subject", re_formula="~Days").fit()
+    >>> fit = bv.extract(theirs)
+    >>> fit.label
+    'REML (statsmodels)'
+    >>> fit.components.sd("Subject").round(2).to_dict()
+    {'Intercept': 24.74, 'Days': 5.92}
     """
+    if design is not None and not isinstance(design, Design):
+        raise ExtractionError(
+            f"design must be a bv.Design (model.design), found {type(design).__name__}."
+        )
     package = type(obj).__module__.split(".")[0]
     if package == "bambi":
         return extract_bambi(obj, draws, design, keep_u)
     if package in _POINT_FITS:
         return _POINT_FITS[package](obj, design, names or {})
+    if package in ("rpy2", "pymer4"):
+        fit = extract_rpy2(obj if package == "rpy2" else r_object(obj))
+        return extract(fit, design=design, names=names) if isinstance(fit, RemlFit) else fit
+    if isinstance(obj, RemlFit):
+        return obj if design is None else moved(obj, design, names or {})
     tree = obj if draws is None else draws
     if not hasattr(tree, "children") or "posterior" not in tree.children:
         raise ExtractionError(
-            "extract takes (bambi model, draws) or draws with a 'posterior' group; found "
-            f"{type(obj).__name__}."
+            "extract takes (bambi model, draws), draws with a 'posterior' group, or a fit of "
+            f"{', '.join(_POINT_FITS)}, pymer4 or rpy2; found {type(obj).__name__} of {package}."
         )
     if design is None:
         raise ExtractionError(
             "PyMC draws do not know X and Z: pass design=bv.Model(formula, data).design."
-        )
-    if not isinstance(design, Design):
-        raise ExtractionError(
-            f"design must be a bv.Design (model.design), found {type(design).__name__}."
         )
     return extract_pymc(tree, design, names or {})

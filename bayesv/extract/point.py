@@ -19,7 +19,7 @@ from bayesv.linalg import Array
 from bayesv.names import canonical, factors_of
 from bayesv.reml import RemlFit, fit_from_components
 
-__all__ = ["PointFit", "by_factor", "covariance_frame", "rebuilt", "reml_fit"]
+__all__ = ["PointFit", "by_factor", "covariance_frame", "moved", "rebuilt", "reml_fit"]
 
 # What two programs may differ by at the same components, in units of sampling error.
 _CRITERION = 1e-6  # of |-2 log L| + n
@@ -77,6 +77,22 @@ class PointFit:
         }
         values = {**self.__dict__, "blocks": blocks, "beta": self.beta.rename(index=names)}
         return PointFit(**values)
+
+
+def moved(fit: RemlFit, design: Design, names: Mapping[str, str]) -> RemlFit:
+    """Return a fit with the rows and labels of another design of the same model."""
+    point = PointFit(
+        origin=fit.origin,
+        method=fit.method,
+        converged=fit.converged,
+        y=fit.design.y,
+        blocks={group: fit.components[group] for group in fit.components},
+        sigma2=fit.sigma2,
+        beta=fit.beta,
+        cov_beta=fit.cov_beta.to_numpy(),
+        criterion=fit.criterion,
+    )
+    return reml_fit(point.renamed(names), design)
 
 
 def covariance_frame(matrix: Array, labels: Sequence[str]) -> pd.DataFrame:
