@@ -16,6 +16,7 @@ from bayesv.plots.diagnostics import acceptance, chains
 from bayesv.plots.effects import caterpillar, forest
 from bayesv.plots.heatmaps import block
 from bayesv.plots.images import image, image_G, image_R, image_V, image_Z, matrices
+from bayesv.plots.png import png
 from bayesv.plots.style import describe, figure_of
 from bayesv.plots.timings import scaling
 
@@ -36,6 +37,7 @@ __all__ = [
     "image_V",
     "image_Z",
     "matrices",
+    "png",
     "scaling",
     "variance_densities",
 ]

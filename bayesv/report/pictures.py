@@ -1,0 +1,122 @@
+"""The pictures of the report, as PNG inside the page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv import plots
+from bayesv.design import Design
+from bayesv.names import INTERCEPT
+from bayesv.posterior import Posterior
+from bayesv.reml import RemlFit
+
+__all__ = ["Picture", "draw"]
+
+_LARGE = 20_000  # rows above which pictures that go through rows are left out
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with what is said of it.
+
+    Attributes
+    ----------
+    data : str
+        Base64.
+    width, height : int
+        In pixels of the page, half of those of the file.
+    alt, caption : str
+        What it shows, for those who cannot see it; and what to see in it.
+    """
+
+    data: str
+    width: int
+    height: int
+    alt: str
+    caption: str
+
+
+def draw(fit: RemlFit, posts: Sequence[Posterior]) -> list[Picture]:
+    """Draw what the design and the fits have: without rows no V, without a posterior no density."""
+    drawn = []
+    for make, caption in _wanted(fit, posts[0] if posts else None):
+        picture = make()
+        alt = plots.describe(picture)
+        data, width, height = plots.png(picture, dpi=160)
+        text = base64.b64encode(data).decode("ascii")
+        drawn.append(Picture(text, width // 2, height // 2, alt, caption))
+    return drawn
+
+
+def _wanted(fit: RemlFit, post: Posterior | None) -> Iterator[tuple[Callable[[], Any], str]]:
+    """Yield functions that draw, with captions."""
+    design, vc = fit.design, fit.components
+    if design.has_rows:
+        rows = slice(0, min(design.n, 60)) if design.n > 60 else None
+        part = ", the first 60 rows" if rows is not None else ""
+        yield (
+            partial(plots.matrices, design, vc, rows=rows),
+            f"Z, G, R and V at {fit.label}{part}. V = Z G Zᵀ + R.",
+        )
+        term = design.terms[-1]
+        source = fit.gls.V if post is None else post
+        what = "V" if post is None else "Posterior mean and standard deviation of V"
+        yield (
+            partial(plots.block, source, term.group, term.levels[0]),
+            f"{what} for the rows of {term.group} {term.levels[0]}.",
+        )
+    if post is not None:
+        yield (
+            partial(plots.variance_densities, fit, post, scales=("sd", "corr")),
+            "Posterior and prior densities of standard deviations and correlations, with "
+            f"{fit.label} as a line. The posterior has no mass at a boundary estimate itself.",
+        )
+        for group in [t.group for t in design.terms if any(len(b) > 1 for b in t.blocks)]:
+            yield (
+                partial(plots.ellipses, post, group, fit=fit),
+                f"Ellipses of Σ of {group}: draws, posterior mean and {fit.label}.",
+            )
+        if (at := _grid(design)) is not None:
+            yield (
+                partial(plots.curves, post, *at, fit=fit),
+                f"Variance and correlation of {design.response} along {at[1]}, with 95 % bands.",
+            )
+        if design.p and design.has_rows and design.n <= _LARGE:
+            yield (
+                partial(plots.forest, fit, post),
+                "Fixed effects with 95 % intervals, by method: the plug-in takes V as known.",
+            )
+        if post.density is not None:
+            for term in design.terms:
+                yield (
+                    partial(plots.caterpillar, post, term.group),
+                    f"Random effects of {term.group} with 95 % intervals, sorted.",
+                )
+        yield (
+            partial(plots.chains, post),
+            "Ranks and traces of the chains: chains that agree stay inside the bands.",
+        )
+
+
+def _grid(design: Design) -> tuple[pd.DataFrame, str] | None:
+    """Return a grid of the one numeric column that slopes go along, if there is just one."""
+    if not design.has_rows:
+        return None
+    columns = {c for term in design.terms for c in term.columns if c != INTERCEPT}
+    if len(columns) != 1:
+        return None
+    name = columns.pop()
+    term = next(t for t in design.terms if name in t.columns)
+    values = np.unique(term.values[:, term.columns.index(name)])
+    if len(values) < 3 or not name.isidentifier():
+        return None
+    if len(values) > 25:
+        values = np.linspace(values[0], values[-1], 25)
+    return pd.DataFrame({name: values}), name

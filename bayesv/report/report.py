@@ -1,0 +1,191 @@
+"""The report: facts about fits, put into the page's template."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from bayesv.compare import Comparison, compare
+from bayesv.design import Design
+from bayesv.errors import BayesvError, require
+from bayesv.gram import statistics_of
+from bayesv.posterior import Posterior
+from bayesv.reml import RemlFit, fit_reml
+from bayesv.report.mathematics import equations, words
+from bayesv.report.reproduce import citations, code, versions
+
+__all__ = ["Report", "report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page of HTML.
+
+    Attributes
+    ----------
+    html : str
+        The whole page; styles and pictures are inside, and nothing is fetched from a network.
+    """
+
+    html: str
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page to a file and return its path."""
+        target = Path(path)
+        target.write_text(self.html, encoding="utf-8")
+        return target
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return f"<Report of {len(self.html) / 1e6:.1f} MB of HTML; .save('report.html') writes it>"
+
+
+def report(
+    *fits: RemlFit | Posterior,
+    path: str | Path | None = None,
+    title: str | None = None,
+    data: str | None = None,
+    pictures: bool = True,
+) -> Report:
+    """Make one self-contained HTML page of a model and its fits.
+
+    Parameters
+    ----------
+    *fits : RemlFit or Posterior
+        At least one, of one design. With a posterior, a REML fit is made if none is given.
+    path : str or Path, optional
+        Where to write the page.
+    title : str, optional
+        Left out: the formula.
+    data : str, optional
+        What the data are called in the code that reproduces the page, such as ``"sleep.csv"``.
+    pictures : bool
+        Whether to draw; needs matplotlib.
+
+    Returns
+    -------
+    Report
+        What is wrong with the fits stands first, if anything is.
+
+    Raises
+    ------
+    BayesvError
+        If there is no fit, or the fits are of different data.
+    MissingPackageError
+        If Jinja, Great Tables or matplotlib are not installed.
+    """
+    jinja2 = require("jinja2", "report")
+    require("great_tables", "report")
+    if pictures:
+        require("matplotlib", "report")
+    if path is not None and not Path(path).absolute().parent.is_dir():
+        raise BayesvError(f"{path}: there is no folder {Path(path).parent}.")
+    reml, posts, comparison = _sorted(fits)
+    folder = resources.files("bayesv.report")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
+    html = template.render(_facts(reml, posts, comparison, title, data, pictures))
+    page = Report(str(html))
+    if path is not None:
+        page.save(path)
+    return page
+
+
+def _sorted(
+    fits: Sequence[RemlFit | Posterior],
+) -> tuple[list[RemlFit], list[Posterior], Comparison | None]:
+    """Return point fits (at least one), posteriors, and their comparison if there are several."""
+    reml = [fit for fit in fits if isinstance(fit, RemlFit)]
+    posts = [fit for fit in fits if isinstance(fit, Posterior)]
+    others = [type(fit).__name__ for fit in fits if not isinstance(fit, RemlFit | Posterior)]
+    if others or not fits:
+        raise BayesvError(
+            "report needs fits, such as report(model.reml(), model.sample()); found "
+            f"{', '.join(others) or 'nothing'}."
+        )
+    if not reml:
+        design = posts[0].design
+        density = posts[0].density
+        reml = [fit_reml(design, statistics_of(design) if density is None else density.stats)]
+    both: list[RemlFit | Posterior] = [*reml, *posts]
+    # compare() takes each to V, which a design without rows does not have.
+    comparable = len(both) > 1 and reml[0].design.has_rows
+    return reml, posts, compare(*both) if comparable else None
+
+
+def _facts(
+    reml: list[RemlFit],
+    posts: list[Posterior],
+    comparison: Comparison | None,
+    title: str | None,
+    data: str | None,
+    pictures: bool,
+) -> dict[str, Any]:
+    """Return everything the template names."""
+    from bayesv.report import tables
+
+    design = reml[0].design
+    drawn: list[Any] = []
+    if pictures:
+        from bayesv.report.pictures import draw
+
+        drawn = draw(reml[0], posts)
+    return {
+        "title": title or design.formula,
+        "formula": design.formula,
+        "date": datetime.date.today().isoformat(),
+        "problems": list(_problems(reml, posts)),
+        "notes": design.notes,
+        "equations": equations(design),
+        "words": words(design),
+        "sizes": tables.sizes(design),
+        "levels": tables.levels(design),
+        "has_posterior": bool(posts),
+        "components": [tables.components(fit) for fit in reml],
+        "posteriors": [tables.posterior(post) for post in posts],
+        "fixed": tables.fixed(reml[0]) if design.p else None,
+        "uncertainty": tables.uncertainty(reml[0], posts[0]) if posts and design.p else None,
+        "comparison": tables.comparison(comparison) if comparison else None,
+        "reasons": comparison.reasons() if comparison and posts else [],
+        "marginal": tables.marginal(comparison, reml[0]) if design.has_rows else None,
+        "block": tables.block(reml[0], posts) if design.has_rows else None,
+        "functionals": tables.functionals(posts[0]) if posts and design.has_rows else None,
+        "engines": [tables.engine(post) for post in posts],
+        "priors": [str(post.priors).splitlines() for post in posts if post.priors is not None],
+        "pictures": drawn,
+        "versions": versions(),
+        "citations": citations(reml, posts),
+        "code": code(reml, posts, data),
+        "summary": list(_summary(design, reml, posts)),
+    }
+
+
+def _problems(reml: list[RemlFit], posts: list[Posterior]) -> Iterator[str]:
+    for fit in reml:
+        if not fit.converged:
+            yield f"{fit.label}: the optimiser did not converge; the estimates are not the optimum."
+        if fit.singular:
+            yield (
+                f"{fit.label}: singular fit. A variance is 0 or a correlation ±1: a boundary "
+                "estimate, which says that the data do not rule it out."
+            )
+    for post in posts:
+        yield from (f"Posterior ({post.engine}): {problem}." for problem in post.problems)
+
+
+def _summary(design: Design, reml: list[RemlFit], posts: list[Posterior]) -> Iterator[str]:
+    """One sentence for each fit."""
+    for fit in reml:
+        yield f"{fit.label}: −2 log likelihood {fit.criterion:.4f}."
+    for post in posts:
+        state = "no problem found" if not post.problems else "see the problems below"
+        total = post.n_chains * post.n_draws
+        yield f"Posterior by {post.engine}: {post.n_chains} chains, {total:,} draws; {state}."

@@ -1,0 +1,124 @@
+"""What makes a report reproducible: code, versions, seeds, and what to cite."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from typing import Any
+
+from bayesv.posterior import Posterior
+from bayesv.prior_text import prior_to_text
+from bayesv.priors import ResolvedPriors
+from bayesv.reml import RemlFit
+
+__all__ = ["citations", "code", "versions"]
+
+_PACKAGES = ("bayesv", "numpy", "scipy", "pandas", "formulae", "numba", "xarray")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computed the page."""
+    found = {"Python": platform.python_version()}
+    return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def code(reml: list[RemlFit], posts: list[Posterior], data: str | None) -> str:
+    """Return Python that makes the fits again."""
+    design = reml[0].design
+    name = data or "data.csv"
+    read = "read_parquet" if name.lower().endswith(".parquet") else "read_csv"
+    own = [post for post in posts if post.priors is not None]
+    arguments = [_text(design.formula), "df"]
+    if design._known_weights() is not None:
+        arguments.append("var_weights=w")
+    lines = [
+        "import pandas as pd",
+        "",
+        "import bayesv as bv",
+        "",
+        f"df = pd.{read}({_text(name)})",
+    ]
+    if design._known_weights() is not None:
+        lines.append("w = …  # the known weights, or the name of their column")
+    if own:
+        lines += [f"priors = {_priors(own[0].priors)}"]
+        arguments.append("priors=priors")
+    lines.append(f"model = bv.Model({', '.join(arguments)})")
+    fits = []
+    for k, fit in enumerate(reml):
+        fits.append("fit" if k == 0 else f"fit_{k + 1}")
+        if fit.origin != "bayesv":
+            lines.append(f"{fits[-1]} = bv.extract(…)  # the fit made by {fit.origin}")
+        else:
+            method = "" if fit.method == "REML" else _text(fit.method)
+            lines.append(f"{fits[-1]} = model.reml({method})")
+    for k, post in enumerate(posts):
+        fits.append("post" if k == 0 else f"post_{k + 1}")
+        lines.append(f"{fits[-1]} = {_sampling(post)}")
+    if len(fits) > 1:
+        lines.append(f"print(bv.compare({', '.join(fits)}))")
+    lines.append(f'bv.report({", ".join(fits)}, path="report.html")')
+    return "\n".join(lines)
+
+
+def _sampling(post: Posterior) -> str:
+    if post.priors is None:
+        return f"bv.extract(…)  # the draws of {post.engine}"
+    attrs = post.draws["posterior"].attrs
+    seed = str(attrs.get("seed", "none"))
+    arguments = [f"engine={_text(post.engine)}", f"draws={post.n_draws}", f"chains={post.n_chains}"]
+    arguments += [f"seed={seed}"] if seed != "none" else []
+    return f"model.sample({', '.join(arguments)})"
+
+
+def _priors(priors: ResolvedPriors | None) -> str:
+    assert priors is not None
+    lines = ["bv.Priors(", "    sd={"]
+    for term in priors.design.terms:
+        sd = dict(zip(term.columns, priors.sd[term.group], strict=True))
+        lines.append(f"        {_text(term.group)}: {_literal(sd)},")
+    lines += ["    },", f"    sigma={_literal(priors.sigma)},"]
+    if priors.corr:
+        lines.append(f"    corr={_literal(priors.corr)},")
+    if not priors.flat_beta:
+        beta = dict(zip(priors.design.fixed_names, priors.beta, strict=True))
+        lines.append(f"    beta={_literal(beta)},")
+    return "\n".join([*lines, ")"])
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, dict):
+        inner = ", ".join(f"{_text(key)}: {_literal(v)}" for key, v in value.items())
+        return f"{{{inner}}}"
+    return f"bv.{prior_to_text(value)}"
+
+
+def _text(text: str) -> str:
+    """Python's literal of a text, in double quotes."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def citations(reml: list[RemlFit], posts: list[Posterior]) -> list[str]:
+    """Return what a paper with these results should cite."""
+    version = importlib.metadata.version("bayesv")
+    out = [
+        f"The bayesv developers. bayesv {version}: the marginal covariance of Gaussian linear "
+        "mixed models, with its uncertainty. Software."
+    ]
+    if any(fit.method == "REML" for fit in reml):
+        out.append(
+            "Patterson HD, Thompson R (1971). Recovery of inter-block information when block sizes "
+            "are unequal. Biometrika 58, 545–554. https://doi.org/10.1093/biomet/58.3.545"
+        )
+    if posts:
+        out += [
+            "Vehtari A, Gelman A, Simpson D, Carpenter B, Bürkner P-C (2021). Rank-normalization, "
+            "folding, and localization: an improved R̂. Bayesian Analysis 16, 667–718. "
+            "https://doi.org/10.1214/20-BA1221",
+            "Kenward MG, Roger JH (1997). Small sample inference for fixed effects from restricted "
+            "maximum likelihood. Biometrics 53, 983–997. https://doi.org/10.2307/2533558",
+        ]
+    origins = {fit.origin for fit in reml if fit.origin != "bayesv"}
+    out += [f"The program that made the fit: {origin}." for origin in sorted(origins)]
+    return out

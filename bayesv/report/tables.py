@@ -1,0 +1,275 @@
+"""The tables of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from great_tables import GT, loc, style
+
+from bayesv.compare import Comparison
+from bayesv.covariance import gls
+from bayesv.design import Design
+from bayesv.errors import BayesvError
+from bayesv.posterior import Posterior
+from bayesv.quantities import quantities
+from bayesv.reml import RemlFit
+from bayesv.summaries import summarize
+from bayesv.uncertainty import beta_uncertainty
+
+__all__ = [
+    "block",
+    "comparison",
+    "components",
+    "engine",
+    "fixed",
+    "functionals",
+    "levels",
+    "marginal",
+    "posterior",
+    "sizes",
+    "uncertainty",
+]
+
+_BLOCK = 10  # rows of V that are printed
+
+
+def sizes(design: Design) -> str:
+    """Rows, columns and the response."""
+    facts = {
+        "rows used": f"{design.n:,}",
+        "rows dropped": f"{design.n_dropped:,} of {design.n_rows_given:,}",
+        "fixed effects": f"{design.p}: {', '.join(design.fixed_names) or 'none'}",
+        "random effects": f"{design.q:,}",
+        "response": f"{design.response}, standard deviation {design.response_sd:.4g}",
+    }
+    if (known := design._known_weights()) is not None:
+        facts["known weights"] = f"{known[0]:.4g} … {known[1]:.4g}"
+    if design.aliased:
+        facts["aliased columns, dropped"] = ", ".join(design.aliased)
+    frame = pd.DataFrame({"what": list(facts), "value": list(facts.values())})
+    return _html(GT(frame, id="sizes", rowname_col="what").tab_options(column_labels_hidden=True))
+
+
+def levels(design: Design) -> str:
+    """Levels of every grouping factor, and how many rows they have."""
+    rows = []
+    for term in design.terms:
+        row: dict[str, Any] = {
+            "grouping factor": term.group,
+            "levels": term.n_levels,
+            "own": ", ".join(term.columns),
+        }
+        if design.has_rows:
+            counts = np.bincount(term.codes, minlength=term.n_levels)
+            row |= {"min": counts.min(), "median": float(np.median(counts)), "max": counts.max()}
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    table = GT(frame, id="levels", rowname_col="grouping factor").fmt_integer("levels")
+    if design.has_rows:
+        table = table.tab_spanner("rows a level", ["min", "median", "max"])
+        table = table.fmt_integer(["min", "max"]).fmt_number("median", drop_trailing_zeros=True)
+    return _html(table.cols_label(own="own coefficients"))
+
+
+def components(fit: RemlFit) -> str:
+    """Σ and σ² of a point fit, as lme4's VarCorr prints them."""
+    design = fit.design
+    covs = {term.group: fit.components.block_for(term) for term in design.terms}
+    found = quantities(design, covs, np.asarray(fit.sigma2), None)
+    by = {q.key: float(q.values) for q in found}
+    rows = []
+    for term in design.terms:
+        for i, name in enumerate(term.columns):
+            row: dict[str, Any] = {
+                "group": term.group,
+                "coefficient": name,
+                "variance": by["var", term.group, name, ""],
+                "sd": by["sd", term.group, name, ""],
+            }
+            pairs = [by.get(("corr", term.group, other, name)) for other in term.columns[:i]]
+            row["corr"] = ", ".join("" if c is None else f"{c:.3f}" for c in pairs)
+            rows.append(row)
+    rows.append(
+        {"group": "Residual", "coefficient": "", "variance": fit.sigma2,
+         "sd": fit.components.sigma, "corr": ""}
+    )  # fmt: skip
+    frame = pd.DataFrame(rows)
+    name = "components-" + "".join(c if c.isalnum() else "-" for c in fit.label)
+    table = GT(frame, id=name, groupname_col="group", rowname_col="coefficient")
+    table = table.tab_header(title=f"Variance components, {fit.label}")
+    return _html(_numbers(table, ["variance", "sd"]).cols_label(sd="SD", corr="correlation"))
+
+
+def posterior(post: Posterior) -> str:
+    """Mean, spread, interval and diagnostics of every scalar."""
+    summary = post.summary()
+    frame = pd.DataFrame(
+        {
+            "quantity": [q.label for q in post.quantities],
+            **{c: summary[c] for c in ("mean", "sd", "median", "eti_low", "eti_high")},
+            **{c: summary[c] for c in ("ess_bulk", "ess_tail", "rhat")},
+        }
+    )
+    name = "posterior-" + "".join(c if c.isalnum() else "-" for c in post.engine)
+    table = GT(frame, id=name, rowname_col="quantity")
+    table = table.tab_header(title=f"Posterior, {post.engine}")
+    table = _numbers(table, ["mean", "sd", "median", "eti_low", "eti_high"])
+    table = table.fmt_integer(["ess_bulk", "ess_tail"]).fmt_number("rhat", decimals=3)
+    table = table.tab_spanner("95 % interval", ["eti_low", "eti_high"])
+    table = table.tab_spanner("effective sample size", ["ess_bulk", "ess_tail"])
+    return _html(
+        table.cols_label(eti_low="low", eti_high="high", ess_bulk="bulk", ess_tail="tail", rhat="R̂")
+    )
+
+
+def fixed(fit: RemlFit) -> str:
+    """Estimates of the fixed effects, with standard errors given V."""
+    frame = pd.DataFrame(
+        {
+            "coefficient": fit.beta.index,
+            "estimate": fit.beta.to_numpy(),
+            "se": fit.se.to_numpy(),
+            "t": (fit.beta / fit.se).to_numpy(),
+        }
+    )
+    table = GT(frame, id="fixed", rowname_col="coefficient")
+    table = table.tab_header(title=f"Fixed effects, {fit.label}").fmt_number("t", decimals=2)
+    return _html(_numbers(table, ["estimate", "se"], 6).cols_label(se="SE given V", t="t value"))
+
+
+def uncertainty(fit: RemlFit, post: Posterior) -> str | None:
+    """β by each method; None where a method needs rows that the design does not keep."""
+    try:
+        frame = beta_uncertainty(fit, post).table.copy()
+    except BayesvError:
+        return None
+    frame["df"] = frame["df"].where(np.isfinite(frame["df"]))
+    table = GT(frame, id="uncertainty", groupname_col="coefficient", rowname_col="method")
+    table = table.tab_header(title="Uncertainty of the fixed effects, by each method")
+    table = _numbers(table, ["estimate", "se", "low", "high"], 5).fmt_number("df", decimals=1)
+    table = table.sub_missing("df", missing_text="").tab_spanner("95 % interval", ["low", "high"])
+    return _html(table.cols_label(se="SE"))
+
+
+def comparison(found: Comparison) -> str:
+    """REML and posterior, scalar by scalar; or point fits only."""
+    if found.table.empty:
+        frame = found.points.rename_axis("quantity").reset_index()
+        table = GT(frame, id="comparison", rowname_col="quantity")
+        table = table.tab_header(title="Estimates, fit by fit")
+        return _html(_numbers(table, list(found.points.columns), 6))
+    t = found.table
+    labels = [q.label for post in found.posteriors for q in post.quantities]
+    frame = pd.DataFrame(
+        {
+            "posterior": t["posterior"],
+            "quantity": labels,
+            **{c: t[c] for c in ("reml", "mean", "median", "mode", "low", "high")},
+            "inside": [{True: "yes", False: "no"}.get(v, "–") for v in t["inside"]],
+        }
+    )
+    several = len(found.posteriors) > 1
+    table = GT(
+        frame if several else frame.drop(columns="posterior"),
+        id="comparison",
+        rowname_col="quantity",
+        groupname_col="posterior" if several else None,
+    )
+    label = found.fits[0].label
+    table = table.tab_header(title=f"{label} and posterior, scalar by scalar")
+    table = _numbers(table, ["reml", "mean", "median", "mode", "low", "high"])
+    table = table.tab_spanner(f"{100 * found.prob:g} % interval", ["low", "high"])
+    table = table.tab_style(style.text(weight="bold"), loc.body("inside", _where(frame, "no")))
+    return _html(table.cols_label(reml=label, inside=f"{label} inside?"))
+
+
+def marginal(found: Comparison | None, fit: RemlFit) -> str:
+    """log|V|, tr V and the criterion at every estimate."""
+    if found is None:
+        V = fit.gls.V
+        rows = {"V at": fit.label, "log_det": V.logdet(), "trace": V.trace()}
+        frame = pd.DataFrame([{**rows, "criterion": fit.criterion}])
+    else:
+        frame = found.marginal
+    table = GT(frame, id="marginal", rowname_col="V at")
+    table = table.tab_header(title="V = Z G Zᵀ + R at each estimate")
+    table = table.fmt_number(["log_det", "criterion"], decimals=4)
+    table = _numbers(table, ["trace"], 6)
+    return _html(
+        table.cols_label(
+            log_det="log|V|", trace="trace V", criterion=f"{fit.method} criterion there"
+        )
+    )
+
+
+def block(fit: RemlFit, posts: Sequence[Posterior]) -> str:
+    """V of one level of the coarsest factor, its first rows; E[V | y] if there is a posterior."""
+    design = fit.design
+    term = design.terms[-1]
+    level = term.levels[0]
+    rows = np.flatnonzero(term.codes == 0)[:_BLOCK]
+    vc = posts[0].estimate("mean") if posts else fit.components
+    V = gls(design, vc).V.block(term.group, level).to_numpy()[: len(rows), : len(rows)]
+    labels = [str(label) for label in design.row_labels[rows]]
+    frame = pd.DataFrame(V, columns=[f"c{i}" for i in range(len(labels))])
+    frame.insert(0, "row", labels)
+    what = "E[V | y]" if posts else f"V at {fit.label}"
+    count = int((term.codes == 0).sum())
+    part = f", its first {len(rows)} of {count} rows" if count > len(rows) else ""
+    table = GT(frame, id="block", rowname_col="row")
+    table = table.tab_header(title=f"{what} of {term.group} {level}{part}")
+    names: dict[str, Any] = {f"c{i}": label for i, label in enumerate(labels)}
+    return _html(_numbers(table, list(names)).cols_label(**names))
+
+
+def functionals(post: Posterior) -> str:
+    """Shares of variance and the like, computed for each draw."""
+    found = summarize(post.functionals())
+    frame = found[["quantity", "mean", "sd", "eti_low", "eti_high"]]
+    table = GT(frame, id="functionals", rowname_col="quantity")
+    table = table.tab_header(title="Functionals of V, posterior")
+    table = _numbers(table, ["mean", "sd", "eti_low", "eti_high"])
+    table = table.tab_spanner("95 % interval", ["eti_low", "eti_high"])
+    return _html(table.cols_label(eti_low="low", eti_high="high"))
+
+
+def engine(post: Posterior) -> str:
+    """Facts about the run of an engine."""
+    facts = {"engine": post.engine, "chains": post.n_chains, "draws a chain": post.n_draws}
+    facts |= {str(key): value for key, value in post.draws["posterior"].attrs.items()}
+    frame = pd.DataFrame({"what": list(facts), "value": [_plain(v) for v in facts.values()]})
+    name = "engine-" + "".join(c if c.isalnum() else "-" for c in post.engine)
+    return _html(GT(frame, id=name, rowname_col="what").tab_options(column_labels_hidden=True))
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _where(frame: pd.DataFrame, answer: str) -> list[int]:
+    return [int(i) for i in np.flatnonzero(frame["inside"] == answer)]
+
+
+def _numbers(table: GT, columns: list[str], digits: int = 4) -> GT:
+    """Significant digits, so that variances of 1e6 and of 1e-3 can stand in one column."""
+    return table.fmt_number(columns, n_sigfig=digits).sub_missing(columns, missing_text="–")
+
+
+def _html(table: GT) -> str:
+    styled = table.tab_options(
+        table_width="auto",
+        table_margin_left="0",
+        table_font_size="0.92rem",
+        data_row_padding="3px",
+        heading_align="left",
+        heading_title_font_size="1rem",
+        heading_title_font_weight="bold",
+        table_border_top_style="hidden",
+        table_border_bottom_color="#9aa5b1",
+        column_labels_font_weight="bold",
+        row_group_font_weight="bold",
+    )
+    return str(styled.as_raw_html())

@@ -1,0 +1,219 @@
+"""The report is one page that stands alone, says what is wrong first, and reads in a browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+
+import bayesv as bv
+from bayesv.report.mathematics import equations, words
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class Page(HTMLParser):
+    """Tags with attributes, ids, links within the page, and the visible text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._hidden = 0
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._hidden += tag in ("style", "title")
+
+    def handle_endtag(self, tag):
+        self._hidden -= tag in ("style", "title")
+
+    def handle_data(self, data):
+        if not self._hidden:
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def sleepstudy():
+    model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+    return model.reml(), model.sample(seed=1, draws=250)
+
+
+@pytest.fixture(scope="module")
+def full(sleepstudy):
+    return bv.report(*sleepstudy, data="sleep.csv").html
+
+
+@pytest.fixture(scope="module")
+def singular():
+    """Crossed with the singular star-like fit: html-special labels in data, two point fits."""
+    df = bv.load_dataset("dyestuff2").rename(columns={"Batch": "batch<b>&co"})
+    df["g"] = df["batch<b>&co"].cat.rename_categories(lambda c: f"<{c}>")
+    model = bv.Model("Yield ~ 1 + (1 | g)", df)
+    return bv.report(model.reml(), model.reml("ML"), pictures=False).html
+
+
+def test_the_page_stands_alone(full):
+    page = Page(full)
+    for tag, attrs in page.tags:
+        for name in ("src", "href"):
+            link = attrs.get(name)
+            assert link is None or link.startswith(("data:", "#")), (tag, link)
+    assert not page.all("script")
+    assert "@import" not in full
+    assert not re.search(r"url\((?!data:)", full)
+
+
+def test_links_lead_somewhere_and_ids_are_unique(full):
+    page = Page(full)
+    ids = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
+    assert len(ids) == len(set(ids))
+    for link in page.all("a"):
+        assert link["href"][1:] in ids
+
+
+def test_every_picture_has_an_alternative_text_and_its_size(full):
+    images = Page(full).all("img")
+    assert len(images) >= 7
+    for image in images:
+        assert len(image["alt"].split()) >= 8
+        data = base64.b64decode(image["src"].split(",")[1])
+        assert data[:4] == b"\x89PNG"
+        width, height = struct.unpack(">II", data[16:24])
+        assert (int(image["width"]), int(image["height"])) == (width // 2, height // 2)
+    assert len({image["alt"] for image in images}) == len(images)
+
+
+def test_numbers_are_those_of_the_fits(full, sleepstudy):
+    fit, post = sleepstudy
+    text = Page(full).text
+    assert "1743.6283" in text
+    assert f"{fit.components['Subject'].iloc[0, 0]:.1f}" in text
+    assert f"{post.estimate('mean').sigma2:.1f}" in text
+    assert f"{fit.gls.V.logdet():,.4f}" in text
+    for line in bv.compare(fit, post).reasons():
+        assert line in text
+
+
+def test_fine_fits_are_called_fine_and_problems_come_first(full, singular):
+    assert 'role="alert"' not in full
+    assert "No problem was found" in full
+    assert singular.index('role="alert"') < singular.index('id="model"')
+    assert singular.count("singular fit") >= 2
+    assert "No problem was found" not in singular
+
+
+def test_a_posterior_with_problems_says_so_first():
+    model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
+    with pytest.warns(bv.SamplingWarning):
+        post = model.sample(seed=1, draws=20, chains=2)
+    html = bv.report(post, pictures=False).html
+    first = html[html.index('role="alert"') : html.index('id="model"')]
+    assert post.problems[0][:40] in Page(first).text
+    assert "REML criterion there" in html  # the point fit was made for the comparison
+
+
+def test_labels_are_escaped(singular):
+    assert "&lt;A&gt;" in singular
+    assert "<A>" not in singular
+
+
+def test_the_code_makes_the_fits_again(sleepstudy, full, tmp_path, monkeypatch):
+    fit, post = sleepstudy
+    code = re.search(r"<pre><code>(.*?)</code></pre>", full, re.S).group(1)
+    for entity, char in (("&#39;", "'"), ("&#34;", '"'), ("&lt;", "<"), ("&gt;", ">")):
+        code = code.replace(entity, char)
+    bv.load_dataset("sleepstudy").to_csv(tmp_path / "sleep.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bv, "report", lambda *fits, path: fits)
+    space: dict = {}
+    # A factor that is numbers in a file is read as a number; the formula groups by it all the same.
+    exec(code, space)
+    assert space["fit"].criterion == pytest.approx(fit.criterion, abs=1e-8)
+    assert (space["post"].sigma2 == post.sigma2).all()
+
+
+def test_words_and_equations_name_every_part():
+    df = bv.load_dataset("star_k20")
+    design = bv.Model("read ~ cltype + sx + (sx || sch/tch)", df).design
+    said = " ".join(words(design))
+    for part in ("read", "cltype[reg]", "319 levels of tch within sch", "uncorrelated"):
+        assert part in said
+    found = equations(design)
+    assert found[0]["text"].startswith("read = β0 + β1 cltype[reg]")
+    assert found[-1]["text"] == "β̂ = (X'V⁻¹X)⁻¹X'V⁻¹y"
+    assert all(e["mathml"].count("<mrow>") == e["mathml"].count("</mrow>") for e in found)
+
+
+def test_designs_without_rows_have_a_page(tmp_path):
+    path = tmp_path / "sleep.parquet"
+    bv.load_dataset("sleepstudy").to_parquet(path)
+    model = bv.Model("Reaction ~ Days + (Days | Subject)", path)
+    page = Page(bv.report(model.reml(), model.sample(seed=1, draws=250)).html)
+    assert "612.1" in page.text
+    assert len(page.all("img")) >= 2
+
+
+def test_what_cannot_be_reported_is_refused(sleepstudy, tmp_path):
+    with pytest.raises(bv.BayesvError, match="found nothing"):
+        bv.report()
+    with pytest.raises(bv.BayesvError, match="found str"):
+        bv.report("fit")
+    with pytest.raises(bv.BayesvError, match="no folder"):
+        bv.report(*sleepstudy, path=tmp_path / "none" / "report.html")
+    other = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
+    with pytest.raises(bv.BayesvError, match="different data"):
+        bv.report(sleepstudy[0], other)
+
+
+# --- in a browser ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="Chromium is not installed")
+@pytest.mark.parametrize("width", [390, 1200], ids=["phone", "desktop"])
+def test_the_page_reads_in_a_browser(full, tmp_path, width):
+    """No console errors, nothing requested, nothing wider than the window, every picture drawn."""
+    check = """<script>addEventListener("load", () => {
+      const images = [...document.images];
+      const wide = [...document.querySelectorAll("body *")].filter(e =>
+        e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".table, pre, math"));
+      document.body.dataset.found = JSON.stringify({
+        broken: images.filter(i => !i.complete || !i.naturalWidth).length,
+        images: images.length, page: document.documentElement.scrollWidth, window: innerWidth,
+        wide: wide.map(e => e.tagName + "." + e.className).slice(0, 5),
+        fetched: performance.getEntriesByType("resource").map(r => r.name.slice(0, 60))
+          .filter(n => !n.startsWith("data:")),
+        math: [...document.querySelectorAll("math")].map(m => m.getBoundingClientRect().height)
+      })})</script></body>"""
+    path = tmp_path / "report.html"
+    path.write_text(full.replace("</body>", check), encoding="utf-8")
+    done = subprocess.run(
+        [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--disable-dev-shm-usage", "--enable-logging=stderr", "--log-level=0",
+         f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={max(width, 500)},900",
+         *([f"--force-device-scale-factor={500 / width}"] if width < 500 else []),
+         "--virtual-time-budget=5000", "--dump-dom", path.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert console == []
+    attribute = re.search(r'data-found="(.*?)"', done.stdout).group(1)
+    found = json.loads(attribute.replace("&quot;", '"'))
+    assert found["images"] >= 7
+    assert found["broken"] == 0
+    assert found["fetched"] == []
+    assert found["wide"] == []
+    assert found["page"] <= found["window"] + 1
+    assert min(found["math"]) > 10
