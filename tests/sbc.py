@@ -1,28 +1,17 @@
-"""Simulation-based calibration of the collapsed engine.
+"""Cases of simulation-based calibration, and dense algebra that the library's tool is held against.
 
-Parameters are drawn from the priors, data from the parameters, and the parameters are ranked among
-posterior draws; ranks are uniform if priors, density and sampler agree with the simulator (Talts et
-al. 2018, https://arxiv.org/abs/1804.06788). Quantities of data and parameters, such as the
-likelihood, see what parameters alone do not (Modrák et al. 2023,
-https://doi.org/10.1214/23-BA1404). Simulator and likelihoods here are dense and share no code with
-the library. ``python -m tests.sbc --help`` runs the cases that are too slow for the tests.
+Simulator and likelihoods here are dense and share no code with `bayesv.study.sbc`.
+``python -m tests.sbc --help`` runs the cases that are too slow for the tests.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import warnings
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 import bayesv as bv
 from bayesv.priors import ResolvedPriors, SdPrior
@@ -31,91 +20,8 @@ Array = NDArray[Any]
 Values = dict[str, Array]
 
 
-@dataclass(frozen=True, eq=False)
-class Band:
-    """Simultaneous band for the ECDF of ranks: limits of the number of ranks below 1, 2, …"""
-
-    lower: Array  # (n_ranks - 1,)
-    upper: Array  # (n_ranks - 1,)
-    smallest: Array  # sorted smallest pointwise p-values of simulated uniform ranks
-
-    def excess(self, ranks: Array) -> float:
-        """Return how far the ECDF leaves the band, as a probability; 0 if it does not."""
-        counts = self._counts(ranks)
-        outside = np.maximum(self.lower - counts, counts - self.upper).max()
-        return float(max(outside, 0.0) / len(ranks))
-
-    def p_value(self, ranks: Array) -> float:
-        """Return the share of uniform samples that stray as far."""
-        found = _smallest_p(self._counts(ranks)[None], len(ranks))
-        return float(np.searchsorted(self.smallest, found, side="right")[0] / len(self.smallest))
-
-    def _counts(self, ranks: Array) -> Array:
-        return np.cumsum(np.bincount(ranks, minlength=len(self.lower) + 1))[:-1]
-
-
-@lru_cache(maxsize=16)
-def ecdf_band(n_replicates: int, n_ranks: int, prob: float = 0.95, seed: int = 0) -> Band:
-    """Return the band that the whole ECDF of uniform ranks stays in with probability `prob`.
-
-    Its pointwise coverage is 1 − γ, γ the (1 − prob)-quantile of the smallest pointwise p-value of
-    simulated ranks (Säilynoja et al. 2022, https://doi.org/10.1007/s11222-022-10090-6).
-    """
-    rng = np.random.default_rng(seed)
-    cells = rng.multinomial(n_replicates, np.full(n_ranks, 1 / n_ranks), size=20_000)
-    smallest = np.sort(_smallest_p(np.cumsum(cells, axis=1)[:, :-1], n_replicates))
-    # The margin is for rounding: a count whose p-value is γ itself lies inside.
-    gamma = smallest[int((1 - prob) * len(smallest))] * (1 - 1e-9)
-    z = np.arange(1, n_ranks) / n_ranks
-    lower, upper = (binom.ppf(q, n_replicates, z) for q in (gamma / 2, 1 - gamma / 2))
-    return Band(lower, upper, smallest)
-
-
-def _smallest_p(counts: Array, n: int) -> Array:
-    """Smallest two-sided binomial p-value in each row of counts, shape (S, n_ranks − 1)."""
-    at = np.arange(counts.shape[1])
-    z, possible = (at[:, None] + 1) / (len(at) + 1), np.arange(n + 1)
-    tail = np.minimum(binom.cdf(possible, n, z), binom.sf(possible - 1, n, z))
-    return np.asarray(2 * tail[at, counts].min(axis=1))
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """Ranks of every quantity among draws, and whether they are uniform."""
-
-    ranks: dict[str, Array]
-    band: Band
-    n_draws: int
-    fallbacks: int  # replicates that the collapsed engine refused; they have no ranks
-
-    @property
-    def excess(self) -> dict[str, float]:
-        """How far each quantity leaves its band, as a probability."""
-        return {name: self.band.excess(ranks) for name, ranks in self.ranks.items()}
-
-    @property
-    def failed(self) -> dict[str, float]:
-        """The quantities that leave their band, with their excess."""
-        return {name: excess for name, excess in self.excess.items() if excess > 0}
-
-    def __str__(self) -> str:
-        # A spread above 1 means that the draws are too narrow, or dependent.
-        lines = []
-        for name, ranks in self.ranks.items():
-            u, excess = (ranks + 0.5) / (self.n_draws + 1), self.excess[name]
-            lines.append(
-                f"{name:24}{'FAIL' if excess else 'pass'}  excess {excess:.4f}  "
-                f"p {self.band.p_value(ranks):.4f}  mean {u.mean():.3f}  "
-                f"spread {u.std() * 12**0.5:.3f}"
-            )
-        return "\n".join([*lines, f"{len(u)} replicates ranked, {self.fallbacks} fallbacks"])
-
-
 class Case(NamedTuple):
-    """The arguments of `bayesv.Model`.
-
-    The frame's response is a place holder, and every prior is given: defaults move with the data.
-    """
+    """The arguments of `bayesv.Model`; the frame's response is a place holder."""
 
     formula: str
     frame: pd.DataFrame
@@ -123,85 +29,55 @@ class Case(NamedTuple):
     var_weights: str | None = None
 
 
-def run_sbc(
-    case: Case,
-    quantities: Sequence[str] | None = None,
-    *,
-    n_replicates: int,
-    seed: int = 0,
-    draws: int = 25,
-    chains: int = 4,
-    thin: int = 1,
-    keep_u: bool = False,
-    workers: int = 1,
-) -> Result:
-    """Simulate, fit and rank.
-
-    Parameters
-    ----------
-    case : Case
-    quantities : sequence of str, optional
-        Which quantities to rank; all if left out. Bands are Bonferroni over them.
-    n_replicates, seed, draws, chains, thin : int
-        Each replicate ranks the truth among every ``thin``-th draw of each chain.
-    keep_u : bool
-        Whether to rank a random effect of each column and a fitted value as well.
-    workers : int
-        Processes; the ranks do not depend on it.
-    """
-    options = {"draws": draws, "chains": chains, "keep_u": keep_u, "cores": 1}
-    replicate = partial(_replicate, case, bv.Model(*case).priors, options, thin)
-    seeds = np.random.SeedSequence(seed).spawn(n_replicates)
-    if workers == 1:
-        found = [replicate(seed) for seed in seeds]
-    else:
-        spawn = multiprocessing.get_context("spawn")  # threads of BLAS do not survive a fork
-        with ProcessPoolExecutor(workers, spawn) as pool:
-            found = list(pool.map(replicate, seeds, chunksize=10))
-    ranked = [ranks for ranks in found if ranks is not None]
-    names = quantities or list(ranked[0])
-    ranks = {name: np.array([one[name] for one in ranked]) for name in names}
-    n_draws = chains * (draws // thin)
-    band = ecdf_band(len(ranked), n_draws + 1, prob=1 - 0.05 / len(names))
-    return Result(ranks, band, n_draws, n_replicates - len(ranked))
-
-
-def _replicate(
-    case: Case,
-    priors: ResolvedPriors,
-    options: dict[str, Any],
-    thin: int,
-    seed: np.random.SeedSequence,
-) -> dict[str, int] | None:
-    """Ranks of one replicate; None where the engine hands over to NUTS."""
+def frame(n: int, seed: int, **levels: int) -> pd.DataFrame:
+    """Covariates x, y and z, weights w, and unbalanced factors, each level present."""
     rng = np.random.default_rng(seed)
-    truth, y = _simulate(priors, rng)
-    fitted = bv.Model(*case._replace(frame=case.frame.assign(**{priors.design.response: y})))
-    if (fitted.priors.sd, fitted.priors.sigma) != (priors.sd, priors.sigma):
-        raise ValueError(f"Priors that move with the data cannot be calibrated:\n{fitted.priors}")
-    with warnings.catch_warnings():
-        # So few draws are kept that a low ESS is reported; a hand-over need not be carried out.
-        warnings.simplefilter("ignore", bv.SamplingWarning)
-        warnings.filterwarnings("error", ".*runs instead", bv.SamplingWarning)
-        try:
-            post = fitted.sample(seed=int(rng.integers(2**31)), **options)
-        except bv.SamplingWarning:
-            return None
-    if post.engine != "collapsed":
-        return None
-    both = {}
-    for name, true in truth.items():
-        if name in post.draws["posterior"]:
-            drawn = np.asarray(post.draws["posterior"][name])[:, thin - 1 :: thin]
-            both[name] = np.concatenate([drawn.reshape(-1, *np.shape(true)), [true]])
-    ranks = {}
-    for name, values in _quantities(priors, both, y).items():
-        below, ties = (values[:-1] < values[-1]).sum(), (values[:-1] == values[-1]).sum()
-        ranks[name] = int(below + rng.integers(ties + 1))
-    return ranks
+    out = pd.DataFrame({name: rng.normal(size=n) for name in ("y", "x", "z")})
+    out["far"] = out["x"] + 1e3
+    out["w"] = np.exp(0.5 * rng.normal(size=n))
+    for name, count in levels.items():
+        share = rng.dirichlet(np.full(count, 5.0))
+        rest = rng.choice(count, n - count, p=share)
+        out[name] = rng.permutation(np.concatenate([np.arange(count), rest]))
+    return out
 
 
-def _simulate(priors: ResolvedPriors, rng: np.random.Generator) -> tuple[Values, Array]:
+def priors(
+    sd: object = bv.HalfNormal(1.0),
+    eta: float = 1.0,
+    sigma: object = bv.HalfNormal(1.0),
+    beta: float = 2.0,
+) -> bv.Priors:
+    return bv.Priors(sd=sd, sigma=sigma, corr=bv.LKJ(eta), beta=bv.Normal(0.0, beta))
+
+
+SLOPES = Case("y ~ x + (x | g)", frame(40, 1, g=8), priors(eta=2.0), "w")
+CROSSED = Case("y ~ 1 + (1 | a) + (1 | b)", frame(30, 2, a=6, b=5), priors())
+# Few rows for four wide fixed effects make errors of a density large; gamma priors of shape above 1
+# keep the posterior proper without its Jacobian.
+FEW_ROWS = Case(
+    "y ~ x + z + w + (1 | g)",
+    frame(15, 9, g=4),
+    priors(bv.Gamma(1.5, 0.8), sigma=bv.Gamma(3.0, 0.4), beta=10.0),
+)
+# The edges of the vocabulary, for ``python -m tests.sbc``.
+SLOW = {
+    "gamma": Case("y ~ x + (1 | g)", frame(40, 3, g=8), priors(bv.Gamma(0.1, 5.0))),
+    "lkj": Case("y ~ x + (x | g)", frame(40, 4, g=8), priors(eta=0.1)),
+    "three crossed": Case(
+        "y ~ x + (1 | a) + (1 | b) + (1 | c)", frame(48, 5, a=8, b=6, c=4), priors()
+    ),
+    "three columns": Case("y ~ x + z + (x + z | g)", frame(48, 6, g=8), priors(eta=1.5)),
+    "nested": Case("y ~ x + (x || a / b)", frame(48, 7, a=5, b=3), priors(bv.Exponential(1.0))),
+    "offset": Case(
+        "y ~ far + (far | g)",
+        frame(40, 8, g=8),
+        priors(bv.HalfStudentT(3.0, 2.5), sigma=bv.HalfStudentT(3.0, 2.5)),
+    ),
+}
+
+
+def simulate(priors: ResolvedPriors, rng: np.random.Generator) -> tuple[Values, Array]:
     """Parameters from the priors under the posterior's names, and data from the parameters."""
     design = priors.design
     beta = np.array([rng.normal(prior.mean, prior.sd) for prior in priors.beta])
@@ -246,53 +122,71 @@ def _draw_lkj_root(r: int, eta: float, rng: np.random.Generator) -> Array:
     return root
 
 
-def _quantities(priors: ResolvedPriors, values: Values, y: Array) -> Values:
-    """Every quantity of S parameter values, shapes (S,)."""
+def quantities(priors: ResolvedPriors, values: Values, y: Array) -> Values:
+    """Every quantity of S parameter values by dense algebra, shapes (S,)."""
     design, sigma, beta = priors.design, values["sigma"], values["beta"]
-    out = {"sigma": sigma}
+    out = {"sd Residual": sigma}
     out |= {f"beta {name}": beta[:, i] for i, name in enumerate(design.fixed_names)}
     w = np.ones(design.n) if design.weights is None else design.weights
     V = sigma[:, None, None] ** 2 * np.diag(1 / w)
-    fitted = beta @ design.X[0]
+    fitted = beta @ design.X[-1]
+    shares = np.zeros(design.n, dtype=bool)
     for term in design.terms:
         sd, corr = values[f"sd_{term.group}"], values[f"corr_{term.group}"]
-        out |= {f"sd {term.group}: {c}": sd[:, i] for i, c in enumerate(term.columns)}
+        names = term.columns
+        out |= {f"sd {term.group}: {c}": sd[:, i] for i, c in enumerate(names)}
         for i, j in zip(*np.nonzero(np.tril(term.mask, -1)), strict=True):
-            # Rounded, so that correlations that differ from 1 by rounding errors are ties.
-            out[f"corr {term.group}: {i} {j}"] = corr[:, i, j].round(12)
+            out[f"corr {term.group}: {names[j]}, {names[i]}"] = corr[:, i, j]
         cov = np.where(term.mask, corr, 0.0) * sd[:, :, None] * sd[:, None, :]
         V += (term.codes[:, None] == term.codes) * (term.values @ cov @ term.values.T)
-        if f"u_{term.group}" in values:
-            u = values[f"u_{term.group}"]
-            out |= {f"u {term.group}: {c}": u[:, 0, i] for i, c in enumerate(term.columns)}
-            fitted = fitted + u[:, term.codes[0]] @ term.values[0]
-            out["fitted value"] = fitted
-    mean = np.array([prior.mean for prior in priors.beta])
-    VX = design.X * np.array([prior.sd for prior in priors.beta])
+        u = values[f"u_{term.group}"]
+        out |= {f"u {term.group}: {c}": u[:, term.codes[-1], i] for i, c in enumerate(names)}
+        fitted = fitted + u[:, term.codes[-1]] @ term.values[-1]
+        shares |= term.codes == term.codes[-1]
+    out["fitted value"] = fitted
+    partner = np.flatnonzero(shares)[-2]
+    out |= {"V[i, i]": V[:, -1, -1], "V[i, k]": V[:, -1, partner]}
+    out["log|V|"] = np.linalg.slogdet(V)[1]
     out["log p(y | Σ, σ, β)"] = _log_normal(y - beta @ design.X.T, V)
-    out["log p(y | Σ, σ)"] = _log_normal(y - design.X @ mean, V + VX @ VX.T)
+    if priors.flat_beta:
+        out["log p(y | Σ, σ)"] = _log_restricted(design.X, y, V)
+    else:
+        mean = np.array([prior.mean for prior in priors.beta])
+        VX = design.X * np.array([prior.sd for prior in priors.beta])
+        out["log p(y | Σ, σ)"] = _log_normal(y - design.X @ mean, V + VX @ VX.T)
     return out
 
 
 def _log_normal(residual: Array, V: Array) -> Array:
-    """Log density of a centred normal up to a constant."""
-    L = np.linalg.cholesky(V)
+    """Log density of a centred normal."""
+    L = np.linalg.cholesky(2 * np.pi * V)
     z = np.linalg.solve(L, np.broadcast_to(residual, L.shape[:2])[..., None])[..., 0]
-    return np.asarray(-np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1) - 0.5 * (z**2).sum(-1))
+    logdet = np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1)
+    return np.asarray(-logdet - np.pi * (z**2).sum(-1))
+
+
+def _log_restricted(X: Array, y: Array, V: Array) -> Array:
+    """Log of the likelihood integrated over all β, a matrix at a time."""
+    out = []
+    for one in V:
+        VX = np.linalg.solve(one, X)
+        beta = np.linalg.solve(X.T @ VX, VX.T @ y)
+        logdet = np.linalg.slogdet(X.T @ VX / (2 * np.pi))[1]
+        out.append(_log_normal((y - X @ beta)[None], one[None])[0] - 0.5 * logdet)
+    return np.array(out)
 
 
 def main() -> None:
     """Print one table for each slow case."""
-    from tests.test_sbc import SLOW
-
     parser = argparse.ArgumentParser(prog="python -m tests.sbc")
     parser.add_argument("cases", nargs="*", default=list(SLOW), help=", ".join(SLOW))
+    parser.add_argument("--kind", choices=["prior", "posterior"], default="prior")
+    parser.add_argument("--engine", default="collapsed")
     parser.add_argument("--replicates", type=int, default=300)
     parser.add_argument("--workers", type=int, default=1)
-    given = parser.parse_args()
-    for name in given.cases:
-        result = run_sbc(SLOW[name], n_replicates=given.replicates, workers=given.workers)
-        print(f"{name}: {SLOW[name].formula}\n{result}\n", flush=True)
+    options = vars(parser.parse_args())
+    for name in options.pop("cases"):
+        print(f"{name}\n{bv.study.sbc(bv.Model(*SLOW[name]), seed=0, **options)}\n", flush=True)
 
 
 if __name__ == "__main__":
