@@ -97,10 +97,11 @@ def ellipses(
         ax.add_collection(
             LineCollection(
                 list(outlines), colors=COLORS["posterior"], linewidths=0.6, alpha=0.22,
-                label=f"{len(kept)} draws",
             ),
             autolim=False,
         )  # fmt: skip
+        # Single outlines are faint; the legend shows a line that can be seen.
+        ax.plot([], [], color=COLORS["posterior"], alpha=0.6, label=f"{len(kept)} draws")
         reach = np.quantile(np.abs(outlines).max(axis=1), 0.97, axis=0)
         for name, vc, color, dash in lines:
             outline = _outlines(psd_root(vc.block_for(term)[at])[None], prob)[0]
@@ -112,10 +113,12 @@ def ellipses(
         names = [term.columns[i] for i in pair]
         inside = f"{100 * prob:g} % of effects"
         corr = post.estimate("mean").corr(term.group).to_numpy()[pair[0], pair[1]]
+        x, y = (f"u of {short(name, 24)} ({_unit(post, name)})" for name in names)
         dress(
             ax,
             f"Σ of {short(term.group, 24)}: {inside}",
-            *(f"u of {short(name, 24)} ({_unit(post, name)})" for name in names),
+            x,
+            y,
             f"Ellipses that hold {inside} of {term.group}: {names[0]} and {names[1]}, for "
             f"{len(kept)} posterior draws of Σ, its posterior mean (correlation {corr:.2f})"
             + (f" and {fit.label}." if fit is not None else "."),
@@ -219,7 +222,7 @@ def curves(
     dress(
         panels[1],
         f"Correlation of rows that share {short(sharing, 26)}",
-        f"{x} (x' at the colour{'; dashed: ' + name if name else ''})",
+        f"{x} (dashed: {name})" if name else x,
         "Corr(y(x), y(x'))",
         f"Correlation of two rows by {x} with {100 * prob:g} % bands: median {ends:.3f} between "
         f"{values[0]:g} and {values[-1]:g}.",

@@ -147,7 +147,7 @@ def distance_density(
     new = ax is None
     ax = new_axes(ax, (5.6, 3.6))
     low, middle, high = np.quantile(values, [0.025, 0.5, 0.975])
-    x, height = density(values, 0.0, np.inf, include=of_mean)
+    x, height = density(values, "sd", of_mean)
     blue = COLORS["posterior"]
     ax.plot(x, height, color=blue, linewidth=1.8, label=f"{len(values):,} draws of V")
     inside = (x >= low) & (x <= high)
@@ -169,15 +169,15 @@ def distance_density(
     return ax
 
 
-def density(draws: Array, low: float, high: float, include: float = np.nan) -> tuple[Array, Array]:
-    """Return a grid and a kernel density estimate on it, reflected at the bounds.
+def density(draws: Array, scale: str, include: float = np.nan) -> tuple[Array, Array]:
+    """Return a grid and a kernel density estimate on it that keeps to the bounds of the scale.
 
     Parameters
     ----------
     draws : ndarray
         NaN are left out.
-    low, high : float
-        Bounds of what the draws can be.
+    scale : {"sd", "var", "corr"}
+        Bounds are 0, and ±1 for correlations; a distance is bounded as an SD is.
     include : float
         A value that the grid must reach.
 
@@ -189,29 +189,38 @@ def density(draws: Array, low: float, high: float, include: float = np.nan) -> t
 
     Notes
     -----
-    Gaussian kernel with Silverman's bandwidth 0.9 min(sd, iqr/1.34) S^(−1/5).
+    Gaussian kernel with Silverman's bandwidth 0.9 min(sd, iqr/1.34) S^(−1/5), reflected at the
+    bounds. The density of a variance is that of the SD, p(√v)/(2√v): infinite at 0 where the SD's
+    is not 0 there, as its prior's.
     """
+    low, high = _BOUNDS[scale]
     draws = draws[np.isfinite(draws)].ravel()
-    ends = np.array(
-        [*np.quantile(draws, [0.0025, 0.9975]), *([include] * bool(np.isfinite(include)))]
-    )
-    start, stop = float(ends.min()), float(ends.max())
+    ends = np.quantile(draws, [0.0025, 0.9975])
+    start, stop = (float(f([*ends, include])) for f in (np.nanmin, np.nanmax))
     spread = (stop - start) or abs(stop) or 1.0
     # A range that nearly reaches a bound is drawn up to it.
     start = low if start - low < 0.25 * spread else start - 0.04 * spread
     stop = high if high - stop < 0.1 * spread else stop + 0.04 * spread
     x = np.linspace(start, stop, _GRID)
     kept = draws[evenly_spaced(len(draws), _MOST_DRAWS)]
-    sd = float(kept.std(ddof=1))
-    if not sd > 1e-12 * np.abs(kept).max():
-        return x, np.zeros_like(x)
-    iqr = float(np.ptp(np.quantile(kept, [0.25, 0.75]))) / 1.34
-    kernel = gaussian_kde(kept, 0.9 * (min(sd, iqr) or sd) / sd * len(kept) ** -0.2)
+    if scale != "var":
+        return x, _kernel(kept, low, high, x)
+    x[0] = x[0] or 1e-3 * x[1]
+    return x, _kernel(np.sqrt(kept), low, high, np.sqrt(x)) / (2 * np.sqrt(x))
+
+
+def _kernel(draws: Array, low: float, high: float, x: Array) -> Array:
+    """Return a kernel density estimate at x, reflected at the bounds."""
+    sd = float(draws.std(ddof=1))
+    if not sd > 1e-12 * np.abs(draws).max():
+        return np.zeros_like(x)
+    iqr = float(np.ptp(np.quantile(draws, [0.25, 0.75]))) / 1.34
+    kernel = gaussian_kde(draws, 0.9 * (min(sd, iqr) or sd) / sd * len(draws) ** -0.2)
     height = kernel(x)
     for bound in (low, high):
         if np.isfinite(bound):
             height += kernel(2 * bound - x)
-    return x, np.asarray(height)
+    return np.asarray(height)
 
 
 # --- one panel ------------------------------------------------------------------------------------
@@ -226,10 +235,10 @@ def _one(
     if not np.isfinite(draws).any():
         dress(ax, q.label, q.scale, "", f"{q.label}: not defined in any draw.")
         return
-    x, height = density(draws, low, high, np.nan if point is None else point)
+    x, height = density(draws, q.scale, np.nan if point is None else point)
     ends = np.nanquantile(draws, [(1 - prob) / 2, (1 + prob) / 2])
     blue = COLORS["posterior"]
-    top = 1.12 * (height.max() or 1.0)
+    top = 1.12 * (height[_GRID // 50 :].max() or 1.0)  # a pole at 0 is cut
     ax.fill_between(x, height, color=blue, alpha=0.18, linewidth=0)
     ax.plot(x, height, color=blue, linewidth=1.7, label="posterior")
     ax.plot(

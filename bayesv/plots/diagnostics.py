@@ -21,6 +21,7 @@ from bayesv.plots.style import (
     figure_of,
     note_alt,
     plain,
+    roomy,
     several_axes,
     short,
 )
@@ -43,9 +44,9 @@ def chains(post: Posterior, scales: tuple[str, ...] = ("sd", "corr", "beta")) ->
     Returns
     -------
     arviz_plots.PlotCollection
-        One line of two panels for each scalar. The ranks are ECDF differences, which stay inside
-        the band where chains mix (Säilynoja, Bürkner and Vehtari 2022,
-        https://doi.org/10.1007/s11222-022-10090-6).
+        One line of two panels for each scalar: draws by iteration, and for each chain the ECDF of
+        its ranks among all draws, less that of uniform ranks. It is 0 where chains agree; ranks
+        that ArviZ's test finds not to be uniform are black.
 
     Raises
     ------
@@ -71,23 +72,35 @@ def chains(post: Posterior, scales: tuple[str, ...] = ("sd", "corr", "beta")) ->
     if not shown:
         raise BayesvError(f"scales are sd, var, cov, corr and beta; found {list(scales)}.")
     tree = xr.DataTree.from_dict(
-        {"posterior": xr.Dataset({q.label: (("chain", "draw"), q.values) for q in shown})}
+        {
+            "posterior": xr.Dataset(
+                {q.label: (("chain", "draw"), q.values) for q in shown},
+                coords={"chain": np.arange(post.n_chains), "draw": np.arange(post.n_draws)},
+            )
+        }
     )
+    unlabelled = {"title": False, "xlabel": False}
     pc = arviz_plots.combine_plots(
         tree,
         plots=[
-            (arviz_plots.plot_trace, {"visuals": {"title": False, "xlabel": False}}),
-            (arviz_plots.plot_rank, {"visuals": {"title": False, "xlabel": False}}),
+            (arviz_plots.plot_trace, {"visuals": {**unlabelled, "trace": {"width": 0.6}}}),
+            (arviz_plots.plot_rank, {"visuals": unlabelled}),
         ],
         plot_names=["trace", "rank"],
         backend="matplotlib",
-        figure_kwargs={"figsize": (9.0, 1.0 + 1.45 * len(shown))},
+        aes={"color": ["chain"], "overlay": ["chain"]},
+        color=list(CHAINS),
+        figure_kwargs={"figsize": (9.0, 0.6 + 1.5 * len(shown))},
     )
     figure = figure_of(pc)
-    for row, quantity in zip(np.reshape(figure.axes, (-1, 2)), shown, strict=True):
-        for ax, what in zip(row, ("trace", "ranks of the chains"), strict=True):
+    roomy(figure)
+    for i, quantity in enumerate(shown):
+        pair = figure.axes[2 * i : 2 * i + 2]
+        for ax, what in zip(pair, ("trace", "rank ECDF"), strict=True):
             ax.set_title(plain(f"{short(quantity.label, 40)}: {what}"), fontsize=TITLE, loc="left")
             ax.tick_params(labelsize=TICK, colors=INK)
+            for text in list(ax.texts):  # ArviZ's p values lie over the titles of low panels
+                text.remove()
     for ax, name in zip(figure.axes[-2:], ("draw", "share of all draws below"), strict=True):
         ax.set_xlabel(name, fontsize=LABEL)
     problems = "; ".join(post.problems) or "no problems were found"

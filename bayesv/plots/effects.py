@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
@@ -83,7 +82,7 @@ def caterpillar(
     term = source.design.term(group)
     mean, sd = _effects(source, term)
     J, r = mean.shape
-    height = float(np.clip(0.9 + 0.17 * J, 2.4, 9.0)) if J <= _MOST_NAMED else 5.2
+    height = float(np.clip(1.0 + 0.19 * J, 2.4, 12.0)) if J <= _MOST_NAMED else 5.2
     panels, new = several_axes(axes, r, (3.7, height))
     name = "posterior mean" if isinstance(source, Posterior) else f"BLUP at {source.label}"
     color = COLORS["posterior" if isinstance(source, Posterior) else "REML"]
@@ -92,10 +91,10 @@ def caterpillar(
         order = np.argsort(mean[:, i], kind="stable")
         at, x, reach = np.arange(J), mean[order, i], half[order, i]
         crowded = J > _MOST_NAMED
-        ax.hlines(
-            at, x - reach, x + reach, color=color, alpha=0.35 if crowded else 0.6,
-            linewidth=float(np.clip(220.0 / J, 0.25, 2.0)),
-        )  # fmt: skip
+        if crowded:
+            ax.fill_betweenx(at, x - reach, x + reach, step="mid", color=color, alpha=0.25, lw=0)
+        else:
+            ax.hlines(at, x - reach, x + reach, color=color, alpha=0.6, linewidth=2.0)
         ax.plot(x, at, "o", color=color, markersize=float(np.clip(240.0 / J, 1.0, 4.5)))
         ax.axvline(0, color=INK, linewidth=0.8, zorder=0)
         ax.set_ylim(-1 - 0.01 * J, J + 0.01 * J)
@@ -114,7 +113,7 @@ def caterpillar(
         if crowded:
             ax.set_yticks([])
         else:
-            label_ticks(ax, "y", at, term.levels[order])
+            label_ticks(ax, "y", list(at), term.levels[order], height - 1.1 if new else None)
     if new:
         panels[0].figure.suptitle(
             plain(f"{name}, {100 * prob:g} % interval"), fontsize=10.5, color=INK, x=0.01, ha="left"
@@ -183,11 +182,6 @@ def forest(
     if not names:
         raise BayesvError("There are no fixed effects to draw.")
     panels, _ = several_axes(axes, len(names), (3.9, 0.9 + 0.34 * len(shown)), most_across=3)
-    first_column = {panels[0]} | {
-        ax
-        for a, ax in zip(panels, panels[1:], strict=False)
-        if ax.get_position().x0 < a.get_position().x0
-    }
     percent = f"{100 * fit.prob:g} %"
     for name, ax in zip(names, panels, strict=True):
         rows = fit.table[fit.table["coefficient"] == name].set_index("method").loc[shown]
@@ -199,9 +193,7 @@ def forest(
             color = _color(str(method))
             ax.plot([row["low"], row["high"]], [i, i], color=color, linewidth=2.2)
             ax.plot(row["estimate"], i, "o", color=color, markersize=5.5)
-        ax.set_yticks(
-            at, [plain(method) for method in shown] if ax in first_column else [""] * len(at)
-        )
+        ax.set_yticks(at, [plain(method) for method in shown])
         ax.set_ylim(len(at) - 0.5, -0.5)
         said = "; ".join(
             f"{method} {row['low']:.4g} to {row['high']:.4g}" for method, row in rows.iterrows()
@@ -233,7 +225,7 @@ def _effects(source: Posterior | RemlFit, term: Any) -> tuple[Array, Array]:
         return u.mean(dims).to_numpy(), u.std(dims, ddof=1).to_numpy()
     table = source.random_effects()
     own = table.index.get_level_values("group") == term.group
-    return tuple(table[c].to_numpy()[own].reshape(shape) for c in ("mean", "sd"))  # type: ignore[return-value]
+    return tuple(table[c].to_numpy()[own].reshape(shape) for c in ("mean", "sd"))
 
 
 def conditional_sd(fit: RemlFit) -> Array:

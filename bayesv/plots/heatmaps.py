@@ -13,13 +13,14 @@ from bayesv.covariance import MarginalCovariance
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.plots.images import image
-from bayesv.plots.style import new_axes, several_axes
+from bayesv.plots.style import inches, new_axes, several_axes
 from bayesv.posterior import Posterior
 
 __all__ = ["block"]
 
 _MOST_ROWS = 300  # of a cluster; a larger one is shown by evenly spaced rows
 _MOST_NUMBERED = 12  # rows up to which every element is printed
+_SMALLEST_PRINT = 4.5  # points
 _MOST_DRAWN = 2e7  # numbers of draws of correlations in memory
 
 
@@ -102,7 +103,9 @@ def _moments(post: Posterior, at: NDArray[np.intp], corr: bool) -> tuple[Array, 
         return V.mean().to_numpy(), V.sd().to_numpy()
     step = int(np.ceil(len(at) ** 2 * post.sigma2.size / _MOST_DRAWN))
     draws = V.corr(every=step).to_numpy()
-    return draws.mean(axis=(0, 1)), draws.std(axis=(0, 1), ddof=1)
+    sd = draws.std(axis=(0, 1), ddof=1)
+    np.fill_diagonal(sd, 0.0)  # not rounding
+    return draws.mean(axis=(0, 1)), sd
 
 
 def _corr(values: Array) -> Array:
@@ -137,23 +140,23 @@ def _heatmap(
     norm = drawn.norm
     assert isinstance(norm, Normalize)
     texts = _numbers(values, corr)
-    size = min(9.0, 86.0 / (m * max(len(text) for text in texts.ravel()) ** 0.5))
+    cell = 72 * 0.8 * min(inches(ax)) / m  # points
+    size = min(9.0, 0.85 * cell / (0.62 * max(len(text) for text in texts.ravel())))
+    if size < _SMALLEST_PRINT:
+        return ax
     for (i, j), value in np.ndenumerate(values):
         red, green, blue, _ = drawn.cmap(norm(value))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
         ax.text(
-            j, i, texts[i, j], ha="center", va="center", fontsize=size,
+            j, i, str(texts[i, j]), ha="center", va="center", fontsize=size,
             color="white" if dark else "black",
         )  # fmt: skip
     return ax
 
 
-def _numbers(values: Array, corr: bool) -> NDArray[np.object_]:
+def _numbers(values: Array, corr: bool) -> NDArray[np.str_]:
     """Return texts with the same number of decimals, three or four digits in all."""
     largest = float(np.abs(values).max())
     decimals = 2 if corr else max(0, 2 - int(np.floor(np.log10(largest or 1.0))))
     style = "{:.2e}" if decimals > 4 or largest >= 1e6 else f"{{:.{decimals}f}}"
-    texts = np.empty(values.shape, dtype=object)
-    for i, value in np.ndenumerate(values):
-        texts[i] = style.format(value)
-    return texts
+    return np.array([[style.format(value) for value in row] for row in values])

@@ -16,13 +16,14 @@ from bayesv.covariance import MarginalCovariance, VarianceComponents, expand_G, 
 from bayesv.design import Design
 from bayesv.errors import DataError
 from bayesv.linalg import Array, evenly_spaced
-from bayesv.plots.raster import pixels
+from bayesv.plots.raster import MOST_PIXELS, pixels
 from bayesv.plots.style import (
     LABEL,
     TICK,
     describe,
     dress,
     figure_of,
+    inches,
     integer_ticks,
     label_ticks,
     new_axes,
@@ -42,7 +43,7 @@ _MOST_ROWS = 2_000  # of V that stand for all where it has more elements
 
 # White is 0; more than 0 is blue, less is red.
 POSITIVE = LinearSegmentedColormap.from_list(
-    "bayesv_positive", ["#FFFFFF", "#C6DBEF", "#4292C6", "#08519C", "#08306B"]
+    "bayesv_positive", ["#D6E6F4", "#9ECAE1", "#4292C6", "#08519C", "#08306B"]
 )
 SIGNED = LinearSegmentedColormap.from_list(
     "bayesv_signed", ["#67001F", "#D6604D", "#FFFFFF", "#4393C3", "#053061"]
@@ -104,25 +105,29 @@ def image(
     (30, 36)
     >>> plt.close(ax.figure)
     """
-    shown = pixels(matrix)
-    m, k = np.shape(matrix)
+    if not sparse.issparse(matrix):
+        matrix = np.asarray(matrix)
+    square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
+    ax = new_axes(ax, (6.2, 5.4) if square else (6.6, 5.0))
+    # No more pixels than are shown at 72 dots per inch: a finer image would lose elements.
+    shown = pixels(matrix, min(MOST_PIXELS, max(50, int(65 * min(inches(ax))))))
+    m, k = matrix.shape
     low, high = limits or _limits(shown)
-    ax = new_axes(ax, (6.2, 5.4) if m == k else (6.6, 5.0))
-    cmap: Colormap = (SIGNED if low < 0 else POSITIVE).with_extremes(bad="#BBBBBB")
+    cmap: Colormap = (SIGNED if low < 0 else POSITIVE).with_extremes(bad="#BBBBBB", under="#FFFFFF")
     drawn = ax.imshow(
         shown,
         cmap=cmap,
-        vmin=low,
+        vmin=low or 1e-9 * high,  # 0 is under the scale and white, however small the others are
         vmax=high,
         extent=(-0.5, k - 0.5, m - 0.5, -0.5),
-        aspect="equal" if m == k else "auto",
+        aspect="equal" if square else "auto",
         interpolation="nearest",
     )
     for which, blocks, strong, start in (
-        ("y", row_blocks, heavy[0], first[0]),
-        ("x", column_blocks, heavy[1], first[1]),
+        ("y", row_blocks, heavy[0], (m, first[0])),
+        ("x", column_blocks, heavy[1], (k, first[1])),
     ):
-        _boundaries(ax, which, blocks, strong, start)
+        _boundaries(ax, which, blocks, strong, *start)
     count = int(np.count_nonzero(shown)) if (m, k) == shown.shape else _nonzero(matrix)
     size = f"a {m:,} × {k:,} matrix, {count:,} of {m * k:,} elements not 0"
     finite = shown[np.isfinite(shown)]
@@ -134,7 +139,7 @@ def image(
         bar = figure_of(ax).colorbar(drawn, ax=ax, shrink=0.85, pad=0.02, aspect=28)
         bar.set_label(plain(colorbar), fontsize=LABEL)
         bar.ax.tick_params(labelsize=TICK)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     return ax
 
 
@@ -393,13 +398,13 @@ def _chosen(
     if len(at) == design.n:
         what = f", {design.n:,} rows"
     if by_cluster:
-        at = at[np.argsort(_cluster_of(design)[at], kind="stable")]
+        at = at[np.argsort(_place(design)[at])]
         what += " sorted by cluster"
     return at, what
 
 
 def _first(at: NDArray[np.intp]) -> int:
-    """Number of the first row if rows follow each other; else count the chosen ones from 1."""
+    """Return the number of the first row; 1 if rows do not follow each other."""
     return int(at[0]) + 1 if len(at) == at[-1] - at[0] + 1 and (np.diff(at) == 1).all() else 1
 
 
@@ -425,15 +430,18 @@ def _coarsest(design: Design) -> Any:
     return min(design.terms, key=lambda term: term.n_levels)
 
 
-def _cluster_of(design: Design) -> Array:
-    """Return a key that sorts rows by cluster and, inside it, by coarse and then fine factors."""
-    clusters = MarginalCovariance(
-        design,
-        VarianceComponents({t.group: np.eye(t.n_columns) for t in design.terms}, sigma2=1.0),
-    ).clusters
+def _place(design: Design) -> NDArray[np.intp]:
+    """Return the place of each row if they are sorted by cluster, then by coarse and fine factors.
+
+    Clusters are in the order of the coarsest factor's levels.
+    """
+    unit = VarianceComponents({t.group: np.eye(t.n_columns) for t in design.terms}, sigma2=1.0)
+    clusters = MarginalCovariance(design, unit).clusters
     keys = [t.codes for t in sorted(design.terms, key=lambda t: -t.n_levels)]
-    order = np.lexsort([*keys, clusters])
-    place = np.empty(design.n)
+    first = np.full(int(clusters.max()) + 1, design.n)
+    np.minimum.at(first, clusters, keys[-1])
+    order = np.lexsort([*keys, clusters, first[clusters]])
+    place = np.empty(design.n, dtype=np.intp)
     place[order] = np.arange(design.n)
     return place
 
@@ -458,7 +466,7 @@ def _nonzero(matrix: Any) -> int:
 
 
 def _limits(shown: Array) -> tuple[float, float]:
-    """Ends of a colour scale in which 0 is white."""
+    """Return the ends of a colour scale in which 0 is white."""
     finite = shown[np.isfinite(shown)]
     largest = float(np.abs(finite).max()) if finite.size else 1.0
     if largest == 0:
@@ -467,12 +475,12 @@ def _limits(shown: Array) -> tuple[float, float]:
 
 
 def _boundaries(
-    ax: Axes, which: str, blocks: Blocks | None, strong: Sequence[int], first: int
+    ax: Axes, which: str, blocks: Blocks | None, strong: Sequence[int], count: int, first: int
 ) -> None:
     """Draw lines between blocks and label them, or number rows and columns."""
     draw = ax.axhline if which == "y" else ax.axvline
     if blocks is None:
-        integer_ticks(ax, which, first)
+        integer_ticks(ax, which, count, first)
     else:
         edges = np.cumsum([0, *(size for _, size in blocks)])
         if len(blocks) <= _MOST_LINES:

@@ -10,7 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bayesv.errors import BayesvError
@@ -22,11 +23,13 @@ __all__ = [
     "describe",
     "dress",
     "figure_of",
+    "inches",
     "integer_ticks",
     "label_ticks",
     "new_axes",
     "note_alt",
     "plain",
+    "roomy",
     "several_axes",
     "short",
 ]
@@ -147,7 +150,9 @@ def figure_of(picture: Any) -> Figure:
 def new_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     """Return the axes to draw on: the given ones, or one on a new figure of this size in inches."""
     if ax is None:
-        return plt.subplots(figsize=size, layout="constrained")[1]
+        figure, ax = plt.subplots(figsize=size)
+        roomy(figure)
+        return ax
     if not isinstance(ax, Axes):
         raise BayesvError(f"ax must be matplotlib axes, found {type(ax).__name__}.")
     return ax
@@ -192,13 +197,20 @@ def several_axes(
     down = -(-count // across)
     across = -(-count // down)  # even rows
     size = (panel[0] * across, panel[1] * down)
-    figure, grid = plt.subplots(
-        down, across, figsize=size, squeeze=False, layout="constrained", **options
-    )
+    figure, grid = plt.subplots(down, across, figsize=size, squeeze=False, **options)
+    roomy(figure)
     flat = grid.ravel()
     for ax in flat[count:]:
         figure.delaxes(ax)
     return flat[:count], True
+
+
+def roomy(figure: Figure) -> None:
+    """Lay panels out so that no text is cut, with room above the titles of images.
+
+    A first layout of axes of fixed aspect sets them too high.
+    """
+    figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.11, w_pad=0.06))
 
 
 def dress(ax: Axes, title: str, x: str, y: str, alt: str, grid: str | None = None) -> None:
@@ -281,21 +293,35 @@ def label_ticks(
         return
     texts = [plain(short(label, _LONGEST_LABEL)) for label in labels]
     if room is None:
-        box = ax.get_window_extent().transformed(figure_of(ax).dpi_scale_trans.inverted())
-        room = 0.85 * (box.width if which == "x" else box.height)
-    line, letter = 1.5 * TICK / 72, 0.62 * TICK / 72
+        room = 0.85 * inches(ax)[0 if which == "x" else 1]
+    line, letter = 1.3 * TICK / 72, 0.62 * TICK / 72
     longest = max(map(len, texts))
     upright = which == "x" and len(texts) * (longest * letter + line) > room and longest > 2
     each = line if upright or which == "y" else longest * letter + line
-    step = int(np.ceil(len(texts) * each / max(room, each)))
-    shown = slice(None, None, step)
-    axis.set_ticks(list(at[shown]), texts[shown])
+    low, high = sorted(ax.get_xlim() if which == "x" else ax.get_ylim())
+    gap = each * (high - low) / max(room, each)
+    shown: list[int] = []
+    for i, place in enumerate(at):
+        if not shown or place - at[shown[-1]] >= gap:
+            shown.append(i)
+    axis.set_ticks([at[i] for i in shown], [texts[i] for i in shown])
     if which == "x":
         ax.tick_params(axis="x", rotation=90 if upright else 0)
 
 
-def integer_ticks(ax: Axes, which: str, first: int) -> None:
-    """Number positions 0, 1, … from ``first``, at whole numbers only."""
+def inches(ax: Axes) -> tuple[float, float]:
+    """Return width and height of axes in inches, before the layout makes room for text."""
+    box = ax.get_window_extent().transformed(figure_of(ax).dpi_scale_trans.inverted())
+    return float(box.width), float(box.height)
+
+
+def integer_ticks(ax: Axes, which: str, count: int, first: int) -> None:
+    """Put round numbers on positions 0 … count − 1, which are numbered from ``first``."""
+    last = first + count - 1
+    round_ones = MaxNLocator(6, integer=True, min_n_ticks=1).tick_values(first, last)
+    numbers = [int(v) for v in round_ones if first <= v <= last]
+    step = numbers[1] - numbers[0] if len(numbers) > 1 else 0
+    if not numbers or numbers[0] - first > 0.5 * step:
+        numbers = [first, *numbers]
     axis = ax.xaxis if which == "x" else ax.yaxis
-    axis.set_major_locator(MaxNLocator(6, integer=True))
-    axis.set_major_formatter(FuncFormatter(lambda at, _: f"{at + first:.0f}"))
+    axis.set_ticks([n - first for n in numbers], [f"{n:,}" for n in numbers])
