@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -38,7 +38,7 @@ class Truth:
     components: VarianceComponents
     well_specified: bool
     normal: bool
-    _V: Any
+    _V: Any = field(repr=False)
 
     def __init__(
         self,

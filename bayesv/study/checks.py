@@ -1,0 +1,300 @@
+"""A scenario is valid on construction: every key is looked at before anything is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.covariance import VarianceComponents
+from bayesv.design import Design
+from bayesv.errors import BayesvError, ScenarioError
+from bayesv.formula import build, parse
+from bayesv.linalg import Array
+from bayesv.names import canonical, factors_of
+from bayesv.study.designs import column_of, cycled, latent_correlation
+from bayesv.study.laws import STANDARD, VALUES, draw_counts, read_law
+from bayesv.study.reading import choice, number, refusal, table
+
+if TYPE_CHECKING:
+    from bayesv.study.scenario import Scenario
+
+__all__ = ["chosen_beta", "chosen_components", "check"]
+
+_DESIGNS = ("fixed", "redrawn")
+_OF_ROWS = ("levels", "nested", "covariates", "correlations", "rows")
+_OF_TRUTH = ("beta", "sd", "corr", "cov", "sigma")
+_PROBE_ROWS = 400
+
+
+def check(scenario: Scenario) -> None:
+    """Refuse what cannot be drawn or simulated from.
+
+    Raises
+    ------
+    ScenarioError
+        Naming the key, what was found and what is allowed.
+    """
+    for key in ("name", "formula"):
+        if not isinstance(getattr(scenario, key), str) or not getattr(scenario, key).strip():
+            raise refusal(key, getattr(scenario, key), "a text.")
+    choice("design", scenario.design, _DESIGNS)
+    if not isinstance(scenario.shuffle, bool):
+        raise refusal("shuffle", scenario.shuffle, "true or false.")
+    if scenario.data is None:
+        _check_groups(scenario)
+        _check_covariates(scenario)
+    else:
+        for key in _OF_ROWS:
+            if getattr(scenario, key):
+                raise refusal(key, getattr(scenario, key), "nothing beside data of your own.")
+    _check_rest(scenario)
+    _check_names(scenario)
+    _check_truth(scenario)
+
+
+def _check_groups(scenario: Scenario) -> None:
+    levels, nested = table("levels", scenario.levels), table("nested", scenario.nested)
+    rng = np.random.default_rng(0)
+    if not levels:
+        raise ScenarioError("levels: at least one grouping factor is needed, such as {g = 10}.")
+    for child, parent in nested.items():
+        choice("nested: its keys", child, list(levels))
+        above, seen = choice(f"nested.{child}", parent, list(levels)), {child}
+        while above in nested and above not in seen:
+            seen.add(above)
+            above = nested[above]
+        if above in seen:
+            raise refusal(f"nested.{child}", parent, "a factor that is not nested in itself.")
+    for factor, given in levels.items():
+        if factor in nested:
+            draw_counts(f"levels.{factor}", given, None, rng, least=1)
+        else:
+            number(f"levels.{factor}", given, "[2, inf)", whole=True)
+    if scenario.rows is None:
+        raise ScenarioError("rows: the number of rows of each cell is missing.")
+    draw_counts("rows", scenario.rows, None, rng, least=1)
+    if isinstance(scenario.crossing, Mapping):
+        crossing = table("crossing", scenario.crossing, ["per", "cells"], [])
+        choice("crossing.per", crossing["per"], list(levels))
+        draw_counts("crossing.cells", crossing["cells"], None, rng, least=1)
+    else:
+        number("crossing", scenario.crossing, "(0, 1]")
+
+
+def _check_covariates(scenario: Scenario) -> None:
+    levels = list(scenario.levels)
+    laws = (*VALUES, "grid", "cycle")
+    for name, given in scenario.covariates.items():
+        key = f"covariates.{name}"
+        if name in scenario.levels:
+            raise refusal(key, name, "a name that is no grouping factor's.")
+        law = choice(f"{key}.law", table(key, given, ["law"])["law"], laws)
+        if law == "grid":
+            table(key, given, ["law"], ["start", "step", "within"])
+            for part in ("start", "step"):
+                number(f"{key}.{part}", given.get(part, 0.0))
+        elif law == "cycle":
+            values = table(key, given, ["law", "values"], ["group"])["values"]
+            if not isinstance(values, list) or not values:
+                raise refusal(f"{key}.values", values, "a list of numbers or texts.")
+        else:
+            column_of(name, given, np.zeros(1))
+            if "between" in given:
+                number(f"{key}.between", given["between"], "[0, 1]")
+                table(f"{key} (with 'between')", given, ["group"])
+        for part in ("group", "within"):
+            if part in given:
+                choice(f"{key}.{part}", given[part], levels)
+    latent_correlation(scenario)
+
+
+def _check_rest(scenario: Scenario) -> None:
+    if scenario.data is None:
+        names = [*scenario.levels, *scenario.covariates]
+    else:
+        own = scenario.own_data
+        names = [] if own is None else [str(name) for name in own.columns]
+    if isinstance(scenario.weights, str):
+        choice("weights", scenario.weights, names)
+    elif scenario.weights is not None:
+        read_law("weights", scenario.weights, {k: VALUES[k] for k in ("uniform", "lognormal")})
+    if isinstance(scenario.missing, Mapping):
+        missing = table("missing", scenario.missing, ["share", "column", "slope"], [])
+        number("missing.share", missing["share"], "(0, 1)")
+        number("missing.slope", missing["slope"])
+        choice("missing.column", missing["column"], names)
+    elif scenario.missing is not None:
+        number("missing", scenario.missing, "[0, 1)")
+    for key in ("errors", "effects"):
+        if getattr(scenario, key) is not None:
+            read_law(key, getattr(scenario, key), STANDARD)
+    if scenario.heteroscedastic is not None:
+        _check_heteroscedastic(scenario.heteroscedastic, names)
+    if scenario.ar1 is not None:
+        ar1 = table("ar1", scenario.ar1, ["rho", "group"], ["time"])
+        number("ar1.rho", ar1["rho"], "(-1, 1)")
+        for part in ("group", "time"):
+            if part in ar1:
+                choice(f"ar1.{part}", ar1[part], names)
+
+
+def _check_heteroscedastic(given: Any, names: list[str]) -> None:
+    kinds = ("rate", "ratios", "log_sd")
+    found = table("heteroscedastic", given, ["by"], kinds)
+    choice("heteroscedastic.by", found["by"], names)
+    if len(found) != 2:
+        raise refusal("heteroscedastic", given, f"'by' and one of {', '.join(kinds)}.")
+    if "rate" in found:
+        number("heteroscedastic.rate", found["rate"])
+    if "log_sd" in found:
+        number("heteroscedastic.log_sd", found["log_sd"], "[0, inf)")
+    for level, ratio in table("heteroscedastic.ratios", found.get("ratios", {})).items():
+        number(f"heteroscedastic.ratios.{level}", ratio, "(0, inf)")
+
+
+def _check_names(scenario: Scenario) -> None:
+    """Refuse formulas that differ in the response, and factors and covariates that nobody uses."""
+    formulas = {"formula": scenario.formula}
+    if scenario.truth_formula is not None:
+        formulas["truth_formula"] = scenario.truth_formula
+    parsed = {}
+    for key, text in formulas.items():
+        try:
+            parsed[key] = parse(text)
+        except BayesvError as error:
+            raise ScenarioError(f"{key}: {error}") from error
+    responses = {formula.response for formula in parsed.values()}
+    if len(responses) > 1:
+        raise refusal("truth_formula", scenario.truth_formula, "the response of the formula.")
+    if scenario.data is not None:
+        return
+    response = responses.pop()
+    if not response.isidentifier() or response in (*scenario.levels, *scenario.covariates):
+        raise refusal("formula", scenario.formula, "a response that is a name of its own.")
+    used = {name for formula in parsed.values() for name in formula.names}
+    used |= {*scenario.nested.values()}
+    used |= {part.strip() for pair in scenario.correlations for part in pair.split(":")}
+    for given in (*scenario.covariates.values(), scenario.missing, scenario.heteroscedastic,
+                  scenario.ar1, scenario.crossing):  # fmt: skip
+        if isinstance(given, Mapping):
+            parts = ("group", "within", "column", "by", "time", "per")
+            used |= {given[part] for part in parts if part in given}
+    used.add(str(scenario.weights))
+    for key in ("levels", "covariates"):
+        for name in getattr(scenario, key):
+            if name not in used:
+                raise refusal(f"{key}.{name}", getattr(scenario, key)[name],
+                              f"names that something uses: {', '.join(sorted(used))}.")  # fmt: skip
+
+
+# --- parameters -----------------------------------------------------------------------------------
+
+
+def _check_truth(scenario: Scenario) -> None:
+    given = [key for key in _OF_TRUTH if getattr(scenario, key)]
+    if scenario.parameters is not None and given:
+        raise refusal(given[0], getattr(scenario, given[0]), "nothing beside 'parameters'.")
+    frame = scenario.own_data
+    frame = _probe(scenario) if frame is None else frame
+    for key in ("formula", "truth_formula"):
+        text = getattr(scenario, key)
+        if text is None:
+            continue
+        response = parse(text).response
+        if response.isidentifier() and response not in frame.columns:
+            frame = frame.assign(**{response: np.arange(len(frame)) % 7.0})
+        try:
+            design, _ = build(text, frame)
+        except BayesvError as error:
+            raise ScenarioError(f"{key}: {error}") from error
+    if scenario.parameters is not None:
+        _ = scenario.true_parameters
+        return
+    chosen_beta(scenario, design)
+    chosen_components(scenario, design)
+
+
+def chosen_beta(scenario: Scenario, design: Design) -> pd.Series:
+    """Return the fixed effects by name, 0 where none is given."""
+    names = {canonical(name): name for name in design.fixed_names}
+    beta = pd.Series(0.0, list(design.fixed_names), name="beta")
+    for name, value in table("beta", scenario.beta).items():
+        if canonical(name) not in names:
+            choice("beta: its keys", name, list(design.fixed_names))
+        beta[names[canonical(name)]] = number(f"beta.{name}", value)
+    return beta
+
+
+def chosen_components(scenario: Scenario, design: Design) -> VarianceComponents:
+    """Return Σ_f and σ² as they are given, in the design's columns."""
+    sigma = number("sigma", scenario.sigma, "(0, inf)")
+    for key in ("sd", "corr", "cov"):
+        for group in table(key, getattr(scenario, key)):
+            if factors_of(group) not in map(factors_of, design.groups):
+                choice(f"{key}: its keys", group, design.groups)
+    blocks = {}
+    for term in design.terms:
+        own = {key: _of_group(getattr(scenario, key), term.group) for key in ("sd", "corr", "cov")}
+        key = "cov" if own["sd"] is None else "sd"
+        if (own["sd"] is None) == (own["cov"] is None) or (
+            key == "cov" and own["corr"] is not None
+        ):
+            found = [name for name, value in own.items() if value is not None]
+            raise ScenarioError(
+                f"sd.{term.group}: found {', '.join(found) or 'nothing'} of {term.group!r}; "
+                "needed: sd, or sd and corr, or cov."
+            )
+        try:
+            if key == "cov":
+                vc = VarianceComponents({term.group: _labelled(own["cov"])}, sigma**2)
+            else:
+                corr = None if own["corr"] is None else {term.group: own["corr"]}
+                vc = VarianceComponents.from_sd_corr({term.group: own["sd"]}, corr, sigma=sigma)
+            block = vc.block_for(term)
+        except BayesvError as error:
+            raise ScenarioError(f"{key}.{term.group}: {error}") from error
+        if block[~term.mask].any():
+            raise ScenarioError(
+                f"corr.{term.group}: found correlations of columns that the formula keeps "
+                "uncorrelated; write (x | g) instead of (x || g), or leave them out."
+            )
+        blocks[term.group] = pd.DataFrame(block, term.columns, term.columns)
+    return VarianceComponents(blocks, sigma**2)
+
+
+def _of_group(given: Mapping[str, Any], group: str) -> Any:
+    for key, value in given.items():
+        if factors_of(key) == factors_of(group):
+            return value
+    return None
+
+
+def _labelled(cov: Any) -> Any:
+    return pd.DataFrame(cov) if isinstance(cov, Mapping) else cov
+
+
+def _probe(scenario: Scenario) -> pd.DataFrame:
+    """Return rows that have every category, on which formulas show their coefficients."""
+    rng = np.random.default_rng(0)
+    columns: dict[str, Any] = {}
+    for factor in scenario.levels:
+        columns[factor] = pd.Categorical(rng.integers(1, 6, _PROBE_ROWS).astype(str))
+    for name, given in scenario.covariates.items():
+        at = rng.permutation(_PROBE_ROWS)
+        if given["law"] in VALUES:
+            columns[name] = _with_all(name, given, rng.standard_normal(_PROBE_ROWS), at)
+        elif given["law"] == "grid":
+            columns[name] = given.get("start", 0.0) + given.get("step", 1.0) * (at % 7)
+        else:
+            columns[name] = cycled(given["values"], at)
+    return pd.DataFrame(columns)
+
+
+def _with_all(name: str, given: Mapping[str, Any], z: Array, at: Any) -> Any:
+    if given["law"] == "categorical":
+        levels = [str(level) for level in given["levels"]]
+        return pd.Categorical.from_codes(at % len(levels), levels)
+    return at % 2.0 if given["law"] == "bernoulli" else column_of(name, given, z)

@@ -1,0 +1,142 @@
+"""Grids of scenarios: every combination of values of some keys, and the TOML file of a study."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from bayesv.errors import ScenarioError
+from bayesv.study.reading import choice, refusal, table
+from bayesv.study.scenario import Scenario
+
+__all__ = ["grid", "read_scenarios", "scenarios_of"]
+
+_FIXED = ("name", "factors")
+
+
+def grid(scenario: Scenario, /, **values: Any) -> tuple[Scenario, ...]:
+    """Return a scenario for every combination of values.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        What all have in common.
+    **values : list, or mapping of label to value
+        By key of the scenario, dotted into its tables. Labels stand for values that are long.
+
+    Returns
+    -------
+    tuple of Scenario
+        The last key varies fastest. Each has its values in ``factors`` and in its name.
+
+    Raises
+    ------
+    ScenarioError
+        If a key does not exist, has no values, or a combination is no scenario.
+
+    Examples
+    --------
+    >>> base = Scenario(name="few", formula="y ~ 1 + (1 | g)", levels={"g": 4}, rows=5,
+    ...                 sd={"g": 1}, sigma=2)
+    >>> for one in grid(base, **{"levels.g": [4, 8]}, errors={"normal": None,
+    ...                                                      "t5": {"law": "t", "df": 5}}):
+    ...     print(one.name)
+    few: levels.g=4, errors=normal
+    few: levels.g=4, errors=t5
+    few: levels.g=8, errors=normal
+    few: levels.g=8, errors=t5
+    """
+    axes = {key: _labelled(f"grid.{key}", given) for key, given in values.items()}
+    base = {field.name: getattr(scenario, field.name) for field in fields(scenario)}
+    found = []
+    for combination in product(*axes.values()):
+        content = deepcopy({k: v for k, v in base.items() if k not in ("data", "parameters")})
+        content |= {key: base[key] for key in ("data", "parameters")}
+        factors = dict(base["factors"])
+        for key, (label, value) in zip(axes, combination, strict=True):
+            _put(content, key, value)
+            factors[key] = label
+        named = ", ".join(f"{key}={factors[key]}" for key in axes)
+        content |= {"name": f"{scenario.name}: {named}" if named else scenario.name}
+        try:
+            found.append(Scenario(**(content | {"factors": factors})))
+        except ScenarioError as error:
+            raise ScenarioError(f"grid ({named}): {error}") from error
+    return tuple(found)
+
+
+def scenarios_of(content: Mapping[str, Any], folder: Path | None = None) -> tuple[Scenario, ...]:
+    """Return the scenarios of the tables ``scenario`` and ``grid``.
+
+    Parameters
+    ----------
+    content : mapping
+        As a TOML file gives it.
+    folder : Path, optional
+        Which paths of ``data`` and ``parameters`` start from.
+    """
+    given = dict(table("scenario", content.get("scenario")))
+    for key in ("data", "parameters"):
+        path = given.get(key)
+        if folder is not None and isinstance(path, str) and (folder / path).exists():
+            given[key] = str(folder / path)
+    base = Scenario.from_dict(given)
+    axes = table("grid", content.get("grid", {}))
+    return grid(base, **axes) if axes else (base,)
+
+
+def read_scenarios(path: str | Path, also: Sequence[str] = ()) -> tuple[Scenario, ...]:
+    """Read the scenarios of a TOML file.
+
+    Parameters
+    ----------
+    path : str or Path
+        With a table ``[scenario]`` and, if there are several, ``[grid]``: a list of values, or a
+        table of labelled values, by key.
+    also : sequence of str
+        Other tables that the file may have.
+
+    Raises
+    ------
+    ScenarioError
+        If the file cannot be read, or naming the key that is wrong.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ScenarioError(f"{path.name} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path.name} is no TOML: {error}") from error
+    return scenarios_of(table(path.name, content, ["scenario"], ["grid", *also]), path.parent)
+
+
+def _labelled(key: str, given: Any) -> list[tuple[Any, Any]]:
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, list | tuple):
+        pairs = [(v if isinstance(v, int | float | str) else str(v), v) for v in given]
+    else:
+        raise refusal(key, given, "a list of values, or a table of labelled ones.")
+    if not pairs:
+        raise refusal(key, given, "at least one value.")
+    return pairs
+
+
+def _put(content: dict[str, Any], key: str, value: Any) -> None:
+    """Set a key that is dotted into the tables of a scenario."""
+    first, *rest = key.split(".")
+    choice(f"grid.{key}", first, [name for name in content if name not in _FIXED])
+    at, place = content, first
+    for part in rest:
+        if at.get(place) is None:
+            at[place] = {}
+        at, place = at[place], part
+        if not isinstance(at, dict):
+            raise refusal(f"grid.{key}", at, f"a table, in which {part!r} can stand.")
+    at[place] = value

@@ -1,0 +1,177 @@
+"""A scenario with a seed: its replicates, each the same whoever makes it and when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayesv.covariance import VarianceComponents
+from bayesv.design import Design
+from bayesv.errors import ScenarioError
+from bayesv.formula import build
+from bayesv.linalg import Array
+from bayesv.model import Model
+from bayesv.posterior import Posterior
+from bayesv.study.checks import chosen_beta, chosen_components
+from bayesv.study.designs import Rows, draw_rows
+from bayesv.study.reading import number
+from bayesv.study.replicate import Replicate
+from bayesv.study.scenario import Scenario
+from bayesv.study.truths import Parameters, Simulator, autoregression
+
+__all__ = ["Prepared"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """The replicates of a scenario.
+
+    Attributes
+    ----------
+    scenario : Scenario
+    seed : int
+    setting : Setting or None
+        The design that all replicates share; None if each draws its own.
+
+    Notes
+    -----
+    Replicate k uses ``SeedSequence(seed, spawn_key=(crc, k))`` with the checksum of what the
+    scenario simulates, the shared design ``spawn_key=(crc,)``. Nothing depends on order, on
+    workers, on the scenario's name, or on other scenarios of a grid.
+    """
+
+    scenario: Scenario
+    seed: int
+    crc: int
+    setting: Setting | None
+
+    @classmethod
+    def of(cls, scenario: Scenario, seed: int) -> Prepared:
+        """Draw the design that replicates share."""
+        seed, crc = int(number("seed", seed, "[0, inf)", whole=True)), scenario.crc
+        shared = np.random.SeedSequence(seed, spawn_key=(crc,))
+        setting = Setting.draw(scenario, shared) if scenario.design == "fixed" else None
+        return cls(scenario, seed, crc, setting)
+
+    def replicate(self, k: int) -> Replicate:
+        """Return the k-th data set with its model and truth.
+
+        Parameters
+        ----------
+        k : int
+            From 0.
+        """
+        k = int(number("k", k, "[0, inf)", whole=True))
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(self.crc, k))
+        of_response, of_fits = sequence.spawn(2)
+        setting = self.setting
+        if setting is None:
+            setting = Setting.draw(self.scenario, sequence.spawn(1)[0])
+        parameters = setting.parameters_of(k)
+        y = setting.simulator.draw(parameters, np.random.default_rng(of_response))
+        seed = int(of_fits.generate_state(1)[0]) >> 1
+        return Replicate(setting.model.with_response(y), parameters.truth, k, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """One design with what responses are simulated from.
+
+    Attributes
+    ----------
+    model : Model
+        The fitted formula on the design, with whatever response.
+    simulator : Simulator
+    source : Parameters or DrawnParameters
+        Of all replicates, or of which each takes another.
+    """
+
+    model: Model
+    simulator: Simulator
+    source: Parameters | DrawnParameters
+
+    @classmethod
+    def draw(cls, scenario: Scenario, sequence: np.random.SeedSequence) -> Setting:
+        """Draw rows, evaluate the formulas and find the parameters."""
+        rng = np.random.default_rng(sequence)
+        rows = draw_rows(scenario, rng)
+        model, design, rows = _designs(scenario, rows)
+        root = None
+        if scenario.ar1 is not None and rows.series is not None and rows.times is not None:
+            root = autoregression(scenario.ar1["rho"], rows.series, rows.times)
+        simulator = Simulator(
+            design, model.design, rows.scale, root, scenario.effects, scenario.errors
+        )
+        given = scenario.true_parameters
+        if isinstance(given, Posterior):
+            return cls(model, simulator, DrawnParameters.of(given, rng))
+        if given is None:
+            beta, vc = chosen_beta(scenario, design), chosen_components(scenario, design)
+        else:
+            beta, vc = given.beta, given.components
+        return cls(model, simulator, simulator.parameters(beta, vc))
+
+    def parameters_of(self, k: int) -> Parameters:
+        """Return the parameters of replicate k."""
+        if isinstance(self.source, Parameters):
+            return self.source
+        return self.simulator.parameters(*self.source.at(k))
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnParameters:
+    """Draws from a posterior, in an order of their own.
+
+    Attributes
+    ----------
+    beta : DataFrame, shape (S, p)
+    covs : mapping of group to (names, ndarray of shape (S, r_f, r_f))
+    sigma2 : ndarray, shape (S,)
+    order : ndarray of int, shape (S,)
+    """
+
+    beta: pd.DataFrame
+    covs: Mapping[str, tuple[tuple[str, ...], Array]]
+    sigma2: Array
+    order: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, post: Posterior, rng: np.random.Generator) -> DrawnParameters:
+        """Take the draws of a posterior in random order."""
+        S, design = post.sigma2.size, post.design
+        covs = {
+            term.group: (term.columns, post.cov(term.group).reshape(S, *term.mask.shape))
+            for term in design.terms
+        }
+        beta = pd.DataFrame(post.beta.reshape(S, -1), columns=list(design.fixed_names))
+        return cls(beta, covs, post.sigma2.ravel(), rng.permutation(S))
+
+    def at(self, k: int) -> tuple[pd.Series, VarianceComponents]:
+        """Return the draw of replicate k."""
+        i = int(self.order[k % len(self.order)])
+        blocks = {g: pd.DataFrame(cov[i], list(c), list(c)) for g, (c, cov) in self.covs.items()}
+        return self.beta.iloc[i], VarianceComponents(blocks, float(self.sigma2[i]))
+
+
+def _designs(scenario: Scenario, rows: Rows) -> tuple[Model, Design, Rows]:
+    """Return the fitted model, the true design, and the rows that both have."""
+    frame = rows.frame
+    response = scenario.response
+    if response.isidentifier() and response not in frame.columns:
+        frame = frame.assign(**{response: np.arange(len(frame)) % 2.0})
+    model = Model(scenario.formula, frame, var_weights=rows.weights)
+    kept = model.design.rows
+    rows = rows.take(kept)
+    if scenario.truth_formula is None:
+        return model, model.design, rows
+    design, _ = build(scenario.truth_formula, frame.iloc[kept], rows.weights)
+    if design.n != len(kept):
+        raise ScenarioError(
+            f"truth_formula: {len(kept) - design.n} rows that the formula uses lack a value of it; "
+            "drop them from the data."
+        )
+    return model, design, rows

@@ -1,0 +1,60 @@
+"""Data and parameters that a scenario takes from elsewhere: tables, saved fits, own data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bayesv.datasets import load_dataset
+from bayesv.errors import BayesvError, ScenarioError
+from bayesv.model import Model
+from bayesv.posterior import Posterior
+from bayesv.reml import RemlFit
+from bayesv.storage import load
+from bayesv.study.reading import refusal
+
+__all__ = ["METHODS", "read_data", "read_parameters"]
+
+METHODS = ("REML", "ML")
+_ALLOWED = "a data frame, the path of a .csv, .csv.gz or .parquet file, or the name of a data set."
+
+
+def read_data(given: Any) -> pd.DataFrame:
+    """Return the rows of a frame, a file, or a data set that comes with bayesv."""
+    if isinstance(given, pd.DataFrame):
+        return given.reset_index(drop=True)
+    if not isinstance(given, str | Path):
+        raise refusal("data", given, _ALLOWED)
+    path = Path(given)
+    try:
+        if path.name.endswith(".parquet"):
+            return pd.read_parquet(path)
+        if path.name.endswith((".csv", ".csv.gz")):
+            return pd.read_csv(path)
+        return load_dataset(str(given))
+    except OSError as error:
+        raise ScenarioError(f"data: {path} cannot be read: {error}") from error
+    except BayesvError as error:
+        raise ScenarioError(f"data: found {str(given)!r}; allowed: {_ALLOWED} {error}") from error
+
+
+def read_parameters(given: Any, formula: str, data: pd.DataFrame | None) -> RemlFit | Posterior:
+    """Return the fit or posterior whose parameters are taken for true."""
+    if isinstance(given, RemlFit | Posterior):
+        return given
+    if isinstance(given, str) and given in METHODS:
+        if data is None:
+            raise refusal("parameters", given, "a fit of own data, which are not given.")
+        return Model(formula, data).reml(given)
+    if isinstance(given, str | Path):
+        try:
+            found = load(given)
+        except (BayesvError, OSError) as error:
+            raise ScenarioError(f"parameters: {given} cannot be read: {error}") from error
+        if isinstance(found, RemlFit | Posterior):
+            return found
+    raise refusal(
+        "parameters", given, "'REML', 'ML', a RemlFit, a Posterior, or the path of a saved one."
+    )
