@@ -97,8 +97,8 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     Parameters
     ----------
     *fits : RemlFit or Posterior
-        At least two. The first `RemlFit` is what posteriors are held against; if there is none, a
-        REML fit is made.
+        At least two, or one posterior. The first `RemlFit` is what posteriors are held against; if
+        there is none, a REML fit is made.
     prob : float
         Probability of the equal-tailed intervals.
 
@@ -121,7 +121,7 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     reml = tuple(fit for fit in fits if isinstance(fit, RemlFit))
     posts = tuple(fit for fit in fits if isinstance(fit, Posterior))
     others = [type(f).__name__ for f in fits if not isinstance(f, RemlFit | Posterior)]
-    if others or len(fits) < 2:
+    if others or len(fits) + len(posts) < 2:
         raise BayesvError(
             "compare needs at least two fits, such as compare(model.reml(), model.sample()); found "
             f"{', '.join(type(f).__name__ for f in fits) or 'nothing'}."

@@ -102,6 +102,8 @@ def extract(
         return extract(fit, design=design, names=names) if isinstance(fit, RemlFit) else fit
     if isinstance(obj, RemlFit):
         return obj if design is None else moved(obj, design, names or {})
+    if type(draws).__module__.split(".")[0] == "bambi":
+        raise ExtractionError("The model comes first: bv.extract(model, draws).")
     tree = obj if draws is None else draws
     if not hasattr(tree, "children") or "posterior" not in tree.children:
         raise ExtractionError(

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from bayesv.design import Design, Index, RandomTerm
-from bayesv.errors import ExtractionError
+from bayesv.errors import ExtractionError, FormulaError
+from bayesv.formula import parse
 from bayesv.inference.correlated import CorrelatedEffects
 from bayesv.inference.draws import Draws
 from bayesv.inference.pymc import covariances, sampler_stats
@@ -86,8 +87,10 @@ class BambiParts:
                 )
             )
         n = len(self.y)
+        apart = [term.group for term in terms if len(term.blocks) > 1]
+        notes = [f"Bambi's effects of {g} are independent, lme4's (… || {g})" for g in apart]
         return Design(
-            formula=self.formula,
+            formula=_in_lme4(self.formula, self.random),
             response=self.response,
             y=self.y,
             X=self.X,
@@ -98,7 +101,27 @@ class BambiParts:
             rows=np.arange(n),
             row_labels=self.row_labels,
             n_rows_given=n,
+            notes=tuple(notes),
         )
+
+
+def _in_lme4(text: str, random: list[BambiTerm]) -> str:
+    """Return Bambi's formula with lme4's ``||`` where it is the same model, else as it is.
+
+    The levels of a categorical column are independent in Bambi and one block in ``(f || g)``.
+    """
+    if any(part.correlated is not None or len(part.labels) > 1 for part in random):
+        return text
+    try:
+        formula = parse(text)
+    except FormulaError:
+        return text
+    offsets = [f"offset({argument})" for argument in formula.offsets]
+    groups = [
+        f"({term.lhs} {'|' if term.lhs == '1' else '||'} {':'.join(term.factors)})"
+        for term in formula.random
+    ]
+    return f"{formula.response} ~ {' + '.join([formula.fixed, *offsets, *groups])}"
 
 
 def _blocks(parts: list[BambiTerm]) -> tuple[tuple[int, ...], ...]:
@@ -229,7 +252,7 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
     ExtractionError
         If the trace lacks a variable, or its labels do not match.
     """
-    posterior = trace["posterior"]
+    posterior = _posterior_group(trace)
 
     def values(name: str) -> Array:
         if name not in posterior:
@@ -282,6 +305,15 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
             effects[term.group] = _effects(own, term, posterior)[..., order]
     beta = np.concatenate(betas, axis=-1) if betas else np.empty((*shape, 0))
     return Draws(covs, sigma**2, beta, effects, sampler_stats(trace))
+
+
+def _posterior_group(trace: Any) -> Any:
+    if "posterior" not in getattr(trace, "children", ()):
+        raise ExtractionError(
+            "draws must be what the model's fit() returns, a DataTree with a 'posterior' group; "
+            f"found {type(trace).__name__}."
+        )
+    return trace["posterior"]
 
 
 def column_order(parts: list[BambiTerm], term: RandomTerm) -> list[int] | None:
