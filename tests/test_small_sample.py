@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
+from bayesv.covariance.sandwich import robust
 
 FOLDER = Path(__file__).parent / "references" / "small_sample"
 CASES = ["sleep_few", "nested", "slopes3", "crossed"]
@@ -68,6 +69,14 @@ def test_cluster_robust_is_clubsandwich(case):
         found = bv.cluster_robust(model.design, vc, kind)
         scale = np.sqrt(np.outer(*[np.diagonal(want[kind])] * 2))
         assert np.abs((found.to_numpy() - want[kind]) / scale).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["sleep_few", "nested", "slopes3"])
+@pytest.mark.parametrize("kind", ["CR0", "CR2"])
+def test_robust_degrees_of_freedom_are_clubsandwich(name, kind):
+    _, model, vc = at_reference(name)
+    want = json.loads((FOLDER / "robust_df.json").read_text())[name][kind]
+    assert np.allclose(robust(model.design, vc, kind).df, want, rtol=1e-5)
 
 
 def dense_kenward_roger(design, vc):

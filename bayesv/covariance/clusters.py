@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from bayesv.covariance.components import VarianceComponents
 from bayesv.design import Design
 from bayesv.errors import DataError
 from bayesv.linalg import Array
 
-__all__ = ["cluster_roots", "gram_batches"]
+__all__ = ["cluster_roots", "gram_batches", "v_blocks"]
 
 _MOST = 12_000  # random effects of one connected cluster: their q × q matrix takes 8 q² bytes
 _AT_ONCE = 2e7  # numbers in a batch of such matrices
@@ -72,6 +73,27 @@ def cluster_roots(counts: Sequence[int], roots: Sequence[Array]) -> Array:
         for start in range(at, at + J * r, r):
             out[..., start : start + r, start : start + r] = lam
         at += J * r
+    return out
+
+
+def v_blocks(design: Design, vc: VarianceComponents, rows: NDArray[np.intp]) -> Array:
+    """Return the dense V of many clusters of m rows, shape (b, m, m).
+
+    Parameters
+    ----------
+    design : Design
+    vc : VarianceComponents
+    rows : ndarray of int, shape (b, m)
+        Rows of each cluster.
+    """
+    b, m = rows.shape
+    out = np.zeros((b, m, m))
+    inverse = 1.0 if design.weights is None else 1.0 / design.weights[rows]
+    out[:, np.arange(m), np.arange(m)] = vc.sigma2 * inverse
+    for term in design.terms:
+        z, codes = term.values[rows], term.codes[rows]
+        shared = codes[:, :, None] == codes[:, None, :]
+        out += (z @ vc.block_for(term) @ np.swapaxes(z, 1, 2)) * shared
     return out
 
 

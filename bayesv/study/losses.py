@@ -10,8 +10,8 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from bayesv.covariance import VarianceComponents, v_distances
+from bayesv.covariance.clusters import v_blocks
 from bayesv.design import Design
-from bayesv.linalg import Array
 from bayesv.study.replicate import Truth
 
 __all__ = ["LOSSES", "Losses"]
@@ -84,7 +84,7 @@ class Losses:
             return {name: found[name] for name in LOSSES}
         stein = square = gap = size = 0.0
         for rows, block, L in self.batches:
-            estimate = _blocks(self.design, vc, rows)
+            estimate = v_blocks(self.design, vc, rows)
             half = np.linalg.solve(L, estimate)
             ratio = np.linalg.eigvalsh(np.linalg.solve(L, np.swapaxes(half, 1, 2)))
             log = np.log(ratio)
@@ -97,19 +97,6 @@ class Losses:
             "affine_invariant": float(np.sqrt(square)),
             "frobenius": float(np.sqrt(gap / size)),
         }
-
-
-def _blocks(design: Design, vc: VarianceComponents, rows: NDArray[np.intp]) -> Array:
-    """Return V at the components of many clusters of m rows, shape (b, m, m)."""
-    b, m = rows.shape
-    out = np.zeros((b, m, m))
-    inverse = 1.0 if design.weights is None else 1.0 / design.weights[rows]
-    out[:, np.arange(m), np.arange(m)] = vc.sigma2 * inverse
-    for term in design.terms:
-        z, codes = term.values[rows], term.codes[rows]
-        shared = codes[:, :, None] == codes[:, None, :]
-        out += (z @ vc.block_for(term) @ np.swapaxes(z, 1, 2)) * shared
-    return out
 
 
 def _clusters(design: Design, V: Any) -> NDArray[np.intp]:

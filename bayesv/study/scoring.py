@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from bayesv.covariance import KenwardRoger, cluster_robust, kenward_roger
+from bayesv.covariance import KenwardRoger, kenward_roger
+from bayesv.covariance.sandwich import robust
 from bayesv.design import Design
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
@@ -87,7 +88,7 @@ class Scorer:
         point = Point.of(design, estimate.components, estimate.beta)
         values = targets(point)[0]
         se = low = high = np.full(len(values), _NAN)
-        method = ""
+        method = "Wald" if kr is not None else ""  # also where it gives no interval
         if (post := estimate.draws) is not None:
             size = post.sigma2.size
             covs = {g: cov.reshape(size, *cov.shape[2:]) for g, cov in post.covs.items()}
@@ -96,7 +97,6 @@ class Scorer:
             low, high = np.quantile(drawn, _ends(self.scores.prob), axis=0)
         elif isinstance(kr, KenwardRoger) and not estimate.flags["singular"]:
             # At the boundary the estimate is not approximately normal on any scale.
-            method = "Wald"
             slopes = targets.slopes(point)
             with np.errstate(invalid="ignore"):
                 se = np.sqrt(np.einsum("ik,ij,jk->k", slopes, kr.W, slopes))
@@ -138,7 +138,8 @@ class Scorer:
                 if estimate.draws is not None:
                     continue
                 try:
-                    cov = cluster_robust(design, estimate.components).to_numpy()
+                    cr = robust(design, estimate.components)
+                    cov, df = cr.cov.to_numpy(), cr.df.to_numpy()
                 except BayesvError as error:
                     cov, why = np.full_like(cov, _NAN), str(error)
             with np.errstate(invalid="ignore"):

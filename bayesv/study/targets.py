@@ -40,7 +40,7 @@ class Target:
     @property
     def scale(self) -> str:
         """Where a normal approximation is best: ``log``, ``atanh``, ``logit`` or ``identity``."""
-        if self.kind in ("sd", "var") or self.name == "tr V" or self.name.startswith("var "):
+        if self.kind in ("sd", "var") or self.name == "tr V" or self.name.startswith("var y"):
             return "log"
         if self.kind == "corr" or self.name.startswith(("ICC", "corr ")):
             return "atanh"
