@@ -1,21 +1,33 @@
 """Simulation studies: designs and truths, estimators, scores and calibration."""
 
 from bayesv.study.calibration import Band, Calibration, ecdf_band, sbc
+from bayesv.study.estimators import ML, REML, Custom, Posterior
 from bayesv.study.grids import grid, read_scenarios, scenarios_of
 from bayesv.study.prepared import Prepared
 from bayesv.study.replicate import Replicate, Truth
+from bayesv.study.results import StudyResult, read
+from bayesv.study.run import run
 from bayesv.study.scenario import Scenario
+from bayesv.study.scores import Scores
 
 __all__ = [
+    "ML",
+    "REML",
     "Band",
     "Calibration",
+    "Custom",
+    "Posterior",
     "Prepared",
     "Replicate",
     "Scenario",
+    "Scores",
+    "StudyResult",
     "Truth",
     "ecdf_band",
     "grid",
+    "read",
     "read_scenarios",
+    "run",
     "sbc",
     "scenarios_of",
 ]

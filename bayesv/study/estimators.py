@@ -23,6 +23,7 @@ from bayesv.posterior import Posterior as DrawnPosterior
 from bayesv.prior_text import priors_to_dict
 from bayesv.priors import Priors
 from bayesv.reml import RemlFit
+from bayesv.study.replicate import Replicate
 
 __all__ = ["ML", "REML", "Custom", "Estimate", "Estimator", "Posterior", "estimators_of"]
 
@@ -82,19 +83,10 @@ class Estimator(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that say everything."""
 
-    def seed(self, study: int, scenario: str, replicate: int) -> int:
-        """Return the seed of one fit, whatever else the study has or where it runs.
-
-        Parameters
-        ----------
-        study : int
-            The seed of the study.
-        scenario : str
-            Its name.
-        replicate : int
-        """
-        at = (zlib.crc32(scenario.encode()), replicate, zlib.crc32(self.key.encode()))
-        return int(np.random.SeedSequence(study, spawn_key=at).generate_state(1, np.uint64)[0])
+    def seed(self, replicate: Replicate) -> int:
+        """Return the seed of a fit, whatever else the study has and wherever it runs."""
+        at = (zlib.crc32(self.key.encode()),)
+        return int(np.random.SeedSequence(replicate.seed, spawn_key=at).generate_state(1)[0])
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,8 @@ class StudyResult:
         """Replicates that raised an error.
 
         Columns scenario, replicate, estimator (empty: the simulation itself, or the process died),
-        seed, error. ``scenario.prepare(seed).replicate(replicate)`` makes the same data again,
-        ``estimator.seed(seed, scenario.name, replicate)`` is the seed of its fit.
+        seed, error. ``data = scenario.prepare(seed).replicate(replicate)`` makes the same data
+        again, and ``estimator.fit(data.model, estimator.seed(data))`` the same fit.
         """
         rows = self.rows
         bad = rows[(rows["quantity"] == "failed") & (rows["estimate"] == 1.0)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.errors import BayesvError
+from bayesv.errors import BayesvError, ScenarioError
 from bayesv.progress import progress as shown
 from bayesv.study.estimators import Estimator, estimators_of
 from bayesv.study.execution import Died, in_chunks
 from bayesv.study.results import StudyResult
+from bayesv.study.scenario import Scenario
 from bayesv.study.scores import Scores
 from bayesv.study.store import FORMAT, Store, arranged
 from bayesv.study.work import COLUMNS, Replicates, failed
@@ -26,7 +27,7 @@ _PACKAGES = ("numpy", "scipy", "pandas", "numba")
 
 
 def run(
-    scenarios: Any,
+    scenarios: Scenario | Iterable[Scenario],
     estimators: Any = ("REML", "posterior"),
     *,
     replicates: int,
@@ -79,14 +80,12 @@ def run(
 
     Examples
     --------
-    ::
-
-        import bayesv as bv
-
-        result = bv.study.run(
-            scenario, ["REML", bv.study.Posterior()], replicates=10_000, seed=1, out="study"
-        )
-        result.scores()
+    >>> import bayesv as bv
+    >>> few = bv.study.Scenario(name="few", formula="y ~ 1 + (1 | g)", levels={"g": 6}, rows=5,
+    ...                         sd={"g": 1}, sigma=2)
+    >>> result = bv.study.run(few, ["REML", "ML"], replicates=3, seed=1, workers=1)
+    >>> len(result.failures), int(result.done["few"])
+    (0, 3)
     """
     given = _scenarios(scenarios)
     chosen, scores = estimators_of(estimators), scores or Scores()
@@ -128,14 +127,11 @@ def run(
     return StudyResult(manifest, arranged(rows, names, replicates))
 
 
-def _scenarios(given: Any) -> tuple[Any, ...]:
+def _scenarios(given: Any) -> tuple[Scenario, ...]:
     """Return the scenarios, checked to be some and to have names of their own."""
-    found = (given,) if hasattr(given, "prepare") else given
-    if isinstance(found, Mapping | str) or not isinstance(found, Iterable):
-        raise BayesvError(f"Scenarios are bv.study.Scenario objects; found {given!r}.")
-    found = tuple(found)
+    found = tuple(given) if isinstance(given, Iterable) else (given,)
     for one in found:
-        if not hasattr(one, "prepare"):
+        if not isinstance(one, Scenario):
             raise BayesvError(f"Scenarios are bv.study.Scenario objects; found {one!r}.")
     names = [one.name for one in found]
     if not found or len(set(names)) < len(names):
@@ -146,7 +142,7 @@ def _scenarios(given: Any) -> tuple[Any, ...]:
 
 
 def _manifest(
-    scenarios: tuple[Any, ...],
+    scenarios: tuple[Scenario, ...],
     estimators: tuple[Estimator, ...],
     scores: Scores,
     seed: int,
@@ -161,12 +157,21 @@ def _manifest(
         "seed": seed,
         "replicates": replicates,
         "names": [one.name for one in scenarios],
-        "factors": {one.name: dict(getattr(one, "factors", {}) or {}) for one in scenarios},
+        "factors": {one.name: dict(one.factors) for one in scenarios},
         "estimators": [one.to_dict() for one in estimators],
         "scores": scores.to_dict(),
-        "scenarios": [one.to_dict() for one in scenarios],
+        "scenarios": [_declared(one) for one in scenarios],
         "versions": {"python": platform.python_version(), **_versions()},
     }
+
+
+def _declared(scenario: Scenario) -> dict[str, Any]:
+    """Return what a scenario declares, with the checksum of what its files and objects hold."""
+    try:
+        content = scenario.to_dict()
+    except ScenarioError:  # data or parameters given in Python
+        content = {"name": scenario.name, "formula": scenario.formula}
+    return {**content, "checksum": scenario.crc}
 
 
 def _versions() -> dict[str, str]:

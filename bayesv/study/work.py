@@ -11,7 +11,9 @@ from typing import Any
 import pandas as pd
 
 from bayesv.study.estimators import Estimator
+from bayesv.study.prepared import Prepared
 from bayesv.study.replicate import Replicate
+from bayesv.study.scenario import Scenario
 from bayesv.study.scores import Scores
 from bayesv.study.scoring import Row, Scorer
 
@@ -37,14 +39,14 @@ class Replicates:
 
     def __init__(
         self,
-        scenarios: Sequence[Any],
+        scenarios: Sequence[Scenario],
         estimators: Sequence[Estimator],
         scores: Scores,
         seed: int,
     ) -> None:
         self.scenarios, self.estimators = tuple(scenarios), tuple(estimators)
         self.scores, self.seed = scores, seed
-        self._at: tuple[int, Any, Scorer] | None = None
+        self._at: tuple[int, Prepared, Scorer] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_at": None}
@@ -69,10 +71,9 @@ class Replicates:
         fits: dict[str, _Attempt] = {}
         out: list[tuple[Any, ...]] = []
         for estimator in self.estimators:
-            seed = estimator.seed(self.seed, self.scenarios[at].name, k)
             if estimator.key not in fits:
                 fits[estimator.key] = _attempt(
-                    lambda one=estimator, seed=seed: one.fit(replicate.model, seed)
+                    lambda one=estimator: one.fit(replicate.model, one.seed(replicate))
                 )
             done = fits[estimator.key]
             if done.error is None:
@@ -87,7 +88,7 @@ class Replicates:
             out += [(estimator.name, *row) for row in rows]
         return out
 
-    def _prepared(self, at: int) -> tuple[Any, Scorer]:
+    def _prepared(self, at: int) -> tuple[Prepared, Scorer]:
         """Return the scenario ready to simulate; the last one is kept."""
         if self._at is None or self._at[0] != at:
             self._at = at, self.scenarios[at].prepare(self.seed), Scorer(self.scores)
