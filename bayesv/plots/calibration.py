@@ -51,7 +51,7 @@ def rank_ecdfs(
     ...     sd=bv.HalfNormal(50), sigma=bv.HalfNormal(50), beta=bv.Normal(1500, 100)
     ... )
     >>> model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"), priors)
-    >>> found = bv.study.sbc(model, replicates=20, seed=1, workers=1)
+    >>> found = bv.study.sbc(model, replicates=5, seed=1, workers=1)
     >>> axes = found.plot(quantities=["sd Residual", "log|V|"])
     >>> [ax.get_title(loc="left") for ax in axes]
     ['sd Residual: pass', 'log|V|: pass']
@@ -67,10 +67,22 @@ def rank_ecdfs(
     panels, new = several_axes(axes, len(names), (2.9, 2.3), sharex=True, sharey=True)
     for ax, name in zip(panels, names, strict=True):
         _panel(ax, result, name)
-    for ax in panels if new else ():
-        ax.label_outer()
+    if new:
+        _label_outer(panels)
     below(panels[0], new)
     return panels
+
+
+def _label_outer(panels: NDArray[np.object_]) -> None:
+    """Label the left and the lowest panels; those above a gap in the last row are lowest, too."""
+    across = panels[0].get_subplotspec().get_gridspec().ncols
+    for i, ax in enumerate(panels):
+        lowest = i + across >= len(panels)
+        ax.tick_params(labelbottom=lowest)
+        if not lowest:
+            ax.set_xlabel("")
+        if i % across:
+            ax.set_ylabel("")
 
 
 def _panel(ax: Axes, result: Any, name: str) -> None:

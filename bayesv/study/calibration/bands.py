@@ -52,9 +52,10 @@ class Band:
         """Return the numbers of ranks below 1, 2, …, shape (n_ranks - 1,)."""
         ranks, n_ranks = np.asarray(ranks), len(self.lower) + 1
         if ranks.shape != (self.n_replicates,) or ranks.min() < 0 or ranks.max() >= n_ranks:
+            span = f" from {ranks.min()} to {ranks.max()}" if ranks.size else ""
             raise BayesvError(
                 f"The band is for {self.n_replicates} ranks from 0 to {n_ranks - 1}; found "
-                f"{ranks.size} from {ranks.min(initial=0)} to {ranks.max(initial=0)}."
+                f"{ranks.size}{span}."
             )
         return np.cumsum(np.bincount(ranks, minlength=n_ranks))[:-1]
 

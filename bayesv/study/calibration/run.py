@@ -66,7 +66,8 @@ def sbc(
     kind : {"prior", "posterior"}
         ``prior``: θ from the priors, which must be proper. ``posterior``: θ from p(θ | y); new data
         of new levels of every factor, same X, Z and weights, are fitted together with y. It looks
-        at the parameters that the data leave possible, and flat priors of β are allowed.
+        at the parameters that the data leave possible, and flat priors of β are allowed. An error
+        that acts like another prior is not seen, because it changes p(θ | y) alike.
     replicates : int
         Simulated data sets. 100 show gross errors, 500 a shift of a quarter of an SD.
     engine : {"collapsed", "nuts", "pymc", "bambi"}
@@ -128,9 +129,12 @@ def sbc(
     """
     _check(model, kind, replicates, prob, posterior)
     check_sampling(engine, draws, chains, tune)
-    thin = thin or (1 if engine == "collapsed" else _THIN_NUTS)
+    if thin is None:
+        thin = 1 if engine == "collapsed" else _THIN_NUTS
     if not isinstance(thin, int | np.integer) or thin < 1:
         raise BayesvError(f"thin must be a positive integer; found {thin!r}.")
+    if seed is not None and (not isinstance(seed, int | np.integer) or seed < 0):
+        raise BayesvError(f"seed must be a non-negative integer; found {seed!r}.")
     root = np.random.SeedSequence(seed)
     entropy = int(root.entropy)  # type: ignore[arg-type]
     run: dict[str, Any] = {
@@ -219,6 +223,7 @@ def _rank(true: float, drawn: Array, rng: np.random.Generator) -> int:
 def _check(model: Any, kind: str, replicates: Any, prob: Any, posterior: Posterior | None) -> None:
     if not isinstance(model, Model):
         raise BayesvError(f"A bv.Model is needed; found {type(model).__name__}.")
+    _ = model.design.row_labels  # a design without rows says here that it has none
     if kind not in KINDS:
         raise BayesvError(f"kind must be one of {', '.join(KINDS)}; found {kind!r}.")
     if not isinstance(replicates, int | np.integer) or replicates < 1:
