@@ -11,6 +11,7 @@ import pandas as pd
 from bayesv.errors import BayesvError, FitWarning
 from bayesv.gram import responses_of, statistics_of
 from bayesv.linalg import Array
+from bayesv.progress import progress
 from bayesv.quantities import quantities
 from bayesv.reml import RemlFit, fit_reml
 
@@ -91,21 +92,23 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
     mean = design.y - design.target + design.X @ fit.beta.to_numpy()
     responses = responses_of(design, statistics_of(design))
     rows, singular, failed = [], [], []
-    for k in range(draws):
-        y = mean + vc.sigma * rng.normal(size=design.n) / np.sqrt(w)
-        for term, root in zip(design.terms, roots, strict=True):
-            u = rng.normal(size=(term.n_levels, term.n_columns)) @ root.T
-            y = y + (u[term.codes] * term.values).sum(axis=1)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FitWarning)
-                new = design.with_response(y)
-                refit = fit_reml(new, responses.statistics(new.target), fit.method)
-        except BayesvError as error:
-            failed.append(f"refit {k}: {error}")
-            continue
-        rows.append(_scalars(refit))
-        singular.append(refit.singular)
+    with progress("refitting", draws) as step:
+        for k in range(draws):
+            step(1)
+            y = mean + vc.sigma * rng.normal(size=design.n) / np.sqrt(w)
+            for term, root in zip(design.terms, roots, strict=True):
+                u = rng.normal(size=(term.n_levels, term.n_columns)) @ root.T
+                y = y + (u[term.codes] * term.values).sum(axis=1)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FitWarning)
+                    new = design.with_response(y)
+                    refit = fit_reml(new, responses.statistics(new.target), fit.method)
+            except BayesvError as error:
+                failed.append(f"refit {k}: {error}")
+                continue
+            rows.append(_scalars(refit))
+            singular.append(refit.singular)
     return Bootstrap(pd.DataFrame(rows), _scalars(fit), np.array(singular), tuple(failed))
 
 

@@ -26,6 +26,7 @@ from bayesv.linalg import Array, evenly_spaced, psd_root, psd_roots
 from bayesv.new_rows import new_rows
 from bayesv.posterior_v import PosteriorV
 from bayesv.priors import Normal, Priors, ResolvedPriors
+from bayesv.progress import progress
 
 if TYPE_CHECKING:
     from bayesv.design import Design
@@ -266,11 +267,13 @@ class MarginalMethods:
         pointwise, terms = Pointwise(self.design), self.design.terms
         covs, sigma2, beta = self.covs, self.sigma2, self.beta
         found = []
-        for c in range(chains):
-            for i in range(0, n, step):
+        kept = [(c, i) for c in range(chains) for i in range(0, n, step)]
+        with progress("pointwise log likelihood", len(kept)) as done:
+            for c, i in kept:
                 s2 = float(sigma2[c, i])
                 roots = [psd_root(covs[term.group][c, i] / s2) for term in terms]
                 found.append(pointwise(roots, s2, beta[c, i]))
+                done(1)
         shape = (chains, -1)
         draws = np.arange(0, n, step)
         data = {

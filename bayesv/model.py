@@ -349,7 +349,7 @@ class Model:
         target_accept : float
             NUTS's target acceptance probability.
         progressbar : bool
-            Of NUTS.
+            Whether work of more than a second is shown, on a terminal only; NUTS shows its own.
         keep_u : bool
             Whether to store the random effects, q numbers a draw.
 

@@ -13,6 +13,7 @@ from bayesv.errors import BayesvError
 from bayesv.inference.coordinates import Coordinates
 from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.priors import Priors
+from bayesv.progress import progress
 from bayesv.reml import RemlFit
 from bayesv.reml.criterion import Criterion
 
@@ -51,27 +52,31 @@ def profile(fit: RemlFit, prob: float = 0.95) -> pd.DataFrame:
     """
     if not 0 < prob < 1:
         raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
-    profiler = _Profiler(fit, float(chdtri(1, 1 - prob)))
-    rows = {}
-    at = 0
-    for term, log_rms in zip(profiler.coordinates.terms, profiler.coordinates.log_rms, strict=True):
-        sd, corr = cov_to_sd_corr(fit.components.block_for(term))
-        for i, column in enumerate(term.columns):
-            rows[f"sd {term.group}: {column}"] = profiler.sd(at + i, float(log_rms[i]), sd[i])
-        at += term.n_columns
-        for block in term.blocks:
-            if len(block) == 2:
-                label = f"corr {term.group}: " + ", ".join(term.columns[i] for i in block)
-                rows[label] = profiler.correlation(at, float(corr[block]))
-            at += len(block) * (len(block) - 1) // 2
-    rows["sd Residual"] = profiler.sigma()
+    with progress("profiling the likelihood") as step:
+        profiler = _Profiler(fit, float(chdtri(1, 1 - prob)), step)
+        rows = {}
+        at = 0
+        for term, log_rms in zip(
+            profiler.coordinates.terms, profiler.coordinates.log_rms, strict=True
+        ):
+            sd, corr = cov_to_sd_corr(fit.components.block_for(term))
+            for i, column in enumerate(term.columns):
+                rows[f"sd {term.group}: {column}"] = profiler.sd(at + i, float(log_rms[i]), sd[i])
+            at += term.n_columns
+            for block in term.blocks:
+                if len(block) == 2:
+                    label = f"corr {term.group}: " + ", ".join(term.columns[i] for i in block)
+                    rows[label] = profiler.correlation(at, float(corr[block]))
+                at += len(block) * (len(block) - 1) // 2
+        rows["sd Residual"] = profiler.sigma()
     return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high"])
 
 
 class _Profiler:
     """The criterion with one parameter held, in the sampler's coordinates."""
 
-    def __init__(self, fit: RemlFit, rise: float) -> None:
+    def __init__(self, fit: RemlFit, rise: float, step: Callable[[int], None]) -> None:
+        self.step = step
         self.coordinates = Coordinates(Priors().resolve(fit.design))
         self.criterion = Criterion(fit.design, fit._stats, fit.method)
         covs = {t.group: fit.components.block_for(t) for t in fit.design.terms}
@@ -82,6 +87,7 @@ class _Profiler:
     def _value(self, x: Array) -> float:
         lambdas, sigma = self.coordinates.to_lambdas(x)
         stats = self.criterion.stats
+        self.step(1)
         try:
             value = self.criterion.criterion_at(stats.in_basis(lambdas), float(sigma) ** 2)
         except np.linalg.LinAlgError:

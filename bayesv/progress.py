@@ -1,19 +1,25 @@
-"""Progress of long work: a bar on a terminal, nothing in a pipe."""
+"""Progress of long work: a bar on a terminal once it has taken a while, nothing in a pipe."""
 
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 __all__ = ["progress"]
+
+_PATIENCE = 1.0  # seconds: shorter work shows no bar
+_active = False  # one bar at a time: work inside shown work is not shown on its own
 
 
 @contextmanager
 def progress(
     label: str, total: int | None = None, *, show: bool | None = None
 ) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error while the block runs; it vanishes afterwards.
+    """Show a bar on standard error if the block takes more than a second; it vanishes afterwards.
 
     Parameters
     ----------
@@ -22,16 +28,61 @@ def progress(
     total : int, optional
         Steps in all; unknown if left out.
     show : bool, optional
-        Left out: whether standard error is a terminal.
+        Left out: whether standard error is a terminal. True shows it elsewhere, too.
 
     Yields
     ------
     callable
-        Takes the number of steps done since the last call.
+        Takes the number of steps done since the last call. What is done never depends on it.
+
+    Examples
+    --------
+    >>> with progress("counting", total=3) as step:
+    ...     for _ in range(3):
+    ...         step(1)
     """
-    if not (sys.stderr.isatty() if show is None else show):
+    global _active
+    if _active or not (sys.stderr.isatty() if show is None else show):
         yield lambda steps: None
         return
+    bar = _Bar(label, total)
+    _active = True
+    try:
+        yield bar.step
+    finally:
+        _active = False
+        bar.close()
+
+
+class _Bar:
+    """A bar that appears, with what was done so far, when patience is over.
+
+    Steps may come from several threads.
+    """
+
+    def __init__(self, label: str, total: int | None) -> None:
+        self.label, self.total, self.done = label, total, 0
+        self.started = time.monotonic()
+        self.shown: Any = None
+        self.lock = threading.Lock()
+
+    def step(self, steps: int) -> None:
+        with self.lock:
+            self.done += steps
+            if self.shown is not None:
+                self.shown.update(self.shown.task_ids[0], completed=self.done)
+            elif time.monotonic() - self.started >= _PATIENCE:
+                self.shown = _rich(self.total)
+                self.shown.start()
+                self.shown.add_task(self.label, total=self.total, completed=self.done)
+
+    def close(self) -> None:
+        if self.shown is not None:
+            self.shown.stop()
+
+
+def _rich(total: int | None) -> Any:
+    """Return rich's display, which is loaded when there is something to show."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -42,8 +93,9 @@ def progress(
         TimeRemainingColumn,
     )
 
-    counted = (MofNCompleteColumn(), TimeRemainingColumn()) if total is not None else ()
+    if total is None:
+        counted: tuple[Any, ...] = (TextColumn("{task.completed:,.0f}"),)
+    else:
+        counted = (MofNCompleteColumn(), TimeRemainingColumn())
     columns = (TextColumn("{task.description}"), BarColumn(), *counted, TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda steps: bar.advance(task, steps)
+    return Progress(*columns, console=Console(file=sys.stderr), transient=True)

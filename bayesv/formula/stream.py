@@ -30,6 +30,7 @@ from bayesv.gram import (
 )
 from bayesv.linalg import Array
 from bayesv.names import level_label
+from bayesv.progress import progress
 
 __all__ = ["read_batches"]
 
@@ -132,15 +133,17 @@ def _in_turn(source: ArrowSource, plan: _Plan, columns: Sequence[str]) -> tuple[
     """Sum up batch after batch; parts of like size are merged, so that none is moved often."""
     units: Units | None = None
     parts: list[tuple[int, _Part]] = []
-    for frame in source.frames(columns):
-        rows = _rows(frame, plan)
-        if rows is None:
-            continue
-        units = units or Units.of(rows.rows)
-        depth, part = 0, _summed(rows, units)
-        while parts and parts[-1][0] == depth:
-            depth, part = depth + 1, _merged(parts.pop()[1], part)
-        parts.append((depth, part))
+    with progress("reading rows") as read:
+        for frame in source.frames(columns):
+            rows = _rows(frame, plan)
+            read(len(frame))
+            if rows is None:
+                continue
+            units = units or Units.of(rows.rows)
+            depth, part = 0, _summed(rows, units)
+            while parts and parts[-1][0] == depth:
+                depth, part = depth + 1, _merged(parts.pop()[1], part)
+            parts.append((depth, part))
     if not parts or units is None:
         raise DataError("The data have no complete row.")
     total = parts.pop()[1]

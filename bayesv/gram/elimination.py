@@ -161,7 +161,11 @@ def _reverse(
     return bars
 
 
-def eliminate_many(stats: GramStatistics, lambdas: Sequence[Array]) -> tuple[Array, Array]:
+def eliminate_many(
+    stats: GramStatistics,
+    lambdas: Sequence[Array],
+    step: Callable[[int], None] = lambda _: None,
+) -> tuple[Array, Array]:
     """Return log|M| and T for S values of λ; see `eliminate` for one value with its gradient.
 
     Parameters
@@ -169,6 +173,8 @@ def eliminate_many(stats: GramStatistics, lambdas: Sequence[Array]) -> tuple[Arr
     stats : GramStatistics
     lambdas : sequence of ndarray, shape (S, k, k)
         λ_f of each term, in the order of the design's terms.
+    step : callable
+        Told how many values are done, from several threads.
 
     Returns
     -------
@@ -183,6 +189,7 @@ def eliminate_many(stats: GramStatistics, lambdas: Sequence[Array]) -> tuple[Arr
 
         def one(s: int) -> tuple[float, Array]:
             done = eliminate_units(stats, chain, [lam[s] for lam in lambdas])
+            step(1)
             return done.logdet, done.T
 
         with one_blas_thread():  # several evaluations side by side instead
@@ -202,6 +209,7 @@ def eliminate_many(stats: GramStatistics, lambdas: Sequence[Array]) -> tuple[Arr
             lam, chain.width, len(stats.levels) > 1, chain.edges, chain.columns, chain.slots,
             chain.E, stats.A_border, stats.B_border, lam_border, *border_blocks(stats), logdet, T,
         )  # fmt: skip
+        step(len(lam))
         return logdet, T
 
     def batch(start: int) -> tuple[Array, Array]:
@@ -215,6 +223,7 @@ def eliminate_many(stats: GramStatistics, lambdas: Sequence[Array]) -> tuple[Arr
             )  # fmt: skip
             logdet += part
             T += front[-m:, -m:]
+        step(len(logdet))
         return logdet, np.moveaxis(T, 2, 0)
 
     serial = S * (len(chain.factor) + len(stats.A_border) ** 2) < _WORTH_THREADS

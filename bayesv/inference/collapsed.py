@@ -70,7 +70,7 @@ def sample_collapsed(
     started = time.perf_counter()
     draws, chains = options.draws, options.chains
     rng = np.random.default_rng(options.seed)
-    target = Target(density)
+    target = Target(density, options.progressbar)
     mode, L = target.mode(start)
     if target.expensive:
         target.interpolate(mode, L)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -64,9 +64,11 @@ class MarginalDensity:
         constant += 2.0 * np.log(np.abs(np.diagonal(self.stats.R))).sum()
         return P0, h0, constant
 
-    def eliminated(self, lambdas: Sequence[Array]) -> tuple[Array, Array]:
-        """Return log|M|, shape (S,), and T, shape (S, p + 1, p + 1)."""
-        return eliminate_many(self.stats, self.stats.in_basis(lambdas))
+    def eliminated(
+        self, lambdas: Sequence[Array], step: Callable[[int], None] = lambda _: None
+    ) -> tuple[Array, Array]:
+        """Return log|M|, shape (S,), and T, shape (S, p + 1, p + 1); ``step`` hears of progress."""
+        return eliminate_many(self.stats, self.stats.in_basis(lambdas), step)
 
     def conditional(
         self,

@@ -32,7 +32,7 @@ def sample_nuts(
     """Run nutpie in coordinates whitened by mode and Hessian; β and u from their conditionals."""
     nutpie = require("nutpie", "nuts")
     started = time.perf_counter()
-    target = Target(density)
+    target = Target(density, options.progressbar)
     rng = np.random.default_rng(options.seed)
     mode, L = target.mode(start)
     d = len(mode)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -12,6 +14,7 @@ from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import Conditional, MarginalDensity
 from bayesv.inference.interpolation import Interpolant, interpolate
 from bayesv.linalg import Array, symmetrize
+from bayesv.progress import progress
 
 __all__ = ["Target", "factor"]
 
@@ -19,10 +22,18 @@ _OUTSIDE = 1e12  # minus the log density where it cannot be evaluated
 
 
 class Target:
-    """log p(x | y) in unconstrained coordinates, up to a constant."""
+    """log p(x | y) in unconstrained coordinates, up to a constant.
 
-    def __init__(self, density: MarginalDensity) -> None:
+    Parameters
+    ----------
+    density : MarginalDensity
+    progressbar : bool
+        Whether what takes long is shown on a terminal.
+    """
+
+    def __init__(self, density: MarginalDensity, progressbar: bool = False) -> None:
         self.density = density
+        self.show = None if progressbar else False  # None: on a terminal
         self.coordinates = Coordinates(density.priors)
         self.interpolant: Interpolant | None = None
         self.n_evaluations = self.n_interpolated = 0
@@ -44,7 +55,8 @@ class Target:
         def outputs(theta: Array) -> Array:
             x = np.hstack([theta, np.zeros((len(theta), 1))])
             lambdas, _ = self.coordinates.to_lambdas(x)
-            logdet, T = self.density.eliminated(lambdas)
+            with progress("tabulating the density", len(x), show=self.show) as step:
+                logdet, T = self.density.eliminated(lambdas, step)
             self.n_evaluations += len(x)
             return np.column_stack([logdet, T[:, upper[0], upper[1]]])
 
@@ -60,10 +72,12 @@ class Target:
         covariance = (L @ L.T)[:d, :d]
         self.interpolant = interpolate(outputs, scale, mode[:d], np.linalg.cholesky(covariance))
 
-    def _eliminated(self, x: Array, lambdas: list[Array]) -> tuple[Array, Array] | None:
-        """Return log|M| and T by interpolation where it covers x; None without it."""
+    def _eliminated(
+        self, x: Array, lambdas: list[Array], step: Callable[[int], None]
+    ) -> tuple[Array, Array]:
+        """Return log|M| and T, by interpolation where there is one that covers x."""
         if self.interpolant is None:
-            return None
+            return self.density.eliminated(lambdas, step)
         m = self.density.stats.p + 1
         upper = np.triu_indices(m)
         values = self.interpolant(x[:, :-1])
@@ -71,7 +85,10 @@ class Target:
         logdet, T = values[:, 0].copy(), np.zeros((len(x), m, m))
         T[:, upper[0], upper[1]] = T[:, upper[1], upper[0]] = values[:, 1:]
         if outside.any():
-            logdet[outside], T[outside] = self.density.eliminated([lam[outside] for lam in lambdas])
+            step(int((~outside).sum()))
+            logdet[outside], T[outside] = self.density.eliminated(
+                [lam[outside] for lam in lambdas], step
+            )
         self.n_interpolated += int((~outside).sum())
         return logdet, T
 
@@ -88,9 +105,11 @@ class Target:
         self.n_evaluations += len(x)
         within = self._within(x)
         x = np.where(within[:, None], x, 0.0)
-        with np.errstate(invalid="ignore", over="ignore"):
+        bar = progress("evaluating the posterior density", len(x), show=self.show)
+        with np.errstate(invalid="ignore", over="ignore"), bar as step:
             lambdas, sigma = self.coordinates.to_lambdas(x)
-            found = self.density.conditional(lambdas, sigma**2, self._eliminated(x, lambdas))
+            eliminated = self._eliminated(x, lambdas, step)
+            found = self.density.conditional(lambdas, sigma**2, eliminated)
             value = found.log_likelihood + self.coordinates.log_prior(x)
         return np.where(within & np.isfinite(value), value, -np.inf), found
 
@@ -128,22 +147,30 @@ class Target:
         is_sd = self.coordinates.is_sd
         x0[is_sd] = np.maximum(x0[is_sd], -2.5)
 
-        def objective(x: Array) -> tuple[float, Array]:
-            value, gradient = self.value_and_gradient(x)
-            return (-value, -gradient) if np.isfinite(value) else (_OUTSIDE, 0.0 * x)
+        with progress("looking for the posterior mode", show=self.show) as step:
 
-        # The proposal needs no more digits of the mode than this.
-        options = {"gtol": 1e-2, "hess_inv0": self._inverse_hessian(x0)}
-        found = minimize(objective, x0, jac=True, method="BFGS", options=options)
-        mode = np.asarray(found.x)
-        return mode, factor(self._inverse_hessian(mode))
+            def objective(x: Array) -> tuple[float, Array]:
+                step(1)
+                value, gradient = self.value_and_gradient(x)
+                return (-value, -gradient) if np.isfinite(value) else (_OUTSIDE, 0.0 * x)
 
-    def _inverse_hessian(self, x: Array) -> Array:
+            # The proposal needs no more digits of the mode than this.
+            options = {"gtol": 1e-2, "hess_inv0": self._inverse_hessian(x0, step)}
+            found = minimize(objective, x0, jac=True, method="BFGS", options=options)
+            mode = np.asarray(found.x)
+            return mode, factor(self._inverse_hessian(mode, step))
+
+    def _inverse_hessian(self, x: Array, step: Callable[[int], None]) -> Array:
         """Inverse of the negative Hessian, flat and wrongly curved directions limited to 4."""
+
+        def evaluate(point: Array) -> tuple[float, Array]:
+            step(1)
+            return self._value_and_gradient(point)
+
         h, d = 1e-2, len(x)
         points = [*(x - h * np.eye(d)), *(x + h * np.eye(d))]
         # Side by side only what takes long: threads cost, too.
-        found = run(self._value_and_gradient, points, serial=not self.expensive)
+        found = run(evaluate, points, serial=not self.expensive)
         self.n_evaluations += 2 * d
         gradients = np.array([gradient for _, gradient in found])
         values, vectors = np.linalg.eigh(symmetrize(gradients[:d] - gradients[d:]) / (2 * h))
