@@ -10,6 +10,7 @@ from bayesv.errors import require
 
 require("matplotlib", "plots")
 
+from bayesv.plots.calibration import rank_ecdfs
 from bayesv.plots.covariances import curves, ellipses
 from bayesv.plots.densities import distance_density, variance_densities
 from bayesv.plots.diagnostics import acceptance, chains
@@ -38,6 +39,7 @@ __all__ = [
     "image_Z",
     "matrices",
     "png",
+    "rank_ecdfs",
     "scaling",
     "variance_densities",
 ]
