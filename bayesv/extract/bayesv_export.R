@@ -19,6 +19,7 @@ export <- function(fit, path, overwrite = FALSE) {
     stop("'", path, "' holds an exported fit already; choose another folder or set overwrite = TRUE.",
          call. = FALSE)
   parts <- read_parts(fit)
+  parts$formula[[3]] <- flat(parts$formula[[3]])
   dir.create(path, showWarnings = FALSE, recursive = TRUE)
   unlink(file.path(path, c("fit.json", "design.csv.gz", "data.csv.gz", "draws.csv.gz")))
   rows <- row.names(parts$frame)
@@ -87,7 +88,7 @@ from_lme4 <- function(fit) {
   if (length(lme4::getME(fit, "theta")) != sum(r * (r + 1) / 2))
     refuse("a covariance of the random effects is structured, not free")
   covs <- lme4::VarCorr(fit)
-  weights <- stats::weights(fit)
+  weights <- fit@resp$weights
   offset <- lme4::getME(fit, "offset")
   messages <- c(unlist(fit@optinfo$conv$lme4$messages), unlist(fit@optinfo$warnings))
   list(
@@ -198,7 +199,8 @@ from_rstanarm <- function(fit) {
   frame <- fit$glmod$fr
   list(
     engine = "rstanarm", packages = c("rstanarm", "rstan"), formula = stats::formula(fit), method = "posterior",
-    y = as.numeric(fit$y), X = X, contrasts = attr(fit$glmod$X, "contrasts"), aliased = fit$dropped_cols,
+    y = as.numeric(fit$y), X = X, contrasts = attr(fit$glmod$X, "contrasts"),
+    aliased = c(names(attr(fit$glmod$X, "col.dropped")), fit$dropped_cols),
     weights = NULL, offset = if (any(fit$offset != 0)) fit$offset, terms = terms,
     draws = draws_table(draws, colnames(X), colnames(X), terms, lower),
     converged = TRUE, frame = frame, omitted = attr(frame, "na.action"), data = fit$data
@@ -308,6 +310,15 @@ coding <- function(factors, given) {
     same <- is.matrix(how) && isTRUE(all.equal(unname(how), unname(stats::contr.treatment(nrow(how)))))
     if (same) "contr.treatment" else "other"
   })
+}
+
+# a + b + c without brackets around sums: lme4 writes (x || g) as ((1 | g) + (0 + x | g)).
+flat <- function(e) {
+  is_call <- function(e, name) is.call(e) && identical(e[[1]], as.name(name))
+  add <- function(a, b) if (is_call(b, "+") && length(b) == 3) call("+", add(a, b[[2]]), b[[3]]) else call("+", a, b)
+  if (is_call(e, "(") && is_call(e[[2]], "+")) return(flat(e[[2]]))
+  if (is_call(e, "-") && length(e) == 3) return(call("-", flat(e[[2]]), e[[3]]))
+  if (is_call(e, "+") && length(e) == 3) add(flat(e[[2]]), flat(e[[3]])) else e
 }
 
 find_data <- function(name, formula) {

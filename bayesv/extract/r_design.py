@@ -56,10 +56,12 @@ class RLabels:
 
     def _part(self, part: str) -> str:
         for factor, levels in self.factors.items():
-            level = part.removeprefix(factor)
+            text = part.removeprefix(factor)
             treatment = self.contrasts.get(factor, "contr.treatment") == "contr.treatment"
-            if part.startswith(factor) and treatment and level in levels:
-                return f"{factor}[{level}]"
+            if part.startswith(factor) and treatment:
+                for level in levels:
+                    if text in (level, re.sub(r"[^\w.]", "", level)):  # brms: no punctuation
+                        return f"{factor}[{level}]"
         column = re.fullmatch(r"([\w.]+\(.*\))(\d+)", part)  # of a matrix, as of poly()
         return f"{column[1]}[{column[2]}]" if column else part
 
@@ -141,7 +143,7 @@ def design_of(record: Record, table: Table, terms: list[list[RTerm]], labels: RL
     Notes
     -----
     X and the columns of Z are R's, not evaluated anew: contrasts, splines, ``poly()`` and ``scale``
-    mean what they meant there.
+    mean what they meant there, on the rows on which R evaluated them.
     """
     beta = record.record("beta")
     names = beta.texts("names")

@@ -6,7 +6,8 @@
 # Data:      sleepstudy, Pastes, Penicillin, Dyestuff2 (lme4), Machines (nlme); "mixed" is simulated from a seed.
 #
 # Each folder is a fit written by bayesv_export(). effects.csv has the conditional modes of the random effects by label
-# where R gives them by lme4's labels (lme4, glmmTMB); refused.csv the messages for what cannot be written.
+# where R gives them by lme4's labels (lme4, glmmTMB); means.csv the posterior means of beta and Sigma that brms and rstanarm
+# compute themselves; refused.csv the messages for what cannot be written.
 
 suppressMessages({library(lme4); library(nlme); library(glmmTMB); library(rstanarm); library(brms)})
 argument <- commandArgs(TRUE)
@@ -27,6 +28,25 @@ keep <- function(name, fit) {
                                           column = column, mode = sprintf("%.12g", modes[[group]][[column]])))
 }
 
+means <- NULL
+keep_draws <- function(name, fit) {
+  suppressMessages(bayesv_export(fit, file.path(out, name), overwrite = TRUE))
+  add <- function(group, a, b, value) means <<- rbind(means, data.frame(fit = name, group, a, b, mean = sprintf("%.12g", value)))
+  if (inherits(fit, "brmsfit")) {
+    beta <- brms::fixef(fit)[, "Estimate"]
+    spread <- brms::VarCorr(fit)
+    spread$residual__ <- NULL
+    covs <- lapply(spread, function(v) if (!is.null(v$cov)) v$cov[, "Estimate", ])
+    for (group in names(spread)) for (a in rownames(spread[[group]]$sd)) add(group, a, "sd", spread[[group]]$sd[a, "Estimate"])
+  } else {
+    beta <- fit$stan_summary[names(rstanarm::fixef(fit)), "mean"]
+    covs <- lapply(rstanarm::VarCorr(fit), unclass)
+  }
+  for (b in names(beta)) add("fixed", b, "", beta[[b]])
+  for (group in names(covs)) for (i in rownames(covs[[group]])) for (j in rownames(covs[[group]]))
+    add(group, i, j, covs[[group]][i, j])
+}
+
 refused <- NULL
 refuse <- function(name, fit) {
   message <- tryCatch({bayesv_export(fit, tempfile()); "not refused"}, error = conditionMessage)
@@ -45,7 +65,7 @@ set.seed(20)
 n <- 150
 mixed <- data.frame(site.no = factor(sample(paste0("s", 1:9), n, TRUE)), item = factor(sample(letters[1:7], n, TRUE)),
                     kind = factor(sample(c("low", "mid", "high"), n, TRUE), levels = c("low", "mid", "high")),
-                    on = sample(c("no", "yes"), n, TRUE), x = round(rnorm(n), 3), o = round(runif(n), 3),
+                    on = sample(c("no", "yes, \"tr\u00e8s\""), n, TRUE), x = round(rnorm(n), 3), o = round(runif(n), 3),
                     w = sample(c(0.5, 1, 3), n, TRUE))
 mixed <- mixed[sample(n), ]
 row.names(mixed) <- paste0("row", seq_len(n))
@@ -71,6 +91,7 @@ keep("lmer_contrasts", lmer(y ~ kind + (0 + kind | item) + (1 | site.no), mixed,
 keep("lme_nested", lme(strength ~ 1, random = ~ 1 | batch/cask, data = Pastes))
 keep("lme_diagonal", lme(Reaction ~ Days, random = list(Subject = pdDiag(~ Days)), data = gappy,
                          na.action = na.omit, weights = varFixed(~ size), method = "ML"))
+keep("lme_shuffled", lme(y ~ kind + x, random = ~ 1 | site.no/item, data = mixed, na.action = na.omit))
 keep("lme_machines", lme(score ~ Machine, random = ~ 1 | Worker/Machine, data = nlme::Machines))
 
 # ---------------------------------------------------------------- glmmTMB
@@ -81,10 +102,10 @@ keep("glmmtmb_ml", glmmTMB(Reaction ~ Days + (Days | Subject), sleepstudy))
 # ---------------------------------------------------------------- rstanarm and brms, few draws
 
 few <- function(expression) suppressWarnings(suppressMessages(expression))
-few(keep("rstanarm", stan_lmer(y ~ kind + x + (x | site.no) + (1 | item), mixed, chains = 2, iter = 200, warmup = 100, seed = 1, refresh = 0)))
-few(keep("brms", brm(y ~ kind + x + offset(o) + (x | site.no) + (1 | item/on), mixed, chains = 2, iter = 200, warmup = 100,
+few(keep_draws("rstanarm", stan_lmer(y ~ kind + x + (x | site.no) + (1 | item), mixed, chains = 2, iter = 500, warmup = 400, seed = 1, refresh = 0)))
+few(keep_draws("brms", brm(y ~ kind + x + offset(o) + (x | site.no) + (1 | item/on), mixed, chains = 2, iter = 500, warmup = 400,
                      seed = 1, refresh = 0)))
-few(keep("brms_double_bar", brm(Reaction ~ Days + (Days || Subject), sleepstudy, chains = 2, iter = 120, warmup = 60, seed = 1, refresh = 0)))
+few(keep_draws("brms_double_bar", brm(Reaction ~ Days + (Days || Subject), sleepstudy, chains = 2, iter = 500, warmup = 400, seed = 1, refresh = 0)))
 
 # ---------------------------------------------------------------- refused
 
@@ -119,4 +140,5 @@ refuse("brms nonlinear", empty(bf(y ~ a * exp(x), a ~ 1 + (1 | item), nl = TRUE)
 refuse("brms without groups", empty(y ~ x))
 
 write.csv(effects, gzfile(file.path(out, "effects.csv.gz")), row.names = FALSE)
+write.csv(means, file.path(out, "means.csv"), row.names = FALSE)
 write.csv(refused, file.path(out, "refused.csv"), row.names = FALSE)

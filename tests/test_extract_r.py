@@ -1,0 +1,450 @@
+"""Fits that `bayesv_export.R` wrote in R, frozen with the script that made them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesv as bv
+from bayesv.extract import r_script, read_data
+from bayesv.extract.r_design import RLabels
+from bayesv.names import canonical, factors_of
+
+EXPORTS = Path(__file__).parent / "references" / "r_export"
+POINT = {
+    "lmer_sleepstudy": ("REML (lme4)", "Reaction ~ Days + (Days | Subject)"),
+    "lmer_nested_ml": ("ML (lme4)", "strength ~ 1 + (1 | batch/cask)"),
+    "lmer_crossed": ("REML (lme4)", "diameter ~ 1 + (1 | plate) + (1 | sample)"),
+    "lmer_singular": ("REML (lme4)", "Yield ~ 1 + (1 | Batch)"),
+    "lmer_double_bar": (
+        "REML (lme4)",
+        "Reaction ~ Days + (1 | Subject) + (0 + Days | Subject)",
+    ),
+    "lmer_mixed": (
+        "REML (lme4)",
+        "log(y) ~ poly(o, 2) + kind * x + on + offset(o/10) + (x | site.no) + (1 | item)",
+    ),
+    "lmer_contrasts": ("REML (lme4)", "y ~ kind + (0 + kind | item) + (1 | site.no)"),
+    "lme_nested": ("REML (nlme)", "strength ~ 1 + (1 | batch) + (1 | cask:batch)"),
+    "lme_diagonal": ("ML (nlme)", "Reaction ~ Days + (1 + Days || Subject)"),
+    "lme_shuffled": ("REML (nlme)", "y ~ kind + x + (1 | site.no) + (1 | item:site.no)"),
+    "lme_machines": ("REML (nlme)", "score ~ Machine + (1 | Worker) + (1 | Machine:Worker)"),
+    "glmmtmb_reml": (
+        "REML (glmmTMB)",
+        "y ~ kind + x + offset(o) + diag(x | site.no) + (1 | item)",
+    ),
+    "glmmtmb_ml": ("ML (glmmTMB)", "Reaction ~ Days + (Days | Subject)"),
+}
+DRAWS = ("brms", "brms_double_bar", "rstanarm")
+
+
+@pytest.fixture(scope="module", params=POINT)
+def exported(request) -> tuple[str, bv.RemlFit, dict]:
+    """Name, fit, and what R wrote."""
+    record = json.loads((EXPORTS / request.param / "fit.json").read_text())
+    return request.param, bv.read_fit(EXPORTS / request.param), record
+
+
+@pytest.fixture(scope="module", params=DRAWS)
+def posterior(request) -> tuple[str, bv.Posterior]:
+    with pytest.warns(bv.SamplingWarning):  # so few draws are too few
+        return request.param, bv.read_fit(EXPORTS / request.param)
+
+
+# --- estimates ------------------------------------------------------------------------------------
+
+
+def test_estimates_are_those_of_R(exported):
+    name, fit, record = exported
+    assert (fit.label, fit.design.formula) == POINT[name]
+    assert fit.converged
+    assert fit.design.n == record["n_rows"]
+    assert fit.sigma2 == pytest.approx(record["sigma"] ** 2, rel=1e-14)
+    np.testing.assert_allclose(fit.beta, record["beta"]["values"], rtol=1e-5, atol=1e-6)
+    blocks = {}
+    for term in record["terms"]:
+        blocks.setdefault(term["group"], []).append(term)
+    assert set(fit.components.groups) == set(blocks)
+    for group, terms in blocks.items():
+        found = fit.components[group].rename(index=canonical, columns=canonical)
+        for term in terms:
+            own = [canonical(column) for column in term["columns"]]
+            np.testing.assert_allclose(found.loc[own, own], term["cov"], rtol=1e-9, atol=1e-12)
+        trace = sum(np.trace(term["cov"]) for term in terms)
+        assert np.trace(found) == pytest.approx(trace)  # and nothing else
+
+
+def test_likelihood_of_V_is_that_of_R(exported):
+    _, fit, record = exported
+    assert fit.log_likelihood == pytest.approx(record["log_likelihood"], abs=2e-6)
+    # The same number by dense algebra.
+    design, V = fit.design, bv.MarginalCovariance(fit.design, fit.components).to_dense()
+    X, e = design.X, design.target - design.X @ fit.beta.to_numpy()
+    value = design.n * np.log(2 * np.pi) + np.linalg.slogdet(V)[1] + e @ np.linalg.solve(V, e)
+    if fit.method == "REML":
+        value += np.linalg.slogdet(X.T @ np.linalg.solve(V, X))[1] - design.p * np.log(2 * np.pi)
+    assert -value / 2 == pytest.approx(record["log_likelihood"], abs=2e-6)
+
+
+def test_sleepstudy_has_the_published_numbers():
+    fit = bv.read_fit(EXPORTS / "lmer_sleepstudy")
+    # ?sleepstudy in lme4
+    np.testing.assert_allclose(
+        fit.components["Subject"], [[612.1, 9.604], [9.604, 35.07]], rtol=1e-3
+    )
+    assert fit.beta.round(3).to_dict() == {"Intercept": 251.405, "Days": 10.467}
+    assert fit.se.round(3).to_dict() == {"Intercept": 6.825, "Days": 1.546}
+
+
+def test_random_effects_belong_to_their_levels():
+    effects = pd.read_csv(EXPORTS / "effects.csv.gz", dtype=str, keep_default_na=False)
+    assert set(effects["fit"]) == {n for n in POINT if not n.startswith("lme_")}
+    for name, own in effects.groupby("fit"):
+        fit = bv.read_fit(EXPORTS / str(name))
+        modes = {
+            (factors_of(g), level, canonical(c)): value for (g, level, c), value in fit.blup.items()
+        }
+        keys = [
+            (factors_of(group), level, canonical(column))
+            for group, level, column in own[["group", "level", "column"]].itertuples(index=False)
+        ]
+        assert sorted(keys) == sorted(modes)
+        expected = own["mode"].astype(float).to_numpy()
+        scale = np.abs(expected).max() or 1.0
+        np.testing.assert_allclose([modes[k] for k in keys], expected, atol=1e-5 * scale)
+
+
+def test_rows_and_labels():
+    design = bv.read_fit(EXPORTS / "lmer_mixed").design
+    assert design.fixed_names == (
+        "Intercept", "poly(o, 2)[1]", "poly(o, 2)[2]", "kind[mid]", "kind[high]", "x",
+        'on[yes, "très"]', "kind[mid]:x", "kind[high]:x",
+    )  # fmt: skip
+    assert design.response == "log(y)"
+    assert (design.n, design.n_rows_given, design.n_dropped) == (147, 150, 3)
+    missing = sorted(set(range(150)) - set(design.rows))
+    assert missing == [4, 16, 59]
+    assert list(design.row_labels) == [f"row{i + 1}" for i in design.rows]
+    assert set(design.weights) == {0.5, 1.0, 3.0}
+    data = read_data(EXPORTS / "lmer_mixed")
+    np.testing.assert_allclose(design.offset, data["o"] / 10)
+    np.testing.assert_allclose(design.y, np.log(data["y"]))
+    # Contrasts other than treatment do not name levels.
+    contrasts = bv.read_fit(EXPORTS / "lmer_contrasts").design
+    assert contrasts.fixed_names == ("Intercept", "kind1", "kind2")
+    assert set(contrasts.X[:, 1]) == {-1.0, 0.0, 1.0}
+
+
+def test_labels_of_levels_that_brms_writes_without_punctuation():
+    labels = RLabels({"on": ("no", 'yes, "très"')}, {"on": "contr.treatment"})
+    assert labels.of("onyestrès:x") == labels.of('onyes, "très":x') == 'on[yes, "très"]:x'
+    assert RLabels({"k": ("1", "2")}, {"k": "contr.sum"}).of("k1") == "k1"  # no level's column
+
+
+def test_known_weights_of_nlme():
+    design = bv.read_fit(EXPORTS / "lme_diagonal").design  # varFixed(~ size): R = σ² size
+    assert set(design.weights) == {1.0, 0.5, 0.25}
+    assert design.term("Subject").blocks == ((0,), (1,))
+
+
+def test_singular_fit_is_flagged():
+    fit = bv.read_fit(EXPORTS / "lmer_singular")
+    assert fit.singular
+    assert fit.components["Batch"].iloc[0, 0] == 0
+    assert any("singular" in note for note in fit.design.notes)
+
+
+@pytest.mark.parametrize("name", [n for n in POINT if n not in ("lmer_contrasts", "glmmtmb_reml")])
+def test_the_formula_on_the_exported_data_gives_R_s_matrices(name):
+    ours = bv.read_fit(EXPORTS / name).design
+    data = read_data(EXPORTS / name)
+    theirs = bv.Model(ours.formula, data, var_weights=ours.weights).design
+    np.testing.assert_allclose(theirs.y, ours.y)
+    X = {
+        canonical(name): column for name, column in zip(theirs.fixed_names, theirs.X.T, strict=True)
+    }
+    assert sorted(X) == sorted(map(canonical, ours.fixed_names))
+    for name, column in zip(ours.fixed_names, ours.X.T, strict=True):  # R sorts by order
+        if not name.startswith("poly"):
+            np.testing.assert_allclose(X[canonical(name)], column, atol=1e-12)
+    # R evaluates poly() before it drops incomplete rows: another basis of the same space.
+    fitted = theirs.X @ np.linalg.lstsq(theirs.X, ours.X)[0]
+    np.testing.assert_allclose(fitted, ours.X, atol=1e-12)
+    assert theirs.groups == ours.groups
+    for a, b in zip(theirs.terms, ours.terms, strict=True):
+        assert (a.columns, a.blocks) == (b.columns, b.blocks)
+        np.testing.assert_allclose(a.values, b.values)
+        assert list(a.levels[a.codes]) == list(b.levels[b.codes])
+
+
+@pytest.mark.parametrize("name", ["lmer_mixed", "lme_machines", "glmmtmb_reml", "lmer_nested_ml"])
+def test_refitting_finds_R_s_optimum(name):
+    fit = bv.read_fit(EXPORTS / name)
+    own = bv.Model.from_design(fit.design).reml(fit.method)
+    assert own.criterion == pytest.approx(fit.criterion, abs=1e-4)
+    assert own.criterion <= fit.criterion + 1e-7
+    for group in fit.components.groups:
+        scale = np.abs(fit.components[group].to_numpy()).max()
+        np.testing.assert_allclose(own.components[group], fit.components[group], atol=5e-3 * scale)
+
+
+def test_an_lmer_fit_alone_gives_posterior_V_and_comparison():
+    fit = bv.read_fit(EXPORTS / "lmer_sleepstudy")
+    post = bv.Model.from_design(fit.design).sample(seed=1, draws=500)
+    comparison = bv.compare(fit, post)
+    assert "REML (lme4): criterion 1743.6283" in repr(comparison)
+    V = bv.MarginalCovariance(fit.design, post.estimate("mean"))
+    assert list(V.block("Subject", "308").index) == list(range(1, 11))  # R's row names
+    with pytest.raises(bv.DataError, match="data frame"):
+        bv.to_bambi(bv.Model.from_design(fit.design))
+
+
+def test_a_fit_that_did_not_converge_says_so(tmp_path):
+    folder = changed(tmp_path, "lmer_sleepstudy", converged=False, messages=["failed to converge"])
+    with pytest.warns(bv.FitWarning, match="lme4 says that this fit did not converge"):
+        fit = bv.read_fit(folder)
+    assert not fit.converged
+    assert "note: failed to converge" in repr(fit)
+
+
+# --- draws ----------------------------------------------------------------------------------------
+
+
+def test_draws_have_the_means_that_R_reports(posterior):
+    name, post = posterior
+    means = pd.read_csv(EXPORTS / "means.csv", keep_default_na=False)
+    own = means[means["fit"] == name]
+    assert (post.engine, post.priors) == (name.split("_")[0], None)
+    beta = {canonical(k): v for k, v in post.beta_mean.items()}
+    fixed = own[own["group"] == "fixed"]
+    assert sorted(map(canonical, fixed["a"])) == sorted(beta)
+    for row in fixed.itertuples():
+        assert beta[canonical(row.a)] == pytest.approx(row.mean, rel=1e-9)
+    groups = {factors_of(g) for g in own["group"]} - {("fixed",)}
+    assert groups == {factors_of(g) for g in post.design.groups}
+    for row in own[own["group"] != "fixed"].itertuples():
+        term = post.design.term(row.group)
+        columns = list(map(canonical, term.columns))
+        i = columns.index(canonical(row.a))
+        cov = post.cov(term.group)
+        if row.b == "sd":
+            found = np.sqrt(cov[..., i, i]).mean()
+        else:
+            found = cov[..., i, columns.index(canonical(row.b))].mean()
+        assert found == pytest.approx(row.mean, rel=1e-9, abs=1e-12)
+
+
+def test_draws_keep_chains_and_stay_legal(posterior):
+    name, post = posterior
+    assert post.draws["posterior"].sizes["chain"] == 2
+    for term in post.design.terms:
+        cov = post.cov(term.group)
+        assert np.linalg.eigvalsh(cov).min() > 0
+        assert (cov[..., ~term.mask] == 0).all()
+    table = pd.read_csv(EXPORTS / name / "draws.csv.gz")
+    second = table[table["chain"] == 2].sort_values("draw")
+    np.testing.assert_allclose(np.sqrt(post.sigma2[1]), second["sigma"])
+
+
+def test_draws_belong_to_their_design(posterior):
+    """E[β | y] is the mean of GLS over V under flat priors; R's are wide, and the draws few."""
+    _, post = posterior
+    at = bv.gls(post.design, post.estimate("mean"))
+    assert (np.abs(post.beta_mean - at.beta) < 0.5 * at.se).all()
+    reml = bv.Model.from_design(post.design).reml()
+    assert f"Posterior '{post.engine}'" in repr(bv.compare(reml, post))
+
+
+def test_brms_design():
+    with pytest.warns(bv.SamplingWarning):
+        post = bv.read_fit(EXPORTS / "brms")
+    design = post.design
+    data = read_data(EXPORTS / "brms")
+    assert design.groups == ("item:on", "site.no", "item")
+    assert design.fixed_names == ("Intercept", "kind[mid]", "kind[high]", "x")
+    np.testing.assert_allclose(design.X[:, 3], data["x"])  # as it is, not centred
+    np.testing.assert_allclose(design.offset, data["o"])
+    term = design.term("item:on")
+    assert list(term.levels[term.codes]) == [
+        f"{a}:{b}" for a, b in zip(data["item"], data["on"], strict=True)
+    ]
+
+
+# --- what cannot be used --------------------------------------------------------------------------
+
+
+REFUSED = {
+    "lm": "its class is lm",
+    "glmer": "not Gaussian",
+    "corAR1": r"residuals are correlated \(corAR1\)",
+    "varIdent": r"residual variance is modelled \(varIdent\)",
+    "varPower": r"residual variance is modelled \(varPower\)",
+    "pdCompSymm": "pdCompSymm",
+    "pdIdent": "pdIdent",
+    "ar1": "structure 'ar1'",
+    "cs": "structure 'cs'",
+    "dispformula": "dispformula",
+    "zero inflation": "zero inflation",
+    "poisson": "family is poisson",
+    "glmmTMB weights": "powers of the likelihood",
+    "rstanarm weights": "powers of the likelihood",
+    "stan_glm": "made by stan_glm",
+    "rstanarm binomial": "family is binomial",
+    "brms sigma": "sigma is modelled",
+    "brms weights": "powers of the likelihood",
+    "brms multivariate": "several responses",
+    "brms poisson": "family is poisson",
+    "brms student": "not normal",
+    "brms by": "several covariances",
+    "brms smooth": "smooth terms",
+    "brms autocor": "autocorrelation",
+    "brms nonlinear": "not linear",
+    "brms without groups": "no group-level effects",
+}
+
+
+def test_R_refuses_what_has_no_such_V():
+    messages = pd.read_csv(EXPORTS / "refused.csv").set_index("fit")["message"]
+    assert set(messages.index) == set(REFUSED)
+    assert messages.str.startswith("bayesv_export cannot write this fit: ").all()
+    for name, reason in REFUSED.items():
+        assert pd.Series(messages[name]).str.contains(reason).all(), name
+
+
+def changed(tmp_path: Path, name: str = "lmer_sleepstudy", **values) -> Path:
+    """Return a copy of an exported fit whose fit.json is changed; None leaves a key out."""
+    folder = Path(shutil.copytree(EXPORTS / name, tmp_path / name))
+    record = json.loads((folder / "fit.json").read_text()) | values
+    record = {key: value for key, value in record.items() if value is not None}
+    (folder / "fit.json").write_text(json.dumps(record))
+    return folder
+
+
+def edited(tmp_path: Path, name: str, file: str, edit) -> Path:
+    """Return a copy of an exported fit one of whose tables is changed."""
+    folder = changed(tmp_path, name)
+    with gzip.open(folder / file, "rt", encoding="utf-8") as old:
+        text = old.read()
+    with gzip.open(folder / file, "wt", encoding="utf-8") as new:
+        new.write(edit(text))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"format": 99}, r"format 99; this version of bayesv reads 1"),
+        ({"format": None}, "names no format"),
+        ({"engine": "MixedModels"}, "'engine' is 'MixedModels'; known are lme4"),
+        ({"method": "PQL"}, "'method' must be REML or ML"),
+        ({"sigma": None}, "'sigma' is missing"),
+        ({"sigma": "large"}, "'sigma' must be numbers, found \"large\""),
+        ({"sigma": [1, 2]}, "'sigma' must be numbers of shape"),
+        ({"terms": []}, "'terms' must be a list of objects"),
+        ({"weights": 1}, "'weights' must be true or false"),
+        ({"messages": [1]}, "'messages' must be a list of texts"),
+        ({"n_rows": 181}, "has 180 rows; fit.json says 181"),
+        ({"omitted": [3, 3]}, "'omitted' must hold different positions"),
+        ({"log_likelihood": -871.0}, r"-2 log L is 1742 in the fit, 1743\.6"),
+        ({"sigma": 30.0}, "not those of V at its components"),
+        ({"weights": True}, "has no column 'weights'"),
+    ],
+)
+def test_changed_records(tmp_path, values, message):
+    folder = changed(tmp_path, **values)
+    with pytest.raises(bv.ExtractionError, match=message):
+        bv.read_fit(folder)
+
+
+def first_term(**values) -> list[dict]:
+    record = json.loads((EXPORTS / "lmer_sleepstudy" / "fit.json").read_text())
+    return [record["terms"][0] | values]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"columns": ["(Intercept)", "Weeks"]}, r"no column 'Z\[Subject: Weeks\]'"),
+        ({"columns": ["Days", "Days"]}, "appears in two random terms of 'Subject'"),
+        ({"columns": ["Days", "(Intercept)"]}, "not those of V at its components"),
+        ({"group": "Patient"}, r"no column 'level\[Patient\]'"),
+        ({"levels": ["308", "309"]}, "needs whole numbers from 1 to 2, found 3"),
+        ({"cov": [[1.0]]}, r"'cov' must be numbers of shape \(2, 2\)"),
+        ({"cov": [[1.0, 2.0], [2.0, 1.0]]}, "positive semi-definite"),
+        ({"correlated": None}, "'correlated' must be true or false"),
+    ],
+)
+def test_changed_terms(tmp_path, values, message):
+    folder = changed(tmp_path, terms=first_term(**values))
+    with pytest.raises(bv.ExtractionError, match=message):
+        bv.read_fit(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "edit", "message"),
+    [
+        ("lmer_sleepstudy", "design.csv.gz", lambda t: t.replace("X[Days]", "X[Day]"), "no column"),
+        ("lmer_sleepstudy", "design.csv.gz", lambda t: t[: len(t) // 2], "rows|damaged"),
+        ("lmer_sleepstudy", "design.csv.gz", lambda t: t.replace("249.56", "NA"), "row 1"),
+        ("lmer_sleepstudy", "design.csv.gz", lambda t: t.replace("249.56", "245.96"), "those of V"),
+        ("lmer_sleepstudy", "design.csv.gz", lambda t: "", "damaged"),
+        ("lmer_mixed", "design.csv.gz", lambda t: t.replace(",0.5,", ",-0.5,"), "not positive"),
+        ("rstanarm", "draws.csv.gz", lambda t: t.replace("beta[x]", "beta[z]"), r"beta\[x\]"),
+        ("rstanarm", "draws.csv.gz", lambda t: t[: t.rindex("\n2,")], "every draw of every chain"),
+    ],
+)
+def test_changed_tables(tmp_path, name, file, edit, message):
+    folder = edited(tmp_path, name, file, edit)
+    with pytest.raises(bv.ExtractionError, match=message):
+        bv.read_fit(folder)
+
+
+def test_columns_that_the_data_do_not_identify(tmp_path):
+    record = json.loads((EXPORTS / "rstanarm" / "fit.json").read_text())
+    beta = record["beta"] | {"names": [*record["beta"]["names"], "twice"]}
+    folder = changed(tmp_path, "rstanarm", beta=beta)
+    table = pd.read_csv(folder / "design.csv.gz", dtype=str)
+    table["X[twice]"] = table["X[x]"].astype(float) * 2
+    table.to_csv(folder / "design.csv.gz", index=False)
+    with pytest.raises(bv.ExtractionError, match="determine twice"):
+        bv.read_fit(folder)
+
+
+def test_missing_and_damaged_files(tmp_path):
+    with pytest.raises(bv.ExtractionError, match="is no folder"):
+        bv.read_fit(tmp_path / "nowhere")
+    with pytest.raises(bv.ExtractionError, match=r"has no fit\.json"):
+        bv.read_fit(tmp_path)
+    folder = changed(tmp_path, "rstanarm")
+    (folder / "draws.csv.gz").unlink()
+    with pytest.raises(bv.ExtractionError, match=r"draws\.csv\.gz is missing"):
+        bv.read_fit(folder)
+    packed = folder / "design.csv.gz"
+    whole = packed.read_bytes()
+    for damaged in (whole[:-200], b"no gzip", b""):
+        packed.write_bytes(damaged)
+        with pytest.raises(bv.ExtractionError, match="damaged or incomplete"):
+            bv.read_fit(folder)
+    text = (folder / "fit.json").read_text()
+    (folder / "fit.json").write_text(text[: len(text) // 2])
+    with pytest.raises(bv.ExtractionError, match=r"fit\.json is damaged or incomplete"):
+        bv.read_fit(folder)
+
+
+def test_unpacked_tables_and_the_path_of_the_record_are_read(tmp_path):
+    folder = changed(tmp_path)
+    table = folder / "design.csv.gz"
+    (folder / "design.csv").write_bytes(gzip.decompress(table.read_bytes()))
+    table.unlink()
+    assert bv.read_fit(folder / "fit.json").design.n == 180
+
+
+def test_the_script_comes_with_the_package():
+    assert r_script() == (Path(bv.__file__).parent / "extract" / "bayesv_export.R").read_text()
+    assert "bayesv_export <- local({" in r_script()
