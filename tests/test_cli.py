@@ -186,7 +186,7 @@ def test_bad_arguments(arguments, part, sleep_csv, capsys):
     ("name", "content", "part"),
     [
         ("nope.csv", None, "no file"),
-        ("d.txt", b"a,b\n1,2\n", ".csv, .csv.gz or .parquet file is needed"),
+        ("d.txt", b"a,b\n1,2\n", ".csv.gz, .tsv.gz or .parquet file is needed"),
         ("d.xlsx", b"PK", "is needed"),
         ("empty.csv", b"", "cannot be read"),
         ("ragged.csv", b"a,b\n1,2\n1,2,3\n", "cannot be read"),
@@ -240,7 +240,7 @@ def test_usage_errors_exit_with_two(arguments, capsys):
     ("arguments", "parts"),
     [
         (["--help"], ["demo", "fit", "V = Z G Z' + R"]),
-        (["fit", "--help"], ["--engine", "--json", "--weights", "--factor", "example: bayesv fit"]),
+        (["fit", "--help"], ["--engine", "--json", "--weights", "--factor", "examples: bayesv fit"]),
         (["demo", "--help"], ["sleepstudy, three_level and star_k20", "--seed"]),
         (["--version"], [bv.__version__]),
     ],

@@ -1,0 +1,89 @@
+"""``bayesv fit DATA FORMULA``: REML and posterior of a model of a file."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import bayesv as bv
+from bayesv.cli.listing import fit_and_list
+from bayesv.cli.options import (
+    add_command,
+    add_data,
+    add_json,
+    add_priors,
+    add_sampling,
+    check_sampling_options,
+    check_writable,
+    model_of,
+)
+from bayesv.cli.results import (
+    comparison_values,
+    fit_values,
+    header,
+    posterior_values,
+    write_json,
+)
+from bayesv.storage import check_target
+
+__all__ = ["add"]
+
+_EXAMPLES = """\
+  bayesv fit sleep.csv 'Reaction ~ Days + (Days | Subject)' --json out.json
+  bayesv fit sleep.csv 'Reaction ~ Days + (Days | Subject)' --report out.html --save out.nc
+  bayesv fit d.parquet 'y ~ x + (x | g)' --prior-sd 'x | g = HalfNormal(5)' --prior-corr 'LKJ(2)'
+  gunzip -c d.csv.gz | bayesv fit - 'y ~ 1 + (1 | a/b)' --engine none --json - | jq .reml.beta"""
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "fit",
+        "fit a model to a file",
+        "Fit an lme4 formula to a data file by REML and from the posterior, and compare the two.",
+        _EXAMPLES,
+    )
+    add_data(parser)
+    add_sampling(parser)
+    add_priors(parser)
+    output = parser.add_argument_group("output")
+    add_json(output)
+    output.add_argument(
+        "--report", metavar="FILE", help="write one HTML page with tables and pictures"
+    )
+    output.add_argument(
+        "--save",
+        metavar="FILE",
+        help="save the posterior (the REML fit with --engine none) as .nc or .zarr",
+    )
+    output.add_argument("--force", action="store_true", help="replace what --save finds there")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    check_sampling_options(arguments)
+    check_writable("--json", arguments.json)
+    check_writable("--report", arguments.report)
+    if arguments.report and not arguments.report.lower().endswith((".html", ".htm")):
+        raise bv.DataError(f"--report {arguments.report}: the page is an .html file.")
+    if arguments.save:
+        check_target(arguments.save, arguments.force)
+    model = model_of(arguments)
+    silent = arguments.quiet or arguments.json == "-"
+    fit, post, comparison = fit_and_list(model, arguments, silent)
+    if arguments.json:
+        values = {**header(model.design), "reml": fit_values(fit)}
+        if post is not None and comparison is not None:
+            values |= {
+                "posterior": posterior_values(post),
+                "comparison": comparison_values(comparison),
+            }
+        write_json(values, arguments.json)
+    if arguments.save:
+        (fit if post is None else post).save(arguments.save, overwrite=arguments.force)
+    if arguments.report:
+        from bayesv.report import report
+
+        fits = [fit] if post is None else [fit, post]
+        report(*fits, path=arguments.report, data=arguments.data)

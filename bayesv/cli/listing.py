@@ -1,0 +1,53 @@
+"""What ``fit`` and ``demo`` do with a model: REML, V, posterior and comparison, printed as made."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import numpy as np
+
+import bayesv as bv
+from bayesv.cli.options import shows_progress
+
+__all__ = ["fit_and_list"]
+
+
+def fit_and_list(
+    model: bv.Model, arguments: argparse.Namespace, silent: bool = False
+) -> tuple[bv.RemlFit, bv.Posterior | None, bv.Comparison | None]:
+    """Fit by REML, describe V, sample, compare; print results as they come unless ``silent``."""
+
+    def show(what: object) -> None:
+        if not silent:
+            print(what, end="\n\n")
+
+    fit = model.reml()
+    show(fit)
+    show(_describe_v(fit.gls.V))
+    if arguments.engine == "none":
+        return fit, None, None
+    watched = shows_progress(arguments)
+    if watched and arguments.engine in ("pymc", "bambi"):
+        print(f"sampling with {arguments.engine} (the model is compiled first)…", file=sys.stderr)
+    post = model.sample(
+        engine=arguments.engine,
+        draws=arguments.draws,
+        chains=arguments.chains,
+        seed=arguments.seed,
+        progressbar=watched,
+    )
+    show(post)
+    comparison = bv.compare(fit, post)
+    show(comparison)
+    return fit, post, comparison
+
+
+def _describe_v(V: bv.MarginalCovariance) -> str:
+    sparse = V.to_sparse()
+    n = V.shape[0]
+    return (
+        f"V at the REML estimate: {n} × {n}, {sparse.nnz} elements stored "
+        f"({100 * sparse.nnz / n**2:.3g} %),\n{len(np.unique(V.clusters))} independent clusters, "
+        f"log|V| = {V.logdet():.4f}"
+    )

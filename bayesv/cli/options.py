@@ -1,0 +1,129 @@
+"""Options that several commands share, and what is refused before any work is done."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import bayesv as bv
+from bayesv.cli.priors import read_priors
+from bayesv.cli.reading import read_data
+from bayesv.model import ENGINES, check_sampling
+
+__all__ = [
+    "add_command",
+    "add_data",
+    "add_json",
+    "add_priors",
+    "add_quiet",
+    "add_sampling",
+    "check_sampling_options",
+    "check_writable",
+    "model_of",
+    "shows_progress",
+]
+
+
+def add_command(commands: Any, name: str, summary: str, description: str, examples: str) -> Any:
+    """Add a command with its help, examples last as they are written."""
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which data and which model."""
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="a .csv or .tsv (also .gz) or .parquet file; - reads CSV from standard input",
+    )
+    parser.add_argument("formula", metavar="FORMULA", help="in lme4's language, quoted")
+    parser.add_argument("--weights", metavar="COLUMN", help="known weights w in R = σ²/w")
+    parser.add_argument(
+        "--factor",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="read a numeric column as a factor (repeatable); text columns always are",
+    )
+
+
+def add_priors(parser: argparse.ArgumentParser) -> None:
+    """Add one option for each part of the priors."""
+    group = parser.add_argument_group(
+        "priors",
+        "Each may be repeated; what is left out takes the defaults that `bayesv describe` shows.",
+    )
+    kinds = "HalfNormal(scale), HalfStudentT(nu, scale), Exponential(scale), Gamma(shape, scale), …"
+    for option, what in (
+        ("sd", f"of SDs: PRIOR, 'GROUP = PRIOR' or 'COLUMN | GROUP = PRIOR'; {kinds}"),
+        ("sigma", "of the residual SD: PRIOR"),
+        ("corr", "of correlations: 'LKJ(2)' or 'GROUP = LKJ(2)'"),
+        ("beta", "of fixed effects: 'Normal(0, 10)', 'Flat()' or 'COLUMN = Normal(0, 10)'"),
+    ):
+        group.add_argument(
+            f"--prior-{option}", metavar="PRIOR", action="append", default=[], help=what
+        )
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the posterior engines."""
+    parser.add_argument(
+        "--engine",
+        choices=(*ENGINES, "none"),
+        default="collapsed",
+        help="posterior engine (default %(default)s); none: REML only",
+    )
+    parser.add_argument("--draws", type=int, default=1000, help="per chain (%(default)s)")
+    parser.add_argument("--chains", type=int, default=4, help="default %(default)s")
+    parser.add_argument("--seed", type=int, default=1, help="default %(default)s")
+    add_quiet(parser)
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add the option that keeps listings and progress away; warnings and errors stay."""
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="no listing and no progress, only files and JSON"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add the option that writes results as JSON."""
+    parser.add_argument(
+        "--json", metavar="FILE", help="write all results as JSON; '-' for stdout only"
+    )
+
+
+def model_of(arguments: argparse.Namespace) -> bv.Model:
+    """Return the model that data, formula and priors on the command line make."""
+    priors = read_priors(arguments)
+    data = read_data(arguments.data)
+    for column in arguments.factor:
+        if column not in data:
+            raise bv.DataError(f"--factor {column}: the file has {', '.join(map(str, data))}.")
+        data[column] = data[column].astype("category")
+    return bv.Model(arguments.formula, data, priors, var_weights=arguments.weights)
+
+
+def check_sampling_options(arguments: argparse.Namespace) -> None:
+    """Refuse numbers that an engine would refuse later."""
+    if arguments.engine != "none":
+        check_sampling(arguments.engine, arguments.draws, arguments.chains)
+
+
+def check_writable(option: str, target: str | None) -> None:
+    """Refuse a file in a folder that does not exist."""
+    if target and target != "-" and not Path(target).absolute().parent.is_dir():
+        raise bv.DataError(f"{option} {target}: there is no folder {Path(target).parent}.")
+
+
+def shows_progress(arguments: argparse.Namespace) -> bool:
+    """Whether someone is watching."""
+    return sys.stderr.isatty() and not arguments.quiet

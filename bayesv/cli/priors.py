@@ -1,0 +1,125 @@
+"""Priors written on the command line: read by a small grammar, never evaluated."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import bayesv as bv
+from bayesv.errors import near
+
+__all__ = ["read_prior", "read_priors"]
+
+_SD = (
+    bv.HalfNormal, bv.HalfStudentT, bv.HalfCauchy, bv.Exponential, bv.Gamma, bv.InverseGamma,
+    bv.Flat,
+)  # fmt: skip
+_KINDS: dict[str, tuple[type[Any], ...]] = {
+    "sd": _SD,
+    "sigma": _SD,
+    "corr": (bv.LKJ,),
+    "beta": (bv.Normal, bv.Flat),
+}
+# What it is the prior of, if that is said, and a name with arguments at the end.
+_PRIOR = re.compile(r"(?:(?P<target>.+?)\s*=\s*)?(?P<name>[A-Za-z]+)\s*\((?P<arguments>[^()]*)\)")
+
+
+def read_priors(arguments: argparse.Namespace) -> bv.Priors | None:
+    """Return the priors of ``--prior-sd``, ``--prior-sigma``, ``--prior-corr``, ``--prior-beta``.
+
+    Raises
+    ------
+    PriorError
+        If one cannot be read, or a parameter gets two.
+    """
+    found: dict[str, Any] = {}
+    for part in _KINDS:
+        given = getattr(arguments, f"prior_{part}")
+        if given:
+            found[part] = _part(part, given)
+    return bv.Priors(**found) if found else None
+
+
+def read_prior(part: str, text: str) -> tuple[tuple[str, ...], Any]:
+    """Return what a prior is of (nothing, a group or coefficient, or both) and the prior.
+
+    Parameters
+    ----------
+    part : {"sd", "sigma", "corr", "beta"}
+    text : str
+        ``PRIOR``, ``NAME = PRIOR`` or, of an SD, ``COLUMN | GROUP = PRIOR``.
+
+    Examples
+    --------
+    >>> read_prior("sd", "Days | Subject = HalfStudentT(3, scale=20)")
+    (('Subject', 'Days'), HalfStudentT(nu=3.0, scale=20.0))
+    """
+    kinds = {kind.__name__: kind for kind in _KINDS[part]}
+    match = _PRIOR.fullmatch(text.strip())
+    if match is None:
+        raise _error(part, text, "this is not NAME(numbers)")
+    if match["name"] not in kinds:
+        known = f"there are {', '.join(kinds)}{near(match['name'], kinds)}"
+        raise _error(part, text, f"there is no {match['name']!r} for it; {known}")
+    prior = _made(part, text, kinds[match["name"]], match["arguments"])
+    if match["target"] is None:
+        return (), prior
+    if part == "sigma":
+        raise _error(part, text, "σ has one prior and no name")
+    column, bar, group = (s.strip() for s in match["target"].rpartition("|"))
+    if not bar or part == "beta":
+        return (match["target"].strip(),), prior
+    if part == "corr":
+        raise _error(part, text, "correlations have one prior per group, without a column")
+    return (group, column), prior
+
+
+def _part(part: str, texts: Sequence[str]) -> Any:
+    """Return one prior for all, or priors by name."""
+    named: dict[str, Any] = {}
+    for text in texts:
+        target, prior = read_prior(part, text)
+        if not target:
+            if len(texts) > 1:
+                raise _error(part, text, "a prior for all stands alone; name the others' groups")
+            return prior
+        first, *column = target
+        if column:
+            columns = named.setdefault(first, {})
+            if not isinstance(columns, dict) or column[0] in columns:
+                raise _error(part, text, "it has a prior already")
+            columns[column[0]] = prior
+        elif first in named:
+            raise _error(part, text, f"{first} has a prior already")
+        else:
+            named[first] = prior
+    return named
+
+
+def _made(part: str, text: str, kind: type[Any], arguments: str) -> Any:
+    names = [item.name for item in fields(kind)]
+    values: dict[str, float] = {}
+    for place, piece in enumerate(arguments.split(",") if arguments.strip() else []):
+        name, equals, number = (s.strip() for s in piece.rpartition("="))
+        if not equals:
+            name = names[place] if place < len(names) else ""
+        try:
+            value = float(number)
+        except ValueError:
+            raise _error(part, text, f"{number!r} is not a number") from None
+        if name not in names or name in values:
+            break
+        values[name] = value
+    else:
+        if len(values) == len(names):
+            return kind(**values)
+    raise _error(part, text, f"needed is {kind.__name__}({', '.join(names)})")
+
+
+def _error(part: str, text: str, reason: str) -> bv.PriorError:
+    return bv.PriorError(
+        f"--prior-{part} {text!r}: {reason}.".replace("..", ".").replace("?.", "?")
+    )

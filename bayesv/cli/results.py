@@ -1,0 +1,108 @@
+"""Results as plain JSON values: NaN has no place in JSON and becomes null."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import bayesv as bv
+
+__all__ = [
+    "comparison_values",
+    "components_values",
+    "fit_values",
+    "header",
+    "posterior_values",
+    "records",
+    "write_json",
+]
+
+
+def header(design: bv.Design) -> dict[str, Any]:
+    """Return what every result starts with: the version, the formula and the data."""
+    return {
+        "bayesv": bv.__version__,
+        "formula": design.formula,
+        "rows": design.n,
+        "rows_dropped": design.n_dropped,
+        "levels": {term.group: term.n_levels for term in design.terms},
+        "notes": list(design.notes),
+    }
+
+
+def fit_values(fit: bv.RemlFit) -> dict[str, Any]:
+    """Return a REML or ML fit."""
+    return {
+        "criterion": fit.criterion,
+        "singular": fit.singular,
+        "converged": fit.converged,
+        "evaluations": fit.n_evaluations,
+        "beta": fit.beta.to_dict(),
+        "se": fit.se.to_dict(),
+        **components_values(fit.components),
+        "log_det_V": fit.gls.V.logdet(),
+    }
+
+
+def posterior_values(post: bv.Posterior) -> dict[str, Any]:
+    """Return a posterior: its mean and one line per scalar."""
+    return {
+        "engine": post.engine,
+        "chains": post.n_chains,
+        "draws": post.n_draws,
+        "priors": None if post.priors is None else str(post.priors).splitlines(),
+        "problems": list(post.problems),
+        "mean": components_values(post.estimate("mean")),
+        "summary": records(post.summary()),
+    }
+
+
+def comparison_values(comparison: bv.Comparison) -> dict[str, Any]:
+    """Return the tables of a comparison."""
+    return {
+        "quantities": records(comparison.table),
+        "fixed": records(comparison.fixed),
+        "V": records(comparison.marginal),
+    }
+
+
+def components_values(vc: bv.VarianceComponents) -> dict[str, Any]:
+    """Return Σ of every group, with names, and σ²."""
+    return {
+        "sigma2": vc.sigma2,
+        "covariance": {
+            group: {"names": list(vc[group].index), "matrix": vc[group].to_numpy().tolist()}
+            for group in vc.groups
+        },
+    }
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows by column."""
+    return list(table.to_dict(orient="records"))
+
+
+def write_json(values: Any, target: str) -> None:
+    """Write values to a file, or to standard output for ``-``."""
+    text = json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False)
+    if target == "-":
+        print(text)
+    else:
+        Path(target).write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value

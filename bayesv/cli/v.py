@@ -1,0 +1,195 @@
+"""``bayesv v FIT``: V, or a part of it, or its posterior, as a table or a file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+import bayesv as bv
+from bayesv.cli.options import add_command, check_writable
+from bayesv.cli.reading import read_fit
+from bayesv.errors import require
+from bayesv.posterior import ESTIMATES
+
+__all__ = ["add"]
+
+_TABLES = (".csv", ".tsv", ".parquet")
+_MATRICES = (".npz", ".mtx")
+_DESCRIPTION = """\
+Take V = Z G Z' + R of a saved fit (or a folder exported from R), at the REML estimate or a summary
+of the posterior. Without --group or --rows it is all of V, and sparse.
+
+FILE ends in .npz (all of V: scipy.sparse.load_npz; else numpy arrays and the row labels), .mtx
+(Matrix Market, for R's Matrix::readMM), .csv, .tsv or .parquet (one line per element). Without a
+FILE a block is printed."""
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "v",
+        "write V, a block of it, or its posterior summary",
+        _DESCRIPTION,
+        "  bayesv v posterior.nc --group Subject --level 308\n"
+        "  bayesv v posterior.nc --group Subject --level 308 --summary -o v308.csv\n"
+        "  bayesv v posterior.nc --estimate stein -o V.npz\n"
+        "  bayesv v reml.nc --rows 0:10,15 -o V.mtx",
+    )
+    parser.add_argument("fit", metavar="FIT", help="saved by `bayesv fit --save`, or from R")
+    parser.add_argument("--group", metavar="GROUP", help="grouping factor, with --level")
+    parser.add_argument("--level", metavar="LEVEL", help="the rows of this level")
+    parser.add_argument(
+        "--rows", metavar="LIST", help="or these rows of the fit, counted from 0, such as 0:10,15"
+    )
+    parser.add_argument(
+        "--estimate",
+        choices=ESTIMATES,
+        help="which summary of the draws V is taken at (default mean)",
+    )
+    parser.add_argument(
+        "--summary",
+        action="store_true",
+        help="mean, sd and interval of each element of V over the draws, instead",
+    )
+    parser.add_argument(
+        "--prob", type=float, default=0.95, help="of the interval of --summary (%(default)s)"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    _check(arguments)
+    fit = read_fit(arguments.fit)
+    design = fit.design
+    at = _positions(arguments, design)
+    if arguments.summary:
+        if not isinstance(fit, bv.Posterior):
+            raise bv.DataError(f"--summary needs draws, and {arguments.fit} is a {fit.label} fit.")
+        post_v = fit.V(rows=at)
+        low, high = post_v.interval(arguments.prob)
+        frames = {"mean": post_v.mean(), "sd": post_v.sd(), "low": low, "high": high}
+        _write_block(frames, arguments.output)
+        return
+    V = bv.MarginalCovariance(design, _components(fit, arguments))
+    if at is None:
+        _write_whole(V, Path(arguments.output))
+    else:
+        _write_block({"V": V.rows(at)}, arguments.output)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse before anything is read what cannot be done."""
+    if (arguments.group is None) is not (arguments.level is None):
+        raise bv.DataError("--group and --level belong together; give both or neither.")
+    if arguments.group is not None and arguments.rows is not None:
+        raise bv.DataError("Choose rows by --group and --level, or by --rows, not both.")
+    part = arguments.group is not None or arguments.rows is not None
+    if not part and (arguments.summary or not arguments.output):
+        raise bv.DataError(
+            "All of V needs a file (-o V.npz) and has no --summary; choose rows by --group and "
+            "--level, or by --rows."
+        )
+    if arguments.summary and arguments.estimate:
+        raise bv.DataError("--summary is over all draws; leave --estimate out.")
+    if not 0 < arguments.prob < 1:
+        raise bv.DataError(f"--prob {arguments.prob}: a probability between 0 and 1 is needed.")
+    if arguments.output and not arguments.output.lower().endswith((*_TABLES, *_MATRICES)):
+        known = ", ".join((*_MATRICES, *_TABLES))
+        raise bv.DataError(f"--output {arguments.output}: the ending must be one of {known}.")
+    if arguments.summary and (arguments.output or "").lower().endswith(".mtx"):
+        raise bv.DataError("A .mtx file holds one matrix; write a --summary as .npz or a table.")
+    check_writable("--output", arguments.output)
+
+
+def _components(
+    fit: bv.RemlFit | bv.Posterior, arguments: argparse.Namespace
+) -> bv.VarianceComponents:
+    if isinstance(fit, bv.Posterior):
+        return fit.estimate(arguments.estimate or "mean")
+    if arguments.estimate:
+        raise bv.DataError(
+            f"--estimate {arguments.estimate} needs draws, and {arguments.fit} is a {fit.label} "
+            "fit."
+        )
+    return fit.components
+
+
+def _positions(arguments: argparse.Namespace, design: bv.Design) -> Any:
+    """Return the chosen rows as positions; None for all."""
+    if arguments.group is not None:
+        term = design.term(arguments.group)
+        level = term.level_index(arguments.level)
+        return np.flatnonzero(term.codes == level)
+    if arguments.rows is None:
+        return None
+    parts = []
+    for piece in arguments.rows.split(","):
+        first, colon, last = piece.partition(":")
+        try:
+            start = int(first or 0) if colon else int(first)
+            stop = (int(last) if last else design.n) if colon else start + 1
+        except ValueError:
+            raise bv.DataError(
+                f"--rows {arguments.rows}: {piece!r} is neither a number nor FROM:TO."
+            ) from None
+        if not 0 <= start < stop <= design.n:
+            raise bv.DataError(
+                f"--rows {arguments.rows}: {piece!r} is not within the rows, 0:{design.n}."
+            )
+        parts.append(np.arange(start, stop))
+    return np.concatenate(parts)
+
+
+def _write_whole(V: bv.MarginalCovariance, path: Path) -> None:
+    matrix = V.to_sparse()
+    if path.suffix.lower() == ".npz":
+        sparse.save_npz(path, matrix)
+    elif path.suffix.lower() == ".mtx":
+        _write_mtx(path, matrix)
+    else:
+        entries = matrix.tocoo()
+        labels = V.design.row_labels.map(str).to_numpy()
+        i, j = entries.coords
+        _write_table(pd.DataFrame({"row": labels[i], "column": labels[j], "V": entries.data}), path)
+
+
+def _write_block(frames: dict[str, pd.DataFrame], output: str | None) -> None:
+    """Write matrices with the same labels; print them where there is no file."""
+    if output is None:
+        for name, frame in frames.items():
+            print(*([name] if len(frames) > 1 else []), frame.to_string(), sep="\n")
+        return
+    path, first = Path(output), next(iter(frames.values()))
+    labels = first.index.map(str).to_numpy()
+    if path.suffix.lower() == ".npz":
+        arrays = {name: frame.to_numpy() for name, frame in frames.items()}
+        np.savez(path, **arrays, labels=labels.astype(str))
+    elif path.suffix.lower() == ".mtx":
+        _write_mtx(path, sparse.coo_array(first.to_numpy()))
+    else:
+        m = len(labels)
+        table = {"row": np.repeat(labels, m), "column": np.tile(labels, m)}
+        values = {name: frame.to_numpy().ravel() for name, frame in frames.items()}
+        _write_table(pd.DataFrame(table | values), path)
+
+
+def _write_mtx(path: Path, matrix: Any) -> None:
+    from scipy.io import mmwrite
+
+    with path.open("wb") as file:  # a name without an open file gets ".mtx" put after it
+        mmwrite(file, matrix, symmetry="symmetric", precision=17)
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    if path.suffix.lower() == ".parquet":
+        require("pyarrow", "parquet")
+        table.to_parquet(path, index=False)
+    else:
+        table.to_csv(path, index=False, sep="\t" if path.suffix.lower() == ".tsv" else ",")
