@@ -10,10 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayesv.linalg import Array
 
 __all__ = ["performance"]
+
+type Index = NDArray[np.intp]
+type Mask = NDArray[np.bool_]
 
 GROUPS = ("scenario", "estimator", "kind", "quantity", "method")
 
@@ -57,9 +61,9 @@ def performance(rows: pd.DataFrame, by: Sequence[str] = GROUPS) -> pd.DataFrame:
     mean = _Mean(which, count)
     scored = ~np.isin(kind, ("status", "loss"))
     seconds = heads["quantity"].astype(str).to_numpy() == "seconds"
-    found: list[tuple[str, Array, Array, Array, Array]] = []
+    found: list[tuple[str, Mask, Array, Array, Array]] = []
 
-    def add(name: str, where: Array, value: Array, mcse: Array, n: Array) -> None:
+    def add(name: str, where: Mask, value: Array, mcse: Array, n: Array) -> None:
         found.append((name, where & (n > 0), value, mcse, n))
 
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -101,7 +105,7 @@ def performance(rows: pd.DataFrame, by: Sequence[str] = GROUPS) -> pd.DataFrame:
 class _Mean:
     """Means and variances by group of what is finite."""
 
-    def __init__(self, which: Array, count: int) -> None:
+    def __init__(self, which: Index, count: int) -> None:
         self.which, self.count = which, count
 
     def __call__(self, values: Array) -> tuple[Array, Array, Array]:
@@ -115,8 +119,8 @@ class _Mean:
 
 
 def _relative(
-    mean: _Mean, scored: Array, error: Array, truth: Array
-) -> tuple[Array, Array, Array, Array]:
+    mean: _Mean, scored: Mask, error: Array, truth: Array
+) -> tuple[Mask, Array, Array, Array]:
     """Return where it is defined, value, Monte Carlo error and n of the mean of e/truth."""
     smallest = np.full(mean.count, np.inf)
     np.minimum.at(smallest, mean.which, np.nan_to_num(np.abs(truth), nan=np.inf))

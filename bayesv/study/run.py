@@ -92,6 +92,8 @@ def run(
     for name, value, least in (("replicates", replicates, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise BayesvError(f"{name} must be an integer of at least {least}; found {value!r}.")
+    work = Replicates(given, chosen, scores, int(seed))
+    work.check()
     manifest = _manifest(given, chosen, scores, int(seed), int(replicates))
     store = None if out is None else Store(out)
     done: set[tuple[str, int]] = set()
@@ -100,7 +102,6 @@ def run(
         done = store.done()
     names = [one.name for one in given]
     todo = [(s, k) for s, n in enumerate(names) for k in range(replicates) if (n, k) not in done]
-    work = Replicates(given, chosen, scores, int(seed))
     empty = StudyResult(manifest, pd.DataFrame(columns=list(COLUMNS)))
     kept: list[pd.DataFrame] = []
     finished = len(names) * replicates - len(todo)

@@ -66,6 +66,10 @@ class Scorer:
         rows += self._fixed(known, model.design, estimate, kr)
         return rows
 
+    def check(self, replicate: Replicate) -> None:
+        """Raise the error that the scores have with a design, if any."""
+        self._of(replicate.model, replicate.truth)
+
     def _of(self, model: Model, truth: Truth) -> _Known:
         known = self._known
         if known is None or not known.same(model.design, truth):
@@ -175,10 +179,10 @@ class _Known:
 def _rows(
     known: _Known, design: Design, method: str, columns: tuple[Array, ...], why: str
 ) -> Iterator[Row]:
-    for name, true, *rest in zip(
+    for name, true, at, se, df, low, high in zip(
         design.fixed_names, known.beta.tolist(), *(c.tolist() for c in columns), strict=True
     ):
-        yield Row("beta", f"beta {name}", method, true, *rest, message=why)
+        yield Row("beta", f"beta {name}", method, true, at, se, df, low, high, why)
 
 
 def _ends(prob: float) -> list[float]:

@@ -62,7 +62,7 @@ class Store:
             )
         return found
 
-    def begin(self, manifest: Mapping[str, Any]) -> None:
+    def begin(self, asked: Mapping[str, Any]) -> None:
         """Start a study here, or go on with the same one.
 
         Raises
@@ -70,7 +70,7 @@ class Store:
         BayesvError
             If another study is here; the message names what differs.
         """
-        manifest = _plain(manifest)
+        manifest: dict[str, Any] = _plain(asked)
         if self.manifest_path.exists():
             here = self.manifest()
             for key in _SAME:

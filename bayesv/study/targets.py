@@ -142,7 +142,7 @@ class Targets:
         """
         beta = truth.beta.reindex(list(self.design.fixed_names)).to_numpy(dtype=float)
         vc = truth.components.aligned(self.design)
-        values = self(Point.of(self.design, vc, np.nan_to_num(beta)))[0]
+        values: Array = self(Point.of(self.design, vc, np.nan_to_num(beta)))[0]
         if truth.well_specified:
             return values
         of_v = self._of_v(truth)

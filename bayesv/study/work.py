@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -59,6 +60,12 @@ class Replicates:
             lines += [(name, key[1], *rest) for rest in self._rows(*key)]
         return pd.DataFrame(lines, columns=list(COLUMNS))
 
+    def check(self) -> None:
+        """Refuse scores that the first scenario's design does not have, before any work is done."""
+        made = _attempt(lambda: self._prepared(0)[0].replicate(0))
+        if made.error is None:
+            Scorer(self.scores).check(made.value)
+
     def _rows(self, at: int, k: int) -> list[tuple[Any, ...]]:
         """Return (estimator, *row) of one replicate."""
         made = _attempt(lambda: self._prepared(at))
@@ -70,22 +77,18 @@ class Replicates:
         replicate: Replicate = made.value
         fits: dict[str, _Attempt] = {}
         out: list[tuple[Any, ...]] = []
-        for estimator in self.estimators:
-            if estimator.key not in fits:
-                fits[estimator.key] = _attempt(
-                    lambda one=estimator: one.fit(replicate.model, one.seed(replicate))
-                )
-            done = fits[estimator.key]
+        for one in self.estimators:
+            if one.key not in fits:
+                seed = one.seed(replicate)
+                fits[one.key] = _attempt(partial(one.fit, replicate.model, seed))
+            done = fits[one.key]
             if done.error is None:
-                found = done.value
-                read = _attempt(lambda one=estimator, f=found: one.read(f, replicate.model))
-                done = _Attempt(
-                    read.value, read.error, done.warned + read.warned, done.seconds + read.seconds
-                )
-            rows = list(done.status())
+                done = done.then(_attempt(partial(one.read, done.value, replicate.model)))
+            scored: list[Row] = []
             if done.error is None:
-                rows += scorer(replicate, done.value)
-            out += [(estimator.name, *row) for row in rows]
+                done = done.then(_attempt(partial(scorer, replicate, done.value)))
+                scored = done.value or []
+            out += [(one.name, *row) for row in [*done.status(), *scored]]
         return out
 
     def _prepared(self, at: int) -> tuple[Prepared, Scorer]:
@@ -109,6 +112,12 @@ class _Attempt:
     error: str | None
     warned: tuple[str, ...]
     seconds: float
+
+    def then(self, after: _Attempt) -> _Attempt:
+        """Return what came of both calls."""
+        return _Attempt(
+            after.value, after.error, self.warned + after.warned, self.seconds + after.seconds
+        )
 
     def status(self) -> list[Row]:
         """Rows that are counted: failed, warned, seconds."""

@@ -1,0 +1,359 @@
+"""A study gives the same numbers wherever it runs, loses nothing, and scores what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import bayesv as bv
+from bayesv.study import Posterior, Scenario, Scores, read, run
+from bayesv.study.execution import Died, in_chunks
+
+SLOPES = Scenario(
+    name="slopes", formula="y ~ x + (x | g)", levels={"g": 8}, rows=5,
+    covariates={"x": {"law": "grid"}}, beta={"Intercept": 250, "x": 10},
+    sd={"g": {"Intercept": 25, "x": 6}}, corr={"g": 0.1}, sigma=25,
+)  # fmt: skip
+SEED = 20
+SHORT = Posterior(draws=50, chains=2)
+ESTIMATORS = ["REML", SHORT, Posterior(draws=50, chains=2, estimate="log_euclidean")]
+SCORES = Scores(at={"x": [0, 4]}, functionals=["log|V|", "VPC", "ICC", "design effect"])
+
+
+def same(a, b):
+    """Bit for bit, but for seconds."""
+    a, b = (r.to_frame()[lambda d: d["quantity"] != "seconds"] for r in (a, b))
+    pd.testing.assert_frame_equal(
+        a.reset_index(drop=True), b.reset_index(drop=True), check_exact=True
+    )
+
+
+@pytest.fixture(scope="module")
+def scenarios():
+    return bv.study.grid(SLOPES, **{"levels.g": [6, 12]})
+
+
+@pytest.fixture(scope="module")
+def result(scenarios):
+    return run(scenarios, ESTIMATORS, replicates=8, seed=SEED, scores=SCORES, workers=1)
+
+
+def test_two_processes_and_files_give_the_same(result, scenarios, tmp_path):
+    there = run(
+        scenarios, ESTIMATORS, replicates=8, seed=SEED, scores=SCORES, workers=2, out=tmp_path
+    )
+    same(result, there)
+    same(result, read(tmp_path))
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_dask_cluster_gives_the_same(result, scenarios):
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, processes=True, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        there = run(scenarios, ESTIMATORS, replicates=8, seed=SEED, scores=SCORES, client=client)
+    same(result, there)
+
+
+def interrupts(model):
+    interrupts.calls += 1
+    if interrupts.calls == 5:
+        raise KeyboardInterrupt
+    return model.reml()
+
+
+def plain(model):
+    return model.reml()
+
+
+def test_interrupted_and_resumed_is_the_same(scenarios, tmp_path):
+    whole = run(scenarios, {"own": plain}, replicates=6, seed=SEED, workers=1)
+    interrupts.calls = 0
+    # The same declaration at both times: what differs is that the first is interrupted.
+    interrupts.__qualname__ = plain.__qualname__
+    with pytest.raises(KeyboardInterrupt, match=r"of 12 replicates done.*goes on"):
+        run(scenarios, {"own": interrupts}, replicates=6, seed=SEED, workers=1, out=tmp_path)
+    partial = read(tmp_path)
+    assert 0 < partial.done.sum() < 12
+    assert "not complete" in repr(partial)
+    again = run(scenarios, {"own": plain}, replicates=6, seed=SEED, workers=1, out=tmp_path)
+    same(whole, again)
+    # More replicates of the same study: the first ones stay.
+    more = run(scenarios, {"own": plain}, replicates=7, seed=SEED, workers=1, out=tmp_path)
+    assert (more.done == 7).all()
+    less = run(scenarios, {"own": plain}, replicates=6, seed=SEED, workers=1, out=tmp_path)
+    same(whole, less)
+
+
+KILLED = """
+import sys
+import bayesv as bv
+from tests.test_study_run import SLOPES
+if __name__ == "__main__":
+    bv.study.run(SLOPES, ["REML"], replicates=4000, seed=20, workers=2, out=sys.argv[1])
+"""
+
+
+def test_a_killed_study_resumes(tmp_path):
+    out = tmp_path / "study"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(out)], start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("parts/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    partial = read(out)
+    done = int(partial.done.sum())
+    assert 0 < done < 4000
+    wanted = int(partial.to_frame()["replicate"].max()) + 3
+    same(
+        run(SLOPES, ["REML"], replicates=wanted, seed=20, workers=1, out=out),
+        run(SLOPES, ["REML"], replicates=wanted, seed=20, workers=1),
+    )
+
+
+def fails_on_small_values(model):
+    if model.design.y[0] < 250:
+        raise ArithmeticError("too small")
+    return model.reml().components
+
+
+def test_failures_are_recorded_and_end_nothing(tmp_path):
+    estimators = {"picky": fails_on_small_values, "own": plain, "wrong": len}
+    result = run(SLOPES, estimators, replicates=10, seed=SEED, workers=1, out=tmp_path)
+    first = [SLOPES.prepare(SEED).replicate(k).model.design.y[0] < 250 for k in range(10)]
+    failures = result.failures
+    picky = failures[failures["estimator"] == "picky"]
+    assert picky["replicate"].tolist() == np.flatnonzero(first).tolist()
+    assert 0 < len(picky) < 10
+    assert (picky["error"] == "ArithmeticError: too small").all()
+    assert (failures["seed"] == SEED).all()
+    assert "own" not in set(failures["estimator"])
+    assert (failures["estimator"] == "wrong").sum() == 10
+    scores = result.scores()
+    rate = scores[(scores["quantity"] == "failed") & (scores["estimator"] == "picky")].iloc[0]
+    assert rate["value"] == np.mean(first)
+    assert rate["mcse"] == pytest.approx(np.sqrt(np.mean(first) * (1 - np.mean(first)) / 10))
+    assert "failures" in repr(result)
+
+
+def dies_at_seven(chunk):
+    if 7 in chunk:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [k * k for k in chunk]
+
+
+def test_a_dying_process_costs_its_own_key_alone():
+    found = dict(in_chunks(dies_at_seven, range(30), workers=2, seconds=0.001))
+    died = [chunk for chunk, value in found.items() if isinstance(value, Died)]
+    assert died == [(7,)]
+    values = {k: v for c, vs in found.items() if c not in died for k, v in zip(c, vs, strict=True)}
+    assert values == {k: k * k for k in range(30) if k != 7}
+
+
+def test_another_study_in_the_folder_is_refused(tmp_path):
+    run(SLOPES, ["REML"], replicates=1, seed=1, workers=1, out=tmp_path)
+    with pytest.raises(bv.BayesvError, match=r"another study: seed is 1 there and 2 here"):
+        run(SLOPES, ["REML"], replicates=1, seed=2, workers=1, out=tmp_path)
+    with pytest.raises(bv.BayesvError, match=r"scores.prob is 0.95 there and 0.9 here"):
+        run(SLOPES, ["REML"], replicates=1, seed=1, scores=Scores(prob=0.9), out=tmp_path)
+    with pytest.raises(bv.BayesvError, match="estimators"):
+        run(SLOPES, ["ML"], replicates=1, seed=1, workers=1, out=tmp_path)
+    manifest = json.loads((tmp_path / "study.json").read_text())
+    (tmp_path / "study.json").write_text(json.dumps(manifest | {"format": 99}))
+    with pytest.raises(bv.BayesvError, match="format 99"):
+        read(tmp_path)
+    with pytest.raises(bv.BayesvError, match="no study"):
+        read(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"estimators": []}, "no estimator"),
+        ({"estimators": ["REML", "REML"]}, "names that differ"),
+        ({"estimators": ["lme4"]}, "one of REML, ML, posterior"),
+        ({"scenarios": [SLOPES, SLOPES]}, "names that differ"),
+        ({"scenarios": "slopes"}, "Scenario objects"),
+        ({"replicates": 0}, "replicates must be an integer of at least 1"),
+        ({"seed": "one"}, "seed must be"),
+        ({"workers": 0}, "workers must be"),
+        ({"client": object()}, "dask.distributed.Client"),
+        ({"scores": Scores(rows=[40])}, "has row 40; the design has 40 rows"),
+        ({"scores": Scores(at={"z": [1]})}, "z"),
+    ],
+)
+def test_arguments_that_cannot_be_used(change, message):
+    given = {"scenarios": SLOPES, "estimators": ["REML"], "replicates": 1, "seed": 1} | change
+    scenarios, estimators = given.pop("scenarios"), given.pop("estimators")
+    with pytest.raises(bv.BayesvError, match=message):
+        run(scenarios, estimators, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"scales": ["sds"]}, "scores.scales has 'sds'; allowed are sd, var, cov, corr; did you"),
+        ({"beta": "CR2"}, "scores.beta must be a list"),
+        ({"rows": [-1]}, "integers from 0"),
+        ({"at": {"x": [1], "z": [1, 2]}}, "same length"),
+        ({"prob": 95}, "between 0 and 1"),
+        ({"los": []}, "scores has no key 'los'; allowed are scales"),
+    ],
+)
+def test_scores_that_cannot_be_taken(given, message):
+    with pytest.raises(bv.BayesvError, match=message):
+        Scores.from_dict(given)
+    again = Scores.from_dict(SCORES.to_dict())
+    assert again == SCORES
+
+
+def test_posteriors_that_differ_in_the_summary_are_sampled_once(result):
+    frame = result.to_frame()
+    beta = frame[(frame["kind"] == "beta") & (frame["method"] == "posterior")]
+    mean, log = (
+        beta[beta["estimator"] == f"posterior {name}"]["estimate"].to_numpy()
+        for name in ("mean", "log_euclidean")
+    )
+    assert np.array_equal(mean, log)
+    sd = frame[frame["quantity"] == "sd Residual"].set_index("estimator")["estimate"]
+    assert (sd["posterior log_euclidean"].to_numpy() < sd["posterior mean"].to_numpy()).all()
+
+
+def test_estimates_are_those_of_the_public_functions(result, scenarios):
+    k, scenario = 3, scenarios[1]
+    replicate = scenario.prepare(SEED).replicate(k)
+    model, truth = replicate.model, replicate.truth
+    frame = result.to_frame()
+    here = frame[(frame["scenario"] == scenario.name) & (frame["replicate"] == k)]
+    reml = here[here["estimator"] == "REML"].set_index(["quantity", "method"])
+    fit = model.reml()
+    vc = fit.components["g"].to_numpy()
+    assert reml.loc[("sd g: x", "Wald"), "estimate"] == np.sqrt(vc[1, 1])
+    assert reml.loc[("sd g: x", "Wald"), "truth"] == pytest.approx(6)
+    V, V_true = bv.MarginalCovariance(model.design, fit.components), truth.V.toarray()
+    row = reml.loc[("log|V|", "Wald")]
+    assert row["estimate"] == pytest.approx(V.logdet())
+    assert row["truth"] == pytest.approx(np.linalg.slogdet(V_true)[1])
+    dense = bv.distances(V_true, V.to_dense())
+    for name in ("stein", "affine_invariant", "frobenius"):
+        assert reml.loc[(name, ""), "estimate"] == pytest.approx(dense[name], rel=1e-9)
+    kr = bv.kenward_roger(model.design, fit.components)
+    row = reml.loc[("beta x", "Kenward–Roger")]
+    half = stats.t.ppf(0.975, kr.df["x"]) * kr.se["x"]
+    assert row["high"] - row["estimate"] == pytest.approx(half)
+    if not fit.singular:  # Wald: the elements of Σ themselves have KR's W
+        assert reml.loc[("var g: x", "Wald"), "se"] == pytest.approx(np.sqrt(kr.W[2, 2]), rel=1e-6)
+        low, high = reml.loc[("var g: x", "Wald"), ["low", "high"]]
+        assert np.sqrt(low * high) == pytest.approx(vc[1, 1])
+    # 100 draws are few, which is a warning here and a count in the study.
+    with pytest.warns(bv.SamplingWarning) as told:
+        post = model.sample(
+            draws=50, chains=2, seed=SHORT.seed(replicate), cores=1, progressbar=False
+        )
+    mean = here[here["estimator"] == "posterior mean"].set_index(["quantity", "method"])
+    warned = mean.loc[("warned", "")]
+    assert (warned["estimate"], warned["message"]) == (1, str(told[0].message))
+    assert mean.loc[("problems", ""), "estimate"] == 1
+    x = post.cov("g")[..., 1, 1].ravel()
+    assert mean.loc[("var g: x", "posterior"), "estimate"] == pytest.approx(x.mean())
+    assert mean.loc[("var g: x", "posterior"), "low"] == pytest.approx(np.quantile(x, 0.025))
+    corr = post.curves(pd.DataFrame({"x": [0, 4]}))["corr"].to_numpy()[..., 1, 0].ravel()
+    row = mean.loc[("corr y(x=4), y(x=0)", "posterior")]
+    assert row["se"] == pytest.approx(corr.std(ddof=1))
+    assert mean.loc[("V[0, 1]", "posterior"), "se"] == pytest.approx(
+        post.V(rows=[0, 1]).sd().iloc[0, 1]
+    )
+
+
+def test_scores_recomputed_with_numpy(result):
+    frame, table = result.to_frame(), result.scores()
+    n = 8
+    for estimator, quantity, method in (
+        ("posterior mean", "sd g: Intercept", "posterior"),
+        ("REML", "beta x", "Kenward–Roger"),
+    ):
+        for scenario in result.scenarios:
+            at = {
+                "scenario": scenario, "estimator": estimator, "quantity": quantity,
+                "method": method,
+            }  # fmt: skip
+            rows = frame[np.all([frame[key] == value for key, value in at.items()], axis=0)]
+            scores = table[np.all([table[key] == value for key, value in at.items()], axis=0)]
+            scores = scores.set_index("score")
+            e = (rows["estimate"] - rows["truth"]).to_numpy()
+            assert len(e) == n
+            s2, se2 = e.var(ddof=1), rows["se"].to_numpy() ** 2
+            inside = np.mean((rows["low"] <= rows["truth"]) & (rows["truth"] <= rows["high"]))
+            ratio = se2.mean() / s2
+            want = {
+                "bias": (e.mean(), np.sqrt(s2 / n)),
+                "empirical se": (np.sqrt(s2), np.sqrt(s2 / (2 * (n - 1)))),
+                "rmse": (
+                    np.sqrt(np.mean(e**2)),
+                    np.std(e**2, ddof=1) / np.sqrt(n) / 2 / np.sqrt(np.mean(e**2)),
+                ),
+                "model se": (
+                    np.sqrt(se2.mean()), np.sqrt(se2.var(ddof=1) / (4 * n * se2.mean())),
+                ),
+                "se² ratio": (
+                    ratio,
+                    ratio * np.sqrt(se2.var(ddof=1) / n / se2.mean() ** 2 + 2 / (n - 1)),
+                ),
+                "coverage": (inside, np.sqrt(inside * (1 - inside) / n)),
+                "width": (
+                    (rows["high"] - rows["low"]).mean(),
+                    (rows["high"] - rows["low"]).std() / np.sqrt(n),
+                ),
+            }  # fmt: skip
+            for name, (value, mcse) in want.items():
+                assert scores.loc[name, "value"] == pytest.approx(value), name
+                assert scores.loc[name, "mcse"] == pytest.approx(mcse), name
+                assert scores.loc[name, "n"] == n
+    factors = table.drop_duplicates("scenario")["levels.g"].tolist()
+    assert factors == [6, 12]
+
+
+def test_scores_as_xarray(result):
+    data, table = result.to_xarray(), result.scores()
+    row = table[(table["score"] == "coverage") & (table["method"] == "Kenward–Roger")].iloc[-1]
+    at = {key: row[key] for key in ("scenario", "estimator", "quantity", "method")}
+    assert float(data["coverage"].sel(at)) == row["value"]
+    assert float(data["coverage mcse"].sel(at)) == row["mcse"]
+    assert data["levels.g"].sel(scenario=row["scenario"]).item() == 12
+
+
+def knows_everything(model):
+    """The truth itself: then β̂ is normal with the covariance that GLS says."""
+    return bv.VarianceComponents.from_sd_corr(
+        {"g": {"Intercept": 25, "x": 6}}, {"g": 0.1}, sigma=25
+    )
+
+
+def test_known_v_covers_as_it_says():
+    result = run(
+        SLOPES, {"known": knows_everything}, replicates=400, seed=SEED, workers=1,
+        scores=Scores(prob=0.8, scales=["sd"], functionals=[], rows=[], beta=["plug-in"]),
+    )  # fmt: skip
+    scores = result.scores().set_index(["quantity", "score"])
+    for name in ("beta Intercept", "beta x"):
+        coverage = scores.loc[(name, "coverage")]
+        assert abs(coverage["value"] - 0.8) < 4 * np.sqrt(0.16 / 400)
+        bias, ratio = scores.loc[(name, "bias")], scores.loc[(name, "se² ratio")]
+        assert abs(bias["value"]) < 4 * bias["mcse"]
+        assert abs(ratio["value"] - 1) < 4 * ratio["mcse"]
+    assert scores.loc[("sd g: x", "bias"), "value"] == pytest.approx(0, abs=1e-9)
+    assert scores.loc[("stein", "mean"), "value"] == pytest.approx(0, abs=1e-9)
