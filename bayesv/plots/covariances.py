@@ -209,11 +209,11 @@ def curves(
     dress(
         panels[0], f"Variance of y by {short(x, 24)}", x, f"Var(y), {short(response, 24)}²",
         f"Var(y) by {x} with a {100 * prob:g} % posterior band: median {middle[0]:.4g} at "
-        f"{values[0]:g} and {middle[-1]:.4g} at {values[-1]:g}.",
+        f"{values[0]:.3g} and {middle[-1]:.4g} at {values[-1]:.3g}.",
         grid="both",
     )  # fmt: skip
     for color, j in zip(CHAINS, chosen, strict=False):
-        label = f"x' = {values[j]:g}"
+        label = f"x' = {values[j]:.3g}"
         _band(panels[1], values, corr[:, :, j], prob, color, label, faint=True)
         if point is not None:
             panels[1].plot(values, point[1][:, j], color=color, linestyle="--", linewidth=1.2)
@@ -225,7 +225,7 @@ def curves(
         f"{x} (dashed: {name})" if name else x,
         "Corr(y(x), y(x'))",
         f"Correlation of two rows by {x} with {100 * prob:g} % bands: median {ends:.3f} between "
-        f"{values[0]:g} and {values[-1]:g}.",
+        f"{values[0]:.3g} and {values[-1]:.3g}.",
         grid="both",
     )
     panels[1].set_ylim(min(0.0, panels[1].get_ylim()[0]), 1.0)

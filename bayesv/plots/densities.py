@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.stats import beta as beta_distribution
 from scipy.stats import gaussian_kde
@@ -199,14 +200,16 @@ def density(draws: Array, scale: str, include: float = np.nan) -> tuple[Array, A
     start, stop = (float(f([*ends, include])) for f in (np.nanmin, np.nanmax))
     spread = (stop - start) or abs(stop) or 1.0
     # A range that nearly reaches a bound is drawn up to it.
-    start = low if start - low < 0.25 * spread else start - 0.04 * spread
     stop = high if high - stop < 0.1 * spread else stop + 0.04 * spread
-    x = np.linspace(start, stop, _GRID)
     kept = draws[evenly_spaced(len(draws), _MOST_DRAWS)]
-    if scale != "var":
-        return x, _kernel(kept, low, high, x)
-    x[0] = x[0] or 1e-3 * x[1]
-    return x, _kernel(np.sqrt(kept), low, high, np.sqrt(x)) / (2 * np.sqrt(x))
+    if scale == "var":
+        # A pole at 0 is drawn as far as there are draws, on points that are denser there.
+        x = ends[0] + (stop - ends[0]) * np.linspace(0.0, 1.0, _GRID) ** 2
+        x = np.maximum(x, np.finfo(float).tiny)
+        return x, _kernel(np.sqrt(kept), low, high, np.sqrt(x)) / (2 * np.sqrt(x))
+    start = low if start - low < 0.25 * spread else start - 0.04 * spread
+    x = np.linspace(start, stop, _GRID)
+    return x, _kernel(kept, low, high, x)
 
 
 def _kernel(draws: Array, low: float, high: float, x: Array) -> Array:
@@ -238,7 +241,8 @@ def _one(
     x, height = density(draws, q.scale, np.nan if point is None else point)
     ends = np.nanquantile(draws, [(1 - prob) / 2, (1 + prob) / 2])
     blue = COLORS["posterior"]
-    top = 1.12 * (height[_GRID // 50 :].max() or 1.0)  # a pole at 0 is cut
+    away = x >= x[0] + 0.02 * (x[-1] - x[0])
+    top = 1.12 * (height[away].max() or 1.0)  # a pole at 0 is cut
     ax.fill_between(x, height, color=blue, alpha=0.18, linewidth=0)
     ax.plot(x, height, color=blue, linewidth=1.7, label="posterior")
     ax.plot(
@@ -250,8 +254,10 @@ def _one(
         ax.plot(x, prior, color=COLORS["prior"], linestyle="--", linewidth=1.3, label="prior")
     if point is not None and np.isfinite(point):
         ax.axvline(point, color=COLORS["REML"], linewidth=1.8, label=name, clip_on=False, zorder=5)
-    pad = 0.02 * (x[-1] - x[0])
-    ax.set_xlim(x[0] - pad, x[-1] + pad)
+    left = float(np.nanmin([x[0], np.nan if point is None else point]))
+    pad = 0.02 * (x[-1] - left)
+    ax.set_xlim(left - pad, x[-1] + pad)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_ylim(0, top)
     ax.set_yticks([])
     said = "" if point is None or missing else f"; {name} estimate {point:.4g}"

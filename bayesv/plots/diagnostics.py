@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,14 +33,16 @@ __all__ = ["acceptance", "chains"]
 _WINDOW = 50  # draws of a moving average
 
 
-def chains(post: Posterior, scales: tuple[str, ...] = ("sd", "corr", "beta")) -> Any:
+def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most: int = 24) -> Any:
     """Draw trace and ranks of every scalar, with ArviZ.
 
     Parameters
     ----------
     post : Posterior
-    scales : tuple of {"sd", "var", "cov", "corr", "beta"}
+    scales : sequence of {"sd", "var", "cov", "corr", "beta"}
         Which scalars.
+    most : int
+        Of more scalars those with the smallest effective sample sizes are drawn.
 
     Returns
     -------
@@ -53,7 +56,7 @@ def chains(post: Posterior, scales: tuple[str, ...] = ("sd", "corr", "beta")) ->
     MissingPackageError
         If arviz-plots is not installed.
     BayesvError
-        If no scalar has such a scale, or there is only one chain.
+        If no scalar has such a scale.
 
     Examples
     --------
@@ -71,6 +74,9 @@ def chains(post: Posterior, scales: tuple[str, ...] = ("sd", "corr", "beta")) ->
     shown = [q for q in post.quantities if q.scale in scales and np.isfinite(q.values).all()]
     if not shown:
         raise BayesvError(f"scales are sd, var, cov, corr and beta; found {list(scales)}.")
+    total = len(shown)
+    ess = ess_bulk(np.stack([q.values for q in shown], axis=-1))
+    shown = [shown[i] for i in np.sort(np.argsort(ess, kind="stable")[:most])]
     tree = xr.DataTree.from_dict(
         {
             "posterior": xr.Dataset(
@@ -103,10 +109,13 @@ def chains(post: Posterior, scales: tuple[str, ...] = ("sd", "corr", "beta")) ->
                 text.remove()
     for ax, name in zip(figure.axes[-2:], ("draw", "share of all draws below"), strict=True):
         ax.set_xlabel(name, fontsize=LABEL)
+    which = f"{len(shown)} quantities"
+    if len(shown) < total:
+        which = f"the {len(shown)} of {total} quantities with the smallest effective sample sizes"
     problems = "; ".join(post.problems) or "no problems were found"
     note_alt(
         figure,
-        f"Traces and rank differences of {len(shown)} quantities in {post.n_chains} chains of "
+        f"Traces and rank differences of {which} in {post.n_chains} chains of "
         f"{post.n_draws} draws: {problems}.",
     )
     return pc
@@ -169,7 +178,7 @@ def acceptance(post: Posterior, axes: Any = None) -> NDArray[np.object_]:
         panels[1],
         f"Moves; acceptance {rate:.2f}" if rate is not None else "Moves",
         f"draw (mean of the last {window})",
-        "share of kept draws that moved",
+        "share that moved",
         f"Moving average of moves: {share:.2f} of kept draws differ from the one before"
         + (f"; {rate:.2f} of all proposals were accepted." if rate is not None else "."),
         grid="y",

@@ -46,7 +46,7 @@ POSITIVE = LinearSegmentedColormap.from_list(
     "bayesv_positive", ["#D6E6F4", "#9ECAE1", "#4292C6", "#08519C", "#08306B"]
 )
 SIGNED = LinearSegmentedColormap.from_list(
-    "bayesv_signed", ["#67001F", "#D6604D", "#FFFFFF", "#4393C3", "#053061"]
+    "bayesv_signed", ["#67001F", "#D6604D", "#FFFFFF", "#4393C3", "#053061"], N=257
 )
 
 
@@ -185,7 +185,7 @@ def image_Z(
         ax,
         **{
             "title": f"Z{what}",
-            "rows": _row_name(by_cluster),
+            "rows": _row_name(design, by_cluster),
             "columns": _effects_name(design),
             "row_blocks": _clusters(design, at) if by_cluster else None,
             "column_blocks": levels,
@@ -362,7 +362,7 @@ def _square(
 ) -> Axes:
     """Draw a matrix of rows by rows."""
     blocks = _clusters(design, at) if by_cluster else None
-    name = _row_name(by_cluster)
+    name = _row_name(design, by_cluster)
     settings = {
         "title": title,
         "rows": name,
@@ -408,8 +408,8 @@ def _first(at: NDArray[np.intp]) -> int:
     return int(at[0]) + 1 if len(at) == at[-1] - at[0] + 1 and (np.diff(at) == 1).all() else 1
 
 
-def _row_name(by_cluster: bool) -> str:
-    return "rows by cluster" if by_cluster else "row"
+def _row_name(design: Design, by_cluster: bool) -> str:
+    return f"rows by cluster ({short(_coarsest(design).group, 24)})" if by_cluster else "row"
 
 
 def _effects_name(design: Design) -> str:

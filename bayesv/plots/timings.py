@@ -25,7 +25,11 @@ _STEPS = {
 
 
 def scaling(
-    table: Any, names: Mapping[str, str] | None = None, axes: Any = None
+    table: Any,
+    names: Mapping[str, str] | None = None,
+    axes: Any = None,
+    *,
+    labels: Mapping[str, str] | None = None,
 ) -> NDArray[np.object_]:
     """Draw the seconds of each step against size, one panel for each series.
 
@@ -39,6 +43,8 @@ def scaling(
         left out. The names of the series if left out.
     axes : sequence of Axes, optional
         One for each series with at least two points.
+    labels : mapping of str to str, optional
+        What a column of seconds is, where its usual label does not say enough.
 
     Returns
     -------
@@ -78,7 +84,8 @@ def scaling(
         own = frame[frame["series"] == name].sort_values("x")
         x = own["x"].to_numpy(dtype=float)
         last = []
-        for key, (label, color, marker) in _STEPS.items():
+        for key, (usual, color, marker) in _STEPS.items():
+            label = (labels or {}).get(key, usual)
             seconds = own[key].to_numpy(dtype=float) if key in own else np.full(len(own), np.nan)
             known = seconds > 0
             if known.any():
