@@ -72,6 +72,26 @@ def test_bambi_alone_has_independent_effects(rng, data):
     assert np.allclose(V, dense)
 
 
+def test_a_bambi_fit_is_enough(rng, data):
+    """Its V, its formula in lme4's language, and the comparison with REML of the same model."""
+    model = bmb.Model("y ~ x + (x | g) + (1 | h) + offset(w)", data)
+    model.build()
+    names = ("Intercept", "x", "1|g_sigma", "x|g_sigma", "1|h_sigma", "sigma")
+    draws = posterior({name: ((), positive(rng)) for name in names})
+    post = bv.extract(model, draws)
+    assert post.V("g", "a").mean().shape == ((data["g"] == "a").sum(),) * 2
+    assert post.design.formula == "y ~ x + offset(w) + (x || g) + (1 | h)"
+    assert any("independent" in note for note in post.design.notes)
+    again = bv.Model(post.design.formula, data).design
+    assert np.allclose(bv.extract(model, draws, design=again).cov("g"), post.cov("g"))
+    alone, model_too = bv.compare(post), bv.Model.from_design(post.design)
+    assert alone.fits[0].criterion == pytest.approx(model_too.reml().criterion)
+    with pytest.raises(bv.ExtractionError, match="model comes first"):
+        bv.extract(draws, model)
+    with pytest.raises(bv.ExtractionError, match="what the model's fit"):
+        bv.extract(model, draws["posterior"])
+
+
 def test_bambi_with_aliases_nesting_and_categories(rng, data):
     model = bmb.Model("y ~ x + (1 | g/h) + (m | h)", data)
     model.set_alias({"1|g": "school", "y": "outcome", "x": "slope"})
