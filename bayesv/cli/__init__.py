@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import bayesv as bv
-from bayesv.cli import compare, demo, describe, export_r, fit, v
+from bayesv.cli import compare, demo, describe, export_r, fit, study, v
 
 __all__ = ["main"]
 
-COMMANDS = (fit, demo, compare, v, describe, export_r)
+COMMANDS = (fit, demo, compare, v, describe, export_r, study)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (bv.BayesvError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(str(stopped) or "interrupted", file=sys.stderr)
         return 130
     return 0
 

@@ -1,6 +1,7 @@
 """Simulation studies: designs and truths, estimators, scores and calibration."""
 
 from bayesv.study.calibration import Band, Calibration, ecdf_band, sbc
+from bayesv.study.declaration import Declaration, read_study
 from bayesv.study.estimators import ML, REML, Custom, Posterior
 from bayesv.study.grids import grid, read_scenarios, scenarios_of
 from bayesv.study.prepared import Prepared
@@ -16,6 +17,7 @@ __all__ = [
     "Band",
     "Calibration",
     "Custom",
+    "Declaration",
     "Posterior",
     "Prepared",
     "Replicate",
@@ -27,6 +29,7 @@ __all__ = [
     "grid",
     "read",
     "read_scenarios",
+    "read_study",
     "run",
     "sbc",
     "scenarios_of",

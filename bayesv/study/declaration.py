@@ -1,0 +1,97 @@
+"""A whole study as a TOML file: scenarios, estimators, scores, replicates and seed."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from bayesv.errors import BayesvError, ScenarioError
+from bayesv.prior_text import priors_from_dict
+from bayesv.study.estimators import ML, REML, Estimator, Posterior, estimators_of
+from bayesv.study.grids import read_scenarios
+from bayesv.study.reading import choice, number, refusal, table
+from bayesv.study.scenario import Scenario
+from bayesv.study.scores import Scores
+
+__all__ = ["Declaration", "read_study"]
+
+_TABLES = ("study", "estimators", "scores")
+_KINDS = {"REML": REML, "ML": ML, "posterior": Posterior}
+
+
+@dataclass(frozen=True, eq=False)
+class Declaration:
+    """What `run` is to be called with.
+
+    Attributes
+    ----------
+    scenarios : tuple of Scenario
+    estimators : tuple of Estimator
+    scores : Scores
+    replicates, seed : int or None
+        None where the file leaves them open.
+    """
+
+    scenarios: tuple[Scenario, ...]
+    estimators: tuple[Estimator, ...]
+    scores: Scores
+    replicates: int | None
+    seed: int | None
+
+
+def read_study(path: str | Path) -> Declaration:
+    """Read a study from a TOML file.
+
+    Parameters
+    ----------
+    path : str or Path
+        Tables ``[scenario]`` and ``[grid]`` as `read_scenarios` takes them; ``[study]`` with
+        ``replicates`` and ``seed``; ``[[estimators]]`` with ``kind`` ("REML", "ML", "posterior")
+        and the parameters of the estimator, ``priors`` as `bayesv.prior_text.priors_from_dict`
+        takes them; ``[scores]`` with the parameters of `Scores`. Without estimators they are REML
+        and the posterior mean.
+
+    Raises
+    ------
+    BayesvError
+        Naming the key that is wrong, what was found, and what is allowed.
+    """
+    path = Path(path)
+    scenarios = read_scenarios(path, also=_TABLES)
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    asked = table("study", content.get("study", {}), [], ["replicates", "seed"])
+    for key, within in (("replicates", "[1, inf)"), ("seed", "[0, inf)")):
+        if key in asked:
+            asked[key] = int(number(f"study.{key}", asked[key], within, whole=True))
+    estimators = content.get("estimators", [{"kind": "REML"}, {"kind": "posterior"}])
+    if not isinstance(estimators, list):
+        raise refusal("estimators", estimators, "a list of tables, [[estimators]].")
+    chosen = [_estimator(f"estimators[{i}]", given) for i, given in enumerate(estimators)]
+    return Declaration(
+        scenarios,
+        estimators_of(chosen),
+        Scores.from_dict(table("scores", content.get("scores", {}))),
+        asked.get("replicates"),
+        asked.get("seed"),
+    )
+
+
+def _estimator(key: str, given: Any) -> Estimator:
+    """Return the estimator of a table, such as its ``to_dict`` makes."""
+    allowed = [item.name for item in fields(Posterior)]
+    found = table(key, given, ["kind"], allowed)
+    kind = _KINDS[choice(f"{key}.kind", found.pop("kind"), list(_KINDS))]
+    table(key, found, [], [item.name for item in fields(kind)])
+    if not isinstance(found.get("name", ""), str):
+        raise refusal(f"{key}.name", found["name"], "a text.")
+    try:
+        if "priors" in found:
+            priors: Mapping[str, Any] = found["priors"]
+            found["priors"] = priors_from_dict(priors)
+        made: Estimator = kind(**found)
+    except BayesvError as error:
+        raise ScenarioError(f"{key}: {error}") from error
+    return made
