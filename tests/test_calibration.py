@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ks_2samp, kstest
+from scipy.stats import chi2, ks_2samp, kstest
 
 import bayesv as bv
 import bayesv.model
@@ -151,7 +151,7 @@ def test_residuals_and_effects_are_normal_with_the_stated_covariance(case):
     design = model.design
     w = _weights(design)
     residuals, effects = [], []
-    for _ in range(20):
+    for _ in range(100):
         covs, sigma2, beta = draw_prior(model.priors, 1, rng)
         y, u = simulate(design, Parameters(covs, sigma2, beta, {}), rng)
         Zu = design.Z.toarray() @ np.concatenate([u[t.group].ravel() for t in design.terms])
@@ -162,6 +162,8 @@ def test_residuals_and_effects_are_normal_with_the_stated_covariance(case):
                 z = np.linalg.solve(np.linalg.cholesky(cov), u[term.group].T)
                 effects.append(z.ravel())
     assert kstest(np.concatenate(residuals), "norm").pvalue > 1e-3
+    squares = (np.array(residuals) ** 2).sum(axis=0)  # a row's, which a wrong weight moves
+    assert kstest(chi2(len(residuals)).cdf(squares), "uniform").pvalue > 1e-3
     assert kstest(np.concatenate(effects), "norm").pvalue > 1e-3
 
 
@@ -358,7 +360,7 @@ def test_the_table_says_what_the_ranks_say(small):
     assert off.failed == ("sd Residual",)
     assert not off.passed
     assert small.passed
-    assert "Not calibrated: sd Residual" in repr(off)
+    assert "Outside their bands: sd Residual" in repr(off)
     assert "HalfNormal(1)" in repr(small)
 
 

@@ -37,6 +37,14 @@ class Calibration:
         Replicates that raised an error: replicate, seed, error. They have no ranks.
     seed : int
         Replicate k draws from ``numpy.random.SeedSequence(seed, spawn_key=(k,))``.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
+    >>> found = bv.study.sbc(model, kind="posterior", replicates=5, seed=1, workers=1)
+    >>> found.failed, list(found.table.columns)
+    ((), ['passed', 'excess', 'p', 'mean', 'spread'])
     """
 
     kind: str
@@ -113,9 +121,9 @@ class Calibration:
         where = "the priors" if self.kind == "prior" else "the posterior, with new data beside y"
         said = self.table.assign(passed=np.where(self.table["passed"], "pass", "FAIL"))
         verdict = (
-            f"All {K} quantities are calibrated"
+            f"All {K} quantities stay in their bands"
             if self.passed
-            else f"Not calibrated: {', '.join(self.failed)}"
+            else f"Outside their bands: {', '.join(self.failed)}"
         )
         lines = [
             f"Simulation-based calibration of {self.formula}",
@@ -124,7 +132,7 @@ class Calibration:
             f"{n} replicates ranked among {self.n_draws} draws, {len(self.fallbacks)} fallbacks to "
             f"NUTS, {len(self.failures)} failures, seed {self.seed}",
             said.to_string(float_format=lambda v: f"{v:.4f}", index_names=False),
-            f"{verdict} (simultaneous bands, {self.prob:.0%} over all quantities).",
+            f"{verdict} ({self.prob:.0%} for all quantities together).",
         ]
         if len(self.failures):
             first = self.failures.iloc[0]
