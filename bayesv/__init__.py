@@ -35,6 +35,7 @@ from bayesv.errors import (
     MissingPackageError,
     PriorError,
     SamplingWarning,
+    ScenarioError,
     StorageError,
 )
 from bayesv.extract import extract, read_fit
@@ -95,6 +96,7 @@ __all__ = [
     "RemlFit",
     "Report",
     "SamplingWarning",
+    "ScenarioError",
     "StorageError",
     "VarianceComponents",
     "__version__",

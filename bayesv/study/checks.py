@@ -10,18 +10,20 @@ import pandas as pd
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
-from bayesv.errors import BayesvError, ScenarioError
+from bayesv.errors import BayesvError, ScenarioError, near
 from bayesv.formula import build, parse
 from bayesv.linalg import Array
 from bayesv.names import canonical, factors_of
+from bayesv.posterior import Posterior
+from bayesv.reml import RemlFit
 from bayesv.study.designs import column_of, cycled, latent_correlation
-from bayesv.study.laws import STANDARD, VALUES, draw_counts, read_law
+from bayesv.study.laws import POSITIVE, STANDARD, VALUES, draw_counts, read_law
 from bayesv.study.reading import choice, number, refusal, table
 
 if TYPE_CHECKING:
     from bayesv.study.scenario import Scenario
 
-__all__ = ["chosen_beta", "chosen_components", "check"]
+__all__ = ["check", "chosen_beta", "chosen_components", "fit_columns"]
 
 _DESIGNS = ("fixed", "redrawn")
 _OF_ROWS = ("levels", "nested", "covariates", "correlations", "rows")
@@ -120,7 +122,7 @@ def _check_rest(scenario: Scenario) -> None:
     if isinstance(scenario.weights, str):
         choice("weights", scenario.weights, names)
     elif scenario.weights is not None:
-        read_law("weights", scenario.weights, {k: VALUES[k] for k in ("uniform", "lognormal")})
+        read_law("weights", scenario.weights, POSITIVE)
     if isinstance(scenario.missing, Mapping):
         missing = table("missing", scenario.missing, ["share", "column", "slope"], [])
         number("missing.share", missing["share"], "(0, 1)")
@@ -182,12 +184,15 @@ def _check_names(scenario: Scenario) -> None:
         if isinstance(given, Mapping):
             parts = ("group", "within", "column", "by", "time", "per")
             used |= {given[part] for part in parts if part in given}
-    used.add(str(scenario.weights))
+    if isinstance(scenario.weights, str):
+        used.add(scenario.weights)
     for key in ("levels", "covariates"):
         for name in getattr(scenario, key):
             if name not in used:
-                raise refusal(f"{key}.{name}", getattr(scenario, key)[name],
-                              f"names that something uses: {', '.join(sorted(used))}.")  # fmt: skip
+                raise ScenarioError(
+                    f"{key}.{name}: found, but nothing uses it; formulas and other keys name "
+                    f"{', '.join(sorted(used))}{near(name, used)}"
+                )
 
 
 # --- parameters -----------------------------------------------------------------------------------
@@ -210,11 +215,33 @@ def _check_truth(scenario: Scenario) -> None:
             design, _ = build(text, frame)
         except BayesvError as error:
             raise ScenarioError(f"{key}: {error}") from error
-    if scenario.parameters is not None:
-        _ = scenario.true_parameters
-        return
-    chosen_beta(scenario, design)
-    chosen_components(scenario, design)
+    if scenario.true_parameters is not None:
+        fit_columns(scenario.true_parameters, design)
+    else:
+        chosen_beta(scenario, design)
+        chosen_components(scenario, design)
+
+
+def fit_columns(given: RemlFit | Posterior, design: Design) -> list[int]:
+    """Return where each fixed effect of a design stands in a fit whose terms are the same."""
+    names = given.beta.index if isinstance(given, RemlFit) else given.design.fixed_names
+    places = {canonical(str(name)): i for i, name in enumerate(names)}
+    for name in design.fixed_names:
+        if canonical(name) not in places:
+            raise ScenarioError(
+                f"parameters: the fit has no coefficient {name!r}; it has {', '.join(names)}."
+            )
+    if len(places) > design.p:
+        raise ScenarioError(
+            f"parameters: the fit has {', '.join(names)}; the formula has only "
+            f"{', '.join(design.fixed_names)}."
+        )
+    components = given.components if isinstance(given, RemlFit) else given.components(0, 0)
+    try:
+        components.aligned(design)
+    except BayesvError as error:
+        raise ScenarioError(f"parameters: {error}") from error
+    return [places[canonical(name)] for name in design.fixed_names]
 
 
 def chosen_beta(scenario: Scenario, design: Design) -> pd.Series:

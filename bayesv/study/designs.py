@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from bayesv.errors import ScenarioError
 from bayesv.linalg import Array, psd_root, smallest_relative_eigenvalue
-from bayesv.study.laws import VALUES, draw_counts, read_law
+from bayesv.study.laws import POSITIVE, VALUES, draw_counts, read_law
 from bayesv.study.reading import number, refusal
 
 if TYPE_CHECKING:
@@ -243,12 +243,11 @@ def _weights(scenario: Scenario, frame: pd.DataFrame, rng: Rng) -> Array | None:
         return None
     if isinstance(given, str):
         weights = _numbers("weights", frame, given)
-    else:
-        law, values = read_law("weights", given, VALUES)
-        weights = np.asarray(law.draw("weights", rng.standard_normal(len(frame)), values))
-    if not (weights > 0).all():
-        raise refusal("weights", given, "a law or column of positive numbers.")
-    return weights
+        if not (weights > 0).all():
+            raise refusal("weights", given, "a column of positive numbers.")
+        return weights
+    law, values = read_law("weights", given, POSITIVE)
+    return np.asarray(law.draw("weights", rng.standard_normal(len(frame)), values))
 
 
 def _scale(scenario: Scenario, frame: pd.DataFrame, rng: Rng) -> Array:

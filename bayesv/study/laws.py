@@ -14,7 +14,7 @@ from bayesv.errors import ScenarioError
 from bayesv.linalg import Array
 from bayesv.study.reading import choice, number, refusal, table
 
-__all__ = ["COUNTS", "STANDARD", "VALUES", "Law", "draw_counts", "read_law"]
+__all__ = ["COUNTS", "POSITIVE", "STANDARD", "VALUES", "Law", "draw_counts", "read_law"]
 
 Rng = np.random.Generator
 Values = Mapping[str, Any]
@@ -172,6 +172,12 @@ VALUES: dict[str, Law] = {
     "categorical": Law(_categorical, {"levels": ("", None)}),
 }
 """Laws of values as functions of a standard normal z; ``categorical`` gives codes."""
+
+POSITIVE: dict[str, Law] = {
+    "uniform": Law(VALUES["uniform"].draw, {"low": ("(0, inf)", None), "high": ("(0, inf)", None)}),
+    "lognormal": VALUES["lognormal"],
+}
+"""Laws of weights."""
 
 
 # --- errors and effects: mean 0 and variance 1 ----------------------------------------------------

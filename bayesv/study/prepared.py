@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from bayesv.formula import build
 from bayesv.linalg import Array
 from bayesv.model import Model
 from bayesv.posterior import Posterior
-from bayesv.study.checks import chosen_beta, chosen_components
+from bayesv.study.checks import chosen_beta, chosen_components, fit_columns
 from bayesv.study.designs import Rows, draw_rows
 from bayesv.study.reading import number
 from bayesv.study.replicate import Replicate
@@ -56,6 +57,10 @@ class Prepared:
         shared = np.random.SeedSequence(seed, spawn_key=(crc,))
         setting = Setting.draw(scenario, shared) if scenario.design == "fixed" else None
         return cls(scenario, seed, crc, setting)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process draws the same design: cheaper than to send it.
+        return Prepared.of, (self.scenario, self.seed)
 
     def replicate(self, k: int) -> Replicate:
         """Return the k-th data set with its model and truth.
@@ -108,11 +113,12 @@ class Setting:
         )
         given = scenario.true_parameters
         if isinstance(given, Posterior):
-            return cls(model, simulator, DrawnParameters.of(given, rng))
+            return cls(model, simulator, DrawnParameters.of(given, design, rng))
         if given is None:
             beta, vc = chosen_beta(scenario, design), chosen_components(scenario, design)
         else:
-            beta, vc = given.beta, given.components
+            values = given.beta.to_numpy()[fit_columns(given, design)]
+            beta, vc = pd.Series(values, list(design.fixed_names)), given.components
         return cls(model, simulator, simulator.parameters(beta, vc))
 
     def parameters_of(self, k: int) -> Parameters:
@@ -140,14 +146,15 @@ class DrawnParameters:
     order: NDArray[np.intp]
 
     @classmethod
-    def of(cls, post: Posterior, rng: np.random.Generator) -> DrawnParameters:
-        """Take the draws of a posterior in random order."""
-        S, design = post.sigma2.size, post.design
+    def of(cls, post: Posterior, design: Design, rng: np.random.Generator) -> DrawnParameters:
+        """Take the draws of a posterior in random order, with the coefficients of a design."""
+        S = post.sigma2.size
         covs = {
             term.group: (term.columns, post.cov(term.group).reshape(S, *term.mask.shape))
-            for term in design.terms
+            for term in post.design.terms
         }
-        beta = pd.DataFrame(post.beta.reshape(S, -1), columns=list(design.fixed_names))
+        beta = post.beta.reshape(S, -1)[:, fit_columns(post, design)]
+        beta = pd.DataFrame(beta, columns=list(design.fixed_names))
         return cls(beta, covs, post.sigma2.ravel(), rng.permutation(S))
 
     def at(self, k: int) -> tuple[pd.Series, VarianceComponents]:

@@ -68,8 +68,8 @@ class Scenario:
     parameters : RemlFit, Posterior, or str, optional
         Instead of beta, …, sigma: a fit; a posterior, of which each replicate takes another draw;
         the path of either, as saved by `bayesv.save`; or "REML" or "ML" of the own data.
-    weights : law of values or str, optional
-        Known w in R = σ² diag(1/w), or the name of their column.
+    weights : mapping or str, optional
+        Law (``uniform``, ``lognormal``) of known w in R = σ² diag(1/w), or name of their column.
     missing : float or mapping, optional
         Share of rows that are dropped at random; ``{"share", "column", "slope"}`` makes the log
         odds rise by slope per SD of a column.
@@ -160,25 +160,32 @@ class Scenario:
     def to_dict(self) -> dict[str, Any]:
         """Return all that is not left at its default, as plain values.
 
+        Objects of Python are described by their type and a checksum, for the record; of these
+        `from_dict` makes no scenario.
+        """
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        for key in _OBJECTS:
+            if not isinstance(found[key], str | None):
+                mark = zlib.crc32(json.dumps(_fingerprint(found[key])).encode())
+                found[key] = f"<{type(found[key]).__name__}, checksum {mark}>"
+        return {f.name: v for f in fields(self) if (v := found[f.name]) not in (f.default, {})}
+
+    def to_toml(self) -> str:
+        """Return the TOML text that `from_toml` reads.
+
         Raises
         ------
         ScenarioError
             If data or parameters were given as objects of Python.
         """
-        for key in ("data", "parameters"):
-            if not isinstance(getattr(self, key), str | None):
-                raise ScenarioError(
-                    f"{key}: found an object of Python, which no table can hold; save it and give "
-                    "the path of the file."
-                )
-        return {
-            f.name: v for f in fields(self) if (v := getattr(self, f.name)) not in (f.default, {})
-        }
-
-    def to_toml(self) -> str:
-        """Return the TOML text that `from_toml` reads."""
         import tomli_w
 
+        for key in _OBJECTS:
+            if not isinstance(getattr(self, key), str | None):
+                raise ScenarioError(
+                    f"{key}: found a {type(getattr(self, key)).__name__}, which no TOML text can "
+                    "hold; save it and give the path of the file."
+                )
         return tomli_w.dumps({"scenario": self.to_dict()})
 
     @cached_property
@@ -192,7 +199,8 @@ class Scenario:
         if self.parameters is None:
             return None
         formula = self.truth_formula or self.formula
-        return read_parameters(self.parameters, formula, self.own_data)
+        weights = self.weights if isinstance(self.weights, str) else None
+        return read_parameters(self.parameters, formula, self.own_data, weights)
 
     @property
     def response(self) -> str:
@@ -205,7 +213,7 @@ class Scenario:
         content = {
             f.name: _fingerprint(getattr(self, f.name))
             for f in fields(self)
-            if f.name not in ("name", "factors", "data", "parameters")
+            if f.name not in ("name", "factors", *_OBJECTS)
         }
         # Of files, what is in them counts, not where they lie.
         content["data"] = _fingerprint(self.own_data)
@@ -236,6 +244,7 @@ class Scenario:
         return Prepared.of(self, seed)
 
 
+_OBJECTS = ("data", "parameters")
 _TABLES = ("levels", "nested", "covariates", "correlations", "beta", "sd", "corr", "cov", "factors")
 
 

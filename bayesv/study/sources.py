@@ -40,14 +40,16 @@ def read_data(given: Any) -> pd.DataFrame:
         raise ScenarioError(f"data: found {str(given)!r}; allowed: {_ALLOWED} {error}") from error
 
 
-def read_parameters(given: Any, formula: str, data: pd.DataFrame | None) -> RemlFit | Posterior:
+def read_parameters(
+    given: Any, formula: str, data: pd.DataFrame | None, var_weights: str | None
+) -> RemlFit | Posterior:
     """Return the fit or posterior whose parameters are taken for true."""
     if isinstance(given, RemlFit | Posterior):
         return given
     if isinstance(given, str) and given in METHODS:
         if data is None:
             raise refusal("parameters", given, "a fit of own data, which are not given.")
-        return Model(formula, data).reml(given)
+        return Model(formula, data, var_weights=var_weights).reml(given)
     if isinstance(given, str | Path):
         try:
             found = load(given)

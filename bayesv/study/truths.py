@@ -106,6 +106,12 @@ class Simulator:
 
     def _truth(self, beta: pd.Series, vc: VarianceComponents, mean: Array, sd: Array) -> Truth:
         fitted = self.fitted
+        laws = (self._effect_law[0], self._error_law[0])
+        normal = all(law is STANDARD["normal"] for law in laws)
+        V = partial(self._covariance, vc, sd)
+        plain = self.root is None and bool((self.scale == 1).all())
+        if fitted is self.design:
+            return Truth(beta[list(fitted.fixed_names)], vc, V, plain, normal)
         own = _in_fitted_names(beta, fitted.fixed_names)
         blocks = {
             term.group: pd.DataFrame(_block(term, self.design, vc), term.columns, term.columns)
@@ -118,13 +124,10 @@ class Simulator:
         size = 1e-9 * (np.abs(mean).max() + np.abs(sd).max())
         right = (
             bool(np.abs(fitted_mean - mean).max() <= size)
-            and self.root is None
-            and bool((self.scale == 1).all())
+            and plain
             and all(_is_covered(term, fitted, vc) for term in self.design.terms)
         )
-        laws = (self._effect_law[0], self._error_law[0])
-        normal = all(law is STANDARD["normal"] for law in laws)
-        return Truth(own, components, partial(self._covariance, vc, sd), right, normal)
+        return Truth(own, components, V, right, normal)
 
     def _covariance(self, vc: VarianceComponents, sd: Array) -> sparse.csr_array:
         Z, S = self.design.Z, sparse.diags_array(sd)
