@@ -19,7 +19,7 @@ from bayesv.linalg import Array
 from bayesv.names import canonical, factors_of
 from bayesv.reml import RemlFit, fit_from_components
 
-__all__ = ["PointFit", "by_factor", "covariance_frame", "moved", "rebuilt", "reml_fit"]
+__all__ = ["PointFit", "by_factor", "moved", "rebuilt", "reml_fit"]
 
 # What two programs may differ by at the same components, in units of sampling error.
 _CRITERION = 1e-6  # of |-2 log L| + n
@@ -95,11 +95,6 @@ def moved(fit: RemlFit, design: Design, names: Mapping[str, str]) -> RemlFit:
     return reml_fit(point.renamed(names), design)
 
 
-def covariance_frame(matrix: Array, labels: Sequence[str]) -> pd.DataFrame:
-    """Return Σ_f with its labels on both sides."""
-    return pd.DataFrame(np.asarray(matrix, dtype=float), list(labels), list(labels))
-
-
 def by_factor(parts: Iterable[tuple[str, Sequence[str], Any]]) -> dict[str, pd.DataFrame]:
     """Return Σ_f of every factor from (group, labels, covariance), independent parts side by side.
 
@@ -114,7 +109,7 @@ def by_factor(parts: Iterable[tuple[str, Sequence[str], Any]]) -> dict[str, pd.D
         labels.setdefault(name, []).extend(own)
         matrices.setdefault(name, []).append(cov)
     return {
-        name: covariance_frame(block_diag(*matrices[name]), own) for name, own in labels.items()
+        name: pd.DataFrame(block_diag(*matrices[name]), own, own) for name, own in labels.items()
     }
 
 

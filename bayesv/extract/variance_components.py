@@ -112,70 +112,67 @@ def variance_pieces(model: Any, variances: Array, group: str, frame: Any) -> lis
     of a column per level of a factor is ``(1 | f:g)``, or ``(1 | f)`` where all rows are in one
     group, statsmodels' way to write crossed factors.
     """
-    spec = model.exog_vc
-    return [
-        _piece(model, name, spec.mats[k], spec.colnames[k], float(variances[k]), group, frame)
-        for k, name in enumerate(spec.names)
-    ]
+    return [_piece(model, k, float(v), group, frame) for k, v in enumerate(variances)]
 
 
-def _piece(
-    model: Any,
-    name: str,
-    matrices: list[Any],
-    column_names: list[list[Any]],
-    variance: float,
-    group: str,
-    frame: Any,
-) -> Piece:
+def _piece(model: Any, k: int, variance: float, group: str, frame: Any) -> Piece:
     """Return one variance component."""
-    n = len(model.endog)
-    values, texts, factor, labels = np.zeros(n), np.empty(n, object), name, set()
-    from_formula = frame is not None
-    single = all(len(columns) == 1 for columns in column_names)
-    for level, matrix, columns in zip(model.group_labels, matrices, column_names, strict=True):
+    name = model.exog_vc.names[k]
+    values, texts, (factors, rest) = _read(model, k, _plain if frame is None else _parse)
+    within = np.array([level_label(g) for g in np.asarray(model.groups)], dtype=object)
+    single = all(len(columns) == 1 for columns in model.exog_vc.colnames[k])
+    column = rest or (INTERCEPT if factors or (values == 1).all() else name)
+    if single and not factors:
+        label, levels = group, within
+        column = INTERCEPT if (values == 1).all() else column
+    else:
+        label, levels = ":".join(factors) or name, texts
+        if factors and set(factors) <= set(frame.columns):  # has rows without a nonzero value too
+            levels = _texts(*([level_label(v) for v in frame[f].to_numpy()] for f in factors))
+        if model.n_groups > 1 and group not in factors:
+            label, levels = f"{label}:{group}", _texts(levels, within)
+    return Piece(label, levels, (column,), values[:, None], np.array([[variance]]), ((0,),))
+
+
+def _read(model: Any, k: int, parse: Any) -> tuple[Array, Any, tuple[tuple[str, ...], str]]:
+    """Return each row's value and level, and the factors and the column that the names state."""
+    spec = model.exog_vc
+    values, texts = np.zeros(len(model.endog)), np.full(len(model.endog), "", dtype=object)
+    stated = set()
+    for level, matrix, columns in zip(
+        model.group_labels, spec.mats[k], spec.colnames[k], strict=True
+    ):
         dense = np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=float)
-        rows = model.row_indices[level]
-        parsed = [_parse(str(c)) if from_formula else ((), (), str(c)) for c in columns]
-        labels |= {(factors, rest) for factors, _, rest in parsed}
-        if (np.count_nonzero(dense, axis=1) > 1).any() or (len(labels) > 1 and from_formula):
+        parsed = [parse(str(column)) for column in columns]
+        stated |= {(factors, rest) for factors, _, rest in parsed}
+        if (np.count_nonzero(dense, axis=1) > 1).any() or len(stated) > 1:
             raise ExtractionError(
-                f"The variance component {name!r} gives one variance to several columns "
+                f"The variance component {spec.names[k]!r} gives one variance to several columns "
                 f"({', '.join(map(str, columns[:4]))}{' …' if len(columns) > 4 else ''}); V = Z G "
                 "Z' + R has a variance for each. For the levels of a factor write '0 + C(factor)'."
             )
+        rows = model.row_indices[level]
         values[rows] = dense.sum(axis=1)
-        texts[rows] = [
-            ":".join(parsed[j][1]) or parsed[j][2] if parsed else "" for j in _place(dense)
-        ]
-    factors, rest = next(iter(labels)) if from_formula else ((), "")
-    if single and not factors:
-        column = INTERCEPT if (values == 1).all() else rest or name
-        levels = np.array([level_label(g) for g in np.asarray(model.groups)], object)
-        return Piece(group, levels, (column,), values[:, None], np.array([[variance]]), ((0,),))
-    if factors:
-        factor = ":".join(factors)
-        if set(factors) <= set(map(str, frame.columns)):
-            columns = [[level_label(v) for v in frame[f].to_numpy()] for f in factors]
-            texts = np.array([":".join(row) for row in zip(*columns, strict=True)], object)
-    column = (rest or INTERCEPT) if factors or (values == 1).all() else name
-    if model.n_groups > 1 and group not in factors:
-        factor = f"{factor}:{group}"
-        within = [level_label(g) for g in np.asarray(model.groups)]
-        texts = np.array([f"{a}:{b}" for a, b in zip(texts, within, strict=True)], object)
-    return Piece(factor, texts, (column,), values[:, None], np.array([[variance]]), ((0,),))
+        if parsed:
+            texts[rows] = [parsed[j][1] for j in np.argmax(dense != 0, axis=1)]
+    return values, texts, stated.pop()
 
 
-def _place(dense: Array) -> Any:
-    """Position of the only entry of each row; 0 in rows without, which do not vary."""
-    return np.argmax(dense != 0, axis=1) if dense.shape[1] else np.zeros(len(dense), dtype=int)
+def _texts(*parts: Any) -> Any:
+    """Return the levels of a product of factors, ``a:b``."""
+    return np.array([":".join(row) for row in zip(*parts, strict=True)], dtype=object)
 
 
-def _parse(column: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
-    """Return factors, levels and what else patsy's name of a column has.
+def _plain(column: str) -> tuple[tuple[str, ...], str, str]:
+    """Return no factors, a column's name as a level, and nothing else."""
+    return (), column, ""
+
+
+def _parse(column: str) -> tuple[tuple[str, ...], str, str]:
+    """Return factors, level and what else patsy's name of a column has.
 
     >>> _parse("C(cls)[3]:x")
-    (('cls',), ('3',), 'x')
+    (('cls',), '3', 'x')
     """
     factors, levels, rest = [], [], []
     for part in _COLON.split(column):
@@ -185,4 +182,4 @@ def _parse(column: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
             levels.append(found[3])
         else:
             rest.append(part.strip())
-    return tuple(factors), tuple(levels), ":".join(rest)
+    return tuple(factors), ":".join(levels), ":".join(rest)
