@@ -240,7 +240,7 @@ def test_usage_errors_exit_with_two(arguments, capsys):
     ("arguments", "parts"),
     [
         (["--help"], ["demo", "fit", "V = Z G Z' + R"]),
-        (["fit", "--help"], ["--engine", "--json", "--weights", "--factor", "examples: bayesv fit"]),
+        (["fit", "--help"], ["--engine", "--json", "--weights", "--factor", "examples: bayesv"]),
         (["demo", "--help"], ["sleepstudy, three_level and star_k20", "--seed"]),
         (["--version"], [bv.__version__]),
     ],
