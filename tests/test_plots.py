@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -42,14 +43,14 @@ def star_fit(star):
 
 @pytest.fixture(scope="module")
 def star_post(star):
-    return star.sample(seed=3, draws=250)
+    return star.sample(seed=1)
 
 
 @pytest.fixture(scope="module")
 def large():
-    """Two hundred thousand rows, shuffled, in a thousand groups."""
+    """A hundred thousand rows, shuffled, in five thousand groups."""
     rng = np.random.default_rng(8)
-    n, J = 100_000, 1_000
+    n, J = 100_000, 5_000
     g = rng.integers(0, J, n)
     y = rng.normal(size=J)[g] + rng.normal(size=n)
     return bv.Model("y ~ 1 + (1 | g)", pd.DataFrame({"g": g, "y": y}))
@@ -89,7 +90,7 @@ def inside(picture):
             assert extent.x1 <= box.x1 + 1
             assert extent.y1 <= box.y1 + 1
         for boxes in ticks.values():
-            for a, b in zip(boxes, boxes[1:], strict=False):
+            for a, b in pairwise(boxes):
                 assert not a.overlaps(b), ax.get_title(loc="left")
     return True
 
@@ -202,8 +203,7 @@ def test_large_designs_are_binned(large):
 def test_V_with_too_many_elements_is_shown_by_some_rows():
     n = 20_000
     data = pd.DataFrame({"g": np.repeat(["a", "b"], n // 2), "y": np.sin(np.arange(n))})
-    with pytest.warns(bv.DesignWarning) if False else np.errstate():
-        design = bv.Model("y ~ 1 + (1 | g)", data).design
+    design = bv.Model("y ~ 1 + (1 | g)", data).design
     vc = bv.VarianceComponents({"g": [[1.0]]}, sigma2=3.0)
     ax = drawn(P.image_V(design, vc))
     assert "2,000 evenly spaced of 20,000 rows" in ax.get_title(loc="left")
@@ -255,12 +255,12 @@ def test_large_clusters_are_thinned_and_not_printed(large):
         pd.DataFrame({"g": np.repeat(list("abc"), n), "y": np.cos(np.arange(3 * n))}),
     )
     ax = P.block(bv.MarginalCovariance(one.design, vc), "g", "a")
-    assert ax.images[0].get_array().shape == (300, 300)
-    assert "300 of 1,500 rows" in ax.get_title(loc="left")
+    assert ax.images[0].get_array().shape == (200, 200)
+    assert "200 of 1,500 rows" in ax.get_title(loc="left")
 
 
 def test_block_says_what_it_needs(sleepstudy_fit):
-    with pytest.raises(bv.BayesvError, match="bv.MarginalCovariance"):
+    with pytest.raises(bv.BayesvError, match="build V with"):
         P.block(sleepstudy_fit, "Subject", "308")
 
 
@@ -296,7 +296,7 @@ def test_priors_are_densities(sleepstudy, sleepstudy_fit):
     data = bv.load_dataset("sleepstudy")
     priors = bv.Priors(sd=bv.HalfNormal(30.0), sigma=bv.Flat(), corr=bv.LKJ(3.0))
     model = bv.Model("Reaction ~ Days + (Days | Subject)", data, priors)
-    post = model.sample(seed=2, draws=200, chains=4)
+    post = model.sample(seed=1)
     axes = {ax.get_title(loc="left"): ax for ax in P.variance_densities(sleepstudy_fit, post)}
     x, height = line(axes["sd Subject: Intercept"], "prior").get_data()
     wanted = np.sqrt(2 / np.pi) / 30 * np.exp(-0.5 * (x / 30) ** 2)
@@ -333,8 +333,8 @@ def test_draws_that_are_all_the_same_have_no_density():
 
 
 def test_distance_density_has_its_quantiles(sleepstudy_fit, sleepstudy_posterior):
-    ax = drawn(P.distance_density(sleepstudy_posterior, sleepstudy_fit, every=20))
-    values = sleepstudy_posterior.distance(sleepstudy_fit.components, every=20).to_numpy()
+    ax = drawn(P.distance_density(sleepstudy_posterior, sleepstudy_fit, every=50))
+    values = sleepstudy_posterior.distance(sleepstudy_fit.components, every=50).to_numpy()
     assert line(ax, "median").get_xdata()[0] == pytest.approx(np.median(values))
     assert ax.get_xlim()[0] == 0
     with pytest.raises(bv.BayesvError, match="kind must be"):
@@ -430,7 +430,7 @@ def test_caterpillar_of_a_posterior(sleepstudy_posterior):
 def test_caterpillar_of_many_levels_has_no_labels(large):
     (ax,) = drawn(P.caterpillar(large.reml(), "g"))
     assert not len(ax.get_yticks())
-    assert "1,000 levels" in ax.get_ylabel()
+    assert "5,000 levels" in ax.get_ylabel()
     assert inside(ax)
 
 
@@ -536,9 +536,7 @@ def pictures(model, fit, post):
 
 def test_given_axes_are_drawn_on_and_returned(sleepstudy, sleepstudy_fit, sleepstudy_posterior):
     every = pictures(sleepstudy, sleepstudy_fit, sleepstudy_posterior)
-    assert {name.split()[0] for name in every} | {"chains", "describe", "figure_of"} == set(
-        P.__all__
-    )
+    assert {name.split()[0] for name in every} <= set(P.__all__)
     for name, (count, call) in every.items():
         figure, axes = plt.subplots(1, count, squeeze=False)
         given = axes[0, 0] if count == 1 else axes[0]
@@ -588,7 +586,7 @@ def test_labels_are_thinned_to_what_fits():
 def test_descriptions_belong_to_our_pictures():
     with pytest.raises(bv.BayesvError, match="not drawn by"):
         P.describe(plt.subplots()[1])
-    with pytest.raises(bv.BayesvError, match="picture of bayesv.plots is needed"):
+    with pytest.raises(bv.BayesvError, match="found str"):
         P.figure_of("a picture")
 
 

@@ -133,7 +133,7 @@ def acceptance(post: Posterior, axes: Any = None) -> NDArray[np.object_]:
     Returns
     -------
     ndarray of Axes, shape (3,)
-        Log likelihood of (Σ, σ) or log density by draw; share of kept draws that moved, as a
+        Log density by draw (log σ where the engine kept none); share of kept draws that moved, as a
         moving average, chain by chain; lengths of the runs in which a chain stayed at one point.
 
     Notes
@@ -188,6 +188,7 @@ def acceptance(post: Posterior, axes: Any = None) -> NDArray[np.object_]:
         bins = np.linspace(0.5, longest + 0.5, 41)
     panels[2].hist(np.concatenate(runs), bins=list(bins), color=CHAINS[0], edgecolor="white")
     panels[2].set_yscale("log")
+    panels[2].set_ylim(bottom=0.5)  # a single run is seen
     if longest <= 10:
         panels[2].set_xticks(range(1, longest + 1))
     khat = attrs.get("pareto_k")
@@ -208,7 +209,7 @@ def _density(post: Posterior, stats: Any) -> tuple[Array, str]:
     """Return the log density of the draws, or log σ where there is none, and what it is."""
     if "lp" in stats:
         values = stats["lp"].transpose("chain", "draw").to_numpy()
-        return np.asarray(values, dtype=float), "log density of (Σ, σ)"
+        return np.asarray(values, dtype=float), "log density"
     return np.log(post.sigma2) / 2, "log σ"
 
 

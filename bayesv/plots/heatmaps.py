@@ -18,7 +18,7 @@ from bayesv.posterior import Posterior
 
 __all__ = ["block"]
 
-_MOST_ROWS = 300  # of a cluster; a larger one is shown by evenly spaced rows
+_MOST_ROWS = 200  # of a cluster; a larger one is shown by evenly spaced rows
 _MOST_NUMBERED = 12  # rows up to which every element is printed
 _SMALLEST_PRINT = 4.5  # points
 _MOST_DRAWN = 2e7  # numbers of draws of correlations in memory
@@ -57,7 +57,7 @@ def block(
 
     Notes
     -----
-    Elements are printed for up to 12 rows. Of a cluster of more than 300 rows, 300 evenly spaced
+    Elements are printed for up to 12 rows. Of a cluster of more than 200 rows, 200 evenly spaced
     ones are drawn, and the title says so.
 
     Examples
