@@ -85,6 +85,8 @@ class Model:
 
     design: Design
     priors: ResolvedPriors
+    _frame: ModelFrame | None
+    _sums: tuple[Moments, Units] | None
 
     def __init__(
         self,
@@ -113,10 +115,10 @@ class Model:
         check_structure(structure)
         self._structure, self._dedupe = structure, dedupe
         self._given_priors = _checked(priors)
-        self._frame: ModelFrame | None = None
+        self._frame = None
         self._frame_is_older = False  # than the response
         self._last_reml: RemlFit | None = None
-        self._sums: tuple[Moments, Units] | None = None
+        self._sums = None
 
     @classmethod
     def from_design(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import bayesv as bv
-from bayesv.gram import draw_effects, eliminate, eliminate_many
+from bayesv.gram import Responses, draw_effects, eliminate, eliminate_many, gram_statistics
 from bayesv.inference.density import MarginalDensity
 from tests.conftest import random_components
+from tests.test_gram import designs, random_lambdas, random_rows
 
 
 def _frame(seed: int = 0) -> pd.DataFrame:
@@ -111,6 +116,23 @@ def test_fits_and_log_density_equal_those_of_a_fresh_model(case):
         for m in (new, fresh)
     ]
     np.testing.assert_allclose(values[0].log_likelihood, values[1].log_likelihood, rtol=1e-11)
+
+
+@settings(max_examples=60, deadline=None)
+@given(**designs, p=st.integers(0, 3), k=st.integers(1, 4))
+def test_statistics_of_any_design_and_response(seed, structure, forced, weighted, p, k):
+    rng = np.random.default_rng(seed)
+    rows = random_rows(structure, rng, p, k, weighted)
+    y = 10 ** rng.uniform(-3, 3) * (rng.normal() * 10 + rng.normal(size=len(rows.y)))
+    old = gram_statistics(rows, forced)
+    new = Responses.of(rows, old).statistics(y)
+    fresh = gram_statistics(replace(rows, y=y), forced)
+    lambdas = random_lambdas(rows, rng)
+    a, b = (eliminate(s, s.in_basis(lambdas)) for s in (new, fresh))
+    size = np.sqrt(np.abs(np.diagonal(b.T)))
+    np.testing.assert_allclose(a.T, b.T, atol=1e-8 * np.outer(size, size).max())
+    assert a.logdet == pytest.approx(b.logdet, rel=1e-12)
+    np.testing.assert_allclose(new.start, fresh.start, rtol=1e-7, atol=1e-9 * np.abs(y).max())
 
 
 def test_posterior_draws_are_those_of_a_fresh_model(sleepstudy):
