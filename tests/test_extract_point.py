@@ -17,7 +17,7 @@ import pytest
 import statsmodels.api as sm
 import statsmodels.formula.api as smf
 from statsmodels.base._penalties import L2
-from statsmodels.regression.mixed_linear_model import VCSpec
+from statsmodels.regression.mixed_linear_model import MixedLMParams, VCSpec
 
 import bayesv as bv
 from bayesv.names import canonical, factors_of
@@ -192,8 +192,6 @@ def test_statsmodels_components_by_hand(full):
 
 
 def test_independent_slopes_by_free_parameters(full):
-    from statsmodels.regression.mixed_linear_model import MixedLMParams
-
     free = MixedLMParams.from_components(np.ones(2), cov_re=np.eye(2))
     model = smf.mixedlm("y ~ x", full, groups="g", re_formula="~x")
     theirs = quiet(model.fit, free=free, method="bfgs")
@@ -215,6 +213,16 @@ def test_singular_fits():
         assert fit.singular
         assert float(fit.components["Batch"].iloc[0, 0]) == pytest.approx(0, abs=1e-6)
         assert fit.criterion == pytest.approx(ours.criterion, abs=1e-6)
+
+
+def test_a_fit_whose_algebra_broke_down_is_refused():
+    """At a covariance of exactly 0 statsmodels' own β̂ and log likelihood are not those of V."""
+    theirs = fitted("Yield ~ 1", bv.load_dataset("dyestuff2"), groups="Batch")
+    broken = copy(theirs._results)
+    broken.cov_re, broken._cache = 0 * theirs.cov_re, {}
+    broken.params_object = MixedLMParams.from_components(theirs.fe_params, cov_re=np.zeros((1, 1)))
+    with pytest.raises(bv.ExtractionError, match=r"-2 log L is inf.*another optimiser"):
+        quiet(bv.extract, broken)
 
 
 def test_labels_of_categories_and_their_order(full):

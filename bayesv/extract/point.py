@@ -48,7 +48,7 @@ class PointFit:
     cov_beta : ndarray, shape (p, p), or None
         Its (X'V⁻¹X)⁻¹; None if it states another covariance of β̂.
     criterion : float
-        Its −2 log (restricted) likelihood; NaN if it has none.
+        Its −2 log (restricted) likelihood.
     """
 
     origin: str
@@ -204,10 +204,15 @@ def _order(point: PointFit, design: Design) -> list[int]:
 
 
 def _disagreements(point: PointFit, fit: RemlFit, order: list[int]) -> list[str]:
-    """Say where the fit's own numbers are not those of V; numbers that it lacks cannot differ."""
+    """Say where the fit's own numbers are not those of V."""
     found = []
     theirs, ours = point.criterion, fit.criterion
-    if abs(theirs - ours) > _CRITERION * (abs(ours) + fit.design.n):
+    if not np.isfinite(theirs):
+        found.append(
+            f"-2 log L is {theirs:g} in the fit, {ours:.8g} from V, so that its algebra broke down, "
+            "as it may where a variance is exactly 0; refit with another optimiser"
+        )
+    elif abs(theirs - ours) > _CRITERION * (abs(ours) + fit.design.n):
         found.append(f"-2 log L is {theirs:.8g} in the fit, {ours:.8g} from V")
     se = fit.se.to_numpy()
     beta = point.beta.to_numpy(dtype=float)[order]
