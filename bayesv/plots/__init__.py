@@ -18,6 +18,7 @@ from bayesv.plots.effects import caterpillar, forest
 from bayesv.plots.heatmaps import block
 from bayesv.plots.images import image, image_G, image_R, image_V, image_Z, matrices
 from bayesv.plots.png import png
+from bayesv.plots.study import study_intervals, study_losses, study_scores
 from bayesv.plots.style import describe, figure_of
 from bayesv.plots.timings import scaling
 
@@ -41,5 +42,8 @@ __all__ = [
     "png",
     "rank_ecdfs",
     "scaling",
+    "study_intervals",
+    "study_losses",
+    "study_scores",
     "variance_densities",
 ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bayesv.linalg import Array
 
-__all__ = ["performance"]
+__all__ = ["GROUPS", "performance"]
 
 type Index = NDArray[np.intp]
 type Mask = NDArray[np.bool_]

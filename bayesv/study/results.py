@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bayesv.study.performance import performance
+from bayesv.study.performance import GROUPS, performance
 from bayesv.study.store import Store, arranged
 
 __all__ = ["StudyResult", "read"]
@@ -88,7 +88,13 @@ class StudyResult:
             for suffix, column in (("", "value"), (" mcse", "mcse"), (" n", "n")):
                 values = pd.Series(part[column].to_numpy(dtype=float), index)
                 variables[f"{score}{suffix}"] = xr.DataArray.from_series(values)
+        names = [one["name"] for one in self.manifest["estimators"]]
+        order = {"scenario": list(self.scenarios), "estimator": names}
         data = xr.Dataset(variables)
+        # Aligning has sorted the labels; the order of the study is the one that means something.
+        data = data.sel(
+            {dim: [x for x in wanted if x in data[dim]] for dim, wanted in order.items()}
+        )
         data = data.assign_coords(
             kind=("quantity", kinds.reindex(data["quantity"].to_numpy()).to_numpy(dtype=object))
         )
@@ -175,34 +181,38 @@ def read(out: str | Path) -> StudyResult:
 
 
 def _table(scores: pd.DataFrame) -> list[str]:
-    """Lines with bias and coverage of SDs, correlations and β, losses and rates."""
-    wide = scores.set_index(["scenario", "estimator", "kind", "quantity", "method", "score"])
-    wide = wide[["value", "mcse"]].astype(float)
+    """Lines with bias and coverage of SDs, correlations and β, losses, and rates."""
+    known = {
+        tuple(str(part) for part in key): (value, mcse)
+        for *key, value, mcse in scores[[*GROUPS, "score", "value", "mcse"]].itertuples(index=False)
+    }
+    heads = list(dict.fromkeys(key[:-1] for key in known))
 
-    def text(key: tuple[Any, ...], score: str) -> str:
-        try:
-            value, mcse = wide.loc[(*key, score)].to_numpy().ravel()
-        except KeyError:
-            return ""
-        return f"{value:.4g} ± {mcse:.2g}"
+    def text(key: tuple[str, ...], score: str) -> str:
+        value, mcse = known.get((*key, score), (None, 0.0))
+        return "" if value is None else f"{value:.4g} ± {mcse:.2g}"
 
-    heads = list(dict.fromkeys(index[:-1] for index in wide.index))
-    shown = [key for key in heads if key[2] in ("sd", "corr", "beta", "loss", "status") and key[1]]
-    out = [
-        f"{'':<46}{'bias, mean or rate':>22}{'rmse':>20}{'coverage':>20}",
-    ]
-    section: tuple[Any, ...] = ()
-    for count, key in enumerate(shown):
-        if count == _LINES:
-            out.append(f"… and {len(shown) - _LINES} more; see .scores()")
+    out = [f"{'':<46}{'bias, or mean':>22}{'rmse':>20}{'coverage':>20}"]
+    left = _LINES
+    for section in dict.fromkeys(key[:2] for key in heads):
+        here = [key for key in heads if key[:2] == section]
+        shown = [key for key in here if key[2] in ("sd", "corr", "beta", "loss")]
+        if left <= 0:
+            out.append("…; all of it is in .scores()")
             break
-        if key[:2] != section:
-            section = key[:2]
-            out.append(f"{key[0]}, {key[1]}")
-        first = next(filter(None, (text(key, s) for s in ("bias", "mean", "rate"))), "")
-        name = f"{key[2]} {key[3]}" if key[2] in ("loss", "status") else key[3]
-        label = f"{name} ({key[4]})" if key[2] == "beta" else name
-        out.append(
-            f"  {label[:43]:<44}{first:>22}{text(key, 'rmse'):>20}{text(key, 'coverage'):>20}"
-        )
+        left -= len(shown)
+        out.append(", ".join(part for part in section if part))
+        for key in shown:
+            name = f"loss {key[3]}" if key[2] == "loss" else key[3]
+            label = f"{name} ({key[4]})" if key[2] == "beta" else name
+            first = text(key, "bias") or text(key, "mean")
+            out.append(
+                f"  {label[:43]:<44}{first:>22}{text(key, 'rmse'):>20}{text(key, 'coverage'):>20}"
+            )
+        rates = [
+            f"{key[3]} {known[(*key, 'rate')][0]:.1%}" for key in here if (*key, "rate") in known
+        ]
+        seconds = [known[(*key, "mean")][0] for key in here if key[3] == "seconds"]
+        rates += [f"{value:.3g} s a fit" for value in seconds]
+        out.append(f"  {', '.join(rates)}")
     return out

@@ -1,0 +1,287 @@
+"""Pictures of a simulation study: scores along a grid, its intervals one by one, its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from bayesv.errors import BayesvError, near
+from bayesv.plots.densities import density
+from bayesv.plots.style import CHAINS, COLORS, below, dress, several_axes, short
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Protocol
+
+    class Result(Protocol):
+        """What pictures need of a study's result."""
+
+        manifest: Mapping[str, Any]
+
+        def scores(self) -> pd.DataFrame: ...
+        def to_frame(self) -> pd.DataFrame: ...
+        @property
+        def factors(self) -> pd.DataFrame: ...
+
+
+__all__ = ["study_intervals", "study_losses", "study_scores"]
+
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_TARGETS = {"bias": 0.0, "relative bias": 0.0, "se² ratio": 1.0}
+_MOST_INTERVALS = 400  # drawn in a panel, evenly spaced in their order
+
+
+def study_scores(
+    result: Result,
+    score: str = "coverage",
+    against: str | None = None,
+    quantities: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
+    axes: Any = None,
+) -> NDArray[np.object_]:
+    """Draw a score along a factor of the grid, such as coverage against the number of groups.
+
+    Parameters
+    ----------
+    result : bayesv.study.StudyResult
+    score : str
+        As `StudyResult.scores` names it: ``coverage``, ``bias``, ``relative bias``, ``rmse``, …
+    against : str, optional
+        The factor; the first one that varies if left out.
+    quantities : sequence of str, optional
+        One panel each; SDs, correlations and β if left out.
+    methods : sequence of str, optional
+        Of standard errors and intervals; all if left out.
+    axes : sequence of Axes, optional
+        One for each quantity.
+
+    Returns
+    -------
+    ndarray of Axes
+
+    Raises
+    ------
+    BayesvError
+        If there is nothing to draw; the message names what there is.
+
+    Notes
+    -----
+    Bars are ± 1.96 Monte Carlo standard errors. The dashed line is where the score should be: the
+    nominal probability for coverage, 0 for bias, 1 for the ratio of mean squared standard error to
+    empirical variance. Where other factors vary too, every combination has its own line.
+    """
+    table = result.scores()
+    table = table[table["score"] == _one_of("score", score, table["score"])]
+    factors = result.factors
+    varying = [name for name in factors if factors[name].astype(str).nunique() > 1]
+    if not varying:
+        raise BayesvError("No factor varies in this study; make scenarios by bv.study.grid.")
+    along = varying[0] if against is None else _one_of("factor", against, varying)
+    kind = table["kind"].astype(str)
+    if quantities is None:
+        table = table[kind.isin(["sd", "corr", "beta"])]
+        quantities = list(dict.fromkeys(table["quantity"].astype(str)))
+    for name in quantities:
+        _one_of("quantity", name, table["quantity"])
+    if methods is not None:
+        for name in methods:
+            _one_of("method", name, table["method"])
+        table = table[table["method"].isin(methods)]
+    if table.empty or not quantities:
+        raise BayesvError(f"There is no {score} to draw of these quantities and methods.")
+    others = [name for name in varying if name != along]
+    values = factors[along].to_numpy()
+    numeric = all(isinstance(v, int | float | np.number) for v in values)
+    places = {v: float(v) if numeric else float(i) for i, v in enumerate(dict.fromkeys(values))}
+    target = result.manifest["scores"]["prob"] if score == "coverage" else _TARGETS.get(score)
+    panels, new = several_axes(axes, len(quantities), (3.6, 3.0), most_across=3)
+    # One series per estimator, method and combination of the other factors, alike in all panels.
+    keys = ["estimator", "method", *others]
+    if score in ("bias", "relative bias", "rmse", "empirical se"):
+        table = table.drop_duplicates([*keys[:1], *others, along, "quantity", "value"])
+    series = list(dict.fromkeys(map(tuple, table[keys].astype(str).itertuples(index=False))))
+    for i, (ax, name) in enumerate(zip(panels, quantities, strict=True)):
+        own = table[table["quantity"] == name]
+        told = []
+        for j, key in enumerate(series):
+            mine = own[(own[keys].astype(str) == list(key)).all(axis=1)]
+            if mine.empty:
+                continue
+            x = np.array([places[v] for v in mine[along]])
+            order = np.argsort(x)
+            y, mcse = (mine[c].to_numpy(dtype=float)[order] for c in ("value", "mcse"))
+            # Series stand side by side, so that their bars can be told apart.
+            shift = (j - (len(series) - 1) / 2) * 0.012 * (max(places.values()) or 1.0)
+            label = " · ".join(part for part in key if part)
+            ax.errorbar(
+                x[order] + shift, y, 1.96 * mcse, label=label, color=CHAINS[j % len(CHAINS)],
+                marker=_MARKERS[j % len(_MARKERS)], ms=4.5, lw=1.2, elinewidth=1.0, capsize=2,
+            )  # fmt: skip
+            told.append(f"{label} from {y[0]:.3g} to {y[-1]:.3g}")
+        if target is not None:
+            ax.axhline(target, color=COLORS["prior"], ls="--", lw=1.0, zorder=0)
+        ax.set_xticks(list(places.values()), [str(v) for v in places])
+        dress(
+            ax, name, along, score if i % 3 == 0 else "",
+            f"{score} of {name} against {along}: {'; '.join(told)}.", grid="y",
+        )  # fmt: skip
+    below(max(panels, key=lambda ax: len(ax.containers)), new, columns=3)
+    return panels
+
+
+def study_intervals(
+    result: Result,
+    quantity: str,
+    scenario: str | None = None,
+    axes: Any = None,
+) -> NDArray[np.object_]:
+    """Draw the intervals of all replicates in the order of their misses ("zip plot").
+
+    Parameters
+    ----------
+    result : bayesv.study.StudyResult
+    quantity : str
+        As `StudyResult.to_frame` names it.
+    scenario : str, optional
+        The first one if left out.
+    axes : sequence of Axes, optional
+        One for each estimator and method with intervals.
+
+    Returns
+    -------
+    ndarray of Axes
+
+    Raises
+    ------
+    BayesvError
+        If there are no such intervals.
+
+    Notes
+    -----
+    Replicates are ranked by |estimate − truth|/se, the worst on top (Morris, White and Crowther
+    2019, https://doi.org/10.1002/sim.8086). Those whose interval misses the truth should be the top
+    1 − prob of them, above the dashed line, left and right alike.
+    """
+    frame = result.to_frame()
+    names = result.manifest["names"]
+    where = names[0] if scenario is None else _one_of("scenario", scenario, names)
+    _one_of("quantity", quantity, frame["quantity"])
+    frame = frame[(frame["scenario"] == where) & (frame["quantity"] == quantity)]
+    frame = frame[np.isfinite(frame["low"]) & np.isfinite(frame["high"])]
+    if frame.empty:
+        raise BayesvError(f"There are no intervals of {quantity!r} in {where!r}.")
+    groups = list(frame.groupby(["estimator", "method"], sort=False, observed=True))
+    panels, new = several_axes(axes, len(groups), (2.9, 3.6), most_across=4, sharex=axes is None)
+    prob = float(result.manifest["scores"]["prob"])
+    for i, (ax, ((estimator, method), rows)) in enumerate(zip(panels, groups, strict=True)):
+        truth, low, high = (rows[c].to_numpy(dtype=float) for c in ("truth", "low", "high"))
+        miss = np.abs(rows["estimate"].to_numpy() - truth) / rows["se"].to_numpy()
+        order = np.argsort(miss)
+        rank = 100.0 * (np.arange(len(order)) + 0.5) / len(order)
+        shown = np.unique(
+            np.linspace(0, len(order) - 1, min(len(order), _MOST_INTERVALS)).astype(int)
+        )
+        low, high, truth = (x[order] for x in (low, high, truth))
+        covers = (low <= truth) & (truth <= high)
+        for held, color, label in (
+            (True, COLORS["posterior"], "covers the truth"),
+            (False, COLORS["REML"], "misses it"),
+        ):
+            at = shown[covers[shown] == held]
+            ax.hlines(rank[at], low[at] - truth[at], high[at] - truth[at], color=color, lw=0.7,
+                      label=label)  # fmt: skip
+        ax.axvline(0.0, color=COLORS["prior"], lw=1.0)
+        ax.axhline(100.0 * prob, color=COLORS["prior"], lw=1.0, ls="--")
+        share = covers.mean()
+        ax.set_ylim(0, 100)
+        dress(
+            ax, short(f"{estimator}, {method}", 34), f"interval less truth\n{share:.1%} cover",
+            "rank of |error|/se (%)" if i % 4 == 0 else "",
+            f"Intervals of {quantity} by {estimator}, {method}, in {where}: {share:.1%} of "
+            f"{len(order)} cover the truth, {prob:.0%} should.",
+        )  # fmt: skip
+    below(panels[0], new)
+    return panels
+
+
+def study_losses(
+    result: Result,
+    loss: str = "stein",
+    scenarios: Sequence[str] | None = None,
+    axes: Any = None,
+) -> NDArray[np.object_]:
+    """Draw the density of a loss of V̂ over replicates, one line for each estimator.
+
+    Parameters
+    ----------
+    result : bayesv.study.StudyResult
+    loss : {"stein", "affine_invariant", "frobenius"}
+    scenarios : sequence of str, optional
+        One panel each; all, but 9 at most, if left out.
+    axes : sequence of Axes, optional
+        One for each scenario.
+
+    Returns
+    -------
+    ndarray of Axes
+
+    Raises
+    ------
+    BayesvError
+        If the study has no such loss or scenario.
+    """
+    frame = result.to_frame()
+    frame = frame[frame["kind"] == "loss"]
+    _one_of("loss", loss, frame["quantity"])
+    frame = frame[frame["quantity"] == loss]
+    names = list(result.manifest["names"])
+    chosen = [
+        _one_of("scenario", s, names) for s in (names[:9] if scenarios is None else scenarios)
+    ]
+    estimators = list(dict.fromkeys(frame["estimator"].astype(str)))
+    panels, new = several_axes(axes, len(chosen), (3.6, 2.8), most_across=3)
+    for ax, name in zip(panels, chosen, strict=True):
+        own = frame[frame["scenario"] == name]
+        told, end = [], 0.0
+        for j, estimator in enumerate(estimators):
+            values = own.loc[own["estimator"] == estimator, "estimate"].to_numpy(dtype=float)
+            values = values[np.isfinite(values)]
+            if len(values) < 2 or np.ptp(values) == 0:
+                continue
+            color = CHAINS[j % len(CHAINS)]
+            x, y = density(values, "sd")
+            ax.plot(x, y, color=color, label=estimator, lw=1.6)
+            ax.axvline(values.mean(), color=color, lw=1.0, ls=":")
+            end = max(end, float(np.quantile(values, 0.99)))
+            told.append(f"{estimator} mean {values.mean():.3g}")
+        if end > 0:
+            ax.set_xlim(0, end)
+        ax.set_ylim(bottom=0)
+        ax.set_yticks([])
+        dress(
+            ax, short(name, 44), f"{loss.replace('_', ' ')} loss of V (dotted: mean)", "",
+            f"Densities of the {loss} loss in {name}: {'; '.join(told) or 'none'}.",
+        )  # fmt: skip
+    below(_fullest(panels), new)
+    return panels
+
+
+def _fullest(panels: NDArray[np.object_]) -> Axes:
+    found: Axes = max(panels, key=lambda ax: len(ax.lines))
+    return found
+
+
+def _one_of(what: str, given: str, known: Any) -> str:
+    """Return the name if there is one like it; else say which there are."""
+    there = list(dict.fromkeys(map(str, known)))
+    if given not in there:
+        raise BayesvError(
+            f"There is no {what} {given!r} in this study; there are "
+            f"{', '.join(filter(None, there))}{near(given, there)}"
+        )
+    return given
