@@ -209,8 +209,8 @@ def _disagreements(point: PointFit, fit: RemlFit, order: list[int]) -> list[str]
     theirs, ours = point.criterion, fit.criterion
     if not np.isfinite(theirs):
         found.append(
-            f"-2 log L is {theirs:g} in the fit, {ours:.8g} from V, so that its algebra broke down, "
-            "as it may where a variance is exactly 0; refit with another optimiser"
+            f"-2 log L is {theirs:g} in the fit, {ours:.8g} from V: its algebra broke down, as it "
+            "may where a variance is exactly 0; refit with another optimiser"
         )
     elif abs(theirs - ours) > _CRITERION * (abs(ours) + fit.design.n):
         found.append(f"-2 log L is {theirs:.8g} in the fit, {ours:.8g} from V")
