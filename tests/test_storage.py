@@ -162,6 +162,12 @@ def test_extracted_draws_without_priors(post, model, tmp_path):
         again.estimate("mode")
 
 
+def test_draws_of_nuts(model, tmp_path):
+    pytest.importorskip("nutpie")
+    post = sampled(model, engine="nuts", tune=100, progressbar=False)
+    same_posterior(post, round_trip(post, tmp_path / "n.nc"))
+
+
 def test_weights_offset_and_named_priors(tmp_path):
     data = bv.load_dataset("sleepstudy").assign(
         w=np.linspace(1, 2, 180), o=np.linspace(-3, 3, 180) ** 2

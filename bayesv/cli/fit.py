@@ -86,4 +86,5 @@ def _run(arguments: argparse.Namespace) -> None:
         from bayesv.report import report
 
         fits = [fit] if post is None else [fit, post]
-        report(*fits, path=arguments.report, data=arguments.data)
+        name = None if arguments.data == "-" else arguments.data
+        report(*fits, path=arguments.report, data=name)
