@@ -31,7 +31,7 @@ def test_crossed_factors_are_calibrated():
 
 def test_slopes_are_calibrated_around_data(sleepstudy):
     """Flat β and default priors; ranks of what y and new data of new subjects leave possible."""
-    result = sbc(sleepstudy, kind="posterior", replicates=60, seed=3, keep_u=True, workers=1)
+    result = sbc(sleepstudy, kind="posterior", replicates=50, seed=3, keep_u=True, workers=1)
     assert result.fallbacks == ()
     assert len(result.failures) == 0
     assert result.passed, repr(result)
@@ -61,7 +61,7 @@ def n_for_n_minus_p(self, lambdas, sigma2, *given):
 
 def narrow_beta(self, lambdas, sigma2, *given):
     found = _conditional(self, lambdas, sigma2, *given)
-    return replace(found, factor=2.0 * found.factor)
+    return replace(found, factor=4.0 * found.factor)
 
 
 def test_few_rows_are_calibrated():
@@ -91,6 +91,7 @@ def test_a_wrong_density_leaves_the_band(monkeypatch, owner, name, wrong, seen):
 def test_narrow_draws_leave_the_band_around_data(monkeypatch):
     monkeypatch.setattr(MarginalDensity, "conditional", narrow_beta)
     model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
-    result = sbc(model, kind="posterior", replicates=60, seed=4, workers=1)
-    assert result.failed == ("beta Intercept",), repr(result)
-    assert result.table.loc["beta Intercept", "spread"] > 1.1
+    result = sbc(model, kind="posterior", replicates=40, seed=4, workers=1)
+    assert "beta Intercept" in result.failed, repr(result)
+    assert "sd Residual" not in result.failed
+    assert result.table.loc["beta Intercept", "spread"] > 1.2
