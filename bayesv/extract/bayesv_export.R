@@ -107,6 +107,7 @@ from_lme4 <- function(fit) {
 }
 
 from_nlme <- function(fit) {
+  loadNamespace("nlme")                  # its methods, if the fit comes from a file
   if (!is.null(fit$modelStruct$corStruct))
     refuse("its residuals are correlated (", class(fit$modelStruct$corStruct)[1], "), so R is not diagonal")
   data <- as.data.frame(if (is.null(fit$data)) nlme::getData(fit) else fit$data)
@@ -183,6 +184,7 @@ from_glmmTMB <- function(fit) {
 }
 
 from_rstanarm <- function(fit) {
+  loadNamespace("rstanarm")
   if (!identical(fit$stan_function, "stan_lmer") && !identical(fit$stan_function, "stan_glmer"))
     refuse("it was made by ", fit$stan_function, "; stan_lmer and stan_glmer can be read")
   if (fit$family$family != "gaussian" || fit$family$link != "identity")
