@@ -16,7 +16,8 @@ from bayesv.plots.densities import distance_density, variance_densities
 from bayesv.plots.diagnostics import acceptance, chains
 from bayesv.plots.effects import caterpillar, forest
 from bayesv.plots.heatmaps import block
-from bayesv.plots.images import image, image_G, image_R, image_V, image_Z, matrices
+from bayesv.plots.images import image_G, image_R, image_V, image_Z, matrices
+from bayesv.plots.matrix import image
 from bayesv.plots.png import png
 from bayesv.plots.study import study_intervals, study_losses, study_scores
 from bayesv.plots.style import describe, figure_of

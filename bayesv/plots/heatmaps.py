@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bayesv.covariance import MarginalCovariance
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array, evenly_spaced
-from bayesv.plots.images import image
+from bayesv.plots.matrix import image
 from bayesv.plots.style import inches, new_axes, several_axes
 from bayesv.posterior import Posterior
 

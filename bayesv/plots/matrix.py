@@ -1,0 +1,164 @@
+"""Any matrix as an image, dense or sparse, with the boundaries and labels of its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
+from scipy import sparse
+
+from bayesv.linalg import Array
+from bayesv.plots.raster import MOST_PIXELS, pixels
+from bayesv.plots.style import (
+    LABEL,
+    TICK,
+    dress,
+    figure_of,
+    inches,
+    integer_ticks,
+    label_ticks,
+    new_axes,
+    plain,
+)
+
+__all__ = ["image"]
+
+Blocks = Sequence[tuple[object, int]]
+
+_MOST_LINES = 60  # boundaries; more would hide what they bound
+
+# White is 0; more than 0 is blue, less is red.
+POSITIVE = LinearSegmentedColormap.from_list(
+    "bayesv_positive", ["#D6E6F4", "#9ECAE1", "#4292C6", "#08519C", "#08306B"]
+)
+SIGNED = LinearSegmentedColormap.from_list(
+    "bayesv_signed", ["#67001F", "#D6604D", "#FFFFFF", "#4393C3", "#053061"], N=257
+)
+
+
+def image(
+    matrix: Any,
+    ax: Axes | None = None,
+    *,
+    title: str = "matrix",
+    rows: str = "row",
+    columns: str = "column",
+    row_blocks: Blocks | None = None,
+    column_blocks: Blocks | None = None,
+    heavy: tuple[Sequence[int], Sequence[int]] = ((), ()),
+    limits: tuple[float, float] | None = None,
+    colorbar: str | None = "",
+    first: tuple[int, int] = (1, 1),
+) -> Axes:
+    """Draw a matrix, dense or sparse: 0 is white, positive elements blue, negative ones red.
+
+    Parameters
+    ----------
+    matrix : array_like or sparse array, shape (m, k)
+        Of any size; see `bayesv.plots.raster.pixels` for large ones.
+    ax : Axes, optional
+        Where to draw; a new figure if left out.
+    title, rows, columns : str
+        What the matrix is, and what its rows and columns are.
+    row_blocks, column_blocks : sequence of (label, size), optional
+        Consecutive blocks of rows or columns: lines between them, labels at their middles, both
+        as far as they can be told apart. Without them rows and columns are numbered.
+    heavy : pair of sequences of int
+        Rows and columns before which a stronger line is drawn.
+    limits : tuple of float, optional
+        Values of the ends of the colour scale.
+    colorbar : str or None
+        What the values are, with the scale (sd, var, corr), or None for no colour bar.
+    first : tuple of int
+        Numbers of the first row and column where they have no labels.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    DataError
+        If it is not a matrix of numbers.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> import matplotlib.pyplot as plt
+    >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+    >>> ax = bv.plots.image(model.design.Z[:30], title="Z[1:30, ]")
+    >>> ax.images[0].get_array().shape
+    (30, 36)
+    >>> plt.close(ax.figure)
+    """
+    if not sparse.issparse(matrix):
+        matrix = np.asarray(matrix)
+    square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
+    ax = new_axes(ax, (6.2, 5.4) if square else (6.6, 5.0))
+    # No more pixels than are shown at 72 dots per inch: a finer image would lose elements.
+    shown = pixels(matrix, min(MOST_PIXELS, max(50, int(65 * min(inches(ax))))))
+    m, k = matrix.shape
+    low, high = limits or _limits(shown)
+    cmap: Colormap = (SIGNED if low < 0 else POSITIVE).with_extremes(bad="#BBBBBB", under="#FFFFFF")
+    drawn = ax.imshow(
+        shown,
+        cmap=cmap,
+        vmin=low or 1e-9 * high,  # 0 is under the scale and white, however small the others are
+        vmax=high,
+        extent=(-0.5, k - 0.5, m - 0.5, -0.5),
+        aspect="equal" if square else "auto",
+        interpolation="nearest",
+    )
+    for which, blocks, strong, start in (
+        ("y", row_blocks, heavy[0], (m, first[0])),
+        ("x", column_blocks, heavy[1], (k, first[1])),
+    ):
+        _boundaries(ax, which, blocks, strong, *start)
+    count = int(np.count_nonzero(shown)) if (m, k) == shown.shape else _nonzero(matrix)
+    size = f"a {m:,} × {k:,} matrix, {count:,} of {m * k:,} elements not 0"
+    finite = shown[np.isfinite(shown)]
+    span = f", from {finite.min():.4g} to {finite.max():.4g}" if finite.size else ""
+    dress(ax, title, columns, rows, f"{title}: image of {size}{span}.")
+    ax.spines[:].set_visible(True)
+    ax.spines[:].set_color("#888888")
+    if colorbar is not None:
+        bar = figure_of(ax).colorbar(drawn, ax=ax, shrink=0.85, pad=0.02, aspect=28)
+        bar.set_label(plain(colorbar), fontsize=LABEL)
+        bar.ax.tick_params(labelsize=TICK)
+        bar.outline.set_visible(False)
+    return ax
+
+
+def _nonzero(matrix: Any) -> int:
+    return int(matrix.count_nonzero() if sparse.issparse(matrix) else np.count_nonzero(matrix))
+
+
+def _limits(shown: Array) -> tuple[float, float]:
+    """Return the ends of a colour scale in which 0 is white."""
+    finite = shown[np.isfinite(shown)]
+    largest = float(np.abs(finite).max()) if finite.size else 1.0
+    if largest == 0:
+        largest = 1.0
+    return (-largest if finite.size and finite.min() < 0 else 0.0), largest
+
+
+def _boundaries(
+    ax: Axes, which: str, blocks: Blocks | None, strong: Sequence[int], count: int, first: int
+) -> None:
+    """Draw lines between blocks and label them, or number rows and columns."""
+    draw = ax.axhline if which == "y" else ax.axvline
+    if blocks is None:
+        integer_ticks(ax, which, count, first)
+    else:
+        edges = np.cumsum([0, *(size for _, size in blocks)])
+        if len(blocks) <= _MOST_LINES:
+            for edge in edges[1:-1]:
+                draw(float(edge) - 0.5, color="#999999", linewidth=0.4)
+        middles = [0.5 * (a + b) - 0.5 for a, b in pairwise(edges)]
+        label_ticks(ax, which, middles, [label for label, _ in blocks])
+    for edge in strong:
+        draw(float(edge) - 0.5, color="#333333", linewidth=1.1)
