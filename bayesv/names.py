@@ -27,6 +27,15 @@ def factors_of(label: str) -> tuple[str, ...]:
     return tuple(sorted(part.strip() for part in re.sub(r"[()]", "", str(label)).split(":")))
 
 
+def unquoted(name: str) -> str:
+    """Return a name of patsy or formulaic without ``Q('…')``.
+
+    >>> unquoted("C(Q('tch.cl'))[3]")
+    'C(tch.cl)[3]'
+    """
+    return re.sub(r"\bQ\(([\"'])(.*?)\1\)", r"\2", name)
+
+
 def canonical(name: str) -> str:
     """Return a coefficient name without what only differs between packages.
 
@@ -38,7 +47,7 @@ def canonical(name: str) -> str:
     >>> canonical("sx[T.F]") == canonical("sxF") == canonical("C(sx)[T.F]")
     True
     """
-    name = str(name).strip()
+    name = unquoted(str(name).strip())
     if name in ("1", "(Intercept)", "Intercept", "const"):
         return INTERCEPT
     name = name.replace("[T.", "[").replace("np.", "").replace("**", "^")

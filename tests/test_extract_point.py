@@ -146,6 +146,19 @@ def test_crossed_components_of_one_statsmodels_group(full):
     )
 
 
+def test_dotted_names_and_three_levels():
+    data = bv.load_dataset("three_level")
+    theirs = fitted(
+        "y ~ x1", data, groups="sch.cl", re_formula="1", vc_formula={"t": "0 + C(Q('tch.cl'))"}
+    )
+    model = bv.Model("y ~ x1 + (1 | sch.cl/tch.cl)", data)
+    ours, fit = model.reml(), bv.extract(theirs, design=model.design)
+    assert fit.criterion == pytest.approx(ours.criterion, abs=1e-3)
+    own = bv.extract(theirs)
+    assert {factors_of(g) for g in own.design.groups} == {("sch.cl",), ("sch.cl", "tch.cl")}
+    assert bv.compare(own, ours, fit).marginal["criterion"].std() < 1e-3
+
+
 def test_rows_that_statsmodels_dropped(data, full):
     theirs = fitted("y ~ x", data, groups="g", missing="drop")
     fit = bv.extract(theirs)

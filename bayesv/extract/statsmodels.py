@@ -14,7 +14,7 @@ from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, reml_fit
 from bayesv.extract.variance_components import Piece, merged, variance_pieces
 from bayesv.linalg import Array
-from bayesv.names import INTERCEPT, factors_of, level_label
+from bayesv.names import INTERCEPT, factors_of, level_label, unquoted
 from bayesv.reml import RemlFit
 
 __all__ = ["extract_statsmodels"]
@@ -48,7 +48,7 @@ def extract_statsmodels(obj: Any, design: Design | None, names: Mapping[str, str
     pieces = [*_random_columns(results, group), *variance_pieces(model, np.asarray(results.vcomp),
                                                                  group, frame)]  # fmt: skip
     terms, blocks = merged(pieces)
-    fixed = [INTERCEPT if name == "const" else str(name) for name in model.exog_names]
+    fixed = [INTERCEPT if n == "const" else unquoted(str(n)) for n in model.exog_names]
     own = _design(model, fixed, terms, group)
     if design is not None:
         blocks = _by_partition(blocks, own, design, names)
@@ -126,7 +126,7 @@ def _random_columns(results: Any, group: str) -> list[Piece]:
     values = np.asarray(model.exog_re, dtype=float)
     cov = np.asarray(results.cov_re, dtype=float)
     columns = tuple(
-        INTERCEPT if (column == 1).all() else str(name)
+        INTERCEPT if (column == 1).all() else unquoted(str(name))
         for name, column in zip(model.data.exog_re_names, values.T, strict=True)
     )
     levels = np.array([level_label(g) for g in np.asarray(model.groups)], dtype=object)
@@ -151,7 +151,7 @@ def _design(model: Any, fixed: list[str], terms: tuple[Any, ...], group: str) ->
         for block in term.blocks
     ]
     return Design(
-        formula=" + ".join([str(text), *random]),
+        formula=" + ".join([unquoted(str(text)), *random]),
         response=str(model.endog_names),
         y=np.asarray(model.endog, dtype=float),
         X=np.asarray(model.exog, dtype=float),

@@ -13,7 +13,7 @@ from bayesv.design import RandomTerm
 from bayesv.errors import ExtractionError
 from bayesv.extract.point import by_factor
 from bayesv.linalg import Array
-from bayesv.names import INTERCEPT, factors_of, level_label
+from bayesv.names import INTERCEPT, factors_of, level_label, unquoted
 
 __all__ = ["Piece", "merged", "variance_pieces"]
 
@@ -175,7 +175,7 @@ def _parse(column: str) -> tuple[tuple[str, ...], str, str]:
     (('cls',), '3', 'x')
     """
     factors, levels, rest = [], [], []
-    for part in _COLON.split(column):
+    for part in _COLON.split(unquoted(column)):
         found = _FACTOR.match(part.strip())
         if found and not found[2]:
             factors.append(found[1])
