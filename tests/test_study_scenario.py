@@ -135,6 +135,8 @@ def test_between_within_and_mixed_covariates():
     assert frame["z"].mean() == pytest.approx(10, abs=4 * 2 / np.sqrt(2000))
     between = frame.groupby("g", observed=True)["m"].mean().var() - 0.7 / 5
     assert between == pytest.approx(0.3, abs=0.12)
+    within = frame.groupby("g", observed=True)["m"].var().mean()
+    assert within == pytest.approx(0.7, abs=4 * 0.7 * np.sqrt(2 / 1600))
     # z has no part between groups: the correlation of the scores counts for the rest of m.
     assert np.corrcoef(frame["z"], frame["m"])[0, 1] == pytest.approx(0.6 * np.sqrt(0.7), abs=0.08)
 

@@ -144,7 +144,7 @@ def test_posterior_draws_are_those_of_a_fresh_model(sleepstudy):
     new = sleepstudy.with_response(y).sample(**options)
     for name in ("beta", "sigma2", "cov_Subject", "u_Subject"):
         a, b = (post.draws["posterior"][name].to_numpy() for post in (new, fresh))
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-6)
 
 
 def test_models_of_other_responses_do_not_touch_each_other(sleepstudy):
