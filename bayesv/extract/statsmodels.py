@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,13 @@ from bayesv.reml import RemlFit
 
 __all__ = ["extract_statsmodels"]
 
+# By what a result's class is named for.
 _REFUSED = {
     "GEE": "GEE has a working correlation of the residuals and no random effects",
-    "NominalGEE": "GEE has a working correlation of the residuals and no random effects",
-    "OrdinalGEE": "GEE has a working correlation of the residuals and no random effects",
     "BayesMixedGLM": "its family is not Gaussian",
-    "MixedGLM": "its family is not Gaussian",
     "GLM": "it has no random effects",
-    "Regression": "it has no random effects",
     "OLS": "it has no random effects",
-    "GLS": "it has no random effects",
+    "Regression": "it has no random effects",
 }
 
 
@@ -45,11 +42,10 @@ def extract_statsmodels(obj: Any, design: Design | None, names: Mapping[str, str
     model = results.model
     frame = _frame(model)
     group = _group_name(model, frame)
-    pieces = [*_random_columns(results, group), *variance_pieces(model, np.asarray(results.vcomp),
-                                                                 group, frame)]  # fmt: skip
-    terms, blocks = merged(pieces)
+    components = variance_pieces(model, np.asarray(results.vcomp), group, frame)
+    terms, blocks = merged([*_random_columns(results, group), *components])
     fixed = [INTERCEPT if n == "const" else unquoted(str(n)) for n in model.exog_names]
-    own = _design(model, fixed, terms, group)
+    own = _design(model, fixed, terms)
     if design is not None:
         blocks = _by_partition(blocks, own, design, names)
     point = PointFit(
@@ -69,10 +65,10 @@ def extract_statsmodels(obj: Any, design: Design | None, names: Mapping[str, str
 def _check_readable(results: Any) -> None:
     name = type(results).__name__
     if name != "MixedLMResults":
-        kind = name.removesuffix("Wrapper").removesuffix("Results")
         if name == "MixedLM":
             raise ExtractionError("This is a model, not a fit; pass the result of its fit().")
-        why = _REFUSED.get(kind, "only MixedLM has V = Z G Z' + R")
+        known = (reason for part, reason in _REFUSED.items() if part in name)
+        why = next(known, "only MixedLM has V = Z G Z' + R")
         raise ExtractionError(f"A statsmodels {name} cannot be extracted: {why}.")
     model = results.model
     if getattr(model, "endog", None) is None or getattr(model, "exog", None) is None:
@@ -138,20 +134,18 @@ def _random_columns(results: Any, group: str) -> list[Piece]:
     return [Piece(group, levels, columns, values, cov, blocks)]
 
 
-def _design(model: Any, fixed: list[str], terms: tuple[Any, ...], group: str) -> Design:
+def _design(model: Any, fixed: list[str], terms: tuple[Any, ...]) -> Design:
     """Return the design of the arrays, its formula written in lme4's language."""
     n = len(model.endog)
     labels = model.data.row_labels
-    text = getattr(model, "formula", None) or f"{model.endog_names} ~ " + " + ".join(
-        "1" if name == INTERCEPT else name for name in fixed
-    )
+    written = getattr(model, "formula", None) or f"{model.endog_names} ~ {_sum(fixed)}"
     random = [
-        f"({' + '.join(_written(term.columns[i] for i in block))} | {term.group})"
+        f"({_sum([term.columns[i] for i in block])} | {term.group})"
         for term in terms
         for block in term.blocks
     ]
     return Design(
-        formula=" + ".join([unquoted(str(text)), *random]),
+        formula=" + ".join([unquoted(str(written)), *random]),
         response=str(model.endog_names),
         y=np.asarray(model.endog, dtype=float),
         X=np.asarray(model.exog, dtype=float),
@@ -165,10 +159,14 @@ def _design(model: Any, fixed: list[str], terms: tuple[Any, ...], group: str) ->
     )
 
 
-def _written(columns: Any) -> list[str]:
-    names = list(columns)
-    slopes = [name for name in names if name != INTERCEPT]
-    return ["1" if len(slopes) < len(names) else "0", *slopes]
+def _sum(columns: Sequence[str]) -> str:
+    """Return columns as a side of a formula.
+
+    >>> _sum(["Intercept", "x"]), _sum(["x"])
+    ('1 + x', '0 + x')
+    """
+    slopes = [name for name in columns if name != INTERCEPT]
+    return " + ".join(["1" if len(slopes) < len(columns) else "0", *slopes])
 
 
 def _by_partition(
