@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["study_intervals", "study_losses", "study_scores"]
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_LINES = ("-", "--", ":", "-.")
 _TARGETS = {"bias": 0.0, "relative bias": 0.0, "se² ratio": 1.0}
 _MOST_INTERVALS = 400  # drawn in a panel, evenly spaced in their order
 
@@ -100,11 +101,21 @@ def study_scores(
     places = {v: float(v) if numeric else float(i) for i, v in enumerate(dict.fromkeys(values))}
     target = result.manifest["scores"]["prob"] if score == "coverage" else _TARGETS.get(score)
     panels, new = several_axes(axes, len(quantities), (3.6, 3.0), most_across=3)
+    colors = _colors(result)
     # One series per estimator, method and combination of the other factors, alike in all panels.
     keys = ["estimator", "method", *others]
     if score in ("bias", "relative bias", "rmse", "empirical se"):
         table = table.drop_duplicates([*keys[:1], *others, along, "quantity", "value"])
     series = list(dict.fromkeys(map(tuple, table[keys].astype(str).itertuples(index=False))))
+    styles = [
+        {
+            "label": " · ".join(part for part in key if part),
+            "color": colors[key[0]],
+            "marker": _MARKERS[j % len(_MARKERS)],
+            "ls": _LINES[[one[0] for one in series[:j]].count(key[0]) % len(_LINES)],
+        }
+        for j, key in enumerate(series)
+    ]
     for i, (ax, name) in enumerate(zip(panels, quantities, strict=True)):
         own = table[table["quantity"] == name]
         told = []
@@ -117,12 +128,14 @@ def study_scores(
             y, mcse = (mine[c].to_numpy(dtype=float)[order] for c in ("value", "mcse"))
             # Series stand side by side, so that their bars can be told apart.
             shift = (j - (len(series) - 1) / 2) * 0.012 * (max(places.values()) or 1.0)
-            label = " · ".join(part for part in key if part)
+            low, high = y - 1.96 * mcse, y + 1.96 * mcse
+            if score in ("coverage", "rate"):
+                low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
             ax.errorbar(
-                x[order] + shift, y, 1.96 * mcse, label=label, color=CHAINS[j % len(CHAINS)],
-                marker=_MARKERS[j % len(_MARKERS)], ms=4.5, lw=1.2, elinewidth=1.0, capsize=2,
+                x[order] + shift, y, (y - low, high - y), **styles[j], ms=4.5, lw=1.2,
+                elinewidth=1.0, capsize=2,
             )  # fmt: skip
-            told.append(f"{label} from {y[0]:.3g} to {y[-1]:.3g}")
+            told.append(f"{styles[j]['label']} from {y[0]:.3g} to {y[-1]:.3g}")
         if target is not None:
             ax.axhline(target, color=COLORS["prior"], ls="--", lw=1.0, zorder=0)
         ax.set_xticks(list(places.values()), [str(v) for v in places])
@@ -130,7 +143,12 @@ def study_scores(
             ax, name, along, score if i % 3 == 0 else "",
             f"{score} of {name} against {along}: {'; '.join(told)}.", grid="y",
         )  # fmt: skip
-    below(max(panels, key=lambda ax: len(ax.containers)), new, columns=3)
+    if new:  # one legend for all panels, whichever series they have
+        drawn = panels[0].get_legend_handles_labels()[1]
+        for style in styles:
+            if style["label"] not in drawn:
+                panels[0].plot([], [], **style)
+    below(panels[0], new, columns=3)
     return panels
 
 
@@ -175,9 +193,14 @@ def study_intervals(
     frame = frame[np.isfinite(frame["low"]) & np.isfinite(frame["high"])]
     if frame.empty:
         raise BayesvError(f"There are no intervals of {quantity!r} in {where!r}.")
-    groups = list(frame.groupby(["estimator", "method"], sort=False, observed=True))
+    by = frame.groupby(["estimator", "method"], sort=False, observed=True)
+    rank_of = {one["name"]: i for i, one in enumerate(result.manifest["estimators"])}
+    groups = sorted(by, key=lambda item: rank_of[str(item[0][0])])
     panels, new = several_axes(axes, len(groups), (2.9, 3.6), most_across=4, sharex=axes is None)
     prob = float(result.manifest["scores"]["prob"])
+    # A few intervals can be wider by orders of magnitude: t with next to no degrees of freedom.
+    ends = [np.quantile(np.abs(rows["high"] - rows["truth"]), 0.98) for _, rows in groups]
+    limit = 1.3 * float(np.median(ends))
     for i, (ax, ((estimator, method), rows)) in enumerate(zip(panels, groups, strict=True)):
         truth, low, high = (rows[c].to_numpy(dtype=float) for c in ("truth", "low", "high"))
         miss = np.abs(rows["estimate"].to_numpy() - truth) / rows["se"].to_numpy()
@@ -199,6 +222,7 @@ def study_intervals(
         ax.axhline(100.0 * prob, color=COLORS["prior"], lw=1.0, ls="--")
         share = covers.mean()
         ax.set_ylim(0, 100)
+        ax.set_xlim(-limit, limit)
         dress(
             ax, short(f"{estimator}, {method}", 34), f"interval less truth\n{share:.1%} cover",
             "rank of |error|/se (%)" if i % 4 == 0 else "",
@@ -243,17 +267,16 @@ def study_losses(
     chosen = [
         _one_of("scenario", s, names) for s in (names[:9] if scenarios is None else scenarios)
     ]
-    estimators = list(dict.fromkeys(frame["estimator"].astype(str)))
+    colors = _colors(result)
     panels, new = several_axes(axes, len(chosen), (3.6, 2.8), most_across=3)
     for ax, name in zip(panels, chosen, strict=True):
         own = frame[frame["scenario"] == name]
         told, end = [], 0.0
-        for j, estimator in enumerate(estimators):
+        for estimator, color in colors.items():
             values = own.loc[own["estimator"] == estimator, "estimate"].to_numpy(dtype=float)
             values = values[np.isfinite(values)]
             if len(values) < 2 or np.ptp(values) == 0:
                 continue
-            color = CHAINS[j % len(CHAINS)]
             x, y = density(values, "sd")
             ax.plot(x, y, color=color, label=estimator, lw=1.6)
             ax.axvline(values.mean(), color=color, lw=1.0, ls=":")
@@ -269,6 +292,19 @@ def study_losses(
         )  # fmt: skip
     below(_fullest(panels), new)
     return panels
+
+
+def _colors(result: Result) -> dict[str, str]:
+    """Return a colour for each estimator: REML's and the first posterior's as in every picture."""
+    kinds = {one["name"]: one["kind"] for one in result.manifest["estimators"]}
+    out: dict[str, str] = {}
+    for name, kind in kinds.items():
+        if kind in ("REML", "posterior") and COLORS[kind] not in out.values():
+            out[name] = COLORS[kind]
+    rest = [color for color in CHAINS if color not in out.values()]
+    others = [name for name in kinds if name not in out]
+    out |= {name: rest[i % len(rest)] for i, name in enumerate(others)}
+    return {name: out[name] for name in kinds}
 
 
 def _fullest(panels: NDArray[np.object_]) -> Axes:

@@ -66,7 +66,7 @@ def performance(rows: pd.DataFrame, by: Sequence[str] = GROUPS) -> pd.DataFrame:
     def add(name: str, where: Mask, value: Array, mcse: Array, n: Array) -> None:
         found.append((name, where & (n > 0), value, mcse, n))
 
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         bias, var, n = mean(error)
         add("bias", scored, bias, np.sqrt(var / n), n)
         add("relative bias", *_relative(mean, scored, error, truth))
