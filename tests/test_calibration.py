@@ -191,10 +191,11 @@ def test_new_data_are_of_the_same_design_and_of_new_levels(name, engine):
     both = pd.concat([case.frame, again], ignore_index=True)
     expected = bv.Model(*case._replace(frame=both)).design
     post = _some(model)
-    setting = posterior_setting(model, post, 3, engine)
+    setting = posterior_setting(model, post, 3, np.random.default_rng(9), engine)
     truth, fitted = setting.replicate(2, np.random.default_rng(2))
     design, n = fitted.design, model.design.n
-    np.testing.assert_allclose(truth.sigma2, post.sigma2[-1, -1])
+    at = np.flatnonzero(post.sigma2[0] == truth.sigma2[0])[0]
+    np.testing.assert_array_equal(truth.beta[0], post.beta[0, at])
     assert fitted.priors.sigma == model.priors.sigma
     np.testing.assert_array_equal(design.y[:n], model.design.y)
     new = {group: u[0, len(u[0]) // 2 :] for group, u in truth.u.items()}
@@ -233,6 +234,14 @@ def test_ranks_do_not_depend_on_workers(small):
     pd.testing.assert_frame_equal(small.ranks, two.ranks)
     other = sbc(model, replicates=6, draws=4, seed=8, workers=1)
     assert not small.ranks[list(other.ranks)].equals(other.ranks)
+
+
+@pytest.mark.parametrize("kind", ["prior", "posterior"])
+def test_a_replicate_can_be_repeated_alone(kind):
+    options = {"kind": kind, "draws": 4, "seed": 9, "workers": 1}
+    three = sbc(bv.Model(*CROSSED), replicates=3, **options)
+    one = sbc(bv.Model(*CROSSED), replicates=[1], **options)
+    pd.testing.assert_frame_equal(one.ranks, three.ranks.loc[[1]])
 
 
 def test_nuts_is_thinned_and_ranked():
@@ -307,7 +316,8 @@ REFUSED = {
     ),
     "kind": (CROSSED, {"kind": "both"}, "kind must be one of prior, posterior; found 'both'"),
     "engine": (CROSSED, {"engine": "stan"}, "engine must be one of"),
-    "replicates": (CROSSED, {"replicates": 0}, "replicates must be a positive integer; found 0"),
+    "replicates": (CROSSED, {"replicates": 0}, "replicates must be a positive integer, .* found 0"),
+    "twice": (CROSSED, {"replicates": [1, 1]}, r"different integers .* found \[1, 1\]"),
     "thin": (CROSSED, {"thin": 0.5}, "thin must be a positive integer; found 0.5"),
     "seed": (CROSSED, {"seed": -1}, "seed must be a non-negative integer; found -1"),
     "prob": (CROSSED, {"prob": 95}, "prob must lie between 0 and 1; found 95"),

@@ -34,7 +34,8 @@ class Calibration:
     fallbacks : tuple of int
         Replicates that the collapsed engine would have handed over to NUTS; they have no ranks.
     failures : DataFrame
-        Replicates that raised an error: replicate, seed, error. They have no ranks.
+        Replicates that raised an error: replicate, seed, error. They have no ranks. ``sbc`` with
+        the same arguments, ``seed=result.seed`` and ``replicates=[17]`` repeats one of them.
     seed : int
         Replicate k draws from ``numpy.random.SeedSequence(seed, spawn_key=(k,))``.
 

@@ -37,7 +37,7 @@ def sbc(
     model: Model,
     *,
     kind: str = "prior",
-    replicates: int = 500,
+    replicates: int | Sequence[int] = 500,
     engine: str = "collapsed",
     draws: int = 25,
     chains: int = 4,
@@ -68,8 +68,9 @@ def sbc(
         of new levels of every factor, same X, Z and weights, are fitted together with y. It looks
         at the parameters that the data leave possible, and flat priors of β are allowed. An error
         that acts like another prior is not seen, because it changes p(θ | y) alike.
-    replicates : int
-        Simulated data sets. 100 show gross errors, 500 a shift of a quarter of an SD.
+    replicates : int or sequence of int
+        How many simulated data sets: 100 show gross errors, 500 small ones. Or which of them, such
+        as ``[17]`` with the same seed, to see one that failed again.
     engine : {"collapsed", "nuts", "pymc", "bambi"}
     draws, chains : int
         The truth is ranked among ``draws × chains`` draws.
@@ -127,7 +128,7 @@ def sbc(
     >>> found.passed, found.ranks.shape
     (True, (20, 8))
     """
-    _check(model, kind, replicates, prob, posterior)
+    keys = _check(model, kind, replicates, prob, posterior)
     check_sampling(engine, draws, chains, tune)
     if thin is None:
         thin = 1 if engine == "collapsed" else _THIN_NUTS
@@ -148,21 +149,22 @@ def sbc(
         setting = prior_setting(model, engine)
     else:
         if posterior is None:
-            each = max(_POSTERIOR_DRAWS, -(-replicates // chains)) * thin
+            each = max(_POSTERIOR_DRAWS, -(-(max(keys) + 1) // chains))
             start = {**run, "draws": each, "cores": None, "progressbar": bool(progressbar)}
             posterior = model.sample(**start, seed=int(root.generate_state(1)[0]) >> 1)
-        setting = posterior_setting(model, posterior, replicates, engine)
+        order = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(0, 1)))
+        setting = posterior_setting(model, posterior, max(keys) + 1, order, engine)
     names = _known(setting, keep_u, entropy)
     if quantities is not None:
         _check_names(quantities, names)
         names = list(dict.fromkeys(quantities))
     work = _Work(setting, run, thin, entropy, keep_u)
     found: dict[int, _Ranks] = {}
-    with progress("calibrating", replicates, show=progressbar) as advance:
-        for keys, ranks in in_chunks(work, range(replicates), workers=workers, client=client):
+    with progress("calibrating", len(keys), show=progressbar) as advance:
+        for chunk, ranks in in_chunks(work, keys, workers=workers, client=client):
             each_rank = [_Ranks(error=ranks.reason)] if isinstance(ranks, Died) else ranks
-            found |= dict(zip(keys, each_rank, strict=True))
-            advance(len(keys))
+            found |= dict(zip(chunk, each_rank, strict=True))
+            advance(len(chunk))
     return _collected(model, kind, engine, found, names, (draws * chains, prob, entropy))
 
 
@@ -220,18 +222,26 @@ def _rank(true: float, drawn: Array, rng: np.random.Generator) -> int:
     return below + int(rng.integers(ties + 1))
 
 
-def _check(model: Any, kind: str, replicates: Any, prob: Any, posterior: Posterior | None) -> None:
+def _check(
+    model: Any, kind: str, replicates: Any, prob: Any, posterior: Posterior | None
+) -> Sequence[int]:
+    """Refuse what is out of range; return the replicates' numbers."""
     if not isinstance(model, Model):
         raise BayesvError(f"A bv.Model is needed; found {type(model).__name__}.")
     _ = model.design.row_labels  # a design without rows says here that it has none
     if kind not in KINDS:
         raise BayesvError(f"kind must be one of {', '.join(KINDS)}; found {kind!r}.")
-    if not isinstance(replicates, int | np.integer) or replicates < 1:
-        raise BayesvError(f"replicates must be a positive integer; found {replicates!r}.")
+    keys = range(replicates) if isinstance(replicates, int) else replicates
+    numbers = isinstance(keys, Sequence) and all(isinstance(k, int) and k >= 0 for k in keys)
+    if not numbers or not keys or len(set(keys)) < len(keys):
+        raise BayesvError(
+            "replicates must be a positive integer, or different integers from 0 that number "
+            f"replicates; found {replicates!r}."
+        )
     if not isinstance(prob, float) or not 0 < prob < 1:
         raise BayesvError(f"prob must lie between 0 and 1; found {prob!r}.")
     if posterior is None:
-        return
+        return keys
     if kind != "posterior":
         raise BayesvError(
             "A posterior is given, but parameters come from the priors; kind='prior'."
@@ -242,6 +252,7 @@ def _check(model: Any, kind: str, replicates: Any, prob: Any, posterior: Posteri
             "The posterior is not of this model and its priors; give the one that "
             "model.sample() returned, or leave it out."
         )
+    return keys
 
 
 def _known(setting: Setting, keep_u: bool, entropy: int) -> list[str]:

@@ -145,8 +145,10 @@ def prior_setting(model: Model, engine: str) -> Setting:
     return Setting(design, _template(model, design, engine), None)
 
 
-def posterior_setting(model: Model, posterior: Posterior, replicates: int, engine: str) -> Setting:
-    """Parameters from the posterior, new data beside the user's; see `sbc`."""
+def posterior_setting(
+    model: Model, posterior: Posterior, replicates: int, order: np.random.Generator, engine: str
+) -> Setting:
+    """Parameters from the posterior in random order, new data beside the user's; see `sbc`."""
     design = model.design
     S = posterior.sigma2.size
     if replicates > S:
@@ -154,11 +156,10 @@ def posterior_setting(model: Model, posterior: Posterior, replicates: int, engin
             f"{replicates} replicates start from as many draws of the posterior, which has {S}; "
             "sample more of them, or ask for fewer replicates."
         )
-    # Far apart in their chains, so that they are as good as independent.
-    at = np.linspace(0, S - 1, replicates).round().astype(int)
-    return Setting(
-        design, _template(model, stacked(design), engine), parameters_of(posterior, slice(None))[at]
-    )
+    # Neighbours in a chain are apart, and the k-th does not depend on how many are used.
+    at = order.permutation(S)[:replicates]
+    truths = parameters_of(posterior, slice(None))[at]
+    return Setting(design, _template(model, stacked(design), engine), truths)
 
 
 def simulate(
