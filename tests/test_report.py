@@ -180,7 +180,9 @@ def test_what_cannot_be_reported_is_refused(sleepstudy, tmp_path):
 # --- in a browser ---------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="Chromium is not installed")
+@pytest.mark.skipif(
+    CHROMIUM is None and "BAYESV_BROWSER" not in os.environ, reason="Chromium is not installed"
+)
 @pytest.mark.parametrize("width", [390, 1200], ids=["phone", "desktop"])
 def test_the_page_reads_in_a_browser(full, tmp_path, width):
     """No console errors, nothing requested, nothing wider than the window, every picture drawn."""
