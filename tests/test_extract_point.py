@@ -472,3 +472,8 @@ def test_what_cannot_be_extracted():
         bv.extract({})
     with pytest.raises(bv.ExtractionError, match=r"must be a bv\.Design.*found str"):
         bv.extract({}, design="y ~ x")
+    model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
+    with pytest.raises(bv.ExtractionError, match="pass design= too"):
+        bv.extract(model.reml(), names={"Batch": "batch"})
+    with pytest.raises(bv.ExtractionError, match="has its own design"):
+        bv.extract(quiet(model.sample, draws=20, chains=1, seed=1), design=model.design)

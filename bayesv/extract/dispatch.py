@@ -42,7 +42,8 @@ def extract(
         A Bambi model, with the result of its ``fit`` as ``draws``; draws of a PyMC model, with
         ``design`` and ``names``; or the result of statsmodels' ``MixedLM``, mixedlm's ``lmer`` or
         ``interlace.fit``, a pymer4 model, or a fit of lme4, nlme, glmmTMB, brms or rstanarm that
-        rpy2 holds. For a fit that R wrote to a folder see `read_fit`.
+        rpy2 holds; or a `RemlFit`, to be given another design's labels. For a fit that R wrote to
+        a folder see `read_fit`.
     draws : DataTree, optional
         Result of ``bambi_model.fit()``.
     design : Design, optional
@@ -95,13 +96,18 @@ def extract(
     package = type(obj).__module__.split(".")[0]
     if package == "bambi":
         return extract_bambi(obj, draws, design, keep_u)
+    if names and design is None:
+        raise ExtractionError("names says what a design's labels are in the fit: pass design= too.")
     if package in _POINT_FITS:
         return _POINT_FITS[package](obj, design, names or {})
     if package in ("rpy2", "pymer4"):
-        fit = extract_rpy2(obj if package == "rpy2" else r_object(obj))
-        return extract(fit, design=design, names=names) if isinstance(fit, RemlFit) else fit
+        obj = extract_rpy2(obj if package == "rpy2" else r_object(obj))
     if isinstance(obj, RemlFit):
         return obj if design is None else moved(obj, design, names or {})
+    if isinstance(obj, Posterior):
+        if design is not None:
+            raise ExtractionError("A Posterior has its own design; bv.compare matches labels.")
+        return obj
     if type(draws).__module__.split(".")[0] == "bambi":
         raise ExtractionError("The model comes first: bv.extract(model, draws).")
     tree = obj if draws is None else draws
