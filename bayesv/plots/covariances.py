@@ -198,7 +198,7 @@ def curves(
     variance = found["variance"].to_numpy().reshape(-1, len(values))
     corr = found["corr"].to_numpy().reshape(-1, len(values), len(values))
     point = None if fit is None else _at_point(post, fit, table, groups)
-    panels, new = several_axes(axes, 2, (5.0, 3.9))
+    panels, _ = several_axes(axes, 2, (5.0, 3.9))
     response, share = post.design.response, f"posterior median, {100 * prob:g} % band"
     name = "" if fit is None else fit.label
     _band(panels[0], values, variance, prob, COLORS["posterior"], share)
@@ -232,16 +232,7 @@ def curves(
     for ax in panels:
         if len(values) <= 3:
             ax.set_xticks(values)
-        if new:
-            ax.legend(
-                loc="upper center",
-                bbox_to_anchor=(0.5, -0.17),
-                ncols=3,
-                frameon=False,
-                fontsize=8.5,
-            )
-        else:
-            below(ax, False)
+        below(ax, False, columns=3)
     return panels
 
 

@@ -48,6 +48,7 @@ INK, GRID = "#333333", "#DDDDDD"
 TITLE, LABEL, TICK = 10.5, 9.5, 8.5  # font sizes in points
 
 _LONGEST_LABEL = 16
+_UNDER = 0.55  # inches from an axis to a legend under its label
 _texts: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
@@ -256,18 +257,28 @@ def short(text: object, longest: int) -> str:
 
 
 def below(ax: Axes, own_figure: bool, columns: int = 4, **options: Any) -> None:
-    """Put the legend under the panels of a new figure, or where it covers least on given axes."""
+    """Put the legend under all panels of a new figure, or under the axes themselves.
+
+    Axes of a figure without a layout engine have no room for it there: it goes where it covers
+    least.
+    """
     handles, labels = ax.get_legend_handles_labels()
     if not handles:
         return
     common = {"frameon": False, "fontsize": TICK, "labelcolor": INK} | options
+    figure = figure_of(ax)
+    width, height = inches(ax)
+    room = figure.get_figwidth() if own_figure else width
+    fitting = max(1, int(room / (0.075 * max(map(len, labels)) + 0.45)))
+    ncols = min(columns, len(labels), fitting)
     if own_figure:
-        figure = figure_of(ax)
-        fitting = max(1, int(figure.get_figwidth() / (0.075 * max(map(len, labels)) + 0.45)))
-        ncols = min(columns, len(labels), fitting)
         figure.legend(handles, labels, loc="outside lower center", ncols=ncols, **common)
-    else:
+    elif figure.get_layout_engine() is None:
+        common |= {"frameon": True, "framealpha": 0.85, "edgecolor": "none"}
         ax.legend(handles, labels, loc="best", **common)
+    else:
+        under = (0.5, -_UNDER / height)
+        ax.legend(handles, labels, loc="upper center", bbox_to_anchor=under, ncols=ncols, **common)
 
 
 def label_ticks(
