@@ -219,6 +219,7 @@ def test_toml_and_dict_round_trip():
 def test_values_of_numpy_and_pandas_mean_the_same():
     same = Scenario(**(BASE | {"sd": {"g": np.array([1.0, 0.5])}, "beta": pd.Series(BASE["beta"])}))
     assert same.crc == Scenario(**BASE).crc
+    assert Scenario(**(BASE | {"sigma": 2})).crc == Scenario(**(BASE | {"sigma": 2.0})).crc
 
 
 def test_grid_is_factorial_and_keeps_its_values(tmp_path):
@@ -321,6 +322,8 @@ BAD = [
     ({"ar1": {"rho": 1, "group": "g"}}, r"ar1\.rho: found 1; allowed: a number in \(-1, 1\)"),
     ({"ar1": {"rho": 0.5, "group": "h"}}, r"ar1\.group: found 'h'"),
     ({"parameters": "REML"}, "beta: found .*nothing beside 'parameters'"),
+    ({"data": "sleepstudy", "levels": None, "rows": None, "covariates": None, "crossing": 0.5},
+     "crossing: found 0.5; allowed: nothing beside data"),
     ({"data": "sleepstudy"}, "levels: found .*nothing beside data of your own"),
 ]  # fmt: skip
 

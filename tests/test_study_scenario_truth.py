@@ -216,10 +216,7 @@ def test_parameters_of_a_fit_and_of_posterior_draws(sleepstudy, sleepstudy_poste
     given = Scenario(**own, parameters=fit).prepare(1)
     asked = Scenario(**own, parameters="REML").prepare(1)
     truth = given.replicate(0).truth
-    assert truth.components == fit.components
-    np.testing.assert_array_equal(
-        given.replicate(4).model.design.y, asked.replicate(4).model.design.y
-    )
+    assert truth.components == fit.components == asked.replicate(0).truth.components
 
     post = sleepstudy_posterior
     drawn = Scenario(**own, parameters=post).prepare(1)

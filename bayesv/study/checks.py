@@ -52,6 +52,8 @@ def check(scenario: Scenario) -> None:
         for key in _OF_ROWS:
             if getattr(scenario, key):
                 raise refusal(key, getattr(scenario, key), "nothing beside data of your own.")
+        if scenario.crossing != 1:
+            raise refusal("crossing", scenario.crossing, "nothing beside data of your own.")
     _check_rest(scenario)
     _check_names(scenario)
     _check_truth(scenario)

@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from bayesv.errors import ScenarioError
 from bayesv.linalg import Array, psd_root, smallest_relative_eigenvalue
+from bayesv.names import level_label
 from bayesv.study.laws import POSITIVE, VALUES, draw_counts, read_law
 from bayesv.study.reading import number, refusal
 
@@ -262,7 +263,7 @@ def _scale(scenario: Scenario, frame: pd.DataFrame, rng: Rng) -> Array:
         codes = _codes(f"{key}.by", frame, by)
         return np.asarray(np.exp(given["log_sd"] * rng.standard_normal(codes.max() + 1))[codes])
     ratios = given["ratios"]
-    labels = frame[by].astype(str)
+    labels = [level_label(level) for level in frame[by]]
     missing = sorted(set(labels) - set(ratios))
     if missing:
         raise refusal(

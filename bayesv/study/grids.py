@@ -91,7 +91,7 @@ def scenarios_of(content: Mapping[str, Any], folder: Path | None = None) -> tupl
 
 
 def read_scenarios(path: str | Path, also: Sequence[str] = ()) -> tuple[Scenario, ...]:
-    """Read the scenarios of a TOML file.
+    '''Read the scenarios of a TOML file.
 
     Parameters
     ----------
@@ -105,7 +105,27 @@ def read_scenarios(path: str | Path, also: Sequence[str] = ()) -> tuple[Scenario
     ------
     ScenarioError
         If the file cannot be read, or naming the key that is wrong.
-    """
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> text = """
+    ... [scenario]
+    ... name = "few"
+    ... formula = "y ~ 1 + (1 | g)"
+    ... levels = {g = 4}
+    ... rows = 5
+    ... sd = {g = 1.0}
+    ... sigma = 2.0
+    ... [grid]
+    ... "levels.g" = [4, 8]
+    ... """
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "study.toml")
+    ...     _ = path.write_text(text, encoding="utf-8")
+    ...     print([scenario.name for scenario in read_scenarios(path)])
+    ['few: levels.g=4', 'few: levels.g=8']
+    '''
     path = Path(path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -43,6 +43,14 @@ class Prepared:
     Replicate k uses ``SeedSequence(seed, spawn_key=(crc, k))`` with the checksum of what the
     scenario simulates, the shared design ``spawn_key=(crc,)``. Nothing depends on order, on
     workers, on the scenario's name, or on other scenarios of a grid.
+
+    Examples
+    --------
+    >>> scenario = Scenario(name="few", formula="y ~ 1 + (1 | g)", levels={"g": 4}, rows=3,
+    ...                     sd={"g": 1}, sigma=2)
+    >>> prepared = scenario.prepare(seed=1)
+    >>> bool((prepared.replicate(7).model.design.y == prepared.replicate(7).model.design.y).all())
+    True
     """
 
     scenario: Scenario

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.study.checks import check
 from bayesv.study.reading import table
-from bayesv.study.sources import read_data, read_parameters
+from bayesv.study.sources import METHODS, read_data, read_parameters
 
 if TYPE_CHECKING:
     from bayesv.study.prepared import Prepared
@@ -39,7 +40,7 @@ class Scenario:
     name : str
     formula : str
         What is fitted, in lme4's language.
-    levels : mapping of factor to int, list or law of sizes
+    levels : mapping of factor to int, list or law of sizes (see Notes)
         Number of levels of each grouping factor; of a nested one, in each level above it.
     nested : mapping of factor to factor
         Which factor lies in which, to any depth. Factors that are not nested are crossed. Levels
@@ -50,7 +51,7 @@ class Scenario:
     rows : int, list or law of sizes
         Number of rows of each combination of levels that occurs.
     covariates : mapping of name to law of values
-        Besides the laws of `VALUES`, ``grid`` (start, step; within a factor) counts rows and
+        Besides the laws of values, ``grid`` (start, step; within a factor) counts rows and
         ``cycle`` takes ``values`` in turn. ``group`` makes a covariate constant in its levels;
         ``between`` is then the share of the score's variance that lies between them.
     correlations : mapping of "a:b" to float
@@ -96,6 +97,17 @@ class Scenario:
     ------
     ScenarioError
         Naming the key, what was found and what is allowed.
+
+    Notes
+    -----
+    Laws of sizes: ``poisson`` (mean), ``geometric`` (mean), ``negative_binomial`` (mean, size),
+    ``uniform`` (low, high), ``dirichlet`` (a total shared out by its concentration) and
+    ``singletons`` (a share of units of size 1, the others of one size). Draws below ``least``,
+    which is 1 if it is left out, are raised to it.
+
+    Laws of values: ``normal`` (mean, sd), ``uniform`` (low, high), ``lognormal`` (meanlog, sdlog),
+    ``bernoulli`` (p) and ``categorical`` (levels: probabilities by label, or labels). They are
+    functions of standard normal scores (a Gaussian copula), by which they correlate.
 
     Examples
     --------
@@ -217,7 +229,9 @@ class Scenario:
         }
         # Of files, what is in them counts, not where they lie.
         content["data"] = _fingerprint(self.own_data)
-        content["parameters"] = _fingerprint(self.true_parameters)
+        # A fit of the own data follows from them; its last digits depend on the machine.
+        asked = self.parameters in METHODS if isinstance(self.parameters, str) else False
+        content["parameters"] = self.parameters if asked else _fingerprint(self.true_parameters)
         return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
     def prepare(self, seed: int) -> Prepared:
@@ -254,6 +268,8 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
         return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -270,4 +286,6 @@ def _fingerprint(value: Any) -> Any:
         return [zlib.crc32(np.ascontiguousarray(a).tobytes()) for a in arrays]
     if isinstance(value, dict):
         return {k: _fingerprint(v) for k, v in value.items()}
-    return [_fingerprint(v) for v in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_fingerprint(v) for v in value]
+    return float(value) if isinstance(value, int) else value  # 1 and 1.0 mean the same

@@ -111,7 +111,7 @@ class Simulator:
         V = partial(self._covariance, vc, sd)
         plain = self.root is None and bool((self.scale == 1).all())
         if fitted is self.design:
-            return Truth(beta[list(fitted.fixed_names)], vc, V, plain, normal)
+            return Truth(beta[list(fitted.fixed_names)].rename("beta"), vc, V, plain, normal)
         own = _in_fitted_names(beta, fitted.fixed_names)
         blocks = {
             term.group: pd.DataFrame(_block(term, self.design, vc), term.columns, term.columns)
