@@ -123,7 +123,7 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     others = [type(f).__name__ for f in fits if not isinstance(f, RemlFit | Posterior)]
     if others or len(fits) + len(posts) < 2:
         raise BayesvError(
-            "compare needs at least two fits, such as compare(model.reml(), model.sample()); found "
+            "compare needs a posterior or at least two fits, as in compare(model.reml(), post); found "
             f"{', '.join(type(f).__name__ for f in fits) or 'nothing'}."
         )
     if not reml:

@@ -360,7 +360,6 @@ def fit_of(formula: str = FORMULA, rows: int = N, **options: Any) -> bv.RemlFit:
     [
         (lambda: bv.compare(), "at least two fits.*nothing"),
         (lambda: bv.compare(fit_of()), "found RemlFit"),
-        (lambda: bv.compare(POST), "found Posterior"),
         (lambda: bv.compare(bv.Model(FORMULA, frame()), POST), "found Model, Posterior"),
         (lambda: bv.compare(fit_of(), POST, prob=2), "between 0 and 1; found 2"),
         (lambda: bv.compare(fit_of(rows=30), POST), "30 and 40 rows"),
