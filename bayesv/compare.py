@@ -123,8 +123,8 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     others = [type(f).__name__ for f in fits if not isinstance(f, RemlFit | Posterior)]
     if others or len(fits) + len(posts) < 2:
         raise BayesvError(
-            "compare needs a posterior or at least two fits, as in compare(model.reml(), post); found "
-            f"{', '.join(type(f).__name__ for f in fits) or 'nothing'}."
+            "compare needs a posterior or at least two fits, as in compare(model.reml(), post); "
+            f"found {', '.join(type(f).__name__ for f in fits) or 'nothing'}."
         )
     if not reml:
         reml = (fit_reml(posts[0].design, statistics_of(posts[0].design)),)
