@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -260,6 +261,18 @@ def test_chains_of_many_scalars_shows_the_worst(star_post):
     axes = P.figure_of(pc).axes
     assert len(axes) == 6
     assert "3 of 11 quantities" in P.describe(pc)
+
+
+def test_a_chain_of_its_own_leaves_the_band_of_ranks(sleepstudy_posterior):
+    def outside(post):
+        ax = P.figure_of(P.chains(post, scales=("sd",))).axes[1]
+        band = ax.patches[0].get_extents().transformed(ax.transData.inverted())
+        return max(np.abs(item.get_ydata()).max() for item in ax.lines) / band.y1
+
+    assert outside(sleepstudy_posterior) < 1
+    draws = sleepstudy_posterior.draws.copy(deep=True)
+    draws["posterior"]["cov_Subject"][{"chain": 0}] *= 4.0
+    assert outside(replace(sleepstudy_posterior, draws=draws)) > 1
 
 
 def test_acceptance_counts_runs(sleepstudy_posterior):

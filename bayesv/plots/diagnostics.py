@@ -13,6 +13,7 @@ from bayesv.errors import BayesvError, require
 from bayesv.linalg import Array
 from bayesv.plots.style import (
     CHAINS,
+    GRID,
     INK,
     LABEL,
     TICK,
@@ -31,6 +32,7 @@ from bayesv.posterior import Posterior
 __all__ = ["acceptance", "chains"]
 
 _WINDOW = 50  # draws of a moving average
+_ALPHA = 0.01  # probability outside the band of ranks
 
 
 def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most: int = 24) -> Any:
@@ -48,8 +50,8 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
     -------
     arviz_plots.PlotCollection
         One line of two panels for each scalar: draws by iteration, and for each chain the ECDF of
-        its ranks among all draws, less that of uniform ranks. It is 0 where chains agree; ranks
-        that ArviZ's test finds not to be uniform are black.
+        its ranks among all draws, less that of uniform ranks. It is about 0 where chains agree;
+        ranks that ArviZ's test finds not to be uniform are black.
 
     Raises
     ------
@@ -57,6 +59,12 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
         If arviz-plots is not installed.
     BayesvError
         If no scalar has such a scale.
+
+    Notes
+    -----
+    The grey band holds an ECDF of m independent uniform values with probability 0.99 or more
+    (Dvoretzky, Kiefer and Wolfowitz 1956, https://doi.org/10.1214/aoms/1177728174; Massart 1990),
+    (log(2/0.01)/2m)^½ on both sides, m being the smallest effective sample size of a chain by itself.
 
     Examples
     --------
@@ -107,6 +115,12 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
             ax.tick_params(labelsize=TICK, colors=INK)
             for text in list(ax.texts):  # ArviZ's p values lie over the titles of low panels
                 text.remove()
+        # Of each chain by itself: chains that disagree must not widen the band.
+        own = min(float(ess_bulk(chain[None, :, None])[0]) for chain in quantity.values)
+        reach = np.sqrt(np.log(2 / _ALPHA) / (2 * max(own, 1.0)))
+        largest = max(np.abs(item.get_ydata()).max() for item in pair[1].lines)
+        pair[1].axhspan(-reach, reach, color=GRID, alpha=0.5, linewidth=0, zorder=0)
+        pair[1].set_ylim(*(np.array([-1.1, 1.1]) * max(reach, largest)))
     for ax, name in zip(figure.axes[-2:], ("draw", "share of all draws below"), strict=True):
         ax.set_xlabel(name, fontsize=LABEL)
     which = f"{len(shown)} quantities"
