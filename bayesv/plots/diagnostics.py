@@ -64,7 +64,8 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
     -----
     The grey band holds an ECDF of m independent uniform values with probability 0.99 or more
     (Dvoretzky, Kiefer and Wolfowitz 1956, https://doi.org/10.1214/aoms/1177728174; Massart 1990),
-    (log(2/0.01)/2m)^½ on both sides, m being the smallest effective sample size of a chain by itself.
+    (log(2/0.01)/2m)^½ on both sides, m being the smallest effective sample size of a chain by
+    itself.
 
     Examples
     --------
