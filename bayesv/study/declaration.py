@@ -19,7 +19,7 @@ from bayesv.study.scores import Scores
 __all__ = ["Declaration", "read_study"]
 
 _TABLES = ("study", "estimators", "scores")
-_KINDS = {"REML": REML, "ML": ML, "posterior": Posterior}
+_KINDS: dict[str, type[REML | ML | Posterior]] = {"REML": REML, "ML": ML, "posterior": Posterior}
 
 
 @dataclass(frozen=True, eq=False)

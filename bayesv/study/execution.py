@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -164,7 +165,8 @@ class _Processes:
         if self.pool is None:
             self.pool = self._started()
         try:
-            return self.pool.submit(_run, self.payload, chunk)
+            with _sparing_children():
+                return self.pool.submit(_run, self.payload, chunk)
         except BrokenProcessPool as error:  # found broken before a future could say so
             future: concurrent.futures.Future[Any] = concurrent.futures.Future()
             future.set_exception(error)
@@ -175,7 +177,9 @@ class _Processes:
         context = multiprocessing.get_context("spawn")
         pool = concurrent.futures.ProcessPoolExecutor(self.count, context, _begin)
         try:
-            pool.submit(os.getpid).result()
+            with _sparing_children():
+                up = pool.submit(os.getpid)
+            up.result()
         except BrokenProcessPool as error:
             raise BayesvError(
                 "Processes die as they start. A script that starts some needs its own work under "
@@ -277,6 +281,21 @@ def _unpacked(payload: bytes) -> Work:
     """Return the work, once for all chunks: it keeps what it has prepared."""
     work: Work = pickle.loads(payload)
     return work
+
+
+@contextmanager
+def _sparing_children() -> Iterator[None]:
+    """Start processes that Ctrl-C on the terminal does not reach, not even as they come up."""
+    before = signal.getsignal(signal.SIGINT)
+    # Only the main thread may change it, and only what Python has set can be set again.
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _begin() -> None:
