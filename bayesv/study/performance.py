@@ -28,8 +28,9 @@ def performance(rows: pd.DataFrame, by: Sequence[str] = GROUPS) -> pd.DataFrame:
     Parameters
     ----------
     rows : DataFrame
-        Columns of ``by``, kind, truth, estimate, se, low, high.
+        Columns of ``by``, truth, estimate, se, low, high.
     by : sequence of str
+        Among them kind and quantity.
 
     Returns
     -------

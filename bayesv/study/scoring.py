@@ -124,7 +124,7 @@ class Scorer:
             if method == "posterior":
                 if estimate.draws is None:
                     continue
-                drawn = estimate.draws.beta.reshape(-1, design.p)
+                drawn = estimate.draws.beta.reshape(estimate.draws.sigma2.size, design.p)
                 low, high = np.quantile(drawn, _ends(prob), axis=0)
                 columns = (drawn.mean(axis=0), drawn.std(axis=0, ddof=1), df * _NAN, low, high)
                 yield from _rows(known, design, method, columns, why)
