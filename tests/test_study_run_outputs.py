@@ -130,6 +130,9 @@ def test_interrupted_the_command_says_how_to_go_on(folder, tmp_path, capsys, mon
     command = ["study", str(folder / "study.toml"), "--out", out, "--workers", "1"]
     assert main(command) == 130
     assert "interrupted with 0 of 8 replicates done" in capsys.readouterr().err
+    assert read(out).failures.empty
+    assert read(out).scores().empty
+    assert "8 replicates are missing" in repr(read(out))
     monkeypatch.undo()
     assert main([*command, "--quiet"]) == 0
     assert (read(out).done == 4).all()

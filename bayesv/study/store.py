@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.errors import BayesvError, require
+from bayesv.study.work import COLUMNS
 
 __all__ = ["FORMAT", "Store", "arranged"]
 
@@ -109,7 +110,7 @@ class Store:
                     "replicates are computed anew."
                 ) from error
         if not found:
-            return pd.DataFrame(columns=columns or ["scenario", "replicate"])
+            return pd.DataFrame(columns=columns or list(COLUMNS)).astype({"replicate": int})
         return pd.concat(found, ignore_index=True)
 
 
