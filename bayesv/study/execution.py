@@ -28,6 +28,8 @@ __all__ = ["Died", "in_chunks"]
 
 type Work = Callable[[tuple[Any, ...]], Any]
 
+_SENT_ALONG = 1_000_000  # bytes of the work that are sent with every chunk
+_KILLED = "its process died: killed, or out of memory"
 _SECONDS = 1.0  # of a chunk: long beside the cost of sending it, short beside a coffee break
 
 
@@ -194,7 +196,7 @@ class _Processes:
         if not isinstance(future.exception(), BrokenProcessPool):
             return None
         self.close()
-        return "its process died: killed, or out of memory"
+        return _KILLED
 
     def close(self) -> None:
         if self.pool is not None:
@@ -212,7 +214,11 @@ class _Cluster:
                 f"client must be a dask.distributed.Client; found {type(client).__name__}."
             )
         self.client = client
-        self.payload = client.scatter(_packed(work), broadcast=True, hash=False)
+        self.running: set[Any] = set()
+        packed = _packed(work)
+        # Scattered data are lost with the workers that hold them; what is small goes along.
+        small = len(packed) <= _SENT_ALONG
+        self.payload = packed if small else client.scatter(packed, broadcast=True, hash=False)
 
     @property
     def width(self) -> int:
@@ -220,19 +226,23 @@ class _Cluster:
         return 2 * max(1, len(self.client.nthreads()))
 
     def submit(self, chunk: tuple[Any, ...]) -> Any:
-        return self.client.submit(_run, self.payload, chunk, pure=False)
+        future = self.client.submit(_run, self.payload, chunk, pure=False)
+        self.running.add(future)
+        return future
 
     def wait(self, futures: Sequence[Any]) -> Iterable[Any]:
-        return self.distributed.wait(futures, return_when="FIRST_COMPLETED").done  # type: ignore[no-any-return]
+        done: set[Any] = self.distributed.wait(futures, return_when="FIRST_COMPLETED").done
+        self.running -= done
+        return done
 
     def death(self, future: Any) -> str | None:
         if future.status != "error":
             return None
-        error = future.exception()
-        return str(error) if isinstance(error, self.distributed.KilledWorker) else None
+        killed = isinstance(future.exception(), self.distributed.KilledWorker)
+        return _KILLED if killed else None
 
     def close(self) -> None:
-        self.client.cancel([self.payload])
+        self.client.cancel(list(self.running))
 
 
 _ONE_AT_A_TIME = threading.Lock()  # limits of threads and records of warnings are the process's
