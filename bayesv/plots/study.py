@@ -198,9 +198,10 @@ def study_intervals(
     groups = sorted(by, key=lambda item: rank_of[str(item[0][0])])
     panels, new = several_axes(axes, len(groups), (2.9, 3.6), most_across=4, sharex=axes is None)
     prob = float(result.manifest["scores"]["prob"])
-    # A few intervals can be wider by orders of magnitude: t with next to no degrees of freedom.
-    ends = [np.quantile(np.abs(rows["high"] - rows["truth"]), 0.98) for _, rows in groups]
-    limit = 1.3 * float(np.median(ends))
+    # Near a boundary Wald intervals, and t with next to no degrees of freedom, can be wider by
+    # orders of magnitude than all others: they leave the panel.
+    ends = [np.quantile(np.abs(rows["high"] - rows["truth"]), 0.95) for _, rows in groups]
+    limit = 2.0 * float(min(ends))
     for i, (ax, ((estimator, method), rows)) in enumerate(zip(panels, groups, strict=True)):
         truth, low, high = (rows[c].to_numpy(dtype=float) for c in ("truth", "low", "high"))
         miss = np.abs(rows["estimate"].to_numpy() - truth) / rows["se"].to_numpy()

@@ -218,8 +218,8 @@ def interval(values: Array, se: Array, targets: list[Target], z: float) -> tuple
 
     Notes
     -----
-    By the delta method: ± z se/v on log v, ± z se/(1 − v²) on atanh v, ± z se/(v(1 − v)) on
-    logit v.
+    By the delta method, as nlme's ``intervals``, and like these very wide near a boundary: ± z se/v
+    on log v, ± z se/(1 − v²) on atanh v, ± z se/(v(1 − v)) on logit v.
     """
     scale = np.array([target.scale for target in targets])
     low, high = values - z * se, values + z * se
