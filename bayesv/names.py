@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from decimal import Decimal
 
 INTERCEPT = "Intercept"
 
@@ -13,7 +15,7 @@ def level_label(level: object) -> str:
     >>> level_label(308.0)
     '308'
     """
-    if isinstance(level, float) and level.is_integer():
+    if isinstance(level, float | Decimal) and math.isfinite(level) and level % 1 == 0:
         return str(int(level))
     return str(level)
 

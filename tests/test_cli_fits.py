@@ -99,14 +99,24 @@ def test_warnings_go_to_standard_error(folder, capsys):
 
 
 def test_data_from_standard_input(folder, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdin", io.StringIO((folder / "sleep.csv").read_text()))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper((folder / "sleep.csv").open("rb")))
     assert main(["fit", "-", FORMULA, "--engine", "none", "--json", "-"]) == 0
     assert strict_json(capsys.readouterr().out)["reml"]["criterion"] == pytest.approx(1743.6283)
 
 
-def test_standard_input_that_is_empty(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    assert "standard input cannot be read" in refused(capsys, "fit", "-", FORMULA)
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"", "is empty"),
+        (b"\xff\xfe", "not text in UTF-8"),
+        (b"a,b\n1,2,3\n1\n1,2,3,4", "cannot be"),
+    ],
+)
+def test_standard_input_that_is_no_table(content, part, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    message = refused(capsys, "fit", "-", FORMULA)
+    assert "standard input" in message
+    assert part in message
 
 
 @pytest.mark.parametrize("name", ["d.tsv", "d.tsv.gz"])

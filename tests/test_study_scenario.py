@@ -340,7 +340,7 @@ OWN = {"name": "own", "formula": "Reaction ~ Days + (Days | Subject)"}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"data": "no.csv", "parameters": "REML"}, r"data: no\.csv cannot be read"),
+        ({"data": "no.csv", "parameters": "REML"}, r"data: There is no file no\.csv"),
         ({"data": "sleepstud", "parameters": "REML"}, "data: found 'sleepstud'.*'sleepstudy'"),
         ({"data": 3, "parameters": "REML"}, "data: found 3"),
         ({"data": "sleepstudy", "parameters": "no.nc"}, r"parameters: no\.nc cannot be read"),

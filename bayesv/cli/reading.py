@@ -9,10 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 import bayesv as bv
+from bayesv.tables import read_csv, read_table
 
 __all__ = ["read_data", "read_fit"]
-
-_SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 
 
 def read_data(name: str) -> pd.DataFrame:
@@ -24,20 +23,8 @@ def read_data(name: str) -> pd.DataFrame:
         If there is no such file, its kind is not known, or it cannot be read.
     """
     if name == "-":
-        return _csv(io.StringIO(sys.stdin.read()), ",", "standard input")
-    path = Path(name)
-    if not path.exists():
-        raise bv.DataError(f"There is no file {path}.")
-    lower = path.name.lower()
-    if lower.endswith(".parquet"):
-        return _parquet(path)
-    for ending, separator in _SEPARATORS.items():
-        if lower.endswith(ending):
-            return _csv(path, separator, str(path))
-    raise bv.DataError(
-        f"{path.name}: a .csv, .tsv, .csv.gz, .tsv.gz or .parquet file is needed, or - for CSV "
-        "from standard input."
-    )
+        return read_csv(io.BytesIO(sys.stdin.buffer.read()), "standard input")
+    return read_table(name)
 
 
 def read_fit(name: str) -> bv.RemlFit | bv.Posterior:
@@ -54,21 +41,3 @@ def read_fit(name: str) -> bv.RemlFit | bv.Posterior:
 
         return read_exported(path)
     return bv.load(path)
-
-
-def _csv(source: Path | io.StringIO, separator: str, name: str) -> pd.DataFrame:
-    try:
-        return pd.read_csv(source, sep=separator)
-    except (ValueError, UnicodeError) as error:
-        raise bv.DataError(f"{name} cannot be read: {error}") from error
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except ImportError as error:
-        raise bv.MissingPackageError(
-            'Parquet needs pyarrow: python3 -m pip install "bayesv[parquet]"'
-        ) from error
-    except ValueError as error:
-        raise bv.DataError(f"{path} cannot be read: {error}") from error

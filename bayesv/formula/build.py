@@ -105,6 +105,8 @@ def build(
     frame = take_columns(data, dict.fromkeys([*used, *([weight_name] if weight_name else [])]))
     n_given = len(frame)
     w = _weights(frame[weight_name] if weight_name else var_weights, frame)
+    # Grouping factors keep the numbers of the data: as floats, large identifiers would coincide.
+    given = frame
     frame = frame.apply(plain_column)
 
     rows, counts = complete(frame[used], w)
@@ -118,7 +120,7 @@ def build(
         rows = rows[finite]
 
     X, names, aliased = _drop_aliased(X, names)
-    terms = random_terms(model_frame.data, formula.random, lhs)
+    terms = random_terms(given.iloc[rows], formula.random, lhs)
     notes = _notes(counts, aliased, terms, len(y))
     refuse_constant(formula.response, y)
     design = Design(

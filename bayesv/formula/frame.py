@@ -25,6 +25,8 @@ __all__ = [
     "take_columns",
 ]
 
+_EXACT = 2**53  # floating-point numbers from here on do not hold every integer
+
 
 def take_columns(data: Any, names: Iterable[str]) -> pd.DataFrame:
     """Return the named columns of any data frame as pandas; columns it lacks are left out.
@@ -170,7 +172,14 @@ def as_factor(column: pd.Series) -> pd.Categorical:
             factor = pd.Categorical(column)
     except TypeError as error:
         raise DataError(f"Column {column.name!r} cannot be a factor: {error}.") from error
-    labels = [level_label(level) for level in factor.categories]
+    levels = factor.categories
+    if pd.api.types.is_float_dtype(levels.dtype) and (np.abs(levels) >= _EXACT).any():
+        raise DataError(
+            f"Factor {column.name!r} has floats such as {np.abs(levels).max():.0f}, "
+            "which cannot tell neighbours apart: different levels may have become one. Give the "
+            "column as text or as integers (with missing values: dtype 'Int64')."
+        )
+    labels = [level_label(level) for level in levels]
     if len(set(labels)) < len(labels):
         raise DataError(f"Factor {column.name!r} has different levels with the same text.")
     return pd.Categorical.from_codes(factor.codes, categories=labels, ordered=True)

@@ -283,6 +283,12 @@ class _Grouping:
                 token.start,
             )
         name = token.text.strip("`")
+        if "/" in name:  # it would be read as nesting, and draws are stored under paths
+            raise pointed_error(
+                f"The name of the grouping factor {name!r} has a '/'; rename the column.",
+                self.text,
+                token.start,
+            )
         return (name,), name
 
     def _accept(self, text: str) -> bool:

@@ -14,11 +14,12 @@ from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.storage import load
 from bayesv.study.reading import refusal
+from bayesv.tables import ENDINGS, read_table
 
 __all__ = ["METHODS", "read_data", "read_parameters"]
 
 METHODS = ("REML", "ML")
-_ALLOWED = "a data frame, the path of a .csv, .csv.gz or .parquet file, or the name of a data set."
+_ALLOWED = f"a data frame, a path that ends in {', '.join(ENDINGS)}, or the name of a data set."
 
 
 def read_data(given: Any) -> pd.DataFrame:
@@ -27,15 +28,13 @@ def read_data(given: Any) -> pd.DataFrame:
         return given.reset_index(drop=True)
     if not isinstance(given, str | Path):
         raise refusal("data", given, _ALLOWED)
-    path = Path(given)
+    if Path(given).name.lower().endswith(ENDINGS):
+        try:
+            return read_table(given)
+        except BayesvError as error:
+            raise ScenarioError(f"data: {error}") from error
     try:
-        if path.name.endswith(".parquet"):
-            return pd.read_parquet(path)
-        if path.name.endswith((".csv", ".csv.gz")):
-            return pd.read_csv(path)
         return load_dataset(str(given))
-    except OSError as error:
-        raise ScenarioError(f"data: {path} cannot be read: {error}") from error
     except BayesvError as error:
         raise ScenarioError(f"data: found {str(given)!r}; allowed: {_ALLOWED} {error}") from error
 
