@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from bayesv.gram import GramStatistics, eliminate
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
-from bayesv.linalg import Array, cov_to_sd_corr, evenly_spaced, psd_root, symmetrize
+from bayesv.linalg import Array, cov_to_sd_corr, evenly_spaced, psd_root, psd_roots, symmetrize
 
 __all__ = ["geometric_median", "joint_mode", "log_euclidean", "medoid", "stein"]
 
@@ -79,15 +79,17 @@ def stein(
     n, slopes = stats.n, [np.zeros(cov.shape[1:]) for cov in covs]
     by_sigma2 = 0.0
     at = evenly_spaced(len(sigma2), _STEIN_DRAWS)
-    for s in at:
-        lambdas = [psd_root(cov[s] / sigma2[s]) for cov in covs]
+    roots = [psd_roots(cov[at] / sigma2[at, None, None]) for cov in covs]
+    inverses = [np.linalg.pinv(root) for root in roots]
+    for i, s2 in enumerate(sigma2[at]):
+        lambdas = [root[i] for root in roots]
         bars = _log_m(stats, lambdas)[1]
         rest = float(n)
-        for slope, bar, lam in zip(slopes, bars, lambdas, strict=True):
-            each = symmetrize(0.5 * bar @ np.linalg.pinv(lam))
-            slope += each / sigma2[s] / len(at)
+        for slope, bar, lam, inverse in zip(slopes, bars, lambdas, inverses, strict=True):
+            each = symmetrize(0.5 * bar @ inverse[i])
+            slope += each / s2 / len(at)
             rest -= float((each * (lam @ lam.T)).sum())
-        by_sigma2 += rest / sigma2[s] / len(at)  # log|V| is n log t + log|V| at t times (Σ, σ²)
+        by_sigma2 += rest / s2 / len(at)  # log|V| is n log t + log|V| at t times (Σ, σ²)
     shapes = [np.tril_indices(len(cov)) for cov in start]
     splits = np.cumsum([len(rows) for rows, _ in shapes])[:-1]
 

@@ -211,3 +211,31 @@ def test_summary_says_what_lme4_says(sleepstudy):
 def test_a_response_that_the_columns_determine_is_refused(data):
     with pytest.raises(bv.DataError, match="exactly"):
         bv.Model("y ~ x + (1 | g)", data.assign(y=2 * data["x"] + 1)).reml()
+
+
+@pytest.mark.parametrize(
+    ("formula", "sd", "levels", "rows", "method", "replicate"),
+    [
+        ("y ~ x + (x | g)", {"Intercept": 1.0, "x": 0.6}, 20, 3, "ML", 85),
+        ("y ~ x + (x | g)", {"Intercept": 0.3, "x": 0.2}, 5, 10, "REML", 48),
+        ("y ~ x + (x || g)", {"Intercept": 0.3, "x": 0.2}, 5, 10, "ML", 47),
+    ],
+)
+def test_flat_criteria_near_zero_are_searched_to_the_end(
+    formula, sd, levels, rows, method, replicate
+):
+    """Where the curvature by a small λ is far below the expected one, steps are too long at first."""
+    scenario = bv.study.Scenario(
+        name="near zero",
+        formula=formula,
+        levels={"g": levels},
+        rows=rows,
+        covariates={"x": {"law": "normal"}},
+        beta={"Intercept": 10, "x": 1},
+        sd={"g": sd},
+        corr={"g": 0.3} if "||" not in formula else None,
+        sigma=1.0,
+    )
+    fit = scenario.prepare(5).replicate(replicate).model.reml(method)
+    assert fit.converged
+    assert fit.gradient_norm < 1e-4

@@ -152,24 +152,30 @@ class _Search:
                 if (curvature * away**2).sum() < _NEAR:
                     raise StopIteration
 
-        found = minimize(
-            scaled,
-            x[free] * c,
-            jac=True,
-            method="BFGS",
-            options={
-                "gtol": _LINE_SEARCH_GRADIENT * np.sqrt(curvature.max()),
-                "maxiter": self.max_iterations,
-                "hess_inv0": np.eye(len(c)) / curvature.max(),
-            },
-            callback=stop_at_known,
-        )
-        part = np.asarray(found.x) / c
-        value, gradient = float(found.fun), np.asarray(found.jac) * c
-        if known is None:
+        part, tolerance = x[free], _SEARCH_GRADIENT * np.sqrt(curvature)
+        # Near a zero of λ the curvature may be far below the expected one, and of either sign: what
+        # polishing leaves there is searched once more, to the end.
+        for loose in (_LINE_SEARCH_GRADIENT, _SEARCH_GRADIENT):
+            found = minimize(
+                scaled,
+                part * c,
+                jac=True,
+                method="BFGS",
+                options={
+                    "gtol": loose * np.sqrt(curvature.max()),
+                    "maxiter": self.max_iterations,
+                    "hess_inv0": np.eye(len(c)) / curvature.max(),
+                },
+                callback=stop_at_known,
+            )
+            part = np.asarray(found.x) / c
+            value, gradient = float(found.fun), np.asarray(found.jac) * c
+            if known is not None:
+                break
             inverse = np.asarray(found.hess_inv) / np.outer(c, c)
-            tolerance = _SEARCH_GRADIENT * np.sqrt(curvature)
             part, value, gradient = _polish(objective, part, value, gradient, inverse, tolerance)
+            if np.abs(gradient).max() < 0.1 * _GRADIENT_TOLERANCE:
+                break
         full = x.copy()
         full[free] = part
         full_gradient = np.zeros_like(x)
