@@ -224,7 +224,7 @@ def test_a_response_that_the_columns_determine_is_refused(data):
 def test_flat_criteria_near_zero_are_searched_to_the_end(
     formula, sd, levels, rows, method, replicate
 ):
-    """Where the curvature by a small λ is far below the expected one, steps are too long at first."""
+    """Where the curvature by a small λ is far below the expected one, first steps are too long."""
     scenario = bv.study.Scenario(
         name="near zero",
         formula=formula,
