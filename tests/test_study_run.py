@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 import bayesv as bv
-from bayesv.study import Posterior, Scenario, Scores, read, run
+from bayesv.study import Bayes, Scenario, Scores, read, run
 from bayesv.study.execution import Died, in_chunks
 
 SLOPES = Scenario(
@@ -24,8 +24,8 @@ SLOPES = Scenario(
     sd={"g": {"Intercept": 25, "x": 6}}, corr={"g": 0.1}, sigma=25,
 )  # fmt: skip
 SEED = 20
-SHORT = Posterior(draws=50, chains=2)
-ESTIMATORS = ["REML", SHORT, Posterior(draws=50, chains=2, estimate="log_euclidean")]
+SHORT = Bayes(draws=50, chains=2)
+ESTIMATORS = ["REML", SHORT, Bayes(draws=50, chains=2, estimate="log_euclidean")]
 SCORES = Scores(at={"x": [0, 4]}, functionals=["log|V|", "VPC", "ICC", "design effect"])
 
 

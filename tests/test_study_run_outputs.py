@@ -11,7 +11,7 @@ import pytest
 import bayesv as bv
 from bayesv.cli import main
 from bayesv.prior_text import prior_from_text, prior_to_text, priors_from_dict, priors_to_dict
-from bayesv.study import ML, REML, Posterior, read, read_study
+from bayesv.study import ML, REML, Bayes, read, read_study
 
 FILE = """
 [study]
@@ -62,7 +62,7 @@ def test_the_file_says_what_the_arguments_say(folder):
     assert (declared.replicates, declared.seed) == (4, 1)
     priors = bv.Priors(sd={"g": {"Intercept": bv.HalfNormal(50)}})
     assert declared.estimators == (
-        REML(), Posterior(priors, "log_euclidean", draws=50, name="half-normal"),
+        REML(), Bayes(priors, "log_euclidean", draws=50, name="half-normal"),
     )  # fmt: skip
     assert declared.scores.beta == ("plug-in", "Kenward–Roger", "posterior")
     direct = bv.study.run(
@@ -193,5 +193,5 @@ def test_pictures_that_cannot_be_drawn(folder, call, message):
 
 def test_ml_and_reml_differ_in_name_and_fit():
     assert (REML().key, ML().key) == ("REML", "ML")
-    assert Posterior(estimate="stein").name == "posterior stein"
-    assert Posterior(estimate="stein").key == Posterior().key != Posterior(draws=300).key
+    assert Bayes(estimate="stein").name == "posterior stein"
+    assert Bayes(estimate="stein").key == Bayes().key != Bayes(draws=300).key

@@ -147,9 +147,9 @@ def test_monte_carlo_errors_are_right_over_many_studies():
 def test_without_fixed_effects_and_at_the_boundary():
     bare = Scenario(name="bare", formula="y ~ 0 + (1 | g)", levels={"g": 6}, rows=3,
                     sd={"g": 0}, sigma=1)  # fmt: skip
-    from bayesv.study import Posterior
+    from bayesv.study import Bayes
 
-    result = run(bare, ["REML", Posterior(draws=50)], replicates=5, seed=1, workers=1)
+    result = run(bare, ["REML", Bayes(draws=50)], replicates=5, seed=1, workers=1)
     assert result.failures.empty
     scores = result.scores()
     singular = scores[(scores["quantity"] == "singular")]["value"].iloc[0]

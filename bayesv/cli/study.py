@@ -65,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> None:
             out=arguments.out,
             workers=arguments.workers,
             client=client,
-            progress=shows_progress(arguments),
+            progressbar=shows_progress(arguments),
             **given,
         )
     if arguments.json != "-" and not arguments.quiet:

@@ -2,7 +2,7 @@
 
 from bayesv.study.calibration import Band, Calibration, ecdf_band, sbc
 from bayesv.study.declaration import Declaration, read_study
-from bayesv.study.estimators import ML, REML, Custom, Posterior
+from bayesv.study.estimators import ML, REML, Bayes, Custom
 from bayesv.study.grids import grid, read_scenarios, scenarios_of
 from bayesv.study.prepared import Prepared
 from bayesv.study.replicate import Replicate, Truth
@@ -15,10 +15,10 @@ __all__ = [
     "ML",
     "REML",
     "Band",
+    "Bayes",
     "Calibration",
     "Custom",
     "Declaration",
-    "Posterior",
     "Prepared",
     "Replicate",
     "Scenario",

@@ -10,7 +10,7 @@ from typing import Any
 
 from bayesv.errors import BayesvError, ScenarioError
 from bayesv.prior_text import priors_from_dict
-from bayesv.study.estimators import ML, REML, Estimator, Posterior, estimators_of
+from bayesv.study.estimators import ML, REML, Bayes, Estimator, estimators_of
 from bayesv.study.grids import read_scenarios
 from bayesv.study.reading import choice, number, refusal, table
 from bayesv.study.scenario import Scenario
@@ -19,7 +19,7 @@ from bayesv.study.scores import Scores
 __all__ = ["Declaration", "read_study"]
 
 _TABLES = ("study", "estimators", "scores")
-_KINDS: dict[str, type[REML | ML | Posterior]] = {"REML": REML, "ML": ML, "posterior": Posterior}
+_KINDS: dict[str, type[REML | ML | Bayes]] = {"REML": REML, "ML": ML, "posterior": Bayes}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def read_study(path: str | Path) -> Declaration:
 
 def _estimator(key: str, given: Any) -> Estimator:
     """Return the estimator of a table, such as its ``to_dict`` makes."""
-    allowed = [item.name for item in fields(Posterior)]
+    allowed = [item.name for item in fields(Bayes)]
     found = table(key, given, ["kind"], allowed)
     kind = _KINDS[choice(f"{key}.kind", found.pop("kind"), list(_KINDS))]
     table(key, found, [], [item.name for item in fields(kind)])

@@ -18,14 +18,13 @@ from bayesv.errors import BayesvError
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array, smallest_relative_eigenvalue
 from bayesv.model import Model, check_sampling
-from bayesv.posterior import ESTIMATES
-from bayesv.posterior import Posterior as DrawnPosterior
+from bayesv.posterior import ESTIMATES, Posterior
 from bayesv.prior_text import priors_to_dict
 from bayesv.priors import Priors
 from bayesv.reml import RemlFit
 from bayesv.study.replicate import Replicate
 
-__all__ = ["ML", "REML", "Custom", "Estimate", "Estimator", "Posterior", "estimators_of"]
+__all__ = ["ML", "REML", "Bayes", "Custom", "Estimate", "Estimator", "estimators_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +50,7 @@ class Estimate:
     beta: Array
     cov_beta: Array
     reml: bool
-    draws: DrawnPosterior | None
+    draws: Posterior | None
     flags: Mapping[str, bool]
 
 
@@ -127,7 +126,7 @@ class ML(REML):
 
 
 @dataclass(frozen=True)
-class Posterior(Estimator):
+class Bayes(Estimator):
     """A summary of the posterior under declared priors.
 
     Posteriors that differ in the summary alone are sampled once.
@@ -153,7 +152,7 @@ class Posterior(Estimator):
     Examples
     --------
     >>> import bayesv as bv
-    >>> wide = Posterior(bv.Priors(sd=bv.HalfCauchy(25)), "stein", name="wide, Stein")
+    >>> wide = Bayes(bv.Priors(sd=bv.HalfCauchy(25)), "stein", name="wide, Stein")
     >>> wide.to_dict()["priors"]
     {'sd': 'HalfCauchy(25)'}
     """
@@ -181,12 +180,12 @@ class Posterior(Estimator):
         given = self.to_dict()
         return json.dumps({k: v for k, v in given.items() if k not in ("name", "estimate")})
 
-    def fit(self, model: Model, seed: int) -> DrawnPosterior:  # noqa: D102
+    def fit(self, model: Model, seed: int) -> Posterior:  # noqa: D102
         return model.with_priors(self.priors).sample(
             self.engine, self.draws, self.chains, seed, cores=1, progressbar=False
         )
 
-    def read(self, found: DrawnPosterior, model: Model) -> Estimate:  # noqa: D102
+    def read(self, found: Posterior, model: Model) -> Estimate:  # noqa: D102
         return _of_posterior(found, self.estimate, self.engine)
 
     def to_dict(self) -> dict[str, Any]:  # noqa: D102
@@ -236,13 +235,13 @@ class Custom(Estimator):
     def read(self, found: Any, model: Model) -> Estimate:  # noqa: D102
         if isinstance(found, RemlFit):
             return _of_fit(found)
-        if isinstance(found, DrawnPosterior):
+        if isinstance(found, Posterior):
             return _of_posterior(found, "mean", found.engine)
         if isinstance(found, VarianceComponents):
             return _of_components(found, model.design)
         if isinstance(found, Mapping) and {"covs", "sigma2", "beta"} <= set(found):
             draws = Draws(*(found[key] for key in ("covs", "sigma2", "beta")))
-            post = DrawnPosterior.from_draws(draws, model.design, None, self.name)
+            post = Posterior.from_draws(draws, model.design, None, self.name)
             return _of_posterior(post, "mean", self.name)
         raise BayesvError(
             f"{self.name} returned {type(found).__name__}; needed are bv.VarianceComponents, a "
@@ -273,7 +272,7 @@ def estimators_of(given: Any) -> tuple[Estimator, ...]:
         given = [Custom(function, str(name)) for name, function in given.items()]
     if not isinstance(given, Iterable):
         raise BayesvError(f"Estimators must be a list; found {given!r}.")
-    kinds: dict[str, Callable[[], Estimator]] = {"REML": REML, "ML": ML, "posterior": Posterior}
+    kinds: dict[str, Callable[[], Estimator]] = {"REML": REML, "ML": ML, "posterior": Bayes}
     out: list[Estimator] = []
     for one in given:
         if isinstance(one, Estimator):
@@ -284,7 +283,7 @@ def estimators_of(given: Any) -> tuple[Estimator, ...]:
             out.append(Custom(one))
         else:
             raise BayesvError(
-                f"An estimator is one of {', '.join(kinds)}, bv.study.Posterior(…) or a function "
+                f"An estimator is one of {', '.join(kinds)}, bv.study.Bayes(…) or a function "
                 f"of a model; found {one!r}."
             )
     names = [one.name for one in out]
@@ -307,7 +306,7 @@ def _of_fit(fit: RemlFit) -> Estimate:
     )
 
 
-def _of_posterior(post: DrawnPosterior, estimate: str, engine: str) -> Estimate:
+def _of_posterior(post: Posterior, estimate: str, engine: str) -> Estimate:
     flags = {"fallback": post.engine != engine, "problems": bool(post.problems)}
     return _at(post.estimate(estimate), post.design, post, flags)
 
@@ -319,7 +318,7 @@ def _of_components(vc: VarianceComponents, design: Design) -> Estimate:
 
 
 def _at(
-    vc: VarianceComponents, design: Design, draws: DrawnPosterior | None, flags: dict[str, bool]
+    vc: VarianceComponents, design: Design, draws: Posterior | None, flags: dict[str, bool]
 ) -> Estimate:
     at = gls(design, vc)
     beta, cov = at.beta.to_numpy(), at.cov.to_numpy()

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.errors import BayesvError, ScenarioError
-from bayesv.progress import progress as shown
+from bayesv.progress import progress
 from bayesv.study.estimators import Estimator, estimators_of
 from bayesv.study.execution import Died, in_chunks
 from bayesv.study.results import StudyResult
@@ -36,7 +36,7 @@ def run(
     out: str | Path | None = None,
     workers: int | None = None,
     client: Any = None,
-    progress: bool | None = None,
+    progressbar: bool | None = None,
 ) -> StudyResult:
     """Simulate, fit and score, thousands of times.
 
@@ -45,7 +45,7 @@ def run(
     scenarios : Scenario, or iterable of Scenario
         Such as `bayesv.study.grid` makes.
     estimators : Estimator, callable, str, an iterable of these, or a mapping of name to callable
-        `bayesv.study.REML`, `ML`, `Posterior`, or functions of a model; see
+        `bayesv.study.REML`, `ML`, `Bayes`, or functions of a model; see
         `bayesv.study.estimators.Custom`.
     replicates : int
         Of each scenario.
@@ -60,8 +60,8 @@ def run(
         Local processes, each with one thread; all processors if left out.
     client : distributed.Client, optional
         A Dask cluster instead. Its workers need bayesv.
-    progress : bool, optional
-        Whether to show a bar; left out, if standard error is a terminal.
+    progressbar : bool, optional
+        Left out: if standard error is a terminal.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def run(
     kept: list[pd.DataFrame] = []
     finished = len(names) * replicates - len(todo)
     try:
-        with shown("study", len(todo), show=progress) as advance:
+        with progress("study", len(todo), show=progressbar) as advance:
             for chunk, found in in_chunks(work, todo, workers=workers, client=client):
                 first, k = chunk[0]
                 rows = failed(names[first], k, found.reason) if isinstance(found, Died) else found

@@ -12,7 +12,7 @@ import sys
 import time
 
 from bayesv.gram.threads import n_threads
-from bayesv.study import Posterior, Scenario, StudyResult, run
+from bayesv.study import Bayes, Scenario, StudyResult, run
 
 SLEEPSTUDY = Scenario(
     name="sleepstudy",
@@ -45,7 +45,7 @@ def main(replicates: int = 200, workers: int | None = None) -> None:
 
 def measured(replicates: int, seed: int, workers: int) -> tuple[StudyResult, float, float]:
     """Return the result, and seconds on the clock and of the workers' processors."""
-    estimators = ["REML", Posterior(draws=250, chains=4)]
+    estimators = ["REML", Bayes(draws=250, chains=4)]
     started, used = time.perf_counter(), children_cpu()
     result = run(SLEEPSTUDY, estimators, replicates=replicates, seed=seed, workers=workers)
     return result, time.perf_counter() - started, children_cpu() - used
