@@ -15,7 +15,7 @@ extensions = [
     "myst_nb",
 ]
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".rst": "restructuredtext"}
-exclude_patterns = ["**/.ipynb_checkpoints", "results"]
+exclude_patterns = ["**/.ipynb_checkpoints", "pictures/*.py"]
 default_role = "py:obj"
 
 # Notebooks are run by the tests; the site shows the outputs that are stored in them.
