@@ -19,6 +19,7 @@ export <- function(fit, path, overwrite = FALSE) {
     stop("'", path, "' holds an exported fit already; choose another folder or set overwrite = TRUE.",
          call. = FALSE)
   parts <- read_parts(fit)
+  check_names(parts)
   parts$formula[[3]] <- flat(parts$formula[[3]])
   dir.create(path, showWarnings = FALSE, recursive = TRUE)
   unlink(file.path(path, c("fit.json", "design.csv.gz", "data.csv.gz", "draws.csv.gz")))
@@ -26,10 +27,10 @@ export <- function(fit, path, overwrite = FALSE) {
   data <- original(parts$data, parts$frame, all.vars(parts$formula))
 
   write_table(design_table(parts, rows), path, "design.csv.gz")
-  write_table(cbind(row = rows, data$table), path, "data.csv.gz")
+  write_table(cbind("row names" = rows, data$table), path, "data.csv.gz")
   if (!is.null(parts$draws)) write_table(parts$draws, path, "draws.csv.gz")
 
-  factors <- Filter(function(v) is.factor(v) || is.character(v), as.list(data$table))
+  factors <- Filter(function(v) is.factor(v) || is.character(v) || is.logical(v), as.list(data$table))
   record <- list(
     format = 1L,
     engine = parts$engine,
@@ -43,7 +44,7 @@ export <- function(fit, path, overwrite = FALSE) {
     n_rows = length(parts$y),
     omitted = I(as.integer(parts$omitted)),
     na_action = if (length(parts$omitted)) class(parts$omitted)[1],
-    beta = list(names = I(colnames(parts$X)), values = if (!is.null(parts$beta)) I(unname(parts$beta)),
+    beta = list(names = I(as.character(colnames(parts$X))), values = if (!is.null(parts$beta)) I(unname(parts$beta)),
                 vcov = parts$vcov, aliased = I(as.character(parts$aliased))),
     terms = lapply(parts$terms, function(t) list(
       group = t$group, columns = I(t$columns), correlated = t$correlated,
@@ -79,9 +80,17 @@ read_parts <- function(fit) {
          "; fits of lmer, lme, glmmTMB, brm, stan_lmer and stan_glmer can be exported")
 }
 
+# A factor f with a level 2 beside a variable f2: R names both coefficients f2.
+check_names <- function(parts) {
+  for (names in c(list(colnames(parts$X)), lapply(parts$terms, `[[`, "columns")))
+    if (anyDuplicated(names))
+      refuse("two of its coefficients are named '", names[duplicated(names)][1], "'; rename a variable and fit again")
+}
+
 refuse <- function(...) stop("bayesv_export cannot write this fit: ", ..., ".", call. = FALSE)
 
 from_lme4 <- function(fit) {
+  if (inherits(fit, "blmerMod")) refuse("it has priors (blme), so that its estimates are not those of REML or ML")
   X <- lme4::getME(fit, "X")
   cnms <- lme4::getME(fit, "cnms")
   r <- lengths(cnms)
@@ -102,7 +111,7 @@ from_lme4 <- function(fit) {
     sigma = stats::sigma(fit), beta = lme4::fixef(fit), vcov = as.matrix(stats::vcov(fit)),
     converged = fit@optinfo$conv$opt == 0 && !any(grepl("failed to converge", messages)),
     messages = messages, frame = fit@frame, omitted = attr(fit@frame, "na.action"),
-    data = find_data(fit@call$data, stats::formula(fit))
+    data = evaluated(fit@call$data, stats::formula(fit))
   )
 }
 
@@ -110,7 +119,11 @@ from_nlme <- function(fit) {
   loadNamespace("nlme")                  # its methods, if the fit comes from a file
   if (!is.null(fit$modelStruct$corStruct))
     refuse("its residuals are correlated (", class(fit$modelStruct$corStruct)[1], "), so R is not diagonal")
-  data <- as.data.frame(if (is.null(fit$data)) nlme::getData(fit) else fit$data)
+  if (isTRUE(attr(fit$modelStruct, "fixedSigma")))
+    refuse("its residual SD was given (lmeControl(sigma = )), so that its estimates are not those of REML or ML")
+  data <- if (is.null(fit$data)) evaluated(fit$call$data, stats::formula(fit)) else fit$data
+  if (!is.data.frame(data) && !is.null(fit$call$data)) refuse("its data are gone; fit it with keep.data = TRUE")
+  data <- as.data.frame(data)
   used <- droplevels(data[row.names(fit$fitted), , drop = FALSE])
   weights <- NULL
   if (!is.null(variance <- fit$modelStruct$varStruct)) {
@@ -139,7 +152,7 @@ from_nlme <- function(fit) {
     columns <- coded(stats::formula(structure), used, fit$contrasts)
     terms[[length(terms) + 1]] <- list(
       group = label, columns = colnames(columns), correlated = free || nrow(cov) == 1,
-      cov = cov, values = unname(columns), factor = factor(shown, unique(shown[order(fit$groups[[name]])])))
+      written = if (free) text(stats::formula(structure)[[2]]), cov = cov, values = unname(columns), factor = factor(shown, unique(shown[order(fit$groups[[name]])])))
   }
   list(
     engine = "nlme", packages = "nlme", formula = with_random(fixed, terms), method = fit$method,
@@ -168,7 +181,7 @@ from_glmmTMB <- function(fit) {
            "'; free (us) and diagonal (diag) covariances can be read")
   X <- as.matrix(glmmTMB::getME(fit, "X"))
   effects <- info$reTrms$cond
-  offset <- stats::model.offset(fit$frame)
+  offset <- fit$obj$env$data$offset      # not the frame's: offset = may stand there twice
   terms <- terms_of(glmmTMB::getME(fit, "Z"), effects$cnms, effects$flist,
                     lapply(glmmTMB::VarCorr(fit)$cond, plain), code == "us")
   list(
@@ -179,7 +192,7 @@ from_glmmTMB <- function(fit) {
     beta = glmmTMB::fixef(fit)$cond[colnames(X)], vcov = plain(stats::vcov(fit)$cond),
     converged = fit$fit$convergence == 0, messages = if (fit$fit$convergence != 0) fit$fit$message,
     frame = fit$frame, omitted = attr(fit$frame, "na.action"),
-    data = find_data(fit$call$data, stats::formula(fit))
+    data = evaluated(fit$call$data, stats::formula(fit))
   )
 }
 
@@ -190,6 +203,7 @@ from_rstanarm <- function(fit) {
   if (fit$family$family != "gaussian" || fit$family$link != "identity")
     refuse("its family is ", fit$family$family, " with link ", fit$family$link, ", not gaussian with identity")
   if (any(fit$weights != 1)) refuse("weights of rstanarm are powers of the likelihood, not R = sigma^2/w")
+  if (isTRUE(evaluated(fit$call$prior_PD, stats::formula(fit)))) refuse("its draws are of the prior (prior_PD = TRUE)")
   if (fit$algorithm != "sampling") refuse("its draws are of algorithm '", fit$algorithm, "', not of MCMC")
   effects <- fit$glmod$reTrms
   X <- fit$glmod$X
@@ -224,6 +238,7 @@ from_brms <- function(fit) {
                gp = "Gaussian processes", ac = "autocorrelation")
   for (kind in names(special))
     if (length(all.vars(parsed$dpars$mu[[kind]]))) refuse("it has ", special[[kind]])
+  if (identical(attr(fit$prior, "sample_prior"), "only")) refuse("its draws are of the prior (sample_prior = \"only\")")
   if (!identical(fit$algorithm, "sampling")) refuse("its draws are of algorithm '", fit$algorithm, "', not of MCMC")
   # From brms 2.22 on, a fit no longer carries the table of its group-level terms.
   effects <- if (!is.null(fit$ranef)) fit$ranef else
@@ -275,7 +290,7 @@ terms_of <- function(Z, cnms, flist, covs, free = rep(TRUE, length(cnms))) {
   assign <- attr(flist, "assign")
   if (is.null(assign)) assign <- seq_along(flist)
   start <- 0
-  lapply(seq_along(cnms), function(k) {
+  terms <- lapply(seq_along(cnms), function(k) {
     f <- as.factor(flist[[assign[k]]])
     r <- length(cnms[[k]])
     code <- as.integer(f)
@@ -285,6 +300,9 @@ terms_of <- function(Z, cnms, flist, covs, free = rep(TRUE, length(cnms))) {
     list(group = names(flist)[assign[k]], name = names(cnms)[k], columns = cnms[[k]],
          correlated = free[[k]] || r == 1, cov = covs[[k]], factor = droplevels(f), values = values)
   })
+  if (sum(Z != 0) > sum(vapply(terms, function(t) sum(t$values != 0), 0)))
+    refuse("a row of Z has effects of several levels of one factor (smooth terms, multiple membership)")
+  terms
 }
 
 coded <- function(formula, data, contrasts) {
@@ -296,7 +314,8 @@ coded <- function(formula, data, contrasts) {
 with_random <- function(fixed, terms) {
   parts <- vapply(terms, function(t) {
     columns <- setdiff(t$columns, "(Intercept)")
-    left <- paste(c(if ("(Intercept)" %in% t$columns) "1" else "0", columns), collapse = " + ")
+    left <- if (!is.null(t$written)) t$written else
+      paste(c(if ("(Intercept)" %in% t$columns) "1" else "0", columns), collapse = " + ")
     paste0("(", left, if (t$correlated) " | " else " || ", t$group, ")")
   }, "")
   stats::as.formula(paste(text(fixed), "+", paste(parts, collapse = " + ")), environment(fixed))
@@ -323,27 +342,35 @@ flat <- function(e) {
   if (is_call(e, "+") && length(e) == 3) add(flat(e[[2]]), flat(e[[3]])) else e
 }
 
-find_data <- function(name, formula) {
+evaluated <- function(name, formula) {
   tryCatch(eval(name, environment(formula), globalenv()), error = function(e) NULL)
 }
 
 # The formula's variables in the rows used; from the model frame if the data are gone or have changed.
 original <- function(data, frame, variables) {
   rows <- row.names(frame)
-  plain_columns <- intersect(names(frame)[vapply(frame, function(v) is.null(dim(v)), NA)], variables)
+  frame <- vectors(frame)
+  plain_columns <- intersect(names(frame), variables)
   if (is.data.frame(data)) {
-    data <- as.data.frame(data)
+    data <- vectors(data)
     if (all(variables %in% names(data)) && all(rows %in% row.names(data))) {
       found <- data[rows, variables, drop = FALSE]
       same <- vapply(plain_columns, function(v) identical(as.character(found[[v]]), as.character(frame[[v]])), NA)
       if (all(same)) return(list(table = found, kind = "original"))
     }
   }
-  list(table = as.data.frame(frame)[plain_columns], kind = "model frame")
+  list(table = frame[plain_columns], kind = "model frame")
+}
+
+# The columns that are vectors, or matrices of one column, as scale() makes them.
+vectors <- function(frame) {
+  frame <- as.data.frame(frame)
+  frame[] <- lapply(frame, function(v) if (is.matrix(v) && ncol(v) == 1) v[, 1] else v)
+  frame[vapply(frame, function(v) is.null(dim(v)), NA)]
 }
 
 design_table <- function(parts, rows) {
-  columns <- list(row = rows, y = parts$y)
+  columns <- list("row names" = rows, y = parts$y)
   if (!is.null(parts$weights)) columns$weights <- as.numeric(parts$weights)
   if (!is.null(parts$offset)) columns$offset <- as.numeric(parts$offset)
   for (j in seq_len(ncol(parts$X))) columns[[paste0("X[", colnames(parts$X)[j], "]")]] <- as.numeric(parts$X[, j])
@@ -395,7 +422,7 @@ write_table <- function(table, path, name) {
 json <- function(x, indent = "") {
   deeper <- paste0(indent, " ")
   if (is.null(x)) return("null")
-  if (is.matrix(x)) return(json(lapply(seq_len(nrow(x)), function(i) I(as.numeric(x[i, ]))), indent))
+  if (is.matrix(x) && length(x)) return(json(lapply(seq_len(nrow(x)), function(i) I(as.numeric(x[i, ]))), indent))
   if (is.list(x) && length(x) == 0) return("{}")
   if (is.list(x) && !is.null(names(x))) {
     values <- vapply(x, json, "", indent = deeper)

@@ -28,6 +28,8 @@ class RLabels:
         Levels of every factor of the data.
     contrasts : mapping of str to str
         How it is coded; only treatment contrasts name levels.
+    variables : frozenset of str
+        Names in the formula.
 
     Examples
     --------
@@ -38,6 +40,7 @@ class RLabels:
 
     factors: Mapping[str, tuple[str, ...]]
     contrasts: Mapping[str, str]
+    variables: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, record: Record) -> RLabels:
@@ -46,24 +49,36 @@ class RLabels:
         return cls(
             {name: factors.texts(name) for name in factors.values},
             {name: contrasts.text(name) for name in contrasts.values},
+            frozenset(re.findall(r"[\w.]+", record.text("formula"))),
         )
 
     def of(self, name: str) -> str:
         """Return the label of a coefficient."""
         if name in ("(Intercept)", INTERCEPT):
             return INTERCEPT
-        return ":".join(self._part(part) for part in re.split(r":(?![^(]*\))", name))
-
-    def _part(self, part: str) -> str:
-        for factor, levels in self.factors.items():
-            text = part.removeprefix(factor)
-            treatment = self.contrasts.get(factor, "contr.treatment") == "contr.treatment"
-            if part.startswith(factor) and treatment:
-                for level in levels:
-                    if text in (level, re.sub(r"[^\w.]", "", level)):  # brms: no punctuation
-                        return f"{factor}[{level}]"
+        # Levels may contain colons, so that a colon need not end a factor's part of the name.
+        for end in [m.start() for m in re.finditer(":|$", name)][::-1]:
+            if label := self._level(name[:end]):
+                return label + (f":{self.of(name[end + 1 :])}" if end < len(name) else "")
+        part, *rest = re.split(r":(?![^(]*\))", name, maxsplit=1)
         column = re.fullmatch(r"([\w.]+\(.*\))(\d+)", part)  # of a matrix, as of poly()
-        return f"{column[1]}[{column[2]}]" if column else part
+        label = f"{column[1]}[{column[2]}]" if column else part
+        return ":".join([label, *map(self.of, rest)])
+
+    def _level(self, text: str) -> str | None:
+        """Return the label of a factor's level, if R's text is one."""
+        if text in self.variables:  # f2 beside a factor f with a level 2
+            return None
+        for factor, levels in self.factors.items():
+            if not text.startswith(factor):
+                continue
+            if self.contrasts.get(factor, "contr.treatment") != "contr.treatment":
+                continue
+            own = text.removeprefix(factor)
+            for level in levels:
+                if own in (level, re.sub(r"[^\w.]", "", level)):  # brms: no punctuation
+                    return f"{factor}[{level}]"
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +191,7 @@ def design_of(record: Record, table: Table, terms: list[list[RTerm]], labels: RL
         weights=weights,
         offset=table.numbers("offset") if record.flag("offset") else None,
         rows=rows,
-        row_labels=_row_labels(table.texts("row")),
+        row_labels=_row_labels(table.row_names),
         n_rows_given=n + len(omitted),
         aliased=aliased,
         notes=(*record.texts("messages"), *([dropped] if aliased else [])),

@@ -112,6 +112,11 @@ class Table:
     def __len__(self) -> int:
         return len(self.columns)
 
+    @property
+    def row_names(self) -> list[str]:
+        """R's names of the rows: the first column."""
+        return list(self.columns.iloc[:, 0])
+
     def texts(self, name: str) -> list[str]:
         """Return a column as it stands."""
         if name not in self.columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -135,16 +136,18 @@ def read_data(path: str | Path) -> pd.DataFrame:
     folder, record = open_export(path)
     table = read_columns(folder, "data.csv.gz", int(record.number("n_rows")))
     factors = RLabels.read(record).factors
-    columns: dict[str, Any] = {}
-    for name in table.columns.columns[1:]:
-        if name in factors:
-            columns[name] = pd.Categorical(table.texts(name), categories=list(factors[name]))
-        else:
-            texts = pd.Series(table.texts(name)).replace("NA", None)
-            numbers = pd.to_numeric(texts, errors="coerce")
-            same = numbers.isna().equals(texts.isna())
-            columns[name] = numbers.to_numpy() if same else texts.to_numpy()
-    return pd.DataFrame(columns, index=pd.Index(table.texts("row")))
+    names = table.columns.columns[1:]
+    columns = {name: _typed(table.texts(name), factors.get(name)) for name in names}
+    return pd.DataFrame(columns, index=pd.Index(table.row_names))
+
+
+def _typed(texts: list[str], levels: Sequence[str] | None) -> Any:
+    """Return a column as the categories, numbers or texts that it was in R."""
+    if levels is not None:
+        return pd.Categorical(texts, categories=list(levels))
+    known = pd.Series(texts).replace("NA", None)
+    numbers = pd.to_numeric(known, errors="coerce")
+    return (numbers if numbers.isna().equals(known.isna()) else known).to_numpy()
 
 
 def _point_fit(record: Record, design: Design, terms: list[list[RTerm]]) -> RemlFit:
