@@ -86,7 +86,7 @@ class Scenario:
         effects, scaled to the variances σ² and Σ_f.
     heteroscedastic : mapping, optional
         ``by`` a column: residual SDs are σ exp(``rate`` × column), σ × ``ratios`` of its levels,
-        or σ exp(N(0, ``log_sd``²)) drawn for each level.
+        or σ times a lognormal of ``log_sd`` drawn for each level.
     ar1 : mapping, optional
         ``rho``, ``group`` and ``time``: residuals correlate by ρ^|t_i − t_j| within a group, by
         position in it if no time is given.
