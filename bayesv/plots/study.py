@@ -182,8 +182,8 @@ def study_intervals(
     Notes
     -----
     Replicates are ranked by how many SE the estimate is off, the worst on top (Morris, White and
-    Crowther 2019, https://doi.org/10.1002/sim.8086). Those whose interval misses the truth should be the top
-    1 − prob of them, above the dashed line, left and right alike.
+    Crowther 2019, https://doi.org/10.1002/sim.8086). Those whose interval misses the truth should
+    be the top 1 − prob of them, above the dashed line, left and right alike.
     """
     frame = result.to_frame()
     names = result.manifest["names"]
