@@ -254,6 +254,8 @@ from_brms <- function(fit) {
   numbers <- brms::standata(fit)
   X <- numbers$X
   if (is.null(X)) X <- matrix(0, length(numbers$Y), 0)
+  coef <- colnames(X)
+  colnames(X) <- names_in_R(coef, X, parsed$dpars$mu$fe, fit$data)
   terms <- lapply(unique(effects$id), function(id) {
     own <- effects[effects$id == id, ]
     group <- own$group[1]
@@ -261,16 +263,17 @@ from_brms <- function(fit) {
     factors <- strsplit(group, ":", fixed = TRUE)[[1]]
     shown <- if (all(factors %in% names(fit$data)))
       do.call(paste, c(lapply(fit$data[factors], as.character), sep = ":")) else attr(effects, "levels")[[group]][code]
-    list(group = group, name = group, columns = own$coef, correlated = isTRUE(own$cor[1]) || nrow(own) == 1,
-         cov = NULL, factor = factor(shown, unique(shown[order(code)])),
-         values = sapply(own$cn, function(k) as.numeric(numbers[[paste0("Z_", id, "_", k)]])))
+    values <- sapply(own$cn, function(k) as.numeric(numbers[[paste0("Z_", id, "_", k)]]))
+    list(group = group, name = group, coef = own$coef, columns = names_in_R(own$coef, values, own$form[[1]], fit$data),
+         correlated = isTRUE(own$cor[1]) || nrow(own) == 1, cov = NULL, values = values,
+         factor = factor(shown, unique(shown[order(code)])))
   })
   draws <- as.array(fit)
   lower <- function(t, i, j) {           # row i, column j <= i
-    sd <- function(k) chosen(draws, paste0("sd_", t$name, "__", t$columns[k]))
+    sd <- function(k) chosen(draws, paste0("sd_", t$name, "__", t$coef[k]))
     if (i == j) return(sd(i)^2)
     if (!t$correlated) return(0 * sd(i))
-    chosen(draws, paste0("cor_", t$name, "__", t$columns[j], "__", t$columns[i])) * sd(i) * sd(j)
+    chosen(draws, paste0("cor_", t$name, "__", t$coef[j], "__", t$coef[i])) * sd(i) * sd(j)
   }
   offset <- numbers$offsets
   list(
@@ -278,9 +281,16 @@ from_brms <- function(fit) {
     y = as.numeric(numbers$Y), X = X, contrasts = NULL, weights = NULL,
     offset = if (any(offset != 0)) as.numeric(offset), terms = terms,
     # b_Intercept is the intercept at zero: brms centres X for sampling only.
-    draws = draws_table(draws, paste0("b_", colnames(X)), colnames(X), terms, lower),
+    draws = draws_table(draws, if (length(coef)) paste0("b_", coef), colnames(X), terms, lower),
     converged = TRUE, frame = fit$data, omitted = attr(fit$data, "na.action"), data = fit$data
   )
+}
+
+# brms writes I(x^2) as IxE2 and the level x/y as xDy: R's own names, where its columns are R's.
+names_in_R <- function(names, values, formula, data) {
+  columns <- tryCatch(coded(formula, data, NULL), error = function(e) NULL)
+  same <- identical(dim(columns), dim(values)) && all(abs(columns - values) < 1e-9 * (1 + abs(values)))
+  if (same) colnames(columns) else names
 }
 
 # ---------------------------------------------------------------- designs

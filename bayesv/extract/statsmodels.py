@@ -111,7 +111,9 @@ def _group_name(model: Any, frame: pd.DataFrame | None) -> str:
     ones = [] if model.exog_re is None else (np.asarray(model.exog_re) == 1).all(axis=0)
     written = [str(n) for n, one in zip(model.data.exog_re_names, ones, strict=False) if one]
     same = [str(c) for c in frame.columns if np.array_equal(frame[c].to_numpy(), groups)]
-    return next((name for name in [*written, *same] if name != "Group"), "Group")
+    # "Group" is also what statsmodels writes for want of a name.
+    named = [name for name in written if name != "Group"]
+    return next(iter([*named, *sorted(same, key=lambda name: name != "Group"), "Group"]))
 
 
 def _random_columns(results: Any, group: str) -> list[Piece]:
