@@ -88,7 +88,9 @@ def test_wald_errors_are_the_delta_method():
     vc = bv.VarianceComponents.from_sd_corr(
         {"s": {"Intercept": 1.0, "x": 0.6}, "s:c": {"Intercept": 0.5}}, {"s": 0.2}, sigma=1.4
     ).aligned(design)
-    slopes = targets.slopes(Point.of(design, vc, fit.beta.to_numpy()))
+    slopes = targets.slopes(Point.of(design, vc, fit.beta.to_numpy()), fit.se.to_numpy())[
+        : -design.p
+    ]
     inverse = np.linalg.inv(bv.MarginalCovariance(design, vc).to_dense())
     want = []  # d log|V| = tr(V⁻¹ dV)
     for term in design.terms:

@@ -43,6 +43,7 @@ def check(scenario: Scenario) -> None:
         if not isinstance(getattr(scenario, key), str) or not getattr(scenario, key).strip():
             raise refusal(key, getattr(scenario, key), "a text.")
     choice("design", scenario.design, _DESIGNS)
+    table("factors", scenario.factors)
     if not isinstance(scenario.shuffle, bool):
         raise refusal("shuffle", scenario.shuffle, "true or false.")
     if scenario.data is None:
@@ -91,7 +92,8 @@ def _check_groups(scenario: Scenario) -> None:
 def _check_covariates(scenario: Scenario) -> None:
     levels = list(scenario.levels)
     laws = (*VALUES, "grid", "cycle")
-    for name, given in scenario.covariates.items():
+    table("correlations", scenario.correlations)
+    for name, given in table("covariates", scenario.covariates).items():
         key = f"covariates.{name}"
         if name in scenario.levels:
             raise refusal(key, name, "a name that is no grouping factor's.")
@@ -102,7 +104,10 @@ def _check_covariates(scenario: Scenario) -> None:
                 number(f"{key}.{part}", given.get(part, 0.0))
         elif law == "cycle":
             values = table(key, given, ["law", "values"], ["group"])["values"]
-            if not isinstance(values, list) or not values:
+            good = isinstance(values, list) and all(
+                isinstance(v, int | float | str) for v in values
+            )
+            if not good or not values:
                 raise refusal(f"{key}.values", values, "a list of numbers or texts.")
         else:
             column_of(name, given, np.zeros(1))
@@ -278,7 +283,8 @@ def chosen_components(scenario: Scenario, design: Design) -> VarianceComponents:
             )
         try:
             if key == "cov":
-                vc = VarianceComponents({term.group: _labelled(own["cov"])}, sigma**2)
+                cov = _labelled(f"cov.{term.group}", own["cov"])
+                vc = VarianceComponents({term.group: cov}, sigma**2)
             else:
                 corr = None if own["corr"] is None else {term.group: own["corr"]}
                 vc = VarianceComponents.from_sd_corr({term.group: own["sd"]}, corr, sigma=sigma)
@@ -301,8 +307,11 @@ def _of_group(given: Mapping[str, Any], group: str) -> Any:
     return None
 
 
-def _labelled(cov: Any) -> Any:
-    return pd.DataFrame(cov) if isinstance(cov, Mapping) else cov
+def _labelled(key: str, cov: Any) -> Any:
+    """Return covariances as given, a table of tables as a frame."""
+    if not isinstance(cov, Mapping):
+        return cov
+    return pd.DataFrame({name: table(f"{key}.{name}", row) for name, row in cov.items()})
 
 
 def _probe(scenario: Scenario) -> pd.DataFrame:

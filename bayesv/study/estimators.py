@@ -82,6 +82,10 @@ class Estimator(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that say everything."""
 
+    def check(self, model: Model) -> None:
+        """Raise the error that fitting any response of a design has, if it is known before."""
+        return
+
     def seed(self, replicate: Replicate) -> int:
         """Return the seed of a fit, whatever else the study has and wherever it runs."""
         at = (zlib.crc32(self.key.encode()),)
@@ -179,6 +183,12 @@ class Bayes(Estimator):
     def key(self) -> str:  # noqa: D102
         given = self.to_dict()
         return json.dumps({k: v for k, v in given.items() if k not in ("name", "estimate")})
+
+    def check(self, model: Model) -> None:  # noqa: D102
+        try:
+            model.with_priors(self.priors)
+        except BayesvError as error:
+            raise BayesvError(f"The priors of {self.name!r} do not fit: {error}") from error
 
     def fit(self, model: Model, seed: int) -> Posterior:  # noqa: D102
         return model.with_priors(self.priors).sample(

@@ -162,13 +162,13 @@ class _Processes:
     def __init__(self, work: Work, count: int) -> None:
         self.payload, self.count, self.width = _packed(work), count, 2 * count
         self.pool: concurrent.futures.ProcessPoolExecutor | None = None
+        self.lifeline: Any = None  # processes end as soon as this end of a pipe is closed
 
     def submit(self, chunk: tuple[Any, ...]) -> Any:
-        if self.pool is None:
-            self.pool = self._started()
+        pool = self.pool or self._started()
         try:
             with _sparing_children():
-                return self.pool.submit(_run, self.payload, chunk)
+                return pool.submit(_run, self.payload, chunk)
         except BrokenProcessPool as error:  # found broken before a future could say so
             future: concurrent.futures.Future[Any] = concurrent.futures.Future()
             future.set_exception(error)
@@ -177,7 +177,9 @@ class _Processes:
     def _started(self) -> concurrent.futures.ProcessPoolExecutor:
         """Return a pool of which a first process has come up."""
         context = multiprocessing.get_context("spawn")
-        pool = concurrent.futures.ProcessPoolExecutor(self.count, context, _begin)
+        theirs, self.lifeline = context.Pipe(duplex=False)
+        arguments = (self.count, context, _begin, (theirs,))
+        pool = self.pool = concurrent.futures.ProcessPoolExecutor(*arguments)
         try:
             with _sparing_children():
                 up = pool.submit(os.getpid)
@@ -200,6 +202,7 @@ class _Processes:
 
     def close(self) -> None:
         if self.pool is not None:
+            self.lifeline.close()  # what is under way may be long, and nobody waits for it
             self.pool.shutdown(wait=True, cancel_futures=True)
         self.pool = None
 
@@ -308,14 +311,13 @@ def _sparing_children() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _begin() -> None:
-    """Start a worker: Ctrl-C is the parent's, and a worker ends when its parent does."""
+def _begin(lifeline: Any) -> None:
+    """Start a worker: Ctrl-C is the parent's, and a worker ends when its parent lets go of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _end_with(lifeline: Any) -> None:
+    """Wait until the other end is closed, by the parent or with it."""
+    lifeline.poll(None)
+    os._exit(1)

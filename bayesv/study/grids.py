@@ -130,7 +130,7 @@ def read_scenarios(path: str | Path, also: Sequence[str] = ()) -> tuple[Scenario
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ScenarioError(f"{path.name} cannot be read: {error.strerror}.") from error
+        raise ScenarioError(f"{path} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path.name} is no TOML: {error}") from error
     return scenarios_of(table(path.name, content, ["scenario"], ["grid", *also]), path.parent)

@@ -27,7 +27,7 @@ class StudyResult:
     manifest : mapping
         What was asked for: scenarios, estimators, scores, seed, replicates, versions.
     rows : DataFrame
-        See `to_frame`.
+        See `to_frame`; without the factors of the grid.
     """
 
     manifest: Mapping[str, Any]
@@ -46,7 +46,7 @@ class StudyResult:
             converged``, a ``fallback`` to another engine, or had ``problems`` with its draws; and
             has ``seconds``. They alone depend on the machine and the run.
         """
-        return self.rows
+        return self._with_factors(self.rows.copy(deep=False))
 
     def scores(self) -> pd.DataFrame:
         """Return every score with its Monte Carlo standard error, one per line.
@@ -55,13 +55,16 @@ class StudyResult:
         -------
         DataFrame
             Columns scenario, the factors of the grid, estimator, kind, quantity, method, score,
-            value, mcse, n; see `bayesv.study.performance.performance`.
+            value, mcse, n; see `bayesv.study.performance.performance`. Replicates that could not
+            be simulated, or whose process died, are among the `failures`; n is without them.
         """
         return self._scores.copy()
 
     @cached_property
     def _scores(self) -> pd.DataFrame:
-        return self._with_factors(performance(self.rows))
+        # A replicate without an estimator has no results at all; it is among the failures.
+        rows = self.rows[self.rows["estimator"] != ""]
+        return self._with_factors(performance(rows))
 
     def to_xarray(self) -> Any:
         """Return the scores as a Dataset.
@@ -75,7 +78,7 @@ class StudyResult:
         """
         import xarray as xr
 
-        table = performance(self.rows)
+        table = self.scores()
         dims = ["scenario", "estimator", "quantity", "method"]
         table["quantity"] = [
             name if kind != "status" else f"status {name}"
@@ -114,7 +117,7 @@ class StudyResult:
         rows = self.rows
         bad = rows[(rows["quantity"] == "failed") & (rows["estimate"] == 1.0)]
         table = bad[["scenario", "replicate", "estimator"]].astype({"estimator": str})
-        table["seed"], table["error"] = self.manifest["seed"], bad["message"]
+        table["seed"], table["error"] = self.manifest["seed"], bad["message"].astype(str)
         return table.reset_index(drop=True)
 
     @property
@@ -157,8 +160,13 @@ class StudyResult:
             lines.append(f"not complete: {short} replicates are missing")
         if len(self.rows):
             lines += ["", *_table(self._scores)]
-        if failures := len(self.failures):
-            lines.append(f"{failures} failures; see .failures")
+        if len(failures := self.failures):
+            first = failures.iloc[0]
+            where = ", ".join(filter(None, [first["scenario"], first["estimator"]]))
+            lines.append(
+                f"{len(failures)} failures, see .failures; the first: {where}, replicate "
+                f"{first['replicate']}: {first['error']}"
+            )
         return "\n".join(lines)
 
 
@@ -182,17 +190,22 @@ def read(out: str | Path) -> StudyResult:
 
 def _table(scores: pd.DataFrame) -> list[str]:
     """Lines with bias and coverage of SDs, correlations and β, losses, and rates."""
+    columns = [*GROUPS, "score", "value", "mcse", "n"]
     known = {
-        tuple(str(part) for part in key): (value, mcse)
-        for *key, value, mcse in scores[[*GROUPS, "score", "value", "mcse"]].itertuples(index=False)
+        tuple(str(part) for part in key): (value, mcse, n)
+        for *key, value, mcse, n in scores[columns].itertuples(index=False)
     }
     heads = list(dict.fromkeys(key[:-1] for key in known))
 
     def text(key: tuple[str, ...], score: str) -> str:
-        value, mcse = known.get((*key, score), (None, 0.0))
-        return "" if value is None else f"{value:.4g} ± {mcse:.2g}"
+        value, mcse, n = known.get((*key, score), (None, 0.0, 0))
+        if value is None:
+            return ""
+        # Not all replicates have an interval: what is said of coverage is said of these.
+        of = f" of {n}" if score == "coverage" and n < known[(*key, "bias")][2] else ""
+        return f"{value:.4g} ± {mcse:.2g}{of}"
 
-    out = [f"{'':<46}{'bias, or mean':>22}{'rmse':>20}{'coverage':>20}"]
+    out = [f"{'':<46}{'bias, or mean':>22}{'rmse':>20}{'coverage':>24}"]
     left = _LINES
     for section in dict.fromkeys(key[:2] for key in heads):
         here = [key for key in heads if key[:2] == section]
@@ -207,7 +220,7 @@ def _table(scores: pd.DataFrame) -> list[str]:
             label = f"{name} ({key[4]})" if key[2] == "beta" else name
             first = text(key, "bias") or text(key, "mean")
             out.append(
-                f"  {label[:43]:<44}{first:>22}{text(key, 'rmse'):>20}{text(key, 'coverage'):>20}"
+                f"  {label[:43]:<44}{first:>22}{text(key, 'rmse'):>20}{text(key, 'coverage'):>24}"
             )
         rates = [
             f"{key[3]} {known[(*key, 'rate')][0]:.1%}" for key in here if (*key, "rate") in known

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.errors import BayesvError, ScenarioError
+from bayesv.errors import BayesvError
 from bayesv.progress import progress
 from bayesv.study.estimators import Estimator, estimators_of
 from bayesv.study.execution import Died, in_chunks
@@ -19,7 +19,7 @@ from bayesv.study.results import StudyResult
 from bayesv.study.scenario import Scenario
 from bayesv.study.scores import Scores
 from bayesv.study.store import FORMAT, Store, arranged
-from bayesv.study.work import COLUMNS, Replicates, failed
+from bayesv.study.work import Replicates, failed
 
 __all__ = ["run"]
 
@@ -70,7 +70,8 @@ def run(
     Raises
     ------
     BayesvError
-        If an argument cannot be used, or the folder holds another study.
+        If an argument cannot be used, a design cannot be drawn, scores or priors do not fit the
+        first one, or the folder holds another study or cannot be written.
 
     Notes
     -----
@@ -88,7 +89,9 @@ def run(
     (0, 3)
     """
     given = _scenarios(scenarios)
-    chosen, scores = estimators_of(estimators), scores or Scores()
+    chosen, scores = estimators_of(estimators), Scores() if scores is None else scores
+    if not isinstance(scores, Scores):
+        raise BayesvError(f"scores must be bv.study.Scores(…); found {scores!r}.")
     for name, value, least in (("replicates", replicates, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise BayesvError(f"{name} must be an integer of at least {least}; found {value!r}.")
@@ -102,7 +105,6 @@ def run(
         done = store.done()
     names = [one.name for one in given]
     todo = [(s, k) for s, n in enumerate(names) for k in range(replicates) if (n, k) not in done]
-    empty = StudyResult(manifest, pd.DataFrame(columns=list(COLUMNS)))
     kept: list[pd.DataFrame] = []
     finished = len(names) * replicates - len(todo)
     try:
@@ -110,7 +112,6 @@ def run(
             for chunk, found in in_chunks(work, todo, workers=workers, client=client):
                 first, k = chunk[0]
                 rows = failed(names[first], k, found.reason) if isinstance(found, Died) else found
-                rows = empty._with_factors(rows)
                 if store is None:
                     kept.append(rows)
                 else:
@@ -168,10 +169,11 @@ def _manifest(
 
 def _declared(scenario: Scenario) -> dict[str, Any]:
     """Return what a scenario declares, with the checksum of what its files and objects hold."""
-    try:
-        content = scenario.to_dict()
-    except ScenarioError:  # data or parameters given in Python
-        content = {"name": scenario.name, "formula": scenario.formula}
+    content = scenario.to_dict()
+    # What is in a file counts, not where it lies: the folder may be another, when it goes on.
+    for key in ("data", "parameters"):
+        if key in content:
+            content[key] = Path(content[key]).name
     return {**content, "checksum": scenario.crc}
 
 

@@ -48,6 +48,18 @@ class Scores:
     BayesvError
         If a name is not understood, or a value is out of range.
 
+    Notes
+    -----
+    The ``estimate`` of an SD, a correlation or a functional is its value at V̂, the declared summary
+    of the posterior or the fit; its standard error and interval are by ``method``: ``posterior``,
+    SD and equal-tailed quantiles of the draws; ``Wald``, the delta method from REML's expected
+    information on log, atanh or logit scales, as nlme's ``intervals``. Singular fits have no Wald
+    interval, ML fits and models without fixed effects none at all. Of β, ``plug-in`` is GLS at V̂
+    with normal quantiles, ``posterior`` the mean and quantiles of the draws.
+
+    Where the fitted model cannot hold the truth, elements of Σ and σ are compared with those that
+    were stated, V, its functionals and its losses with the covariance of the simulated response.
+
     Examples
     --------
     >>> Scores(functionals=["ICC"], at={"Days": [0, 9]}).prob
@@ -78,9 +90,10 @@ class Scores:
                         f"scores.{name} has {one!r}; allowed are {', '.join(allowed)}"
                         f"{near(one, allowed)}"
                     )
-            object.__setattr__(self, name, chosen)
+            object.__setattr__(self, name, tuple(dict.fromkeys(chosen)))  # each once
         rows = _list("rows", self.rows)
-        if not all(isinstance(row, int | np.integer) and row >= 0 for row in rows):
+        whole = all(isinstance(r, int | np.integer) and not isinstance(r, bool) for r in rows)
+        if not whole or any(row < 0 for row in rows):
             raise BayesvError(f"scores.rows are integers from 0; found {self.rows!r}.")
         object.__setattr__(self, "rows", tuple(sorted({int(row) for row in rows})))
         object.__setattr__(self, "at", _points(self.at))
@@ -133,5 +146,10 @@ def _points(given: Any) -> dict[str, list[float]]:
     if len({len(values) for values in found.values()}) > 1:
         raise BayesvError(
             f"scores.at needs lists of the same length; found {given!r}: one value per point x."
+        )
+    points = list(zip(*found.values(), strict=True))
+    if not np.isfinite(points).all() or len(set(points)) < len(points):
+        raise BayesvError(
+            f"scores.at needs points x that differ, of finite numbers; found {given!r}."
         )
     return found

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.linalg import block_diag
 from scipy.special import ndtri, stdtrit
 
 from bayesv.covariance import KenwardRoger, kenward_roger
@@ -101,9 +102,11 @@ class Scorer:
             low, high = np.quantile(drawn, _ends(self.scores.prob), axis=0)
         elif isinstance(kr, KenwardRoger) and not estimate.flags["singular"]:
             # At the boundary the estimate is not approximately normal on any scale.
-            slopes = targets.slopes(point)
+            # REML's estimates of (Σ, σ²) and of β are asymptotically independent.
+            spread = block_diag(kr.W, estimate.cov_beta)
+            slopes = targets.slopes(point, np.sqrt(np.diagonal(estimate.cov_beta)))
             with np.errstate(invalid="ignore"):
-                se = np.sqrt(np.einsum("ik,ij,jk->k", slopes, kr.W, slopes))
+                se = np.sqrt(np.einsum("ik,ij,jk->k", slopes, spread, slopes))
             low, high = interval(values, se, targets.list, self.z)
         columns = (known.truth, values, se, low, high)
         return [

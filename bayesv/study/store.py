@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,10 @@ from bayesv.study.work import COLUMNS
 
 __all__ = ["FORMAT", "Store", "arranged"]
 
+type Key = tuple[str, int]  # scenario, replicate
+
 FORMAT = 1
-_TEXT = ("scenario", "estimator", "kind", "quantity", "method")
+_TEXT = ("scenario", "estimator", "kind", "quantity", "method", "message")
 _SAME = ("format", "bayesv", "seed", "scores", "estimators", "scenarios")
 
 
@@ -25,7 +28,8 @@ class Store:
     """The folder of a study.
 
     ``study.json`` says what was asked for. ``parts/*.parquet`` have the rows, one file for each
-    chunk of replicates; a replicate is in one file or in none.
+    chunk of replicates. A replicate is whole in a file; if two processes computed the same study at
+    the same time it may be in several, alike, and counts once.
 
     Parameters
     ----------
@@ -81,37 +85,56 @@ class Store:
                         f"{_short(now)} here. Choose another folder, or ask for the same study."
                     )
             manifest["replicates"] = max(manifest["replicates"], here["replicates"])
-        self.parts.mkdir(parents=True, exist_ok=True)
+        try:
+            self.parts.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BayesvError(
+                f"{self.path} cannot be the folder of a study: {error.strerror}."
+            ) from error
         text = json.dumps(manifest, indent=2, ensure_ascii=False)
         _atomically(self.manifest_path, lambda path: path.write_text(text + "\n", "utf-8"))
 
-    def done(self) -> set[tuple[str, int]]:
+    def done(self) -> set[Key]:
         """Return (scenario, replicate) of all replicates that are stored."""
-        keys = self._table(["scenario", "replicate"]).drop_duplicates()
-        return set(zip(keys["scenario"].astype(str), keys["replicate"].tolist(), strict=True))
+        return {key for table in self._tables(["scenario", "replicate"]) for key in _keys(table)}
 
     def write(self, name: str, rows: pd.DataFrame) -> None:
-        """Store the rows of a chunk under a name of its own."""
-        path = self.parts / f"{name}.parquet"
+        """Store the rows of a chunk in a new file; the name says where it starts."""
+        # No two processes share a file: neither can take replicates of the other away.
+        path = self.parts / f"{name}-{uuid4().hex[:8]}.parquet"
         _atomically(path, lambda to: rows.to_parquet(to, index=False))
 
     def read(self) -> pd.DataFrame:
-        """Return all rows, in no order."""
-        return self._table(None)
+        """Return all rows, in no order; texts are categories."""
+        import pyarrow as pa
 
-    def _table(self, columns: list[str] | None) -> pd.DataFrame:
+        seen: set[Key] = set()
         found = []
+        for table in self._tables(list(COLUMNS)):
+            keys = _keys(table)
+            if not seen.isdisjoint(keys):
+                table = table.filter(pa.array([key not in seen for key in keys]))
+            seen.update(keys)
+            found.append(table)
+        if not found:
+            return pd.DataFrame(columns=list(COLUMNS)).astype({"replicate": int})
+        rows: pd.DataFrame = pa.concat_tables(found).unify_dictionaries().to_pandas()
+        return rows
+
+    def _tables(self, columns: list[str]) -> Iterator[Any]:
+        """Yield the files as tables of Arrow, which hold each text once."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         for path in sorted(self.parts.glob("*.parquet")):
             try:
-                found.append(pd.read_parquet(path, columns=columns))
-            except (OSError, ValueError) as error:
+                table = pq.read_table(path, columns=columns, read_dictionary=list(_TEXT))
+            except (OSError, pa.ArrowException) as error:
                 raise BayesvError(
                     f"{path} cannot be read ({error}). Delete it and run the study again: its "
                     "replicates are computed anew."
                 ) from error
-        if not found:
-            return pd.DataFrame(columns=columns or list(COLUMNS)).astype({"replicate": int})
-        return pd.concat(found, ignore_index=True)
+            yield table.replace_schema_metadata()
 
 
 def arranged(rows: pd.DataFrame, scenarios: Sequence[str], replicates: int) -> pd.DataFrame:
@@ -131,9 +154,14 @@ def arranged(rows: pd.DataFrame, scenarios: Sequence[str], replicates: int) -> p
     order = np.lexsort((np.arange(len(rows)), rows["replicate"].to_numpy(), place))
     rows = rows.iloc[order].reset_index(drop=True)
     for name in _TEXT:
-        known = scenarios if name == "scenario" else pd.unique(rows[name].astype(object))
+        known = scenarios if name == "scenario" else pd.unique(rows[name])
         rows[name] = pd.Categorical(rows[name], categories=list(known))
     return rows
+
+
+def _keys(table: Any) -> list[Key]:
+    """Return (scenario, replicate) of every row of a table of Arrow."""
+    return list(zip(*(table[name].to_pylist() for name in ("scenario", "replicate")), strict=True))
 
 
 def _atomically(path: Path, write: Any) -> None:
@@ -142,6 +170,11 @@ def _atomically(path: Path, write: Any) -> None:
     try:
         write(beside)
         os.replace(beside, path)
+    except OSError as error:
+        raise BayesvError(
+            f"{path} cannot be written ({error.strerror or error}). What was written before is "
+            "kept; with room to write, the same call goes on from there."
+        ) from error
     finally:
         beside.unlink(missing_ok=True)
 

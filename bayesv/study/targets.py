@@ -27,7 +27,8 @@ from bayesv.study.scores import Scores
 __all__ = ["Point", "Target", "Targets"]
 
 _STEP = 1e-4  # of differences, relative to the SDs
-_OF_V = ("log|V|", "tr V", "design effect", "effective n")  # defined by any V
+_POSITIVE = ("tr V", "design effect", "effective n")
+_OF_V = ("log|V|", *_POSITIVE)  # defined by any V
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Target:
     @property
     def scale(self) -> str:
         """Where a normal approximation is best: ``log``, ``atanh``, ``logit`` or ``identity``."""
-        if self.kind in ("sd", "var") or self.name == "tr V" or self.name.startswith("var y"):
+        if self.kind in ("sd", "var") or self.name.startswith((*_POSITIVE, "var y")):
             return "log"
         if self.kind == "corr" or self.name.startswith(("ICC", "corr ")):
             return "atanh"
@@ -98,7 +99,7 @@ class Targets:
         # The length of lists in `at` is the number of points of the curve.
         self.at = pd.DataFrame({name: list(values) for name, values in scores.at.items()})
         self.points = [
-            ", ".join(f"{name}={value:g}" for name, value in row.items())
+            ", ".join(f"{name}={value:.10g}" for name, value in row.items())
             for _, row in self.at.iterrows()
         ]
         self.list: list[Target] = []
@@ -151,32 +152,37 @@ class Targets:
                 values[k] = of_v.get(target.name, np.nan)
         return values
 
-    def slopes(self, point: Point) -> Array:
-        """Return derivatives by the elements of Σ_f and σ², shape (m, K).
+    def slopes(self, point: Point, se: Array) -> Array:
+        """Return derivatives by the elements of Σ_f, by σ² and by β, shape (m + p, K).
 
         In the order of `bayesv.KenwardRoger`, by central differences.
+
+        Parameters
+        ----------
+        point : Point
+            One point.
+        se : ndarray, shape (p,)
+            Of β, the unit of its steps.
         """
-        terms = self.design.terms
         places = [
             (term.group, int(a), int(b))
-            for term in terms
+            for term in self.design.terms
             for a, b in zip(*np.nonzero(np.tril(term.mask)), strict=True)
         ]
-        m = len(places) + 1
-        covs = {group: np.repeat(cov, 2 * m, axis=0) for group, cov in point.covs.items()}
-        sigma2 = np.repeat(point.sigma2, 2 * m)
-        steps = np.empty(m)
-        for k, (group, a, b) in enumerate(places):
-            cov = point.covs[group][0]
-            steps[k] = _STEP * np.sqrt(cov[a, a] * cov[b, b])
-            for row, step in ((2 * k, steps[k]), (2 * k + 1, -steps[k])):
-                covs[group][row, a, b] += step
+        scales = [np.sqrt(point.covs[g][0, a, a] * point.covs[g][0, b, b]) for g, a, b in places]
+        steps = _STEP * np.array([*scales, point.sigma2[0], *se])
+        m, size = len(places), 2 * len(steps)
+        covs = {group: np.repeat(cov, size, axis=0) for group, cov in point.covs.items()}
+        sigma2, beta = np.repeat(point.sigma2, size), np.repeat(point.beta, size, axis=0)
+        for sign in (1, -1):  # every other row is a step up, the next one the step down
+            rows = np.arange(len(steps)) * 2 + (sign < 0)
+            for (group, a, b), row, step in zip(places, rows[:m], steps[:m], strict=True):
+                covs[group][row, a, b] += sign * step
                 if a != b:
-                    covs[group][row, b, a] += step
-        steps[-1] = _STEP * float(point.sigma2[0])
-        sigma2[-2] += steps[-1]
-        sigma2[-1] -= steps[-1]
-        values = self(Point(covs, sigma2, np.repeat(point.beta, 2 * m, axis=0)))
+                    covs[group][row, b, a] += sign * step
+            sigma2[rows[m]] += sign * steps[m]
+            beta[rows[m + 1 :], np.arange(len(se))] += sign * steps[m + 1 :]
+        values = self(Point(covs, sigma2, beta))
         return np.asarray((values[::2] - values[1::2]) / (2.0 * steps[:, None]))
 
     def _elements(self, point: Point) -> Array:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from bayesv.errors import BayesvError, ScenarioError
 from bayesv.study.estimators import Estimator
 from bayesv.study.prepared import Prepared
 from bayesv.study.replicate import Replicate
@@ -61,10 +62,23 @@ class Replicates:
         return pd.DataFrame(lines, columns=list(COLUMNS))
 
     def check(self) -> None:
-        """Refuse scores that the first scenario's design does not have, before any work is done."""
-        made = _attempt(lambda: self._prepared(0)[0].replicate(0))
-        if made.error is None:
-            Scorer(self.scores).check(made.value)
+        """Refuse what fails in every replicate, before any work is done.
+
+        Designs that replicates share are drawn; scores and estimators must fit the first scenario.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are counted when replicates are computed
+            for scenario in self.scenarios:
+                if scenario.design == "fixed":
+                    try:
+                        scenario.prepare(self.seed)
+                    except BayesvError as error:
+                        raise ScenarioError(f"{scenario.name}: {error}") from error
+            made = _attempt(lambda: self._prepared(0)[0].replicate(0))
+            if made.error is None:
+                Scorer(self.scores).check(made.value)
+                for one in self.estimators:
+                    one.check(made.value.model)
 
     def _rows(self, at: int, k: int) -> list[tuple[Any, ...]]:
         """Return (estimator, *row) of one replicate."""
