@@ -228,7 +228,8 @@ def test_pymc_draws_by_every_naming(rng, design):
     cov = np.empty((CHAINS, DRAWS, 2, 2))
     cov[..., 0, 0], cov[..., 1, 1] = sd[..., 0] ** 2, sd[..., 1] ** 2
     cov[..., 0, 1] = cov[..., 1, 0] = rho * sd.prod(axis=-1)
-    common = {"b": (("k",), beta), "s": ((), sigma)}
+    root = np.linalg.cholesky(cov)
+    common = {"b": (("c",), beta), "s": ((), sigma)}
     names = {"beta": "b", "sigma": "s"}
     cases = [
         ({"Sigma": (("i", "j"), cov)}, {"Subject": {"cov": "Sigma"}}),
@@ -236,6 +237,12 @@ def test_pymc_draws_by_every_naming(rng, design):
         (
             {"t0": ((), sd[..., 0]), "t1": ((), sd[..., 1]), "rho": ((), rho)},
             {"Subject": {"sd": ["t0", "t1"], "corr": "rho"}},
+        ),
+        ({"L": (("i", "j"), root)}, {"Subject": {"chol": "L"}}),
+        ({"L": (("k",), root[..., *np.tril_indices(2)])}, {"Subject": {"chol": "L"}}),
+        (
+            {"tau": (("i",), sd), "L": (("i", "j"), root / sd[..., None])},
+            {"Subject": {"sd": "tau", "chol": "L"}},
         ),
     ]
     for variables, own in cases:
@@ -248,7 +255,32 @@ def test_pymc_draws_by_every_naming(rng, design):
     assert np.allclose(bv.extract(ours, design=design).cov("Subject"), cov)
 
 
-def test_labels_are_matched_by_name_not_position(rng, design):
+def test_what_pm_LKJCholeskyCov_stores(rng):
+    data = bv.load_dataset("sleepstudy").assign(square=lambda d: d["Days"] ** 2)
+    design = bv.Model("Reaction ~ Days + (Days + square | Subject)", data).design
+    # A draw of PyMC 6.4's LKJCholeskyCov("L", n=3): the packed factor, SDs, correlations.
+    packed = [0.6403185284, 0.3613730479, 0.1538828329, -0.1761261158, -0.2907743784, 0.197480756]
+    stds = [0.6403185284, 0.3927727154, 0.3931523837]
+    a, b, c = 0.9200563931, -0.4479843519, -0.7019346377
+    one = np.ones((CHAINS, DRAWS))
+    draws = posterior(
+        {
+            "beta": (("k",), rng.normal(size=(CHAINS, DRAWS, 2))),
+            "sigma": ((), one),
+            "L": (("L_dim_0",), np.multiply.outer(one, packed)),
+            "L_stds": (("i",), np.multiply.outer(one, stds)),
+            "L_corr": (("i", "j"), np.multiply.outer(one, [[1, a, b], [a, 1, c], [b, c, 1]])),
+        }
+    )
+    by_root, by_parts = (
+        bv.extract(draws, design=design, names={"Subject": own}).cov("Subject")
+        for own in ({"chol": "L"}, {"sd": "L_stds", "corr": "L_corr"})
+    )
+    np.testing.assert_allclose(by_root, by_parts, atol=1e-9)
+
+
+def test_labels_are_matched_by_name_not_position(rng):
+    design = bv.Model("Reaction ~ Days + (Days || Subject)", bv.load_dataset("sleepstudy")).design
     sd, sigma = positive(rng, 2), positive(rng)
     beta = rng.normal(size=(CHAINS, DRAWS, 2))
     draws = posterior(
@@ -270,6 +302,7 @@ def test_bad_draws_are_refused(rng, design):
     sd, sigma = positive(rng, 2), positive(rng)
     beta = rng.normal(size=(CHAINS, DRAWS, 2))
     good = {"beta": (("k",), beta), "sigma": ((), sigma), "sd_Subject": (("i",), sd)}
+    unit = np.broadcast_to(np.eye(2), (CHAINS, DRAWS, 2, 2))
     indefinite = np.broadcast_to([[1.0, 2.0], [2.0, 1.0]], (CHAINS, DRAWS, 2, 2))
     cases = [
         ({"sigma": (("m",), positive(rng, 3))}, {}, "one number"),
@@ -280,10 +313,21 @@ def test_bad_draws_are_refused(rng, design):
         ({}, {"Subject": {"sd": "tua"}}, "no variable 'tua'"),
         ({}, {"Subjct": {"sd": "sd_Subject"}}, "did you mean 'Subject'"),
         ({}, {"Subject": "sd_Subject"}, "must be"),
+        # A correlation that is not read would be 0 without a word.
+        ({}, {"Subject": {"sd": "sd_Subject"}}, "but the design correlates Intercept, Days"),
+        ({}, {"Subject": {"sd": "sd_Subject", "cor": "R"}}, "must be"),
+        ({"R": (("i", "j"), 4 * unit)}, {"Subject": {"sd": "sd_Subject", "corr": "R"}}, "not 1"),
+        ({"R": (("i", "j"), 2 * unit)}, {"Subject": {"sd": "sd_Subject", "chol": "R"}}, "not 1"),
+        ({"S": (("i", "j"), unit * np.nan)}, {"Subject": {"cov": "S"}}, "are not finite"),
+        ({}, {"sigma": "sigma", "sigma2": "sigma"}, "sigma and sigma2"),
     ]
     for change, names, message in cases:
         with pytest.raises(bv.ExtractionError, match=message):
             bv.extract(posterior(good | change), design=design, names=names)
+    apart = bv.Model("Reaction ~ Days + (Days || Subject)", bv.load_dataset("sleepstudy")).design
+    linked = posterior(good | {"S": (("i", "j"), np.ones_like(indefinite) + unit)})
+    with pytest.raises(bv.ExtractionError, match="covariances where the design has none"):
+        bv.extract(linked, design=apart, names={"Subject": {"cov": "S"}})
     with pytest.raises(bv.ExtractionError, match="design="):
         bv.extract(posterior(good))
     with pytest.raises(bv.ExtractionError, match="takes"):

@@ -51,9 +51,11 @@ def extract(
         it gives the labels; without it the design is read from the fit.
     names : mapping, optional
         For PyMC draws, the variables to read: ``{"sigma": "sigma", "beta": "beta" or
-        ["a", "b"], "<group>": {"cov": "Sigma"}}`` or, for a group, ``{"sd": "tau" or [...],
-        "corr": "rho"}``. Left out: the names that ``bv.to_pymc`` uses. For estimates, the design's
-        labels of what the fit names otherwise: ``{"x1": "Days", "Group": "Subject"}``.
+        ["a", "b"], "<group>": {"cov": "Sigma"}}`` or, for a group, ``{"chol": "L"}`` (of
+        ``pm.LKJCholeskyCov``), ``{"sd": "tau" or [...], "corr": "rho"}`` or, for ``(x || g)``,
+        ``{"sd": …}``; ``sigma2`` for ``sigma``. Left out: the names that ``bv.to_pymc`` uses.
+        For estimates, the design's labels of what the fit names otherwise: ``{"x1": "Days",
+        "Group": "Subject"}``.
     keep_u : bool
         Whether to keep the random effects of a Bambi model.
 

@@ -16,6 +16,9 @@ from bayesv.posterior import Posterior
 
 __all__ = ["extract_pymc"]
 
+# What may be named for a group; a Cholesky factor beside SDs is that of the correlation.
+_FORMS = ({"cov"}, {"chol"}, {"sd"}, {"sd", "corr"}, {"sd", "chol"})
+
 
 def extract_pymc(tree: Any, design: Design, names: Mapping[str, Any]) -> Posterior:
     """Read draws of a PyMC model; see `bayesv.extract`."""
@@ -27,6 +30,8 @@ def extract_pymc(tree: Any, design: Design, names: Mapping[str, Any]) -> Posteri
                 f"{', '.join(design.groups)}{near(key, [*known, *design.groups])}"
             )
     reader = _Reader(tree["posterior"])
+    if {"sigma", "sigma2"} <= set(names):
+        raise ExtractionError("names has sigma and sigma2; name the one that the model has.")
     if "sigma2" in names:
         sigma2 = reader.array(names["sigma2"])
     else:
@@ -49,7 +54,6 @@ def extract_pymc(tree: Any, design: Design, names: Mapping[str, Any]) -> Posteri
 def _group(reader: _Reader, term: RandomTerm, names: Mapping[str, Any]) -> Array:
     """Draws of Σ_f from a covariance, or SDs with a correlation."""
     given = next((v for k, v in names.items() if factors_of(k) == factors_of(term.group)), None)
-    r = term.n_columns
     if given is None:
         if f"cov_{term.group}" in reader.posterior:
             given = {"cov": f"cov_{term.group}"}
@@ -57,36 +61,60 @@ def _group(reader: _Reader, term: RandomTerm, names: Mapping[str, Any]) -> Array
             chol = f"chol_{term.group}"
             given = {"sd": f"sd_{term.group}"}
             given |= {"chol": chol} if chol in reader.posterior else {}
-    if not isinstance(given, Mapping) or not {"cov", "sd"} & set(given):
+    if not isinstance(given, Mapping) or set(given) not in _FORMS:
         raise ExtractionError(
-            f"names[{term.group!r}] must be {{'cov': variable}} or {{'sd': variable(s), 'corr': "
-            f"variable}}; found {given!r}."
+            f"names[{term.group!r}] must be {{'cov': variable}}, {{'chol': variable}}, {{'sd': "
+            f"variable(s)}} or {{'sd': variable(s), 'corr' or 'chol': variable}}; found {given!r}."
         )
     if "cov" in given:
         cov = reader.square(given["cov"], term)
-        _check_psd(cov, term)
-        return cov
-    sd = reader.columns(given["sd"], term.columns, f"SDs of {term.group!r}")
-    if (sd < 0).any():
-        raise ExtractionError(f"Some draws of the SDs of {term.group!r} are negative.")
-    corr = np.broadcast_to(np.eye(r), (*sd.shape, r)).copy()
+    elif "sd" not in given:
+        cov = _squared(reader.root(given["chol"], term))
+    else:
+        sd = reader.columns(given["sd"], term.columns, f"SDs of {term.group!r}")
+        if (sd < 0).any():
+            raise ExtractionError(f"Some draws of the SDs of {term.group!r} are negative.")
+        cov = _correlation(reader, term, given) * sd[..., :, None] * sd[..., None, :]
+    _check_psd(cov, term)
+    if (cov[..., ~term.mask] != 0).any():
+        raise ExtractionError(
+            f"Draws of Σ of {term.group!r} have covariances where the design has none; pass the "
+            f"design of '({' + '.join(term.columns)} | {term.group})'."
+        )
+    return cov
+
+
+def _correlation(reader: _Reader, term: RandomTerm, given: Mapping[str, Any]) -> Array:
+    """Return draws of the correlation that stands beside SDs; none is needed for ``||``."""
+    r = term.n_columns
+    if "corr" not in given and "chol" not in given:
+        if any(len(block) > 1 for block in term.blocks):
+            raise ExtractionError(
+                f"names[{term.group!r}] has SDs alone, but the design correlates "
+                f"{', '.join(term.columns)}. Name their 'corr' or 'chol', or, if the model has "
+                "none, pass the design of '(x || group)'."
+            )
+        return np.eye(r)
     if "chol" in given:
-        L = reader.square(given["chol"], term)
-        corr = L @ np.swapaxes(L, -1, -2)
-    elif "corr" in given:
+        corr = _squared(reader.root(given["chol"], term))
+    else:
         values = reader.array(given["corr"])
         if r == 2 and values.ndim == 2:
+            corr = np.ones((*values.shape, 2, 2))
             corr[..., 0, 1] = corr[..., 1, 0] = values
         else:
             corr = reader.square(given["corr"], term)
-        if not np.allclose(np.diagonal(corr, axis1=-2, axis2=-1), 1.0, atol=1e-6):
-            raise ExtractionError(
-                f"{given['corr']!r} of {term.group!r} does not have 1 on its diagonal; is it a "
-                "covariance or a Cholesky factor? Name those as 'cov' or 'chol'."
-            )
-    cov = corr * sd[..., :, None] * sd[..., None, :]
-    _check_psd(cov, term)
-    return cov
+    if not np.allclose(np.diagonal(corr, axis1=-2, axis2=-1), 1.0, atol=1e-6):
+        raise ExtractionError(
+            f"{given.get('corr', given.get('chol'))!r} of {term.group!r} is not of a correlation: "
+            "its diagonal is not 1. Name a covariance as {'cov': …} and its Cholesky factor as "
+            "{'chol': …}, without SDs."
+        )
+    return corr
+
+
+def _squared(root: Array) -> Array:
+    return root @ np.swapaxes(root, -1, -2)
 
 
 def _check_psd(cov: Array, term: RandomTerm) -> None:
@@ -120,7 +148,10 @@ class _Reader:
         values = self.posterior[name]
         if not {"chain", "draw"} <= set(values.dims):
             raise ExtractionError(f"{name!r} has dims {values.dims}; chain and draw are needed.")
-        return np.asarray(values.transpose("chain", "draw", ...).to_numpy(), dtype=float)
+        array = np.asarray(values.transpose("chain", "draw", ...).to_numpy(), dtype=float)
+        if (bad := ~np.isfinite(array)).any():
+            raise ExtractionError(f"{name!r} has {int(bad.sum())} values that are not finite.")
+        return array
 
     def columns(self, name: str | list[str], wanted: tuple[str, ...], what: str) -> Array:
         """Return (chain, draw, k) in the order of the wanted coefficients."""
@@ -158,6 +189,16 @@ class _Reader:
         columns = self._order(name, 1, term.columns, name)
         values = values if rows is None else values[..., rows, :]
         return values if columns is None else values[..., columns]
+
+    def root(self, name: str, term: RandomTerm) -> Array:
+        """Return a Cholesky factor, also one that PyMC packs row by row into a vector."""
+        values = self.array(name)
+        r = term.n_columns
+        if r == 1 or values.shape[2:] != (r * (r + 1) // 2,):
+            return self.square(name, term)
+        root = np.zeros((*values.shape[:2], r, r))
+        root[..., *np.tril_indices(r)] = values
+        return root
 
     def _order(self, name: str, axis: int, wanted: tuple[str, ...], what: str) -> list[int] | None:
         """Positions by label; None where the axis has no text labels."""
