@@ -371,7 +371,7 @@ class Model:
         SamplingWarning
             Once, if there are divergences, R-hat above 1.01 or ESS below 400.
         """
-        check_sampling(engine, draws, chains, tune, target_accept)
+        check_sampling(engine, draws, chains, tune, target_accept, seed)
         density = MarginalDensity(self.statistics, self.priors)
         options = NutsOptions(
             int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
@@ -414,7 +414,12 @@ def _checked(priors: Priors | None) -> Priors:
 
 
 def check_sampling(
-    engine: str, draws: int, chains: int, tune: int = 1, target_accept: float = 0.9
+    engine: str,
+    draws: int,
+    chains: int,
+    tune: int = 1,
+    target_accept: float = 0.9,
+    seed: int | None = None,
 ) -> None:
     """Refuse arguments of `Model.sample` that are out of range, before any work is done."""
     if engine not in ENGINES:
@@ -422,5 +427,7 @@ def check_sampling(
     for name, value, least in (("draws", draws, 4), ("chains", chains, 1), ("tune", tune, 1)):
         if not isinstance(value, int | np.integer) or value < least:
             raise BayesvError(f"{name} must be an integer of at least {least}; found {value!r}.")
+    if seed is not None and not (isinstance(seed, int | np.integer) and seed >= 0):
+        raise BayesvError(f"seed must be an integer of at least 0; found {seed!r}.")
     if not isinstance(target_accept, float) or not 0 < target_accept < 1:
         raise BayesvError(f"target_accept must lie between 0 and 1; found {target_accept!r}.")

@@ -284,7 +284,9 @@ class Posterior(MarginalMethods, Savable):
             i = int(np.nanargmax(ratio))
             worst = min(float(ratio[i]), 10.0)
             problems.append(f"R-hat up to {worst:.3f} ({free[i].label}), above {_MAX_RHAT}")
-        if (ess < _MIN_ESS).any():
+        if np.isnan(ess).all():
+            problems.append(f"{self.n_draws} draws a chain are too few for diagnostics; draw more")
+        elif (ess < _MIN_ESS).any():
             i = int(np.nanargmin(ess))
             problems.append(
                 f"effective sample size down to {ess[i]:.0f} ({free[i].label}), below {_MIN_ESS}; "

@@ -20,6 +20,7 @@ from scipy.io import mmread
 
 import bayesv as bv
 from bayesv.cli import main
+from bayesv.cli.listing import _describe_v as describe_v
 from bayesv.cli.priors import read_prior
 
 FORMULA = "Reaction ~ Days + (Days | Subject)"
@@ -99,7 +100,8 @@ def test_warnings_go_to_standard_error(folder, capsys):
 
 
 def test_data_from_standard_input(folder, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper((folder / "sleep.csv").open("rb")))
+    content = (folder / "sleep.csv").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     assert main(["fit", "-", FORMULA, "--engine", "none", "--json", "-"]) == 0
     assert strict_json(capsys.readouterr().out)["reml"]["criterion"] == pytest.approx(1743.6283)
 
@@ -135,6 +137,9 @@ def test_tabs(name, tmp_path, capsys):
         (["--save", "{}/no/x.nc"], "no folder"),
         (["--json", "{}/no/x.json"], "no folder"),
         (["--report", "{}/x.pdf"], "an .html file"),
+        (["--json", "{}"], "this is a folder"),
+        (["--json", "there_is_no_such.csv"], "named twice"),
+        (["--json", "{}/x.html", "--report", "{}/x.html"], "named twice"),
         (["--report", "{}/no/x.html"], "no folder"),
     ],
 )
@@ -170,6 +175,38 @@ def test_a_closed_pipe_is_no_error(folder):
     )
     assert done.stdout == f"{FORMULA}\n"
     assert done.stderr == ""
+
+
+def test_a_closed_pipe_does_not_keep_files_from_being_written(folder, tmp_path):
+    command = [sys.executable, "-m", "bayesv.cli", "fit", str(folder / "sleep.csv"), FORMULA]
+    command += ["--engine", "none", "--save", str(tmp_path / "fit.nc")]
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{' '.join(repr(c) for c in command)} | true"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert isinstance(bv.load(tmp_path / "fit.nc"), bv.RemlFit)
+
+
+def test_a_large_v_is_described_without_being_made(monkeypatch):
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"y": rng.normal(size=20_000), "g": np.arange(20_000) % 2})
+    monkeypatch.setattr(bv.MarginalCovariance, "to_sparse", None)
+    said = describe_v(bv.Model("y ~ 1 + (1 | g)", data).reml().gls.V)
+    assert "20000 × 20000, sparse,\n2 independent clusters" in said
+
+
+def test_what_cannot_be_written_is_named(folder, capsys):
+    data = str(folder / "sleep.csv")
+    full = ["--engine", "none", "-q", "--json", "/dev/full"]
+    assert "/dev/full cannot be written" in refused(capsys, "fit", data, FORMULA, *full)
+
+
+def test_a_negative_seed_is_refused(capsys):
+    message = refused(capsys, "fit", "there_is_no_such.csv", FORMULA, "--seed", "-5")
+    assert "seed must be an integer of at least 0" in message
 
 
 # --- priors ---------------------------------------------------------------------------------------

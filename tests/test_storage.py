@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -347,6 +348,15 @@ def test_a_folder_is_never_replaced_by_a_file(fit, tmp_path):
     assert (tmp_path / "f.nc").is_dir()
 
 
+def test_a_folder_of_other_things_is_never_replaced(fit, tmp_path):
+    precious = tmp_path / "f.zarr" / "thesis.tex"
+    precious.parent.mkdir()
+    precious.write_text("x")
+    with pytest.raises(bv.StorageError, match="folder that was not saved by bayesv"):
+        fit.save(precious.parent, overwrite=True)
+    assert precious.read_text() == "x"
+
+
 def test_other_things_cannot_be_saved(fit, tmp_path):
     with pytest.raises(bv.StorageError, match="A VarianceComponents cannot be saved"):
         bv.save(fit.components, tmp_path / "f.nc")
@@ -408,16 +418,68 @@ def test_an_unknown_kind(fit, tmp_path):
         bv.load(path)
 
 
-def test_contents_that_were_tampered_with(fit, tmp_path):
-    path = fit.save(tmp_path / "f.nc")
+def test_a_format_that_is_no_number(fit, tmp_path):
+    path = changed(fit.save(tmp_path / "f.nc"), format="2b")
+    with pytest.raises(bv.StorageError, match="has format 2b"):
+        bv.load(path)
+
+
+def _less_beta(tree: Any) -> None:
+    del tree["posterior"]["beta"]
+
+
+def _one_draw(tree: Any) -> None:
+    tree["posterior"]["sigma2"][0, 0] *= 1.01
+
+
+def _one_number(tree: Any) -> None:
+    tree["bayesv"]["design.y"][3] += 1e-9
+
+
+def _less_contents(tree: Any) -> None:
+    del tree["bayesv"]["contents"]
+
+
+def _other_text(tree: Any) -> None:
+    text = str(tree["bayesv"]["contents"].item())
+    tree["bayesv"]["contents"] = xr.DataArray(np.array(text.replace("Days", "Tage")))
+
+
+@pytest.mark.parametrize(
+    "change", [_less_beta, _one_draw, _one_number, _less_contents, _other_text]
+)
+def test_a_file_that_was_changed(change, post, tmp_path):
+    path = post.save(tmp_path / "f.nc")
     with xr.open_datatree(path, engine="h5netcdf") as opened:
         tree = copy.deepcopy(opened.load())
-    text = str(tree["bayesv"]["contents"].item())
+    change(tree)
+    tree.to_netcdf(path, engine="h5netcdf")
+    with pytest.raises(bv.StorageError, match="damaged or was changed after bayesv saved it"):
+        bv.load(path)
+
+
+def test_a_zarr_folder_that_lost_a_part(post, tmp_path):
+    path = post.save(tmp_path / "f.zarr")
+    shutil.rmtree(path / "posterior" / "beta")  # Zarr itself reads NaN for it
+    with pytest.raises(bv.StorageError, match="damaged or was changed"):
+        bv.load(path)
+
+
+def test_groups_of_other_programs_may_be_added(post, tmp_path):
+    path = post.save(tmp_path / "f.nc")
+    tree = az.from_netcdf(path)
+    tree.load()
+    tree.close()
+    tree["log_likelihood"] = xr.Dataset({"y": ("row", np.zeros(3))})
+    tree.to_netcdf(tmp_path / "g.nc", engine="h5netcdf")
+    assert bv.load(tmp_path / "g.nc").estimate("mean") == post.estimate("mean")
+
+
+def test_contents_name_nothing_but_what_is_known(fit):
+    text, arrays = encode({"design": fit.design})
     for wrong in ("{", text.replace("RandomTerm", "Popen"), text.replace('"codes"', '"nodes"')):
-        tree["bayesv"]["contents"] = xr.DataArray(np.array(wrong))
-        tree.to_netcdf(path, engine="h5netcdf")
-        with pytest.raises(bv.StorageError, match="cannot be understood"):
-            bv.load(path)
+        with pytest.raises(bv.StorageError):
+            decode(wrong, arrays)
 
 
 def test_codec_keeps_types():

@@ -7,7 +7,6 @@ or to files, and all that is said about them to standard error.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 import bayesv as bv
 from bayesv.cli import compare, demo, describe, export_r, fit, study, v
+from bayesv.cli.options import leave_stdout
 
 __all__ = ["main"]
 
@@ -40,10 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             arguments.run(arguments)
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        leave_stdout()
     except (bv.BayesvError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"error: not enough memory ({error}); fewer draws need less.", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stopped:
         print(str(stopped) or "interrupted", file=sys.stderr)

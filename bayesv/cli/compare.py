@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    check_writable("--json", arguments.json)
+    check_writable("--json", arguments.json, *arguments.fits)
     if not 0 < arguments.prob < 1:
         raise bv.DataError(f"--prob {arguments.prob}: a probability between 0 and 1 is needed.")
     comparison = bv.compare(*map(read_fit, arguments.fits), prob=arguments.prob)

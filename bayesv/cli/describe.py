@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    check_writable("--json", arguments.json)
+    check_writable("--json", arguments.json, arguments.data)
     model = model_of(arguments)
     if arguments.json != "-":
         print(model.describe())

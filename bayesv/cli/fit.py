@@ -63,8 +63,8 @@ def add(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     check_sampling_options(arguments)
-    check_writable("--json", arguments.json)
-    check_writable("--report", arguments.report)
+    check_writable("--json", arguments.json, arguments.data)
+    check_writable("--report", arguments.report, arguments.data, arguments.json)
     if arguments.report and not arguments.report.lower().endswith((".html", ".htm")):
         raise bv.DataError(f"--report {arguments.report}: the page is an .html file.")
     if arguments.save:

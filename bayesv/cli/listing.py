@@ -8,9 +8,11 @@ import sys
 import numpy as np
 
 import bayesv as bv
-from bayesv.cli.options import shows_progress
+from bayesv.cli.options import leave_stdout, shows_progress
 
 __all__ = ["fit_and_list"]
+
+_COUNTED = 20_000_000  # elements of V at most that are made to be counted
 
 
 def fit_and_list(
@@ -19,8 +21,12 @@ def fit_and_list(
     """Fit by REML, describe V, sample, compare; print results as they come unless ``silent``."""
 
     def show(what: object) -> None:
-        if not silent:
-            print(what, end="\n\n")
+        if silent:
+            return
+        try:
+            print(what, end="\n\n", flush=True)
+        except BrokenPipeError:  # files may still be to be written
+            leave_stdout()
 
     fit = model.reml()
     show(fit)
@@ -44,10 +50,13 @@ def fit_and_list(
 
 
 def _describe_v(V: bv.MarginalCovariance) -> str:
-    sparse = V.to_sparse()
     n = V.shape[0]
+    most = n + sum(int((np.bincount(term.codes) ** 2).sum()) for term in V.design.terms)
+    stored = "sparse"
+    if most <= _COUNTED:
+        count = V.to_sparse().nnz
+        stored = f"{count} elements stored ({100 * count / n**2:.3g} %)"
     return (
-        f"V at the REML estimate: {n} × {n}, {sparse.nnz} elements stored "
-        f"({100 * sparse.nnz / n**2:.3g} %),\n{len(np.unique(V.clusters))} independent clusters, "
-        f"log|V| = {V.logdet():.4f}"
+        f"V at the REML estimate: {n} × {n}, {stored},\n{len(np.unique(V.clusters))} independent "
+        f"clusters, log|V| = {V.logdet():.4f}"
     )

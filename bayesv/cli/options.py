@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = [
     "add_sampling",
     "check_sampling_options",
     "check_writable",
+    "leave_stdout",
     "model_of",
     "shows_progress",
 ]
@@ -115,13 +117,27 @@ def model_of(arguments: argparse.Namespace) -> bv.Model:
 def check_sampling_options(arguments: argparse.Namespace) -> None:
     """Refuse numbers that an engine would refuse later."""
     if arguments.engine != "none":
-        check_sampling(arguments.engine, arguments.draws, arguments.chains)
+        check_sampling(arguments.engine, arguments.draws, arguments.chains, seed=arguments.seed)
 
 
-def check_writable(option: str, target: str | None) -> None:
-    """Refuse a file in a folder that does not exist."""
-    if target and target != "-" and not Path(target).absolute().parent.is_dir():
-        raise bv.DataError(f"{option} {target}: there is no folder {Path(target).parent}.")
+def check_writable(option: str, target: str | None, *others: str | None) -> None:
+    """Refuse a file that cannot be written, or that is one of the ``others`` of this command."""
+    if not target or target == "-":
+        return
+    path = Path(target)
+    if not path.absolute().parent.is_dir():
+        raise bv.DataError(f"{option} {target}: there is no folder {path.parent}.")
+    if path.is_dir():
+        raise bv.DataError(f"{option} {target}: this is a folder; name a file in it.")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise bv.DataError(f"{option} {target}: it may not be written; name another file.")
+    if any(path.absolute() == Path(other).absolute() for other in others if other):
+        raise bv.DataError(f"{option} {target}: this file is named twice; name another one.")
+
+
+def leave_stdout() -> None:
+    """Let what is still printed go nowhere: its reader, such as head, has seen enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def shows_progress(arguments: argparse.Namespace) -> bool:

@@ -93,7 +93,10 @@ def write_json(values: Any, target: str) -> None:
     if target == "-":
         print(text)
     else:
-        Path(target).write_text(text + "\n", encoding="utf-8")
+        try:
+            Path(target).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise bv.DataError(f"{target} cannot be written: {error.strerror}.") from error
 
 
 def _plain(value: Any) -> Any:

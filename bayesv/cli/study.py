@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    check_writable("--json", arguments.json)
+    check_writable("--json", arguments.json, arguments.file)
     declared = bv.study.read_study(arguments.file)
     given = {}
     for name in ("replicates", "seed"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shutil
@@ -19,6 +20,7 @@ __all__ = ["FORMAT", "GROUP", "check_target", "read", "write"]
 
 FORMAT = 1  # raised when files of before cannot be read any more, or files of now not by before
 GROUP = "bayesv"
+_OWN = {"format", "kind", "digest"}  # attributes of that group
 _SUFFIXES = (".nc", ".zarr")
 _TOOLS = ("numpy", "scipy", "pandas", "xarray")
 
@@ -44,7 +46,7 @@ def check_target(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
         raise StorageError(
             f"{path} exists already; overwrite=True (on the command line --force) replaces it."
         )
-    if path.exists() and path.is_dir() is not _is_zarr(path):
+    if path.exists() and not _replaceable(path):
         what = "a folder" if path.is_dir() else "a file"
         raise StorageError(f"{path} is {what} that was not saved by bayesv; choose another name.")
     return path
@@ -71,6 +73,7 @@ def write(
     }
     groups = {} if tree is None else {g: tree[g].to_dataset() for g in tree.children}
     groups = {name: group.assign_attrs(_plain(group.attrs)) for name, group in groups.items()}
+    attrs["digest"] = _digest(contents, arrays, groups.get("posterior"))
     groups[GROUP] = xr.Dataset({**data, "contents": ((), contents)}, attrs=attrs)
     whole = xr.DataTree.from_dict(groups)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -94,7 +97,7 @@ def read(path: str | os.PathLike[str]) -> tuple[str, Any, str, dict[str, Array]]
     Raises
     ------
     StorageError
-        If there is no such file, it is damaged, of another program, or of a later format.
+        If there is no such file, it is damaged, changed, of another program, or of a later format.
     """
     import xarray as xr
 
@@ -115,7 +118,7 @@ def read(path: str | os.PathLike[str]) -> tuple[str, Any, str, dict[str, Array]]
             f"{path} cannot be read as {'Zarr' if _is_zarr(path) else 'NetCDF'}; it is damaged or "
             f"something else ({reason})"
         ) from error
-    if GROUP not in tree.children or "format" not in tree[GROUP].attrs:
+    if GROUP not in tree.children or not tree[GROUP].attrs.keys() >= _OWN:
         found = ", ".join(str(name) for name in tree.children) or "none"
         raise StorageError(
             f"{path} was not saved by bayesv (its groups: {found}). Draws of another program are "
@@ -124,17 +127,42 @@ def read(path: str | os.PathLike[str]) -> tuple[str, Any, str, dict[str, Array]]
     own = tree[GROUP]
     _check_format(path, own.attrs)
     arrays = {str(k): v.to_numpy() for k, v in own.data_vars.items() if k != "contents"}
-    contents = str(own["contents"].item())
+    contents = str(own["contents"].item()) if "contents" in own else ""
     kept = {
         str(name): group.to_dataset().assign_attrs(_plain(group.attrs))
         for name, group in tree.children.items()
         if name != GROUP
     }
+    if own.attrs["digest"] != _digest(contents, arrays, kept.get("posterior")):
+        raise StorageError(
+            f"{path} is damaged or was changed after bayesv saved it; save the result again, or "
+            "use a copy of the file."
+        )
     return str(own.attrs["kind"]), xr.DataTree.from_dict(kept), contents, arrays
 
 
+def _digest(contents: str, arrays: Mapping[str, Array], draws: Any) -> str:
+    """Return a fingerprint of all that a result is made of, whichever format holds it.
+
+    Groups that other programs add, such as log likelihoods, leave it as it is.
+    """
+    drawn = {} if draws is None else {str(k): v.to_numpy() for k, v in draws.data_vars.items()}
+    found = hashlib.blake2b(contents.encode(), digest_size=16)
+    for part in (arrays, drawn):
+        for name in sorted(part):
+            values = part[name]
+            found.update(f"{name} {values.shape}".encode())
+            if values.dtype.kind in "biuf":
+                kind = np.float64 if values.dtype.kind == "f" else np.int64
+                found.update(np.ascontiguousarray(values, dtype=kind).tobytes())
+            else:
+                found.update("\0".join(map(str, values.ravel().tolist())).encode())
+    return found.hexdigest()
+
+
 def _check_format(path: Path, attrs: Mapping[Any, Any]) -> None:
-    if (found := int(attrs["format"])) > FORMAT:
+    # What is no number at all comes from later than any number known here.
+    if not str(found := attrs["format"]).isdigit() or int(found) > FORMAT:
         raise StorageError(
             f"{path} has format {found}, written by bayesv {attrs.get('bayesv_version', '?')}; "
             f"this is bayesv {version('bayesv')}, which reads formats up to {FORMAT}. Install that "
@@ -158,6 +186,13 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _replaceable(path: Path) -> bool:
+    """Whether what stands there is of the kind that would be written: no folder of other things."""
+    if not _is_zarr(path):
+        return path.is_file()
+    return path.is_dir() and any((path / name).exists() for name in (".zgroup", "zarr.json"))
 
 
 def _is_zarr(path: Path) -> bool:
