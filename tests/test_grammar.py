@@ -85,6 +85,8 @@ def test_double_bar_over_nested_factors():
         ("x + z", ["1", "0 + x", "0 + z"]),
         ("x * z", ["1", "0 + x", "0 + z", "0 + x:z"]),
         ("1", ["1"]),
+        ("0 + `my x` * z", ["0 + `my x`", "0 + z", "0 + `my x`:z"]),
+        ("log(`my x`)", ["1", "0 + log(`my x`)"]),
     ],
 )
 def test_double_bar_splits_the_left_side(lhs, sides):

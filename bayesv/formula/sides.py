@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from formulae import model_description
 
 from bayesv.formula.grammar import RandomText
@@ -17,5 +19,17 @@ def left_sides(term: RandomText) -> list[str]:
     """
     if term.correlated:
         return [term.lhs]
-    names = [summand.name for summand in model_description(term.lhs).common_terms]
+    summands = model_description(term.lhs).common_terms
+    names = [_quoted(summand.name, term.lhs) for summand in summands]
     return ["1" if name == INTERCEPT else f"0 + {name}" for name in names]
+
+
+def _quoted(name: str, lhs: str) -> str:
+    """Return a summand's name with the backticks that formulae drops.
+
+    >>> _quoted("z:my x", "z:`my x`")
+    'z:`my x`'
+    """
+    for own in re.findall(r"`([^`]+)`", lhs):
+        name = re.sub(rf"(?<![\w.`]){re.escape(own)}(?![\w.`])", r"`\g<0>`", name)
+    return name
