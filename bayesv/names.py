@@ -42,17 +42,21 @@ def canonical(name: str) -> str:
     """Return a coefficient name without what only differs between packages.
 
     ``(Intercept)`` = ``Intercept`` = ``1``; ``sx[T.F]`` = ``sx[F]`` = ``sxF`` = ``C(sx)[T.F]`` =
-    ``factor(sx)F``; ``I(x^2)`` = ``I(x ** 2)``; ``a:b`` = ``b:a``.
+    ``factor(sx)F``; ``on`` = ``onTRUE`` = ``on[T.True]``; ``I(x^2)`` = ``I(x ** 2)``; ``a:b`` =
+    ``b:a``.
 
     >>> canonical("(Intercept)") == canonical("Intercept")
     True
     >>> canonical("sx[T.F]") == canonical("sxF") == canonical("C(sx)[T.F]")
     True
+    >>> [canonical(name) for name in ("on", "x:onTRUE", "on[T.True]:x")]
+    ['on', 'on:x', 'on:x']
     """
     name = unquoted(str(name).strip())
     if name in ("1", "(Intercept)", "Intercept", "const"):
         return INTERCEPT
     name = name.replace("[T.", "[").replace("np.", "").replace("**", "^")
     name = re.sub(r"\b(?:C|factor|as\.factor)\(([\w.]+)(?:,[^\[\]]*)?\)", r"\1", name)
+    name = re.sub(r"(?<=\w)(\[True\]|\[?TRUE\]?)(?=:|$)", "", name)  # on[T.True] of a logical on
     parts = re.split(r":(?![^(]*\))", name)
     return ":".join(sorted(re.sub(r"[\s\[\]()`,]", "", part) for part in parts))

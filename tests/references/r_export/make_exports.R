@@ -75,6 +75,14 @@ mixed$y <- round(mixed$y + 10, 3)
 mixed$x[c(5, 60)] <- NA
 mixed$kind[17] <- NA
 
+# A field trial whose names and labels are as awkward as R allows.
+plots <- data.frame(row = factor(rep(1:6, each = 10)), col = factor(rep(1:10, 6)), half = rep(1:10, 6) > 5,
+                    feed = factor(sample(c("ctl", "p:q", "x/y"), 60, TRUE), levels = c("ctl", "p:q", "x/y")),
+                    feed1 = round(rnorm(60), 3), o = round(runif(60), 3))
+plots$depth <- scale(rnorm(60))
+plots$rain <- cbind(may = round(rnorm(60), 3), june = round(rnorm(60), 3))
+plots$y <- with(plots, round(o + feed1 + half + as.integer(feed) + rnorm(6)[row] + rnorm(10)[col] + rnorm(60), 3))
+
 # ---------------------------------------------------------------- lme4
 
 keep("lmer_sleepstudy", lmerTest::lmer(Reaction ~ Days + (Days | Subject), sleepstudy))
@@ -85,6 +93,8 @@ keep("lmer_double_bar", lmer(Reaction ~ Days + (Days || Subject), gappy))
 keep("lmer_mixed", lmer(log(y) ~ poly(o, 2) + kind * x + on + offset(o / 10) + (x | site.no) + (1 | item), mixed, weights = w))
 keep("lmer_contrasts", lmer(y ~ kind + (0 + kind | item) + (1 | site.no), mixed, contrasts = list(kind = "contr.sum"),
                             control = lmerControl(check.conv.singular = "ignore", check.conv.grad = "ignore")))
+keep("lmer_labels", lmer(y ~ feed * half + feed1 + depth + rain + (1 | row) + (1 | col), plots))
+keep("lmer_no_fixed", lmer(Yield ~ 0 + (1 | Batch), lme4::Dyestuff))
 
 # ---------------------------------------------------------------- nlme
 
@@ -98,6 +108,7 @@ keep("lme_machines", lme(score ~ Machine, random = ~ 1 | Worker/Machine, data = 
 
 keep("glmmtmb_reml", glmmTMB(y ~ kind + x + offset(o) + diag(x | site.no) + (1 | item), mixed, REML = TRUE))
 keep("glmmtmb_ml", glmmTMB(Reaction ~ Days + (Days | Subject), sleepstudy))
+keep("glmmtmb_offset", glmmTMB(y ~ feed + (1 | row), plots, offset = o))
 
 # ---------------------------------------------------------------- rstanarm and brms, few draws
 
@@ -117,6 +128,15 @@ refuse("varIdent", lme(Reaction ~ Days, random = ~ 1 | Subject, data = gappy, na
 refuse("varPower", lme(Reaction ~ Days, random = ~ 1 | Subject, data = sleepstudy, weights = varPower()))
 refuse("pdCompSymm", lme(score ~ Machine, random = list(Worker = pdCompSymm(~ Machine - 1)), data = nlme::Machines))
 refuse("pdIdent", lme(Reaction ~ Days, random = list(Subject = pdIdent(~ Days)), data = sleepstudy))
+refuse("given sigma", lme(Reaction ~ Days, random = ~ 1 | Subject, data = sleepstudy, control = lmeControl(sigma = 30)))
+refuse("lost data", local({gone <- sleepstudy; fit <- lme(Reaction ~ Days, random = ~ 1 | Subject, data = gone, keep.data = FALSE); rm(gone); fit}))
+refuse("named twice", lmer(y ~ grade + grade2 + (1 | item), transform(mixed, grade = factor(as.integer(kind)), grade2 = o)))
+refuse("several levels", local({        # a row with the effects of two subjects
+  parts <- lFormula(Reaction ~ Days + (1 | Subject), sleepstudy)
+  parts$reTrms$Zt[2, 1] <- 1
+  devfun <- do.call(mkLmerDevfun, parts)
+  mkMerMod(environment(devfun), optimizeLmer(devfun), parts$reTrms, parts$fr)
+}))
 refuse("ar1", few(glmmTMB(y ~ x + ar1(0 + time | site.no), binary)))
 refuse("cs", few(glmmTMB(y ~ x + cs(0 + kind | site.no), binary)))
 refuse("dispformula", glmmTMB(y ~ x + (1 | item), mixed, dispformula = ~ kind))
@@ -124,12 +144,14 @@ refuse("zero inflation", few(glmmTMB(y ~ x + (1 | item), mixed, ziformula = ~ 1)
 refuse("poisson", few(glmmTMB(up ~ 1 + (1 | item), binary, family = poisson)))
 refuse("glmmTMB weights", glmmTMB(y ~ x + (1 | item), mixed, weights = w))
 refuse("rstanarm weights", few(stan_lmer(y ~ x + (1 | item), mixed, weights = w, chains = 1, iter = 60, refresh = 0)))
+refuse("rstanarm prior", few(stan_lmer(y ~ x + (1 | item), mixed, prior_PD = TRUE, chains = 1, iter = 60, refresh = 0)))
 refuse("stan_glm", few(stan_glm(y ~ x, data = mixed, chains = 1, iter = 60, refresh = 0)))
 refuse("rstanarm binomial", few(stan_glmer(up ~ 1 + (1 | item), data = binary, family = binomial, chains = 1, iter = 60, refresh = 0)))
 # Nothing is compiled for these: an empty brmsfit has formula, data and the table of group-level terms.
 empty <- function(formula, data = mixed, ...) few(brm(formula, data, empty = TRUE, ...))
 refuse("brms sigma", empty(bf(y ~ x + (1 | item), sigma ~ kind)))
 refuse("brms weights", empty(y | weights(w) ~ x + (1 | item)))
+refuse("brms prior", empty(y ~ x + (1 | item), sample_prior = "only", prior = prior(normal(0, 1), class = "b")))
 refuse("brms multivariate", empty(bf(mvbind(y, o) ~ x + (1 | item)) + set_rescor(FALSE)))
 refuse("brms poisson", empty(up ~ x + (1 | item), binary, family = poisson()))
 refuse("brms student", empty(y ~ x + (1 | gr(item, dist = "student"))))
