@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,9 @@ class Posterior(MarginalMethods, Savable):
         post = cls(draws.to_datatree(design, engine), design, priors, engine, density)
         problems = post._diagnose(draws.sample_stats)
         if problems:
-            warnings.warn(f"{engine}: " + "; ".join(problems), SamplingWarning, stacklevel=3)
+            ours = (str(Path(__file__).parent),)  # so that the warning names the user's line
+            text = f"{engine}: {'; '.join(problems)}"
+            warnings.warn(text, SamplingWarning, skip_file_prefixes=ours)
         return cls(post.draws, design, priors, engine, density, problems)
 
     # --- arrays -----------------------------------------------------------------------------------

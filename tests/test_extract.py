@@ -92,6 +92,29 @@ def test_a_bambi_fit_is_enough(rng, data):
         bv.extract(model, draws["posterior"])
 
 
+def test_draws_of_another_bambi_model_are_refused(rng, data):
+    names = ("Intercept", "x", "1|g_sigma", "x|g_sigma", "sigma")
+    draws = posterior({name: ((), positive(rng)) for name in names})
+    draws["posterior"] = draws["posterior"].to_dataset().assign(mu=draws["posterior"]["sigma"])
+    full = bmb.Model("y ~ x + (x | g)", data.assign(mu=1.0))
+    bv.extract(full, draws)  # what predict() adds is no coefficient
+    for formula, missing in (("y ~ x + (1 | g)", r"x\|g_sigma"), ("y ~ 1 + (x | g)", "x")):
+        with pytest.raises(bv.ExtractionError, match=f"The draws have {missing}, the Bambi model"):
+            bv.extract(bmb.Model(formula, data), draws)
+    draws["observed_data"] = xr.Dataset({"y": (("__obs__",), data["y"].to_numpy())})
+    bv.extract(full, draws)
+    with pytest.raises(bv.ExtractionError, match="another response"):
+        bv.extract(bmb.Model("y ~ x + (x | g)", data.assign(y=data["y"] + 1)), draws)
+
+
+def test_warnings_name_the_line_of_the_user(rng, data):
+    model = bmb.Model("y ~ x + (1 | g)", data)
+    names = ("Intercept", "x", "1|g_sigma", "sigma")
+    with pytest.warns(bv.SamplingWarning) as caught:
+        bv.extract(model, posterior({name: ((), positive(rng)) for name in names}))
+    assert caught[0].filename == __file__
+
+
 def test_bambi_with_aliases_nesting_and_categories(rng, data):
     model = bmb.Model("y ~ x + (1 | g/h) + (m | h)", data)
     model.set_alias({"1|g": "school", "y": "outcome", "x": "slope"})

@@ -31,7 +31,32 @@ def extract_bambi(model: Any, draws: Any, design: Design | None, keep_u: bool) -
             )
         _check_same_terms(own, design)
     result = draws_from_bambi(parts, draws, design or own, keep_u)
+    _check_same_model(parts, draws, set(model.data.columns) - {"mu", "sigma"})
     return Posterior.from_draws(result, design or own, None, "bambi (extracted)")
+
+
+def _check_same_model(parts: Any, draws: Any, columns: set[str]) -> None:
+    """Refuse draws that know effects, coefficients of data columns, or responses of another."""
+    known = [part.posterior for part in (*parts.fixed, *parts.random)]
+    others = [
+        name
+        for name in map(str, draws["posterior"].data_vars)
+        if "|" in name or name in columns
+        if not any(name == own or name.startswith(f"{own}_") for own in known)
+    ]
+    if others:
+        raise ExtractionError(
+            f"The draws have {', '.join(others)}, the Bambi model {parts.formula!r} has not; pass "
+            "the draws of its own fit()."
+        )
+    observed = draws["observed_data"] if "observed_data" in draws.children else {}
+    if parts.response in observed:
+        y = np.asarray(observed[parts.response], dtype=float).reshape(-1)
+        if y.shape != parts.y.shape or not np.allclose(y, parts.y):
+            raise ExtractionError(
+                f"The draws were made with another response than the Bambi model's "
+                f"{parts.response!r}; pass the draws of its own fit()."
+            )
 
 
 def _check_same_terms(own: Design, design: Design) -> None:
