@@ -98,7 +98,7 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
             y = mean + vc.sigma * rng.normal(size=design.n) / np.sqrt(w)
             for term, root in zip(design.terms, roots, strict=True):
                 u = rng.normal(size=(term.n_levels, term.n_columns)) @ root.T
-                y = y + (u[term.codes] * term.values).sum(axis=1)
+                y = y + term.apply(u)
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", FitWarning)

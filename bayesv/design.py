@@ -134,6 +134,10 @@ class RandomTerm(_Term):
             (self.values.ravel(), columns.ravel(), pointers), shape=(n, self.n_effects)
         )
 
+    def apply(self, u: Array) -> Array:
+        """Return Z_f u, shape (n,), for the effects u of all levels, shape (J_f, r_f)."""
+        return np.asarray(np.einsum("ij,ij->i", u[self.codes], self.values))
+
     def splits_as(self, codes: Index) -> bool:
         """Whether other codes put the same rows together, whatever their labels and order."""
         if len(codes) != len(self.codes):

@@ -343,7 +343,7 @@ class MarginalMethods:
                 u = draw_effects(stats, lambdas, float(sigma[s]), gamma, rng, moments=False).u
             mean = offset + design.X @ beta[s]
             for term, effects in zip(design.terms, u, strict=True):
-                mean = mean + (effects[term.codes] * term.values).sum(axis=1)
+                mean = mean + term.apply(effects)
             out[k] = mean + sigma[s] * rng.normal(size=design.n) / np.sqrt(w)
         rows = [str(label) for label in design.row_labels]
         return xr.DataArray(out, dims=("sample", "row"), coords={"row": rows}, name="y")

@@ -86,6 +86,12 @@ def test_full_and_partial_crossing():
     assert (fewest["s"].nunique(), fewest["d"].nunique()) == (30, 20)
     rated = frame_of(CROSSED, crossing={"per": "s", "cells": 4})
     assert (counts(rated.drop_duplicates(["s", "d"]), "s") == 4).all()
+    with pytest.raises(
+        bv.ScenarioError, match=r"crossing\.cells: found 21; allowed: at most the 20"
+    ):
+        frame_of(CROSSED, crossing={"per": "s", "cells": 21})
+    law = {"per": "s", "cells": {"law": "poisson", "mean": 90}}
+    assert len(counts(frame_of(CROSSED, crossing=law), "s", "d")) == 600
 
 
 @pytest.mark.parametrize(
@@ -288,6 +294,11 @@ BAD = [
     ({"rows": {"law": "poisson", "mean": 2, "max": 3}}, "rows: its keys: found 'max'"),
     ({"rows": {"law": "uniform", "low": 3, "high": 2}}, r"rows\.high: found 2.*above low = 3"),
     ({"crossing": 0}, r"crossing: found 0; allowed: a number in \(0, 1\]"),
+    ({"crossing": {"per": ["g"], "cells": 2}}, r"crossing\.per: found \['g'\]"),
+    ({"factors": 3}, "factors: found 3; allowed: a table"),
+    ({"correlations": 3}, "correlations: found 3; allowed: a table"),
+    ({"sd": None, "cov": {"g": {"x": 3}}}, r"cov\.g\.x: found 3; allowed: a table"),
+    ({"covariates": {"x": {"law": "cycle", "values": [[1], 2]}}}, r"covariates\.x\.values: found"),
     ({"crossing": {"per": "h", "cells": 2}}, r"crossing\.per: found 'h'"),
     ({"covariates": {"x": {"law": "nrmal"}}}, r"covariates\.x\.law: found 'nrmal'.*'normal'"),
     ({"covariates": {"x": 3}}, r"covariates\.x: found 3; allowed: a table"),

@@ -259,15 +259,20 @@ def _response(made: Any, k: int) -> Any:
     return replicate.model.design.y, replicate.seed
 
 
+@pytest.fixture(scope="module")
+def elsewhere():
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
 @pytest.mark.parametrize("design", ["fixed", "redrawn"])
-def test_replicates_do_not_depend_on_order_or_process(design):
+def test_replicates_do_not_depend_on_order_or_process(design, elsewhere):
     scenario = Scenario(**(BASE | {"design": design, "rows": {"law": "poisson", "mean": 4}}))
     made = scenario.prepare(3)
     first = {k: _response(made, k) for k in (5, 0, 2)}
     again = pickle.loads(pickle.dumps(scenario)).prepare(3)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        elsewhere = list(pool.map(_response, [pickle.loads(pickle.dumps(made))] * 2, [2, 5]))
-    for y, seed, k in ((*elsewhere[0], 2), (*elsewhere[1], 5), (*_response(again, 0), 0)):
+    two, five = elsewhere.map(_response, [pickle.loads(pickle.dumps(made))] * 2, [2, 5])
+    for y, seed, k in ((*two, 2), (*five, 5), (*_response(again, 0), 0)):
         np.testing.assert_array_equal(y, first[k][0])
         assert seed == first[k][1]
     other = scenario.prepare(4)

@@ -104,10 +104,30 @@ def test_wald_errors_are_the_delta_method():
     assert slopes[:, at] == pytest.approx(want, rel=1e-6)
 
 
+def test_wald_errors_of_r_squared_have_those_of_beta():
+    replicate = WEIGHTS.prepare(3).replicate(1)
+    model, names = replicate.model, ["R² marginal", "log|V|"]
+    design, fit = model.design, model.reml()
+    targets = Targets(design, model.statistics, Scores(functionals=names, rows=[], scales=["var"]))
+    vc = bv.VarianceComponents.from_sd_corr({"g": [1.0, 0.5]}, sigma=1.5)
+    point = Point.of(design, vc.aligned(design), fit.beta.to_numpy())
+    slopes = targets.slopes(point, fit.se.to_numpy())[-design.p :]
+    at = {t.name: k for k, t in enumerate(targets.list)}
+    # R² = f/(f + c) with f = β'Cβ, and C the covariance of the columns of X
+    f = np.var(design.X @ fit.beta.to_numpy())
+    r2 = targets(point)[0][at["R² marginal"]]
+    c = f / r2 - f
+    df = 2 * np.atleast_2d(np.cov(design.X.T, ddof=0)) @ fit.beta.to_numpy()
+    assert slopes[:, at["R² marginal"]] == pytest.approx(df * c / (f + c) ** 2, rel=1e-5, abs=1e-9)
+    others = [k for name, k in at.items() if name != "R² marginal"]
+    assert not slopes[:, others].any()
+
+
 def test_intervals_on_their_own_scales():
     targets = [Target("sd", "sd g"), Target("corr", "corr g"), Target("functional", "VPC g"),
-               Target("V", "V[0, 1]"), Target("corr", "corr h")]  # fmt: skip
-    values, se = np.array([2.0, 0.5, 0.25, -1.0, 1.0]), np.full(5, 0.1)
+               Target("V", "V[0, 1]"), Target("corr", "corr h"),
+               Target("functional", "design effect")]  # fmt: skip
+    values, se = np.array([2.0, 0.5, 0.25, -1.0, 1.0, 4.0]), np.full(6, 0.1)
     low, high = interval(values, se, targets, 2.0)
     assert np.sqrt(low[0] * high[0]) == pytest.approx(2.0)
     assert np.log(high[0] / 2.0) == pytest.approx(2 * 0.1 / 2.0)
@@ -117,6 +137,7 @@ def test_intervals_on_their_own_scales():
     assert (low[3], high[3]) == (-1.2, -0.8)
     assert np.isnan(low[4])
     assert np.isnan(high[4])
+    assert np.sqrt(low[5] * high[5]) == pytest.approx(4.0)
 
 
 def test_monte_carlo_errors_are_right_over_many_studies():

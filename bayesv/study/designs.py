@@ -121,8 +121,12 @@ def _met(scenario: Scenario, cells: Codes, rng: Rng) -> Index:
     crossing = scenario.crossing
     if isinstance(crossing, Mapping):
         per = cells[crossing["per"]]
-        n_levels = int(per.max()) + 1
-        wanted = draw_counts("crossing.cells", crossing["cells"], n_levels, rng, least=1)
+        n_levels, given = int(per.max()) + 1, crossing["cells"]
+        wanted = draw_counts("crossing.cells", given, n_levels, rng, least=1)
+        there = np.bincount(per)
+        # Draws from a law stop at what there is; what is stated must exist.
+        if not isinstance(given, Mapping) and (wanted > there).any():
+            raise refusal("crossing.cells", given, f"at most the {there.min()} that there are.")
         order = rng.permutation(n)
         order = order[np.argsort(per[order], kind="stable")]
         chosen = order[_position(per[order]) < wanted[per[order]]]

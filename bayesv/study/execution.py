@@ -226,15 +226,18 @@ class _Cluster:
     @property
     def width(self) -> int:
         """Chunks to keep under way; workers come and go."""
-        return 2 * max(1, len(self.client.nthreads()))
+        with _answering():
+            return 2 * max(1, len(self.client.nthreads()))
 
     def submit(self, chunk: tuple[Any, ...]) -> Any:
-        future = self.client.submit(_run, self.payload, chunk, pure=False)
+        with _answering():
+            future = self.client.submit(_run, self.payload, chunk, pure=False)
         self.running.add(future)
         return future
 
     def wait(self, futures: Sequence[Any]) -> Iterable[Any]:
-        done: set[Any] = self.distributed.wait(futures, return_when="FIRST_COMPLETED").done
+        with _answering():
+            done: set[Any] = self.distributed.wait(futures, return_when="FIRST_COMPLETED").done
         self.running -= done
         return done
 
@@ -245,7 +248,20 @@ class _Cluster:
         return _KILLED if killed else None
 
     def close(self) -> None:
-        self.client.cancel(list(self.running))
+        if self.client.status == "running":
+            self.client.cancel(list(self.running))
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Say what it means if a cluster raises an error, whatever that is."""
+    try:
+        yield
+    except Exception as error:
+        raise BayesvError(
+            f"The cluster does not answer any more, or was restarted ({error}). What was done "
+            "before is kept where it was stored; on a new cluster the same call goes on from there."
+        ) from error
 
 
 _ONE_AT_A_TIME = threading.Lock()  # limits of threads and records of warnings are the process's

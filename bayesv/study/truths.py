@@ -90,8 +90,9 @@ class Simulator:
         effect, of_effects = self._effect_law
         y = parameters.mean
         for term, root in zip(self.design.terms, parameters.roots, strict=True):
-            u = effect.draw(rng, (term.n_levels, term.n_columns), of_effects) @ root.T
-            y = y + np.einsum("ij,ij->i", u[term.codes], term.values)
+            y = y + term.apply(
+                effect.draw(rng, (term.n_levels, term.n_columns), of_effects) @ root.T
+            )
         error, of_errors = self._error_law
         e = error.draw(rng, self.design.n, of_errors)
         return np.asarray(y + parameters.sd * (e if self.root is None else self.root @ e))

@@ -150,7 +150,7 @@ def sbc(
     else:
         if posterior is None:
             each = max(_POSTERIOR_DRAWS, -(-(max(keys) + 1) // chains))
-            start = {**run, "draws": each, "cores": None, "progressbar": bool(progressbar)}
+            start = {**run, "draws": each, "cores": None, "progressbar": progressbar is not False}
             posterior = model.sample(**start, seed=int(root.generate_state(1)[0]) >> 1)
         order = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(0, 1)))
         setting = posterior_setting(model, posterior, max(keys) + 1, order, engine)

@@ -177,7 +177,7 @@ def simulate(
     for term in design.terms:
         z = rng.normal(size=(term.n_levels, term.n_columns))
         u = z @ psd_root(truth.covs[term.group][0]).T
-        y += (term.values * u[term.codes]).sum(axis=1)
+        y += term.apply(u)
         effects[term.group] = u
     return y, effects
 
