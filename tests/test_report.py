@@ -9,11 +9,18 @@ import re
 import shutil
 import struct
 import subprocess
+import warnings
+from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import bayesv as bv
+from bayesv.cli import main
+from bayesv.report import pictures, tables
 from bayesv.report.mathematics import equations, words
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -142,6 +149,54 @@ def test_the_code_makes_the_fits_again(sleepstudy, full, tmp_path, monkeypatch):
     exec(code, space)
     assert space["fit"].criterion == pytest.approx(fit.criterion, abs=1e-8)
     assert (space["post"].sigma2 == post.sigma2).all()
+
+
+def test_the_code_of_the_command_line_runs(tmp_path, monkeypatch):
+    """Tabs or semicolons, known weights, numbers as factors, an offset and priors."""
+    data = bv.load_dataset("sleepstudy")
+    data = data.assign(w=np.linspace(1, 2, 180), o=np.linspace(0, 9, 180), k=np.arange(180) % 3)
+    data.to_csv(tmp_path / "d.csv", sep=";", decimal=",", index=False)
+    monkeypatch.chdir(tmp_path)
+    formula = "Reaction ~ k + offset(o) + (1 | Subject)"
+    options = ["--weights", "w", "--factor", "k", "--prior-sd", "Subject = HalfNormal(30)"]
+    options += ["--prior-beta", "k[1] = Normal(0, 10)", "--chains", "1", "--draws", "500", "-q"]
+    options += ["--save", "post.nc", "--report", "r.html"]
+    monkeypatch.setattr(pictures, "draw", lambda *_: [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bv.SamplingWarning)
+        assert main(["fit", "d.csv", formula, *options]) == 0
+        code = unescape(
+            re.search(r"<pre><code>(.*?)</code></pre>", Path("r.html").read_text(), re.S).group(1)
+        )
+        monkeypatch.setattr(bv, "report", lambda *fits, path: fits)
+        space: dict = {}
+        exec(code, space)
+    want = bv.load("post.nc")
+    assert (space["post"].sigma2 == want.sigma2).all()
+    assert str(space["post"].priors) == str(want.priors)
+    assert space["post"].design.fixed_names == ("Intercept", "k[1]", "k[2]")
+
+
+def test_one_chain_has_no_picture_of_agreement():
+    model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
+    post = model.sample(seed=1, draws=2000, chains=1)
+    wanted = [caption for _, caption in pictures._wanted(model.reml(), post, robust=True)]
+    assert wanted
+    assert not any("chains" in caption for caption in wanted)
+
+
+def test_large_clusters_are_reported_in_seconds(monkeypatch):
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"y": rng.normal(size=10_000), "g": np.arange(10_000) % 2})
+    model = bv.Model("y ~ 1 + (1 | g)", data)
+    for slow in ("beta_uncertainty", "cluster_robust", "forest"):  # cubic in 5,000 rows
+        for room in (tables, bv.plots):
+            monkeypatch.setattr(room, slow, None, raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fits = model.reml(), model.sample(seed=1, draws=100)
+    assert "is left out" in bv.report(*fits, pictures=False).html
+    assert not any("by method" in c for _, c in pictures._wanted(*fits, robust=False))
 
 
 def test_words_and_equations_name_every_part():

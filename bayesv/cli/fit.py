@@ -87,4 +87,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
         fits = [fit] if post is None else [fit, post]
         name = None if arguments.data == "-" else arguments.data
-        report(*fits, path=arguments.report, data=name)
+        report(
+            *fits,
+            path=arguments.report,
+            data=name,
+            weights=arguments.weights,
+            factors=arguments.factor,
+        )

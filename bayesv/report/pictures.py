@@ -19,8 +19,6 @@ from bayesv.reml import RemlFit
 
 __all__ = ["Picture", "draw"]
 
-_LARGE = 20_000  # rows above which pictures that go through rows are left out
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -43,10 +41,13 @@ class Picture:
     caption: str
 
 
-def draw(fit: RemlFit, posts: Sequence[Posterior]) -> list[Picture]:
-    """Draw what the design and the fits have: without rows no V, without a posterior no density."""
+def draw(fit: RemlFit, posts: Sequence[Posterior], robust: bool) -> list[Picture]:
+    """Draw what the design and the fits have: without rows no V, without a posterior no density.
+
+    ``robust`` says whether robust covariances of the fixed effects can be afforded.
+    """
     drawn = []
-    for make, caption in _wanted(fit, posts[0] if posts else None):
+    for make, caption in _wanted(fit, posts[0] if posts else None, robust):
         picture = make()
         alt = plots.describe(picture)
         data, width, height = plots.png(picture, dpi=160)
@@ -55,7 +56,9 @@ def draw(fit: RemlFit, posts: Sequence[Posterior]) -> list[Picture]:
     return drawn
 
 
-def _wanted(fit: RemlFit, post: Posterior | None) -> Iterator[tuple[Callable[[], Any], str]]:
+def _wanted(
+    fit: RemlFit, post: Posterior | None, robust: bool
+) -> Iterator[tuple[Callable[[], Any], str]]:
     """Yield functions that draw, with captions."""
     design, vc = fit.design, fit.components
     if design.has_rows:
@@ -88,7 +91,7 @@ def _wanted(fit: RemlFit, post: Posterior | None) -> Iterator[tuple[Callable[[],
                 partial(plots.curves, post, *at, fit=fit),
                 f"Variance and correlation of {design.response} along {at[1]}, with 95 % bands.",
             )
-        if design.p and design.has_rows and design.n <= _LARGE:
+        if design.p and robust:
             yield (
                 partial(plots.forest, fit, post),
                 "Fixed effects with 95 % intervals, by method: the plug-in takes V as known.",
@@ -99,10 +102,11 @@ def _wanted(fit: RemlFit, post: Posterior | None) -> Iterator[tuple[Callable[[],
                     partial(plots.caterpillar, post, term.group),
                     f"Random effects of {term.group} with 95 % intervals, sorted.",
                 )
-        yield (
-            partial(plots.chains, post),
-            "Ranks and traces of the chains: chains that agree stay inside the bands.",
-        )
+        if post.n_chains > 1:
+            yield (
+                partial(plots.chains, post),
+                "Ranks and traces of the chains: chains that agree stay inside the bands.",
+            )
 
 
 def _grid(design: Design) -> tuple[pd.DataFrame, str] | None:

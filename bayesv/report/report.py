@@ -9,6 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bayesv.compare import Comparison, compare
 from bayesv.design import Design
 from bayesv.errors import BayesvError, require
@@ -19,6 +21,8 @@ from bayesv.report.mathematics import equations, words
 from bayesv.report.reproduce import citations, code, versions
 
 __all__ = ["Report", "report"]
+
+_MOST_WORK = 3e10  # the sum of cubed cluster sizes up to which robust covariances are made
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ def report(
     path: str | Path | None = None,
     title: str | None = None,
     data: str | None = None,
+    weights: str | None = None,
+    factors: Sequence[str] = (),
     pictures: bool = True,
 ) -> Report:
     """Make one self-contained HTML page of a model and its fits.
@@ -65,6 +71,10 @@ def report(
         Left out: the formula.
     data : str, optional
         What the data are called in the code that reproduces the page, such as ``"sleep.csv"``.
+    weights : str, optional
+        What their column of known weights is called there.
+    factors : sequence of str
+        Numeric columns that were read as factors, for the same code.
     pictures : bool
         Whether to draw; needs matplotlib.
 
@@ -92,7 +102,10 @@ def report(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
-    html = template.render(_facts(reml, posts, comparison, title, data, pictures))
+    html = template.render(
+        _facts(reml, posts, comparison, title, pictures),
+        code=code(reml, posts, data, weights, factors),
+    )
     page = Report(str(html))
     if path is not None:
         page.save(path)
@@ -126,18 +139,18 @@ def _facts(
     posts: list[Posterior],
     comparison: Comparison | None,
     title: str | None,
-    data: str | None,
     pictures: bool,
 ) -> dict[str, Any]:
-    """Return everything the template names."""
+    """Return everything the template names but the code."""
     from bayesv.report import tables
 
     design = reml[0].design
+    robust = _has_small_clusters(reml[0])
     drawn: list[Any] = []
     if pictures:
         from bayesv.report.pictures import draw
 
-        drawn = draw(reml[0], posts)
+        drawn = draw(reml[0], posts, robust)
     return {
         "title": title or design.formula,
         "formula": design.formula,
@@ -152,7 +165,10 @@ def _facts(
         "components": [tables.components(fit) for fit in reml],
         "posteriors": [tables.posterior(post) for post in posts],
         "fixed": tables.fixed(reml[0]) if design.p else None,
-        "uncertainty": tables.uncertainty(reml[0], posts[0]) if posts and design.p else None,
+        "uncertainty": (
+            tables.uncertainty(reml[0], posts[0]) if posts and design.p and robust else None
+        ),
+        "left_out": bool(posts) and design.p > 0 and not robust,
         "comparison": tables.comparison(comparison) if comparison else None,
         "reasons": comparison.reasons() if comparison and posts else [],
         "marginal": tables.marginal(comparison, reml[0]) if design.has_rows else None,
@@ -163,9 +179,16 @@ def _facts(
         "pictures": drawn,
         "versions": versions(),
         "citations": citations(reml, posts),
-        "code": code(reml, posts, data),
         "summary": list(_summary(design, reml, posts)),
     }
+
+
+def _has_small_clusters(fit: RemlFit) -> bool:
+    """Whether robust covariances, which take roots of V cluster by cluster, take seconds."""
+    if not fit.design.has_rows:
+        return False
+    sizes = np.unique(fit.gls.V.clusters, return_counts=True)[1]
+    return float((sizes.astype(float) ** 3).sum()) <= _MOST_WORK
 
 
 def _problems(reml: list[RemlFit], posts: list[Posterior]) -> Iterator[str]:
@@ -186,6 +209,6 @@ def _summary(design: Design, reml: list[RemlFit], posts: list[Posterior]) -> Ite
     for fit in reml:
         yield f"{fit.label}: −2 log likelihood {fit.criterion:.4f}."
     for post in posts:
-        state = "no problem found" if not post.problems else "see the problems below"
+        state = "no problem found" if not post.problems else "see the problems above"
         total = post.n_chains * post.n_draws
         yield f"Posterior by {post.engine}: {post.n_chains} chains, {total:,} draws; {state}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 from bayesv.posterior import Posterior
@@ -23,24 +24,30 @@ def versions() -> dict[str, str]:
     return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
-def code(reml: list[RemlFit], posts: list[Posterior], data: str | None) -> str:
+def code(
+    reml: list[RemlFit],
+    posts: list[Posterior],
+    data: str | None,
+    weights: str | None,
+    factors: Sequence[str],
+) -> str:
     """Return Python that makes the fits again."""
     design = reml[0].design
-    name = data or "data.csv"
-    read = "read_parquet" if name.lower().endswith(".parquet") else "read_csv"
     own = [post for post in posts if post.priors is not None]
     arguments = [_text(design.formula), "df"]
-    if design._known_weights() is not None:
-        arguments.append("var_weights=w")
     lines = [
-        "import pandas as pd",
-        "",
         "import bayesv as bv",
+        "from bayesv.tables import read_table",
         "",
-        f"df = pd.{read}({_text(name)})",
+        f"df = read_table({_text(data or 'data.csv')})",
     ]
-    if design._known_weights() is not None:
-        lines.append("w = …  # the known weights, or the name of their column")
+    for name in factors:
+        lines.append(f'df[{_text(name)}] = df[{_text(name)}].astype("category")')
+    if weights is not None:
+        arguments.append(f"var_weights={_text(weights)}")
+    elif design._known_weights() is not None:
+        lines.append("w = ...  # the known weights, one a row of df")
+        arguments.append("var_weights=w")
     if own:
         lines += [f"priors = {_priors(own[0].priors)}"]
         arguments.append("priors=priors")

@@ -10,7 +10,7 @@ import pandas as pd
 from great_tables import GT, loc, style
 
 from bayesv.compare import Comparison
-from bayesv.covariance import gls
+from bayesv.covariance import MarginalCovariance
 from bayesv.design import Design
 from bayesv.errors import BayesvError
 from bayesv.posterior import Posterior
@@ -90,7 +90,9 @@ def components(fit: RemlFit) -> str:
                 "sd": by["sd", term.group, name, ""],
             }
             pairs = [by.get(("corr", term.group, other, name)) for other in term.columns[:i]]
-            row["corr"] = ", ".join("" if c is None else f"{c:.3f}" for c in pairs)
+            row["corr"] = ", ".join(
+                "" if c is None else f"{c:.3f}".replace("-", "−") for c in pairs
+            )
             rows.append(row)
     rows.append(
         {"group": "Residual", "coefficient": "", "variance": fit.sigma2,
@@ -212,7 +214,7 @@ def block(fit: RemlFit, posts: Sequence[Posterior]) -> str:
     level = term.levels[0]
     rows = np.flatnonzero(term.codes == 0)[:_BLOCK]
     vc = posts[0].estimate("mean") if posts else fit.components
-    V = gls(design, vc).V.block(term.group, level).to_numpy()[: len(rows), : len(rows)]
+    V = MarginalCovariance(design, vc).rows(rows).to_numpy()
     labels = [str(label) for label in design.row_labels[rows]]
     frame = pd.DataFrame(V, columns=[f"c{i}" for i in range(len(labels))])
     frame.insert(0, "row", labels)

@@ -20,7 +20,7 @@ __all__ = ["FORMAT", "GROUP", "check_target", "read", "write"]
 
 FORMAT = 1  # raised when files of before cannot be read any more, or files of now not by before
 GROUP = "bayesv"
-_OWN = {"format", "kind", "digest"}  # attributes of that group
+_OWN = {"format", "kind"}  # attributes of that group
 _SUFFIXES = (".nc", ".zarr")
 _TOOLS = ("numpy", "scipy", "pandas", "xarray")
 
@@ -133,7 +133,7 @@ def read(path: str | os.PathLike[str]) -> tuple[str, Any, str, dict[str, Array]]
         for name, group in tree.children.items()
         if name != GROUP
     }
-    if own.attrs["digest"] != _digest(contents, arrays, kept.get("posterior")):
+    if own.attrs.get("digest") != _digest(contents, arrays, kept.get("posterior")):
         raise StorageError(
             f"{path} is damaged or was changed after bayesv saved it; save the result again, or "
             "use a copy of the file."
