@@ -35,7 +35,8 @@ class Losses:
     With ℓ the eigenvalues of V⁻¹V̂: ``stein`` is tr(V⁻¹V̂) − log|V⁻¹V̂| − n, twice
     KL(N(0, V̂) ‖ N(0, V)) (James and Stein 1961); ``affine_invariant`` is (Σ log²ℓ)^½; ``frobenius``
     is ‖V̂ − V‖/‖V‖. They are taken on V, and so exist for singular fits; and against the covariance
-    of the simulated response itself, whether or not the fitted model can represent it.
+    of the simulated response itself, whether or not the fitted model can represent it. NaN, with
+    the reason in ``missing``, for clusters too large for a dense block where there is no other way.
 
     Examples
     --------
@@ -56,8 +57,10 @@ class Losses:
         largest = int(sizes.max())
         plain = design.weights is None
         self.through_Z = largest > _DENSE and truth.well_specified and plain
-        self.undefined = largest > _MOST and not self.through_Z
-        if self.through_Z or self.undefined:
+        self.missing = ""  # why there are none
+        if largest > _MOST and not self.through_Z:
+            self.missing = f"not computed: a cluster has {largest:,} rows, more than {_MOST:,}"
+        if self.through_Z or self.missing:
             return
         order = np.argsort(cluster, kind="stable")
         ends = np.cumsum(sizes)
@@ -77,7 +80,7 @@ class Losses:
 
     def __call__(self, vc: VarianceComponents) -> dict[str, float]:
         """Return the losses of V at variance components of the design."""
-        if self.undefined:
+        if self.missing:
             return dict.fromkeys(LOSSES, float("nan"))
         if self.through_Z:
             found = v_distances(self.design, self.truth.components, vc)

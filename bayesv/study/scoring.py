@@ -63,7 +63,10 @@ class Scorer:
         rows += self._scalars(known, model.design, estimate, kr)
         if known.losses is not None:
             found = known.losses(estimate.components)
-            rows += [Row("loss", name, "", 0.0, found[name]) for name in self.scores.losses]
+            why = known.losses.missing
+            rows += [
+                Row("loss", name, "", 0.0, found[name], message=why) for name in self.scores.losses
+            ]
         rows += self._fixed(known, model.design, estimate, kr)
         return rows
 
