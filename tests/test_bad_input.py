@@ -56,6 +56,7 @@ MODELS = [
     ("y ~ x", frame(), bv.FormulaError, ["no random term", "(1 | group)"]),
     ("y ~ x + (1 | g", frame(), bv.FormulaError, ["never closed"]),
     ("y ~ (x | g) + (x | g)", frame(), bv.FormulaError, ["two random terms of 'g'"]),
+    ("y ~ 1 + (1 | `a/b`)", frame(**{"a/b": 1}), bv.FormulaError, ["'a/b'", "rename", "^"]),
     ("y ~ x + (0 | g)", frame(), bv.FormulaError, ["no column"]),
     ("y ~ x + (offset(x) | g)", frame(), bv.FormulaError, ["has an offset"]),
     ("s ~ x + (1 | g)", frame(), bv.DataError, ["'s' is not numeric"]),
