@@ -1,13 +1,9 @@
-"""REML and ML fits of statsmodels, mixedlm, interlace and R objects: the same V, or refused."""
+"""REML and ML fits of statsmodels, mixedlm and interlace: the same V, or refused."""
 
 from __future__ import annotations
 
-import shutil
-import sys
-import types
 import warnings
 from copy import copy
-from pathlib import Path
 
 import interlace
 import mixedlm
@@ -21,8 +17,6 @@ from statsmodels.regression.mixed_linear_model import MixedLMParams, VCSpec
 
 import bayesv as bv
 from bayesv.names import canonical, factors_of
-
-EXPORT = Path(__file__).parent / "references" / "r_export" / "lmer_sleepstudy"
 
 
 def quiet(function, *args, **kwargs):
@@ -184,6 +178,13 @@ def test_statsmodels_arrays(full):
     np.testing.assert_allclose(renamed.criterion, -2 * plain.llf)
     with pytest.raises(bv.ExtractionError, match=r"'x9'.*labels of the statsmodels fit are"):
         bv.extract(plain, design=design, names={"x9": "x"})
+
+
+def test_a_column_that_is_called_Group(full):
+    """``Group`` is also what statsmodels writes where it knows no name."""
+    frame = full.assign(twin=full["g"], Group=full["g"])
+    assert bv.extract(fitted("y ~ x", frame, groups="Group")).design.groups == ("Group",)
+    assert bv.extract(fitted("y ~ x", frame, groups="g")).design.groups == ("g",)
 
 
 def test_statsmodels_components_by_hand(full):
@@ -404,65 +405,7 @@ def test_interlace_fits_without_such_a_V_are_refused(full):
         bv.extract(modelled)
 
 
-# --- R objects ------------------------------------------------------------------------------------
-
-
-class RRuntimeError(Exception):
-    """Stands for rpy2's error."""
-
-
-@pytest.fixture
-def rpy2(monkeypatch):
-    """A stand-in for rpy2, which needs R to be built: exports what R wrote before."""
-
-    def r(text):
-        assert "bayesv_export <- " in text
-
-        def export(fit, folder):
-            if fit.broken:
-                raise RRuntimeError("Error: its class is lm\n")
-            shutil.copytree(EXPORT, folder)
-
-        return export
-
-    class RS4:
-        broken = False
-
-    RS4.__module__ = "rpy2.robjects.methods"
-    modules = {
-        "rpy2": types.ModuleType("rpy2"),
-        "rpy2.robjects": types.ModuleType("rpy2.robjects"),
-        "rpy2.rinterface_lib": types.ModuleType("rpy2.rinterface_lib"),
-        "rpy2.rinterface_lib.embedded": types.ModuleType("rpy2.rinterface_lib.embedded"),
-    }
-    modules["rpy2"].robjects = modules["rpy2.robjects"]
-    modules["rpy2.robjects"].r = r
-    modules["rpy2.rinterface_lib.embedded"].RRuntimeError = RRuntimeError
-    for name, module in modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    return RS4
-
-
-def test_fits_that_live_in_R(rpy2):
-    model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
-    fit = bv.extract(rpy2())
-    assert fit.label == "REML (lme4)"
-    assert bv.extract(rpy2(), design=model.design).design is model.design
-    assert abs(fit.criterion - model.reml().criterion) < 1e-6
-    broken = rpy2()
-    broken.broken = True
-    with pytest.raises(bv.ExtractionError, match=r"R refuses: its class is lm$"):
-        bv.extract(broken)
-
-
-def test_pymer4_models_hold_such_fits(rpy2):
-    lmer = type("lmer", (), {"__module__": "pymer4.models.lmer", "r_model": rpy2()})
-    assert bv.extract(lmer()).label == "REML (lme4)"
-    older = type("Lmer", (), {"__module__": "pymer4.models.Lmer", "model_obj": rpy2()})
-    assert bv.extract(older()).label == "REML (lme4)"
-    empty = type("lmer", (), {"__module__": "pymer4.models.lmer", "r_model": None})
-    with pytest.raises(bv.ExtractionError, match="no fit; call its fit"):
-        bv.extract(empty())
+# --- anything else --------------------------------------------------------------------------------
 
 
 def test_what_cannot_be_extracted():
