@@ -420,13 +420,13 @@ def knows_everything(model):
 
 def test_known_v_covers_as_it_says():
     result = run(
-        SLOPES, {"known": knows_everything}, replicates=400, seed=SEED, workers=1,
+        SLOPES, {"known": knows_everything}, replicates=250, seed=SEED, workers=1,
         scores=Scores(prob=0.8, scales=["sd"], functionals=[], rows=[], beta=["plug-in"]),
     )  # fmt: skip
     scores = result.scores().set_index(["quantity", "score"])
     for name in ("beta Intercept", "beta x"):
         coverage = scores.loc[(name, "coverage")]
-        assert abs(coverage["value"] - 0.8) < 4 * np.sqrt(0.16 / 400)
+        assert abs(coverage["value"] - 0.8) < 4 * np.sqrt(0.16 / 250)
         bias, ratio = scores.loc[(name, "bias")], scores.loc[(name, "se² ratio")]
         assert abs(bias["value"]) < 4 * bias["mcse"]
         assert abs(ratio["value"] - 1) < 4 * ratio["mcse"]

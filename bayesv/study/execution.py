@@ -87,7 +87,7 @@ def in_chunks[Key: Hashable](
     >>> sorted(sum((found for _, found in in_chunks(list, range(4), workers=1)), []))
     [0, 1, 2, 3]
     """
-    if workers is not None and (not isinstance(workers, int) or workers < 1):
+    if workers is not None and (type(workers) is not int or workers < 1):
         raise BayesvError(f"workers must be a positive integer; found {workers!r}.")
     todo = deque(keys)
     if client is not None:

@@ -44,7 +44,7 @@ class Losses:
     >>> model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
     >>> fit = model.reml()
     >>> V = fit.gls.V.to_sparse()
-    >>> losses = Losses(model.design, Truth(fit.beta, fit.components, 2 * V))
+    >>> losses = Losses(model.design, Truth(fit.beta, fit.components, lambda: 2 * V))
     >>> round(losses(fit.components)["frobenius"], 6)
     0.5
     """

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
+from scipy import sparse
 
 from bayesv.covariance import VarianceComponents
 from bayesv.model import Model
@@ -15,19 +15,18 @@ from bayesv.model import Model
 __all__ = ["Replicate", "Truth"]
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False)
 class Truth:
     """What the data were simulated from.
 
-    Parameters
+    Attributes
     ----------
     beta : Series, shape (p,)
         By the names of the fitted design's fixed effects.
     components : VarianceComponents
         In the columns of the fitted design; what the fitted model leaves out is not here.
-    V : scipy.sparse.csr_array, shape (n, n), or callable that returns it
-        Covariance of the simulated response, in the rows of the fitted design, whatever made it.
-        A callable is called when V is first asked for.
+    covariance : callable
+        Returns V; called when it is first asked for.
     well_specified : bool
         Whether E[y] = Xβ + offset and V = Z G Z' + R of the fitted design and the components.
     normal : bool
@@ -36,32 +35,14 @@ class Truth:
 
     beta: pd.Series
     components: VarianceComponents
-    well_specified: bool
-    normal: bool
-    _V: Any = field(repr=False)
-
-    def __init__(
-        self,
-        beta: pd.Series,
-        components: VarianceComponents,
-        V: Any | Callable[[], Any],
-        well_specified: bool = True,
-        normal: bool = True,
-    ) -> None:
-        values = {
-            "beta": beta,
-            "components": components,
-            "well_specified": well_specified,
-            "normal": normal,
-            "_V": V,
-        }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+    covariance: Callable[[], sparse.csr_array] = field(repr=False)
+    well_specified: bool = True
+    normal: bool = True
 
     @cached_property
-    def V(self) -> Any:
-        """Covariance of the simulated response, sparse of shape (n, n)."""
-        return self._V() if callable(self._V) else self._V
+    def V(self) -> sparse.csr_array:
+        """Covariance of the simulated response, whatever made it, sparse of shape (n, n)."""
+        return self.covariance()
 
 
 @dataclass(frozen=True, eq=False)
