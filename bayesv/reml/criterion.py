@@ -26,8 +26,8 @@ class Criterion:
         self.method = method
         if self.df <= 0:
             raise DataError(
-                f"{design.n} rows cannot estimate a variance beside {design.p} fixed effects. Leave "
-                "some out; a column of text or categories has one for each further level."
+                f"{design.n} rows cannot estimate a variance beside {design.p} fixed effects. "
+                "Leave some out; a column of text or categories has one for each further level."
             )
         self.places: list[tuple[Index, Index]] = []
         for term in design.terms:
