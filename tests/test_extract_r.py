@@ -31,7 +31,7 @@ POINT = {
     "lmer_contrasts": ("REML (lme4)", "y ~ kind + (0 + kind | item) + (1 | site.no)"),
     "lmer_labels": (
         "REML (lme4)",
-        "y ~ feed * half + feed1 + depth + rain + (1 | row) + (1 | col)",
+        "y ~ feed * half + feed1 + depth + rain + soil + (1 | row) + (1 | col)",
     ),
     "lmer_no_fixed": ("ML (lme4)", "Yield ~ 0 + (1 | Batch)"),
     "lme_nested": ("REML (nlme)", "strength ~ 1 + (1 | batch) + (1 | cask:batch)"),
@@ -149,13 +149,13 @@ def test_awkward_names_and_labels():
     design = bv.read_fit(EXPORTS / "lmer_labels").design
     assert design.fixed_names == (
         "Intercept", "feed[p:q]", "feed[x/y]", "half[TRUE]", "feed1", "depth", "rainmay",
-        "rainjune", "feed[p:q]:half[TRUE]", "feed[x/y]:half[TRUE]",
+        "rainjune", "soil[sand]", "soil[NA]", "feed[p:q]:half[TRUE]", "feed[x/y]:half[TRUE]",
     )  # fmt: skip
     assert design.groups == ("col", "row")
     data = read_data(EXPORTS / "lmer_labels")
     np.testing.assert_allclose(design.X[:, 5], data["depth"])  # scale() makes a matrix of a column
     assert "rain" not in data  # a matrix of two
-    own = bv.Model("y ~ feed * half + feed1 + depth + (1 | row) + (1 | col)", data).design
+    own = bv.Model("y ~ feed * half + feed1 + depth + soil + (1 | row) + (1 | col)", data).design
     assert set(map(canonical, own.fixed_names)) < set(map(canonical, design.fixed_names))
     for term in own.terms:
         theirs = design.term(term.group)
@@ -168,7 +168,7 @@ def test_a_logical_variable_is_pandas_bool():
     data["half"] = np.asarray(data["half"] == "TRUE")
     for name in ("may", "june"):
         data[f"rain{name}"] = fit.design.X[:, fit.design.fixed_names.index(f"rain{name}")]
-    text = "y ~ feed * half + feed1 + depth + rainmay + rainjune + (1 | row) + (1 | col)"
+    text = "y ~ feed * half + feed1 + depth + rainmay + rainjune + soil + (1 | row) + (1 | col)"
     own = bv.Model(text, data).design
     assert "half" in own.fixed_names
     moved = bv.extract(fit, design=own)  # labels are matched by meaning

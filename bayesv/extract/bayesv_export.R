@@ -48,12 +48,12 @@ export <- function(fit, path, overwrite = FALSE) {
                 vcov = parts$vcov, aliased = I(as.character(parts$aliased))),
     terms = lapply(parts$terms, function(t) list(
       group = t$group, columns = I(t$columns), correlated = t$correlated,
-      cov = t$cov, levels = I(levels(t$factor)))),
+      cov = t$cov, levels = shown_levels(t$factor))),
     sigma = parts$sigma,
     weights = !is.null(parts$weights),
     offset = !is.null(parts$offset),
     data = data$kind,
-    factors = lapply(factors, function(v) I(levels(as.factor(v)))),
+    factors = lapply(factors, function(v) shown_levels(as.factor(v))),
     contrasts = coding(factors, parts$contrasts),
     converged = parts$converged,
     messages = I(as.character(parts$messages))
@@ -409,6 +409,8 @@ draws_table <- function(draws, sources, names, terms, lower) {
 }
 
 # ---------------------------------------------------------------- text
+
+shown_levels <- function(f) I(ifelse(is.na(levels(f)), "NA", levels(f)))     # addNA() makes NA a level
 
 text <- function(x) gsub("\\s+", " ", paste(deparse(x, width.cutoff = 500L), collapse = " "))
 

@@ -79,6 +79,7 @@ mixed$kind[17] <- NA
 plots <- data.frame(row = factor(rep(1:6, each = 10)), col = factor(rep(1:10, 6)), half = rep(1:10, 6) > 5,
                     feed = factor(sample(c("ctl", "p:q", "x/y"), 60, TRUE), levels = c("ctl", "p:q", "x/y")),
                     feed1 = round(rnorm(60), 3), o = round(runif(60), 3))
+plots$soil <- addNA(factor(rep(c("clay", NA, "sand"), 20)))
 plots$depth <- scale(rnorm(60))
 plots$rain <- cbind(may = round(rnorm(60), 3), june = round(rnorm(60), 3))
 plots$y <- with(plots, round(o + feed1 + half + as.integer(feed) + rnorm(6)[row] + rnorm(10)[col] + rnorm(60), 3))
@@ -93,7 +94,7 @@ keep("lmer_double_bar", lmer(Reaction ~ Days + (Days || Subject), gappy))
 keep("lmer_mixed", lmer(log(y) ~ poly(o, 2) + kind * x + on + offset(o / 10) + (x | site.no) + (1 | item), mixed, weights = w))
 keep("lmer_contrasts", lmer(y ~ kind + (0 + kind | item) + (1 | site.no), mixed, contrasts = list(kind = "contr.sum"),
                             control = lmerControl(check.conv.singular = "ignore", check.conv.grad = "ignore")))
-keep("lmer_labels", lmer(y ~ feed * half + feed1 + depth + rain + (1 | row) + (1 | col), plots))
+keep("lmer_labels", lmer(y ~ feed * half + feed1 + depth + rain + soil + (1 | row) + (1 | col), plots))
 keep("lmer_no_fixed", lmer(Yield ~ 0 + (1 | Batch), lme4::Dyestuff))
 
 # ---------------------------------------------------------------- nlme
