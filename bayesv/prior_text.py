@@ -11,9 +11,10 @@ from bayesv import priors as _priors
 from bayesv.errors import PriorError, near
 from bayesv.priors import Priors
 
-__all__ = ["prior_from_text", "prior_to_text", "priors_from_dict", "priors_to_dict"]
+__all__ = ["KINDS", "prior_from_text", "prior_to_text", "priors_from_dict", "priors_to_dict"]
 
-_KINDS = {name: getattr(_priors, name) for name in _priors.__all__ if not name.endswith("Priors")}
+# Every prior by its name.
+KINDS = {name: getattr(_priors, name) for name in _priors.__all__ if not name.endswith("Priors")}
 _PARTS = ("sd", "sigma", "corr", "beta")
 
 
@@ -46,14 +47,14 @@ def prior_from_text(text: str) -> Any:
         named = {str(k.arg): float(ast.literal_eval(k.value)) for k in call.keywords}
     except (SyntaxError, ValueError, TypeError):
         raise PriorError(f"{text!r} is not a prior; {example}") from None
-    if name not in _KINDS:
+    if name not in KINDS:
         raise PriorError(
-            f"There is no prior {name!r}; there are {', '.join(_KINDS)}{near(name, _KINDS)}"
+            f"There is no prior {name!r}; there are {', '.join(KINDS)}{near(name, KINDS)}"
         )
     try:
-        return _KINDS[name](*values, **named)
+        return KINDS[name](*values, **named)
     except TypeError:
-        wanted = ", ".join(item.name for item in fields(_KINDS[name]))
+        wanted = ", ".join(item.name for item in fields(KINDS[name]))
         raise PriorError(f"{text!r}: {name} takes ({wanted}); {example}") from None
 
 

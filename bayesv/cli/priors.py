@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import bayesv as bv
-from bayesv.errors import near
+from bayesv.prior_text import prior_from_text
 
 __all__ = ["read_prior", "read_priors"]
 
@@ -24,7 +23,7 @@ _KINDS: dict[str, tuple[type[Any], ...]] = {
     "beta": (bv.Normal, bv.Flat),
 }
 # What it is the prior of, if that is said, and a name with arguments at the end.
-_PRIOR = re.compile(r"(?:(?P<target>.+?)\s*=\s*)?(?P<name>[A-Za-z]+)\s*\((?P<arguments>[^()]*)\)")
+_PRIOR = re.compile(r"(?:(?P<target>.+?)\s*=\s*)?(?P<prior>[A-Za-z]+\s*\([^()]*\))")
 
 
 def read_priors(arguments: argparse.Namespace) -> bv.Priors | None:
@@ -57,14 +56,16 @@ def read_prior(part: str, text: str) -> tuple[tuple[str, ...], Any]:
     >>> read_prior("sd", "Days | Subject = HalfStudentT(3, scale=20)")
     (('Subject', 'Days'), HalfStudentT(nu=3.0, scale=20.0))
     """
-    kinds = {kind.__name__: kind for kind in _KINDS[part]}
     match = _PRIOR.fullmatch(text.strip())
     if match is None:
         raise _error(part, text, "this is not NAME(numbers)")
-    if match["name"] not in kinds:
-        known = f"there are {', '.join(kinds)}{near(match['name'], kinds)}"
-        raise _error(part, text, f"there is no {match['name']!r} for it; {known}")
-    prior = _made(part, text, kinds[match["name"]], match["arguments"])
+    try:
+        prior = prior_from_text(match["prior"])
+    except bv.PriorError as error:
+        raise _error(part, text, str(error)) from None
+    if not isinstance(prior, _KINDS[part]):
+        known = ", ".join(kind.__name__ for kind in _KINDS[part])
+        raise _error(part, text, f"there is no {type(prior).__name__!r} for it; there are {known}")
     if match["target"] is None:
         return (), prior
     if part == "sigma":
@@ -97,26 +98,6 @@ def _part(part: str, texts: Sequence[str]) -> Any:
         else:
             named[first] = prior
     return named
-
-
-def _made(part: str, text: str, kind: type[Any], arguments: str) -> Any:
-    names = [item.name for item in fields(kind)]
-    values: dict[str, float] = {}
-    for place, piece in enumerate(arguments.split(",") if arguments.strip() else []):
-        name, equals, number = (s.strip() for s in piece.rpartition("="))
-        if not equals:
-            name = names[place] if place < len(names) else ""
-        try:
-            value = float(number)
-        except ValueError:
-            raise _error(part, text, f"{number!r} is not a number") from None
-        if name not in names or name in values:
-            break
-        values[name] = value
-    else:
-        if len(values) == len(names):
-            return kind(**values)
-    raise _error(part, text, f"needed is {kind.__name__}({', '.join(names)})")
 
 
 def _error(part: str, text: str, reason: str) -> bv.PriorError:

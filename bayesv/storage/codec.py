@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv import priors as prior_kinds
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design, DesignSummary, RandomTerm, TermSummary
 from bayesv.errors import StorageError
@@ -19,20 +18,17 @@ from bayesv.gram import GramStatistics
 from bayesv.gram.chain import Chain, ChainLevel, Merging
 from bayesv.gram.statistics import BorderTerm
 from bayesv.linalg import Array
+from bayesv.prior_text import KINDS
 from bayesv.storage.labels import index_from, index_parts
 
 __all__ = ["decode", "encode"]
 
-_PRIORS = (
-    "Exponential", "Flat", "Gamma", "HalfCauchy", "HalfNormal", "HalfStudentT", "InverseGamma",
-    "LKJ", "Normal",
-)  # fmt: skip
 # All that a file may name: values of these classes are made of their fields.
 _CLASSES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
         Design, DesignSummary, RandomTerm, TermSummary, GramStatistics, BorderTerm, ChainLevel,
-        Chain, Merging, *(getattr(prior_kinds, name) for name in _PRIORS),
+        Chain, Merging, *KINDS.values(),
     )
 }  # fmt: skip
 
