@@ -297,7 +297,7 @@ BAD = [
     ({"crossing": {"per": ["g"], "cells": 2}}, r"crossing\.per: found \['g'\]"),
     ({"factors": 3}, "factors: found 3; allowed: a table"),
     ({"correlations": 3}, "correlations: found 3; allowed: a table"),
-    ({"sd": None, "cov": {"g": {"x": 3}}}, r"cov\.g\.x: found 3; allowed: a table"),
+    ({"sd": None, "cov": {"g": {"x": 3}}}, r"^cov\.g\.x: found 3; allowed: a table"),
     ({"covariates": {"x": {"law": "cycle", "values": [[1], 2]}}}, r"covariates\.x\.values: found"),
     ({"crossing": {"per": "h", "cells": 2}}, r"crossing\.per: found 'h'"),
     ({"covariates": {"x": {"law": "nrmal"}}}, r"covariates\.x\.law: found 'nrmal'.*'normal'"),

@@ -281,9 +281,9 @@ def chosen_components(scenario: Scenario, design: Design) -> VarianceComponents:
                 f"sd.{term.group}: found {', '.join(found) or 'nothing'} of {term.group!r}; "
                 "needed: sd, or sd and corr, or cov."
             )
+        cov = _labelled(f"cov.{term.group}", own["cov"])
         try:
             if key == "cov":
-                cov = _labelled(f"cov.{term.group}", own["cov"])
                 vc = VarianceComponents({term.group: cov}, sigma**2)
             else:
                 corr = None if own["corr"] is None else {term.group: own["corr"]}
