@@ -175,6 +175,22 @@ def test_pictures_draw_the_scores(folder):
     plt.close("all")
 
 
+def test_the_funnel_shows_bias_and_spread(folder):
+    result = read(folder / "out")
+    axes = bv.plots.study_funnel(result, "sd g: x", estimators=["REML"])
+    frame = result.to_frame().query("quantity == 'sd g: x' and estimator == 'REML'")
+    errors = (frame["estimate"] - frame["truth"]).astype(float).groupby(frame["levels.g"])
+    (bias,) = [
+        line for line in axes[0].lines if len(line.get_xdata()) == 2 and line.get_marker() == "o"
+    ]
+    np.testing.assert_allclose(bias.get_ydata().astype(float), errors.mean())
+    band = axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert band.min() == pytest.approx(errors.quantile(0.05).min())
+    assert band.max() == pytest.approx(errors.quantile(0.95).max())
+    assert "bias" in bv.plots.describe(axes)
+    plt.close("all")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -183,6 +199,8 @@ def test_pictures_draw_the_scores(folder):
         (lambda r: bv.plots.study_scores(r, quantities=["sd h"]), "no quantity 'sd h'"),
         (lambda r: bv.plots.study_intervals(r, "stein"), "no intervals of 'stein'"),
         (lambda r: bv.plots.study_losses(r, "kl"), "no loss 'kl'"),
+        (lambda r: bv.plots.study_funnel(r, "sd h"), "no quantity 'sd h'"),
+        (lambda r: bv.plots.study_funnel(r, "sd g: x", estimators=["ML"]), "no estimator 'ML'"),
     ],
 )
 def test_pictures_that_cannot_be_drawn(folder, call, message):

@@ -310,6 +310,26 @@ def test_refusals_when_rows_are_drawn(change, message):
         prepared(BASE, **change)
 
 
+def test_the_order_of_keys_does_not_matter():
+    levels, covariates = {"g": 5, "h": 4}, {"x": {"law": "normal"}, "z": {"law": "uniform"}}
+    both = [
+        bv.study.Scenario(
+            name="order",
+            formula="y ~ x + z + (1 | g) + (1 | h)",
+            levels=dict(order(levels.items())),
+            rows=2,
+            covariates=dict(order(covariates.items())),
+            sd={"g": 1, "h": 1},
+            sigma=1,
+        )
+        for order in (list, reversed)
+    ]
+    first, second = (one.prepare(1).replicate(3).model.design for one in both)
+    assert both[0].crc == both[1].crc
+    np.testing.assert_array_equal(first.y, second.y)
+    np.testing.assert_array_equal(first.X, second.X)
+
+
 @pytest.mark.parametrize("seed", [-1, 1.5, "a"])
 def test_seeds_are_whole_numbers(seed):
     with pytest.raises(bv.ScenarioError, match="seed: found"):

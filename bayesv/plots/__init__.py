@@ -15,6 +15,7 @@ from bayesv.plots.covariances import curves, ellipses
 from bayesv.plots.densities import distance_density, variance_densities
 from bayesv.plots.diagnostics import acceptance, chains
 from bayesv.plots.effects import caterpillar, forest
+from bayesv.plots.funnel import study_funnel
 from bayesv.plots.heatmaps import block
 from bayesv.plots.images import image_G, image_R, image_V, image_Z, matrices
 from bayesv.plots.matrix import image
@@ -43,6 +44,7 @@ __all__ = [
     "png",
     "rank_ecdfs",
     "scaling",
+    "study_funnel",
     "study_intervals",
     "study_losses",
     "study_scores",

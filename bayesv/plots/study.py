@@ -77,21 +77,21 @@ def study_scores(
     empirical variance. Where other factors vary too, every combination has its own line.
     """
     table = result.scores()
-    table = table[table["score"] == _one_of("score", score, table["score"])]
+    table = table[table["score"] == one_of("score", score, table["score"])]
     factors = result.factors
     varying = [name for name in factors if factors[name].astype(str).nunique() > 1]
     if not varying:
         raise BayesvError("No factor varies in this study; make scenarios by bv.study.grid.")
-    along = varying[0] if against is None else _one_of("factor", against, varying)
+    along = varying[0] if against is None else one_of("factor", against, varying)
     kind = table["kind"].astype(str)
     if quantities is None:
         table = table[kind.isin(["sd", "corr", "beta"])]
         quantities = list(dict.fromkeys(table["quantity"].astype(str)))
     for name in quantities:
-        _one_of("quantity", name, table["quantity"])
+        one_of("quantity", name, table["quantity"])
     if methods is not None:
         for name in methods:
-            _one_of("method", name, table["method"])
+            one_of("method", name, table["method"])
         table = table[table["method"].isin(methods)]
     if table.empty or not quantities:
         raise BayesvError(f"There is no {score} to draw of these quantities and methods.")
@@ -101,7 +101,7 @@ def study_scores(
     places = {v: float(v) if numeric else float(i) for i, v in enumerate(dict.fromkeys(values))}
     target = result.manifest["scores"]["prob"] if score == "coverage" else _TARGETS.get(score)
     panels, new = several_axes(axes, len(quantities), (3.6, 3.0), most_across=3)
-    colors = _colors(result)
+    colors = colors_of(result)
     # One series per estimator, method and combination of the other factors, alike in all panels.
     keys = ["estimator", "method", *others]
     if score in ("bias", "relative bias", "rmse", "empirical se"):
@@ -187,8 +187,8 @@ def study_intervals(
     """
     frame = result.to_frame()
     names = result.manifest["names"]
-    where = names[0] if scenario is None else _one_of("scenario", scenario, names)
-    _one_of("quantity", quantity, frame["quantity"])
+    where = names[0] if scenario is None else one_of("scenario", scenario, names)
+    one_of("quantity", quantity, frame["quantity"])
     frame = frame[(frame["scenario"] == where) & (frame["quantity"] == quantity)]
     frame = frame[np.isfinite(frame["low"]) & np.isfinite(frame["high"])]
     if frame.empty:
@@ -262,13 +262,11 @@ def study_losses(
     """
     frame = result.to_frame()
     frame = frame[frame["kind"] == "loss"]
-    _one_of("loss", loss, frame["quantity"])
+    one_of("loss", loss, frame["quantity"])
     frame = frame[frame["quantity"] == loss]
     names = list(result.manifest["names"])
-    chosen = [
-        _one_of("scenario", s, names) for s in (names[:9] if scenarios is None else scenarios)
-    ]
-    colors = _colors(result)
+    chosen = [one_of("scenario", s, names) for s in (names[:9] if scenarios is None else scenarios)]
+    colors = colors_of(result)
     panels, new = several_axes(axes, len(chosen), (3.6, 2.8), most_across=3)
     for ax, name in zip(panels, chosen, strict=True):
         own = frame[frame["scenario"] == name]
@@ -295,7 +293,7 @@ def study_losses(
     return panels
 
 
-def _colors(result: Result) -> dict[str, str]:
+def colors_of(result: Result) -> dict[str, str]:
     """Return a colour for each estimator: REML's and the first posterior's as in every picture."""
     kinds = {one["name"]: one["kind"] for one in result.manifest["estimators"]}
     out: dict[str, str] = {}
@@ -313,7 +311,7 @@ def _fullest(panels: NDArray[np.object_]) -> Axes:
     return found
 
 
-def _one_of(what: str, given: str, known: Any) -> str:
+def one_of(what: str, given: str, known: Any) -> str:
     """Return the name if there is one like it; else say which there are."""
     there = list(dict.fromkeys(map(str, known)))
     if given not in there:

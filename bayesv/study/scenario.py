@@ -151,6 +151,8 @@ class Scenario:
             value = _plain(getattr(self, field.name))
             if value is None and field.name in _TABLES:
                 value = {}
+            if field.name in _DRAWN and isinstance(value, dict):
+                value = dict(sorted(value.items()))
             object.__setattr__(self, field.name, value)
         check(self)
 
@@ -259,6 +261,7 @@ class Scenario:
 
 
 _OBJECTS = ("data", "parameters")
+_DRAWN = ("levels", "covariates")  # one after the other: in which order they are named is no matter
 _TABLES = ("levels", "nested", "covariates", "correlations", "beta", "sd", "corr", "cov", "factors")
 
 
