@@ -224,7 +224,7 @@ class _Design:
             lines.append(
                 f"{term.group}: {term.n_levels} levels × ({', '.join(term.columns)}){extra}"
             )
-        if (known := self._known_weights()) is not None:
+        if (known := self.known_weights) is not None:
             lines.append(f"known weights from {known[0]:g} to {known[1]:g}")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
@@ -233,7 +233,8 @@ class _Design:
         sizes = f"n={self.n}, p={self.p}, q={self.q} ({groups})"
         return f"<{type(self).__name__} {self.formula!r}: {sizes}>"
 
-    def _known_weights(self) -> tuple[float, float] | None:
+    @property
+    def known_weights(self) -> tuple[float, float] | None:
         """Smallest and largest weight, if there are any."""
         raise NotImplementedError
 
@@ -272,7 +273,9 @@ class DesignSummary(_Design):
         """Number of rows used."""
         return self.n_rows
 
-    def _known_weights(self) -> tuple[float, float] | None:
+    @property
+    def known_weights(self) -> tuple[float, float] | None:
+        """Smallest and largest weight, if there are any."""
         return self.weight_range
 
     def __getattr__(self, name: str) -> Any:
@@ -397,7 +400,9 @@ class Design(_Design):
         """Standard deviation of the response less the offset."""
         return float(np.std(self.target, ddof=1))
 
-    def _known_weights(self) -> tuple[float, float] | None:
+    @property
+    def known_weights(self) -> tuple[float, float] | None:
+        """Smallest and largest weight, if there are any."""
         return None if self.weights is None else (self.weights.min(), self.weights.max())
 
 

@@ -22,7 +22,7 @@ def equations(design: Design) -> list[dict[str, str]]:
     list of dict
         Keys ``mathml`` and ``text``.
     """
-    weights = design._known_weights() is not None
+    weights = design.known_weights is not None
     residual = _row(
         _i("ε"), _o("∼"), _i("N"), _o("("), _n("0"), _o(","), _residual(weights), _o(")")
     )
@@ -83,7 +83,7 @@ def words(design: Design) -> list[str]:
         )
     out.append(
         "What is left in a row is independent and normal, with a variance that is "
-        + ("σ² divided by its known weight." if design._known_weights() else "the same everywhere.")
+        + ("σ² divided by its known weight." if design.known_weights else "the same everywhere.")
     )
     return out
 

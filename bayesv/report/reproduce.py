@@ -45,7 +45,7 @@ def code(
         lines.append(f'df[{_text(name)}] = df[{_text(name)}].astype("category")')
     if weights is not None:
         arguments.append(f"var_weights={_text(weights)}")
-    elif design._known_weights() is not None:
+    elif design.known_weights is not None:
         lines.append("w = ...  # the known weights, one a row of df")
         arguments.append("var_weights=w")
     if own:

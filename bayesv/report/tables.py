@@ -45,7 +45,7 @@ def sizes(design: Design) -> str:
         "random effects": f"{design.q:,}",
         "response": f"{design.response}, standard deviation {design.response_sd:.4g}",
     }
-    if (known := design._known_weights()) is not None:
+    if (known := design.known_weights) is not None:
         facts["known weights"] = f"{known[0]:.4g} … {known[1]:.4g}"
     if design.aliased:
         facts["aliased columns, dropped"] = ", ".join(design.aliased)
