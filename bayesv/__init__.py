@@ -39,7 +39,7 @@ from bayesv.errors import (
     StorageError,
 )
 from bayesv.extract import extract, read_fit
-from bayesv.model import Model, to_bambi, to_pymc
+from bayesv.model import Model
 from bayesv.posterior import Posterior
 from bayesv.priors import (
     LKJ,
@@ -56,6 +56,7 @@ from bayesv.priors import (
 from bayesv.profile import profile
 from bayesv.reml import RemlFit
 from bayesv.report import Report, report
+from bayesv.restate import to_bambi, to_pymc
 from bayesv.saving import save
 from bayesv.storage import load
 from bayesv.summaries import summarize

@@ -34,9 +34,8 @@ from bayesv.posterior import Posterior
 from bayesv.prior_draws import prior_predictive
 from bayesv.priors import Priors, ResolvedPriors
 from bayesv.reml import RemlFit, fit_reml
-from bayesv.restate import to_bambi, to_pymc
 
-__all__ = ["Model", "to_bambi", "to_pymc"]
+__all__ = ["ENGINES", "Model", "check_sampling"]
 
 ENGINES = ("collapsed", "nuts", "pymc", "bambi")
 
@@ -385,13 +384,15 @@ class Model:
     ) -> tuple[Draws, str]:
         """Run an engine; return the draws and the name of the engine that made them."""
         if engine == "pymc":
-            from bayesv.inference.pymc import sample_pymc
+            from bayesv.inference.pymc import build_pymc, sample_pymc
 
-            return sample_pymc(to_pymc(self), self.design, options, keep_u), engine
+            built = build_pymc(self.design, self.priors)
+            return sample_pymc(built, self.design, options, keep_u), engine
         if engine == "bambi":
-            from bayesv.inference.bambi import sample_bambi
+            from bayesv.inference.bambi import build_bambi, sample_bambi
 
-            return sample_bambi(to_bambi(self), self.design, options, keep_u), engine
+            built = build_bambi(self.design, self.frame, self.priors)
+            return sample_bambi(built, self.design, options, keep_u), engine
         if engine == "collapsed":
             try:
                 return sample_collapsed(density, self._start, options, keep_u), engine

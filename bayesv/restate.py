@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bayesv.inference.density import MarginalDensity
-
-if TYPE_CHECKING:
-    from bayesv.model import Model
+from bayesv.model import Model
 
 __all__ = ["to_bambi", "to_pymc"]
 
