@@ -373,6 +373,7 @@ def test_scores_recomputed_with_numpy(result):
             assert len(e) == n
             s2, se2 = e.var(ddof=1), rows["se"].to_numpy() ** 2
             inside = np.mean((rows["low"] <= rows["truth"]) & (rows["truth"] <= rows["high"]))
+            width = np.sort(rows["high"] - rows["low"])
             ratio = se2.mean() / s2
             want = {
                 "bias": (e.mean(), np.sqrt(s2 / n)),
@@ -390,8 +391,9 @@ def test_scores_recomputed_with_numpy(result):
                 ),
                 "coverage": (inside, np.sqrt(inside * (1 - inside) / n)),
                 "width": (
-                    (rows["high"] - rows["low"]).mean(),
-                    (rows["high"] - rows["low"]).std() / np.sqrt(n),
+                    width[n // 2 - 1 : n // 2 + 1].mean(),
+                    (np.interp((n - 1) * (0.5 + 0.5 / np.sqrt(n)), np.arange(n), width)
+                     - np.interp((n - 1) * (0.5 - 0.5 / np.sqrt(n)), np.arange(n), width)) / 2,
                 ),
             }  # fmt: skip
             for name, (value, mcse) in want.items():

@@ -46,7 +46,9 @@ def performance(rows: pd.DataFrame, by: Sequence[str] = GROUPS) -> pd.DataFrame:
     With n replicates, ē their mean error and s² the variance of e: bias ē ± s/√n; empirical se
     s ± s/√(2(n − 1)); rmse (mean e²)^½ ± (half of the standard error of mean e²)/rmse; model se
     (mean se²)^½ ± {Var(se²)/(4 n mean se²)}^½; ``se² ratio`` r = mean se²/s² ±
-    r{Var(se²)/(n mean² se²) + 2/(n − 1)}^½; coverage c ± {c(1 − c)/n}^½.
+    r{Var(se²)/(n mean² se²) + 2/(n − 1)}^½; coverage c ± {c(1 − c)/n}^½. ``width`` is a median,
+    because a single interval near a boundary can be as wide as numbers allow; ± half the distance
+    of the quantiles that lie one standard error of a rank, √n/2, on either side of it.
     """
     if rows.empty:
         return pd.DataFrame(columns=[*by, "score", "value", "mcse", "n"])
@@ -86,8 +88,7 @@ def performance(rows: pd.DataFrame, by: Sequence[str] = GROUPS) -> pd.DataFrame:
         inside = ((low <= truth) & (truth <= high)).astype(float)
         share, _, n = mean(np.where(np.isfinite(width), inside, np.nan))
         add("coverage", scored, share, np.sqrt(share * (1.0 - share) / n), n)
-        center, spread, n = mean(width)
-        add("width", scored, center, np.sqrt(spread / n), n)
+        add("width", scored, *_median(which, count, width))
         center, spread, n = mean(estimate)
         add("mean", (kind == "loss") | seconds, center, np.sqrt(spread / n), n)
         rate = (kind == "status") & ~seconds
@@ -117,6 +118,18 @@ class _Mean:
         center = np.bincount(which, values, self.count) / n
         square = np.bincount(which, (values - center[which]) ** 2, self.count)
         return center, square / (n - 1.0), n
+
+
+def _median(which: Index, count: int, values: Array) -> tuple[Array, Array, Array]:
+    """Return median, Monte Carlo error and n of what is finite in each group."""
+    ok = np.isfinite(values)
+    found = np.full((3, count), np.nan)
+    n = np.zeros(count)
+    for group, own in pd.Series(values[ok]).groupby(which[ok]):
+        n[group] = len(own)
+        step = min(0.5, 0.5 / np.sqrt(len(own)))
+        found[:, group] = np.quantile(own, [0.5 - step, 0.5, 0.5 + step])
+    return found[1], (found[2] - found[0]) / 2.0, n
 
 
 def _relative(
