@@ -107,6 +107,28 @@ if __name__ == "__main__":
 """
 
 
+SCRIPT = """
+import bayesv as bv
+print("once")
+few = bv.study.Scenario(name="few", formula="y ~ 1 + (1 | g)", levels={"g": 6}, rows=5,
+                        sd={"g": 1}, sigma=2)
+def own(model):
+    return model.reml().components
+result = bv.study.run(few, [own], replicates=6, seed=1, workers=2)
+print(int(result.done.sum()), len(result.failures))
+"""
+
+
+def test_a_plain_script_runs_a_study_once(tmp_path):
+    """Processes do not import the script, and functions of it reach them all the same."""
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, path], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split() == ["once", "6", "0"]
+
+
 def test_a_killed_study_resumes(tmp_path):
     out = tmp_path / "study"
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(out)], start_new_session=True)

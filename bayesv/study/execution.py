@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -19,6 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from types import ModuleType
 from typing import Any, Protocol
 
 from bayesv.errors import BayesvError, require
@@ -167,7 +169,7 @@ class _Processes:
     def submit(self, chunk: tuple[Any, ...]) -> Any:
         pool = self.pool or self._started()
         try:
-            with _sparing_children():
+            with _sparing_children(), _without_main():
                 return pool.submit(_run, self.payload, chunk)
         except BrokenProcessPool as error:  # found broken before a future could say so
             future: concurrent.futures.Future[Any] = concurrent.futures.Future()
@@ -181,13 +183,12 @@ class _Processes:
         arguments = (self.count, context, _begin, (theirs,))
         pool = self.pool = concurrent.futures.ProcessPoolExecutor(*arguments)
         try:
-            with _sparing_children():
+            with _sparing_children(), _without_main():
                 up = pool.submit(os.getpid)
             up.result()
         except BrokenProcessPool as error:
             raise BayesvError(
-                "Processes die as they start. A script that starts some needs its own work under "
-                "if __name__ == '__main__':, because they import it; or use workers=1."
+                "Processes die as they start; is there too little memory? Use workers=1."
             ) from error
         return pool
 
@@ -290,18 +291,15 @@ def _take(todo: deque[Any], size: int) -> tuple[Any, ...]:
 
 
 def _packed(work: Work) -> bytes:
-    """Serialise the work: functions of a notebook or script by value, if cloudpickle is there."""
+    """Serialise the work, functions of a notebook or script by value."""
+    import cloudpickle
+
     try:
-        from cloudpickle import dumps
-    except ImportError:
-        from pickle import dumps
-    try:
-        return bytes(dumps(work))
+        return bytes(cloudpickle.dumps(work))
     except Exception as error:
         raise BayesvError(
             f"The work cannot be sent to other processes ({error}). Use workers=1, or functions "
-            'and data that can be pickled; python3 -m pip install "bayesv[dask]" brings '
-            "cloudpickle, which takes functions of notebooks and scripts."
+            "and data that can be pickled."
         ) from error
 
 
@@ -325,6 +323,20 @@ def _sparing_children() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not import the user's script, which would run all of it again.
+
+    The work comes with all that it needs of the script.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _begin(lifeline: Any) -> None:
