@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from bayesv.errors import BayesvError, FitWarning
-from bayesv.gram import responses_of, statistics_of
+from bayesv.gram import responses_of
 from bayesv.linalg import Array
 from bayesv.progress import progress
 from bayesv.quantities import quantities
 from bayesv.reml import RemlFit, fit_reml
+from bayesv.simulation import simulate
 
 __all__ = ["Bootstrap", "bootstrap"]
 
@@ -88,17 +89,13 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
     design, vc = fit.design, fit.components
     rng = np.random.default_rng(seed)
     roots = [vc.sigma * vc.relative_root(term) for term in design.terms]
-    w = np.ones(design.n) if design.weights is None else design.weights
-    mean = design.y - design.target + design.X @ fit.beta.to_numpy()
-    responses = responses_of(design, statistics_of(design))
+    beta = fit.beta.to_numpy()
+    responses = responses_of(design, fit._stats)
     rows, singular, failed = [], [], []
     with progress("refitting", draws) as step:
         for k in range(draws):
             step(1)
-            y = mean + vc.sigma * rng.normal(size=design.n) / np.sqrt(w)
-            for term, root in zip(design.terms, roots, strict=True):
-                u = rng.normal(size=(term.n_levels, term.n_columns)) @ root.T
-                y = y + term.apply(u)
+            y, _ = simulate(design, beta, roots, vc.sigma, rng)
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", FitWarning)

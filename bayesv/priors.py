@@ -247,6 +247,15 @@ class ResolvedPriors:
                     out[name] = out.get(name, 0.0) + density
         return out
 
+    def stated(self) -> Priors:
+        """Return priors that name every parameter: resolved for other data they stay the same."""
+        sd = {
+            term.group: dict(zip(term.columns, self.sd[term.group], strict=True))
+            for term in self.design.terms
+        }
+        beta = dict(zip(self.design.fixed_names, self.beta, strict=True))
+        return Priors(sd=sd, sigma=self.sigma, corr=self.corr or Priors().corr, beta=beta)
+
     @property
     def flat_beta(self) -> bool:
         """Whether every fixed effect has a flat prior."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 import bayesv as bv
@@ -21,6 +23,34 @@ def sleepstudy_posterior(sleepstudy) -> bv.Posterior:
 @pytest.fixture(scope="session")
 def star() -> bv.Model:
     return bv.Model("read ~ cltype + sx + (sx | sch/tch)", bv.load_dataset("star_k20"))
+
+
+@pytest.fixture(scope="session")
+def sleepstudy_fit(sleepstudy) -> bv.RemlFit:
+    return sleepstudy.reml()
+
+
+@pytest.fixture(scope="session")
+def star_fit(star) -> bv.RemlFit:
+    return star.reml()
+
+
+@pytest.fixture(scope="session")
+def large() -> bv.Model:
+    """A hundred thousand rows, shuffled, in five thousand groups."""
+    rng = np.random.default_rng(8)
+    n, J = 100_000, 5_000
+    g = rng.integers(0, J, n)
+    y = rng.normal(size=J)[g] + rng.normal(size=n)
+    return bv.Model("y ~ 1 + (1 | g)", pd.DataFrame({"g": g, "y": y}))
+
+
+@pytest.fixture
+def _closed():
+    """No figure is open before, and none afterwards."""
+    assert not plt.get_fignums()
+    yield
+    plt.close("all")
 
 
 def random_components(design: bv.Design, rng: np.random.Generator) -> bv.VarianceComponents:

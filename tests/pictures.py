@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import numpy as np
-import pandas as pd
-
 import bayesv as bv
 
 
@@ -47,12 +44,3 @@ def inside(picture):
             for a, b in pairwise(boxes):
                 assert not a.overlaps(b), ax.get_title(loc="left")
     return True
-
-
-def large_model():
-    """A hundred thousand rows, shuffled, in five thousand groups."""
-    rng = np.random.default_rng(8)
-    n, J = 100_000, 5_000
-    g = rng.integers(0, J, n)
-    y = rng.normal(size=J)[g] + rng.normal(size=n)
-    return bv.Model("y ~ 1 + (1 | g)", pd.DataFrame({"g": g, "y": y}))

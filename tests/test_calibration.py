@@ -12,7 +12,9 @@ from scipy.stats import chi2, ks_2samp, kstest
 import bayesv as bv
 import bayesv.model
 from bayesv.inference.density import MarginalDensity
+from bayesv.linalg import psd_root
 from bayesv.prior_draws import draw_prior
+from bayesv.simulation import simulate
 from bayesv.study import ecdf_band, sbc
 from bayesv.study.calibration.quantities import ranked_quantities
 from bayesv.study.calibration.run import _rank
@@ -20,7 +22,6 @@ from bayesv.study.calibration.setting import (
     Parameters,
     posterior_setting,
     prior_setting,
-    simulate,
     stacked,
 )
 from tests import sbc as dense
@@ -114,6 +115,11 @@ def _found(model, priors, values):
     return ranked_quantities(model.design, density, parameters)
 
 
+def simulated(design, covs, sigma2, beta, rng):
+    roots = [psd_root(covs[term.group][0]) for term in design.terms]
+    return simulate(design, beta[0], roots, np.sqrt(sigma2[0]), rng)
+
+
 @each_case
 def test_simulated_parameters_and_data_are_distributed_as_dense_ones(case):
     model, rng = bv.Model(*case), np.random.default_rng(13)
@@ -124,7 +130,7 @@ def test_simulated_parameters_and_data_are_distributed_as_dense_ones(case):
         corrs = [_low(truth[f"corr_{t.group}"]) for t in model.design.terms]
         theirs.append(_features(truth["sigma"], truth["beta"], roots, corrs, y))
         covs, sigma2, beta = draw_prior(model.priors, 1, rng)
-        y, _ = simulate(model.design, Parameters(covs, sigma2, beta, {}), rng)
+        y, _ = simulated(model.design, covs, sigma2, beta, rng)
         sds = [np.sqrt(np.diagonal(covs[t.group][0])) for t in model.design.terms]
         corrs = [
             _low(covs[t.group][0] / np.outer(sd, sd))
@@ -153,7 +159,7 @@ def test_residuals_and_effects_are_normal_with_the_stated_covariance(case):
     residuals, effects = [], []
     for _ in range(100):
         covs, sigma2, beta = draw_prior(model.priors, 1, rng)
-        y, u = simulate(design, Parameters(covs, sigma2, beta, {}), rng)
+        y, u = simulated(design, covs, sigma2, beta, rng)
         Zu = design.Z.toarray() @ np.concatenate([u[t.group].ravel() for t in design.terms])
         residuals.append((y - design.X @ beta[0] - Zu) * np.sqrt(w / sigma2[0]))
         for term in design.terms:

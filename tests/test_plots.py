@@ -18,36 +18,15 @@ import bayesv as bv
 from bayesv.plots.densities import density
 from bayesv.plots.effects import conditional_sd
 from bayesv.plots.style import COLORS, label_ticks
-from tests.pictures import drawn, inside, large_model, line
+from tests.pictures import drawn, inside, line
 
 P = bv.plots
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    assert not plt.get_fignums()
-    yield
-    plt.close("all")
-
-
-@pytest.fixture(scope="module")
-def sleepstudy_fit(sleepstudy):
-    return sleepstudy.reml()
-
-
-@pytest.fixture(scope="module")
-def star_fit(star):
-    return star.reml()
+pytestmark = pytest.mark.usefixtures("_closed")
 
 
 @pytest.fixture(scope="module")
 def star_post(star):
     return star.sample(seed=1)
-
-
-@pytest.fixture(scope="module")
-def large():
-    return large_model()
 
 
 # --- densities ------------------------------------------------------------------------------------

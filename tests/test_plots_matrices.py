@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,31 +10,10 @@ from scipy import sparse
 
 import bayesv as bv
 from bayesv.plots.raster import MOST_PIXELS, pixels
-from tests.pictures import drawn, inside, large_model
+from tests.pictures import drawn, inside
 
 P = bv.plots
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    assert not plt.get_fignums()
-    yield
-    plt.close("all")
-
-
-@pytest.fixture(scope="module")
-def sleepstudy_fit(sleepstudy):
-    return sleepstudy.reml()
-
-
-@pytest.fixture(scope="module")
-def star_fit(star):
-    return star.reml()
-
-
-@pytest.fixture(scope="module")
-def large():
-    return large_model()
+pytestmark = pytest.mark.usefixtures("_closed")
 
 
 # --- pixels ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import os
 import re
@@ -180,7 +181,9 @@ def test_the_code_of_the_command_line_runs(tmp_path, monkeypatch):
 def test_one_chain_has_no_picture_of_agreement():
     model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
     post = model.sample(seed=1, draws=2000, chains=1)
-    wanted = [caption for _, caption in pictures._wanted(model.reml(), post, robust=True)]
+    fit = model.reml()
+    by_method = bv.beta_uncertainty(fit, post)
+    wanted = [caption for _, caption in pictures._wanted(fit, post, by_method)]
     assert wanted
     assert not any("chains" in caption for caption in wanted)
 
@@ -190,13 +193,13 @@ def test_large_clusters_are_reported_in_seconds(monkeypatch):
     data = pd.DataFrame({"y": rng.normal(size=10_000), "g": np.arange(10_000) % 2})
     model = bv.Model("y ~ 1 + (1 | g)", data)
     for slow in ("beta_uncertainty", "cluster_robust", "forest"):  # cubic in 5,000 rows
-        for room in (tables, bv.plots):
+        for room in (importlib.import_module("bayesv.report.report"), tables, bv.plots):
             monkeypatch.setattr(room, slow, None, raising=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fits = model.reml(), model.sample(seed=1, draws=100)
     assert "is left out" in bv.report(*fits, pictures=False).html
-    assert not any("by method" in c for _, c in pictures._wanted(*fits, robust=False))
+    assert not any("by method" in c for _, c in pictures._wanted(*fits, None))
 
 
 def test_words_and_equations_name_every_part():

@@ -16,6 +16,7 @@ from bayesv.design import Design
 from bayesv.names import INTERCEPT
 from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit
+from bayesv.uncertainty import BetaUncertainty
 
 __all__ = ["Picture", "draw"]
 
@@ -41,13 +42,12 @@ class Picture:
     caption: str
 
 
-def draw(fit: RemlFit, posts: Sequence[Posterior], robust: bool) -> list[Picture]:
-    """Draw what the design and the fits have: without rows no V, without a posterior no density.
-
-    ``robust`` says whether robust covariances of the fixed effects can be afforded.
-    """
+def draw(
+    fit: RemlFit, posts: Sequence[Posterior], by_method: BetaUncertainty | None
+) -> list[Picture]:
+    """Draw what the design and the fits have: without rows no V, without a posterior no density."""
     drawn = []
-    for make, caption in _wanted(fit, posts[0] if posts else None, robust):
+    for make, caption in _wanted(fit, posts[0] if posts else None, by_method):
         picture = make()
         alt = plots.describe(picture)
         data, width, height = plots.png(picture, dpi=160)
@@ -57,7 +57,7 @@ def draw(fit: RemlFit, posts: Sequence[Posterior], robust: bool) -> list[Picture
 
 
 def _wanted(
-    fit: RemlFit, post: Posterior | None, robust: bool
+    fit: RemlFit, post: Posterior | None, by_method: BetaUncertainty | None
 ) -> Iterator[tuple[Callable[[], Any], str]]:
     """Yield functions that draw, with captions."""
     design, vc = fit.design, fit.components
@@ -91,9 +91,9 @@ def _wanted(
                 partial(plots.curves, post, *at, fit=fit),
                 f"Variance and correlation of {design.response} along {at[1]}, with 95 % bands.",
             )
-        if design.p and robust:
+        if by_method is not None:
             yield (
-                partial(plots.forest, fit, post),
+                partial(plots.forest, by_method),
                 "Fixed effects with 95 % intervals, by method: the plug-in takes V as known.",
             )
         if post.density is not None:

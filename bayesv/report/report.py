@@ -19,6 +19,7 @@ from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit, fit_reml
 from bayesv.report.mathematics import equations, words
 from bayesv.report.reproduce import citations, code, versions
+from bayesv.uncertainty import BetaUncertainty, beta_uncertainty
 
 __all__ = ["Report", "report"]
 
@@ -146,11 +147,12 @@ def _facts(
 
     design = reml[0].design
     robust = _has_small_clusters(reml[0])
+    by_method = _by_method(reml[0], posts[0]) if posts and design.p and robust else None
     drawn: list[Any] = []
     if pictures:
         from bayesv.report.pictures import draw
 
-        drawn = draw(reml[0], posts, robust)
+        drawn = draw(reml[0], posts, by_method)
     return {
         "title": title or design.formula,
         "formula": design.formula,
@@ -165,9 +167,7 @@ def _facts(
         "components": [tables.components(fit) for fit in reml],
         "posteriors": [tables.posterior(post) for post in posts],
         "fixed": tables.fixed(reml[0]) if design.p else None,
-        "uncertainty": (
-            tables.uncertainty(reml[0], posts[0]) if posts and design.p and robust else None
-        ),
+        "uncertainty": tables.uncertainty(by_method) if by_method else None,
         "left_out": bool(posts) and design.p > 0 and not robust,
         "comparison": tables.comparison(comparison) if comparison else None,
         "reasons": comparison.reasons() if comparison and posts else [],
@@ -181,6 +181,14 @@ def _facts(
         "citations": citations(reml, posts),
         "summary": list(_summary(design, reml, posts)),
     }
+
+
+def _by_method(fit: RemlFit, post: Posterior) -> BetaUncertainty | None:
+    """Return β by each method; None for fits that name their fixed effects differently."""
+    try:
+        return beta_uncertainty(fit, post)
+    except BayesvError:
+        return None
 
 
 def _has_small_clusters(fit: RemlFit) -> bool:

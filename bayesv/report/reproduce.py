@@ -81,16 +81,14 @@ def _sampling(post: Posterior) -> str:
 
 def _priors(priors: ResolvedPriors | None) -> str:
     assert priors is not None
+    stated = priors.stated()
     lines = ["bv.Priors(", "    sd={"]
-    for term in priors.design.terms:
-        sd = dict(zip(term.columns, priors.sd[term.group], strict=True))
-        lines.append(f"        {_text(term.group)}: {_literal(sd)},")
-    lines += ["    },", f"    sigma={_literal(priors.sigma)},"]
+    lines += [f"        {_text(group)}: {_literal(sd)}," for group, sd in stated.sd.items()]
+    lines += ["    },", f"    sigma={_literal(stated.sigma)},"]
     if priors.corr:
-        lines.append(f"    corr={_literal(priors.corr)},")
+        lines.append(f"    corr={_literal(stated.corr)},")
     if not priors.flat_beta:
-        beta = dict(zip(priors.design.fixed_names, priors.beta, strict=True))
-        lines.append(f"    beta={_literal(beta)},")
+        lines.append(f"    beta={_literal(stated.beta)},")
     return "\n".join([*lines, ")"])
 
 

@@ -12,12 +12,11 @@ from great_tables import GT, loc, style
 from bayesv.compare import Comparison
 from bayesv.covariance import MarginalCovariance
 from bayesv.design import Design
-from bayesv.errors import BayesvError
 from bayesv.posterior import Posterior
 from bayesv.quantities import quantities
 from bayesv.reml import RemlFit
 from bayesv.summaries import summarize
-from bayesv.uncertainty import beta_uncertainty
+from bayesv.uncertainty import BetaUncertainty
 
 __all__ = [
     "block",
@@ -142,13 +141,10 @@ def fixed(fit: RemlFit) -> str:
     return _html(_numbers(table, ["estimate", "se"], 6).cols_label(se="SE given V", t="t value"))
 
 
-def uncertainty(fit: RemlFit, post: Posterior) -> str | None:
-    """β by each method; None where a method needs rows that the design does not keep."""
-    try:
-        frame = beta_uncertainty(fit, post).table.copy()
-    except BayesvError:
-        return None
-    frame["df"] = frame["df"].where(np.isfinite(frame["df"]))
+def uncertainty(found: BetaUncertainty) -> str:
+    """β by each method."""
+    df = found.table["df"]
+    frame = found.table.assign(df=df.where(np.isfinite(df)))
     table = GT(frame, id="uncertainty", groupname_col="coefficient", rowname_col="method")
     table = table.tab_header(title="Uncertainty of the fixed effects, by each method")
     table = _numbers(table, ["estimate", "se", "low", "high"], 5).fmt_number("df", decimals=1)

@@ -18,7 +18,8 @@ from bayesv.linalg import Array, psd_root
 from bayesv.model import Model
 from bayesv.posterior import Posterior
 from bayesv.prior_draws import draw_prior
-from bayesv.priors import Flat, Priors, ResolvedPriors
+from bayesv.priors import Flat
+from bayesv.simulation import simulate
 
 __all__ = [
     "Parameters",
@@ -26,7 +27,6 @@ __all__ = [
     "parameters_of",
     "posterior_setting",
     "prior_setting",
-    "simulate",
     "stacked",
 ]
 
@@ -106,7 +106,9 @@ class Setting:
             truth = Parameters(covs, sigma2, beta, {})
         else:
             truth = self.truths[k : k + 1]
-        y, u = simulate(self.simulated, truth, rng)
+        roots = [psd_root(truth.covs[term.group][0]) for term in self.simulated.terms]
+        sigma = float(np.sqrt(truth.sigma2[0]))
+        y, u = simulate(self.simulated, truth.beta[0], roots, sigma, rng)
         truth = replace(truth, u={group: self._after_old(group, v) for group, v in u.items()})
         y = np.concatenate([self.template.design.y[: -len(y)], y])
         return truth, self.template.with_response(y)
@@ -162,26 +164,6 @@ def posterior_setting(
     return Setting(design, _template(model, stacked(design), engine), truths)
 
 
-def simulate(
-    design: Design, truth: Parameters, rng: np.random.Generator
-) -> tuple[Array, dict[str, Array]]:
-    """Simulate y, shape (n,), and u by group, shapes (J, r), from the first of the parameters.
-
-    y = offset + Xβ + Zu + e with rows u_j ~ N(0, Σ_f) and e_i ~ N(0, σ²/w_i).
-    """
-    w = np.ones(design.n) if design.weights is None else design.weights
-    offset = np.zeros(design.n) if design.offset is None else design.offset
-    y = offset + design.X @ truth.beta[0]
-    y += np.sqrt(truth.sigma2[0] / w) * rng.normal(size=design.n)
-    effects = {}
-    for term in design.terms:
-        z = rng.normal(size=(term.n_levels, term.n_columns))
-        u = z @ psd_root(truth.covs[term.group][0]).T
-        y += term.apply(u)
-        effects[term.group] = u
-    return y, effects
-
-
 def stacked(design: Design) -> Design:
     """Return the design's rows twice, the second time with levels of their own."""
 
@@ -219,20 +201,9 @@ def _new(labels: Any) -> Any:
     return np.array([text + primes for text in texts], dtype=object)
 
 
-def _stated(priors: ResolvedPriors) -> Priors:
-    """Return priors that say every one, so that resolving them for other data changes nothing."""
-    design = priors.design
-    sd = {
-        term.group: dict(zip(term.columns, priors.sd[term.group], strict=True))
-        for term in design.terms
-    }
-    beta = dict(zip(design.fixed_names, priors.beta, strict=True))
-    return Priors(sd=sd, sigma=priors.sigma, corr=priors.corr or Priors().corr, beta=beta)
-
-
 def _template(model: Model, design: Design, engine: str) -> Model:
     """Return the model of these rows with every prior stated; Bambi's is read from its formula."""
-    given = _stated(model.priors)
+    given = model.priors.stated()
     if engine != "bambi":
         return Model.from_design(design, given)
     if design.weights is not None:
