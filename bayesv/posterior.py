@@ -74,7 +74,7 @@ class Posterior(MarginalMethods, Savable):
     ) -> Posterior:
         """Label raw draws, diagnose them, and warn once if something is wrong."""
         post = cls(draws.to_datatree(design, engine), design, priors, engine, density)
-        problems = post._diagnose(draws.sample_stats)
+        problems = (*draws.problems, *post._diagnose(draws.sample_stats))
         if problems:
             ours = (str(Path(__file__).parent),)  # so that the warning names the user's line
             text = f"{engine}: {'; '.join(problems)}"

@@ -104,6 +104,23 @@ class Coordinates:
                 x += list(np.arctanh(_partials(corr[np.ix_(block, block)])))
         return np.array([*x, 0.5 * np.log(sigma2) - self.log_scale])
 
+    def prior_draws(self, rng: np.random.Generator, size: int) -> Array:
+        """Draw x from the priors, shape (size, d)."""
+        from bayesv.prior_draws import _draw_sd
+
+        log_sigma = np.log(_draw_sd(self.priors.sigma, size, rng))
+        columns = []
+        for term, log_rms in zip(self.terms, self.log_rms, strict=True):
+            for prior, shift in zip(self.priors.sd[term.group], log_rms, strict=True):
+                columns.append(np.log(_draw_sd(prior, size, rng)) + shift - log_sigma)
+            for block in term.blocks:
+                r = len(block)
+                for i in range(1, r):
+                    for j in range(i):
+                        a = self.priors.corr[term.group].eta + 0.5 * (r - 2 - j)
+                        columns.append(np.arctanh(2.0 * rng.beta(a, a, size) - 1.0))
+        return np.column_stack([*columns, log_sigma - self.log_scale])
+
     def log_prior(self, x: Array, jacobian: bool = True) -> Array:
         """Return the log prior density, shape (...), by x or (without Jacobian) by parameter."""
         log_sigma = x[..., -1] + self.log_scale
