@@ -25,11 +25,11 @@ from bayesv.gram import (
     statistics_of,
     threads,
 )
+from bayesv.inference.adaptation import ProposalError
 from bayesv.inference.collapsed import sample_collapsed
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
-from bayesv.inference.adaptation import ProposalError
 from bayesv.posterior import Posterior
 from bayesv.prior_draws import prior_predictive
 from bayesv.priors import Priors, ResolvedPriors

@@ -103,9 +103,10 @@ def sample_collapsed(
             f"{_MIN_ACCEPTANCE}), one point holds {stuck:.1%} of a chain (at most {_MAX_STUCK:.0%})"
         )
     last = slice(length - draws * thin + thin - 1, None, thin)
-    kept = [walk.at(walk.state[:, last].ravel()) for walk in walks]
-    x = np.concatenate([points for points, _ in kept])
-    conditional = joined([c for _, c in kept])
+    kept = [walk.state[:, last].ravel() for walk in walks]
+    x = np.concatenate([w.x[k] for w, k in zip(walks, kept, strict=True)])
+    log_density = [w.log_density[k] for w, k in zip(walks, kept, strict=True)]
+    conditional = joined([w.conditional.take(k) for w, k in zip(walks, kept, strict=True)])
     shape = (options.chains, draws)
     result = labelled(
         target,
@@ -116,7 +117,7 @@ def sample_collapsed(
         keep_u=keep_u,
         sample_stats={
             "accepted": np.concatenate([walk.accepted[:, last] for walk in walks]),
-            "lp": conditional.log_likelihood.reshape(shape),
+            "lp": np.concatenate(log_density).reshape(shape),
         },
         attrs={
             "method": "independence Metropolis–Hastings",
@@ -205,13 +206,10 @@ class _Walk:
     """
 
     x: Array
+    log_density: Array
     conditional: Conditional
     state: NDArray[np.intp]
     accepted: NDArray[np.bool_]
-
-    def at(self, positions: NDArray[np.intp]) -> tuple[Array, Conditional]:
-        """Return points and conditionals at positions."""
-        return self.x[positions], self.conditional.take(positions)
 
 
 def _walk(target: Target, team: Team, proposed: Proposed, length: int) -> _Walk:
@@ -232,7 +230,8 @@ def _walk(target: Target, team: Team, proposed: Proposed, length: int) -> _Walk:
                 accepted[c, i] = True
             state[c, i] = position
     x = np.concatenate([proposed.x, first])
-    return _Walk(x, joined([proposed.conditional, conditional]), state, accepted)
+    log_density = np.concatenate([proposed.log_density, log_density])
+    return _Walk(x, log_density, joined([proposed.conditional, conditional]), state, accepted)
 
 
 def _effects(

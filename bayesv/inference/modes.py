@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import logsumexp
+from scipy.special import chdtri, logsumexp
 
 from bayesv.covariance import VarianceComponents
 from bayesv.inference.ascent import climb
@@ -16,7 +16,7 @@ from bayesv.inference.target import Target, factor
 from bayesv.linalg import Array
 from bayesv.progress import progress
 
-__all__ = ["Mode", "find_modes", "laplace_shares"]
+__all__ = ["Mode", "find_modes", "laplace_shares", "unvisited"]
 
 _PRIOR_DRAWS, _FEW_PRIOR_DRAWS = 400, 20  # that are looked at, by the cost of an evaluation
 _PRIOR_STARTS = 6  # of the highest of them, climbs start
@@ -27,6 +27,7 @@ _SMALL = -4.0  # log SD over σ of a small random effect
 _STRONG = 2.0  # atanh of a strong partial correlation
 _NEGLIGIBLE = 16.0  # log mass below the largest at which a mode is left out
 _MOST_SUMMITS, _MOST_MODES = 12, 6
+_WORTH_SAYING = 0.01  # share of a mode that draws must not miss
 _OUTSIDE = 1e12  # minus the log density where it cannot be evaluated
 
 
@@ -163,3 +164,20 @@ def _with(point: Array, index: Any, value: Any) -> Array:
     new = point.copy()
     new[index] = value
     return new
+
+
+def unvisited(modes: Sequence[Mode], x: Array) -> tuple[str, ...]:
+    """Say which modes no draw, (S, d), is near; for samplers that may not find them by themselves.
+
+    Near is within the 99.9 % of the normal approximation that are closest to the mode.
+    """
+    problems = []
+    radius = chdtri(x.shape[1], 1e-3)
+    for mode, share in zip(modes, laplace_shares(modes), strict=True):
+        distance = (np.linalg.solve(mode.factor, (x - mode.x).T) ** 2).sum(axis=0)
+        if share >= _WORTH_SAYING and not (distance < radius).any():
+            problems.append(
+                f"no draw is near a mode of the posterior that holds about {share:.0%} of its "
+                "mass; use engine='collapsed', which draws from all modes"
+            )
+    return tuple(problems)

@@ -162,11 +162,14 @@ class Proposal:
     parts: tuple[Part, ...]
     defence: Mixture
 
+    @property
+    def _laws(self) -> tuple[Part | Mixture, ...]:
+        return (*self.parts, self.defence)
+
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         """Draw points, shape (size, d)."""
         counts = rng.multinomial(size, self.shares)
-        laws = (*self.parts, self.defence)
-        x = [law.sample(rng, count) for law, count in zip(laws, counts, strict=True)]
+        x = [law.sample(rng, count) for law, count in zip(self._laws, counts, strict=True)]
         return np.asarray(rng.permutation(np.concatenate(x)))
 
     def log_density(self, x: Array) -> Array:
@@ -198,8 +201,7 @@ class Proposal:
 
     def _log_parts(self, x: Array) -> Array:
         """Log densities of the parts and the defence, with their shares, (S, K + 1)."""
-        laws = (*self.parts, self.defence)
-        log = np.stack([law.log_density(x) for law in laws], axis=1)
+        log = np.stack([law.log_density(x) for law in self._laws], axis=1)
         return np.asarray(log + np.log(self.shares))
 
 
