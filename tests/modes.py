@@ -105,10 +105,12 @@ class Reference:
         return max(gaps)
 
 
-def reference(target: Target, rng: np.random.Generator) -> Reference:
-    """Climb from draws of the prior and from anywhere, then sample by importance."""
+def reference(target: Target, reml: bv.RemlFit, rng: np.random.Generator) -> Reference:
+    """Climb from REML, from draws of the prior and from anywhere, then sample by importance."""
     coordinates = target.coordinates
     starts = np.array(coordinates.prior_draws(rng, _STARTS))
+    covs = {term.group: reml.components.block_for(term) for term in coordinates.terms}
+    starts[0] = np.maximum(coordinates.from_covs(covs, reml.sigma2), -5.0)
     anywhere = starts[_STARTS // 2 :]
     anywhere[:] = np.where(
         coordinates.is_sd, rng.uniform(-6, 4, anywhere.shape), rng.normal(0, 2, anywhere.shape)
@@ -164,7 +166,9 @@ def examine(case: Case, seed: int) -> dict:
     """Return the largest mass that the draws miss, and whether anything was said."""
     rng = np.random.default_rng(seed)
     target = Target(MarginalDensity(case.model.statistics, case.model.priors))
-    truth = reference(target, rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        truth = reference(target, case.model.reml(), rng)
     mass = truth.masses(truth.x, truth.weights)
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:

@@ -35,7 +35,7 @@ def test_both_modes_are_drawn(offset, mass):
     """Mass of slope SDs of at most 0.5: quadrature-free, by importance sampling (trial script)."""
     model = shifted(offset)
     target = Target(MarginalDensity(model.statistics, model.priors))
-    truth = reference(target, np.random.default_rng(offset))
+    truth = reference(target, model.reml(), np.random.default_rng(offset))
     covs, _ = target.coordinates.to_covs(truth.x)
     small = np.sqrt(covs["Subject"][:, 1, 1]) <= 0.5
     expected = float(truth.weights[small].sum())
@@ -50,7 +50,7 @@ def test_both_modes_are_drawn(offset, mass):
 def test_nuts_says_that_there_are_two_modes():
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")
-        post = shifted(600).sample("nuts", seed=1, draws=400, tune=400, progressbar=False)
+        post = shifted(600).sample("nuts", seed=1, draws=100, tune=100, progressbar=False)
     assert post.draws["posterior"].attrs["n_modes"] > 1
     assert post.problems
 
