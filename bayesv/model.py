@@ -387,7 +387,7 @@ class Model:
             from bayesv.inference.pymc import build_pymc, sample_pymc
 
             built = build_pymc(self.design, self.priors)
-            return sample_pymc(built, self.design, options, keep_u), engine
+            return sample_pymc(built, self.priors, options, keep_u), engine
         if engine == "bambi":
             from bayesv.inference.bambi import build_bambi, sample_bambi
 
