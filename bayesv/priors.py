@@ -189,7 +189,7 @@ class Priors:
     sd: Any = None
     sigma: SdPrior | None = None
     corr: LKJ | Mapping[str, LKJ] | None = None
-    beta: Any = Flat()
+    beta: Any = field(default_factory=Flat)
     center: Mapping[str, Mapping[str, float]] | None = None
 
     DEFAULT_NU: ClassVar[float] = 3.0

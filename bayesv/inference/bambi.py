@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from bayesv.inference.bambi_reading import (
 from bayesv.inference.correlated import CorrelatedEffects, SharedSds, Sibling
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
-from bayesv.inference.pymc import nuts, prior_vector, pymc_prior, sd_scalar
+from bayesv.inference.pymc import nuts, pymc_prior
 from bayesv.priors import Flat, InverseGamma, Normal, ResolvedPriors
 
 __all__ = ["build_bambi", "sample_bambi"]

@@ -27,8 +27,9 @@ class Coordinates:
     those at the centre of the covariates), then the atanh of their canonical partial correlations
     in each correlated block, row by row; last log(σ/s) with s the residual SD of y after X. These
     are free of units and of the zeros of covariates, and SDs relative to σ are nearly uncorrelated
-    with σ. λ_f is of the user's columns: A⁻¹ times the root of these, not triangular. The partial correlation of columns i and
-    j given the columns before j has density
+    with σ. λ_f is of the user's columns: A⁻¹ times the root of these, not triangular.
+
+    The partial correlation of columns i and j given the columns before j has density
     ∝ (1 − c²)^(η − 1 + (r − 2 − j)/2) under LKJ(η), independently of the others (Lewandowski,
     Kurowicka and Joe 2009, https://doi.org/10.1016/j.jmva.2009.04.008).
     """

@@ -98,7 +98,9 @@ class CorrelatedEffects:
             sum(weight * c for weight, c in zip(self.back[i], centred, strict=True) if weight)
             for i in range(start, start + self.siblings[self.place].width)
         ]
-        return pm.Deterministic(name, own[0] if len(dims) == 1 else pt.stack(own, axis=1), dims=dims)
+        return pm.Deterministic(
+            name, own[0] if len(dims) == 1 else pt.stack(own, axis=1), dims=dims
+        )
 
     def _share(self, model: Any) -> None:
         """Create the variables of all siblings."""

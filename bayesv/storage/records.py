@@ -91,8 +91,7 @@ def _save_posterior(
     priors, density = post.priors, post.density
     contents = {
         "design": post.design,
-        "priors": priors
-        and {name: getattr(priors, name) for name in _PRIORS},
+        "priors": priors and {name: getattr(priors, name) for name in _PRIORS},
         "engine": post.engine,
         "problems": post.problems,
         "statistics": None if density is None else _recipe(density.stats, post.design),
