@@ -45,7 +45,9 @@ class MarginalMethods:
         components: Callable[[int, int], VarianceComponents]
         estimate: Callable[[str], VarianceComponents]
         _array: Callable[[str], Array]
-        _moments_of_V: float
+
+        @property
+        def _moments_of_V(self) -> float: ...
 
         @property
         def covs(self) -> dict[str, Array]: ...  # noqa: D102

@@ -193,9 +193,9 @@ class CentredBlock:
                 T[b, j] = -value / (self.facts.mean[b] if self.facts.constant[b] else 1.0)
         for k, (i, j) in self.products.items():
             T[:, k] = 0.0
-            for a in np.flatnonzero(T[:, i]):
-                for b in np.flatnonzero(T[:, j]):
-                    for c, size in (self._product(int(a), int(b)) or {}).items():
+            for a in map(int, np.flatnonzero(T[:, i])):
+                for b in map(int, np.flatnonzero(T[:, j])):
+                    for c, size in (self._product(a, b) or {}).items():
                         T[c, k] += T[a, i] * T[b, j] * size
         return T
 

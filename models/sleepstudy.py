@@ -61,7 +61,7 @@ def bambi_model():
     scale_of = {"1|Subject": s, "Days|Subject": s / sd_x}
 
     def sd(name, **_):
-        """An SD that Bambi asks for, or that a sibling has needed before."""
+        """Return an SD that Bambi asks for, or that a sibling has needed before."""
         model = pm.modelcontext(None)
         if name not in model.named_vars:
             pm.HalfStudentT(name, nu=3, sigma=scale_of[name.removesuffix("_sigma")])

@@ -82,7 +82,7 @@ def bambi_model():
     s, share = scales()
 
     def sd(name, **_):
-        """An SD that Bambi asks for, or that a sibling has needed before."""
+        """Return an SD that Bambi asks for, or that a sibling has needed before."""
         model = pm.modelcontext(None)
         if name not in model.named_vars:
             shape = 1 if name.startswith("sx") else ()  # Bambi has a column for each level but one

@@ -297,11 +297,11 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
                         "independent. Use the design of '(x || group)', or none."
                     )
                 chol = next(iter(names))
-                effects = next(c for c in linked if c.chol == chol)
-                at = [effects.labels.index(term.columns[i]) for i in block]
+                stated = next(c for c in linked if c.chol == chol)
+                at = [stated.labels.index(term.columns[i]) for i in block]
                 # A reordered Cholesky factor is still a root of the reordered correlation.
                 factors[k] = values(chol)[..., at, :]
-                back[np.ix_(block, block)] = np.array(effects.back)[np.ix_(at, at)]
+                back[np.ix_(block, block)] = np.array(stated.back)[np.ix_(at, at)]
         sd = np.concatenate(sds, axis=-1)[..., order]
         covs[term.group] = covariances(term, sd, factors, back)
         if keep_u:

@@ -44,7 +44,8 @@ class CorrelatedEffects:
     Bambi calls it as ``dist(name, dims=…)`` when it builds the term. The first call creates what
     siblings share: the Cholesky factor L of the correlation matrix, every SD (``<term>_sigma``, see
     `SharedSds`) and every standard normal offset (``<term>_offset``), found by name in the PyMC
-    model that is being built. Then c_i = σ_i Σ_{j ≤ i} L_ij z_j are the effects that priors speak of, and u = A⁻¹c.
+    model that is being built. Then c_i = σ_i Σ_{j ≤ i} L_ij z_j are the effects that priors speak
+    of, and u = A⁻¹c.
 
     Attributes
     ----------

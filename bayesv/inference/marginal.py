@@ -64,8 +64,8 @@ def build_marginal(density: MarginalDensity) -> Any:
     Returns
     -------
     pymc.Model
-        Free variables ``sigma``, ``sd_<group>`` and ``chol_<group>``, as in `build_pymc`; the potential
-        ``marginal_likelihood`` is log p(y | Σ, σ).
+        Free variables ``sigma``, ``sd_<group>`` and ``chol_<group>``, as in `build_pymc`; the
+        potential ``marginal_likelihood`` is log p(y | Σ, σ).
     """
     # The Op runs as Python inside a compiled model, which is what PyTensor warns about at each use.
     warnings.filterwarnings("ignore", message="Numba will use object mode to run Marginal")

@@ -60,14 +60,13 @@ class Tails:
             for i, prior in enumerate(self._priors.sd[term.group]):
                 if self.powers[f][i] > 0:
                     continue
-                d = self._levels_of(f, i)
                 raise PriorError(
-                    f"The posterior is improper: the SD of {labels[i]!r} in {term.group!r} has the "
-                    f"prior {prior}, and the data do not bound it. Of {term.n_levels} levels, "
-                    f"{d:g} remain after those without a part in it and after columns of X with a "
-                    f"flat prior that they determine; with a density that falls as SD^-{prior.tail:g} "
-                    f"more than {max(1 - prior.tail, 0):g} are needed, and as many for each other "
-                    "flat SD. Use HalfNormal or HalfStudentT(3, …)."
+                    f"The posterior is improper: the prior {prior} of the SD of {labels[i]!r} in "
+                    f"{term.group!r} falls as SD^-{prior.tail:g} only, and of its {term.n_levels} "
+                    f"levels {self._levels_of(f, i):g} are left to bound it, after levels without "
+                    "a part in it and one for each column of X with a flat prior that is "
+                    "constant within levels. Prior and levels together need a power above 1, and "
+                    "1 more for each other flat SD. Use HalfNormal or HalfStudentT(3, …)."
                 )
         if self.sigma <= 0:
             raise PriorError(
@@ -119,7 +118,7 @@ class Tails:
                 own.append(e)
             for direction in self._combinations(f):
                 e = self._power_of_combination(direction)
-                for i in np.flatnonzero(direction.weights):
+                for i in map(int, np.flatnonzero(direction.weights)):
                     own[i] = min(own[i], e)
             powers.append(own)
         return powers
@@ -219,7 +218,7 @@ class Tails:
 
     def _power_of_combination(self, direction: _Direction) -> float:
         term = self._terms[direction.term]
-        i, k = np.flatnonzero(direction.weights)
+        i, k = map(int, np.flatnonzero(direction.weights))
         tails = self._tail(direction.term, i) + self._tail(direction.term, k)
         power = tails + 2.0 * self._priors.corr[term.group].eta - 1.0
         return power if power > _ENOUGH else power + self._measured((direction,))
@@ -258,9 +257,9 @@ class Tails:
         """Return M of the covariance of two of the user's effects, or of a variance."""
         back, e = self._priors.basis(self._terms[f]).back, self.powers[f]
         order = np.inf
-        for a in np.flatnonzero(back[i]):
-            for b in np.flatnonzero(back[k]):
-                order = min(order, self._product(f, int(a), int(b), e))
+        for a in map(int, np.flatnonzero(back[i])):
+            for b in map(int, np.flatnonzero(back[k])):
+                order = min(order, self._product(f, a, b, e))
         return order
 
     def _product(self, f: int, a: int, b: int, e: Sequence[float]) -> float:
