@@ -47,6 +47,9 @@ class MarginalMethods:
         _array: Callable[[str], Array]
 
         @property
+        def _moments_of_V(self) -> float: ...
+
+        @property
         def covs(self) -> dict[str, Array]: ...  # noqa: D102
         @property
         def sigma2(self) -> Array: ...  # noqa: D102
@@ -120,7 +123,8 @@ class MarginalMethods:
 
         log|V|, tr V, variance shares (VPC), ICC and repeatability of each grouping factor, design
         effect and effective sample size of the mean, R²; see `bayesv.functionals`. Summarise with
-        ``bv.summarize(post.functionals())``.
+        ``bv.summarize(post.functionals())``; attribute ``moments`` is the order below which moments
+        exist.
         """
         import xarray as xr
 
@@ -129,9 +133,12 @@ class MarginalMethods:
         found = functionals(
             self.design, self._density.stats, self._flat_covs, self.sigma2.ravel(), beta
         )
-        return xr.Dataset(
+        data = xr.Dataset(
             {name: (("chain", "draw"), values.reshape(shape)) for name, values in found.items()}
         )
+        # The others are shares or logarithms, whose moments exist.
+        data["tr V"].attrs["moments"] = self._moments_of_V
+        return data
 
     def curves(self, at: pd.DataFrame, groups: Sequence[str] | None = None) -> Any:
         """Return draws of Var(y(x)) and Corr(y(x), y(x')), dims (chain, draw, x[, x2]).

@@ -20,12 +20,13 @@ from bayesv.estimators import geometric_median, joint_mode, log_euclidean, medoi
 from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
+from bayesv.inference.tails import Tails
 from bayesv.linalg import Array, evenly_spaced, psd_root
 from bayesv.marginal_methods import MarginalMethods
 from bayesv.priors import ResolvedPriors
 from bayesv.quantities import Quantity, quantities
 from bayesv.saving import Savable
-from bayesv.summaries import summary_columns
+from bayesv.summaries import summary_columns, without_undefined
 
 __all__ = ["Posterior"]
 
@@ -249,6 +250,38 @@ class Posterior(MarginalMethods, Savable):
         """Draws of every scalar, with its scale."""
         return quantities(self.design, self.covs, self.sigma2, self.beta)
 
+    @cached_property
+    def _tails(self) -> Tails | None:
+        """Powers of the posterior's tails; None where the density is not known."""
+        return None if self.density is None else Tails(self.density)
+
+    @cached_property
+    def _moments(self) -> Array:
+        """Order below which the moments of each quantity exist, shape (K,)."""
+        if self._tails is None:
+            return np.full(len(self.quantities), np.inf)
+        return np.array([self._tails.moments(q.key) for q in self.quantities])
+
+    @property
+    def _moments_of_V(self) -> float:
+        """Order below which the moments of tr V exist."""
+        pairs = zip(self.quantities, self._moments, strict=True)
+        return float(min(order for q, order in pairs if q.scale == "var"))
+
+    @property
+    def undefined(self) -> dict[str, str]:
+        """Quantities without a finite mean or variance, and why; empty for most models.
+
+        Their draws' mean or SD would depend on how many draws there are.
+        """
+        return {
+            q.label: f"the posterior has no finite {'mean' if order <= 1 else 'variance'}: its "
+            f"density falls as |x|^-{1 + order:.4g} only; read median and interval, or give a "
+            "prior of the SD with lighter tails, such as HalfNormal"
+            for q, order in zip(self.quantities, self._moments, strict=True)
+            if order <= 2
+        }
+
     def summary(self, prob: float = 0.95) -> pd.DataFrame:
         """Return one line per scalar: location, spread, intervals and diagnostics.
 
@@ -262,10 +295,11 @@ class Posterior(MarginalMethods, Savable):
         DataFrame
             Columns scale, group, first, second, mean, sd, median, eti_low, eti_high, hdi_low,
             hdi_high, mcse_mean, ess_bulk, ess_tail, rhat. Each scalar is computed per draw and
-            then summarised.
+            then summarised. ``mean``, ``sd`` and ``mcse_mean`` are NaN where the posterior has no
+            finite mean or variance; `undefined` says why.
         """
         x = np.stack([q.values for q in self.quantities], axis=-1)
-        columns = summary_columns(x, prob)
+        columns = without_undefined(summary_columns(x, prob), self._moments)
         labels = pd.DataFrame(
             [q.key for q in self.quantities], columns=["scale", "group", "first", "second"]
         )
@@ -295,6 +329,12 @@ class Posterior(MarginalMethods, Savable):
                 f"effective sample size down to {ess[i]:.0f} ({free[i].label}), below {_MIN_ESS}; "
                 "draw more"
             )
+        if self._tails is not None and (heavy := self._tails.infinite_mean):
+            problems.append(
+                f"E[V | y] is infinite: the posterior of the SD of {', '.join(heavy)} has a tail "
+                "too heavy for a mean of its square (few levels, a prior with a heavy tail); use "
+                "medians, or HalfNormal or HalfStudentT(3, …)"
+            )
         if self.density is not None:
             sigma2 = float(np.median(self.sigma2))
             middle = [np.median(cov, axis=(0, 1)) / sigma2 for cov in self.covs.values()]
@@ -315,5 +355,9 @@ class Posterior(MarginalMethods, Savable):
             index=False, formatters=formats, float_format=lambda v: f"{v:.5g}", justify="right"
         )
         lines.append(text)
+        reasons: dict[str, list[str]] = {}
+        for label, reason in self.undefined.items():
+            reasons.setdefault(reason, []).append(label)
+        lines += [f"note: {', '.join(labels)}: {reason}" for reason, labels in reasons.items()]
         lines += [f"problem: {problem}" for problem in self.problems]
         return "\n".join(lines)

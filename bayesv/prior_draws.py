@@ -47,6 +47,7 @@ def draw_prior(
             root[:, at[:, None], at] = _draw_lkj_root(len(block), eta, size, rng)
         sds = [_draw_sd(prior, size, rng) for prior in priors.sd[term.group]]
         scaled = np.stack(sds, axis=1)[:, :, None] * root
+        scaled = priors.basis(term).back @ scaled
         covs[term.group] = scaled @ np.swapaxes(scaled, 1, 2)
     beta = np.full((size, len(priors.beta)), np.nan)
     for i, prior in enumerate(priors.beta):

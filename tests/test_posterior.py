@@ -70,10 +70,14 @@ def test_prior_in_coordinates_has_the_right_jacobian(star):
     rng = np.random.default_rng(1)
     x = 0.5 * rng.normal(size=coordinates.size)
 
+    bases = [star.priors.basis(term).map for term in star.design.terms]
+
     def parameters(x: np.ndarray) -> np.ndarray:
+        """SDs and correlations that the priors speak of: at the mean of sx."""
         covs, sigma2 = coordinates.to_covs(x)
         out = [np.sqrt(sigma2)]
-        for cov in covs.values():
+        for A, cov in zip(bases, covs.values(), strict=True):
+            cov = A @ cov @ A.T
             sd = np.sqrt(np.diagonal(cov))
             out += [*sd, cov[0, 1] / sd.prod()]
         return np.array(out)
@@ -359,7 +363,7 @@ def test_comparison(sleepstudy, sleepstudy_posterior):
     assert marginal.loc["collapsed: mean", "log_det"] == pytest.approx(at_mean.V.logdet())
     text = repr(table)
     assert max(len(line) for line in text.splitlines()) <= 100
-    assert "HalfStudentT(3, 56.33)" in text
+    assert "Intercept at Days = 4.5 ~ HalfStudentT(3, 47.71)" in text
     json.dumps(table.to_frame().astype(str).to_dict())
 
 

@@ -28,9 +28,9 @@ from bayesv.gram import (
     permute,
     recode,
 )
-from bayesv.linalg import Array
 from bayesv.names import level_label
 from bayesv.progress import progress
+from bayesv.scales import ColumnFacts, residual_scale
 
 __all__ = ["read_batches"]
 
@@ -50,31 +50,6 @@ class _Plan:
 
 
 @dataclass(frozen=True, eq=False)
-class _Spread:
-    """Number, means and sums of squares about the means of some columns; parts can be added."""
-
-    n: int
-    mean: Array
-    squares: Array
-
-    @classmethod
-    def of(cls, values: Array) -> _Spread:
-        mean = values.mean(axis=0) if len(values) else np.zeros(values.shape[1])
-        # A constant must give exactly 0.
-        mean = np.where((values == values[:1]).all(axis=0), values[:1].sum(axis=0), mean)
-        return cls(len(values), mean, ((values - mean) ** 2).sum(axis=0))
-
-    def __add__(self, other: _Spread) -> _Spread:
-        n = self.n + other.n
-        delta = other.mean - self.mean
-        return _Spread(
-            n,
-            self.mean + delta * (other.n / max(n, 1)),
-            self.squares + other.squares + delta**2 * (self.n * other.n / max(n, 1)),
-        )
-
-
-@dataclass(frozen=True, eq=False)
 class _Part:
     """A batch, or several, summed up.
 
@@ -83,7 +58,8 @@ class _Part:
 
     keys: tuple[pd.DataFrame, ...]
     moments: Moments
-    spread: _Spread  # of the response, then of every random column
+    response: ColumnFacts
+    facts: tuple[ColumnFacts, ...]  # of the columns of each random term
     names: tuple[str, ...]
     labels: tuple[tuple[str, tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
     n_given: int
@@ -242,12 +218,12 @@ def _coded(column: pd.Series, dtype: pd.CategoricalDtype) -> pd.Series:
 
 def _summed(batch: _Evaluated, units: Units) -> _Part:
     rows = batch.rows
-    columns = [rows.y[:, None], *(grouping.values for grouping in rows.groupings)]
     w = rows.weights
     return _Part(
         keys=batch.keys,
         moments=accumulate(rows, units),
-        spread=_Spread.of(np.hstack(columns)),
+        response=ColumnFacts.of(rows.y[:, None]),
+        facts=tuple(ColumnFacts.of(grouping.values) for grouping in rows.groupings),
         names=batch.names,
         labels=batch.labels,
         n_given=batch.n_given,
@@ -279,7 +255,8 @@ def _merged(a: _Part, b: _Part) -> _Part:
     return _Part(
         keys=tuple(keys),
         moments=merge(*moments),
-        spread=a.spread + b.spread,
+        response=a.response + b.response,
+        facts=tuple(one + two for one, two in zip(a.facts, b.facts, strict=True)),
         names=a.names,
         labels=a.labels,
         n_given=a.n_given + b.n_given,
@@ -360,24 +337,21 @@ def _finished(plan: _Plan, part: _Part, units: Units) -> tuple[DesignSummary, Mo
         orders.append(np.argsort(order))
         levels.append(texts)
     moments = recode(part.moments, orders, [len(x) for x in levels])
-    spread, n = part.spread, part.moments.n
-    sd = np.sqrt(spread.squares / max(n - 1, 1))
-    if sd[0] <= 1e-13 * abs(spread.mean[0]):
+    response, n = part.response, part.moments.n
+    response_sd = float(np.sqrt(response.squares[0] / max(n - 1, 1)))
+    if response_sd <= 1e-13 * abs(response.mean[0]):
         raise DataError(f"The response {plan.formula.response!r} is constant in the {n} rows used.")
-    rms = np.sqrt(spread.mean**2 + spread.squares / n)
-    terms, at = [], 1
-    for level, (label, columns, blocks) in zip(levels, part.labels, strict=True):
-        own = slice(at, at + len(columns))
-        flat = sd[own] <= 1e-12 * np.abs(spread.mean[own])
-        terms.append(
-            TermSummary(label, columns, level, blocks, rms[own], np.where(flat, 0.0, sd[own]))
+    terms = [
+        TermSummary(label, columns, level, blocks, facts.rms, facts.spread, facts)
+        for level, facts, (label, columns, blocks) in zip(
+            levels, part.facts, part.labels, strict=True
         )
-        at += len(columns)
+    ]
     # As for a data frame: terms by decreasing number of levels.
     by_size = sorted(range(len(terms)), key=lambda i: -terms[i].n_levels)
     moments = permute(moments, by_size)
     units = replace(units, bases=tuple(units.bases[i] for i in by_size))
-    kept = independent(moments, units)
+    kept, square = independent(moments, units)
     notes = [f"read in batches: {n} of {part.n_given} rows used"]
     aliased = tuple(name for j, name in enumerate(part.names) if j not in kept)
     if aliased:
@@ -391,9 +365,10 @@ def _finished(plan: _Plan, part: _Part, units: Units) -> tuple[DesignSummary, Mo
         terms=tuple(terms[i] for i in by_size),
         n_rows=n,
         n_rows_given=part.n_given,
-        response_sd=float(sd[0]),
+        response_sd=response_sd,
         weight_range=part.weights if plan.weights else None,
         aliased=aliased,
         notes=tuple(notes),
+        scale_after_X=residual_scale(square, n, len(kept), moments.log_weights, response_sd),
     )
     return design, moments, units

@@ -239,9 +239,10 @@ def _orthonormal(moments: Moments, units: Units) -> tuple[Array, Array, Array, I
     return transform, R, np.linalg.solve(R, Q.T @ (L.T @ units.gamma) + gamma), kept
 
 
-def independent(moments: Moments, units: Units) -> Index:
-    """Return the columns of X that those before them do not determine."""
-    return _orthonormal(moments, units)[3]
+def independent(moments: Moments, units: Units) -> tuple[Index, float]:
+    """Return the columns of X that those before do not determine, and Σ w r² of y after them."""
+    transform, _, _, kept = _orthonormal(moments, units)
+    return kept, float(transform[:, -1] @ moments.C @ transform[:, -1])
 
 
 def _split(moments: Moments, structure: str) -> tuple[list[int], list[int]]:

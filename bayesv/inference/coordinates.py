@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesv.design import RandomTerm
-from bayesv.linalg import Array, cov_to_sd_corr
+from bayesv.linalg import Array, cov_to_sd_corr, psd_root
+from bayesv.prior_basis import Basis
 from bayesv.priors import ResolvedPriors
 
 __all__ = ["Coordinates"]
@@ -22,10 +23,13 @@ class Coordinates:
 
     Notes
     -----
-    For each term: log(SD · rms(column)/σ) of its columns, then the atanh of the canonical partial
-    correlations of each correlated block, row by row; last log(σ/sd(y)). These are free of units,
-    and SDs relative to σ are nearly uncorrelated with σ. The partial correlation of columns i and
-    j given the columns before j has density
+    For each term: log(SD · size of column/σ) of the effects that its priors speak of (`Basis`:
+    those at the centre of the covariates), then the atanh of their canonical partial correlations
+    in each correlated block, row by row; last log(σ/s) with s the residual SD of y after X. These
+    are free of units and of the zeros of covariates, and SDs relative to σ are nearly uncorrelated
+    with σ. λ_f is of the user's columns: A⁻¹ times the root of these, not triangular.
+
+    The partial correlation of columns i and j given the columns before j has density
     ∝ (1 − c²)^(η − 1 + (r − 2 − j)/2) under LKJ(η), independently of the others (Lewandowski,
     Kurowicka and Joe 2009, https://doi.org/10.1016/j.jmva.2009.04.008).
     """
@@ -46,17 +50,19 @@ class Coordinates:
         )
 
     @cached_property
+    def bases(self) -> list[Basis]:
+        """The effects that the priors of each term speak of."""
+        return [self.priors.basis(term) for term in self.terms]
+
+    @cached_property
     def log_rms(self) -> list[Array]:
-        """Log root mean square of each term's columns."""
-        out = []
-        for term in self.terms:
-            out.append(np.log(np.where(term.rms > 0, term.rms, 1.0)))
-        return out
+        """Log size of the column of each of these effects."""
+        return [np.log(basis.units) for basis in self.bases]
 
     @cached_property
     def log_scale(self) -> float:
-        """Log standard deviation of the response."""
-        return float(np.log(self.priors.design.response_sd))
+        """Log residual SD of the response after X."""
+        return float(np.log(self.priors.design.response_scale.sigma))
 
     @cached_property
     def is_sd(self) -> NDArray[np.bool_]:
@@ -70,8 +76,8 @@ class Coordinates:
 
     def to_lambdas(self, x: Array) -> tuple[list[Array], Array]:
         """Return λ_f of each term, shapes (..., r, r), and σ, shape (...)."""
-        out, at = [], 0
-        for term, log_rms in zip(self.terms, self.log_rms, strict=True):
+        lambdas, at = [], 0
+        for term, basis, log_rms in zip(self.terms, self.bases, self.log_rms, strict=True):
             r = term.n_columns
             sd = np.exp(x[..., at : at + r] - log_rms)
             at += r
@@ -82,8 +88,9 @@ class Coordinates:
                 part = partial_root(np.tanh(x[..., at : at + size]), len(block))
                 root[..., rows[:, None], rows] = part
                 at += size
-            out.append(sd[..., :, None] * root)
-        return out, np.exp(x[..., -1] + self.log_scale)
+            root *= sd[..., :, None]
+            lambdas.append(basis.back @ root if basis.centred else root)
+        return lambdas, np.exp(x[..., -1] + self.log_scale)
 
     def to_covs(self, x: Array) -> tuple[dict[str, Array], Array]:
         """Return Σ_f by group, shapes (..., r, r), and σ², shape (...)."""
@@ -97,8 +104,10 @@ class Coordinates:
     def from_covs(self, covs: dict[str, Array], sigma2: float) -> Array:
         """Return x of one (Σ_f, σ²), pulled a little inside where it is on the boundary."""
         x: list[float] = []
-        for term, log_rms in zip(self.terms, self.log_rms, strict=True):
-            sd, corr = cov_to_sd_corr(np.asarray(covs[term.group]))
+        for term, basis, log_rms in zip(self.terms, self.bases, self.log_rms, strict=True):
+            # By a root: AΣA' of a covariate far from 0 cancels, and must stay a covariance.
+            root = basis.map @ psd_root(covs[term.group])
+            sd, corr = cov_to_sd_corr(root @ root.T)
             x += list(np.log(np.maximum(sd / np.sqrt(sigma2) * np.exp(log_rms), 1e-6)))
             for block in term.blocks:
                 x += list(np.arctanh(_partials(corr[np.ix_(block, block)])))
@@ -153,7 +162,9 @@ class Coordinates:
     def lambda_gradient(self, x: Array, lambdas: Sequence[Array], bars: Sequence[Array]) -> Array:
         """Return the derivative by x, shape (d,), of what has derivative ``bars`` by each λ_f."""
         out, at = np.zeros(len(x)), 0
-        for term, lam, bar in zip(self.terms, lambdas, bars, strict=True):
+        for term, basis, lam, bar in zip(self.terms, self.bases, lambdas, bars, strict=True):
+            if basis.centred:
+                lam, bar = basis.map @ lam, basis.back.T @ bar
             out[at : at + term.n_columns] = (bar * lam).sum(axis=1)
             at += term.n_columns
             for block in term.blocks:

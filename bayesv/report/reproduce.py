@@ -87,6 +87,8 @@ def _priors(priors: ResolvedPriors | None) -> str:
     lines += ["    },", f"    sigma={_literal(stated.sigma)},"]
     if priors.corr:
         lines.append(f"    corr={_literal(stated.corr)},")
+    if stated.center:
+        lines.append(f"    center={_literal(stated.center)},")
     if not priors.flat_beta:
         lines.append(f"    beta={_literal(stated.beta)},")
     return "\n".join([*lines, ")"])
@@ -96,7 +98,7 @@ def _literal(value: Any) -> str:
     if isinstance(value, dict):
         inner = ", ".join(f"{_text(key)}: {_literal(v)}" for key, v in value.items())
         return f"{{{inner}}}"
-    return f"bv.{prior_to_text(value)}"
+    return repr(value) if isinstance(value, float) else f"bv.{prior_to_text(value)}"
 
 
 def _text(text: str) -> str:

@@ -118,6 +118,9 @@ def posterior(post: Posterior) -> str:
     table = GT(frame, id=name, rowname_col="quantity")
     table = table.tab_header(title=f"Posterior, {post.engine}")
     table = _numbers(table, ["mean", "sd", "median", "eti_low", "eti_high"])
+    table = table.sub_missing(["mean", "sd"], missing_text="–")
+    for label, reason in post.undefined.items():
+        table = table.tab_source_note(f"{label}: {reason}.")
     table = table.fmt_integer(["ess_bulk", "ess_tail"]).fmt_number("rhat", decimals=3)
     table = table.tab_spanner("95 % interval", ["eti_low", "eti_high"])
     table = table.tab_spanner("effective sample size", ["ess_bulk", "ess_tail"])
@@ -230,6 +233,7 @@ def functionals(post: Posterior) -> str:
     table = GT(frame, id="functionals", rowname_col="quantity")
     table = table.tab_header(title="Functionals of V, posterior")
     table = _numbers(table, ["mean", "sd", "eti_low", "eti_high"])
+    table = table.sub_missing(["mean", "sd"], missing_text="–")
     table = table.tab_spanner("95 % interval", ["eti_low", "eti_high"])
     return _html(table.cols_label(eti_low="low", eti_high="high"))
 
