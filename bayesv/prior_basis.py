@@ -14,7 +14,7 @@ from bayesv.linalg import Array
 from bayesv.names import canonical
 from bayesv.scales import ColumnFacts
 
-__all__ = ["Basis", "CentredBlock", "centres_by_name", "default_sizes"]
+__all__ = ["Basis", "CentredBlock", "centred_basis", "centres_by_name", "default_sizes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +219,20 @@ class CentredBlock:
             if (i, j) == (low, high) and k in self.columns_of:
                 return {k: 1.0}
         return None
+
+
+def centred_basis(term: Any) -> Basis:
+    """Return the basis of a term with every covariate that can be at its mean.
+
+    Parameters
+    ----------
+    term : RandomTerm or its stand-in of a streamed design
+        Of one from a file of an earlier version, without facts on its columns, the columns stay.
+    """
+    if term.facts is None:
+        return Basis.as_written(term)
+    blocks = [CentredBlock(term.facts, block) for block in term.blocks if len(block) > 1]
+    return Basis.of(term, blocks, {j: m for block in blocks for j, m in block.centres.items()})
 
 
 def default_sizes(facts: ColumnFacts, blocks: Sequence[CentredBlock]) -> Array:

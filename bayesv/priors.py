@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -104,6 +104,18 @@ class ResolvedPriors:
                     name = f"corr_{term.group}"
                     densities[name] = densities.get(name, 0.0) + density
         return densities
+
+    def with_proper_sds(self) -> ResolvedPriors:
+        """Return the priors with the default in place of every flat one of an SD."""
+        default = Priors().resolve(self.design)
+        sd = {
+            group: tuple(
+                d if isinstance(p, Flat) else p for p, d in zip(priors, defaults, strict=True)
+            )
+            for (group, priors), defaults in zip(self.sd.items(), default.sd.values(), strict=True)
+        }
+        sigma = default.sigma if isinstance(self.sigma, Flat) else self.sigma
+        return replace(self, sd=sd, sigma=sigma)
 
     def stated(self) -> Priors:
         """Return priors that name every parameter: resolved for other data they stay the same."""
