@@ -113,7 +113,7 @@ def reference(target: Target, reml: bv.RemlFit, rng: np.random.Generator) -> Ref
     starts[0] = np.maximum(coordinates.from_covs(covs, reml.sigma2), -5.0)
     anywhere = starts[_STARTS // 2 :]
     anywhere[:] = np.where(
-        coordinates.is_sd, rng.uniform(-6, 4, anywhere.shape), rng.normal(0, 2, anywhere.shape)
+        coordinates.is_sd, rng.uniform(-8, 4, anywhere.shape), rng.normal(0, 1.5, anywhere.shape)
     )
 
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -153,15 +153,10 @@ def reference(target: Target, reml: bv.RemlFit, rng: np.random.Generator) -> Ref
 def drawn_coordinates(target: Target, post: bv.Posterior, every: int = 4) -> np.ndarray:
     """Return the coordinates of every few draws."""
     covs = {g: c.reshape(-1, *c.shape[2:])[::every] for g, c in post.covs.items()}
-    sigma2 = post.sigma2.ravel()[::every]
-    return np.array(
-        [
-            target.coordinates.from_covs({g: c[i] for g, c in covs.items()}, s2)
-            for i, s2 in enumerate(sigma2)
-        ]
-    )
+    return target.coordinates.from_draws(covs, post.sigma2.ravel()[::every])
 
 
+@np.errstate(all="ignore")
 def examine(case: Case, seed: int) -> dict:
     """Return the largest mass that the draws miss, and whether anything was said."""
     rng = np.random.default_rng(seed)
