@@ -149,7 +149,8 @@ class Posterior(MarginalMethods, Savable):
             ``median``: geometric median of the drawn Σ_f in units of their SDs, and the median of
             σ² (absolute loss); for one column it is the ordinary median of the variance.
             ``mode``: maximum of the joint posterior density by (SDs, correlations, σ), with u and β
-            integrated out; it moves with the scale, which is why the scale is named here.
+            integrated out; it moves with the scale, which is why the scale is named here: SDs and
+            correlations are of the effects that the priors speak of, see `ResolvedPriors.basis`.
             ``stein``: minimises the posterior mean of Stein's loss of V. ``log_euclidean``:
             exp E[log Σ_f] and exp E[log σ²]. ``medoid``: the draw nearest to the medians of all
             elements, one that occurred.

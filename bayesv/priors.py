@@ -170,8 +170,8 @@ class Priors:
     Parameters
     ----------
     sd : SdPrior, or mapping of group to SdPrior, or mapping of group to {column: SdPrior}
-        Of the standard deviations of random effects. Default: half-t(3, s) for an intercept,
-        half-t(3, s/size of x) for a column x, with s the residual SD of y after X.
+        Of the standard deviations of random effects. Default: half-t(3, 2.5 s) for an intercept,
+        half-t(3, 2.5 s/size of x) for a column x, with s the residual SD of y after X.
     sigma : SdPrior
         Of the residual standard deviation. Default: half-t(3, s), for a row of weight 1.
     corr : LKJ, or mapping of group to LKJ
@@ -205,6 +205,8 @@ class Priors:
     center: Mapping[str, Mapping[str, float]] | None = None
 
     DEFAULT_NU: ClassVar[float] = 3.0
+    # Of SDs of effects, in units of s: with few levels s itself may be far below them.
+    DEFAULT_WIDTH: ClassVar[float] = 2.5
 
     def __post_init__(self) -> None:
         if self.sigma is not None and not isinstance(self.sigma, SdPrior):
@@ -243,7 +245,8 @@ class Priors:
             stated = self._stated_sds(term)
             sizes = default_sizes(facts, blocks)
             sd[term.group] = tuple(
-                prior or HalfStudentT(self.DEFAULT_NU, scale.effects / float(size))
+                prior
+                or HalfStudentT(self.DEFAULT_NU, self.DEFAULT_WIDTH * scale.effects / float(size))
                 for prior, size in zip(stated, sizes, strict=True)
             )
             if blocks:

@@ -42,7 +42,7 @@ def pymc_model():
     s, mean_x, sd_x = scales()
     with pm.Model() as model:
         beta = pm.Flat("beta", shape=2)
-        sd = pm.HalfStudentT("sd_Subject", nu=3, sigma=[s, s / sd_x])
+        sd = pm.HalfStudentT("sd_Subject", nu=3, sigma=[2.5 * s, 2.5 * s / sd_x])
         L = pm.LKJCorr("chol_Subject", n=2, eta=1)  # Cholesky factor of the correlation matrix
         z = pm.Normal("z_Subject", 0, 1, shape=(18, 2))
         c = z @ (sd[:, None] * L).T  # effects on the intercept at mean Days, and on the slope
@@ -58,7 +58,7 @@ def bambi_model():
     df = data()
     s, mean_x, sd_x = scales()
 
-    scale_of = {"1|Subject": s, "Days|Subject": s / sd_x}
+    scale_of = {"1|Subject": 2.5 * s, "Days|Subject": 2.5 * s / sd_x}
 
     def sd(name, **_):
         """Return an SD that Bambi asks for, or that a sibling has needed before."""

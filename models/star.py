@@ -65,7 +65,7 @@ def pymc_model():
         mean = beta[0] + beta[1] * (df["cltype"] == "reg").to_numpy()
         mean = mean + beta[2] * (df["cltype"] == "reg+A").to_numpy() + beta[3] * girl
         for name, group in groups.items():
-            sd = pm.HalfStudentT(f"sd_{name}", nu=3, sigma=[s, s])
+            sd = pm.HalfStudentT(f"sd_{name}", nu=3, sigma=[2.5 * s, 2.5 * s])
             L = pm.LKJCorr(f"chol_{name}", n=2, eta=1)
             z = pm.Normal(f"z_{name}", 0, 1, shape=(len(group.categories), 2))
             c = z @ (sd[:, None] * L).T  # effects on the intercept at the mean of sx, and of sx
@@ -86,7 +86,7 @@ def bambi_model():
         model = pm.modelcontext(None)
         if name not in model.named_vars:
             shape = 1 if name.startswith("sx") else ()  # Bambi has a column for each level but one
-            pm.HalfStudentT(name, nu=3, sigma=s, shape=shape)
+            pm.HalfStudentT(name, nu=3, sigma=2.5 * s, shape=shape)
         return model[name]
 
     def effects(group):

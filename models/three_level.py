@@ -42,8 +42,8 @@ def pymc_model():
     s = scale()
     with pm.Model() as model:
         beta = pm.Flat("beta", shape=2)
-        sd_teacher = pm.HalfStudentT("sd_tch.cl:sch.cl", nu=3, sigma=s, shape=1)
-        sd_school = pm.HalfStudentT("sd_sch.cl", nu=3, sigma=s, shape=1)
+        sd_teacher = pm.HalfStudentT("sd_tch.cl:sch.cl", nu=3, sigma=2.5 * s, shape=1)
+        sd_school = pm.HalfStudentT("sd_sch.cl", nu=3, sigma=2.5 * s, shape=1)
         u_teacher = sd_teacher * pm.Normal("z_tch.cl:sch.cl", 0, 1, shape=(30, 1))
         u_school = sd_school * pm.Normal("z_sch.cl", 0, 1, shape=(10, 1))
         mean = beta[0] + beta[1] * df["x1"].to_numpy()
@@ -57,13 +57,13 @@ def bambi_model():
     """State the model in Bambi, with the observed pairs as one factor."""
     df = data()
     df["school"], df["teacher"] = df["sch.cl"], pairs(df)
-    sd = bmb.Prior("HalfStudentT", nu=3, sigma=scale())
+    sd = bmb.Prior("HalfStudentT", nu=3, sigma=2.5 * scale())
     priors = {
         "Intercept": bmb.Prior("Flat"),
         "x1": bmb.Prior("Flat"),
         "1|teacher": bmb.Prior("Normal", mu=0, sigma=sd),
         "1|school": bmb.Prior("Normal", mu=0, sigma=sd),
-        "sigma": sd,
+        "sigma": bmb.Prior("HalfStudentT", nu=3, sigma=scale()),
     }
     formula = "y ~ x1 + (1 | school) + (1 | teacher)"
     return bmb.Model(formula, df, priors=priors, auto_scale=False, center_predictors=False)

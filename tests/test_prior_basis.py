@@ -146,7 +146,7 @@ def test_what_x_explains_is_no_part_of_a_scale():
 
 
 def test_sizes_of_columns():
-    s = bv.Model("y ~ x + (1 | g)", FRAME).priors.sigma.scale
+    s = 2.5 * bv.Model("y ~ x + (1 | g)", FRAME).priors.sigma.scale
 
     def scales(side: str, data: pd.DataFrame = FRAME) -> list[float]:
         return [p.scale / s for p in bv.Model(f"y ~ x + ({side} | g)", data).priors.sd["g"]]

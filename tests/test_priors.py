@@ -100,7 +100,7 @@ def test_defaults_by_hand():
     priors = resolved()
     X = np.column_stack([np.ones(len(d)), d.Days])
     s = np.sqrt(np.linalg.lstsq(X, d.Reaction)[1][0] / (len(d) - 2))
-    scales = [s, s / d.Days.std(), s]
+    scales = [2.5 * s, 2.5 * s / d.Days.std(), s]
     for prior, scale in zip((*priors.sd["Subject"], priors.sigma), scales, strict=True):
         assert isinstance(prior, bv.HalfStudentT)
         assert (prior.nu, prior.scale) == (3.0, pytest.approx(scale))
@@ -173,7 +173,7 @@ def test_priors_are_readable():
         "beta={Days: Normal(0, 10)})"
     )
     assert str(resolved(given)).splitlines() == [
-        "sd   Subject: Intercept at Days = 4.5 ~ HalfStudentT(3, 47.71)",
+        "sd   Subject: Intercept at Days = 4.5 ~ HalfStudentT(3, 119.3)",
         "sd   Subject: Days ~ HalfStudentT(3, 49.25)",
         "corr Subject at Days = 4.5 ~ LKJ(1)",
         "sd   residual ~ HalfStudentT(3, 47.71)",

@@ -18,9 +18,9 @@ from scipy.special import ndtr
 ROWS = 10  # a group
 EFFECT = 20.0  # SD of what x explains
 LEVELS = (2, 3, 4, 6, 10, 20, 40)
-ICCS = (0.01, 0.1, 0.3, 0.5, 0.9, 0.99)
-REPLICATES = 1000
-N_TAU, N_SIGMA = 160, 13
+ICCS = (0.01, 0.1, 0.5, 0.9, 0.99)
+REPLICATES = 800
+N_TAU, N_SIGMA = 140, 9
 
 
 class Data(NamedTuple):
@@ -60,9 +60,9 @@ def priors(data: Data, tau, sigma) -> dict[str, Prior]:
     pc = 3.0 * y / np.log(100.0)
     return {
         "half-t(3, sd(y)), before": Prior(half_t(tau, 3, y), half_t(sigma, 3, y)),
-        "half-t(3, s), bayesv": Prior(half_t(tau, 3, s), half_t(sigma, 3, s)),
-        "half-t(3, 2 s)": Prior(half_t(tau, 3, 2 * s), half_t(sigma, 3, s)),
-        "half-t(3, 3 s)": Prior(half_t(tau, 3, 3 * s), half_t(sigma, 3, s)),
+        "half-t(3, s)": Prior(half_t(tau, 3, s), half_t(sigma, 3, s)),
+        "half-t(3, 2.5 s), now": Prior(half_t(tau, 3, 2.5 * s), half_t(sigma, 3, s)),
+        "half-t(3, 5 s)": Prior(half_t(tau, 3, 5 * s), half_t(sigma, 3, s)),
         "half-Cauchy(s)": Prior(half_t(tau, 1, s), half_t(sigma, 3, s)),
         "brms": Prior(half_t(tau, 3, brms), half_t(sigma, 3, brms)),
         "rstanarm": Prior(exponential(tau, sigma) - np.log(sigma), exponential(sigma, y), 2.5 * y),
@@ -116,7 +116,7 @@ def scenario(J: int, icc: float, with_x: bool, rng: np.random.Generator) -> list
     top = np.log(300.0 * np.maximum(data.residual, 1.0))[:, None, None]
     log_tau = np.log(1e-3) + z * (top - np.log(1e-3))
     log_sigma = 0.5 * np.log(data.within / data.df)[:, None, None]
-    log_sigma = log_sigma + np.linspace(-4, 4.5, N_SIGMA) / np.sqrt(2 * data.df)
+    log_sigma = log_sigma + np.linspace(-3.5, 4.0, N_SIGMA) / np.sqrt(2 * data.df)
     tau, sigma = np.exp(log_tau), np.exp(log_sigma)
     total = sigma**2 + ROWS * tau**2
     likelihood = -0.5 * (
@@ -141,7 +141,7 @@ def scenario(J: int, icc: float, with_x: bool, rng: np.random.Generator) -> list
             for q in (0.025, 0.975)
         )
         below = (weights * ndtr(-data.error[:, None, None] / np.sqrt(variance))).sum(axis=(1, 2))
-        few = range(0, REPLICATES, REPLICATES // 100)
+        few = range(0, REPLICATES, REPLICATES // 40)
         widths = [2 * half_width(weights[i].ravel(), np.sqrt(variance[i]).ravel()) for i in few]
         mean = (marginal * tau[:, :, 0] ** 2).sum(axis=1)
         lines.append(
