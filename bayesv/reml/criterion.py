@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bayesv.design import Design
 from bayesv.errors import DataError
-from bayesv.gram import Elimination, GramStatistics, eliminate
+from bayesv.gram import Elimination, GramStatistics, eliminate, eliminate_many
 from bayesv.linalg import Array, symmetrize
 
 __all__ = ["Criterion", "solve_fixed"]
@@ -47,15 +47,36 @@ class Criterion:
         self.column = np.concatenate([start + columns for start, (_, columns) in pairs])
         self.n_evaluations = 0
 
+    @property
+    def cost(self) -> float:
+        """About how many operations one value takes."""
+        stats, m = self.stats, self.stats.p + 1
+        chain = stats.chain
+        q, widest = len(stats.A_border), max(level.k for level in stats.levels)
+        width = chain.width + len(chain.columns) / len(chain.factor)
+        return float(len(chain.pointer) * widest * width**2 + q**3 / 3 + q**2 * m)
+
     def lambdas(self, x: Array) -> list[Array]:
         """Return λ_f of every term at x, in the basis of the statistics."""
-        out = []
-        parts = np.split(x * self.unit, np.cumsum(self.sizes)[:-1])
+        return [lam[0] for lam in self._lambdas(x[None])]
+
+    def _lambdas(self, x: Array) -> list[Array]:
+        """Return λ_f of every term, shape (S, k, k), at S points x, shape (S, d)."""
+        lambdas = []
+        parts = np.split(x * self.unit, np.cumsum(self.sizes)[:-1], axis=1)
         for term, (rows, columns), part in zip(self.design.terms, self.places, parts, strict=True):
-            lam = np.zeros((term.n_columns, term.n_columns))
-            lam[rows, columns] = part
-            out.append(lam)
-        return out
+            lam = np.zeros((len(x), term.n_columns, term.n_columns))
+            lam[:, rows, columns] = part
+            lambdas.append(lam)
+        return lambdas
+
+    @property
+    def _constant(self) -> float:
+        """What is left of the criterion beside log|M|, log|S| and (n − p) log r²."""
+        value = self.df * (np.log(2 * np.pi / self.df) + 1) - self.stats.log_weights
+        if self.method == "REML":
+            value += 2.0 * float(np.log(np.abs(np.diagonal(self.stats.R))).sum())
+        return float(value)
 
     def criterion_at(self, lambdas: Sequence[Array], sigma2: float) -> float:
         """−2 log likelihood at given λ and σ²."""
@@ -85,6 +106,25 @@ class Criterion:
         value, bars = self._evaluate(x)
         gradient = np.concatenate([bar[at] for bar, at in zip(bars, self.places, strict=True)])
         return value, gradient * self.unit
+
+    def values(self, x: Array) -> Array:
+        """Profiled criterion at S points x, shape (S, d), at once; inf where rounding leaves none.
+
+        Much cheaper than S evaluations with the gradient.
+        """
+        from bayesv.gram.small import solve_many  # compiled: loaded when it is needed
+
+        stats, p = self.stats, self.stats.p
+        logdet, T = eliminate_many(stats, self._lambdas(x))
+        factor, gamma = np.empty_like(T[:, :p, :p]), np.empty_like(T[:, :p, p])
+        logdet_S, explained = solve_many(T[:, :p, :p], T[:, :p, p], factor, gamma).T
+        r2 = T[:, p, p] - explained
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = logdet + self.df * np.log(r2)
+        if self.method == "REML":
+            value = value + logdet_S
+        usable = np.isfinite(value) & (r2 > 0)
+        return np.where(usable, value + self._constant, np.inf)
 
     def expectation_step(self, x: Array) -> Array:
         """Return the coordinates of E[Σ_j uu'/J | y] in units of σ²: one step of EM.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from bayesv.gram import GramStatistics, eliminate
 from bayesv.linalg import Array, symmetrize
 from bayesv.reml.criterion import Criterion, solve_fixed
 from bayesv.reml.fit import RemlFit
+from bayesv.reml.starts import Screen
 
 __all__ = ["fit_reml"]
 
@@ -26,6 +27,10 @@ Mask = NDArray[np.bool_]
 
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: smaller diagonal elements of λ are tried at 0
 _EM_STEPS = 1
+# Points of the lattice from which other valleys are looked for, if that takes no more operations
+# than so many (all values of the criterion together), and descents into valleys, at most.
+_LEAST_SCREENED, _MOST_SCREENED, _SCREENING = 6, 24, 1e8
+_VALLEYS = 8
 # Gradients over the root of the curvature. With a line search on values, which rounding limits to
 # 1e-8 or so, and without: the criterion is then within 1e-12 of its minimum.
 _LINE_SEARCH_GRADIENT, _SEARCH_GRADIENT = 1e-3, 1e-6
@@ -69,12 +74,10 @@ def fit_reml(
     if method not in ("REML", "ML"):
         raise BayesvError(f"method must be 'REML' or 'ML', found {method!r}.")
     search = _Search(Criterion(design, stats, method), max_iterations)
-    best = search.run(1.0)
-    if best.boundary:
-        # Competing components can end on the boundary from one start and inside from another.
-        for scale in (0.2, 3.0):
-            if search.finds_lower(scale, best):
-                best = search.run(scale)
+    best = search.run(search.start(1.0))
+    for start in search.elsewhere(best):
+        if search.finds_lower(start, best):
+            best = search.run(start)
     return search.finish(best)
 
 
@@ -94,10 +97,10 @@ class _Search:
         self.criterion, self.max_iterations = criterion, max_iterations
         self.all_free = np.ones(len(criterion.unit), dtype=bool)
 
-    def run(self, scale: float) -> _Optimum:
-        """Minimise from λ = scale × I, then settle what is on the boundary."""
+    def run(self, start: Array) -> _Optimum:
+        """Minimise from a start, then settle what is on the boundary."""
         free = self.all_free
-        x, value, gradient = self._descend(self._start(scale), free)
+        x, value, gradient = self._descend(start, free)
         while True:
             x, value, gradient, free = self._settle(x, value, gradient, free)
             away = self._leave_zero(x, value, free)
@@ -108,12 +111,23 @@ class _Search:
             x, value, gradient = self._descend(away, free)
         return _Optimum(x, free, value, gradient, bool((~free).any()))
 
-    def finds_lower(self, scale: float, known: _Optimum) -> bool:
-        """Whether the search from λ = scale × I ends below a known optimum."""
-        value = self._descend(self._start(scale), self.all_free, known)[1]
+    def finds_lower(self, start: Array, known: _Optimum) -> bool:
+        """Whether the search from another start ends below a known optimum."""
+        value = self._descend(start, self.all_free, known)[1]
         return value < known.value - _LOWER
 
-    def _start(self, scale: float) -> Array:
+    def elsewhere(self, known: _Optimum) -> Sequence[Array]:
+        """Return starts in other valleys than that of a known optimum, the most promising first."""
+        criterion = self.criterion
+        screen = Screen(criterion.values, criterion.row, criterion.column)
+        n = min(_MOST_SCREENED, int(_SCREENING / criterion.cost) // screen.values_a_start)
+        if n >= _LEAST_SCREENED:
+            return screen.starts(n, known.x, known.value, known.boundary)[:_VALLEYS]
+        # Competing components can end on the boundary from one start and inside from another.
+        return [self.start(scale) for scale in (0.2, 3.0)] if known.boundary else []
+
+    def start(self, scale: float) -> Array:
+        """Return λ = scale × I after a step of EM."""
         x = np.where(self.criterion.diagonal, scale, 0.0)
         # EM is slow near the optimum but, unlike quasi-Newton steps, never far off from afar.
         for _ in range(_EM_STEPS):
@@ -197,13 +211,38 @@ class _Search:
 
     def _leave_zero(self, x: Array, value: float, free: Mask) -> Array | None:
         """Return a point with a lower criterion next to a zero, if there is one."""
+        tolerance = 1e-9 * max(1.0, abs(value))
         for i in np.flatnonzero(~free):
             for step in (1e-2, 1e-1):
                 away = x.copy()
                 away[i] = step
-                if self.criterion.value_and_gradient(away)[0] < value - 1e-9 * max(1.0, abs(value)):
+                if self.criterion.value_and_gradient(away)[0] < value - tolerance:
                     return away
+        turned = self._turned(x)
+        if len(turned):
+            values = self.criterion.values(turned)
+            if values.min() < value - tolerance:
+                return np.asarray(turned[values.argmin()])
         return None
+
+    def _turned(self, x: Array) -> Array:
+        """Return points that leave a zero of λ's diagonal together with a correlation of ±1.
+
+        Below a diagonal element of 0, V depends on the size of a row only, not on how it is split
+        between that column and the row's own: where the column has none of it, the zero looks
+        stationary although it is not.
+        """
+        criterion, points = self.criterion, []
+        row, column = criterion.row, criterion.column
+        for i in np.flatnonzero(criterion.diagonal & (np.abs(x) < _BOUNDARY)):
+            for below in np.flatnonzero((column == column[i]) & ~criterion.diagonal):
+                size = np.sqrt((x[row == row[below]] ** 2).sum())
+                for step in (1e-3, 1e-2, 1e-1):
+                    for sign in (-1.0, 1.0):
+                        turned = np.where(row == row[below], 0.0, x)
+                        turned[i], turned[below] = step, sign * size
+                        points.append(turned)
+        return np.array(points).reshape(-1, len(x))
 
     def finish(self, best: _Optimum) -> RemlFit:
         criterion = self.criterion
