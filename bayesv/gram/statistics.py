@@ -228,7 +228,8 @@ def _orthonormal(moments: Moments, units: Units) -> tuple[Array, Array, Array, I
     """
     p = len(units.R)
     L = psd_root(moments.C[:p, :p])
-    kept = independent_columns(L.T @ units.R)
+    # In these units columns that differ have mean square 1, wherever their zero was.
+    kept = independent_columns(L.T, np.zeros(p))
     Q, R = np.linalg.qr(L.T @ units.R[:, kept])
     U = np.linalg.solve(R.T, units.R[:, kept].T).T
     gamma = U.T @ moments.C[:p, p]
