@@ -6,6 +6,7 @@ from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
 from bayesv.gram.of_design import responses_of, statistics_of
 from bayesv.gram.responses import Responses
 from bayesv.gram.statistics import (
+    LARGEST_ERROR,
     STRUCTURES,
     GramStatistics,
     arrange,
@@ -17,6 +18,7 @@ from bayesv.gram.threads import threads
 from bayesv.gram.units import Grouping, Rows, Units
 
 __all__ = [
+    "LARGEST_ERROR",
     "STRUCTURES",
     "Effects",
     "Elimination",

@@ -16,6 +16,8 @@ __all__ = ["Criterion", "solve_fixed"]
 
 Index = NDArray[np.intp]
 
+_EXACT = 8 * np.finfo(float).eps  # of y'Wy less the fixed effects: a rest that is rounding
+
 
 class Criterion:
     """The profiled criterion as a function of the elements of all λ_f that may differ from 0."""
@@ -92,9 +94,23 @@ class Criterion:
 
         With m rows it is 4 (mλ/(1 + mλ²))², where m is the mean over levels.
         """
-        size = np.clip(np.abs(x[self.diagonal])[self.row], 0.05, 20.0)
+        size = np.clip(np.abs(x[self.diagonal])[self.row], 0.05, None)
         m = self.design.n / self.levels
         return np.asarray(4.0 * self.levels * (m * size / (1.0 + m * size**2)) ** 2)
+
+    def reproduced(self) -> DataError:
+        """Return the error of a response that leaves no residual variance to speak of."""
+        return DataError(
+            f"The model reproduces the response {self.design.response!r} exactly, or so nearly "
+            "that double precision cannot tell: σ² is next to 0 beside the variances of the random "
+            "effects, and fewer than 3 digits of the estimates would be right. Is the response a "
+            "function of the columns, or the same in all rows of a level? Then fit one row a "
+            "level. Are there about as many random effects as rows? Then leave some out."
+        )
+
+    def row_sizes(self, x: Array) -> Array:
+        """Return the size of the row of λ of every coordinate: a relative SD."""
+        return np.asarray(np.sqrt(np.bincount(self.row, x**2)))[self.row]
 
     def same_sign(self, x: Array) -> Array:
         """Return x with the sign of each column of λ such that its diagonal is not negative."""
@@ -149,11 +165,8 @@ class Criterion:
         stats, p = self.stats, self.stats.p
         done = eliminate(stats, self.lambdas(x))
         gamma, r2, logdet_S = solve_fixed(done, p)
-        if r2 <= 1e-24 * stats.total:
-            raise DataError(
-                f"The model reproduces the response {self.design.response!r} exactly, so that "
-                "σ² = 0 and V does not exist. Is the response a function of the columns?"
-            )
+        if r2 <= _EXACT * stats.C[p, p]:
+            raise self.reproduced()
         value = done.logdet - stats.log_weights + self.df * (np.log(2 * np.pi * r2 / self.df) + 1)
         T_bar = (self.df / r2) * np.outer(np.append(-gamma, 1.0), np.append(-gamma, 1.0))
         if self.method == "REML":

@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
 from bayesv.errors import BayesvError, FitWarning
-from bayesv.gram import GramStatistics, eliminate
+from bayesv.gram import LARGEST_ERROR, GramStatistics, eliminate
 from bayesv.linalg import Array, symmetrize
 from bayesv.reml.criterion import Criterion, solve_fixed
 from bayesv.reml.fit import RemlFit
@@ -24,9 +24,10 @@ from bayesv.reml.starts import Screen
 __all__ = ["fit_reml"]
 
 Mask = NDArray[np.bool_]
+Objective = Callable[[Array], tuple[float, Array]]
 
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: smaller diagonal elements of λ are tried at 0
-_EM_STEPS = 1
+_EM_STEPS, _FAR = 12, 8.0  # at most, as long as the largest row of λ grows by so much
 # Points of the lattice from which other valleys are looked for, if that takes no more operations
 # than so many (all values of the criterion together), and descents into valleys, at most.
 _LEAST_SCREENED, _MOST_SCREENED, _SCREENING = 6, 24, 1e8
@@ -35,9 +36,11 @@ _VALLEYS = 8
 # 1e-8 or so, and without: the criterion is then within 1e-12 of its minimum.
 _LINE_SEARCH_GRADIENT, _SEARCH_GRADIENT = 1e-3, 1e-6
 _POLISHING = 12  # steps
+_ROUNDS = 4  # more of the search, each scaled anew
 _NEAR = 0.1  # twice the difference of the criterion, about, within which optima are the same
 _LOWER = 1e-5  # difference of the criterion that makes another minimum the better one
 _GRADIENT_TOLERANCE = 1e-3  # a fit whose gradient is larger is reported as not converged
+_SETTLED = 0.1 * _GRADIENT_TOLERANCE
 
 
 def fit_reml(
@@ -57,7 +60,8 @@ def fit_reml(
     Raises
     ------
     DataError
-        If the response is reproduced exactly, so that σ² = 0.
+        If the response is reproduced exactly, so that σ² = 0, or so nearly that fewer than 3 digits
+        of the estimates would be right.
 
     Warns
     -----
@@ -74,11 +78,14 @@ def fit_reml(
     if method not in ("REML", "ML"):
         raise BayesvError(f"method must be 'REML' or 'ML', found {method!r}.")
     search = _Search(Criterion(design, stats, method), max_iterations)
-    best = search.run(search.start(1.0))
-    for start in search.elsewhere(best):
-        if search.finds_lower(start, best):
-            best = search.run(start)
-    return search.finish(best)
+    try:
+        best = search.run(search.start(1.0))
+        for start in search.elsewhere(best):
+            if search.finds_lower(start, best):
+                best = search.run(start)
+        return search.finish(best)
+    except np.linalg.LinAlgError:
+        raise search.criterion.reproduced() from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +138,9 @@ class _Search:
         x = np.where(self.criterion.diagonal, scale, 0.0)
         # EM is slow near the optimum but, unlike quasi-Newton steps, never far off from afar.
         for _ in range(_EM_STEPS):
-            x = self.criterion.expectation_step(x)
+            before, x = self.criterion.row_sizes(x), self.criterion.expectation_step(x)
+            if self.criterion.row_sizes(x).max() < _FAR * before.max():
+                break
         return x
 
     def _descend(
@@ -142,59 +151,73 @@ class _Search:
             value, gradient = self.criterion.value_and_gradient(x)
             return x, value, gradient
 
-        def objective(part: Array) -> tuple[float, Array]:
+        def filled(part: Array) -> Array:
             full = x.copy()
             full[free] = part
+            return full
+
+        def objective(part: Array) -> tuple[float, Array]:
             try:
-                value, gradient = self.criterion.value_and_gradient(full)
+                value, gradient = self.criterion.value_and_gradient(filled(part))
             except np.linalg.LinAlgError:  # a step so long that rounding leaves nothing: go back
                 return 1e300, np.zeros(int(free.sum()))
             return value, gradient[free]
 
+        part = x[free]
+        # Near a zero of λ the curvature may be far below the expected one, and of either sign, and
+        # far from the start it is another: what is left there is searched again, to the end.
+        for loose in (_LINE_SEARCH_GRADIENT, *(_SEARCH_GRADIENT,) * _ROUNDS):
+            curvature = self.criterion.curvature(filled(part))[free]
+            part, value, gradient, inverse = self._quasi_newton(
+                objective, part, curvature, loose, known
+            )
+            if known is not None:
+                break
+            tolerance = _SEARCH_GRADIENT * np.sqrt(curvature)
+            part, value, gradient = _polish(objective, part, value, gradient, inverse, tolerance)
+            if _relative(gradient, self.criterion.row_sizes(filled(part))[free]) < _SETTLED:
+                break
+        full_gradient = np.zeros_like(x)
+        full_gradient[free] = gradient
+        return filled(part), value, full_gradient
+
+    def _quasi_newton(
+        self,
+        objective: Objective,
+        part: Array,
+        curvature: Array,
+        loose: float,
+        known: _Optimum | None,
+    ) -> tuple[Array, float, Array, Array]:
+        """Return where BFGS ends, the value and gradient there, and its inverse Hessian."""
         # In coordinates y = x c the curvature is about the same in all directions.
-        curvature = self.criterion.curvature(x)[free]
         c = np.sqrt(curvature / curvature.max())
+        same_sign = self.criterion.same_sign
 
         def scaled(y: Array) -> tuple[float, Array]:
             value, gradient = objective(y / c)
             return value, gradient / c
 
         def stop_at_known(intermediate_result: Any) -> None:
-            same_sign = self.criterion.same_sign
             if known is not None:
                 away = same_sign(intermediate_result.x / c) - same_sign(known.x)
                 if (curvature * away**2).sum() < _NEAR:
                     raise StopIteration
 
-        part, tolerance = x[free], _SEARCH_GRADIENT * np.sqrt(curvature)
-        # Near a zero of λ the curvature may be far below the expected one, and of either sign: what
-        # polishing leaves there is searched once more, to the end.
-        for loose in (_LINE_SEARCH_GRADIENT, _SEARCH_GRADIENT):
-            found = minimize(
-                scaled,
-                part * c,
-                jac=True,
-                method="BFGS",
-                options={
-                    "gtol": loose * np.sqrt(curvature.max()),
-                    "maxiter": self.max_iterations,
-                    "hess_inv0": np.eye(len(c)) / curvature.max(),
-                },
-                callback=stop_at_known,
-            )
-            part = np.asarray(found.x) / c
-            value, gradient = float(found.fun), np.asarray(found.jac) * c
-            if known is not None:
-                break
-            inverse = np.asarray(found.hess_inv) / np.outer(c, c)
-            part, value, gradient = _polish(objective, part, value, gradient, inverse, tolerance)
-            if np.abs(gradient).max() < 0.1 * _GRADIENT_TOLERANCE:
-                break
-        full = x.copy()
-        full[free] = part
-        full_gradient = np.zeros_like(x)
-        full_gradient[free] = gradient
-        return full, value, full_gradient
+        found = minimize(
+            scaled,
+            part * c,
+            jac=True,
+            method="BFGS",
+            options={
+                "gtol": loose * np.sqrt(curvature.max()),
+                "maxiter": self.max_iterations,
+                "hess_inv0": np.eye(len(c)) / curvature.max(),
+            },
+            callback=stop_at_known,
+        )
+        inverse = np.asarray(found.hess_inv) / np.outer(c, c)
+        return np.asarray(found.x) / c, float(found.fun), np.asarray(found.jac) * c, inverse
 
     def _settle(
         self, x: Array, value: float, gradient: Array, free: Mask
@@ -258,14 +281,20 @@ class _Search:
             term.group: pd.DataFrame(sigma2 * root @ root.T, term.columns, term.columns)
             for term, root in zip(design.terms, own, strict=True)
         }
+        error = stats.relative_error(own)
+        if error > LARGEST_ERROR:
+            raise criterion.reproduced()
         if lost := stats.lost_digits(own):
             warnings.warn(f"{lost[0].upper()}{lost[1:]}.", FitWarning, stacklevel=4)
         S_inv = symmetrize(np.linalg.inv(done.T[: stats.p, : stats.p]))
         norm = float(np.abs(best.gradient).max())
-        converged = norm < _GRADIENT_TOLERANCE
+        relative = _relative(best.gradient, criterion.row_sizes(best.x))
+        # Rounding leaves so much of the gradient, at the optimum too.
+        noise = 2.0 * error * max(term.n_levels for term in design.terms)
+        converged = relative < max(_GRADIENT_TOLERANCE, noise)
         if not converged:
             warnings.warn(
-                f"The {criterion.method} search stopped with gradient {norm:.2g} (tolerance "
+                f"The {criterion.method} search stopped with gradient {relative:.2g} (tolerance "
                 f"{_GRADIENT_TOLERANCE:g}); the estimates may not be the optimum.",
                 FitWarning,
                 stacklevel=4,
@@ -285,8 +314,13 @@ class _Search:
         )
 
 
+def _relative(gradient: Array, size: Array) -> float:
+    """Return the largest element of a gradient; where λ is large, by its relative change."""
+    return float((np.abs(gradient) * np.maximum(1.0, size)).max())
+
+
 def _polish(
-    objective: Callable[[Array], tuple[float, Array]],
+    objective: Objective,
     x: Array,
     value: float,
     gradient: Array,
@@ -319,7 +353,7 @@ def _polish(
 
 
 def _newton_step(
-    objective: Callable[[Array], tuple[float, Array]], x: Array, gradient: Array
+    objective: Objective, x: Array, gradient: Array
 ) -> Array | None:
     """Newton step with the Hessian by central differences; None where it is not a minimum."""
     h = 1e-4
