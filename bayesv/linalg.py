@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 _ALIAS_TOLERANCE = 1e-7
 _ROUNDING = 1e-14  # of a column's size: what is smaller is rounding of its values

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -110,6 +111,11 @@ class GramStatistics:
         if self.chain.n_leaves == len(self.levels[0].A):
             return self.chain
         return pack(self.levels, self.p + 1, None)
+
+    @cached_property
+    def remembered(self) -> dict[str, Any]:
+        """What was found out about the design, whatever the response; shared by `Responses`."""
+        return {}
 
     def in_basis(self, lambdas: Sequence[Array]) -> list[Array]:
         """Return λ of the user's columns, shapes (..., k, k), in the basis of the statistics."""

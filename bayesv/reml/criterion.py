@@ -140,7 +140,7 @@ class Criterion:
         if self.method == "REML":
             value = value + logdet_S
         usable = np.isfinite(value) & (r2 > 0)
-        return np.where(usable, value + self._constant, np.inf)
+        return np.asarray(np.where(usable, value + self._constant, np.inf))
 
     def expectation_step(self, x: Array) -> Array:
         """Return the coordinates of E[Σ_j uu'/J | y] in units of σ²: one step of EM.

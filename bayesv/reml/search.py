@@ -9,21 +9,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
 from bayesv.errors import BayesvError, FitWarning
 from bayesv.gram import LARGEST_ERROR, GramStatistics, eliminate
-from bayesv.linalg import Array, symmetrize
+from bayesv.linalg import Array, Mask, symmetrize
 from bayesv.reml.criterion import Criterion, solve_fixed
 from bayesv.reml.fit import RemlFit
+from bayesv.reml.identification import unidentified
 from bayesv.reml.starts import Screen
 
 __all__ = ["fit_reml"]
 
-Mask = NDArray[np.bool_]
 Objective = Callable[[Array], tuple[float, Array]]
 
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: smaller diagonal elements of λ are tried at 0
@@ -66,7 +65,9 @@ def fit_reml(
     Warns
     -----
     FitWarning
-        If the optimiser did not converge. Singular fits are flagged, not warned about.
+        If the optimiser did not converge, if the data do not identify some of the variances (the
+        estimates say nothing of how V is split between these), or if digits are lost. Singular
+        fits are flagged, not warned about.
 
     Notes
     -----
@@ -129,7 +130,7 @@ class _Search:
         screen = Screen(criterion.values, criterion.row, criterion.column)
         n = min(_MOST_SCREENED, int(_SCREENING / criterion.cost) // screen.values_a_start)
         if n >= _LEAST_SCREENED:
-            return screen.starts(n, known.x, known.value, known.boundary)[:_VALLEYS]
+            return list(screen.starts(n, known.x, known.value, known.boundary)[:_VALLEYS])
         # Competing components can end on the boundary from one start and inside from another.
         return [self.start(scale) for scale in (0.2, 3.0)] if known.boundary else []
 
@@ -284,8 +285,11 @@ class _Search:
         error = stats.relative_error(own)
         if error > LARGEST_ERROR:
             raise criterion.reproduced()
+        problems = unidentified(design, stats, criterion.method)
         if lost := stats.lost_digits(own):
-            warnings.warn(f"{lost[0].upper()}{lost[1:]}.", FitWarning, stacklevel=4)
+            problems = (*problems, lost)
+        for problem in problems:
+            warnings.warn(f"{problem[0].upper()}{problem[1:]}.", FitWarning, stacklevel=4)
         S_inv = symmetrize(np.linalg.inv(done.T[: stats.p, : stats.p]))
         norm = float(np.abs(best.gradient).max())
         relative = _relative(best.gradient, criterion.row_sizes(best.x))
@@ -311,6 +315,7 @@ class _Search:
             n_evaluations=criterion.n_evaluations,
             gradient_norm=norm,
             _stats=stats,
+            problems=problems,
         )
 
 
@@ -352,9 +357,7 @@ def _polish(
     return x, value, gradient
 
 
-def _newton_step(
-    objective: Objective, x: Array, gradient: Array
-) -> Array | None:
+def _newton_step(objective: Objective, x: Array, gradient: Array) -> Array | None:
     """Newton step with the Hessian by central differences; None where it is not a minimum."""
     h = 1e-4
     hessian = np.array(

@@ -43,9 +43,9 @@ class Screen:
         # The first column that a row reaches is that of its block's first row.
         self.first = np.array([column[row == i].min() for i in range(self.n_rows)])
         self.correlated = np.flatnonzero(self.first < np.arange(self.n_rows))
-        self.choices = [
+        self.choices: list[tuple[int, int]] = [
             *((i, len(_SIZES)) for i in range(self.n_rows)),
-            *((self.n_rows + i, len(_CORRELATIONS)) for i in self.correlated),
+            *((self.n_rows + int(i), len(_CORRELATIONS)) for i in self.correlated),
         ]
 
     @property
