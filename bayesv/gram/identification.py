@@ -109,6 +109,7 @@ def flat_directions(
         for d in range(null.shape[1]):
             moved = back @ elements.matrix(f, k[f], null[rows, d]) @ back.T
             null[rows, d] = moved[places[f]]
+    null[-1] *= stats.n  # as if σ² belonged to a term with a level for each row
     if null.shape[1]:
         null = np.linalg.qr(null)[0]
     return elements, null
