@@ -15,7 +15,8 @@ __all__ = ["observed_covariance"]
 
 _ZERO = 1e-13  # of a block's largest variance: a pivot below that is a zero variance
 _FLAT = 1e-10  # of the largest eigenvalue: no curvature, as lmerTest drops it
-_SADDLE = 1e-6  # of the largest: negative curvature, so that this is no maximum
+_SADDLE = 1e-6  # of the largest: negative curvature, so that this is no maximum …
+_MOVES = 1e-2  # … if V moves along it by that share of what its curvature would have it known
 
 
 def observed_covariance(
@@ -67,7 +68,12 @@ def observed_covariance(
         basis = rows[: int((size > 1e-9 * size[0]).sum())].T
         J, H = J @ basis, basis.T @ H @ basis
     values, vectors = np.linalg.eigh(H)
-    if values[0] < -_SADDLE * values[-1]:
+    falling = values < -_SADDLE * values[-1]
+    moves = J @ vectors[:, falling]
+    # Next to a boundary the gradient that an optimiser left decides the sign of a curvature along
+    # which V hardly moves.
+    moved = np.einsum("ik,ij,jk->k", moves, at.products, moves)
+    if (moved > _MOVES * np.abs(values[falling])).any():
         return np.full((len(J), len(J)), np.nan), (
             "the observed information is not positive definite, so these components are no maximum "
             f"of the {'restricted likelihood' if method == 'REML' else 'likelihood'}"
