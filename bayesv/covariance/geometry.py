@@ -1,4 +1,4 @@
-"""Rows seen cluster by cluster: what the columns of Z span there, and what they leave over."""
+"""Rows seen cluster by cluster, in coordinates in which no digits are lost."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
 from bayesv.covariance.clusters import gram_batches
+from bayesv.covariance.components import VarianceComponents
 from bayesv.design import Design, RandomTerm
-from bayesv.linalg import Array
+from bayesv.linalg import Array, psd_root
 
 __all__ = ["ClusterBatch", "Geometry", "geometry"]
 
@@ -41,15 +42,19 @@ class ClusterBatch:
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """What information and derivatives need of the rows, whatever the variances are.
+    """What information and derivatives need of the rows.
 
     Attributes
     ----------
     terms : tuple of RandomTerm
-        With columns that are orthonormal within their block, up to the number of rows, so that
-        scale and zero of a covariate cost no digits.
+        With columns that are combinations of those of their block: orthogonal over the rows, so
+        that scale and zero of a covariate cost no digits, and with independent effects, so that
+        none is hidden behind one of much larger variance.
     maps : tuple of ndarray, shapes (r_f, r_f)
         C_f: Σ_f = C_f Σ_f* C_f' for Σ_f* of those columns.
+    variances : tuple of ndarray, shapes (r_f,)
+        The diagonal of Σ_f*, the rest of which is 0 at these components.
+    sigma2 : float
     batches : tuple of ClusterBatch
     rest : ndarray, shape (k, k)
         [X e]'W^½(I − UU')W^½[X e].
@@ -63,25 +68,23 @@ class Geometry:
 
     terms: tuple[RandomTerm, ...]
     maps: tuple[Array, ...]
+    variances: tuple[Array, ...]
+    sigma2: float
     batches: tuple[ClusterBatch, ...]
     rest: Array
     n: int
     back: Array
     start: Array
 
-    def starred(self, term: int, block: Array) -> Array:
-        """Return Σ_f* for Σ_f."""
-        to = np.linalg.inv(self.maps[term])
-        return np.asarray(to @ block @ to.T)
 
-
-def geometry(design: Design) -> Geometry:
-    """Return the geometry of a design.
+def geometry(design: Design, vc: VarianceComponents) -> Geometry:
+    """Return the geometry of a design at components.
 
     Parameters
     ----------
     design : Design
         With its rows and at least one fixed effect.
+    vc : VarianceComponents
 
     Raises
     ------
@@ -98,8 +101,8 @@ def geometry(design: Design) -> Geometry:
     Q, scale = np.linalg.qr(design.X * root_w[:, None])
     start = Q.T @ (root_w * design.target)
     columns = np.column_stack([Q, root_w * design.target - Q @ start])
-    pairs = [_orthonormal(term, root_w) for term in design.terms]
-    terms = tuple(term for term, _ in pairs)
+    turned = [_turned(term, vc.block_for(term), root_w) for term in design.terms]
+    terms = tuple(term for term, *_ in turned)
     design = replace(design, terms=terms)
     roots = [(counts, effects, *_roots(gram)) for counts, effects, gram in gram_batches(design)]
     inside = [np.zeros((*R.shape[:2], columns.shape[1])) for *_, R, _ in roots]
@@ -113,7 +116,9 @@ def geometry(design: Design) -> Geometry:
         columns = columns - root_w[:, None] * (design.Z @ weights)
     return Geometry(
         terms=terms,
-        maps=tuple(C for _, C in pairs),
+        maps=tuple(C for _, C, _ in turned),
+        variances=tuple(variance for *_, variance in turned),
+        sigma2=vc.sigma2,
         batches=tuple(
             ClusterBatch(counts, R, U) for (counts, _, R, _), U in zip(roots, inside, strict=True)
         ),
@@ -124,28 +129,28 @@ def geometry(design: Design) -> Geometry:
     )
 
 
-def _orthonormal(term: RandomTerm, root_w: Array) -> tuple[RandomTerm, Array]:
-    """Return the term with orthonormal columns within its blocks, and C with Σ = C Σ* C'."""
-    values, C = np.empty_like(term.values), np.zeros((term.n_columns,) * 2)
-    size = np.sqrt(len(root_w))
-    for block in (list(block) for block in term.blocks):
-        weighted = term.values[:, block] * root_w[:, None]
+def _turned(term: RandomTerm, block: Array, root_w: Array) -> tuple[RandomTerm, Array, Array]:
+    """Return the term in its own columns, C with Σ = C Σ* C', and the diagonal of Σ*."""
+    values, C = np.empty_like(term.values), np.zeros_like(block)
+    variance, size = np.zeros(len(block)), np.sqrt(len(root_w))
+    for part in (list(part) for part in term.blocks):
+        weighted = term.values[:, part] * root_w[:, None]
         length = np.linalg.norm(weighted, axis=0)
         length = np.where(length > 0, length, 1.0)
         Q, R = np.linalg.qr(weighted / length)
-        if len(Q) < len(block) or (np.abs(np.diagonal(R)) < _SHORT).any():
+        if len(Q) < len(part) or (np.abs(np.diagonal(R)) < _SHORT).any():
             # Columns that determine each other stay as they are: Σ has directions that V lacks.
-            Q, R = weighted / length, np.eye(len(block))
-        values[:, block] = size * Q / root_w[:, None]
-        C[np.ix_(block, block)] = size * np.linalg.inv(R) / length[:, None]
-    return replace(term, values=values), C
+            Q, R = weighted / length, np.eye(len(part))
+        R = R * length / size
+        turn, root, _ = np.linalg.svd(R @ psd_root(block[np.ix_(part, part)]))
+        values[:, part] = size * (Q @ turn) / root_w[:, None]
+        C[np.ix_(part, part)] = np.linalg.solve(R, turn)
+        variance[part] = root**2
+    return replace(term, values=values), C, variance
 
 
 def _roots(gram: Array) -> tuple[Array, Array]:
-    """Return R with R'R = A, rows of 0 for directions that do not exist, and N with N R = UU'…
-
-    N maps Z'W^½x to U'x: N = R^{+}'.
-    """
+    """Return R with R'R = A = Z'WZ, and N with N Z'W^½ = U'; rows of 0 for missing directions."""
     length = np.sqrt(np.diagonal(gram, axis1=1, axis2=2))
     length = np.where(length > 0, length, 1.0)
     unit = gram / (length[:, :, None] * length[:, None, :])

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesv.covariance.geometry import Geometry
-from bayesv.covariance.information import information
+from bayesv.covariance.information import Information, information
+from bayesv.errors import ComponentsError
 from bayesv.linalg import Array, symmetrize
 
 __all__ = ["Identified", "identified"]
@@ -58,18 +59,29 @@ class Identified:
         kept = self.kept
         inner = symmetrize(kept.T @ information @ kept)
         unit = np.sqrt(np.diagonal(inner))
-        half = np.linalg.inv(np.linalg.cholesky(inner / np.outer(unit, unit))) / unit
+        try:
+            half = np.linalg.inv(np.linalg.cholesky(inner / np.outer(unit, unit))) / unit
+        except np.linalg.LinAlgError as error:
+            raise ComponentsError(
+                "The information on the variance parameters cannot be factored in double "
+                "precision: the variances of the random effects are too large beside sigma2, or "
+                "too unequal, for a Kenward–Roger adjustment."
+            ) from error
         return np.asarray(kept @ half.T @ half @ kept.T)
 
+    def directions(self, changes: Array) -> Array:
+        """Return what changes of the parameters, (m, k), are along the identified directions."""
+        return np.asarray((self.kept / self.unit[:, None] ** 2).T @ changes)
 
-def identified(geometry: Geometry, expected: Array) -> Identified:
+
+def identified(geometry: Geometry, at: Information) -> Identified:
     """Judge what is identified.
 
     Parameters
     ----------
     geometry : Geometry
-    expected : ndarray, shape (m, m)
-        tr(𝒫V_i𝒫V_j) at the estimates.
+    at : Information
+        At the estimates.
 
     Notes
     -----
@@ -78,11 +90,10 @@ def identified(geometry: Geometry, expected: Array) -> Identified:
     large nor zero variances hide it: from tr(V_iV_j) what is aliased, from tr(𝒫V_i𝒫V_j) what is
     lost besides.
     """
-    m = len(expected)
-    unit = _unit(expected)
-    if np.linalg.eigvalsh(expected * np.outer(unit, unit))[0] > _SUSPECT:
+    m, unit = len(at.products), _unit(at.products)
+    if np.linalg.eigvalsh(at.expected() * np.outer(unit, unit))[0] > _SUSPECT:
         return Identified(np.zeros((m, 0)), np.zeros((m, 0)), unit, False)
-    at_zero = information(geometry, [np.zeros_like(C) for C in geometry.maps], 1.0)
+    at_zero = information(geometry, [np.zeros(len(C)) for C in geometry.maps], 1.0)
     unit = _unit(at_zero.products)
     scale = np.outer(unit, unit)
     aliased, doubt_alias = _null(at_zero.products * scale)

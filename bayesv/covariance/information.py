@@ -10,7 +10,8 @@ import numpy as np
 
 from bayesv.covariance.clusters import cluster_roots
 from bayesv.covariance.geometry import ClusterBatch, Geometry
-from bayesv.linalg import Array, psd_root, symmetrize
+from bayesv.errors import ComponentsError
+from bayesv.linalg import Array, symmetrize
 
 __all__ = ["Information", "elements_of", "information"]
 
@@ -83,18 +84,27 @@ def elements_of(geometry: Geometry) -> list[tuple[int, int, int]]:
     ]
 
 
-def information(geometry: Geometry, blocks: Sequence[Array], sigma2: float) -> Information:
+def information(
+    geometry: Geometry, variances: Sequence[Array] | None = None, sigma2: float | None = None
+) -> Information:
     """Return the sums.
 
     Parameters
     ----------
     geometry : Geometry
-    blocks : sequence of ndarray, shapes (r_f, r_f)
-        Σ_f* of every term; 0 is legal.
-    sigma2 : float
+    variances : sequence of ndarray, shapes (r_f,), optional
+        Diagonal of Σ_f* of every term; 0 is legal. Those of the geometry if left out.
+    sigma2 : float, optional
+
+    Raises
+    ------
+    ComponentsError
+        If X'V⁻¹X cannot be factored.
     """
+    variances = geometry.variances if variances is None else variances
+    sigma2 = geometry.sigma2 if sigma2 is None else sigma2
     sums = _Sums(geometry)
-    roots = [psd_root(block) / np.sqrt(sigma2) for block in blocks]
+    roots = [np.diag(np.sqrt(variance / sigma2)) for variance in variances]
     for batch in geometry.batches:
         sums.add(batch, roots)
     return sums.complete(sigma2)
@@ -124,7 +134,7 @@ class _Sums:
     def add(self, batch: ClusterBatch, roots: Sequence[Array]) -> None:
         """Add clusters of the same shape."""
         terms, R = self.geometry.terms, batch.R
-        b, r, q = R.shape
+        b, r = R.shape[:2]
         F = R @ cluster_roots(batch.counts, roots)
         self.largest = max(self.largest, float((F**2).sum(axis=1).max(initial=0.0)))
         half = np.linalg.inv(np.linalg.cholesky(np.eye(r) + F @ np.swapaxes(F, 1, 2)))
@@ -152,9 +162,9 @@ class _Sums:
             R2_f = R2[:, :, span].reshape(b, r, J, c)
             self.t[f] += np.einsum("sjajb->ab", H[:, span, span].reshape(b, J, c, J, c))
             self.t2[f] += np.einsum("sija,sijb->ab", R2_f, R2_f, optimize=True)
-            for g, other, (_, I, d) in levels:
-                K_g = K[:, other].reshape(b, I, d, -1)
-                H_fg = H[:, span, other].reshape(b, J, c, I, d)
+            for g, other, (_, L, d) in levels:
+                K_g = K[:, other].reshape(b, L, d, -1)
+                H_fg = H[:, span, other].reshape(b, J, c, L, d)
                 self.T[f, g] += np.einsum("sjalb,sjcld->abcd", H_fg, H_fg, optimize=True)
                 inner = np.einsum("sjblc,sldn->sjbcdn", H_fg, K_g, optimize=True)
                 self.Q[f, g] += np.einsum("sjam,sjbcdn->abcdmn", K_f, inner, optimize=True)
@@ -180,12 +190,12 @@ class _Sums:
         A, Q, t, T, S = (
             A / sigma2**2, Q / sigma2**3, t / sigma2, T / sigma2**2, self.S[0] / sigma2,
         )  # fmt: skip
-        Phi = np.linalg.inv(symmetrize(S[:-1, :-1]))
+        Phi = _inverse(S[:-1, :-1])
         delta = Phi @ S[:-1, -1]
         v = np.append(-delta, 1.0)
         along = A[:, :-1] @ v  # X'V⁻¹V_i𝒫y
         return Information(
-            Phi=symmetrize(Phi),
+            Phi=Phi,
             delta=delta,
             P=-A[:, :-1, :-1],
             Q=Q[:, :, :-1, :-1],
@@ -195,3 +205,15 @@ class _Sums:
             curvatures=np.einsum("a,ijab,b->ij", v, Q, v) - along @ Phi @ along.T,
             largest=self.largest,
         )
+
+
+def _inverse(S: Array) -> Array:
+    unit = np.sqrt(np.diagonal(S))
+    try:
+        half = np.linalg.inv(np.linalg.cholesky(symmetrize(S / np.outer(unit, unit)))) / unit
+    except np.linalg.LinAlgError as error:
+        raise ComponentsError(
+            "X'V⁻¹X cannot be factored in double precision: the variances of the random effects "
+            "are too large beside sigma2."
+        ) from error
+    return np.asarray(half.T @ half)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from bayesv.covariance.geometry import Geometry
@@ -13,17 +11,16 @@ from bayesv.linalg import Array, symmetrize
 
 __all__ = ["observed_covariance"]
 
-_ZERO = 1e-13  # of a block's largest variance: a pivot below that is a zero variance
+_ZERO = 1e-6  # of its standard error if all else were known: a variance below is on the boundary
 _FLAT = 1e-10  # of the largest eigenvalue: no curvature, as lmerTest drops it
 _SADDLE = 1e-6  # of the largest: negative curvature, so that this is no maximum …
 _MOVES = 1e-2  # … if V moves along it by that share of what its curvature would have it known
+_OFF = 1e-2  # by which −2 log-likelihood may be above its minimum, rounded estimates
 
 
 def observed_covariance(
     geometry: Geometry,
     at: Information,
-    blocks: Sequence[Array],
-    sigma2: float,
     known: Identified,
     method: str,
 ) -> tuple[Array, str]:
@@ -33,9 +30,7 @@ def observed_covariance(
     ----------
     geometry : Geometry
     at : Information
-        At these blocks and σ².
-    blocks : sequence of ndarray, shapes (r_f, r_f)
-    sigma2 : float
+        At the geometry's components.
     known : Identified
     method : {"REML", "ML"}
         Whose likelihood it is.
@@ -45,7 +40,7 @@ def observed_covariance(
     covariance : ndarray, shape (m, m)
         NaN where the likelihood has no maximum here.
     problem : str
-        Empty if there is none.
+        Why there is no covariance, or that the components are no maximum; empty if there is none.
 
     Notes
     -----
@@ -55,16 +50,14 @@ def observed_covariance(
     boundary, and the curvature of the boundary adds to the information on them. Here it is exact:
     H_λ = J'H_ΣJ + Σ_i g_i ∂²θ_i/∂λ∂λ', and the covariance is J (H_λ/2)⁺ J'.
     """
-    J, second = _tangents(geometry, blocks, sigma2)
-    H = J.T @ at.hessian(method) @ J + np.tensordot(at.gradient(method), second, 1)
+    gradient, (J, second) = at.gradient(method), _tangents(geometry, at)
+    H = J.T @ at.hessian(method) @ J + np.tensordot(gradient, second, 1)
     unit = np.sqrt(np.abs(np.diagonal(H)))
     unit = np.where(unit > 0, unit, 1.0)
     J, H = J / unit, symmetrize(H / np.outer(unit, unit))
     if known.aliased.size or known.lost.size:
         # Only what moves the likelihood: along the rest λ can move and nothing changes.
-        moves = (known.kept * (1.0 / known.unit**2)[:, None]).T @ J
-        length = np.linalg.norm(moves, axis=0)
-        _, size, rows = np.linalg.svd(moves / np.where(length > 0, length, 1.0))
+        _, size, rows = np.linalg.svd(known.directions(J))
         basis = rows[: int((size > 1e-9 * size[0]).sum())].T
         J, H = J @ basis, basis.T @ H @ basis
     values, vectors = np.linalg.eigh(H)
@@ -73,62 +66,66 @@ def observed_covariance(
     # Next to a boundary the gradient that an optimiser left decides the sign of a curvature along
     # which V hardly moves.
     moved = np.einsum("ik,ij,jk->k", moves, at.products, moves)
+    name = "restricted likelihood" if method == "REML" else "likelihood"
     if (moved > _MOVES * np.abs(values[falling])).any():
         return np.full((len(J), len(J)), np.nan), (
-            "the observed information is not positive definite, so these components are no maximum "
-            f"of the {'restricted likelihood' if method == 'REML' else 'likelihood'}"
+            "Satterthwaite: the observed information is not positive definite, so these components "
+            f"are no maximum of the {name}"
         )
     there = values > _FLAT * values[-1]
     half = (J @ vectors[:, there]) / np.sqrt(values[there])
-    return 2.0 * half @ half.T, ""
+    above = 0.5 * float(((gradient @ half) ** 2).sum()) + _above(geometry, at, gradient)
+    problem = "" if above < _OFF else (
+        f"these components are no {method} estimates: twice the log {name} can rise by about "
+        f"{above:.2g}"
+    )  # fmt: skip
+    return 2.0 * half @ half.T, problem
 
 
-def _tangents(geometry: Geometry, blocks: Sequence[Array], sigma2: float) -> tuple[Array, Array]:
+def _above(geometry: Geometry, at: Information, gradient: Array) -> float:
+    """Return by how much −2 log-likelihood falls where variances that are 0 leave it, about."""
+    total = 0.0
+    for i, (f, a, b) in enumerate(elements_of(geometry)):
+        if a == b and _at_zero(geometry, at, i, f, a) and gradient[i] < 0:
+            total += 0.5 * gradient[i] ** 2 / at.products[i, i]
+    return float(total)
+
+
+def _at_zero(geometry: Geometry, at: Information, place: int, f: int, column: int) -> bool:
+    scale = np.sqrt(0.5 * at.products[place, place])
+    return bool(geometry.variances[f][column] * scale <= _ZERO)
+
+
+def _tangents(geometry: Geometry, at: Information) -> tuple[Array, Array]:
     """Return first and second derivatives of the m elements by the free (λ, σ).
 
-    Shapes (m, k) and (m, k, k); columns of λ that are 0 are left out.
+    Shapes (m, k) and (m, k, k). λ_f is diagonal here; its columns that are 0 are left out, and the
+    others have the rows of smaller variances.
     """
+    sigma2, sigma = geometry.sigma2, float(np.sqrt(geometry.sigma2))
     places = {element: i for i, element in enumerate(elements_of(geometry))}
-    m, sigma = len(places) + 1, float(np.sqrt(sigma2))
-    free: list[tuple[int, Array, int]] = []  # term, column of λ over σ, row
-    for f, (term, block) in enumerate(zip(geometry.terms, blocks, strict=True)):
-        for part in (list(part) for part in term.blocks):
-            for order, column in _columns(block[np.ix_(part, part)]):
-                whole = np.zeros(len(block))
-                whole[part] = column / sigma
-                free += [(f, whole, part[row]) for row in order]
-    k = len(free) + 1
+    free = [
+        (f, row, column)
+        for f, term in enumerate(geometry.terms)
+        for block in term.blocks
+        for i, column in enumerate(block)  # by decreasing variance
+        for row in block[i:]
+        if not _at_zero(geometry, at, places[f, column, column], f, column)
+    ]
+    m, k = len(places) + 1, len(free) + 1
     J, second = np.zeros((m, k)), np.zeros((m, k, k))
-    for i, (f, column, row) in enumerate(free):
-        for at, value in enumerate(column):
-            if (place := places.get((f, max(at, row), min(at, row)))) is not None:
-                J[place, i] += sigma2 * value * (2.0 if at == row else 1.0)
-        for j, (g, other, another) in enumerate(free):
-            if f == g and other is column:
-                place = places[f, max(row, another), min(row, another)]
-                second[place, i, j] += sigma2 * (2.0 if row == another else 1.0)
+    for i, (f, row, column) in enumerate(free):
+        root = np.sqrt(geometry.variances[f][column]) / sigma
+        place = places[f, max(row, column), min(row, column)]
+        J[place, i] = sigma2 * root * (2.0 if row == column else 1.0)
+        for j, (g, other, same) in enumerate(free):
+            if f == g and same == column:
+                place = places[f, max(row, other), min(row, other)]
+                second[place, i, j] = sigma2 * (2.0 if row == other else 1.0)
     for (f, a, b), place in places.items():
-        J[place, -1] = 2.0 * blocks[f][a, b] / sigma
-        second[place, -1, -1] = 2.0 * blocks[f][a, b] / sigma2
+        if a == b:
+            J[place, -1] = 2.0 * geometry.variances[f][a] / sigma
+            second[place, -1, -1] = 2.0 * geometry.variances[f][a] / sigma2
     J[-1, -1], second[-1, -1, -1] = 2.0 * sigma, 2.0
     second[:, :-1, -1] = second[:, -1, :-1] = 2.0 / sigma * J[:, :-1]
     return J, second
-
-
-def _columns(block: Array) -> list[tuple[list[int], Array]]:
-    """Return the columns of a triangular root of Σ, each with the rows from its own on.
-
-    The largest variance comes first, so that a Σ of rank k has exactly k columns.
-    """
-    rest, order = block.copy(), list(range(len(block)))
-    largest, columns = np.diagonal(block).max(initial=0.0), []
-    while order:
-        first = max(order, key=lambda row: rest[row, row])
-        if rest[first, first] <= _ZERO * largest:
-            break
-        column = np.zeros(len(block))
-        column[order] = rest[order, first] / np.sqrt(rest[first, first])
-        columns.append((order[:], column))
-        rest -= np.outer(column, column)
-        order.remove(first)
-    return columns

@@ -21,14 +21,15 @@ from bayesv.covariance.moments import f_moments
 from bayesv.covariance.satterthwaite import observed_covariance
 from bayesv.covariance.student import t_quantile, t_tail
 from bayesv.design import Design
-from bayesv.errors import BayesvError, DataError, FitWarning
+from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning
 from bayesv.linalg import Array, symmetrize
 
 __all__ = ["KenwardRoger", "kenward_roger"]
 
 _METHODS = ("Kenward–Roger", "Satterthwaite")
 _LOST = 1e-6  # of a contrast's SE per unit of what is not identified: less is rounding
-_MOST_DIGITS = 1e10  # variance of the random effects in the rows beside σ²: 6 digits are left
+_MOST = 1e9  # variance of the random effects in the rows beside σ²: 6 digits are left
+_TOO_MUCH = 1e14
 
 
 class _Fitted(Protocol):
@@ -227,6 +228,10 @@ class KenwardRoger:
         }  # fmt: skip
         return pd.DataFrame(columns, index=pd.Index(self._names))
 
+    def __repr__(self) -> str:
+        lines = [f"Kenward–Roger\n{self.table().to_string(float_format=lambda v: f'{v:.5g}')}"]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
     @property
     def _names(self) -> list[str]:
         return [str(name) for name in self.cov.index]
@@ -306,12 +311,17 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
     vc = MarginalCovariance(design, vc).vc  # checked
     if not design.p:
         raise DataError("There are no fixed effects, so there is nothing to adjust.")
-    space = geometry(design)
-    blocks = [space.starred(f, vc.block_for(term)) for f, term in enumerate(design.terms)]
-    at = information(space, blocks, vc.sigma2)
-    known = identified(space, at.expected())
+    space = geometry(design, vc)
+    at = information(space)
+    if at.largest > _TOO_MUCH:
+        raise ComponentsError(
+            f"The random effects' variance in the rows is {at.largest:.1g} times sigma2: no digit "
+            "of a Kenward–Roger adjustment would be left. A residual variance that is next to 0 "
+            "says that the random effects reproduce the response; simplify the model."
+        )
+    known = identified(space, at)
     W = 2.0 * known.inverse(at.expected())
-    observed, why = observed_covariance(space, at, blocks, vc.sigma2, known, method)
+    observed, why = observed_covariance(space, at, known, method)
     inner = _inner(space, at, known, W, observed)
     names, parameters = list(design.fixed_names), _parameters(design)
     lost = np.array([inner.loses(row) for row in np.eye(len(names))])
@@ -325,7 +335,7 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
     if known.aliased.size:
         notes.append(_aliased(known, to_user, parameters))
     if why:
-        notes.append(f"Satterthwaite: {why}")
+        notes.append(why)
     return KenwardRoger(
         cov_plugin=pd.DataFrame(inner.Phi, names, names),
         cov=pd.DataFrame(adjusted, names, names),
@@ -424,10 +434,10 @@ def _alarms(
             "Kenward–Roger: the information on the variance parameters is so nearly singular that "
             "it cannot be told what is identified; what is nearly not was taken as not"
         )
-    if at.largest > _MOST_DIGITS:
+    if at.largest > _MOST:
         notes.append(
             f"Kenward–Roger: the random effects' variance in the rows is {at.largest:.1g} times "
-            f"sigma2, so that {16 - np.log10(at.largest):.0f} digits or fewer are left"
+            f"sigma2, so that {max(15.0 - np.log10(at.largest), 0.0):.0f} digits or fewer are left"
         )
     return notes
 
