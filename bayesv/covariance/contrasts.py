@@ -55,17 +55,19 @@ def contrast_matrix(L: Any, names: Sequence[str]) -> Array:
     return _independent(rows, labels)
 
 
-def contrast_row(weights: Any, names: Sequence[str]) -> Array:
+def contrast_row(weights: Any, names: Sequence[str], what: str = "A contrast") -> Array:
     """Return one contrast, shape (p,), from what `contrast_matrix` takes for a row."""
     if not _is_labelled(weights):
-        row = _numbers("A contrast", weights)
+        row = _numbers(what, weights)
         if row.shape != (len(names),):
-            raise BayesvError(f"A contrast has {len(names)} weights; found shape {row.shape}.")
+            raise BayesvError(
+                f"{what} has shape {row.shape}; needed are {len(names)} weights for "
+                f"{', '.join(names)}."
+            )
         return row
-    labels = list(weights.keys())
+    numbers = list(weights.values()) if isinstance(weights, Mapping) else weights.to_numpy()
     row = np.zeros(len(names))
-    row[_positions_in(labels, names)] = _numbers("A contrast", list(weights.values())
-        if isinstance(weights, Mapping) else weights.to_numpy())  # fmt: skip
+    row[_positions_in(list(weights.keys()), names)] = _numbers(what, numbers)
     return row
 
 

@@ -42,6 +42,16 @@ class Identified:
     doubtful: bool
 
     @property
+    def directions_aliased(self) -> Array:
+        """Aliased directions, parameters in their own units, shape (m, a)."""
+        return np.asarray(self.aliased * self.unit[:, None])
+
+    @property
+    def directions_lost(self) -> Array:
+        """Lost directions, parameters in their own units, shape (m, l)."""
+        return np.asarray(self.lost * self.unit[:, None])
+
+    @property
     def kept(self) -> Array:
         """Orthonormal complement, parameters in their own units, shape (m, m − a − l)."""
         null = np.column_stack([self.aliased, self.lost])
@@ -69,7 +79,7 @@ class Identified:
             ) from error
         return np.asarray(kept @ half.T @ half @ kept.T)
 
-    def directions(self, changes: Array) -> Array:
+    def along(self, changes: Array) -> Array:
         """Return what changes of the parameters, (m, k), are along the identified directions."""
         return np.asarray((self.kept / self.unit[:, None] ** 2).T @ changes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,19 +18,21 @@ from bayesv.linalg import Array, symmetrize
 __all__ = ["ClusterRobust", "cluster_robust", "robust"]
 
 _LARGEST = 5_000  # rows of one cluster, whose covariance is dense
+_WHOLE = 1e-8  # of a direction of X: what is left over of a residual is rounding
 _AT_ONCE = 2e7  # numbers in a batch of such matrices
 
 
 @dataclass(frozen=True, eq=False)
 class ClusterRobust:
-    """Cluster-robust covariance of β̂ with degrees of freedom.
+    """Cluster-robust covariance of contrasts l'β̂ with degrees of freedom.
 
     Attributes
     ----------
-    cov : DataFrame, shape (p, p)
-    df : Series, shape (p,)
-        Satterthwaite's, of each coefficient's variance estimate: 2 E²/Var if y is normal and V is
-        the truth (Bell and McCaffrey 2002, as clubSandwich's ``coef_test``).
+    cov : DataFrame, shape (l, l)
+        Of the contrasts; of the coefficients if there are none.
+    df : Series, shape (l,)
+        Satterthwaite's, of each contrast's variance estimate: 2 E²/Var if y is normal and V is the
+        truth (Bell and McCaffrey 2002, as clubSandwich's ``coef_test``).
     """
 
     cov: pd.DataFrame
@@ -80,9 +83,20 @@ def cluster_robust(
 
 
 def robust(
-    design: Design, vc: VarianceComponents, kind: str = "CR2", cluster: str | None = None
+    design: Design,
+    vc: VarianceComponents,
+    kind: str = "CR2",
+    cluster: str | None = None,
+    contrasts: Mapping[str, Array] | None = None,
 ) -> ClusterRobust:
-    """Return what `cluster_robust` does, with degrees of freedom; the same arguments and errors.
+    """Return what `cluster_robust` does, with degrees of freedom.
+
+    Parameters
+    ----------
+    design, vc, kind, cluster
+        As of `cluster_robust`; the same errors.
+    contrasts : mapping of name to ndarray, shape (p,), optional
+        Combinations l of coefficients; the coefficients themselves if left out.
 
     Notes
     -----
@@ -110,17 +124,19 @@ def robust(
         ).ravel()
     )
     back = np.linalg.inv(R)
-    to = Phi @ back.T  # Φ of Q times l for every coefficient l
-    p = len(Phi)
-    meat, M = np.zeros((p, p)), np.zeros((p, p, p))
-    total, squares = np.zeros(p), np.zeros(p)
+    names = list(design.fixed_names if contrasts is None else contrasts)
+    L = np.eye(len(Phi)) if contrasts is None else np.array(list(contrasts.values()))
+    to = Phi @ back.T @ L.T  # Φ of Q times l for every contrast l
+    p, many = to.shape
+    meat, M = np.zeros((p, p)), np.zeros((many, p, p))
+    total, squares = np.zeros(many), np.zeros(many)
     for (rows, V_c), VQ in zip(batches, solved, strict=True):
         X_c = Q[rows]
         A = _adjustment(V_c, X_c, Phi) if kind == "CR2" else None
         AVQ = VQ if A is None else A @ VQ
         score = (np.swapaxes(AVQ, 1, 2) @ e[rows][..., None])[..., 0]
         meat += score.T @ score
-        f = AVQ @ to  # (b, m, p)
+        f = AVQ @ to  # (b, m, l)
         own = (f * (V_c @ f)).sum(axis=1)
         u = np.swapaxes(X_c, 1, 2) @ f
         shared = np.einsum("bak,ac,bck->bk", u, Phi, u)
@@ -128,9 +144,8 @@ def robust(
         squares += ((own - shared) ** 2 - shared**2).sum(axis=0)
         M += np.einsum("bak,bck->kac", u, u)
     squares += np.einsum("ab,kbc,cd,kda->k", Phi, M, Phi, M)
-    names = list(design.fixed_names)
     return ClusterRobust(
-        pd.DataFrame(symmetrize(back @ Phi @ meat @ Phi @ back.T), names, names),
+        pd.DataFrame(symmetrize(to.T @ meat @ to), names, names),
         pd.Series(total**2 / squares, names, name="df"),
     )
 
@@ -141,7 +156,12 @@ def _adjustment(V: Array, X: Array, Phi: Array) -> Array:
     across = np.swapaxes(L, 1, 2)
     B = symmetrize(across @ (V - X @ Phi @ np.swapaxes(X, 1, 2)) @ L)
     values, vectors = np.linalg.eigh(B)
-    keep = values > 1e-10 * np.maximum(values[:, -1:], 0.0)
+    # As many directions as the residuals of a cluster lack. Their number is read off the share of
+    # X in V^(−½)X, in [0, 1]: eigenvalues of B span the square of the variances' range.
+    half = np.linalg.solve(L, X)
+    share = np.linalg.eigvals(np.swapaxes(half, 1, 2) @ half @ Phi).real
+    lacking = (share > 1.0 - _WHOLE).sum(axis=1)
+    keep = (np.arange(values.shape[1]) >= lacking[:, None]) & (values > 0)
     scaled = np.where(keep, 1.0 / np.sqrt(np.where(keep, values, 1.0)), 0.0)
     root = (vectors * scaled[:, None, :]) @ np.swapaxes(vectors, 1, 2)
     return np.asarray(L @ root @ across)

@@ -57,7 +57,7 @@ def observed_covariance(
     J, H = J / unit, symmetrize(H / np.outer(unit, unit))
     if known.aliased.size or known.lost.size:
         # Only what moves the likelihood: along the rest λ can move and nothing changes.
-        _, size, rows = np.linalg.svd(known.directions(J))
+        _, size, rows = np.linalg.svd(known.along(J))
         basis = rows[: int((size > 1e-9 * size[0]).sum())].T
         J, H = J @ basis, basis.T @ H @ basis
     values, vectors = np.linalg.eigh(H)

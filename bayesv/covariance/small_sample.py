@@ -1,46 +1,26 @@
-"""Small-sample inference for β after REML: Kenward–Roger and Satterthwaite."""
+"""Small-sample inference for β after REML: tables, tests and degrees of freedom."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import chdtrc, fdtrc
 
-from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.contrasts import contrast_matrix, contrast_row, estimates
-from bayesv.covariance.geometry import Geometry, geometry
-from bayesv.covariance.identified import Identified, identified
-from bayesv.covariance.information import Information, elements_of, information
-from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.covariance.moments import f_moments
-from bayesv.covariance.satterthwaite import observed_covariance
 from bayesv.covariance.student import t_quantile, t_tail
-from bayesv.design import Design
-from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning
-from bayesv.linalg import Array, symmetrize
+from bayesv.errors import BayesvError, FitWarning
+from bayesv.linalg import Array
 
-__all__ = ["KenwardRoger", "kenward_roger"]
+__all__ = ["Adjustment", "KenwardRoger"]
 
 _METHODS = ("Kenward–Roger", "Satterthwaite")
 _LOST = 1e-6  # of a contrast's SE per unit of what is not identified: less is rounding
-_MOST = 1e9  # variance of the random effects in the rows beside σ²: 6 digits are left
-_TOO_MUCH = 1e14
-
-
-class _Fitted(Protocol):
-    """What of a fit is needed."""
-
-    @property
-    def design(self) -> Design: ...
-    @property
-    def components(self) -> VarianceComponents: ...
-    @property
-    def method(self) -> str: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +59,7 @@ class KenwardRoger:
     W_observed: Array
     parameters: tuple[str, ...]
     notes: tuple[str, ...]
-    _inner: _Inner
+    _parts: Adjustment
 
     @cached_property
     def se(self) -> pd.Series:
@@ -114,14 +94,19 @@ class KenwardRoger:
             NaN where they do not exist; ``notes`` say why.
         """
         row = contrast_row(weights, self._names)
-        inner = self._inner
-        if inner.loses(row):
+        parts = self._parts
+        if parts.loses(row):
             return float("nan")
-        slope = np.einsum("a,iab,b->i", row, inner.slopes, row)
-        spread = float(slope @ (inner.W_observed if observed else inner.W) @ slope)
+        slope = np.einsum("a,iab,b->i", row, parts.slopes, row)
+        spread = float(slope @ (parts.W_observed if observed else parts.W) @ slope)
         if spread == 0.0:  # the variance does not depend on what is estimated
             return float("inf")
-        return 2.0 * float(row @ inner.Phi @ row) ** 2 / spread
+        return 2.0 * float(row @ parts.Phi @ row) ** 2 / spread
+
+    def variance_of(self, weights: Any) -> float:
+        """Return l'Φ_A l of one contrast, weights as in `df_of`; NaN where it does not exist."""
+        row = contrast_row(weights, self._names)
+        return float("nan") if self._parts.loses(row) else float(row @ self._parts.adjusted @ row)
 
     def test(self, L: Any, beta: Any = None) -> dict[str, Any]:
         """Return the scaled F statistic of Lβ = 0 with its degrees of freedom.
@@ -154,30 +139,31 @@ class KenwardRoger:
         Examples
         --------
         >>> import bayesv as bv
-        >>> fit = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy")).reml()
+        >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+        >>> fit = model.reml()
         >>> test = bv.kenward_roger(fit).test({"Days": 1})
         >>> [round(test[name], 3) for name in ("F", "df1", "df2")]
         [45.853, 1.0, 17.0]
         """
         L = contrast_matrix(L, self._names)
         estimate = L @ (self.beta.to_numpy() if beta is None else estimates(beta, self._names))
-        inner, q = self._inner, len(L)
+        parts, q = self._parts, len(L)
         nothing = dict.fromkeys(("F", "df2", "scale", "p"), float("nan"))
-        if any(inner.loses(row) for row in L):
+        if any(parts.loses(row) for row in L):
             problem = "the variance of Lβ̂ depends on parameters that the data say nothing of"
         else:
             # Rows are brought to unit variance, so that their scale costs no digits.
-            L = L / (unit := np.sqrt(np.einsum("ka,ab,kb->k", L, inner.Phi, L)))[:, None]
-            moved = np.linalg.solve(L @ inner.Phi @ L.T, L @ inner.slopes @ L.T)
+            L = L / (unit := np.sqrt(np.einsum("ka,ab,kb->k", L, parts.Phi, L)))[:, None]
+            moved = np.linalg.solve(L @ parts.Phi @ L.T, L @ parts.slopes @ L.T)
             traces = np.trace(moved, axis1=1, axis2=2)
-            A1 = float(traces @ inner.W @ traces)
-            A2 = float(np.einsum("ij,iab,jba->", inner.W, moved, moved))
+            A1 = float(traces @ parts.W @ traces)
+            A2 = float(np.einsum("ij,iab,jba->", parts.W, moved, moved))
             scale, df, problem = f_moments(q, A1, A2)
         if problem:
             warnings.warn(f"No Kenward–Roger test: {problem}.", FitWarning, stacklevel=2)
             return {**nothing, "df1": float(q), "problem": problem}
         estimate = estimate / unit
-        wald = float(estimate @ np.linalg.solve(L @ inner.adjusted @ L.T, estimate)) / q
+        wald = float(estimate @ np.linalg.solve(L @ parts.adjusted @ L.T, estimate)) / q
         F = scale * wald
         p = float(chdtrc(q, q * F) if np.isinf(df) else fdtrc(q, df, F))
         return {"F": F, "df1": float(q), "df2": df, "scale": scale, "p": p, "problem": ""}
@@ -204,7 +190,8 @@ class KenwardRoger:
         Examples
         --------
         >>> import bayesv as bv
-        >>> fit = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy")).reml()
+        >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+        >>> fit = model.reml()
         >>> print(bv.kenward_roger(fit).table().round(3).to_string())
                    estimate     se    df       t    p      low     high
         Intercept   251.405  6.825  17.0  36.838  0.0  237.006  265.804
@@ -238,7 +225,7 @@ class KenwardRoger:
 
 
 @dataclass(frozen=True, eq=False)
-class _Inner:
+class Adjustment:
     """Φ, Φ_A, ∂Φ/∂θ_i and Cov(θ̂) for θ of orthonormal columns of Z, β as the user's.
 
     ``lost_slopes`` and ``lost_squares``, (l, p, p): derivatives of Φ by directions of θ that REML
@@ -259,199 +246,3 @@ class _Inner:
         slope = np.einsum("a,iab,b->i", row, self.lost_slopes, row) / variance
         square = np.einsum("a,iab,b->i", row, self.lost_squares, row) / variance
         return bool(np.maximum(slope**2, square).max(initial=0.0) > _LOST**2)
-
-
-def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -> KenwardRoger:
-    """Adjust the covariance of β̂ for the estimation of V, and find degrees of freedom.
-
-    Parameters
-    ----------
-    fit : RemlFit or Design
-        A fit by REML, or a design with its rows; known weights are taken into account.
-    vc : VarianceComponents, optional
-        With a design: REML estimates. Components by ML cannot be told from them; give the fit.
-
-    Returns
-    -------
-    KenwardRoger
-
-    Raises
-    ------
-    DataError
-        If one connected cluster has more than 12,000 random effects, or there are no fixed effects.
-
-    Warns
-    -----
-    FitWarning
-        If the fit is by ML; if variances depend on a parameter that the data say nothing of, as
-        with ``y ~ g + (1 | g)`` (those coefficients have NaN); if the random effects' variances are
-        so large beside σ² that digits are lost; if it cannot be told what is identified.
-
-    Notes
-    -----
-    V = Σ θ_i V_i is linear in the elements θ of Σ_f and σ². Everything follows from
-    H = Z'V⁻¹Z and K = Z'V⁻¹X, cluster by cluster, and their counterparts with V⁻¹W⁻¹V⁻¹ for V⁻¹,
-    in coordinates in which nothing cancels: no matrix has as many rows as the data. Where the
-    information on θ is singular because one V is stated by many θ, as in ``(f || g)`` with a factor
-    f, a g-inverse gives what the model without the surplus has.
-
-    Satterthwaite's degrees of freedom take the curvature of the likelihood by Cholesky factors of
-    Σ_f, as lmerTest; at a boundary what lies there adds nothing.
-
-    Examples
-    --------
-    >>> import bayesv as bv
-    >>> model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
-    >>> bv.kenward_roger(model.reml()).df.round(3).to_dict()
-    {'Intercept': 5.0}
-    >>> bv.kenward_roger(model.design, model.reml().components).df.round(3).to_dict()
-    {'Intercept': 5.0}
-    """
-    design, vc, method = _arguments(fit, vc)
-    vc = MarginalCovariance(design, vc).vc  # checked
-    if not design.p:
-        raise DataError("There are no fixed effects, so there is nothing to adjust.")
-    space = geometry(design, vc)
-    at = information(space)
-    if at.largest > _TOO_MUCH:
-        raise ComponentsError(
-            f"The random effects' variance in the rows is {at.largest:.1g} times sigma2: no digit "
-            "of a Kenward–Roger adjustment would be left. A residual variance that is next to 0 "
-            "says that the random effects reproduce the response; simplify the model."
-        )
-    known = identified(space, at)
-    W = 2.0 * known.inverse(at.expected())
-    observed, why = observed_covariance(space, at, known, method)
-    inner = _inner(space, at, known, W, observed)
-    names, parameters = list(design.fixed_names), _parameters(design)
-    lost = np.array([inner.loses(row) for row in np.eye(len(names))])
-    adjusted = np.where(lost[:, None] | lost, np.nan, inner.adjusted)
-    to_user = _to_user(space)
-    notes = _alarms(
-        at, known, method, parameters, [n for n, on in zip(names, lost, strict=True) if on]
-    )
-    for note in notes:
-        warnings.warn(note, FitWarning, stacklevel=2)
-    if known.aliased.size:
-        notes.append(_aliased(known, to_user, parameters))
-    if why:
-        notes.append(why)
-    return KenwardRoger(
-        cov_plugin=pd.DataFrame(inner.Phi, names, names),
-        cov=pd.DataFrame(adjusted, names, names),
-        beta=pd.Series(space.back @ (space.start + at.delta), names, name="beta"),
-        W=symmetrize(to_user @ W @ to_user.T),
-        W_observed=symmetrize(to_user @ observed @ to_user.T),
-        parameters=parameters,
-        notes=tuple(notes),
-        _inner=inner,
-    )
-
-
-def _arguments(fit: Any, vc: Any) -> tuple[Design, VarianceComponents, str]:
-    if isinstance(fit, Design) and vc is not None:
-        return fit, vc, "REML"
-    parts = [getattr(fit, name, None) for name in ("design", "components", "method")]
-    if vc is None and isinstance(parts[1], VarianceComponents) and parts[2] in ("REML", "ML"):
-        return parts[0], parts[1], parts[2]
-    raise BayesvError(
-        "kenward_roger takes a REML fit, kenward_roger(fit), or a design with components, "
-        f"kenward_roger(design, components); found {type(fit).__name__} and {type(vc).__name__}."
-    )
-
-
-def _inner(
-    space: Geometry, at: Information, known: Identified, W: Array, observed: Array
-) -> _Inner:
-    back, Phi, P, Q = space.back, at.Phi, at.P, at.Q
-
-    def users(inside: Array) -> Array:
-        return np.asarray(back @ Phi @ inside @ Phi @ back.T)
-
-    between = Q - np.einsum("iab,bc,jcd->ijad", P, Phi, P, optimize=True)  # X'V⁻¹V_i𝒫V_jV⁻¹X
-    middle = np.einsum("ij,ijab->ab", W, between)
-    plug_in = symmetrize(back @ Phi @ back.T)
-    lost = known.lost * known.unit[:, None]
-    share = np.sqrt(np.einsum("in,ij,jn->n", lost, at.products, lost))
-    lost = lost / np.where(share > 0, share, 1.0)
-    return _Inner(
-        Phi=plug_in,
-        adjusted=plug_in + 2.0 * symmetrize(users(middle)),
-        slopes=users(P),
-        W=W,
-        W_observed=observed,
-        lost_slopes=users(np.einsum("in,iab->nab", lost, P)),
-        lost_squares=users(np.einsum("in,jn,ijab->nab", lost, lost, between)),
-    )
-
-
-def _parameters(design: Design) -> tuple[str, ...]:
-    return (
-        *(
-            f"{term.group}: " + ", ".join(dict.fromkeys((term.columns[b], term.columns[a])))
-            for term in design.terms
-            for a, b in zip(*np.nonzero(np.tril(term.mask)), strict=True)
-        ),
-        "sigma2",
-    )
-
-
-def _to_user(space: Geometry) -> Array:
-    """Return the map of (vech Σ*, σ²) of all terms to (vech Σ, σ²), shape (m, m)."""
-    elements = elements_of(space)
-    M = np.zeros((len(elements) + 1,) * 2)
-    M[-1, -1] = 1.0
-    for k, (f, a, b) in enumerate(elements):
-        C = space.maps[f]
-        E = np.zeros_like(C)
-        E[a, b] = E[b, a] = 1.0
-        image = C @ E @ C.T
-        for i, (g, c, d) in enumerate(elements):
-            if f == g:
-                M[i, k] = image[c, d]
-    return M
-
-
-def _alarms(
-    at: Information, known: Identified, method: str, parameters: tuple[str, ...], lost: list[str]
-) -> list[str]:
-    """Return what makes numbers doubtful."""
-    notes = []
-    if method == "ML":
-        notes.append(
-            "Kenward–Roger at ML estimates: its theory is REML's. ML's variances are too small, and "
-            "so are these standard errors; fit by REML"
-        )
-    if lost:
-        which = _named(known.lost, parameters)
-        notes.append(
-            f"Kenward–Roger: the data say nothing of {which} beside the fixed effects, and the "
-            f"variance of {', '.join(lost)} depends on it: NaN. Leave the random effect or the "
-            "fixed effects that stand for the same groups out"
-        )
-    if known.doubtful:
-        notes.append(
-            "Kenward–Roger: the information on the variance parameters is so nearly singular that "
-            "it cannot be told what is identified; what is nearly not was taken as not"
-        )
-    if at.largest > _MOST:
-        notes.append(
-            f"Kenward–Roger: the random effects' variance in the rows is {at.largest:.1g} times "
-            f"sigma2, so that {max(15.0 - np.log10(at.largest), 0.0):.0f} digits or fewer are left"
-        )
-    return notes
-
-
-def _named(directions: Array, parameters: tuple[str, ...]) -> str:
-    """Return the parameters that directions touch."""
-    size = np.abs(directions).max(axis=1)
-    return ", ".join(n for n, s in zip(parameters, size, strict=True) if s > 1e-6 * size.max())
-
-
-def _aliased(known: Identified, to_user: Array, parameters: tuple[str, ...]) -> str:
-    directions = to_user @ (known.aliased * known.unit[:, None])
-    size = np.abs(directions).max(axis=0)
-    return (
-        f"{_named(directions / size, parameters)} state one V in several ways: single values have "
-        "no meaning, and what follows from V (β, its covariance, degrees of freedom) has"
-    )

@@ -19,7 +19,7 @@ def t_quantile(df: ArrayLike, prob: float) -> Array:
     """
     df = np.asarray(df, dtype=float)
     normal = np.isinf(df)
-    return np.where(normal, ndtri(prob), stdtrit(np.where(normal, 1.0, df), prob))
+    return np.asarray(np.where(normal, ndtri(prob), stdtrit(np.where(normal, 1.0, df), prob)))
 
 
 def t_tail(df: ArrayLike, t: ArrayLike) -> Array:
@@ -30,4 +30,4 @@ def t_tail(df: ArrayLike, t: ArrayLike) -> Array:
     """
     df, t = np.asarray(df, dtype=float), np.asarray(t, dtype=float)
     normal = np.isinf(df)
-    return np.where(normal, ndtr(-t), stdtr(np.where(normal, 1.0, df), -t))
+    return np.asarray(np.where(normal, ndtr(-t), stdtr(np.where(normal, 1.0, df), -t)))
