@@ -16,7 +16,6 @@ from bayesv.covariance.sandwich import ClusterRobust, robust
 from bayesv.covariance.student import t_quantile
 from bayesv.design import Design
 from bayesv.errors import BayesvError, FitWarning
-from bayesv.linalg import Array
 from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit
 
