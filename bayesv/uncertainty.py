@@ -116,6 +116,8 @@ def beta_uncertainty(
             sandwiches[kind] = robust(design, fit.components, kind, contrasts=L)
         except BayesvError as error:
             notes.append(f"{kind}: {error}")
+        else:
+            notes += sandwiches[kind].notes
     at_fit, at_mean = gls(design, fit.components), gls(design, post.estimate("mean"))
     draws = post.beta.reshape(-1, len(names))
     center, within = post.gls_draws()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,13 +13,14 @@ from bayesv.covariance.clusters import v_blocks
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design import Design
-from bayesv.errors import BayesvError, DataError
+from bayesv.errors import BayesvError, DataError, FitWarning
 from bayesv.linalg import Array, symmetrize
 
 __all__ = ["ClusterRobust", "cluster_robust", "robust"]
 
 _LARGEST = 5_000  # rows of one cluster, whose covariance is dense
 _WHOLE = 1e-8  # of a direction of X: what is left over of a residual is rounding
+_NOTHING = 1e-10  # of the plug-in variance: a mean of rounding
 _AT_ONCE = 2e7  # numbers in a batch of such matrices
 
 
@@ -33,10 +35,13 @@ class ClusterRobust:
     df : Series, shape (l,)
         Satterthwaite's, of each contrast's variance estimate: 2 E²/Var if y is normal and V is the
         truth (Bell and McCaffrey 2002, as clubSandwich's ``coef_test``).
+    notes : tuple of str
+        Contrasts without a variance (NaN), and why.
     """
 
     cov: pd.DataFrame
     df: pd.Series
+    notes: tuple[str, ...] = ()
 
 
 def cluster_robust(
@@ -58,12 +63,18 @@ def cluster_robust(
     Returns
     -------
     DataFrame, shape (p, p)
+        NaN for a coefficient that one cluster alone determines: its residuals say nothing of it.
 
     Raises
     ------
     DataError
         If rows of different clusters have a covariance, as with crossed factors, or a cluster is
         too large.
+
+    Warns
+    -----
+    FitWarning
+        If there are such coefficients.
 
     Notes
     -----
@@ -79,7 +90,10 @@ def cluster_robust(
     >>> round(float(vcov.iloc[0, 0]) ** 0.5, 3)  # balanced: equal to the model's own
     19.383
     """
-    return robust(design, vc, kind, cluster).cov
+    found = robust(design, vc, kind, cluster)
+    for note in found.notes:
+        warnings.warn(note, FitWarning, stacklevel=2)
+    return found.cov
 
 
 def robust(
@@ -144,9 +158,18 @@ def robust(
         squares += ((own - shared) ** 2 - shared**2).sum(axis=0)
         M += np.einsum("bak,bck->kac", u, u)
     squares += np.einsum("ab,kbc,cd,kda->k", Phi, M, Phi, M)
+    # An estimate whose mean is 0 is 0 whatever the truth.
+    none = total <= _NOTHING * np.einsum("ak,ab,bk->k", to, np.asarray(information), to)
+    cov = np.where(none[:, None] | none, np.nan, symmetrize(to.T @ meat @ to))
+    df = np.divide(total**2, squares, out=np.full(many, np.nan), where=~none)
+    notes = [
+        f"{kind}: one cluster alone determines {name}, so that its residuals say nothing of the "
+        "variance: NaN"
+        for name, on in zip(names, none, strict=True)
+        if on
+    ]
     return ClusterRobust(
-        pd.DataFrame(symmetrize(to.T @ meat @ to), names, names),
-        pd.Series(total**2 / squares, names, name="df"),
+        pd.DataFrame(cov, names, names), pd.Series(df, names, name="df"), tuple(notes)
     )
 
 
