@@ -8,18 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayesv.covariance.clusters import v_blocks
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design import Design
-from bayesv.errors import BayesvError, DataError, FitWarning
+from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning
 from bayesv.linalg import Array, symmetrize
 
 __all__ = ["ClusterRobust", "cluster_robust", "robust"]
 
 _LARGEST = 5_000  # rows of one cluster, whose covariance is dense
 _WHOLE = 1e-8  # of a direction of X: what is left over of a residual is rounding
+_PASSES = 2  # of making X orthonormal: the second takes away what rounding left in the first
 _NOTHING = 1e-10  # of the plug-in variance: a mean of rounding
 _AT_ONCE = 2e7  # numbers in a batch of such matrices
 
@@ -121,25 +123,34 @@ def robust(
         raise BayesvError(f"kind must be 'CR2' or 'CR0'; found {kind!r}.")
     V = MarginalCovariance(design, vc)
     codes = _independent_clusters(design, V.clusters, cluster)
-    # In orthonormal coordinates of X, so that units cost no digits.
-    Q, R = np.linalg.qr(design.X)
-    start = Q.T @ design.target
-    e = design.target - Q @ start
-    batches = [(rows, v_blocks(design, V.vc, rows)) for rows in _batches(codes)]
+    if contrasts is None:
+        contrasts = dict(zip(design.fixed_names, np.eye(design.p), strict=True))
+    try:
+        return _sandwich(design, V.vc, kind, codes, contrasts)
+    except np.linalg.LinAlgError as error:
+        raise ComponentsError(
+            "V of a cluster cannot be factored in double precision: the variances of the random "
+            f"effects are too large beside sigma2={vc.sigma2:g}."
+        ) from error
+
+
+def _sandwich(
+    design: Design,
+    vc: VarianceComponents,
+    kind: str,
+    codes: NDArray[np.intp],
+    contrasts: Mapping[str, Array],
+) -> ClusterRobust:
+    batches = [(rows, v_blocks(design, vc, rows)) for rows in _batches(codes)]
+    Q, back = _orthonormal(design.X, batches)
     solved = [np.linalg.solve(V_c, Q[rows]) for rows, V_c in batches]
     information = sum(_inner(VQ, Q[rows]) for (rows, _), VQ in zip(batches, solved, strict=True))
     Phi = np.linalg.inv(symmetrize(np.asarray(information)))
-    e = (
-        e
-        - Q
-        @ (
-            Phi
-            @ sum(_inner(VQ, e[rows, None]) for (rows, _), VQ in zip(batches, solved, strict=True))
-        ).ravel()
-    )
-    back = np.linalg.inv(R)
-    names = list(design.fixed_names if contrasts is None else contrasts)
-    L = np.eye(len(Phi)) if contrasts is None else np.array(list(contrasts.values()))
+    start = np.linalg.lstsq(design.X, design.target)[0]
+    e = design.target - design.X @ start
+    moved = sum(_inner(VQ, e[rows, None]) for (rows, _), VQ in zip(batches, solved, strict=True))
+    e = e - Q @ (Phi @ moved).ravel()
+    names, L = list(contrasts), np.array(list(contrasts.values()))
     to = Phi @ back.T @ L.T  # Φ of Q times l for every contrast l
     p, many = to.shape
     meat, M = np.zeros((p, p)), np.zeros((many, p, p))
@@ -173,21 +184,42 @@ def robust(
     )
 
 
+def _orthonormal(X: Array, batches: list[tuple[NDArray[np.intp], Array]]) -> tuple[Array, Array]:
+    """Return Q with Q'V⁻¹Q = I, nearly, and T with X T = Q.
+
+    So that units cost no digits, and that what varies between clusters, of small weight where
+    variances are large, is not read off a column with a part that varies within them.
+    """
+    Q, R = np.linalg.qr(X)
+    T = np.linalg.inv(R)
+    for _ in range(_PASSES):
+        metric = sum(_inner(np.linalg.solve(V_c, Q[rows]), Q[rows]) for rows, V_c in batches)
+        turn = np.linalg.inv(np.linalg.cholesky(symmetrize(np.asarray(metric)))).T
+        Q, T = Q @ turn, T @ turn
+    return Q, T
+
+
 def _adjustment(V: Array, X: Array, Phi: Array) -> Array:
-    """A_c of clusters of the same size, shape (b, m, m)."""
+    """A_c of clusters of the same size, shape (b, m, m).
+
+    D(V − XΦX')D' = (N^½K)'(N^½K) with K = DD' and N = I − D'⁻¹XΦX'D⁻¹: its root by singular values
+    of N^½K, which span the range of the variances and not its square.
+    """
     L = np.linalg.cholesky(V)  # D = L'
-    across = np.swapaxes(L, 1, 2)
-    B = symmetrize(across @ (V - X @ Phi @ np.swapaxes(X, 1, 2)) @ L)
-    values, vectors = np.linalg.eigh(B)
-    # As many directions as the residuals of a cluster lack. Their number is read off the share of
-    # X in V^(−½)X, in [0, 1]: eigenvalues of B span the square of the variances' range.
-    half = np.linalg.solve(L, X)
-    share = np.linalg.eigvals(np.swapaxes(half, 1, 2) @ half @ Phi).real
-    lacking = (share > 1.0 - _WHOLE).sum(axis=1)
-    keep = (np.arange(values.shape[1]) >= lacking[:, None]) & (values > 0)
+    across, eye = np.swapaxes(L, 1, 2), np.eye(V.shape[-1])
+    inside, size, _ = np.linalg.svd(
+        np.linalg.solve(L, X) @ np.linalg.cholesky(Phi), full_matrices=False
+    )
+    left = 1.0 - size**2  # what X leaves of each direction
+    whole = left < _WHOLE
+    shrink = 1.0 - np.sqrt(np.where(whole, 0.0, left))
+    half = eye - (inside * shrink[:, None, :]) @ np.swapaxes(inside, 1, 2)
+    _, values, vectors = np.linalg.svd(half @ (across @ L))
+    # As many directions as the residuals of a cluster lack: the last ones.
+    keep = np.arange(values.shape[1]) < values.shape[1] - whole.sum(axis=1)[:, None]
     scaled = np.where(keep, 1.0 / np.sqrt(np.where(keep, values, 1.0)), 0.0)
-    root = (vectors * scaled[:, None, :]) @ np.swapaxes(vectors, 1, 2)
-    return np.asarray(L @ root @ across)
+    root = scaled[:, :, None] * (vectors @ across)
+    return np.asarray(np.swapaxes(root, 1, 2) @ root)
 
 
 def _inner(a: Array, b: Array) -> Array:
