@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 import bayesv as bv
 from bayesv import estimators
+from bayesv.inference.density import MarginalDensity
+from bayesv.inference.draws import Draws
+from bayesv.posterior import ESTIMATES
 from bayesv.posterior_v import PosteriorV
 
 
@@ -129,6 +136,45 @@ def test_stein_minimises_its_loss(post, monkeypatch):
 
     loss = expected_loss("stein")
     assert all(loss < expected_loss(k) for k in ("mean", "median", "log_euclidean", "medoid"))
+
+
+@st.composite
+def block_patterns(draw):
+    """Which of up to three columns are correlated with which, in any order."""
+    r = draw(st.integers(2, 3))
+    owner = [draw(st.integers(0, r - 1)) for _ in range(r)]
+    blocks = [tuple(i for i in range(r) if owner[i] == b) for b in sorted(set(owner))]
+    return tuple(blocks), draw(st.integers(0, 10**6))
+
+
+@given(block_patterns())
+@settings(max_examples=12, deadline=None, derandomize=True)
+def test_every_estimate_keeps_the_blocks_of_its_term(pattern):
+    """Mean, median, mode, Stein, log-Euclidean and medoid are 0 where the model says 0."""
+    blocks, seed = pattern
+    rng = np.random.default_rng(seed)
+    codes, r = np.repeat(np.arange(6), 5), sum(map(len, blocks))
+    values = np.column_stack([np.ones(30), rng.normal(size=(30, r - 1))])
+    # Columns whose effects go together, so that an estimate without a mask finds a correlation.
+    y = (values.sum(axis=1) * rng.normal(size=6)[codes]) + 0.5 * rng.normal(size=30)
+    frame = pd.DataFrame({"y": y, "g": codes} | {f"x{j}": values[:, j] for j in range(1, r)})
+    names = " + ".join(f"x{j}" for j in range(1, r))
+    design = bv.Model(f"y ~ 1 + ({names} | g)", frame).design
+    design = replace(design, terms=(replace(design.terms[0], blocks=blocks),))
+    model = bv.Model.from_design(design)
+    mask = design.terms[0].mask
+    roots = np.tril(rng.normal(size=(2, 20, r, r))) * mask
+    covs = roots @ np.swapaxes(roots, -1, -2)
+    draws = Draws({"g": covs}, rng.gamma(5.0, 0.2, (2, 20)), rng.normal(size=(2, 20, 1)))
+    density = MarginalDensity(model.statistics, model.priors)
+    post = bv.Posterior(
+        draws.to_datatree(design, "planted"), design, model.priors, "planted", density
+    )
+    for kind in ESTIMATES:
+        cov = post.estimate(kind)["g"].to_numpy()
+        assert (cov[~mask] == 0.0).all(), (kind, cov)
+        within = mask & ~np.eye(r, dtype=bool)
+        assert within.sum() == 0 or np.abs(cov[within]).max() > 0.0
 
 
 def test_log_euclidean_and_medoid(post):
