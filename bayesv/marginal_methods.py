@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bayesv.coherence import Coherence, coherence
+from bayesv.coherence import Coherence, Drawn, coherence
 from bayesv.covariance import (
     DISTANCES,
     MarginalCovariance,
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from bayesv.design import Design
 
 __all__ = ["MarginalMethods"]
+
+_MIN_CHECKED = 8  # draws a chain
 
 
 class MarginalMethods:
@@ -364,8 +366,11 @@ class MarginalMethods:
         Notes
         -----
         E[β | y] must be the mean of GLS(V) over draws of V, Var(β | y) the mean of (X'V⁻¹X)⁻¹ plus
-        the variance of GLS(V), and E[u | y] the mean of BLUPs. For draws made elsewhere β is taken
-        to have a flat prior.
+        the variance of GLS(V), and E[u | y] the mean of BLUPs; where u was kept, its second moments
+        are held against those of exact draws. Where the priors are known, the gradient of log
+        p(Σ, σ | y) must be 0 on average and −I on average times the parameters (Stein's identity),
+        which sees draws that are shifted, scaled, too narrow or not paired. For draws made
+        elsewhere β is taken to have a flat prior, and a note says what cannot be tested.
         """
         names = self.draws["posterior"].data_vars
         u = {
@@ -374,13 +379,14 @@ class MarginalMethods:
             if f"u_{term.group}" in names
         }
         u = u if len(u) == len(self.design.terms) else {}
-        total = self.sigma2.size
-        at = evenly_spaced(total, draws_of_u)
-        components = {int(i): self.components(*divmod(int(i), self.n_draws)) for i in at}
-        flat = "the prior of β is not known and taken to be flat"
-        notes = () if self.density is not None else (flat,)
+        if self.n_draws < _MIN_CHECKED:
+            raise BayesvError(
+                f"{self.n_draws} draws a chain are too few to check; at least {_MIN_CHECKED} are "
+                "needed."
+            )
         center, cov = (x.reshape(*self.sigma2.shape, *x.shape[1:]) for x in self.gls_draws())
-        return coherence(self.design, self.beta, center, cov, u, components, notes)
+        drawn = Drawn(self.covs, self.sigma2, self.beta, center, cov, u)
+        return coherence(self.design, self._density, drawn, draws_of_u, self.priors is not None)
 
     @property
     def _flat_covs(self) -> dict[str, Array]:
@@ -389,7 +395,8 @@ class MarginalMethods:
 
     @cached_property
     def _density(self) -> MarginalDensity:
-        """The density of the draws; for draws made elsewhere, with a flat prior of β."""
+        """The density of the draws; where priors are not known, with a flat prior of β."""
         if self.density is not None:
             return self.density
-        return MarginalDensity(statistics_of(self.design), Priors().resolve(self.design))
+        priors = self.priors or Priors().resolve(self.design)
+        return MarginalDensity(statistics_of(self.design), priors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -103,6 +103,23 @@ class Coordinates:
             for block in term.blocks:
                 x += list(np.arctanh(_partials(corr[np.ix_(block, block)])))
         return np.array([*x, 0.5 * np.log(sigma2) - self.log_scale])
+
+    def from_draws(self, covs: Mapping[str, Array], sigma2: Array) -> Array:
+        """Return x of many (Σ_f, σ²), shape (..., d): the inverse of `to_covs`.
+
+        An SD of 0 is at −∞; a correlation of ±1 is as far out as numbers go.
+        """
+        log_sigma = 0.5 * np.log(np.asarray(sigma2))
+        columns: list[Array] = []
+        for term, log_rms in zip(self.terms, self.log_rms, strict=True):
+            sd, corr = cov_to_sd_corr(np.asarray(covs[term.group]))
+            with np.errstate(divide="ignore"):
+                columns += list(np.moveaxis(np.log(sd) - log_sigma[..., None] + log_rms, -1, 0))
+            for block in term.blocks:
+                rows = np.array(block)
+                partials = _all_partials(np.nan_to_num(corr[..., rows[:, None], rows]))
+                columns += [np.arctanh(c) for c in partials]
+        return np.stack([*columns, log_sigma - self.log_scale], axis=-1)
 
     def log_prior(self, x: Array, jacobian: bool = True) -> Array:
         """Return the log prior density, shape (...), by x or (without Jacobian) by parameter."""
@@ -205,3 +222,21 @@ def _partials(corr: Array) -> Array:
             out.append(root[i, j] / np.sqrt(left))
             left -= root[i, j] ** 2
     return np.asarray(out)
+
+
+def _all_partials(corr: Array) -> list[Array]:
+    """Canonical partial correlations of many correlation matrices, row by row, inside (−1, 1)."""
+    r, inside = corr.shape[-1], 1.0 - np.finfo(float).eps
+    root, partials = np.zeros_like(corr), []
+    root[..., 0, 0] = 1.0
+    for i in range(1, r):
+        left = np.ones(corr.shape[:-2])
+        for j in range(i):
+            rest = corr[..., i, j] - (root[..., i, :j] * root[..., j, :j]).sum(axis=-1)
+            c = rest / np.maximum(root[..., j, j] * np.sqrt(left), np.finfo(float).tiny)
+            c = np.clip(c, -inside, inside)
+            partials.append(c)
+            root[..., i, j] = c * np.sqrt(left)
+            left = left * (1.0 - c) * (1.0 + c)
+        root[..., i, i] = np.sqrt(left)
+    return partials
