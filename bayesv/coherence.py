@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from numpy.typing import NDArray
+from scipy.special import gammainc, gammaincc, ndtri, stdtrit
 
 from bayesv.covariance import MarginalCovariance, VarianceComponents
 from bayesv.design import Design
@@ -23,6 +23,7 @@ __all__ = ["Coherence", "Drawn", "coherence"]
 _ALPHA = 1e-4  # chance that a coherent fit fails one family of identities
 _SCORES = 4000  # draws at which the gradient is computed
 _SCORES_LARGE = 200  # as many where each takes a large dense factorisation
+_FARTHEST = 8.0  # SDs that a normal score counts at most, lest one draw hide all others
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that is inverted
 
 
@@ -145,7 +146,7 @@ Row = tuple[str, str, float, float, float, bool]
 
 
 def _that_vary(design: Design, drawn: Drawn) -> list[Row]:
-    """A variance that is the same in all draws was not drawn: it was plugged in."""
+    """Test that no variance is the same in all draws: it would not be drawn, but plugged in."""
     variances = {
         f"var {term.group}: {column}": drawn.covs[term.group][..., i, i]
         for term in design.terms
@@ -174,7 +175,9 @@ def _of_beta(names: list[str], drawn: Drawn) -> list[Row]:
     ]
 
 
-def _of_score(score: Score, sds: Mapping[str, Array], shape: tuple[int, ...]) -> list[Row]:
+def _of_score(
+    score: Score, sds: Mapping[str, NDArray[np.intp]], shape: tuple[int, ...]
+) -> list[Row]:
     """E[∇ log p] = 0, also along the scale of each Σ, and E[(θ − c)∇'log p] = −I."""
     names, d = list(score.names), len(score.names)
     away = score.position - score.position.mean(axis=0)
@@ -198,22 +201,17 @@ def _given_u(
     step: int,
     notes: list[str],
 ) -> list[Row]:
-    """Derivatives of log p(Σ, σ | u, β, y) along the scale of each Σ_f and by log σ."""
+    """Test derivatives of log p(Σ, σ | u, β, y) along the scale of each Σ_f and by log σ."""
     names, columns = [], []
     residual = design.target - _flat(drawn.beta[:, ::step]) @ design.X.T
     for term in design.terms:
         cov, u = _flat(drawn.covs[term.group][:, ::step]), _flat(drawn.u[term.group][:, ::step])
         residual = residual - np.einsum("sij,ij->si", u[:, term.codes], term.values)
-        sd = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
-        safe = np.where(sd > 0, sd, 1.0)
-        corr = cov / (safe[:, :, None] * safe[:, None, :])
-        singular = np.linalg.eigvalsh(corr)[:, 0] < _SINGULAR
+        square = _mahalanobis(cov, u)
+        singular = np.isnan(square)
         if singular.mean() > 1e-3:
             notes.append(f"Σ of {term.group} is singular in some draws; given u it is not checked")
             continue
-        corr[singular] = np.eye(term.n_columns)
-        z = u / safe[:, None, :]
-        square = np.einsum("sja,sab,sjb->s", z, np.linalg.inv(corr), z)
         square[singular] = term.n_effects  # what it is on average
         prior = score.prior[:, sd_positions(density.priors.design)[term.group]].sum(axis=1)
         names.append(f"scale of Σ {term.group}")
@@ -234,27 +232,65 @@ def _of_u(design: Design, density: MarginalDensity, drawn: Drawn, draws_of_u: in
     u = {group: _flat(x) for group, x in drawn.u.items()}
     stats, rng = density.stats, np.random.default_rng(0)
     labels = [": ".join(map(str, label)) for label in design.effect_labels]
-    gaps, moments = [], []
+    gaps, moments, normal = [], [], []
     for s in evenly_spaced(len(sigma2), draws_of_u):
         blocks = {
             t.group: pd.DataFrame(covs[t.group][s], t.columns, t.columns) for t in design.terms
         }
-        V = MarginalCovariance(design, VarianceComponents(blocks, float(sigma2[s])))
+        vc = VarianceComponents(blocks, float(sigma2[s]))
+        V = MarginalCovariance(design, vc)
         expected = V.G @ (design.Z.T @ V.solve(design.target - design.X @ beta[s]))
         sigma, gamma = float(np.sqrt(sigma2[s])), stats.R @ (beta[s] - stats.start)
         roots = [psd_root(covs[term.group][s]) / sigma for term in design.terms]
         exact = draw_effects(stats, stats.in_basis(roots), sigma, gamma, rng, moments=False).u
         gaps.append(np.concatenate([u[t.group][s].ravel() for t in design.terms]) - expected)
         moments.append(_second_moments(design, covs, s, gaps[-1], exact, expected))
+        normal.append(_normal_score(design, vc, gaps[-1]))
     names = [
         f"{term.group}: {term.columns[i]} × {term.columns[j]}"
         for term in design.terms
         for i, j in zip(*np.tril_indices(term.n_columns), strict=True)
     ]
+    score = np.array(normal)
+    score = score[~np.isnan(score)]  # given (Σ, σ) alone: what is left is normal as well
+    scores = np.column_stack([score, score**2 - 1.0])
     return [
         *_family("mean of u − E[u | β, V, y]", labels, np.array(gaps)[None]),
         *_family("second moments of u given (β, V, y)", names, np.array(moments)[None]),
+        *_family("distance of u from E[u | β, V, y]", ["mean", "spread"], scores[None]),
     ]
+
+
+def _normal_score(design: Design, vc: VarianceComponents, gap: Array) -> float:
+    """Return the normal score of (u − û)'Q(u − û), which is χ² with q degrees of freedom.
+
+    Q = Z'R⁻¹Z + G⁻¹ is the precision of u given (β, V, y). NaN where Σ is singular.
+    """
+    w = 1.0 if design.weights is None else design.weights
+    distance, start = float((w * (design.Z @ gap) ** 2).sum()) / vc.sigma2, 0
+    for term in design.terms:
+        stop = start + term.n_effects
+        levels = gap[start:stop].reshape(1, term.n_levels, term.n_columns)
+        distance += float(_mahalanobis(vc.block_for(term)[None], levels)[0])
+        start = stop
+    below, above = (
+        gammainc(0.5 * design.q, 0.5 * distance),
+        gammaincc(0.5 * design.q, 0.5 * distance),
+    )
+    score = ndtri(below) if below < above else -ndtri(above)
+    return float(np.clip(score, -_FARTHEST, _FARTHEST))
+
+
+def _mahalanobis(cov: Array, u: Array) -> Array:
+    """Return Σ_j u_j'Σ⁻¹u_j of covariances (S, r, r) and effects (S, J, r); NaN where singular."""
+    sd = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
+    safe = np.where(sd > 0, sd, 1.0)
+    corr = cov / (safe[:, :, None] * safe[:, None, :])
+    singular = np.linalg.eigvalsh(corr)[:, 0] < _SINGULAR
+    corr[singular] = np.eye(cov.shape[-1])
+    z = u / safe[:, None, :]
+    square = np.einsum("sja,sab,sjb->s", z, np.linalg.inv(corr), z)
+    return np.where(singular, np.nan, square)
 
 
 def _second_moments(
@@ -265,7 +301,7 @@ def _second_moments(
     exact: list[Array],
     expected: Array,
 ) -> Array:
-    """Sums over levels of products of deviations, drawn less exact, in units of Σ's SDs."""
+    """Sum products of deviations over levels, drawn less exact, in units of Σ's SDs."""
     parts, start = [], 0
     for term, draw in zip(design.terms, exact, strict=True):
         stop = start + term.n_effects
