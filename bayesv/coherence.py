@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import gammainc, gammaincc, ndtri, stdtrit
+from scipy.special import gammainc, stdtrit
 
 from bayesv.covariance import MarginalCovariance, VarianceComponents
 from bayesv.design import Design
@@ -23,7 +23,6 @@ __all__ = ["Coherence", "Drawn", "coherence"]
 _ALPHA = 1e-4  # chance that a coherent fit fails one family of identities
 _SCORES = 4000  # draws at which the gradient is computed
 _SCORES_LARGE = 200  # as many where each takes a large dense factorisation
-_FARTHEST = 8.0  # SDs that a normal score counts at most, lest one draw hide all others
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that is inverted
 
 
@@ -232,7 +231,7 @@ def _of_u(design: Design, density: MarginalDensity, drawn: Drawn, draws_of_u: in
     u = {group: _flat(x) for group, x in drawn.u.items()}
     stats, rng = density.stats, np.random.default_rng(0)
     labels = [": ".join(map(str, label)) for label in design.effect_labels]
-    gaps, moments, normal = [], [], []
+    gaps, moments, shares = [], [], []
     for s in evenly_spaced(len(sigma2), draws_of_u):
         blocks = {
             t.group: pd.DataFrame(covs[t.group][s], t.columns, t.columns) for t in design.terms
@@ -245,26 +244,28 @@ def _of_u(design: Design, density: MarginalDensity, drawn: Drawn, draws_of_u: in
         exact = draw_effects(stats, stats.in_basis(roots), sigma, gamma, rng, moments=False).u
         gaps.append(np.concatenate([u[t.group][s].ravel() for t in design.terms]) - expected)
         moments.append(_second_moments(design, covs, s, gaps[-1], exact, expected))
-        normal.append(_normal_score(design, vc, gaps[-1]))
+        shares.append(_share_nearer(design, vc, gaps[-1]))
     names = [
         f"{term.group}: {term.columns[i]} × {term.columns[j]}"
         for term in design.terms
         for i, j in zip(*np.tril_indices(term.n_columns), strict=True)
     ]
-    score = np.array(normal)
-    score = score[~np.isnan(score)]  # given (Σ, σ) alone: what is left is normal as well
-    scores = np.column_stack([score, score**2 - 1.0])
+    share = np.array(shares)
+    share = share[~np.isnan(share)]  # whether it is NaN depends on Σ alone: the rest is uniform
+    # Bounded, so that one far draw cannot hide what all others say.
+    uniform = np.column_stack([2.0 * share - 1.0, 2.0 * np.abs(2.0 * share - 1.0) - 1.0])
     return [
         *_family("mean of u − E[u | β, V, y]", labels, np.array(gaps)[None]),
         *_family("second moments of u given (β, V, y)", names, np.array(moments)[None]),
-        *_family("distance of u from E[u | β, V, y]", ["mean", "spread"], scores[None]),
+        *_family("distance of u from E[u | β, V, y]", ["location", "spread"], uniform[None]),
     ]
 
 
-def _normal_score(design: Design, vc: VarianceComponents, gap: Array) -> float:
-    """Return the normal score of (u − û)'Q(u − û), which is χ² with q degrees of freedom.
+def _share_nearer(design: Design, vc: VarianceComponents, gap: Array) -> float:
+    """Return which share of exact draws would be nearer to û: uniform on (0, 1).
 
-    Q = Z'R⁻¹Z + G⁻¹ is the precision of u given (β, V, y). NaN where Σ is singular.
+    The distance (u − û)'Q(u − û), Q = Z'R⁻¹Z + G⁻¹ the precision of u given (β, V, y), is χ² with q
+    degrees of freedom. NaN where Σ is singular.
     """
     w = 1.0 if design.weights is None else design.weights
     distance, start = float((w * (design.Z @ gap) ** 2).sum()) / vc.sigma2, 0
@@ -273,12 +274,7 @@ def _normal_score(design: Design, vc: VarianceComponents, gap: Array) -> float:
         levels = gap[start:stop].reshape(1, term.n_levels, term.n_columns)
         distance += float(_mahalanobis(vc.block_for(term)[None], levels)[0])
         start = stop
-    below, above = (
-        gammainc(0.5 * design.q, 0.5 * distance),
-        gammaincc(0.5 * design.q, 0.5 * distance),
-    )
-    score = ndtri(below) if below < above else -ndtri(above)
-    return float(np.clip(score, -_FARTHEST, _FARTHEST))
+    return float(gammainc(0.5 * design.q, 0.5 * distance))
 
 
 def _mahalanobis(cov: Array, u: Array) -> Array:
@@ -321,12 +317,18 @@ def _flat(x: Array) -> Array:
 
 
 def _family(identity: str, names: list[str], x: Array) -> list[Row]:
-    """Test that every scalar of x, shape (chain, draw, K), has mean 0."""
-    mean, size = x.mean(axis=(0, 1)), ess_mean(x)
-    mcse = x.std(axis=(0, 1), ddof=1) / np.sqrt(size)
-    still = ~(mcse > 1e-14 * np.abs(mean))  # a series that does not move has no error
-    z = np.divide(mean, mcse, out=np.where(mean == 0, 0.0, np.sign(mean) * np.inf), where=~still)
+    """Test that every scalar of x, shape (chain, draw, K), has mean 0.
+
+    z is Student's statistic at the effective sample size, corrected for the skewness of the series
+    (Hall 1992, https://doi.org/10.1111/j.2517-6161.1992.tb01872.x).
+    """
+    mean, sd, size = x.mean(axis=(0, 1)), x.std(axis=(0, 1), ddof=1), ess_mean(x)
+    still = ~(sd > 1e-14 * np.abs(mean))  # a series that does not move has no error
+    skew = ((x - mean) ** 3).mean(axis=(0, 1)) / np.where(still, 1.0, sd) ** 3
+    t = mean / np.where(still, 1.0, sd)
+    z = np.sqrt(size) * (t + skew * t**2 / 3.0 + skew**2 * t**3 / 27.0 + skew / (6.0 * size))
+    z = np.where(still, np.where(mean == 0, 0.0, np.sign(mean) * np.inf), z)
     limit = stdtrit(np.maximum(size - 1.0, 1.0), 1.0 - _ALPHA / (2.0 * len(names)))
-    passed = np.abs(z) <= limit
-    rows = zip(names, mean.tolist(), mcse.tolist(), z.tolist(), passed.tolist(), strict=True)
+    columns = mean, sd / np.sqrt(size), z, np.abs(z) <= limit
+    rows = zip(names, *(column.tolist() for column in columns), strict=True)
     return [(identity, *row) for row in rows]

@@ -19,7 +19,7 @@ from bayesv.covariance import (
     v_distances,
 )
 from bayesv.errors import BayesvError, DataError
-from bayesv.functionals import function_of_covariates, functionals
+from bayesv.functionals import definition, function_of_covariates, functionals
 from bayesv.gram import draw_effects, statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array, evenly_spaced, psd_root, psd_roots
@@ -120,9 +120,10 @@ class MarginalMethods:
     def functionals(self) -> Any:
         """Return draws of scalar functionals of V as a Dataset with dims (chain, draw).
 
-        log|V|, tr V, variance shares (VPC), ICC and repeatability of each grouping factor, design
-        effect and effective sample size of the mean, R²; see `bayesv.functionals`. Summarise with
-        ``bv.summarize(post.functionals())``.
+        log|V|, tr V, variance shares (VPC), of each grouping factor ICC, repeatability, correlation
+        within levels and reliability of a level's mean, design effect and effective sample size of
+        the mean, R². Each variable has its ``definition`` among its attributes; the table of
+        ``bv.summarize(post.functionals())`` prints them as footnotes.
         """
         import xarray as xr
 
@@ -132,7 +133,10 @@ class MarginalMethods:
             self.design, self._density.stats, self._flat_covs, self.sigma2.ravel(), beta
         )
         return xr.Dataset(
-            {name: (("chain", "draw"), values.reshape(shape)) for name, values in found.items()}
+            {
+                name: (("chain", "draw"), values.reshape(shape), {"definition": definition(name)})
+                for name, values in found.items()
+            }
         )
 
     def curves(self, at: pd.DataFrame, groups: Sequence[str] | None = None) -> Any:

@@ -43,9 +43,7 @@ def test_equal_to_arviz(chains, n):
 
 def test_tail_is_5_and_95_percent():
     x = draws(4, 1000)
-    at = {
-        q: array_stats.ess(x, method="quantile", prob=q, **AXES) for q in (0.05, 0.1, 0.9, 0.95)
-    }
+    at = {q: array_stats.ess(x, method="quantile", prob=q, **AXES) for q in (0.05, 0.1, 0.9, 0.95)}
     assert np.allclose(ess_tail(x), np.minimum(at[0.05], at[0.95]), rtol=1e-9)
     assert not np.allclose(ess_tail(x), np.minimum(at[0.1], at[0.9]), rtol=0.05)
 

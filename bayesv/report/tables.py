@@ -15,7 +15,7 @@ from bayesv.design import Design
 from bayesv.posterior import Posterior
 from bayesv.quantities import quantities
 from bayesv.reml import RemlFit
-from bayesv.summaries import summarize
+from bayesv.summaries import footnotes, summarize
 from bayesv.uncertainty import BetaUncertainty
 
 __all__ = [
@@ -231,6 +231,8 @@ def functionals(post: Posterior) -> str:
     table = table.tab_header(title="Functionals of V, posterior")
     table = _numbers(table, ["mean", "sd", "eti_low", "eti_high"])
     table = table.tab_spanner("95 % interval", ["eti_low", "eti_high"])
+    for note in footnotes(found.attrs["definitions"]):
+        table = table.tab_source_note(note)
     return _html(table.cols_label(eti_low="low", eti_high="high"))
 
 
