@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import gammainc, stdtrit
 
 from bayesv.covariance import MarginalCovariance, VarianceComponents
@@ -18,11 +17,11 @@ from bayesv.inference.density import MarginalDensity
 from bayesv.inference.score import Score, posterior_score, sd_positions
 from bayesv.linalg import Array, evenly_spaced, psd_root
 
-__all__ = ["Coherence", "Drawn", "coherence"]
+__all__ = ["Coherence", "Drawn", "coherence", "fails_score"]
 
 _ALPHA = 1e-4  # chance that a coherent fit fails one family of identities
 _SCORES = 4000  # draws at which the gradient is computed
-_SCORES_LARGE = 200  # as many where each takes a large dense factorisation
+_SCORES_LARGE = 200  # as many where each takes a large dense factorisation, or a look is enough
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that is inverted
 
 
@@ -112,12 +111,8 @@ def coherence(
     if priors_known:
         each = _SCORES_LARGE if density.stats.large_border else _SCORES
         step = max(1, -(-drawn.sigma2.size // each))
-        score = posterior_score(
-            density, {g: _flat(cov[:, ::step]) for g, cov in drawn.covs.items()},
-            drawn.sigma2[:, ::step].ravel(),
-        )  # fmt: skip
-        shape = drawn.sigma2[:, ::step].shape
-        rows += _of_score(score, sd_positions(density.priors.design), shape)
+        score, of_score = _of_score(density, drawn.covs, drawn.sigma2, step)
+        rows += of_score
         if drawn.u and design.has_rows:
             rows += _given_u(design, density, drawn, score, step, notes)
         if score.n_outside:
@@ -174,10 +169,23 @@ def _of_beta(names: list[str], drawn: Drawn) -> list[Row]:
     ]
 
 
+def fails_score(density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array) -> bool:
+    """Whether draws, shapes (chain, draw, …), are not from the density: by a part of them.
+
+    A test of E[∇ log p] = 0 and E[(θ − c)∇'log p] = −I at some hundred draws.
+    """
+    step = max(1, -(-sigma2.size // _SCORES_LARGE))
+    return not all(row[-1] for row in _of_score(density, covs, sigma2, step)[1])
+
+
 def _of_score(
-    score: Score, sds: Mapping[str, NDArray[np.intp]], shape: tuple[int, ...]
-) -> list[Row]:
-    """E[∇ log p] = 0, also along the scale of each Σ, and E[(θ − c)∇'log p] = −I."""
+    density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array, step: int
+) -> tuple[Score, list[Row]]:
+    """Test E[∇ log p] = 0, also along the scale of each Σ, and E[(θ − c)∇'log p] = −I."""
+    shape = sigma2[:, ::step].shape
+    flat = {group: _flat(cov[:, ::step]) for group, cov in covs.items()}
+    score = posterior_score(density, flat, sigma2[:, ::step].ravel())
+    sds = sd_positions(density.priors.design)
     names, d = list(score.names), len(score.names)
     away = score.position - score.position.mean(axis=0)
     stein = away[:, :, None] * score.gradient[:, None, :] + np.eye(d)
@@ -186,10 +194,9 @@ def _of_score(
     scales = [score.gradient[:, at].sum(axis=1) for at in several.values()]
     slopes = np.column_stack([score.gradient, *scales])
     labels = [*names, *(f"scale of Σ {group}" for group in several)]
-    return [
-        *_family("score E[∇ log p(θ | y)]", labels, slopes.reshape(*shape, -1)),
-        *_family("spread E[(θ − c)∇'log p(θ | y)] + I", pairs, stein.reshape(*shape, d * d)),
-    ]
+    rows = _family("score E[∇ log p(θ | y)]", labels, slopes.reshape(*shape, -1))
+    rows += _family("spread E[(θ − c)∇'log p(θ | y)] + I", pairs, stein.reshape(*shape, d * d))
+    return score, rows
 
 
 def _given_u(

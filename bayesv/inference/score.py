@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesv.design import Design
+from bayesv.gram.threads import run
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.target import Target
 from bayesv.linalg import Array
@@ -59,8 +60,9 @@ def posterior_score(density: MarginalDensity, covs: Mapping[str, Array], sigma2:
     coordinates = target.coordinates
     x = coordinates.from_draws(covs, sigma2)
     gradient, prior, n_outside = np.zeros_like(x), np.zeros_like(x), 0
-    for i, point in enumerate(x):
-        value, slope = target.value_and_gradient(point)
+    # Side by side only what takes long: threads cost, too.
+    slopes_at = run(target.value_and_gradient, list(x), serial=not target.expensive)
+    for i, (point, (value, slope)) in enumerate(zip(x, slopes_at, strict=True)):
         if np.isfinite(value):
             gradient[i], prior[i] = slope, coordinates.prior_gradient(point)
         else:
