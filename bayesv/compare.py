@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from textwrap import wrap
 from typing import Any
 
@@ -68,7 +69,11 @@ class Comparison:
         return pd.concat([self.table[~beta], joined], ignore_index=True)
 
     def reasons(self) -> list[str]:
-        """Return where the fits differ, and why: boundary, few groups, skewness, priors."""
+        """Return where the fits differ, and why: which cause explains what share; computed once."""
+        return list(self._reasons)
+
+    @cached_property
+    def _reasons(self) -> list[str]:
         return reasons(self.fits[0], self.posteriors, self.names, self.table)
 
     def __repr__(self) -> str:

@@ -158,7 +158,8 @@ class Posterior(MarginalMethods, Savable):
         Returns
         -------
         VarianceComponents
-            Positive semi-definite for every choice.
+            Positive semi-definite for every choice, and 0 wherever the model says 0: between the
+            columns of ``(x || g)``.
         """
         if kind not in ESTIMATES:
             raise BayesvError(f"kind must be one of {', '.join(ESTIMATES)}; found {kind!r}.")
@@ -188,10 +189,15 @@ class Posterior(MarginalMethods, Savable):
             medians = {group: geometric_median(cov) for group, cov in flat.items()}
             return medians, float(np.median(s2))
         if kind == "log_euclidean":
-            means = {group: log_euclidean(cov) for group, cov in flat.items()}
+            # The mask takes off what rounding of eigenvectors leaves between blocks.
+            means = {
+                term.group: np.where(term.mask, log_euclidean(flat[term.group]), 0.0)
+                for term in self.design.terms
+            }
             return means, float(np.exp(np.log(s2).mean()))
         start = [cov.mean(axis=0) / s2.mean() for cov in flat.values()]
-        covs, sigma2 = stein(self._density.stats, list(flat.values()), s2, start)
+        masks = [term.mask for term in self.design.terms]
+        covs, sigma2 = stein(self._density.stats, list(flat.values()), s2, start, masks)
         return dict(zip(flat, covs, strict=True)), sigma2
 
     @property

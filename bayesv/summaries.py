@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from html import escape
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ from bayesv.diagnostics import ess_bulk, ess_mean, ess_tail, hdi, rhat
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 
-__all__ = ["summarize", "summary_columns", "without_undefined"]
+__all__ = ["NotedFrame", "footnotes", "summarize", "summary_columns", "without_undefined"]
 
 
 def summary_columns(x: Array, prob: float) -> dict[str, Array]:
@@ -72,7 +75,8 @@ def summarize(draws: Any, prob: float = 0.95) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns quantity, then those of ``post.summary()``.
+        Columns quantity, then those of ``post.summary()``. Variables that carry a ``definition``
+        have it printed as a footnote, and kept in ``table.attrs["definitions"]``.
     """
     variables = draws.data_vars if hasattr(draws, "data_vars") else {draws.name or "value": draws}
     names, columns, moments = [], [], []
@@ -90,4 +94,39 @@ def summarize(draws: Any, prob: float = 0.95) -> pd.DataFrame:
     found = summary_columns(np.concatenate(columns, axis=-1).astype(float), prob)
     table = pd.DataFrame(without_undefined(found, np.array(moments)))
     table.insert(0, "quantity", names)
-    return table
+    definitions = {
+        str(name): str(array.attrs["definition"])
+        for name, array in variables.items()
+        if array.attrs.get("definition")
+    }
+    if not definitions:
+        return table
+    noted = NotedFrame(table)
+    noted.attrs["definitions"] = definitions
+    return noted
+
+
+def footnotes(definitions: Mapping[str, str]) -> list[str]:
+    """Return one line per definition, naming all quantities that it holds for."""
+    names: dict[str, list[str]] = {}
+    for name, text in definitions.items():
+        names.setdefault(text, []).append(name)
+    return [f"{', '.join(each)}: {text}." for text, each in names.items()]
+
+
+class NotedFrame(pd.DataFrame):
+    """A table with the definitions of its quantities under it; its parts are plain tables."""
+
+    @property
+    def _constructor(self) -> Any:
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        notes = footnotes(self.attrs.get("definitions", {}))
+        lines = [line for note in notes for line in wrap(note, 98, subsequent_indent="  ")]
+        return "\n".join([super().__repr__(), *lines])
+
+    def _repr_html_(self) -> str:
+        notes = footnotes(self.attrs.get("definitions", {}))
+        lines = "".join(f"<p><small>{escape(note)}</small></p>" for note in notes)
+        return f"{pd.DataFrame(self)._repr_html_()}{lines}"

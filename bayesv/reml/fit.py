@@ -68,6 +68,11 @@ class RemlFit(Savable):
         return self.components.sigma2
 
     @property
+    def statistics(self) -> GramStatistics:
+        """Gram statistics that were fitted."""
+        return self._stats
+
+    @property
     def label(self) -> str:
         """Method, and the program if it was another: ``REML``, ``REML (lme4)``."""
         return self.method if self.origin == "bayesv" else f"{self.method} ({self.origin})"

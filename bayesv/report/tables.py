@@ -15,7 +15,7 @@ from bayesv.design import Design
 from bayesv.posterior import Posterior
 from bayesv.quantities import quantities
 from bayesv.reml import RemlFit
-from bayesv.summaries import summarize
+from bayesv.summaries import footnotes, summarize
 from bayesv.uncertainty import BetaUncertainty
 
 __all__ = [
@@ -235,6 +235,8 @@ def functionals(post: Posterior) -> str:
     table = _numbers(table, ["mean", "sd", "eti_low", "eti_high"])
     table = table.sub_missing(["mean", "sd"], missing_text="–")
     table = table.tab_spanner("95 % interval", ["eti_low", "eti_high"])
+    for note in footnotes(found.attrs["definitions"]):
+        table = table.tab_source_note(note)
     return _html(table.cols_label(eti_low="low", eti_high="high"))
 
 
