@@ -24,7 +24,7 @@ from bayesv.gram import (
     Units,
     accumulate,
     independent,
-    merge,
+    joined,
     permute,
     recode,
 )
@@ -83,6 +83,7 @@ class _Part:
 
     keys: tuple[pd.DataFrame, ...]
     moments: Moments
+    units: Units  # of the moments: those of this part of the rows
     spread: _Spread  # of the response, then of every random column
     names: tuple[str, ...]
     labels: tuple[tuple[str, tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
@@ -119,63 +120,46 @@ def read_batches(
     columns = tuple(dict.fromkeys([*used, *([var_weights] if var_weights else [])]))
     levels = _categories(source, formula, columns)
     plan = _Plan(formula, tuple(used), var_weights, space, levels)
-    if isinstance(source, DaskSource):
-        part, units = _by_dask(source, plan, columns)
-    else:
-        part, units = _in_turn(source, plan, columns)
-    return _finished(plan, part, units)
+    by = _by_dask if isinstance(source, DaskSource) else _in_turn
+    part = by(source, plan, columns)  # type: ignore[arg-type]
+    if part is None:
+        raise DataError("The data have no complete row.")
+    return _finished(plan, part)
 
 
 # --- where batches are summed up ------------------------------------------------------------------
 
 
-def _in_turn(source: ArrowSource, plan: _Plan, columns: Sequence[str]) -> tuple[_Part, Units]:
+def _in_turn(source: ArrowSource, plan: _Plan, columns: Sequence[str]) -> _Part | None:
     """Sum up batch after batch; parts of like size are merged, so that none is moved often."""
-    units: Units | None = None
     parts: list[tuple[int, _Part]] = []
     with progress("reading rows") as read:
         for frame in source.frames(columns):
-            rows = _rows(frame, plan)
+            part = _summed(frame, plan)
             read(len(frame))
-            if rows is None:
+            if part is None:
                 continue
-            units = units or Units.of(rows.rows)
-            depth, part = 0, _summed(rows, units)
+            depth = 0
             while parts and parts[-1][0] == depth:
                 depth, part = depth + 1, _merged(parts.pop()[1], part)
             parts.append((depth, part))
-    if not parts or units is None:
-        raise DataError("The data have no complete row.")
-    total = parts.pop()[1]
+    total = parts.pop()[1] if parts else None
     while parts:
-        total = _merged(parts.pop()[1], total)
-    return total, units
+        total = _merged_or_none(parts.pop()[1], total)
+    return total
 
 
-def _by_dask(source: DaskSource, plan: _Plan, columns: Sequence[str]) -> tuple[_Part, Units]:
+def _by_dask(source: DaskSource, plan: _Plan, columns: Sequence[str]) -> _Part | None:
     """Sum up partitions on Dask's scheduler and merge them there, two by two."""
     import dask
 
-    partitions = source.frame[list(columns)].to_delayed()
-    units = None
-    for partition in partitions:  # units from the first partition that has a complete row
-        rows = _rows(partition.compute(), plan)
-        if rows is not None:
-            units = Units.of(rows.rows)
-            break
-    if units is None:
-        raise DataError("The data have no complete row.")
-    one, two = dask.delayed(_partition, pure=False), dask.delayed(_merged_or_none, pure=False)
-    parts = [one(partition, plan, units) for partition in partitions]
+    one, two = dask.delayed(_summed, pure=False), dask.delayed(_merged_or_none, pure=False)
+    parts = [one(partition, plan) for partition in source.frame[list(columns)].to_delayed()]
     while len(parts) > 1:
         pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
         parts = [two(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
-    return parts[0].compute(), units
-
-
-def _partition(frame: pd.DataFrame, plan: _Plan, units: Units) -> _Part | None:
-    rows = _rows(frame, plan)
-    return None if rows is None else _summed(rows, units)
+    total: _Part | None = parts[0].compute()
+    return total
 
 
 def _merged_or_none(a: _Part | None, b: _Part | None) -> _Part | None:
@@ -240,13 +224,18 @@ def _coded(column: pd.Series, dtype: pd.CategoricalDtype) -> pd.Series:
     return column.astype(object).map(distinct).astype(dtype)
 
 
-def _summed(batch: _Evaluated, units: Units) -> _Part:
-    rows = batch.rows
+def _summed(frame: pd.DataFrame, plan: _Plan) -> _Part | None:
+    """Sum up a batch in units of its own; None if no row of it is complete."""
+    batch = _rows(frame, plan)
+    if batch is None:
+        return None
+    rows, units = batch.rows, Units.of(batch.rows)
     columns = [rows.y[:, None], *(grouping.values for grouping in rows.groupings)]
     w = rows.weights
     return _Part(
         keys=batch.keys,
         moments=accumulate(rows, units),
+        units=units,
         spread=_Spread.of(np.hstack(columns)),
         names=batch.names,
         labels=batch.labels,
@@ -267,18 +256,21 @@ def _codes(frame: pd.DataFrame, factors: Sequence[str]) -> tuple[Any, pd.DataFra
 def _merged(a: _Part, b: _Part) -> _Part:
     """Add two parts; levels are matched by the values of their factors."""
     keys, codes = [], []
-    for one, two in zip(a.keys, b.keys, strict=True):
-        code, key = _codes(_stacked(one, two), list(one.columns))
+    for first, second in zip(a.keys, b.keys, strict=True):
+        code, key = _codes(_stacked(first, second), list(first.columns))
         keys.append(key)
-        codes.append((code[: len(one)], code[len(one) :]))
+        codes.append((code[: len(first)], code[len(first) :]))
     sizes = [len(key) for key in keys]
-    moments = [
-        recode(part.moments, [code[i] for code in codes], sizes) for i, part in enumerate((a, b))
-    ]
+    one, two = (
+        (recode(part.moments, [code[i] for code in codes], sizes), part.units)
+        for i, part in enumerate((a, b))
+    )
+    moments, units = joined(one, two, [blocks for _, _, blocks in a.labels])
     gaps = {name: a.gaps.get(name, 0) + b.gaps.get(name, 0) for name in (*a.gaps, *b.gaps)}
     return _Part(
         keys=tuple(keys),
-        moments=merge(*moments),
+        moments=moments,
+        units=units,
         spread=a.spread + b.spread,
         names=a.names,
         labels=a.labels,
@@ -349,7 +341,7 @@ def _dtype(parts: Sequence[Any], name: str) -> pd.CategoricalDtype:
     return as_factor(together.rename(name)).dtype
 
 
-def _finished(plan: _Plan, part: _Part, units: Units) -> tuple[DesignSummary, Moments, Units]:
+def _finished(plan: _Plan, part: _Part) -> tuple[DesignSummary, Moments, Units]:
     """Order levels as for a data frame, drop determined columns, and describe the design."""
     orders, levels = [], []
     for key, (label, _, _) in zip(part.keys, part.labels, strict=True):
@@ -376,7 +368,7 @@ def _finished(plan: _Plan, part: _Part, units: Units) -> tuple[DesignSummary, Mo
     # As for a data frame: terms by decreasing number of levels.
     by_size = sorted(range(len(terms)), key=lambda i: -terms[i].n_levels)
     moments = permute(moments, by_size)
-    units = replace(units, bases=tuple(units.bases[i] for i in by_size))
+    units = replace(part.units, bases=tuple(part.units.bases[i] for i in by_size))
     kept = independent(moments, units)
     notes = [f"read in batches: {n} of {part.n_given} rows used"]
     aliased = tuple(name for j, name in enumerate(part.names) if j not in kept)

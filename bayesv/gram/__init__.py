@@ -4,6 +4,7 @@ from bayesv.gram.effects import Effects, draw_effects
 from bayesv.gram.elimination import Elimination, eliminate, eliminate_many
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
 from bayesv.gram.of_design import responses_of, statistics_of
+from bayesv.gram.rebase import joined
 from bayesv.gram.responses import Responses
 from bayesv.gram.statistics import (
     STRUCTURES,
@@ -34,6 +35,7 @@ __all__ = [
     "eliminate_many",
     "gram_statistics",
     "independent",
+    "joined",
     "merge",
     "permute",
     "recode",

@@ -1,0 +1,95 @@
+"""Sums over parts of the rows, each in units of its own: brought to units of all, and added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bayesv.gram.moments import Moments, Pairs, merge
+from bayesv.gram.units import Units, times_inverse, triangle
+from bayesv.linalg import Array, psd_root
+
+__all__ = ["in_units", "joined"]
+
+Blocks = Sequence[Sequence[Sequence[int]]]  # for each term, which columns are correlated
+
+
+def joined(
+    a: tuple[Moments, Units], b: tuple[Moments, Units], blocks: Blocks
+) -> tuple[Moments, Units]:
+    """Add the sums of two parts with the same codes; return them with units that suit both.
+
+    Parameters
+    ----------
+    a, b : tuple of Moments and Units
+        Sums over a part of the rows, and the units they are in.
+    blocks : sequence
+        For each random term, which of its columns are correlated with each other.
+
+    Notes
+    -----
+    Units found on one part may be far from those of another: with rows sorted by a covariate, its
+    columns grow from part to part, and the response less a slope of the first part becomes huge,
+    so that sums in units of the first part lose digits. Sums of a part in its own units have them
+    all, and a change of units is a product of small matrices: with LL' = C, the rows of
+    L'[[R, γ], [0, 1]] have the products of [X y], whose triangular factor over all parts is that
+    of all rows (Chan, Golub and LeVeque 1983, https://doi.org/10.1080/00031305.1983.10483115, for
+    means and variances; here for all columns).
+    """
+    units = _units_of((a, b), blocks)
+    return merge(in_units(*a, units), in_units(*b, units)), units
+
+
+def in_units(moments: Moments, old: Units, new: Units) -> Moments:
+    """Return the same sums in other units."""
+    p = len(new.R)
+    fixed = np.eye(p + 1)
+    fixed[:p, :p] = times_inverse(old.R, new.R)
+    fixed[:p, p] = old.gamma - fixed[:p, :p] @ new.gamma
+    random = [times_inverse(o, n) for o, n in zip(old.bases, new.bases, strict=True)]
+    return replace(
+        moments,
+        C=fixed.T @ moments.C @ fixed,
+        A=tuple(S.T @ A @ S for S, A in zip(random, moments.A, strict=True)),
+        B=tuple(S.T @ B @ fixed for S, B in zip(random, moments.B, strict=True)),
+        pairs={
+            (f, g): Pairs(pairs.i, pairs.j, random[f].T @ pairs.blocks @ random[g])
+            for (f, g), pairs in moments.pairs.items()
+        },
+    )
+
+
+def _units_of(parts: Sequence[tuple[Moments, Units]], blocks: Blocks) -> Units:
+    """Return good units for the rows of all parts together."""
+    n = sum(moments.n for moments, _ in parts)
+    rows = np.vstack([_pseudo_rows(moments, units) for moments, units in parts])
+    R = _mean_triangle(rows[:, :-1], n)
+    E = times_inverse(rows[:, :-1], R)
+    gamma = np.zeros(len(R))
+    for _ in range(2):  # the second pass removes the rounding of the first
+        gamma += np.linalg.lstsq(E, rows[:, -1] - E @ gamma)[0]
+    bases = []
+    for f, correlated in enumerate(blocks):
+        roots = [psd_root(moments.A[f].sum(axis=0)).T @ units.bases[f] for moments, units in parts]
+        values, basis = np.vstack(roots), np.eye(roots[0].shape[1])
+        for block in correlated:
+            columns = np.array(block)
+            basis[np.ix_(columns, columns)] = _mean_triangle(values[:, columns], n)
+        bases.append(basis)
+    return Units(R, gamma, tuple(bases))
+
+
+def _mean_triangle(rows: Array, n: int) -> Array:
+    """Return the triangular factor of rows that stand for n."""
+    return triangle(rows * np.sqrt(len(rows) / n))
+
+
+def _pseudo_rows(moments: Moments, units: Units) -> Array:
+    """Return p + 1 rows whose products are those of all rows of [X y]."""
+    p = len(units.R)
+    given = np.eye(p + 1)
+    given[:p, :p] = units.R
+    given[:p, p] = units.gamma
+    return np.asarray(psd_root(moments.C).T @ given)
