@@ -13,6 +13,9 @@ from bayesv.linalg import Array, psd_root
 
 __all__ = ["in_units", "joined"]
 
+_INDEPENDENT = 1e-3  # of its size that the columns before leave of a column in a part's units
+_EXACT = 1e-13  # such a column is known to all digits, and its factor over all parts is, too
+_DETERMINED = 1e-7  # as in `Units.of`
 Blocks = Sequence[Sequence[Sequence[int]]]  # for each term, which columns are correlated
 
 
@@ -64,32 +67,40 @@ def in_units(moments: Moments, old: Units, new: Units) -> Moments:
 def _units_of(parts: Sequence[tuple[Moments, Units]], blocks: Blocks) -> Units:
     """Return good units for the rows of all parts together."""
     n = sum(moments.n for moments, _ in parts)
-    rows = np.vstack([_pseudo_rows(moments, units) for moments, units in parts])
-    R = _mean_triangle(rows[:, :-1], n)
+    roots = [(psd_root(moments.C), units) for moments, units in parts]
+    rows = np.vstack([root.T @ _as_given(units) for root, units in roots])
+    R = _mean_triangle(rows[:, :-1], n, [root[:-1, :-1] for root, _ in roots])
     E = times_inverse(rows[:, :-1], R)
     gamma = np.zeros(len(R))
     for _ in range(2):  # the second pass removes the rounding of the first
         gamma += np.linalg.lstsq(E, rows[:, -1] - E @ gamma)[0]
     bases = []
     for f, correlated in enumerate(blocks):
-        roots = [psd_root(moments.A[f].sum(axis=0)).T @ units.bases[f] for moments, units in parts]
-        values, basis = np.vstack(roots), np.eye(roots[0].shape[1])
+        squares = [psd_root(moments.A[f].sum(axis=0)) for moments, _ in parts]
+        values = [root.T @ units.bases[f] for root, (_, units) in zip(squares, parts, strict=True)]
+        together, basis = np.vstack(values), np.eye(len(squares[0]))
         for block in correlated:
             columns = np.array(block)
-            basis[np.ix_(columns, columns)] = _mean_triangle(values[:, columns], n)
+            own = np.ix_(columns, columns)
+            basis[own] = _mean_triangle(together[:, columns], n, [root[own] for root in squares])
         bases.append(basis)
     return Units(R, gamma, tuple(bases))
 
 
-def _mean_triangle(rows: Array, n: int) -> Array:
-    """Return the triangular factor of rows that stand for n."""
-    return triangle(rows * np.sqrt(len(rows) / n))
+def _mean_triangle(rows: Array, n: int, roots: Sequence[Array]) -> Array:
+    """Return the triangular factor of rows that stand for n, from the roots of their parts."""
+    sizes = [np.sqrt((root**2).sum(axis=1)) for root in roots]
+    exact = np.all(
+        [np.diagonal(r) >= _INDEPENDENT * size for r, size in zip(roots, sizes, strict=True)],
+        axis=0,
+    )
+    return triangle(rows * np.sqrt(len(rows) / n), np.where(exact, _EXACT, _DETERMINED))
 
 
-def _pseudo_rows(moments: Moments, units: Units) -> Array:
-    """Return p + 1 rows whose products are those of all rows of [X y]."""
+def _as_given(units: Units) -> Array:
+    """Return [[R, γ], [0, 1]], with which [E y] in units are [X y]."""
     p = len(units.R)
     given = np.eye(p + 1)
     given[:p, :p] = units.R
     given[:p, p] = units.gamma
-    return np.asarray(psd_root(moments.C).T @ given)
+    return given

@@ -125,14 +125,14 @@ class Units:
         return times_inverse(values, self.bases[f])
 
 
-def triangle(X: Array) -> Array:
-    """R of X = QR, scaled to columns of mean square 1; columns not determined are only scaled."""
+def triangle(X: Array, determined: float | Array = _DETERMINED) -> Array:
+    """R of X = QR, scaled to columns of mean square 1; determined columns are only scaled."""
     n, p = X.shape
     full = np.zeros((p, p))
     R = np.linalg.qr(X, mode="r") / np.sqrt(n)
     full[: len(R)] = R * np.where(np.diagonal(R) < 0, -1.0, 1.0)[:, None]
     size = np.sqrt((full**2).sum(axis=0))
-    for j in np.flatnonzero(np.abs(np.diagonal(full)) <= _DETERMINED * size):
+    for j in np.flatnonzero(np.abs(np.diagonal(full)) <= determined * size):
         full[j] = 0.0
         full[:, j] = 0.0
         full[j, j] = size[j] if size[j] > 0 else 1.0
