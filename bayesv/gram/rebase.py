@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from bayesv.gram.moments import Moments, Pairs, merge
-from bayesv.gram.units import Units, times_inverse, triangle
+from bayesv.gram.units import Units, times_inverse
 from bayesv.linalg import Array, psd_root
 
 __all__ = ["in_units", "joined"]
@@ -88,13 +88,24 @@ def _units_of(parts: Sequence[tuple[Moments, Units]], blocks: Blocks) -> Units:
 
 
 def _mean_triangle(rows: Array, n: int, roots: Sequence[Array]) -> Array:
-    """Return the triangular factor of rows that stand for n, from the roots of their parts."""
+    """Return R of QR = rows, which stand for n, with columns of mean square 1.
+
+    A column that those before it determine is only scaled. How many digits are known of what they
+    leave of it, the roots of the parts in their own units say.
+    """
+    full = np.linalg.qr(rows, mode="r") / np.sqrt(n)
+    full *= np.where(np.diagonal(full) < 0, -1.0, 1.0)[:, None]
+    size = np.sqrt((full**2).sum(axis=0))
     sizes = [np.sqrt((root**2).sum(axis=1)) for root in roots]
     exact = np.all(
-        [np.diagonal(r) >= _INDEPENDENT * size for r, size in zip(roots, sizes, strict=True)],
-        axis=0,
+        [np.diagonal(r) >= _INDEPENDENT * own for r, own in zip(roots, sizes, strict=True)], axis=0
     )
-    return triangle(rows * np.sqrt(len(rows) / n), np.where(exact, _EXACT, _DETERMINED))
+    determined = np.where(exact, _EXACT, _DETERMINED)
+    for j in np.flatnonzero(np.diagonal(full) <= determined * size):
+        full[j] = 0.0
+        full[:, j] = 0.0
+        full[j, j] = size[j] if size[j] > 0 else 1.0
+    return np.asarray(full)
 
 
 def _as_given(units: Units) -> Array:

@@ -11,7 +11,7 @@ from scipy.linalg import solve_triangular
 
 from bayesv.linalg import Array
 
-__all__ = ["Grouping", "Index", "Rows", "Units", "times_inverse", "triangle"]
+__all__ = ["Grouping", "Index", "Rows", "Units", "times_inverse"]
 
 Index = NDArray[np.intp]
 
@@ -107,7 +107,7 @@ class Units:
         """Return good units for rows like these."""
         rows = rows.take(slice(None, None, -(-len(rows.y) // _SAMPLE)))
         root = 1.0 if rows.weights is None else np.sqrt(rows.weights)[:, None]
-        R = triangle(rows.X * root)
+        R = _triangle(rows.X * root)
         E = times_inverse(rows.X, R) * root
         target = rows.y[:, None] * root
         gamma = np.zeros((R.shape[1], 1))
@@ -125,14 +125,14 @@ class Units:
         return times_inverse(values, self.bases[f])
 
 
-def triangle(X: Array, determined: float | Array = _DETERMINED) -> Array:
-    """R of X = QR, scaled to columns of mean square 1; determined columns are only scaled."""
+def _triangle(X: Array) -> Array:
+    """R of X = QR, scaled to columns of mean square 1; columns not determined are only scaled."""
     n, p = X.shape
     full = np.zeros((p, p))
     R = np.linalg.qr(X, mode="r") / np.sqrt(n)
     full[: len(R)] = R * np.where(np.diagonal(R) < 0, -1.0, 1.0)[:, None]
     size = np.sqrt((full**2).sum(axis=0))
-    for j in np.flatnonzero(np.abs(np.diagonal(full)) <= determined * size):
+    for j in np.flatnonzero(np.abs(np.diagonal(full)) <= _DETERMINED * size):
         full[j] = 0.0
         full[:, j] = 0.0
         full[j, j] = size[j] if size[j] > 0 else 1.0
@@ -143,7 +143,7 @@ def _basis(values: Array, blocks: Sequence[Sequence[int]]) -> Array:
     basis = np.eye(values.shape[1])
     for block in blocks:
         at = np.array(block)
-        R = triangle(values[:, at])
+        R = _triangle(values[:, at])
         basis[np.ix_(at, at)] = R
     return basis
 
