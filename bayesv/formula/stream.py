@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,9 +12,10 @@ import pandas as pd
 from bayesv.design import DesignSummary, TermSummary
 from bayesv.errors import DataError, FormulaError
 from bayesv.formula.build import ModelFrame, check_formula, complete, evaluate, with_factors
-from bayesv.formula.frame import as_factor, plain_column
+from bayesv.formula.columns import as_factor, as_numbers, plain_column
 from bayesv.formula.grammar import Formula
 from bayesv.formula.groups import combined, level_texts, refuse_levels
+from bayesv.formula.levels import shared_levels, together
 from bayesv.formula.sources import ArrowSource, DaskSource, Source
 from bayesv.gram import (
     Grouping,
@@ -29,7 +29,6 @@ from bayesv.gram import (
     recode,
 )
 from bayesv.linalg import Array
-from bayesv.names import level_label
 from bayesv.progress import progress
 
 __all__ = ["read_batches"]
@@ -46,7 +45,7 @@ class _Plan:
     used: tuple[str, ...]
     weights: str | None
     namespace: Mapping[str, Any]
-    levels: Mapping[str, pd.CategoricalDtype]
+    levels: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +117,7 @@ def read_batches(
                 "column beforehand, or pass a data frame."
             )
     columns = tuple(dict.fromkeys([*used, *([var_weights] if var_weights else [])]))
-    levels = _categories(source, formula, columns)
+    levels = shared_levels(source, formula, columns)
     plan = _Plan(formula, tuple(used), var_weights, space, levels)
     by = _by_dask if isinstance(source, DaskSource) else _in_turn
     part = by(source, plan, columns)  # type: ignore[arg-type]
@@ -185,13 +184,13 @@ class _Evaluated:
 
 def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
     """Evaluate the formula on a batch; None if no row of it is complete."""
-    frame = frame.apply(plain_column)
     if len(frame) == 0:
         return None
-    weights = frame[plan.weights].to_numpy(dtype=float) if plan.weights else None
+    frame = frame.apply(plain_column)
+    weights = as_numbers(frame[plan.weights]) if plan.weights else None
     kept, gaps = complete(frame[list(plan.used)], weights)
     while len(kept):
-        part = frame[list(plan.used)].iloc[kept]
+        part = frame[list(plan.used)].iloc[kept].apply(plain_column)
         part = part.assign(**{name: _coded(part[name], t) for name, t in plan.levels.items()})
         model_frame = ModelFrame(
             plan.formula, with_factors(part, plan.formula, coded=plan.levels), plan.namespace
@@ -216,12 +215,9 @@ def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
     )
 
 
-def _coded(column: pd.Series, dtype: pd.CategoricalDtype) -> pd.Series:
-    """Code a categorical column with the levels that all batches share."""
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return column.astype(dtype)
-    distinct = {value: level_label(value) for value in column.unique()}
-    return column.astype(object).map(distinct).astype(dtype)
+def _coded(column: pd.Series, levels: Sequence[str]) -> pd.Categorical:
+    """Code a factor with the levels that all batches share."""
+    return pd.Categorical(list(as_factor(column)), categories=levels, ordered=True)
 
 
 def _summed(frame: pd.DataFrame, plan: _Plan) -> _Part | None:
@@ -281,64 +277,11 @@ def _merged(a: _Part, b: _Part) -> _Part:
 
 
 def _stacked(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Concatenate levels; categories that differ between batches become plain values."""
-    columns = {}
-    for name in a.columns:
-        one, two = a[name], b[name]
-        if isinstance(one.dtype, pd.CategoricalDtype) and one.dtype != two.dtype:
-            one, two = one.astype(object), two.astype(object)
-        columns[name] = pd.concat([one, two], ignore_index=True)
-    return pd.DataFrame(columns)
+    """Concatenate levels."""
+    return pd.DataFrame({name: together([a[name], b[name]]) for name in a.columns})
 
 
 # --- before and after -----------------------------------------------------------------------------
-
-
-def _categories(
-    source: Source, formula: Formula, columns: Sequence[str]
-) -> dict[str, pd.CategoricalDtype]:
-    """Levels of the categorical columns outside groupings, which every batch must code alike."""
-    # What is only a grouping factor is numbered batch by batch.
-    sides = " ".join(
-        [formula.response, formula.fixed, *formula.offsets, *(t.lhs for t in formula.random)]
-    )
-    asked = [n for n in columns if re.search(rf"(?<![\w.]){re.escape(n)}(?![\w.])", sides)]
-    asked = [n for n in asked if n in formula.factors or source.is_categorical(n)]
-    for name in asked:
-        own = rf"(?<![\w.]){re.escape(name)}(?![\w.])"
-        calls = rf"(?:C|factor|T|S)\(\s*{re.escape(name)}(?![\w.])"
-        numeric = not source.is_categorical(name)
-        if numeric and len(re.findall(own, sides)) > len(re.findall(calls, sides)):
-            raise FormulaError(
-                f"{name!r} is used as a number and as a factor, which data in batches cannot be "
-                "both; add a copy of the column."
-            )
-    if not asked:
-        return {}
-    if isinstance(source, DaskSource):
-        return {name: _dtype([source.frame[name].unique().compute()], name) for name in asked}
-    if not source.repeatable:
-        raise DataError(
-            f"A record batch reader can be read once, and the levels of {', '.join(asked)} must be "
-            "known before. Pass a Parquet path or dataset, or a data frame."
-        )
-    seen: dict[str, list[Any]] = {name: [] for name in asked}
-    for frame in source.frames(asked):
-        for name in asked:
-            seen[name].append(frame[name].unique())
-    return {name: _dtype(values, name) for name, values in seen.items()}
-
-
-def _dtype(parts: Sequence[Any], name: str) -> pd.CategoricalDtype:
-    """Return the shared levels of a column: in the order of its categories, or else sorted."""
-    series = [pd.Series(part) for part in parts]
-    dtypes = {s.dtype for s in series}
-    if all(pd.api.types.is_numeric_dtype(dtype) for dtype in dtypes):
-        return pd.CategoricalDtype(np.unique(pd.concat(series).dropna()), ordered=True)
-    if len(dtypes) > 1 or not isinstance(series[0].dtype, pd.CategoricalDtype):
-        series = [s.astype(object) for s in series]
-    together = pd.concat(series, ignore_index=True).dropna().drop_duplicates()
-    return as_factor(together.rename(name)).dtype
 
 
 def _finished(plan: _Plan, part: _Part) -> tuple[DesignSummary, Moments, Units]:
