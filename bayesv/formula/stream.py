@@ -216,8 +216,11 @@ def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
 
 
 def _coded(column: pd.Series, levels: Sequence[str]) -> pd.Categorical:
-    """Code a factor with the levels that all batches share."""
-    return pd.Categorical(list(as_factor(column)), categories=levels, ordered=True)
+    """Code a factor with the levels that all batches share; others are in incomplete rows only."""
+    factor = as_factor(column)
+    places = {level: place for place, level in enumerate(levels)}
+    codes = np.array([*(places.get(level, -1) for level in factor.categories), -1])
+    return pd.Categorical.from_codes(codes[factor.codes], categories=levels, ordered=True)
 
 
 def _summed(frame: pd.DataFrame, plan: _Plan) -> _Part | None:
