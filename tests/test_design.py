@@ -84,7 +84,6 @@ def test_X_by_hand():
         "C(f, Sum)",
         "np.log(w) + exp(z)",
         "(x + z + w) ** 2",
-        "b + b:x",
     ],
 )
 def test_X_equals_that_of_formulae(fixed):

@@ -16,6 +16,7 @@ from bayesv.cli.options import (
     check_sampling_options,
     check_writable,
     model_of,
+    reading_of,
 )
 from bayesv.cli.results import (
     comparison_values,
@@ -93,4 +94,5 @@ def _run(arguments: argparse.Namespace) -> None:
             data=name,
             weights=arguments.weights,
             factors=arguments.factor,
+            reading=reading_of(arguments),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -20,9 +21,11 @@ from bayesv.design import Design, Index, RandomTerm, refuse_constant
 from bayesv.errors import BayesvError, DataError, FormulaError, near
 from bayesv.formula.frame import (
     as_factor,
+    as_numbers,
     check_names,
     column_names,
     finite_rows,
+    kind,
     plain_column,
     take_columns,
 )
@@ -105,14 +108,12 @@ def build(
     frame = take_columns(data, dict.fromkeys([*used, *([weight_name] if weight_name else [])]))
     n_given = len(frame)
     w = _weights(frame[weight_name] if weight_name else var_weights, frame)
-    # Grouping factors keep the numbers of the data: as floats, large identifiers would coincide.
-    given = frame
-    frame = frame.apply(plain_column)
-
     rows, counts = complete(frame[used], w)
     while True:
         _refuse_no_rows(rows, counts)
-        model_frame = ModelFrame(formula, with_factors(frame[used].iloc[rows], formula), space)
+        model_frame = ModelFrame(
+            formula, with_factors(_plain(frame[used].iloc[rows]), formula), space
+        )
         y, X, names, offset, lhs, finite = evaluate(model_frame)
         if finite.all():
             break
@@ -120,7 +121,7 @@ def build(
         rows = rows[finite]
 
     X, names, aliased = _drop_aliased(X, names)
-    terms = random_terms(given.iloc[rows], formula.random, lhs)
+    terms = random_terms(frame.iloc[rows], formula.random, lhs)
     notes = _notes(counts, aliased, terms, len(y))
     refuse_constant(formula.response, y)
     design = Design(
@@ -180,7 +181,7 @@ def _weights(given: Any, frame: pd.DataFrame) -> Array | None:
             "the order of the rows."
         )
     try:
-        w = np.asarray(plain_column(pd.Series(np.ravel(given))), dtype=float)
+        w = as_numbers(plain_column(pd.Series(np.ravel(given))))
         w = w.reshape(np.shape(given))
     except (TypeError, ValueError) as error:
         name = f" ({given.name!r})" if getattr(given, "name", None) else ""
@@ -228,17 +229,27 @@ def with_factors(
     """
     frame = frame.copy()
     for name in frame.columns:
-        dtype = frame[name].dtype
         if name in coded:
             continue
-        if not pd.api.types.is_numeric_dtype(dtype):
+        what = kind(frame[name])
+        no_measure = what == "time" and name == formula.response.strip("`")
+        if what == "factor" or no_measure or (what == "logical" and not _in_call(name, formula)):
             frame[name] = as_factor(frame[name])
-        elif pd.api.types.is_bool_dtype(dtype):
-            frame[name] = frame[name].to_numpy(bool)
         elif name not in formula.factors:
             # Small integers would wrap around in I(x**2), and have no negative powers.
-            frame[name] = frame[name].to_numpy(float)
+            frame[name] = as_numbers(frame[name])
     return frame
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without gaps, nullable columns become NumPy's."""
+    return frame.apply(plain_column) if len(frame.columns) else frame
+
+
+def _in_call(name: str, formula: Formula) -> bool:
+    """Return whether a logical is an argument of some function, which computes with it."""
+    text = " ".join([formula.response, formula.fixed, *(t.lhs for t in formula.random)])
+    return re.search(rf"\([^()]*(?<![\w.]){re.escape(name)}(?![\w.])", text) is not None
 
 
 # --- columns by formulae --------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from bayesv.gram.elimination import Elimination, eliminate, eliminate_many
 from bayesv.gram.identification import Elements, flat_directions
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
 from bayesv.gram.of_design import responses_of, statistics_of
+from bayesv.gram.rebase import joined
 from bayesv.gram.responses import Responses
 from bayesv.gram.statistics import (
     LARGEST_ERROR,
@@ -39,6 +40,7 @@ __all__ = [
     "flat_directions",
     "gram_statistics",
     "independent",
+    "joined",
     "merge",
     "permute",
     "recode",

@@ -254,11 +254,16 @@ def _orthonormal(moments: Moments, units: Units) -> tuple[Array, Array, Array, I
     Q, R = np.linalg.qr(L.T @ units.R[:, kept])
     U = np.linalg.solve(R.T, units.R[:, kept].T).T
     gamma = U.T @ moments.C[:p, p]
+    taken = Q.T @ (L.T @ units.gamma)
     transform = np.zeros((p + 1, len(kept) + 1))
     transform[:p, :-1] = U
     transform[:p, -1] = -U @ gamma
+    if len(kept) < p:
+        # What the units took off the response along a dropped column is put back: that column may
+        # be determined to 7 digits only, and the response still depend on the others.
+        transform[:p, -1] += units.gamma - units.R[:, kept] @ np.linalg.solve(R, taken)
     transform[p, -1] = 1.0
-    return transform, R, np.linalg.solve(R, Q.T @ (L.T @ units.gamma) + gamma), kept
+    return transform, R, np.linalg.solve(R, taken + gamma), kept
 
 
 def independent(moments: Moments, units: Units) -> tuple[Index, float]:
