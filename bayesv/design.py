@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -155,6 +156,18 @@ class RandomTerm(_Term):
         """Standard deviation of each column over the rows, shape (r_f,); 0 where constant."""
         spread = np.std(self.values, axis=0, ddof=1)
         return np.where(spread > 1e-12 * np.abs(self.values).max(axis=0), spread, 0.0)
+
+
+class RowEncoder(Protocol):
+    """How a formula codes rows that were not fitted."""
+
+    def factors_of(self, group: str) -> tuple[str, ...]:
+        """Return the columns of a grouping factor."""
+        ...
+
+    def random_columns(self, data: Any) -> Mapping[str, tuple[tuple[str, ...], Array]]:
+        """Return names and values, shape (m, r), of each grouping factor's columns."""
+        ...
 
 
 class _Design:
@@ -320,6 +333,8 @@ class Design(_Design):
         Columns of X that were dropped because earlier ones determine them.
     notes : tuple of str
         Messages about the design, for people.
+    encoding : RowEncoder, optional
+        How the formula codes new rows; None for a design that was made elsewhere.
     """
 
     formula: str
@@ -335,6 +350,7 @@ class Design(_Design):
     n_rows_given: int
     aliased: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    encoding: RowEncoder | None = None
 
     has_rows: ClassVar[bool] = True
 

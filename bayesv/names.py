@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 from decimal import Decimal
@@ -10,11 +11,15 @@ INTERCEPT = "Intercept"
 
 
 def level_label(level: object) -> str:
-    """Return the text of a factor level; whole floats read as integers.
+    """Return the text of a factor level; whole floats read as integers, midnight as its day.
 
     >>> level_label(308.0)
     '308'
+    >>> level_label(datetime.datetime(2020, 1, 31))
+    '2020-01-31'
     """
+    if isinstance(level, datetime.datetime) and level.time() == datetime.time():
+        return level.date().isoformat()
     if isinstance(level, float | Decimal) and math.isfinite(level) and level % 1 == 0:
         return str(int(level))
     return str(level)

@@ -12,11 +12,13 @@ import pandas as pd
 
 from bayesv.design import DesignSummary, TermSummary
 from bayesv.errors import DataError, FormulaError
-from bayesv.formula.build import ModelFrame, check_formula, complete, evaluate, with_factors
+from bayesv.formula.build import check_formula, weighted
+from bayesv.formula.encoding import encode
 from bayesv.formula.frame import as_factor, plain_column
 from bayesv.formula.grammar import Formula
 from bayesv.formula.groups import combined, level_texts, refuse_levels
 from bayesv.formula.sources import ArrowSource, DaskSource, Source
+from bayesv.formula.special import STATEFUL
 from bayesv.gram import (
     Grouping,
     Moments,
@@ -33,9 +35,6 @@ from bayesv.names import level_label
 from bayesv.progress import progress
 
 __all__ = ["read_batches"]
-
-# These look at all rows at once, or at what happens to be in them.
-_OF_ALL_ROWS = ("center", "scale", "standardize", "bs", "poly")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +110,7 @@ def read_batches(
         raise DataError("For data in batches, var_weights must be the name of a column.")
     formula, space, used = check_formula(text, list(source.columns), var_weights, namespace)
     for name in formula.functions:
-        if name in _OF_ALL_ROWS:
+        if name in STATEFUL:
             raise FormulaError(
                 f"{name}() looks at all rows at once, and these data come in batches. Compute the "
                 "column beforehand, or pass a data frame."
@@ -205,22 +204,21 @@ def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
     if len(frame) == 0:
         return None
     weights = frame[plan.weights].to_numpy(dtype=float) if plan.weights else None
-    kept, gaps = complete(frame[list(plan.used)], weights)
-    while len(kept):
-        part = frame[list(plan.used)].iloc[kept]
-        part = part.assign(**{name: _coded(part[name], t) for name, t in plan.levels.items()})
-        model_frame = ModelFrame(
-            plan.formula, with_factors(part, plan.formula, coded=plan.levels), plan.namespace
-        )
-        y, X, names, offset, lhs, finite = evaluate(model_frame)
-        if finite.all():
-            break
-        gaps["the evaluated formula"] = int((~finite).sum()) + gaps.get("the evaluated formula", 0)
-        kept = kept[finite]
+    encoded = encode(
+        plan.formula,
+        frame[list(plan.used)],
+        plan.namespace,
+        None if weights is None else weighted(weights),
+        {name: tuple(map(level_label, t.categories)) for name, t in plan.levels.items()},
+    )
+    kept = encoded.rows
     if not len(kept):
         return None
+    part = frame[list(plan.used)].iloc[kept]
+    part = part.assign(**{name: _coded(part[name], t) for name, t in plan.levels.items()})
+    y, offset = encoded.y, encoded.offset
     groupings, keys, labels = [], [], []
-    for term in combined(plan.formula.random, lhs):
+    for term in combined(plan.formula.random, encoded.lhs):
         codes, key = _codes(part, term.factors)
         groupings.append(Grouping(codes, term.values, len(key), term.blocks))
         keys.append(key)
@@ -228,7 +226,12 @@ def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
     target = y if offset is None else y - offset
     w = None if weights is None else weights[kept]
     return _Evaluated(
-        Rows(X, target, w, tuple(groupings)), tuple(keys), names, tuple(labels), len(frame), gaps
+        Rows(encoded.X, target, w, tuple(groupings)),
+        tuple(keys),
+        encoded.names,
+        tuple(labels),
+        len(frame),
+        encoded.gaps,
     )
 
 
