@@ -215,6 +215,13 @@ class _Expansion:
         if node.op == "^":
             return self._power(left, node)
         right = self.of(node.right)
+        for terms, operand in ((left, node.left), (right, node.right)):
+            if not terms:
+                raise pointed_error(
+                    f"{label(operand)} has no term, and {node.op!r} needs one on either side.",
+                    self.text,
+                    operand.start,
+                )
         if node.op == ":":
             return self._crossed(left, right)
         if node.op == "*":

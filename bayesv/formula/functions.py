@@ -35,11 +35,17 @@ def _log(x: Array, base: Array | float = math.e) -> Array:
 
 
 def _round(x: Array, digits: Array | float = 0.0) -> Array:
+    """Return the nearest decimal; of two that are equally near, the even one, as R since 4.0."""
     places = int(np.asarray(digits))
     if places <= 0:
         return np.asarray(np.round(x, places))
-    # The nearest decimal, as R and Python; NumPy multiplies first, and 0.15 becomes 0.2.
-    return np.array([round(float(v), places) for v in np.ravel(x)]).reshape(np.shape(x))
+    size, power = np.abs(x), 10.0**places
+    below = np.floor(size * power)
+    low, high = below / power, np.ceil(size * power) / power
+    down, up = size - low, high - size
+    nearest = np.where((down < up) | ((down == up) & (below % 2 == 0)), low, high)
+    exact = size * power >= 1e15  # there are no such decimals any more
+    return np.asarray(np.where(exact, x, np.copysign(nearest, x)))
 
 
 def _smallest(*values: Array) -> Array:
