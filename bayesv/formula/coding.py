@@ -41,7 +41,8 @@ def side_columns(terms: Terms, values: Mapping[str, Any], n: int) -> tuple[Array
         product = np.ones((n, 1))
         for v in term:
             block, _ = _coded(variables[v], v in full)
-            product = (block[:, :, None] * product[:, None, :]).reshape(n, -1)
+            width = block.shape[1] * product.shape[1]
+            product = (block[:, :, None] * product[:, None, :]).reshape(n, width)
         columns.append(product)
     X = np.hstack(columns) if columns else np.empty((n, 0))
     return X, tuple(labels)

@@ -21,7 +21,7 @@ from bayesv.formula.factors import to_factor
 from bayesv.formula.frame import finite_rows, plain_column, take_columns
 from bayesv.formula.grammar import Formula, parse
 from bayesv.formula.groups import LeftSide
-from bayesv.formula.syntax import Node, label
+from bayesv.formula.syntax import Name, Node, label
 from bayesv.formula.values import Factor, Logical, as_numeric, missing, taken
 from bayesv.linalg import Array
 
@@ -276,8 +276,12 @@ def _used(value: Any, key: str) -> Any:
 
 
 def _response(formula: Formula, evaluator: Evaluator) -> Array:
+    node = formula.response_node
     try:
-        value = evaluator.variable(formula.response_node)
+        value = evaluator.variable(node)
+        if isinstance(node, Name) and node.name in evaluator.reader.states:
+            if evaluator.reader.states[node.name].kind == "time":
+                raise FormulaError("It holds points in time.")
         y = as_numeric(value, "It")
     except BayesvError as error:
         if isinstance(error, FormulaError) and "\n" in str(error):

@@ -83,6 +83,8 @@ def parse(text: str) -> Formula:
              or (isinstance(node, Call) and node.function != "offset")]  # fmt: skip
     offsets = [_offset(sign, node, text) for sign, node in summands
                if isinstance(node, Call) and node.function == "offset"]  # fmt: skip
+    part = Sum(0, tuple(fixed)) if fixed else None
+    terms = expand(part, text)
     random = [term for sign, node in summands if isinstance(node, Bar)
               for term in _random_terms(sign, node, text)]  # fmt: skip
     if not random:
@@ -96,7 +98,6 @@ def parse(text: str) -> Formula:
         raise pointed_error(
             f"The response {response.name!r} is also a predictor.", text, used_again[response.name]
         )
-    part = Sum(0, tuple(fixed)) if fixed else None
     return Formula(
         text=" ".join(text.split()),
         response=response.name if isinstance(response, Name) else label(response),
@@ -107,7 +108,7 @@ def parse(text: str) -> Formula:
         functions=functions,
         factors=_made_factors(tokens),
         response_node=response,
-        terms=expand(part, text),
+        terms=terms,
         offset_nodes=tuple(offsets),
     )
 

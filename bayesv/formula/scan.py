@@ -21,9 +21,7 @@ _MOST_TOKENS = 20_000
 _FOREIGN = {
     "%": "the remainder is written I(x %% 2)",
     "[": "brackets pick nothing in a formula; make a column of it",
-    "]": "brackets pick nothing in a formula; make a column of it",
     "{": "arithmetic is written I(…)",
-    "}": "arithmetic is written I(…)",
     "$": "columns are named as they are, without the data frame",
     ".": "'.' for all other columns is not known; name the columns",
 }
@@ -56,6 +54,8 @@ def scan(text: str) -> list[Token]:
         match = _TOKEN.match(text, position)
         if match is None:
             character = text[position]
+            if character in "]}":
+                raise pointed_error(f"This {character!r} closes nothing.", text, position)
             hint = f"; {_FOREIGN[character]}" if character in _FOREIGN else ""
             raise pointed_error(f"Unexpected character {character!r}{hint}.", text, position)
         kind = str(match.lastgroup)
