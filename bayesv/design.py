@@ -161,6 +161,11 @@ class RandomTerm(_Term):
 class RowEncoder(Protocol):
     """How a formula codes rows that were not fitted."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns that the formula names."""
+        ...
+
     def factors_of(self, group: str) -> tuple[str, ...]:
         """Return the columns of a grouping factor."""
         ...
@@ -258,7 +263,7 @@ class DesignSummary(_Design):
 
     Attributes
     ----------
-    formula, response, fixed_names, terms, n_rows_given, aliased, notes
+    formula, response, fixed_names, terms, n_rows_given, aliased, notes, encoding
         As in `Design`; the terms are `TermSummary`.
     n_rows : int
         Number of rows used.
@@ -278,6 +283,7 @@ class DesignSummary(_Design):
     weight_range: tuple[float, float] | None = None
     aliased: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    encoding: RowEncoder | None = None
 
     has_rows: ClassVar[bool] = False
 

@@ -74,10 +74,10 @@ def new_rows(design: Design, data: Any, weights: str | None = None) -> NewRows:
     ``x`` is the column, ``f[b]`` where f equals b, ``a:b`` a product. A function such as
     ``poly(x, 2)[1]`` needs a column of that very name.
     """
-    names = column_names(data)
-    frame = take_columns(data, names)
     encoding = design.encoding
-    blocks = {} if encoding is None else encoding.random_columns(frame)
+    names = column_names(data) if encoding is None else [*encoding.names, *([weights] * bool(weights))]
+    frame = take_columns(data, names)
+    blocks = {} if encoding is None else encoding.random_columns(data)
     terms = []
     for term in design.terms:
         if encoding is None:
@@ -104,8 +104,7 @@ def _shared(frame: pd.DataFrame, factors: tuple[str, ...]) -> NDArray[np.intp]:
     missing = [name for name in factors if name not in frame]
     if missing:
         raise DataError(
-            f"Grouping factor {', '.join(missing)} is missing in the new data, which has "
-            f"{', '.join(map(str, frame.columns))}."
+            f"Grouping factor {', '.join(missing)} is missing in the new data."
         )
     n = len(frame)
     present = np.logical_and.reduce([finite_rows(frame[name]) for name in factors])

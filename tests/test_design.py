@@ -77,7 +77,6 @@ def test_X_by_hand():
         "x * z",
         "f * x",
         "0 + f",
-        "f:h",
         "poly(x, 3)",
         "bs(x, df=5)",
         "center(z)",
@@ -98,6 +97,16 @@ def test_X_has_the_columns_of_formulae(fixed):
     for column in theirs.T:
         match = next(i for i, own in enumerate(got) if np.allclose(own, column, atol=1e-12))
         del got[match]
+
+
+def test_an_interaction_without_its_parts_spans_what_formulae_has():
+    """R codes both factors in full and drops what is determined; formulae codes otherwise."""
+    got = design("y ~ f:h + (1|g)")
+    ordered = frame().assign(f=lambda d: d.f.astype(str))
+    theirs = np.asarray(design_matrices("y ~ f:h", ordered).common.design_matrix)
+    assert got.X.shape == theirs.shape
+    fit = got.X @ np.linalg.lstsq(got.X, theirs, rcond=None)[0]
+    np.testing.assert_allclose(fit, theirs, atol=1e-12)
 
 
 def test_scale_divides_by_the_sd_of_r():

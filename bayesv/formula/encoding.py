@@ -18,7 +18,7 @@ from bayesv.formula.coding import side_columns
 from bayesv.formula.reader import ColumnReader, ColumnState
 from bayesv.formula.evaluator import Evaluator
 from bayesv.formula.factors import to_factor
-from bayesv.formula.frame import finite_rows, plain_column, take_columns
+from bayesv.formula.frame import column_names, finite_rows, take_columns
 from bayesv.formula.grammar import Formula, parse
 from bayesv.formula.groups import LeftSide
 from bayesv.formula.syntax import Name, Node, label
@@ -88,6 +88,18 @@ class Encoding:
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "formula"}
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it consists of values: no function of the namespace is needed."""
+        values = self.namespace.values()
+        return all(value is None or isinstance(value, bool | int | float | str | list | tuple)
+                   for value in values)  # fmt: skip
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns that the formula names, grouping factors among them."""
+        return tuple(name for name in self.formula.names if name not in self.namespace)
+
     def factors_of(self, group: str) -> tuple[str, ...]:
         """Return the columns of a grouping factor by its label."""
         for term in self.formula.random:
@@ -140,8 +152,10 @@ class Encoding:
 
     def _evaluator(self, data: Any) -> Evaluator:
         names = [name for name in self.formula.names if name in self.columns]
-        frame = new_frame(data, names)
-        reader = ColumnReader(dict(frame.items()), dict(self.columns), fitting=False)
+        frame = take_columns(data, names).reset_index(drop=True)
+        reader = ColumnReader(
+            dict(frame.items()), dict(self.columns), False, shown=column_names(data)
+        )
         return Evaluator(reader, self.namespace, dict(self.states), False, self.text)
 
     def _values(self, data: Any, sides: Iterable[Terms]) -> dict[str, Any]:
@@ -172,18 +186,6 @@ class Encoding:
                     )
                 values[key] = value
         return values
-
-
-def new_frame(data: Any, names: Sequence[str]) -> pd.DataFrame:
-    """Return columns of new rows as plain pandas columns.
-
-    Raises
-    ------
-    DataError
-        If it is no data frame, or has no rows.
-    """
-    frame = take_columns(data, names)
-    return frame.apply(plain_column).reset_index(drop=True)
 
 
 def encode(

@@ -41,6 +41,8 @@ class ColumnReader:
     fitting : bool
     shared : mapping of str to sequence of str, optional
         Levels of columns, of which these rows may have a few only.
+    shown : sequence of str
+        What the data have, for messages.
     """
 
     def __init__(
@@ -49,9 +51,10 @@ class ColumnReader:
         states: dict[str, ColumnState],
         fitting: bool,
         shared: Mapping[str, Sequence[str]] | None = None,
+        shown: Sequence[str] = (),
     ) -> None:
         self.columns, self.states, self.fitting = columns, states, fitting
-        self._levels = shared
+        self._levels, self._shown = shared, shown
         self._read: dict[str, Any] = {}
 
     @property
@@ -89,8 +92,8 @@ class ColumnReader:
         if name not in self._read:
             if name not in self.columns:
                 raise DataError(
-                    f"The new data have no column {name!r}; they have "
-                    f"{', '.join(map(str, self.columns))}."
+                    f"The new data have no column for {name!r}; they have "
+                    f"{', '.join(self._shown)}."
                 )
             column = self.columns[name]
             self._read[name] = self._fitted(name, column) if self.fitting else self._new(

@@ -13,7 +13,7 @@ import pandas as pd
 from bayesv.design import DesignSummary, TermSummary
 from bayesv.errors import DataError, FormulaError
 from bayesv.formula.build import check_formula, weighted
-from bayesv.formula.encoding import encode
+from bayesv.formula.encoding import Encoding, encode
 from bayesv.formula.frame import as_factor, plain_column
 from bayesv.formula.grammar import Formula
 from bayesv.formula.groups import combined, level_texts, refuse_levels
@@ -86,6 +86,7 @@ class _Part:
     names: tuple[str, ...]
     labels: tuple[tuple[str, tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
     n_given: int
+    encoding: Encoding
     gaps: Mapping[str, int] = field(default_factory=dict)
     weights: tuple[float, float] = (np.inf, -np.inf)
 
@@ -196,6 +197,7 @@ class _Evaluated:
     labels: tuple[tuple[str, tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
     n_given: int
     gaps: Mapping[str, int]
+    encoding: Encoding
 
 
 def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
@@ -232,6 +234,7 @@ def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
         tuple(labels),
         len(frame),
         encoded.gaps,
+        encoded.encoding,
     )
 
 
@@ -254,6 +257,7 @@ def _summed(batch: _Evaluated, units: Units) -> _Part:
         names=batch.names,
         labels=batch.labels,
         n_given=batch.n_given,
+        encoding=batch.encoding,
         gaps=batch.gaps,
         weights=(np.inf, -np.inf) if w is None else (float(w.min()), float(w.max())),
     )
@@ -286,6 +290,7 @@ def _merged(a: _Part, b: _Part) -> _Part:
         names=a.names,
         labels=a.labels,
         n_given=a.n_given + b.n_given,
+        encoding=a.encoding,
         gaps=gaps,
         weights=(min(a.weights[0], b.weights[0]), max(a.weights[1], b.weights[1])),
     )
@@ -398,5 +403,6 @@ def _finished(plan: _Plan, part: _Part, units: Units) -> tuple[DesignSummary, Mo
         weight_range=part.weights if plan.weights else None,
         aliased=aliased,
         notes=tuple(notes),
+        encoding=part.encoding,
     )
     return design, moments, units

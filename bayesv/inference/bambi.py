@@ -94,7 +94,8 @@ def _bambi_formula(design: Design, response: str) -> tuple[str, pd.DataFrame]:
     groups = []
     for term in design.terms:
         levels = pd.Categorical.from_codes(term.codes, list(term.levels), ordered=True)
-        group = _placed(data, re.sub(r"\W+", "_", term.group).strip("_"), levels)
+        plain = re.sub(r"\W+", "_", term.group).strip("_")  # pairs a:b are a column here
+        group = _placed(data, plain if re.search(r"[:()/]", term.group) else term.group, levels)
         for name, values in zip(term.columns, term.values.T, strict=True):
             side = "1" if name == INTERCEPT else f"0 + {_quoted(_placed(data, name, values))}"
             groups.append(f"({side} | {_quoted(group)})")
