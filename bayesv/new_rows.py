@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from bayesv.design import Design
 from bayesv.errors import DataError
-from bayesv.formula.frame import as_factor, as_numbers, column_names, finite_rows, kind, take_columns
+from bayesv.formula.frame import (
+    as_factor,
+    as_numbers,
+    column_names,
+    finite_rows,
+    kind,
+    take_columns,
+)
 from bayesv.linalg import Array
 from bayesv.names import INTERCEPT, factors_of
 
@@ -75,7 +82,9 @@ def new_rows(design: Design, data: Any, weights: str | None = None) -> NewRows:
     ``poly(x, 2)[1]`` needs a column of that very name.
     """
     encoding = design.encoding
-    names = column_names(data) if encoding is None else [*encoding.names, *([weights] * bool(weights))]
+    names = column_names(data) if encoding is None else list(encoding.names)
+    if weights is not None:
+        names = [*dict.fromkeys([*names, weights])]
     frame = take_columns(data, names)
     blocks = {} if encoding is None else encoding.random_columns(data)
     terms = []
@@ -103,9 +112,7 @@ def _shared(frame: pd.DataFrame, factors: tuple[str, ...]) -> NDArray[np.intp]:
     """Return which rows share a level of all factors; one without a level shares it with none."""
     missing = [name for name in factors if name not in frame]
     if missing:
-        raise DataError(
-            f"Grouping factor {', '.join(missing)} is missing in the new data."
-        )
+        raise DataError(f"Grouping factor {', '.join(missing)} is missing in the new data.")
     n = len(frame)
     present = np.logical_and.reduce([finite_rows(frame[name]) for name in factors])
     codes = np.column_stack([as_factor(frame[name]).codes for name in factors])

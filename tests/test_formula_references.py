@@ -44,13 +44,15 @@ def sketch(M: np.ndarray, rows: np.ndarray) -> tuple[list[float], float]:
         return [0, 0, 0], 0.0
     j = np.arange(1, M.shape[1] + 1)
     W = M * (((j * 104729 + 17) % 1009) / 1009 + 0.5)
-    projections = [float((by_row(rows, *c)[:, None] * W).sum()) for c in ((7919, 10007), (5563, 7001))]
+    projections = [
+        float((by_row(rows, *c)[:, None] * W).sum()) for c in ((7919, 10007), (5563, 7001))
+    ]
     return [M.shape[1], *projections], float(np.abs(W).sum())
 
 
 def ours(frame: pd.DataFrame, text: str) -> dict[str, Any]:
-    formula, space, _ = check_formula(text, list(frame.columns), None, None)
-    encoded = encode(formula, take_columns(frame, formula.names), space)
+    formula, space, used = check_formula(text, list(frame.columns), None, None)
+    encoded = encode(formula, frame[used], space)
     rows = encoded.rows + 1
     X, x_size = sketch(encoded.X, rows)
     bars = []
@@ -93,7 +95,7 @@ def frames_of(stored: dict[str, Any]) -> list[pd.DataFrame]:
         for name in ("f", "h", "s"):
             frame[name] = frame[name].where(frame[name].notna(), None)
         frame["o"] = pd.Categorical(frame["o"], categories=["d", "a", "b"])
-        frames.append(frame)
+        frames.append(take_columns(frame, frame.columns))
     return frames
 
 

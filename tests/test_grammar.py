@@ -211,7 +211,7 @@ def test_response_and_the_places_of_names():
     ],
 )
 def test_deep_and_huge_formulas_are_refused_at_once(text):
-    with pytest.raises(bv.FormulaError, match="deep|in a row|more than"):
+    with pytest.raises(bv.FormulaError, match=r"deep|in a row|more than"):
         parse(text)
 
 

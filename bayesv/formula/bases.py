@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -228,16 +229,15 @@ class Cut:
                 raise ValueError("needs two intervals or more, or their breaks as c(…)")
             low, high = float(x.min()), float(x.max())
             width = high - low or abs(low)
-            edges = [float(e) for e in np.linspace(low, high, int(n) + 1)]
+            edges = list(np.linspace(low, high, int(n) + 1))
             edges[0], edges[-1] = low - width / 1000, high + width / 1000
             if high == low:
-                edges = [float(e) for e in
-                         np.linspace(low - width / 1000, high + width / 1000, int(n) + 1)]  # fmt: skip
+                edges = list(np.linspace(low - width / 1000, high + width / 1000, int(n) + 1))
         if labels is None:
             labels = _interval_labels(edges, right, lowest)
         if len(labels) != len(edges) - 1:
             raise ValueError(f"has {len(edges) - 1} intervals and {len(labels)} labels")
-        return cls(tuple(edges), labels, right, lowest)
+        return cls(tuple(float(e) for e in edges), labels, right, lowest)
 
     def __call__(self, x: Array) -> Any:
         """Return the interval of any rows, -1 outside all of them."""
@@ -257,7 +257,7 @@ def _interval_labels(edges: list[float], right: bool, lowest: bool) -> tuple[str
         if len(set(texts)) == len(texts):
             break
     left, close = ("(", "]") if right else ("[", ")")
-    labels = [f"{left}{a},{b}{close}" for a, b in zip(texts, texts[1:], strict=False)]
+    labels = [f"{left}{a},{b}{close}" for a, b in pairwise(texts)]
     if lowest and right:
         labels[0] = "[" + labels[0][1:]
     elif lowest:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesv.design import Design, RandomTerm, refuse_constant
-from bayesv.errors import DataError, FormulaError, near
+from bayesv.errors import DataError, near
 from bayesv.formula.encoding import Encoded, encode
 from bayesv.formula.frame import (
     as_factor,

@@ -15,12 +15,12 @@ from bayesv.design import Index
 from bayesv.errors import BayesvError, DataError, FormulaError
 from bayesv.formula.algebra import Terms
 from bayesv.formula.coding import side_columns
-from bayesv.formula.reader import ColumnReader, ColumnState
 from bayesv.formula.evaluator import Evaluator
 from bayesv.formula.factors import to_factor
 from bayesv.formula.frame import column_names, finite_rows, take_columns
 from bayesv.formula.grammar import Formula, parse
 from bayesv.formula.groups import LeftSide
+from bayesv.formula.reader import ColumnReader, ColumnState
 from bayesv.formula.syntax import Name, Node, label
 from bayesv.formula.values import Factor, Logical, as_numeric, missing, taken
 from bayesv.linalg import Array
@@ -126,9 +126,7 @@ class Encoding:
         labels: dict[tuple[str, ...], str] = {}
         for term in self.formula.random:
             key = labels.setdefault(tuple(sorted(set(term.factors))), term.label)
-            parts.setdefault(key, []).extend(
-                side_columns(side, values, n) for side in term.sides
-            )
+            parts.setdefault(key, []).extend(side_columns(side, values, n) for side in term.sides)
         return {
             group: (
                 tuple(name for _, names in blocks for name in names),
@@ -278,12 +276,12 @@ def _used(value: Any, key: str) -> Any:
 
 
 def _response(formula: Formula, evaluator: Evaluator) -> Array:
-    node = formula.response_node
+    node, columns = formula.response_node, evaluator.reader.states
     try:
         value = evaluator.variable(node)
-        if isinstance(node, Name) and node.name in evaluator.reader.states:
-            if evaluator.reader.states[node.name].kind == "time":
-                raise FormulaError("It holds points in time.")
+        state = columns.get(node.name) if isinstance(node, Name) else None
+        if state is not None and state.kind == "time":
+            raise FormulaError("It holds points in time.")
         y = as_numeric(value, "It")
     except BayesvError as error:
         if isinstance(error, FormulaError) and "\n" in str(error):

@@ -10,8 +10,8 @@ import pandas as pd
 
 from bayesv.errors import BayesvError, FormulaError
 from bayesv.formula.arithmetic import arithmetic, comparison, membership
-from bayesv.formula.reader import ColumnReader
 from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE, bound
+from bayesv.formula.reader import ColumnReader
 from bayesv.formula.scan import pointed_error
 from bayesv.formula.special import SPECIAL, is_coding
 from bayesv.formula.syntax import (
@@ -179,9 +179,7 @@ class Evaluator:
 
     def _elementwise(self, node: Call) -> Any:
         function = ELEMENTWISE[node.function]
-        numbers = tuple(
-            (key, as_numeric(self.value(a), label(a))) for key, a in node.arguments
-        )
+        numbers = tuple((key, as_numeric(self.value(a), label(a))) for key, a in node.arguments)
         try:
             if function.parameters is None:
                 if any(key for key, _ in numbers) or len(numbers) < function.needed:
@@ -294,7 +292,7 @@ def _plain(value: Any, name: str, n: int) -> Any:
                 result = array.astype(float)
             except (TypeError, ValueError):
                 raise FormulaError(f"{name} gives no real numbers.") from None
-    values = result.codes if isinstance(result, Factor) else result
+    values: Any = result.codes if isinstance(result, Factor) else result
     values = values.values if isinstance(values, Logical) else values
     if values.ndim == 0:
         return float(values)

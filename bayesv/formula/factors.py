@@ -53,9 +53,7 @@ def to_factor(value: Any, name: str) -> Factor:
     return Factor(codes, tuple(level_label(float(value)) for value in distinct))
 
 
-def factor(
-    value: Factor, levels: Any = None, labels: Any = None, ordered: Any = None
-) -> Factor:
+def factor(value: Factor, levels: Any = None, labels: Any = None, ordered: Any = None) -> Factor:
     """R's ``factor(x, levels, labels, ordered)``; what is no level is missing."""
     if levels is not None:
         wanted = texts_of(levels, "levels")

@@ -92,8 +92,7 @@ class ColumnReader:
         if name not in self._read:
             if name not in self.columns:
                 raise DataError(
-                    f"The new data have no column for {name!r}; they have "
-                    f"{', '.join(self._shown)}."
+                    f"The new data have no column for {name!r}; they have {', '.join(self._shown)}."
                 )
             column = self.columns[name]
             self._read[name] = self._fitted(name, column) if self.fitting else self._new(

@@ -78,12 +78,14 @@ def _flag(ev: Evaluator, node: Node | None, what: str, default: bool) -> bool:
 def _level_factor(ev: Evaluator, node: Node) -> Factor:
     """Return a part as a factor; the levels of numbers are those of the fit."""
     name = label(node)
-    is_column = isinstance(node, Name) and node.name in ev.reader
-    value = ev.reader.factor(node.name) if is_column else ev.value(node)
-    if isinstance(value, Factor | Logical) and not is_column:
-        return to_factor(value, name)
-    if is_column and (value.shared or ev.reader.states[node.name].kind == "factor"):
-        return value
+    if isinstance(node, Name) and node.name in ev.reader:
+        value = ev.reader.factor(node.name)
+        if value.shared or ev.reader.states[node.name].kind == "factor":
+            return value
+    else:
+        value = ev.value(node)
+        if isinstance(value, Factor | Logical):
+            return to_factor(value, name)
     levels = ev.reader.shared_levels(node)
     key = f"levels of {name}"
     if levels is None and not ev.fitting:
@@ -101,7 +103,7 @@ def _level_factor(ev: Evaluator, node: Node) -> Factor:
 def _factor(ev: Evaluator, node: Call, given: Arguments) -> Factor:
     parts = {k: ev.value(given[k]) for k in ("levels", "labels", "ordered") if k in given}
     value = factor(_level_factor(ev, given["x"]), **parts)
-    return replace(value, shared=value.shared or "levels" in given and ev.reader.shared)
+    return replace(value, shared=value.shared or ("levels" in given and ev.reader.shared))
 
 
 def _ordered(ev: Evaluator, node: Call, given: Arguments) -> Factor:
@@ -311,9 +313,7 @@ SPECIAL: dict[str, Special] = {
     "as.character": Special(_as_character),
     "as.numeric": Special(_as_numeric),
     "as.integer": Special(_as_integer),
-    "cut": Special(
-        _cut, ("x", "breaks", "labels", "include.lowest", "right", "ordered_result"), 2
-    ),
+    "cut": Special(_cut, ("x", "breaks", "labels", "include.lowest", "right", "ordered_result"), 2),
     "scale": Special(_scale, ("x", "center", "scale")),
     "standardize": Special(_scale, ("x", "center", "scale")),
     "center": Special(_center),

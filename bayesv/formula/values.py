@@ -50,8 +50,8 @@ class Factor:
     def among(self, levels: tuple[str, ...], name: str, what: str) -> Factor:
         """Return the same rows coded by other levels; FormulaError for a level that is not one."""
         place = {level: i for i, level in enumerate(levels)}
-        unknown = [level for i, level in enumerate(self.levels)
-                   if level not in place and (self.codes == i).any()]  # fmt: skip
+        unknown = [level for level, seen in zip(self.levels, self._seen, strict=True)
+                   if seen and level not in place]  # fmt: skip
         if unknown:
             raise FormulaError(
                 f"{name} has the level {unknown[0]!r}, which {what} does not have; its levels are "
@@ -62,10 +62,15 @@ class Factor:
 
     def observed(self) -> Factor:
         """Return the factor with the levels that some row has, unless they are shared."""
-        seen = np.unique(self.codes[self.codes >= 0])
-        if self.shared or len(seen) == len(self.levels):
+        if self.shared or self._seen.all():
             return self
-        return self.among(tuple(self.levels[i] for i in seen), "", "")
+        return self.among(tuple(np.array(self.levels, dtype=object)[self._seen]), "", "")
+
+    @property
+    def _seen(self) -> NDArray[np.bool_]:
+        """Which levels some row has."""
+        present = self.codes[self.codes >= 0]
+        return np.bincount(present, minlength=len(self.levels)) > 0
 
     def labels(self) -> NDArray[np.object_]:
         """Return the level of each row as text, None where missing."""

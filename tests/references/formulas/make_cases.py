@@ -19,6 +19,8 @@ NUMERIC = (
     "log2(w)", "log1p(w)", "I(x %% 2)", "I(x %/% 1)", "cut(x, 3, labels = FALSE)", "I(x^-1)",
     "I(w^2^0.5)", "I(x * (z - 1))", "I(pi * x)", "I(1 / (1 + exp(-x)))", "floor(x)", "sign(z)",
     "as.numeric(t)", "I(k * 100)", "I(x - 3)", "cos(pi * x)", "x %% 2",
+    "center(x)", "I(z - center(w))", "T", "C", "Intercept", "`x:z`", "poly(I(w + 1000), 2)", "I(t * x)",
+    "I(w %in% c(1, 2) + x)", "sin(x)", "ifelse(t, z, x)", "I(sum(z) * x / 9)", "I(x - median(z))",
 )  # fmt: skip
 FACTORS = (
     "f", "h", "o", "t", "factor(k)", "as.factor(k)", "cut(x, 3)", "cut(z, c(-9, 0, 9))",
@@ -120,6 +122,10 @@ def frame(rng: np.random.Generator, i: int) -> dict[str, list[Any]]:
         "w": rng.uniform(0.3, 3, n).round(3).tolist(),
         "k": rng.integers(1, 4, n).tolist(),
         "my x": rng.normal(size=n).round(2).tolist(),
+        "T": rng.normal(size=n).round(2).tolist(),
+        "C": rng.normal(size=n).round(2).tolist(),
+        "Intercept": rng.normal(size=n).round(2).tolist(),
+        "x:z": rng.normal(size=n).round(2).tolist(),
         "f": rng.choice(list("abc"), n).tolist(),
         "h": rng.choice(list("uv"), n).tolist(),
         "o": rng.choice(list("abd"), n).tolist(),

@@ -16,6 +16,7 @@ frames <- lapply(input$frames, function(f) {
   d$o <- factor(d$o, levels = c("d", "a", "b"))
   d
 })
+center <- function(x) x - mean(x, na.rm = TRUE)
 by_row <- function(i, a, m) ((i * a) %% m) / m - 0.5
 by_column <- function(j) ((j * 104729 + 17) %% 1009) / 1009 + 0.5
 sketch <- function(M, rows) {
@@ -55,4 +56,4 @@ results <- lapply(input$cases, function(case) {
   r <- reference(case)
   if (isTRUE(r$dropped)) list(error = "contrasts dropped") else r[names(r) != "dropped"]
 })
-write_json(results, arguments[2], digits = 12, auto_unbox = TRUE)
+write_json(results, arguments[2], digits = 9, auto_unbox = TRUE)
