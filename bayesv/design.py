@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -165,6 +166,23 @@ class RandomTerm(_Term):
         return self.facts.spread
 
 
+class RowEncoder(Protocol):
+    """How a formula codes rows that were not fitted."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns that the formula names."""
+        ...
+
+    def factors_of(self, group: str) -> tuple[str, ...]:
+        """Return the columns of a grouping factor."""
+        ...
+
+    def random_columns(self, data: Any) -> Mapping[str, tuple[tuple[str, ...], Array]]:
+        """Return names and values, shape (m, r), of each grouping factor's columns."""
+        ...
+
+
 class _Design:
     """What the names and sizes of a design say, with rows or without."""
 
@@ -253,7 +271,7 @@ class DesignSummary(_Design):
 
     Attributes
     ----------
-    formula, response, fixed_names, terms, n_rows_given, aliased, notes
+    formula, response, fixed_names, terms, n_rows_given, aliased, notes, encoding
         As in `Design`; the terms are `TermSummary`.
     n_rows : int
         Number of rows used.
@@ -276,6 +294,7 @@ class DesignSummary(_Design):
     aliased: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     scale_after_X: ResponseScale | None = None
+    encoding: RowEncoder | None = None
 
     has_rows: ClassVar[bool] = False
 
@@ -336,6 +355,8 @@ class Design(_Design):
         Columns of X that were dropped because earlier ones determine them.
     notes : tuple of str
         Messages about the design, for people.
+    encoding : RowEncoder, optional
+        How the formula codes new rows; None for a design that was made elsewhere.
     """
 
     formula: str
@@ -351,6 +372,7 @@ class Design(_Design):
     n_rows_given: int
     aliased: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    encoding: RowEncoder | None = None
 
     has_rows: ClassVar[bool] = True
 

@@ -54,7 +54,7 @@ def explicit_Z(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
 def test_X_by_hand():
     d = frame()
     got = design("y ~ x + z + x:z + f + I(x^2) + (1|g)")
-    assert got.fixed_names == ("Intercept", "x", "z", "x:z", "f[a]", "f[c]", "I(x ** 2)")
+    assert got.fixed_names == ("Intercept", "x", "z", "f[a]", "f[c]", "I(x ** 2)", "x:z")
     columns = {
         "Intercept": np.ones(N),
         "x": d.x,
@@ -77,22 +77,46 @@ def test_X_by_hand():
         "x * z",
         "f * x",
         "0 + f",
-        "f:h",
         "poly(x, 3)",
         "bs(x, df=5)",
-        "scale(x) + center(z)",
+        "center(z)",
         "C(f, Sum)",
         "np.log(w) + exp(z)",
         "(x + z + w) ** 2",
     ],
 )
-def test_X_equals_that_of_formulae(fixed):
+def test_X_has_the_columns_of_formulae(fixed):
+    """Where formulae has R's meaning: the same columns, those of interactions in R's order."""
     d = frame()
     d["f"] = d.f.cat.remove_unused_categories().cat.as_ordered()
     d["h"] = pd.Categorical(d.h, ordered=True)
     names = {"np": np, "exp": np.exp}
-    want = design_matrices(f"y ~ {fixed}", d, extra_namespace=names).common.design_matrix
-    np.testing.assert_array_equal(design(f"y ~ {fixed} + (1|g)").X, np.asarray(want))
+    theirs = design_matrices(f"y ~ {fixed}", d, extra_namespace=names).common.design_matrix
+    got = list(design(f"y ~ {fixed} + (1|g)").X.T)
+    assert len(got) == theirs.shape[1]
+    for column in theirs.T:
+        match = next(i for i, own in enumerate(got) if np.allclose(own, column, atol=1e-12))
+        del got[match]
+
+
+def test_an_interaction_without_its_parts_spans_what_formulae_has():
+    """R codes both factors in full and drops what is determined; formulae codes otherwise."""
+    got = design("y ~ f:h + (1|g)")
+    ordered = frame().assign(f=lambda d: d.f.astype(str))
+    theirs = np.asarray(design_matrices("y ~ f:h", ordered).common.design_matrix)
+    assert got.X.shape == theirs.shape
+    fit = got.X @ np.linalg.lstsq(got.X, theirs, rcond=None)[0]
+    np.testing.assert_allclose(fit, theirs, atol=1e-12)
+
+
+def test_scale_divides_by_the_sd_of_r():
+    d = frame()
+    x = design("y ~ scale(x) + (1|g)").X[:, 1]
+    np.testing.assert_allclose(x, (d.x - d.x.mean()) / d.x.std(ddof=1))
+    x = design("y ~ scale(x, scale=FALSE) + (1|g)").X[:, 1]
+    np.testing.assert_allclose(x, d.x - d.x.mean())
+    x = design("y ~ scale(x, center=FALSE) + (1|g)").X[:, 1]
+    np.testing.assert_allclose(x, d.x / np.sqrt((d.x**2).sum() / (N - 1)))
 
 
 @pytest.mark.parametrize(

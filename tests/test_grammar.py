@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
-from bayesv.formula import left_sides, parse
+from bayesv.formula import parse
+from bayesv.formula.algebra import Terms
+from bayesv.formula.syntax import label
 
 
 def random_terms(right: str) -> list[tuple[str, tuple[str, ...], str, bool]]:
@@ -84,6 +86,9 @@ def test_double_bar_over_nested_factors():
         ("0 + x", ["0 + x"]),
         ("x + z", ["1", "0 + x", "0 + z"]),
         ("x * z", ["1", "0 + x", "0 + z", "0 + x:z"]),
+        ("x - 1", ["0 + x"]),
+        ("x * z - z:x", ["1", "0 + x", "0 + z"]),
+        ("f/x", ["1", "0 + f", "0 + f:x"]),
         ("1", ["1"]),
         ("0 + `my x` * z", ["0 + `my x`", "0 + z", "0 + `my x`:z"]),
         ("log(`my x`)", ["1", "0 + log(`my x`)"]),
@@ -91,9 +96,74 @@ def test_double_bar_over_nested_factors():
 )
 def test_double_bar_splits_the_left_side(lhs, sides):
     (term,) = parse(f"y ~ ({lhs} || g)").random
-    assert left_sides(term) == sides
+    assert [written(side) for side in term.sides] == sides
     (term,) = parse(f"y ~ ({lhs} | g)").random
-    assert left_sides(term) == [lhs]
+    assert len(term.sides) == 1
+
+
+def written(terms: Terms) -> str:
+    """The terms of a side as R's terms() lists them."""
+    names = [label(node) for node in terms.variables]
+    texts = [":".join(names[v] for v in term) for term in terms.terms]
+    return " + ".join(["1"] * terms.intercept + ([] if terms.intercept else ["0"]) + texts)
+
+
+# As R's terms() has them, by attr(, "intercept") and attr(, "term.labels").
+ALGEBRA = {
+    "x + z": "1 + x + z",
+    "(a + b) %in% c": "1 + a:c + b:c",
+    "(a + b) %in% (c + d)": "1 + a:c:d + b:c:d",
+    "a %in% b %in% c": "1 + a:b:c",
+    "a/b/c": "1 + a + a:b + a:b:c",
+    "(a + b)/c": "1 + a + b + a:b:c",
+    "a/(b + c)": "1 + a + a:b + a:c",
+    "a*b/c": "1 + a + b + a:b + a:b:c",
+    "x - a/b": "1 + x",
+    "x + a + a:b + b - a/b": "1 + x + b",
+    "x - (z - 1)": "1 + x",
+    "(x - 1)*f": "0 + x + f + x:f",
+    "x*z - 1": "0 + x + z + x:z",
+    "a:b:a": "1 + a:b",
+    "a*b*c - b:a": "1 + a + b + c + a:c + b:c + a:b:c",
+    "0 + x - 0": "1 + x",
+    "x + 1 - 1": "0 + x",
+    "-1 + 1 + x": "1 + x",
+    "a^3": "1 + a",
+    "(a + b + c)^2 - a": "1 + b + c + a:b + a:c + b:c",
+    "b:a + a": "1 + a + b:a",
+    "a + x:a": "1 + a + a:x",
+    "x %% 2:f": "1 + x %% 2 : f",
+    "a %in% b:c": "1 + a:b:c",
+    "(0 + x)": "0 + x",
+    "log(x) + log( x )": "1 + log(x)",
+    "a/b - a": "1 + a:b",
+    "(a*b)/c": "1 + a + b + a:b + a:b:c",
+    "(a + b + c)^2/d": "1 + a + b + c + a:b + a:c + b:c + a:b:c:d",
+    "(a + 0)/b": "0 + a + a:b",
+    "a:b*c": "1 + c + a:b + a:b:c",
+    "-x": "1",
+    "+x": "1 + x",
+    "z*w - w:z": "1 + z + w",
+    "(x + z - 1)": "0 + x + z",
+    "(x < 0)": "1 + x < 0",
+    "f:g + f*x": "1 + f + x + f:g + f:x",
+    "(z + w)*(w + z)": "1 + z + w + z:w",
+}
+
+
+@pytest.mark.parametrize("text", ALGEBRA)
+def test_terms_are_those_of_r(text):
+    assert written(parse(f"y ~ {text} + (1 | id)").terms) == ALGEBRA[text]
+    if text[0] not in "+-":
+        assert written(parse(f"y ~ (1 | id) + {text}").terms) == ALGEBRA[text]
+    (term,) = parse(f"y ~ 1 + ({text} | id)").random
+    assert written(term.sides[0]) == ALGEBRA[text]
+
+
+def test_what_deletes_nothing_is_said():
+    model = bv.Model("y ~ x - z + (1 | g)", small())
+    assert model.design.fixed_names == ("Intercept", "x")
+    assert "'- z' deletes no term" in model.design.describe()
 
 
 @pytest.mark.parametrize(
@@ -103,22 +173,21 @@ def test_double_bar_splits_the_left_side(lhs, sides):
         ("y ~ (1|g) + x", "x"),
         ("y ~ (1|g)", "1"),
         ("y ~ x - 1 + (1|g)", "x - 1"),
-        ("y ~ -1 + x + (1|g)", "- 1 + x"),
         ("y ~ 0 + x + (1|g) + z", "0 + x + z"),
         ("y ~ x*z - x:z + (1|g)", "x * z - x : z"),
         ("y ~ I(x^2) + (1|g)", "I(x ** 2)"),
         ("y ~ (x + z)^2 + (1|g)", "(x + z) ** 2"),
-        ("y ~ poly(x, 2, raw=TRUE) + (1|g)", "poly(x, 2, raw = True)"),
+        ("y ~ poly(x, 2, raw=TRUE) + (1|g)", "poly(x, 2, raw=True)"),
         ("y ~ f(x, FALSE) + (1|g)", "f(x, False)"),
-        ("y ~ a %in% b + (1|g)", "a : b"),
-        ("y ~ x * 1e-3 + (1|g)", "x * 0.001"),
+        ("y ~ a %in% b + (1|g)", "a %in% b"),
         ("y ~ `a b` + x.1 + (1|g)", "`a b` + x.1"),
         ("y ~ I(f == 'a (1|b) ~ c') + (1|g)", "I(f == 'a (1|b) ~ c')"),
         ("y ~ x +\n  (1|g)\n", "x"),
     ],
 )
-def test_fixed_part_is_translated_for_formulae(text, fixed):
+def test_fixed_part_as_text(text, fixed):
     assert parse(text).fixed == fixed
+    assert parse(f"y ~ {fixed} + (1 | g)").terms == parse(text).terms
 
 
 def test_response_and_the_places_of_names():
@@ -126,6 +195,29 @@ def test_response_and_the_places_of_names():
     assert formula.response == "log(y.1)"
     assert formula.names == {"y.1": 4, "x": 11, "w": 17, "z": 25, "a b": 29, "c": 35}
     assert set(formula.functions) == {"log", "I", "poly"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y ~ " + "(" * 500 + "x" + ")" * 500 + " + (1|g)",
+        "y ~ I(" + "-" * 5000 + "x) + (1|g)",
+        "y ~ " + "*".join(f"x{i}" for i in range(200)) + " + (1|g)",
+        "y ~ (" + " + ".join(f"x{i}" for i in range(300)) + ")^3 + (1|g)",
+        "y ~ " + "log(" * 300 + "x" + ")" * 300 + " + (1|g)",
+        "y ~ x" + "^2" * 300 + " + (1|g)",
+        "y ~ " + "x + " * 20_000 + "(1|g)",
+        "y ~ " + "*".join(f"x{i}" for i in range(14)) + " + (1|g)",
+    ],
+)
+def test_deep_and_huge_formulas_are_refused_at_once(text):
+    with pytest.raises(bv.FormulaError, match=r"deep|in a row|more than"):
+        parse(text)
+
+
+def test_long_sums_are_read():
+    text = " + ".join(f"x{i}" for i in range(3000))
+    assert len(parse(f"y ~ {text} + (1|g)").terms.terms) == 3000
 
 
 def test_newlines_are_spaces():
@@ -161,7 +253,34 @@ MALFORMED = [
     ("y ~ x + (1|1)", "grouping factor is needed", "1)"),
     ("y ~ x + (1|g:)", "missing", None),
     ("y ~ x + (1|a/(b/c))", "missing", "/c"),
-    ("y ~ I(-x^2) + (1|g)", "read differently", "-x"),
+    ("y ~ x % 2 + (1|g)", "'%'", "%"),
+    ("y ~ x // 2 + (1|g)", "There is nothing before", "/ 2"),
+    ("y ~ x == 2 + (1|g)", "alone in parentheses", "|"),
+    ("y ~ x < 0 + (1|g)", "alone in parentheses", "|"),
+    ("y ~ !x + (1|g)", "alone in parentheses", "|"),
+    ("y ~ {x + 1} + (1|g)", "'{'", "{"),
+    ("y ~ x[1] + (1|g)", "'['", "["),
+    ("y ~ . + (1|g)", "name the columns", "."),
+    ("y, x ~ z + (1|g)", "Unexpected ','", ","),
+    ("cbind(y, x) ~ z + (1|g)", "one response", "cbind"),
+    ("y ~ x, z + (1|g)", "Unexpected ','", ","),
+    ("y ~ x + 2 + (1|g)", "2 is no term", "2"),
+    ("y ~ x * 1e-3 + (1|g)", "no meaning beside '*'", "1e-3"),
+    ("y ~ x:1 + (1|g)", "no meaning beside ':'", "1 "),
+    ("y ~ x + (x - 4.5 || g)", "4.5 is no term", "4.5"),
+    ("y ~ x^z + (1|g)", "no power of terms", "z"),
+    ("y ~ x^1 + (1|g)", "no power of terms", "1 "),
+    ("y ~ (x - x):z + (1|g)", "one on either side", "(x"),
+    ("y ~ offset(x):z + (1|g)", "offset() stands alone", "offset"),
+    ("y ~ x - offset(z) + (1|g)", "offset() stands alone", "offset"),
+    ("y ~ x + (offset(z) | g)", "has an offset", "offset"),
+    ("y ~ x + (0 | g)", "has no column", "(0"),
+    ("y ~ x + 'a' + (1|g)", "'a' is no term", "'a'"),
+    ("y ~ TRUE + (1|g)", "True is no term", "TRUE"),
+    ("y ~ x*-z + (1|g)", "no meaning beside", "-z"),
+    ("y ~ I(x | z) + (1|g)", "no 'or'", "| z"),
+    ("y ~ f(x; z) + (1|g)", "';'", ";"),
+    ("y ~ I(0 < x < 1) + (1|g)", "do not chain", "< 1"),
 ]
 
 

@@ -54,22 +54,35 @@ def log_density(pymc_model: Any, point: dict[str, Any]) -> float:
     return float(pymc_model.compile_logp(jacobian=False)(values))
 
 
-def in_bambi(point: dict[str, Any], model: bv.Model, groups: dict[str, str], chol: str) -> dict:
-    """Name parameters as Bambi does; ``groups`` maps our groups to Bambi's factors."""
+def in_bambi(
+    point: dict[str, Any],
+    model: bv.Model,
+    groups: dict[str, str],
+    chol: str,
+    by_columns: bool = False,
+) -> dict:
+    """Name parameters as Bambi does; ``groups`` maps our groups to Bambi's factors.
+
+    The library hands Bambi numeric columns, each a term of its own; by hand factors are one term.
+    """
     out = {"sigma": point["sigma"]}
+    names = model.design.fixed_names
+    if by_columns:
+        out |= dict(zip(names, point["beta"], strict=True))
     at = 0
     widths: dict[str, int] = {}
-    for name in model.design.fixed_names:
+    for name in () if by_columns else names:
         widths[name.split("[")[0]] = widths.get(name.split("[")[0], 0) + 1
     for name, width in widths.items():
         value = point["beta"][at : at + width]
-        out[name] = value if "[" in model.design.fixed_names[at] else value[0]
+        out[name] = value if "[" in names[at] else value[0]
         at += width
     for term in model.design.terms:
         factor = groups[term.group]
         for i, column in enumerate(term.columns):
-            wide = "[" in column
-            own = f"{'1' if column == 'Intercept' else column.split('[')[0]}|{factor}"
+            wide = "[" in column and not by_columns
+            name = column.split("[")[0] if wide else column
+            own = f"{'1' if column == 'Intercept' else name}|{factor}"
             sd, z = point[f"sd_{term.group}"][i], point[f"z_{term.group}"][:, i]
             out[f"{own}_sigma"] = np.array([sd]) if wide else sd
             out[f"{own}_offset"] = z[:, None] if wide else z
@@ -107,7 +120,7 @@ def test_four_statements_of_one_model(seed):
     for point in points(model):
         want = log_density(ours, point)
         assert log_density(by_hand, point) == pytest.approx(want, rel=1e-10)
-        theirs = in_bambi(point, model, BY_LIBRARY[name], "{group}_chol")
+        theirs = in_bambi(point, model, BY_LIBRARY[name], "{group}_chol", by_columns=True)
         assert log_density(bambi.backend.model, theirs) == pytest.approx(want, rel=1e-10)
         theirs = in_bambi(point, model, BY_HAND[name], "chol_{factor}")
         assert log_density(bambi_by_hand.backend.model, theirs) == pytest.approx(want, rel=1e-10)

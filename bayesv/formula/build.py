@@ -1,45 +1,35 @@
-"""Evaluate a parsed formula on data: y, X and left-hand sides by formulae, groups by ourselves."""
+"""A design from a formula and data: columns by our own encoders, groups, notes."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from formulae import design_matrices
-from formulae.categorical import ENCODINGS
-from formulae.transforms import TRANSFORMS, C
 from numpy.typing import NDArray
 
-from bayesv.design import Design, Index, RandomTerm, refuse_constant
-from bayesv.errors import BayesvError, DataError, FormulaError, near
+from bayesv.design import Design, RandomTerm, refuse_constant
+from bayesv.errors import DataError, near
+from bayesv.formula.encoding import Encoded, encode
 from bayesv.formula.frame import (
     as_factor,
     as_numbers,
     check_names,
     column_names,
-    finite_rows,
     kind,
     plain_column,
     take_columns,
 )
+from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE
 from bayesv.formula.grammar import Formula, parse
-from bayesv.formula.groups import LeftSide, random_terms, relation
-from bayesv.formula.sides import left_sides
+from bayesv.formula.groups import random_terms, relation
+from bayesv.formula.scan import pointed_error
+from bayesv.formula.special import SPECIAL, is_coding
 from bayesv.linalg import Array, independent_columns
-from bayesv.names import INTERCEPT
 
-__all__ = ["ModelFrame", "build", "check_formula", "complete", "evaluate", "with_factors"]
-
-# R's names for what Python keeps in NumPy, and R's word for C().
-_NUMPY = ("log", "exp", "sqrt", "abs", "log10", "log2", "log1p", "expm1", "sin", "cos", "tan")
-_FUNCTIONS: dict[str, Any] = {**{f: getattr(np, f) for f in _NUMPY}, "factor": C, "np": np}
+__all__ = ["ModelFrame", "build", "check_formula", "weighted", "with_factors"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,36 +98,34 @@ def build(
     frame = take_columns(data, dict.fromkeys([*used, *([weight_name] if weight_name else [])]))
     n_given = len(frame)
     w = _weights(frame[weight_name] if weight_name else var_weights, frame)
-    rows, counts = complete(frame[used], w)
-    while True:
-        _refuse_no_rows(rows, counts)
-        model_frame = ModelFrame(
-            formula, with_factors(_plain(frame[used].iloc[rows]), formula), space
-        )
-        y, X, names, offset, lhs, finite = evaluate(model_frame)
-        if finite.all():
-            break
-        counts["the evaluated formula"] = int((~finite).sum())
-        rows = rows[finite]
-
-    X, names, aliased = _drop_aliased(X, names)
-    terms = random_terms(frame.iloc[rows], formula.random, lhs)
-    notes = _notes(counts, aliased, terms, len(y))
-    refuse_constant(formula.response, y)
+    encoded = encode(
+        formula,
+        frame.drop(columns=[weight_name] if weight_name and weight_name not in used else []),
+        space,
+        None if w is None else weighted(w),
+    )
+    rows = encoded.rows
+    _refuse_no_rows(encoded)
+    model_frame = ModelFrame(formula, with_factors(frame[used].iloc[rows], formula), space)
+    X, names, aliased = _drop_aliased(encoded.X, encoded.names)
+    terms = random_terms(frame.iloc[rows], formula.random, encoded.lhs)
+    notes = (*_ineffective(formula), *_notes(encoded.gaps, aliased, terms, len(rows)))
+    refuse_constant(formula.response, encoded.y)
     design = Design(
         formula=formula.text,
         response=formula.response,
-        y=y,
+        y=encoded.y,
         X=X,
         fixed_names=names,
         terms=terms,
         weights=None if w is None else w[rows],
-        offset=offset,
+        offset=encoded.offset,
         rows=rows,
         row_labels=frame.index[rows],
         n_rows_given=n_given,
         aliased=aliased,
         notes=notes,
+        encoding=encoded.encoding,
     )
     return design, model_frame
 
@@ -155,10 +143,11 @@ def check_formula(
         If the column of the weights does not exist.
     """
     formula = parse(text)
-    space = {**_FUNCTIONS, **(namespace or {})}
+    space = dict(namespace or {})
     _check_functions(formula, space)
-    constants = {name for name, value in (namespace or {}).items() if not callable(value)}
-    check_names(formula.names, {*available, *ENCODINGS, *constants}, available, text)
+    values = {name for name, value in space.items() if not callable(value)}
+    words = {name for name in formula.names if is_coding(name)}
+    check_names(formula.names, {*available, *CONSTANTS, *values, *words}, available, text)
     for term in formula.random:
         places = {factor: formula.names.get(factor, term.start) for factor in term.factors}
         check_names(places, available, available, text)
@@ -191,166 +180,42 @@ def _weights(given: Any, frame: pd.DataFrame) -> Array | None:
     return w
 
 
-def complete(frame: pd.DataFrame, w: Array | None) -> tuple[Index, dict[str, int]]:
-    """Return positions of the rows without a gap, and how many gaps each column has."""
-    keep = np.ones(len(frame), dtype=bool)
-    counts: dict[str, int] = {}
-    for name in frame.columns:
-        present = finite_rows(frame[name])
-        if not present.all():
-            counts[str(name)] = int((~present).sum())
-        keep &= present
-    if w is not None:
-        finite = np.isfinite(w)
-        if (bad := finite & (w <= 0)).any():
-            raise DataError(
-                f"var_weights must be positive: {int(bad.sum())} are not (the first is "
-                f"{w[bad][0]:g} in row {int(np.flatnonzero(bad)[0])}). R = σ²/w has no meaning "
-                "there; drop these rows or correct the weights."
-            )
-        if not finite.all():
-            counts["var_weights"] = int((~finite).sum())
-        keep &= finite
-    return np.flatnonzero(keep), counts
+def weighted(w: Array) -> NDArray[np.bool_]:
+    """Return which rows have a weight; refuse weights that are not positive."""
+    finite = np.isfinite(w)
+    if (bad := finite & (w <= 0)).any():
+        raise DataError(
+            f"var_weights must be positive: {int(bad.sum())} are not (the first is "
+            f"{w[bad][0]:g} in row {int(np.flatnonzero(bad)[0])}). R = σ²/w has no meaning "
+            "there; drop these rows or correct the weights."
+        )
+    return np.asarray(finite)
 
 
-def _refuse_no_rows(rows: Index, counts: Mapping[str, int]) -> None:
-    if len(rows) == 0:
-        found = ", ".join(f"{count} in {name}" for name, count in counts.items())
-        raise DataError(f"No complete row is left: missing or infinite values: {found}.")
+def _refuse_no_rows(encoded: Encoded) -> None:
+    if len(encoded.rows) == 0:
+        lost = ", ".join(f"{count} in {name}" for name, count in encoded.gaps.items())
+        raise DataError(f"No complete row is left: missing or infinite values: {lost}.")
 
 
-def with_factors(
-    frame: pd.DataFrame, formula: Formula, coded: Collection[str] = ()
-) -> pd.DataFrame:
-    """Code text and categories as ordered factors, except columns that are coded already.
+def with_factors(frame: pd.DataFrame, formula: Formula) -> pd.DataFrame:
+    """Return columns as people see them: text and categories as ordered factors, else numbers.
 
-    Numeric grouping factors become factors only in the grouping.
+    Numeric grouping factors keep their numbers: large identifiers would coincide as doubles.
     """
     frame = frame.copy()
     for name in frame.columns:
-        if name in coded:
-            continue
-        what = kind(frame[name])
-        no_measure = what == "time" and name == formula.response.strip("`")
-        if what == "factor" or no_measure or (what == "logical" and not _in_call(name, formula)):
-            frame[name] = as_factor(frame[name])
-        elif name not in formula.factors:
-            # Small integers would wrap around in I(x**2), and have no negative powers.
-            frame[name] = as_numbers(frame[name])
+        column = plain_column(frame[name])
+        if kind(column) == "factor":
+            frame[name] = as_factor(column)
+        elif kind(column) == "number" and name not in formula.factors:
+            frame[name] = as_numbers(column)
+        else:
+            frame[name] = column
     return frame
 
 
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Without gaps, nullable columns become NumPy's."""
-    return frame.apply(plain_column) if len(frame.columns) else frame
-
-
-def _in_call(name: str, formula: Formula) -> bool:
-    """Return whether a logical is an argument of some function, which computes with it."""
-    text = " ".join([formula.response, formula.fixed, *(t.lhs for t in formula.random)])
-    return re.search(rf"\([^()]*(?<![\w.]){re.escape(name)}(?![\w.])", text) is not None
-
-
-# --- columns by formulae --------------------------------------------------------------------------
-
-
-def evaluate(
-    model_frame: ModelFrame,
-) -> tuple[Array, Array, tuple[str, ...], Array | None, list[LeftSide], NDArray[np.bool_]]:
-    """Return y, X, names, offset, the left side of every random term, and which rows are finite."""
-    formula = model_frame.formula
-    response = formula.response
-    matrices = _formulae(f"{response} ~ {formula.fixed}", model_frame)
-    if matrices.response.kind != "numeric" or matrices.response.design_matrix.ndim > 1:
-        raise DataError(
-            f"The response {response!r} is not numeric; a Gaussian model needs one number a row."
-        )
-    y = np.asarray(matrices.response.design_matrix, dtype=float)
-    X, names = _columns(matrices.common, len(y))
-    offsets = [_offset(text, model_frame) for text in formula.offsets]
-    offset = np.sum(offsets, axis=0) if offsets else None
-    evaluated: dict[tuple[str, bool], LeftSide] = {}
-    for term in formula.random:
-        key = (term.lhs, term.correlated)
-        if key not in evaluated:
-            evaluated[key] = [_left_side(text, model_frame) for text in left_sides(term)]
-    lhs = [evaluated[term.lhs, term.correlated] for term in formula.random]
-    finite = np.isfinite(y) & np.isfinite(X).all(axis=1)
-    if offset is not None:
-        finite &= np.isfinite(offset)
-    for values, _ in chain.from_iterable(lhs):
-        finite &= np.isfinite(values).all(axis=1)
-    return y, X, names, offset, lhs, finite
-
-
-def _left_side(text: str, model_frame: ModelFrame) -> tuple[Array, tuple[str, ...]]:
-    values, columns = _columns(_formulae(text, model_frame).common, len(model_frame.data))
-    if not columns:
-        raise FormulaError(
-            f"'({text} | …)' has no column; the left side of a random term needs some."
-        )
-    return values, columns
-
-
-def _offset(text: str, model_frame: ModelFrame) -> Array:
-    values, columns = _columns(
-        _formulae(f"0 + I({text})", model_frame).common, len(model_frame.data)
-    )
-    if len(columns) != 1:
-        raise FormulaError(f"offset({text}) has {len(columns)} columns; it needs one number a row.")
-    return values[:, 0]
-
-
-def _formulae(text: str, model_frame: ModelFrame) -> Any:
-    """Call formulae, in whose messages the user's formula does not appear, with better ones."""
-    try:
-        # formulae prints "Unexpected error" before it raises; the error says more.
-        with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
-            return design_matrices(
-                text,
-                model_frame.data,
-                na_action="pass",
-                extra_namespace=dict(model_frame.namespace),
-            )
-    except BayesvError:
-        raise
-    except Exception as error:
-        raise FormulaError(
-            f"'{text}' cannot be evaluated: {type(error).__name__}: {error}\n"
-            f"  in {model_frame.formula.text}"
-        ) from error
-
-
-def _columns(common: Any, n: int) -> tuple[Array, tuple[str, ...]]:
-    """Return matrix and column names, as R counts and orders them."""
-    matrices: list[Array] = []
-    names: list[str] = []
-    terms = list(common.terms.values()) if common is not None else []
-    # R names an interaction's parts in the order in which they first appear: f + x:f gives f:x.
-    seen = dict.fromkeys(c.name for t in terms for c in getattr(t, "components", ()))
-    order = {name: i for i, name in enumerate(seen)}
-    for term in terms:
-        values = np.asarray(term.data, dtype=float).reshape(n, -1)
-        matrices.append(values)
-        names.extend(_names(term, values.shape[1], order))
-    X = np.hstack(matrices) if matrices else np.empty((n, 0))
-    return X, tuple(names)
-
-
-def _names(term: Any, width: int, order: Mapping[str, int]) -> list[str]:
-    if term.kind == "intercept":
-        return [INTERCEPT]
-    labels: list[tuple[tuple[int, str], ...]] = [()]
-    for component in term.components:
-        own = component.labels
-        if component.kind == "numeric" and len(own) > 1:  # poly(x, 2)[0] -> [1], as R counts
-            own = [f"{component.name}[{i + 1}]" for i in range(len(own))]
-        place = order[component.name]
-        labels = [(*left, (place, right)) for left in labels for right in own]
-    if len(labels) != width:
-        raise FormulaError(f"Term {term.name!r} has {width} columns and {len(labels)} names.")
-    return [":".join(name for _, name in sorted(parts)) for parts in labels]
+# --- columns --------------------------------------------------------------------------------------
 
 
 def _drop_aliased(
@@ -363,15 +228,28 @@ def _drop_aliased(
 
 
 def _check_functions(formula: Formula, namespace: Mapping[str, Any]) -> None:
-    known = {*TRANSFORMS, *ENCODINGS, *namespace}
-    for name in formula.functions:
-        if name.split(".")[0] in known or name == "as.factor":
+    known = {*ELEMENTWISE, *AGGREGATES, *SPECIAL, "offset"}
+    given = {name for name, value in namespace.items() if callable(value)}
+    for name, place in formula.functions.items():
+        if name in known or name in given:
             continue
-        raise FormulaError(
-            f"There is no function {name!r}{near(name, known)}\n  {formula.text}\n"
-            f"  Known: {', '.join(sorted(k for k in known if k.isalpha()))}; others are passed as "
-            "namespace={'name': function}."
+        raise pointed_error(
+            f"There is no function {name!r}{near(name, [*known, *given])} Known: "
+            f"{', '.join(sorted(k for k in known if '.' not in k))}; others are passed as "
+            "namespace={'name': function}.",
+            formula.text,
+            _place(formula.text, name, place),
         )
+
+
+def _place(text: str, name: str, place: int) -> int:
+    """Return where a name stands in the text without superfluous blanks."""
+    return text.find(name) if text[place : place + len(name)] != name else place
+
+
+def _ineffective(formula: Formula) -> tuple[str, ...]:
+    sides = [formula.terms, *(side for term in formula.random for side in term.sides)]
+    return tuple(dict.fromkeys(note for side in sides for note in side.notes))
 
 
 def _notes(

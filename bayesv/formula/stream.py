@@ -11,12 +11,14 @@ import pandas as pd
 
 from bayesv.design import DesignSummary, TermSummary
 from bayesv.errors import DataError, FormulaError
-from bayesv.formula.build import ModelFrame, check_formula, complete, evaluate, with_factors
+from bayesv.formula.build import check_formula, weighted
 from bayesv.formula.columns import as_factor, as_numbers, plain_column
+from bayesv.formula.encoding import Encoding, encode
 from bayesv.formula.grammar import Formula
 from bayesv.formula.groups import combined, level_texts, refuse_levels
 from bayesv.formula.levels import shared_levels, together
 from bayesv.formula.sources import ArrowSource, DaskSource, Source
+from bayesv.formula.special import STATEFUL
 from bayesv.gram import (
     Grouping,
     Moments,
@@ -32,9 +34,6 @@ from bayesv.progress import progress
 from bayesv.scales import ColumnFacts, residual_scale
 
 __all__ = ["read_batches"]
-
-# These look at all rows at once, or at what happens to be in them.
-_OF_ALL_ROWS = ("center", "scale", "standardize", "bs", "poly")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +62,7 @@ class _Part:
     names: tuple[str, ...]
     labels: tuple[tuple[str, tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
     n_given: int
+    encoding: Encoding
     gaps: Mapping[str, int] = field(default_factory=dict)
     weights: tuple[float, float] = (np.inf, -np.inf)
 
@@ -87,7 +87,7 @@ def read_batches(
         raise DataError("For data in batches, var_weights must be the name of a column.")
     formula, space, used = check_formula(text, list(source.columns), var_weights, namespace)
     for name in formula.functions:
-        if name in _OF_ALL_ROWS:
+        if name in STATEFUL:
             raise FormulaError(
                 f"{name}() looks at all rows at once, and these data come in batches. Compute the "
                 "column beforehand, or pass a data frame."
@@ -156,6 +156,7 @@ class _Evaluated:
     labels: tuple[tuple[str, tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
     n_given: int
     gaps: Mapping[str, int]
+    encoding: Encoding
 
 
 def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
@@ -164,22 +165,21 @@ def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
         return None
     frame = frame.apply(plain_column)
     weights = as_numbers(frame[plan.weights]) if plan.weights else None
-    kept, gaps = complete(frame[list(plan.used)], weights)
-    while len(kept):
-        part = frame[list(plan.used)].iloc[kept].apply(plain_column)
-        part = part.assign(**{name: _coded(part[name], t) for name, t in plan.levels.items()})
-        model_frame = ModelFrame(
-            plan.formula, with_factors(part, plan.formula, coded=plan.levels), plan.namespace
-        )
-        y, X, names, offset, lhs, finite = evaluate(model_frame)
-        if finite.all():
-            break
-        gaps["the evaluated formula"] = int((~finite).sum()) + gaps.get("the evaluated formula", 0)
-        kept = kept[finite]
+    frame = frame.assign(**{name: _coded(frame[name], t) for name, t in plan.levels.items()})
+    encoded = encode(
+        plan.formula,
+        frame[list(plan.used)],
+        plan.namespace,
+        None if weights is None else weighted(weights),
+        plan.levels,
+    )
+    kept = encoded.rows
     if not len(kept):
         return None
+    part = frame[list(plan.used)].iloc[kept].apply(plain_column)
+    y, offset = encoded.y, encoded.offset
     groupings, keys, labels = [], [], []
-    for term in combined(plan.formula.random, lhs):
+    for term in combined(plan.formula.random, encoded.lhs):
         codes, key = _codes(part, term.factors)
         groupings.append(Grouping(codes, term.values, len(key), term.blocks))
         keys.append(key)
@@ -187,7 +187,13 @@ def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
     target = y if offset is None else y - offset
     w = None if weights is None else weights[kept]
     return _Evaluated(
-        Rows(X, target, w, tuple(groupings)), tuple(keys), names, tuple(labels), len(frame), gaps
+        Rows(encoded.X, target, w, tuple(groupings)),
+        tuple(keys),
+        encoded.names,
+        tuple(labels),
+        len(frame),
+        encoded.gaps,
+        encoded.encoding,
     )
 
 
@@ -215,6 +221,7 @@ def _summed(frame: pd.DataFrame, plan: _Plan) -> _Part | None:
         names=batch.names,
         labels=batch.labels,
         n_given=batch.n_given,
+        encoding=batch.encoding,
         gaps=batch.gaps,
         weights=(np.inf, -np.inf) if w is None else (float(w.min()), float(w.max())),
     )
@@ -251,6 +258,7 @@ def _merged(a: _Part, b: _Part) -> _Part:
         names=a.names,
         labels=a.labels,
         n_given=a.n_given + b.n_given,
+        encoding=a.encoding,
         gaps=gaps,
         weights=(min(a.weights[0], b.weights[0]), max(a.weights[1], b.weights[1])),
     )
@@ -308,5 +316,6 @@ def _finished(plan: _Plan, part: _Part) -> tuple[DesignSummary, Moments, Units]:
         aliased=aliased,
         notes=tuple(notes),
         scale_after_X=residual_scale(square, n, len(kept), moments.log_weights, response_sd),
+        encoding=part.encoding,
     )
     return design, moments, units

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bayesv.design import Design, RandomTerm
 from bayesv.errors import BayesvError, require
-from bayesv.formula import ModelFrame, left_sides
+from bayesv.formula import ModelFrame
 from bayesv.inference.bambi_reading import (
     BambiParts,
     column_order,
@@ -22,6 +22,7 @@ from bayesv.inference.correlated import CorrelatedEffects, SharedSds, Sibling
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.pymc import nuts, pymc_prior
+from bayesv.names import INTERCEPT
 from bayesv.priors import Flat, InverseGamma, Normal, ResolvedPriors
 
 __all__ = ["build_bambi", "sample_bambi"]
@@ -57,13 +58,13 @@ def build_bambi(design: Design, frame: ModelFrame, priors: ResolvedPriors) -> An
             "Bambi cannot state known weights: its weighted() raises the likelihood to a power, "
             "which is not R = σ²/w. Use engine='pymc' or to_pymc(model)."
         )
-    formula, data = _bambi_formula(design, frame)
-    plain = bmb.Model(formula, data, extra_namespace=dict(frame.namespace), auto_scale=False)
+    formula, data = _bambi_formula(design, re.sub(r"[`|]", "_", frame.formula.response))
+    plain = bmb.Model(formula, data, auto_scale=False)
     parts = read_bambi(plain)
     if parts.X.shape != design.X.shape or not np.allclose(parts.X, design.X, rtol=1e-12):
         raise BayesvError(
-            "Bambi's X differs from the design's: columns were dropped as "
-            f"{', '.join(design.aliased) or 'aliased'}. Remove them from the formula."
+            f"Bambi orders the columns {', '.join(design.fixed_names)} otherwise; use another "
+            "engine."
         )
     stated: dict[str, Any] = {"sigma": _sd_prior(bmb, priors.sigma)}
     stated |= _beta_priors(bmb, parts, priors)
@@ -73,35 +74,45 @@ def build_bambi(design: Design, frame: ModelFrame, priors: ResolvedPriors) -> An
         formula,
         data,
         priors=stated,
-        extra_namespace=dict(frame.namespace),
         auto_scale=False,
         center_predictors=False,
     )
 
 
-def _bambi_formula(design: Design, frame: ModelFrame) -> tuple[str, pd.DataFrame]:
-    """Return formula and data with one column for each grouping factor."""
-    data = frame.data.reset_index(drop=True)
-    columns = {}
-    for term in design.terms:
-        name = term.group
-        if ":" in name or pd.api.types.is_numeric_dtype(data[name].dtype):
-            name = re.sub(r"\W+", "_", name).strip("_")
-            while name in data:
-                name += "_"
-            data[name] = pd.Categorical.from_codes(
-                term.codes, categories=list(term.levels), ordered=True
-            )
-        columns[term.group] = name
+def _bambi_formula(design: Design, response: str) -> tuple[str, pd.DataFrame]:
+    """Return formula and data of numeric columns, the design's own, and grouping factors.
+
+    Bambi codes factors and transforms by other rules than R; numbers leave it nothing to code.
+    """
+    data = pd.DataFrame({response: design.y})
+    fixed = []
+    for name, values in zip(design.fixed_names, design.X.T, strict=True):
+        fixed.append("1" if name == INTERCEPT else _quoted(_placed(data, name, values)))
+    if INTERCEPT not in design.fixed_names:
+        fixed.insert(0, "0")
     groups = []
-    for text in frame.formula.random:
-        group = columns[design.term(text.label).group]
-        groups += [f"({side} | {_quoted(group)})" for side in left_sides(text)]
-    summands = [frame.formula.fixed, *dict.fromkeys(groups)]
+    for term in design.terms:
+        levels = pd.Categorical.from_codes(term.codes, list(term.levels), ordered=True)
+        plain = re.sub(r"\W+", "_", term.group).strip("_")  # pairs a:b are a column here
+        group = _placed(data, plain if re.search(r"[:()/]", term.group) else term.group, levels)
+        for name, values in zip(term.columns, term.values.T, strict=True):
+            side = "1" if name == INTERCEPT else f"0 + {_quoted(_placed(data, name, values))}"
+            groups.append(f"({side} | {_quoted(group)})")
+    summands = [*fixed, *groups]
     if design.offset is not None:
-        data["known_offset"] = design.offset
-        summands.append("offset(known_offset)")
-    return f"{frame.formula.response} ~ {' + '.join(summands)}", data
+        summands.append(f"offset({_quoted(_placed(data, 'known_offset', design.offset))})")
+    return f"{_quoted(response)} ~ {' + '.join(summands)}", data
+
+
+def _placed(data: pd.DataFrame, name: str, values: Any) -> str:
+    """Put a column into the data; return its name, which is another if that is taken."""
+    name = re.sub(r"[`|]", "_", name)
+    while name in data and not (
+        isinstance(values, np.ndarray) and np.array_equal(data[name].to_numpy(), values)
+    ):
+        name += "_"
+    data[name] = values
+    return name
 
 
 def _quoted(name: str) -> str:

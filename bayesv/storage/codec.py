@@ -14,6 +14,9 @@ import pandas as pd
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design, DesignSummary, RandomTerm, TermSummary
 from bayesv.errors import StorageError
+from bayesv.formula import Encoding
+from bayesv.formula.bases import Centered, Cut, NaturalSpline, Polynomial, Spline
+from bayesv.formula.reader import ColumnState
 from bayesv.gram import GramStatistics
 from bayesv.gram.chain import Chain, ChainLevel, Merging
 from bayesv.gram.statistics import BorderTerm
@@ -30,7 +33,8 @@ _CLASSES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
         Design, DesignSummary, RandomTerm, TermSummary, GramStatistics, BorderTerm, ChainLevel,
-        Chain, Merging, Basis, ColumnFacts, ResponseScale, *KINDS.values(),
+        Chain, Merging, Basis, ColumnFacts, ResponseScale, Encoding, ColumnState, Centered,
+        Polynomial, Spline, NaturalSpline, Cut, *KINDS.values(),
     )
 }  # fmt: skip
 
@@ -101,6 +105,8 @@ def _encoded(value: Any, path: str, arrays: dict[str, Array]) -> Any:
     if isinstance(value, VarianceComponents):
         parts = {"blocks": {group: value[group] for group in value}, "sigma2": value.sigma2}
         return {"components": _encoded(parts, path, arrays)}
+    if isinstance(value, Encoding) and not value.is_plain:
+        return None  # it calls functions of the user, which no file holds
     name = type(value).__name__
     if _CLASSES.get(name) is not type(value):
         raise StorageError(f"{path} is a {name}, which cannot be saved.")

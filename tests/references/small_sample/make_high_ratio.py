@@ -54,7 +54,7 @@ def root(A, power):
 def case(formula, X, terms):
     parts, theta = parts_of(terms)
     X, V = matrix(X), mp.zeros(n)
-    for value, part in zip(theta, parts):
+    for value, part in zip(theta, parts, strict=True):
         V += value * part
     inverse = V**-1
     Phi = (X.T * inverse * X) ** -1
