@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -20,7 +20,12 @@ __all__ = ["Tails"]
 _NEAR, _FAR = 1e4, 1e5  # relative SDs, in column units of size 1, between which growth is measured
 _ENOUGH = 4.0  # power beyond which a variance has a variance
 _MOST_FLAT = 4  # flat SDs of which all subsets are tried
+_UNSEEN = 1e-9  # eigenvalue of a level that has no part in a combination, relative to the other
+_SAME = 1e-5  # combinations that are one
 _SEEN = 1e-12  # Z_j'WZ_j of a level that has a part in an effect, relative to the largest
+
+
+_Effect = tuple[int, int]  # term, and column of its prior's basis
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,11 @@ class Tails:
             for i, prior in enumerate(self._priors.sd[term.group]):
                 if self.powers[f][i] > 0:
                     continue
+                d = self._levels_of((f, i))
                 raise PriorError(
                     f"The posterior is improper: the prior {prior} of the SD of {labels[i]!r} in "
                     f"{term.group!r} falls as SD^-{prior.tail:g} only, and of its {term.n_levels} "
-                    f"levels {self._levels_of(f, i):g} are left to bound it, after levels without "
+                    f"levels {d:g} are left to bound it, after levels without "
                     "a part in it and one for each column of X with a flat prior that is "
                     "constant within levels. Prior and levels together need a power above 1, and "
                     "1 more for each other flat SD. Use HalfNormal or HalfStudentT(3, …)."
@@ -105,20 +111,15 @@ class Tails:
     def powers(self) -> list[list[float]]:
         """The power e of every SD, in the prior's basis."""
         powers = []
-        flats = self._flat_subsets
         for f, term in enumerate(self._terms):
             own = []
             for i in range(term.n_columns):
-                e = self._tail(f, i) - 1.0 + self._levels_of(f, i)
-                for subset in flats:
-                    if (f, i) not in subset or len(subset) > 1:
-                        inside = (f, i) in subset
-                        d = max(self._levels_of_all(subset), self._levels_of(f, i))
-                        e = min(e, d - len(subset) + (0.0 if inside else self._tail(f, i) - 1.0))
+                e = self._tail(f, i) - 1.0 + self._levels_of((f, i))
+                for subset in self._flat_subsets:  # that grow with it
+                    e = min(e, self._power_of({*subset, (f, i)}))
                 own.append(e)
-            for direction in self._combinations(f):
-                e = self._power_of_combination(direction)
-                for i in map(int, np.flatnonzero(direction.weights)):
+            for pair, e in self._combined[f].items():
+                for i in pair:
                     own[i] = min(own[i], e)
             powers.append(own)
         return powers
@@ -146,7 +147,7 @@ class Tails:
         return self._priors.sd[self._terms[f].group][i].tail
 
     @cached_property
-    def _flat_subsets(self) -> list[frozenset[tuple[int, int]]]:
+    def _flat_subsets(self) -> list[frozenset[_Effect]]:
         flat = [
             (f, i)
             for f, term in enumerate(self._terms)
@@ -157,21 +158,21 @@ class Tails:
         return [frozenset(part) for size in sizes for part in combinations(flat, size)]
 
     def _column(self, f: int, i: int) -> _Direction:
-        weights = np.eye(self._terms[f].n_columns)[i] / self._priors.basis(self._terms[f]).units
-        return _Direction(f, tuple(weights))
+        return _Direction(f, tuple(np.eye(self._terms[f].n_columns)[i] / self._units(f)))
 
-    def _levels_of(self, f: int, i: int) -> float:
-        """Return d of one effect: a lower bound where that is enough."""
-        bound = self._seen[f][i] - self._n_flat_beta
-        if bound + self._tail(f, i) - 1.0 > _ENOUGH + len(self._flat_subsets):
+    def _units(self, f: int) -> Array:
+        return self._priors.basis(self._terms[f]).units
+
+    def _power_of(self, effects: Collection[_Effect]) -> float:
+        """Return the power of SDs that grow at the same rate."""
+        return self._levels_of(*effects) + sum(self._tail(*effect) - 1.0 for effect in effects)
+
+    def _levels_of(self, *effects: _Effect) -> float:
+        """Return d of effects that grow together, or a lower bound where that is enough."""
+        bound = max(self._seen[f][i] for f, i in effects) - self._n_flat_beta
+        if bound > 2.0 * _ENOUGH + len(effects):
             return float(bound)
-        return self._measured((self._column(f, i),))
-
-    def _levels_of_all(self, subset: frozenset[tuple[int, int]]) -> float:
-        bound = max(self._levels_of(f, i) for f, i in subset)
-        if bound - len(subset) > _ENOUGH:
-            return bound
-        return self._measured(tuple(self._column(f, i) for f, i in sorted(subset)))
+        return self._measured(tuple(self._column(f, i) for f, i in sorted(effects)))
 
     @cached_property
     def _seen(self) -> list[list[int]]:
@@ -198,30 +199,36 @@ class Tails:
             per_level.append(np.einsum("ai,jab,bk->jik", M, found[f], M))
         return per_level
 
-    def _combinations(self, f: int) -> list[_Direction]:
-        """Return combinations of two correlated effects that some level has no part in."""
-        term, directions = self._terms[f], {}
-        for block in term.blocks:
-            for i, k in combinations(block, 2):
-                A = self._per_level[f][:, [i, k]][:, :, [i, k]]
-                values, vectors = np.linalg.eigh(A)
-                blind = values[:, 0] <= 1e-9 * np.maximum(values[:, 1], 1e-300)
-                both = vectors[blind, :, 0]
-                both = both[(np.abs(both) > 1e-6).all(axis=1)]
-                both = both * np.sign(both[:, :1])
-                for v in np.unique(np.round(both, 6), axis=0):
-                    near = both[np.abs(both - v).max(axis=1) < 1e-5]
-                    weights = np.zeros(term.n_columns)
-                    weights[[i, k]] = near.mean(axis=0) / self._priors.basis(term).units[[i, k]]
-                    directions[i, k, *v] = _Direction(f, tuple(weights))
-        return list(directions.values())
+    @cached_property
+    def _combined(self) -> list[dict[tuple[int, int], float]]:
+        """Power of two correlated effects that grow while a combination stays bounded, by term."""
+        combined: list[dict[tuple[int, int], float]] = []
+        for f, term in enumerate(self._terms):
+            combined.append({})
+            for i, k in (pair for block in term.blocks for pair in combinations(block, 2)):
+                prior = self._tail(f, i) + self._tail(f, k)
+                prior += 2.0 * self._priors.corr[term.group].eta - 1.0
+                if prior <= 2.0 * _ENOUGH:
+                    levels = [self._measured((v,)) for v in self._blind(f, i, k)]
+                    if levels:
+                        combined[f][i, k] = prior + min(levels)
+        return combined
 
-    def _power_of_combination(self, direction: _Direction) -> float:
-        term = self._terms[direction.term]
-        i, k = map(int, np.flatnonzero(direction.weights))
-        tails = self._tail(direction.term, i) + self._tail(direction.term, k)
-        power = tails + 2.0 * self._priors.corr[term.group].eta - 1.0
-        return power if power > _ENOUGH else power + self._measured((direction,))
+    def _blind(self, f: int, i: int, k: int) -> list[_Direction]:
+        """Return combinations of two effects that some level has no part in."""
+        A = self._per_level[f][:, [i, k]][:, :, [i, k]]
+        values, vectors = np.linalg.eigh(A)
+        both = vectors[values[:, 0] <= _UNSEEN * values[:, 1], :, 0]
+        both = both[(np.abs(both) > _SAME).all(axis=1)]
+        both = both * np.sign(both[:, :1])
+        directions = []
+        while len(both):
+            near = np.abs(both - both[0]).max(axis=1) < _SAME
+            weights = np.zeros(self._terms[f].n_columns)
+            weights[[i, k]] = both[near].mean(axis=0)
+            directions.append(_Direction(f, tuple(weights / self._units(f))))
+            both = both[~near]
+        return directions
 
     def _measured(self, directions: tuple[_Direction, ...]) -> float:
         """Return rank [X Z_S] − rank X of columns Z_S, by how fast log|V| + log|X'V⁻¹X| grows."""
@@ -263,12 +270,16 @@ class Tails:
         return order
 
     def _product(self, f: int, a: int, b: int, e: Sequence[float]) -> float:
+        """Return M of the product of two SDs in the prior's basis: both may grow, or one."""
         if a == b:
             return e[a] / 2.0
-        # Both SDs large: the sum of their prior powers, with the levels of the one that has more.
-        both = self._tail(f, a) + self._tail(f, b) - 2.0
-        both += max(self._levels_of(f, a), self._levels_of(f, b))
-        return min(e[a], e[b], both / 2.0)
+        tails = self._tail(f, a) + self._tail(f, b) - 2.0
+        both = self._levels_of((f, a), (f, b))
+        if self._terms[f].mask[a, b]:  # or at a correlation near 1
+            eta = self._priors.corr[self._terms[f].group].eta
+            both = min(both, max(self._levels_of((f, a)), self._levels_of((f, b))) + 2.0 * eta)
+        combined = self._combined[f].get((min(a, b), max(a, b)), np.inf)
+        return min(e[a], e[b], (tails + both) / 2.0, combined / 2.0)
 
     @cached_property
     def _of_beta(self) -> list[float]:
