@@ -23,6 +23,7 @@ _PRIOR_STARTS = 6  # of the highest of them, climbs start
 _MOST_STARTS = 40
 _FEW_STARTS = 3  # beside REML's, where an evaluation takes long
 _SHIFTS_OF_SIGMA = np.array([-3.0, -1.5, -0.7, 0.0, 0.7, 1.5, 3.0])
+_FEW_SHIFTS = np.array([-1.0, 0.0, 1.0])
 _SMALL = -4.0  # log SD over σ of a small random effect
 _STRONG = 2.0  # atanh of a strong partial correlation
 _NEGLIGIBLE = 16.0  # log mass below the largest at which a mode is left out
@@ -114,8 +115,12 @@ def _climb_one_by_one(target: Target, starts: Array, step: Callable[[int], None]
             raise StopIteration
 
     for start in starts:
+        # The curvature at the first mode serves all later climbs: it costs many evaluations.
+        inverse = (
+            modes[0].factor @ modes[0].factor.T if modes else target.inverse_hessian(start, step)
+        )
         # The proposal needs no more digits of the mode than this.
-        options = {"gtol": 1e-2, "hess_inv0": target.inverse_hessian(start, step)}
+        options = {"gtol": 1e-2, "hess_inv0": inverse}
         result = minimize(
             objective, start, jac=True, method="BFGS", options=options, callback=stop_near_a_mode
         )
@@ -145,7 +150,7 @@ def _starts(target: Target, first: Array, rng: np.random.Generator) -> Array:
         ends = (-_STRONG, 0.0, _STRONG)
         points += [_with(point, is_corr, z) for point in (first, typical) for z in ends]
     # The total variance of the data is about right whatever share of it the residual has.
-    shifts = _SHIFTS_OF_SIGMA[:, None] * np.eye(len(first))[-1]
+    shifts = (_SHIFTS_OF_SIGMA if target.cheap else _FEW_SHIFTS)[:, None] * np.eye(len(first))[-1]
     shifted = (np.array(points[:_MOST_STARTS])[:, None] + shifts).reshape(-1, len(first))
     candidates = np.concatenate([shifted, draws])
     value = target.evaluate(candidates)[0]
