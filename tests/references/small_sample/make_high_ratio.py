@@ -54,7 +54,7 @@ def root(A, power):
 def case(formula, X, terms):
     parts, theta = parts_of(terms)
     X, V = matrix(X), mp.zeros(n)
-    for value, part in zip(theta, parts):
+    for value, part in zip(theta, parts, strict=True):
         V += value * part
     inverse = V**-1
     Phi = (X.T * inverse * X) ** -1
@@ -74,8 +74,14 @@ def case(formula, X, terms):
     for c in range(X.cols):
         slope = mp.matrix([(to.T * part * to)[c, c] for part in parts])
         df.append(float(2 * Phi[c, c] ** 2 / (slope.T * W * slope)[0]))
-    out = {"formula": formula, "blocks": [sigma.tolist() for *_, sigma in terms],
-           "plug_in": numbers(Phi), "cov": numbers(Phi + 2 * middle), "df": df, "W": numbers(W)}  # fmt: skip
+    out = {
+        "formula": formula,
+        "blocks": [sigma.tolist() for *_, sigma in terms],
+        "plug_in": numbers(Phi),
+        "cov": numbers(Phi + 2 * middle),
+        "df": df,
+        "W": numbers(W),
+    }
     if len(terms) == 1:
         out["CR2"] = numbers(cr2(X, V, Phi))
     return out
