@@ -97,11 +97,13 @@ def beta_uncertainty(
 
     Notes
     -----
-    Var(β | y) = E[(X'V⁻¹X)⁻¹ | y] + Var(β̂_GLS(V) | y): the posterior averages the plug-in over V,
-    and GLS itself moves with V. Kenward–Roger's Φ_A corrects the plug-in's bias as an estimate of
-    the first, and adds the variance of GLS that the estimation of V brings, to second order; its
-    degrees of freedom take a t for the normal. Satterthwaite keeps the plug-in standard error and
-    takes a t for its own variance.
+    Var(β | y) = E[(X'V⁻¹X)⁻¹ | y] + Var(β̂_GLS(V) | y) with a flat prior of β. Φ = (X'V⁻¹X)⁻¹ is
+    concave in V; to second order the first term is Φ at E[V | y] less what the second adds, so the
+    posterior sd is about that of GLS at E[V | y], and above REML's as far as E[V | y] is.
+
+    Kenward–Roger's Φ_A is another quantity, of repeated samples: Φ + 2Λ, once Λ because β̂ moves
+    with V̂, once because Φ at V̂ is too small for Φ on average; a t then allows for what is not
+    known of Φ_A. Satterthwaite keeps the plug-in standard error and takes a t for its sampling.
     """
     design = post.design
     _check_same(fit.design, design)

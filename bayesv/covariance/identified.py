@@ -84,13 +84,13 @@ class Identified:
         return np.asarray((self.kept / self.unit[:, None] ** 2).T @ changes)
 
 
-def identified(geometry: Geometry, at: Information) -> Identified:
+def identified(geometry: Geometry, info: Information) -> Identified:
     """Judge what is identified.
 
     Parameters
     ----------
     geometry : Geometry
-    at : Information
+    info : Information
         At the estimates.
 
     Notes
@@ -100,8 +100,8 @@ def identified(geometry: Geometry, at: Information) -> Identified:
     large nor zero variances hide it: from tr(V_iV_j) what is aliased, from tr(𝒫V_i𝒫V_j) what is
     lost besides.
     """
-    m, unit = len(at.products), _unit(at.products)
-    if np.linalg.eigvalsh(at.expected() * np.outer(unit, unit))[0] > _SUSPECT:
+    m, unit = len(info.products), _unit(info.products)
+    if np.linalg.eigvalsh(info.expected() * np.outer(unit, unit))[0] > _SUSPECT:
         return Identified(np.zeros((m, 0)), np.zeros((m, 0)), unit, False)
     at_zero = information(geometry, [np.zeros(len(C)) for C in geometry.maps], 1.0)
     unit = _unit(at_zero.products)
