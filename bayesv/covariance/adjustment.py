@@ -90,9 +90,9 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
     info = information(space)
     if info.largest > _TOO_MUCH:
         raise ComponentsError(
-            f"The random effects' variance in the rows is {info.largest:.1g} times sigma2: no digit "
-            "of a Kenward–Roger adjustment would be left. A residual variance that is next to 0 "
-            "says that the random effects reproduce the response; simplify the model."
+            f"The random effects' variance in the rows is {info.largest:.1g} times sigma2: no "
+            "digit of a Kenward–Roger adjustment would be left. A residual variance that is next "
+            "to 0 says that the random effects reproduce the response; simplify the model."
         )
     known = identified(space, info)
     W = 2.0 * known.inverse(info.expected())
