@@ -15,6 +15,7 @@ import bayesv as bv
 from bayesv.covariance import geometry as geometry_room
 from bayesv.covariance.moments import f_moments
 from bayesv.covariance.sandwich import robust
+from bayesv.study.scoring import _moved_along
 
 FOLDER = Path(__file__).parent / "references" / "small_sample"
 BOUNDARY = json.loads((FOLDER / "boundary.json").read_text())
@@ -134,6 +135,26 @@ def test_a_v_stated_by_too_many_parameters_has_the_numbers_of_the_plain_one(
     for name in ("F", "df2", "scale", "p"):
         assert found.test(L)[name] == pytest.approx(want.test(L)[name], rel=1e-8)
     assert "several ways" in found.notes[0]
+
+
+def test_aliased_directions_leave_v_where_it_is(factors):
+    design = bv.Model("y ~ x + (f || g)", factors).design
+    vc = bv.VarianceComponents({"g": np.diag([1.0, 2.0, 1.5, 1.2])}, 1.0)
+    found = bv.kenward_roger(design, vc)
+    assert found.aliased.shape == (len(found.parameters), 1)
+    assert found.aliased[-1] == pytest.approx(0.0, abs=1e-12)
+    block = np.zeros((4, 4))
+    places = zip(*np.nonzero(np.tril(design.terms[0].mask)), strict=True)
+    for (a, b), step in zip(places, found.aliased[:-1, 0], strict=True):
+        block[a, b] = block[b, a] = 0.1 * step / np.abs(found.aliased).max()
+    moved = bv.VarianceComponents({"g": vc["g"].to_numpy() + block}, 1.0)
+    V, W = (bv.MarginalCovariance(design, one).to_dense() for one in (vc, moved))
+    assert np.allclose(V, W, atol=1e-12)
+    # A study gives no standard error to what moves along it: here the intercept's variance.
+    slopes = np.vstack([np.eye(len(found.parameters)), np.zeros((design.p, len(found.aliased)))])
+    lost = _moved_along(found.aliased, slopes)
+    assert lost[0]
+    assert not lost[-1]
 
 
 def test_satterthwaite_of_a_v_stated_by_too_many_parameters(factors):
