@@ -23,6 +23,7 @@ __all__ = ["kenward_roger"]
 
 _MOST = 1e9  # variance of the random effects in the rows beside σ²: 6 digits are left …
 _TOO_MUCH = 1e14  # … and none
+_ROUNDING = 1e-10
 
 
 class _Fitted(Protocol):
@@ -105,12 +106,12 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
     notes = _alarms(info, known, method)
     if lost.any():
         touched = ", ".join(np.array(names)[lost])
-        notes.append(_unknown(_named(to_user @ known.directions_lost, parameters), touched))
+        notes.append(_unknown(_named(_mapped(to_user, known.directions_lost), parameters), touched))
     for note in notes:
         warnings.warn(note, FitWarning, stacklevel=2)
     if known.aliased.size:
         notes.append(
-            f"{_named(to_user @ known.directions_aliased, parameters)} state one V in several "
+            f"{_named(_mapped(to_user, known.directions_aliased), parameters)} state one V in several "
             "ways: single values have no meaning, and what follows from V (β, its covariance, "
             "degrees of freedom) has"
         )
@@ -123,7 +124,7 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
         W=symmetrize(to_user @ W @ to_user.T),
         W_observed=symmetrize(to_user @ observed @ to_user.T),
         parameters=parameters,
-        aliased=to_user @ known.directions_aliased,
+        aliased=_mapped(to_user, known.directions_aliased),
         notes=tuple(notes),
         _parts=parts,
     )
@@ -193,6 +194,12 @@ def _to_user(space: Geometry) -> Array:
             if f == g:
                 M[i, k] = image[c, d]
     return M
+
+
+def _mapped(to_user: Array, directions: Array) -> Array:
+    """Return directions in the user's parameters, 0 where rounding is all there is."""
+    image, size = to_user @ directions, np.abs(to_user) @ np.abs(directions)
+    return np.asarray(np.where(np.abs(image) > _ROUNDING * size, image, 0.0))
 
 
 def _alarms(info: Information, known: Identified, method: str) -> list[str]:

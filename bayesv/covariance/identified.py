@@ -17,6 +17,7 @@ __all__ = ["Identified", "identified"]
 # scale, what is linearly dependent has eigenvalues of 1e-15 or so and what is not seldom one
 # below 1e-4: between the two bounds a judgement would be a guess.
 _NULL, _CLEAR = 1e-11, 1e-8
+_ROUNDING = 1e-10  # element of a unit vector that is 0
 _SUSPECT = 1e-5  # smallest eigenvalue at the estimates below which the rank is looked at
 
 
@@ -123,5 +124,6 @@ def _null(information: Array) -> tuple[Array, bool]:
     """Return the null space, and whether it is doubtful."""
     values, vectors = np.linalg.eigh(information)
     null = values < _CLEAR
+    directions = np.where(np.abs(vectors[:, null]) > _ROUNDING, vectors[:, null], 0.0)
     # A gap must lie between what is taken for zero and the rest.
-    return vectors[:, null], bool((np.abs(values[null]) > _NULL).any())
+    return directions, bool((np.abs(values[null]) > _NULL).any())
