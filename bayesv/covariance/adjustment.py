@@ -109,11 +109,11 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
         notes.append(_unknown(_named(_mapped(to_user, known.directions_lost), parameters), touched))
     for note in notes:
         warnings.warn(note, FitWarning, stacklevel=2)
-    if known.aliased.size:
+    aliased = _mapped(to_user, known.directions_aliased)
+    if aliased.size:
         notes.append(
-            f"{_named(_mapped(to_user, known.directions_aliased), parameters)} state one V in several "
-            "ways: single values have no meaning, and what follows from V (β, its covariance, "
-            "degrees of freedom) has"
+            f"{_named(aliased, parameters)} state one V in several ways: single values have no "
+            "meaning, and what follows from V (β, its covariance, degrees of freedom) has"
         )
     if why:
         notes.append(why)
@@ -124,7 +124,7 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
         W=symmetrize(to_user @ W @ to_user.T),
         W_observed=symmetrize(to_user @ observed @ to_user.T),
         parameters=parameters,
-        aliased=_mapped(to_user, known.directions_aliased),
+        aliased=aliased,
         notes=tuple(notes),
         _parts=parts,
     )
