@@ -92,19 +92,21 @@ def beta_uncertainty(
     Raises
     ------
     BayesvError
-        If fit and posterior are of different data, or a contrast has the wrong length.
+        If fit and posterior are of different data, columns or zeros of columns, or a contrast has
+        the wrong length.
 
     Notes
     -----
-    Var(β | y) = E[(X'V⁻¹X)⁻¹ | y] + Var(β̂_GLS(V) | y): the posterior averages the plug-in over V,
-    and GLS itself moves with V. Kenward–Roger's Φ_A corrects the plug-in's bias as an estimate of
-    the first, and adds the variance of GLS that the estimation of V brings, to second order; its
-    degrees of freedom take a t for the normal. Satterthwaite keeps the plug-in standard error and
-    takes a t for its own variance.
+    Var(β | y) = E[(X'V⁻¹X)⁻¹ | y] + Var(β̂_GLS(V) | y) with a flat prior of β. Φ = (X'V⁻¹X)⁻¹ is
+    concave in V; to second order the first term is Φ at E[V | y] less what the second adds, so the
+    posterior sd is about that of GLS at E[V | y], and above REML's as far as E[V | y] is.
+
+    Kenward–Roger's Φ_A is another quantity, of repeated samples: Φ + 2Λ, once Λ because β̂ moves
+    with V̂, once because Φ at V̂ is too small for Φ on average; a t then allows for what is not
+    known of Φ_A. Satterthwaite keeps the plug-in standard error and takes a t for its sampling.
     """
     design = post.design
-    if fit.design.n != design.n or fit.design.fixed_names != design.fixed_names:
-        raise BayesvError("Fit and posterior are not of the same data and fixed effects.")
+    _check_same(fit.design, design)
     names = list(design.fixed_names)
     L = {name: np.eye(len(names))[i] for i, name in enumerate(names)}
     for name, weights in (contrasts or {}).items():
@@ -118,7 +120,7 @@ def beta_uncertainty(
             notes.append(f"{kind}: {error}")
         else:
             notes += sandwiches[kind].notes
-    at_fit, at_mean = gls(design, fit.components), gls(design, post.estimate("mean"))
+    at_mean = gls(design, post.estimate("mean"))
     draws = post.beta.reshape(-1, len(names))
     center, within = post.gls_draws()
     rows, parts = [], {}
@@ -136,7 +138,7 @@ def beta_uncertainty(
             half = se * float(t_quantile(df, (1 + prob) / 2))
             rows.append((name, method, at, se, df, at - half, at + half))
 
-        plug_in = float(row @ at_fit.cov.to_numpy() @ row)
+        plug_in = float(row @ fit.cov_beta.to_numpy() @ row)
         add(f"{fit.method} plug-in", plug_in)
         if kr is not None:
             add("Satterthwaite", plug_in, kr.df_of(row, observed=True))
@@ -160,6 +162,24 @@ def beta_uncertainty(
         notes=tuple(notes),
         prob=prob,
     )
+
+
+def _check_same(one: Design, other: Design) -> None:
+    """Refuse designs that differ in rows, columns or their values."""
+    same = one.n == other.n and one.fixed_names == other.fixed_names and one.groups == other.groups
+    if same and one.has_rows:
+        pairs = [
+            (one.target, other.target), (one.X, other.X),
+            *((a.values, b.values) for a, b in zip(one.terms, other.terms, strict=True)),
+        ]  # fmt: skip
+        same = all(
+            a.shape == b.shape and np.allclose(a, b, rtol=1e-8, atol=1e-12) for a, b in pairs
+        ) and all(a.splits_as(b.codes) for a, b in zip(one.terms, other.terms, strict=True))
+    if not same:
+        raise BayesvError(
+            "Fit and posterior are not of the same data and fixed effects: rows, columns, their "
+            "coding and where they have their zeros must agree. Fit both from one bv.Model."
+        )
 
 
 def _kenward_roger(fit: RemlFit, design: Design) -> tuple[KenwardRoger | None, list[str]]:

@@ -23,6 +23,7 @@ __all__ = ["kenward_roger"]
 
 _MOST = 1e9  # variance of the random effects in the rows beside σ²: 6 digits are left …
 _TOO_MUCH = 1e14  # … and none
+_ROUNDING = 1e-10
 
 
 class _Fitted(Protocol):
@@ -87,42 +88,43 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
     if not design.p:
         raise DataError("There are no fixed effects, so there is nothing to adjust.")
     space = geometry(design, vc)
-    at = information(space)
-    if at.largest > _TOO_MUCH:
+    info = information(space)
+    if info.largest > _TOO_MUCH:
         raise ComponentsError(
-            f"The random effects' variance in the rows is {at.largest:.1g} times sigma2: no digit "
-            "of a Kenward–Roger adjustment would be left. A residual variance that is next to 0 "
-            "says that the random effects reproduce the response; simplify the model."
+            f"The random effects' variance in the rows is {info.largest:.1g} times sigma2: no "
+            "digit of a Kenward–Roger adjustment would be left. A residual variance that is next "
+            "to 0 says that the random effects reproduce the response; simplify the model."
         )
-    known = identified(space, at)
-    W = 2.0 * known.inverse(at.expected())
-    observed, why = observed_covariance(space, at, known, method)
-    parts = _adjustment(space, at, known, W, observed)
+    known = identified(space, info)
+    W = 2.0 * known.inverse(info.expected())
+    observed, why = observed_covariance(space, info, known, method)
+    parts = _adjustment(space, info, known, W, observed)
     names, parameters = list(design.fixed_names), _parameters(design)
     lost = np.array([parts.loses(row) for row in np.eye(len(names))])
     adjusted = np.where(lost[:, None] | lost, np.nan, parts.adjusted)
     to_user = _to_user(space)
-    notes = _alarms(at, known, method)
+    notes = _alarms(info, known, method)
     if lost.any():
         touched = ", ".join(np.array(names)[lost])
-        notes.append(_unknown(_named(to_user @ known.directions_lost, parameters), touched))
+        notes.append(_unknown(_named(_mapped(to_user, known.directions_lost), parameters), touched))
     for note in notes:
         warnings.warn(note, FitWarning, stacklevel=2)
-    if known.aliased.size:
+    aliased = _mapped(to_user, known.directions_aliased)
+    if aliased.size:
         notes.append(
-            f"{_named(to_user @ known.directions_aliased, parameters)} state one V in several "
-            "ways: single values have no meaning, and what follows from V (β, its covariance, "
-            "degrees of freedom) has"
+            f"{_named(aliased, parameters)} state one V in several ways: single values have no "
+            "meaning, and what follows from V (β, its covariance, degrees of freedom) has"
         )
     if why:
         notes.append(why)
     return KenwardRoger(
         cov_plugin=pd.DataFrame(parts.Phi, names, names),
         cov=pd.DataFrame(adjusted, names, names),
-        beta=pd.Series(space.back @ (space.start + at.delta), names, name="beta"),
+        beta=pd.Series(space.back @ (space.start + info.delta), names, name="beta"),
         W=symmetrize(to_user @ W @ to_user.T),
         W_observed=symmetrize(to_user @ observed @ to_user.T),
         parameters=parameters,
+        aliased=aliased,
         notes=tuple(notes),
         _parts=parts,
     )
@@ -143,9 +145,9 @@ def _arguments(fit: Any, vc: Any) -> tuple[Design, VarianceComponents, str]:
 
 
 def _adjustment(
-    space: Geometry, at: Information, known: Identified, W: Array, observed: Array
+    space: Geometry, info: Information, known: Identified, W: Array, observed: Array
 ) -> Adjustment:
-    back, Phi, P, Q = space.back, at.Phi, at.P, at.Q
+    back, Phi, P, Q = space.back, info.Phi, info.P, info.Q
 
     def users(inside: Array) -> Array:
         return np.asarray(back @ Phi @ inside @ Phi @ back.T)
@@ -154,7 +156,7 @@ def _adjustment(
     middle = np.einsum("ij,ijab->ab", W, between)
     plug_in = symmetrize(back @ Phi @ back.T)
     lost = known.directions_lost
-    share = np.sqrt(np.einsum("in,ij,jn->n", lost, at.products, lost))
+    share = np.sqrt(np.einsum("in,ij,jn->n", lost, info.products, lost))
     lost = lost / np.where(share > 0, share, 1.0)
     return Adjustment(
         Phi=plug_in,
@@ -194,7 +196,13 @@ def _to_user(space: Geometry) -> Array:
     return M
 
 
-def _alarms(at: Information, known: Identified, method: str) -> list[str]:
+def _mapped(to_user: Array, directions: Array) -> Array:
+    """Return directions in the user's parameters, 0 where rounding is all there is."""
+    image, size = to_user @ directions, np.abs(to_user) @ np.abs(directions)
+    return np.asarray(np.where(np.abs(image) > _ROUNDING * size, image, 0.0))
+
+
+def _alarms(info: Information, known: Identified, method: str) -> list[str]:
     """Return what makes numbers doubtful."""
     notes = []
     if method == "ML":
@@ -207,10 +215,10 @@ def _alarms(at: Information, known: Identified, method: str) -> list[str]:
             "Kenward–Roger: the information on the variance parameters is so nearly singular that "
             "it cannot be told what is identified; what is nearly not was taken as not"
         )
-    if at.largest > _MOST:
-        digits = max(15.0 - np.log10(at.largest), 0.0)
+    if info.largest > _MOST:
+        digits = max(15.0 - np.log10(info.largest), 0.0)
         notes.append(
-            f"Kenward–Roger: the random effects' variance in the rows is {at.largest:.1g} times "
+            f"Kenward–Roger: the random effects' variance in the rows is {info.largest:.1g} times "
             f"sigma2, so that {digits:.0f} digits or fewer are left"
         )
     return notes

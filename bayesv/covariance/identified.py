@@ -17,6 +17,7 @@ __all__ = ["Identified", "identified"]
 # scale, what is linearly dependent has eigenvalues of 1e-15 or so and what is not seldom one
 # below 1e-4: between the two bounds a judgement would be a guess.
 _NULL, _CLEAR = 1e-11, 1e-8
+_ROUNDING = 1e-10  # element of a unit vector that is 0
 _SUSPECT = 1e-5  # smallest eigenvalue at the estimates below which the rank is looked at
 
 
@@ -84,13 +85,13 @@ class Identified:
         return np.asarray((self.kept / self.unit[:, None] ** 2).T @ changes)
 
 
-def identified(geometry: Geometry, at: Information) -> Identified:
+def identified(geometry: Geometry, info: Information) -> Identified:
     """Judge what is identified.
 
     Parameters
     ----------
     geometry : Geometry
-    at : Information
+    info : Information
         At the estimates.
 
     Notes
@@ -100,8 +101,8 @@ def identified(geometry: Geometry, at: Information) -> Identified:
     large nor zero variances hide it: from tr(V_iV_j) what is aliased, from tr(𝒫V_i𝒫V_j) what is
     lost besides.
     """
-    m, unit = len(at.products), _unit(at.products)
-    if np.linalg.eigvalsh(at.expected() * np.outer(unit, unit))[0] > _SUSPECT:
+    m, unit = len(info.products), _unit(info.products)
+    if np.linalg.eigvalsh(info.expected() * np.outer(unit, unit))[0] > _SUSPECT:
         return Identified(np.zeros((m, 0)), np.zeros((m, 0)), unit, False)
     at_zero = information(geometry, [np.zeros(len(C)) for C in geometry.maps], 1.0)
     unit = _unit(at_zero.products)
@@ -123,5 +124,6 @@ def _null(information: Array) -> tuple[Array, bool]:
     """Return the null space, and whether it is doubtful."""
     values, vectors = np.linalg.eigh(information)
     null = values < _CLEAR
+    directions = np.where(np.abs(vectors[:, null]) > _ROUNDING, vectors[:, null], 0.0)
     # A gap must lie between what is taken for zero and the rest.
-    return vectors[:, null], bool((np.abs(values[null]) > _NULL).any())
+    return directions, bool((np.abs(values[null]) > _NULL).any())

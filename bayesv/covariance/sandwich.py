@@ -92,10 +92,10 @@ def cluster_robust(
     >>> round(float(vcov.iloc[0, 0]) ** 0.5, 3)  # balanced: equal to the model's own
     19.383
     """
-    found = robust(design, vc, kind, cluster)
-    for note in found.notes:
+    result = robust(design, vc, kind, cluster)
+    for note in result.notes:
         warnings.warn(note, FitWarning, stacklevel=2)
-    return found.cov
+    return result.cov
 
 
 def robust(

@@ -20,7 +20,7 @@ _OFF = 1e-2  # by which −2 log-likelihood may be above its minimum, rounded es
 
 def observed_covariance(
     geometry: Geometry,
-    at: Information,
+    info: Information,
     known: Identified,
     method: str,
 ) -> tuple[Array, str]:
@@ -29,7 +29,7 @@ def observed_covariance(
     Parameters
     ----------
     geometry : Geometry
-    at : Information
+    info : Information
         At the geometry's components.
     known : Identified
     method : {"REML", "ML"}
@@ -50,8 +50,8 @@ def observed_covariance(
     boundary, and the curvature of the boundary adds to the information on them. Here it is exact:
     H_λ = J'H_ΣJ + Σ_i g_i ∂²θ_i/∂λ∂λ', and the covariance is J (H_λ/2)⁺ J'.
     """
-    gradient, (J, second) = at.gradient(method), _tangents(geometry, at)
-    H = J.T @ at.hessian(method) @ J + np.tensordot(gradient, second, 1)
+    gradient, (J, second) = info.gradient(method), _tangents(geometry, info)
+    H = J.T @ info.hessian(method) @ J + np.tensordot(gradient, second, 1)
     unit = np.sqrt(np.abs(np.diagonal(H)))
     unit = np.where(unit > 0, unit, 1.0)
     J, H = J / unit, symmetrize(H / np.outer(unit, unit))
@@ -65,7 +65,7 @@ def observed_covariance(
     moves = J @ vectors[:, falling]
     # Next to a boundary the gradient that an optimiser left decides the sign of a curvature along
     # which V hardly moves.
-    moved = np.einsum("ik,ij,jk->k", moves, at.products, moves)
+    moved = np.einsum("ik,ij,jk->k", moves, info.products, moves)
     name = "restricted likelihood" if method == "REML" else "likelihood"
     if (moved > _MOVES * np.abs(values[falling])).any():
         return np.full((len(J), len(J)), np.nan), (
@@ -74,7 +74,7 @@ def observed_covariance(
         )
     there = values > _FLAT * values[-1]
     half = (J @ vectors[:, there]) / np.sqrt(values[there])
-    above = 0.5 * float(((gradient @ half) ** 2).sum()) + _above(geometry, at, gradient)
+    above = 0.5 * float(((gradient @ half) ** 2).sum()) + _above(geometry, info, gradient)
     problem = "" if above < _OFF else (
         f"these components are no {method} estimates: twice the log {name} can rise by about "
         f"{above:.2g}"
@@ -82,21 +82,21 @@ def observed_covariance(
     return 2.0 * half @ half.T, problem
 
 
-def _above(geometry: Geometry, at: Information, gradient: Array) -> float:
+def _above(geometry: Geometry, info: Information, gradient: Array) -> float:
     """Return by how much −2 log-likelihood falls where variances that are 0 leave it, about."""
     total = 0.0
     for i, (f, a, b) in enumerate(elements_of(geometry)):
-        if a == b and _at_zero(geometry, at, i, f, a) and gradient[i] < 0:
-            total += 0.5 * gradient[i] ** 2 / at.products[i, i]
+        if a == b and _at_zero(geometry, info, i, f, a) and gradient[i] < 0:
+            total += 0.5 * gradient[i] ** 2 / info.products[i, i]
     return float(total)
 
 
-def _at_zero(geometry: Geometry, at: Information, place: int, f: int, column: int) -> bool:
-    scale = np.sqrt(0.5 * at.products[place, place])
+def _at_zero(geometry: Geometry, info: Information, place: int, f: int, column: int) -> bool:
+    scale = np.sqrt(0.5 * info.products[place, place])
     return bool(geometry.variances[f][column] * scale <= _ZERO)
 
 
-def _tangents(geometry: Geometry, at: Information) -> tuple[Array, Array]:
+def _tangents(geometry: Geometry, info: Information) -> tuple[Array, Array]:
     """Return first and second derivatives of the m elements by the free (λ, σ).
 
     Shapes (m, k) and (m, k, k). λ_f is diagonal here; its columns that are 0 are left out, and the
@@ -110,7 +110,7 @@ def _tangents(geometry: Geometry, at: Information) -> tuple[Array, Array]:
         for block in term.blocks
         for i, column in enumerate(block)  # by decreasing variance
         for row in block[i:]
-        if not _at_zero(geometry, at, places[f, column, column], f, column)
+        if not _at_zero(geometry, info, places[f, column, column], f, column)
     ]
     m, k = len(places) + 1, len(free) + 1
     J, second = np.zeros((m, k)), np.zeros((m, k, k))

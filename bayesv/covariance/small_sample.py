@@ -47,6 +47,8 @@ class KenwardRoger:
         at a boundary only of directions along it. NaN where the likelihood has no maximum.
     parameters : tuple of str
         Names of the m elements.
+    aliased : ndarray, shape (m, a)
+        Directions of the m elements along which V does not change.
     notes : tuple of str
         What is to be known of these numbers: parameters that are not identified, digits lost,
         estimates by ML.
@@ -58,6 +60,7 @@ class KenwardRoger:
     W: Array
     W_observed: Array
     parameters: tuple[str, ...]
+    aliased: Array
     notes: tuple[str, ...]
     _parts: Adjustment
 
@@ -194,7 +197,7 @@ class KenwardRoger:
         >>> fit = model.reml()
         >>> print(bv.kenward_roger(fit).table().round(3).to_string())
                    estimate     se    df       t    p      low     high
-        Intercept   251.405  6.825  17.0  36.838  0.0  237.006  265.804
+        Intercept   251.405  6.825  17.0  36.838  0.0  237.007  265.804
         Days         10.467  1.546  17.0   6.771  0.0    7.206   13.729
         """
         if not 0 < prob < 1:

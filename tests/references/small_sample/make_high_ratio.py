@@ -74,8 +74,14 @@ def case(formula, X, terms):
     for c in range(X.cols):
         slope = mp.matrix([(to.T * part * to)[c, c] for part in parts])
         df.append(float(2 * Phi[c, c] ** 2 / (slope.T * W * slope)[0]))
-    out = {"formula": formula, "blocks": [sigma.tolist() for *_, sigma in terms],
-           "plug_in": numbers(Phi), "cov": numbers(Phi + 2 * middle), "df": df, "W": numbers(W)}  # fmt: skip
+    out = {
+        "formula": formula,
+        "blocks": [sigma.tolist() for *_, sigma in terms],
+        "plug_in": numbers(Phi),
+        "cov": numbers(Phi + 2 * middle),
+        "df": df,
+        "W": numbers(W),
+    }
     if len(terms) == 1:
         out["CR2"] = numbers(cr2(X, V, Phi))
     return out
