@@ -111,8 +111,8 @@ class Criterion:
 
     def row_sizes(self, x: Array) -> Array:
         """Return the size of the row of λ of every coordinate: a relative SD."""
-        sizes: Array = np.sqrt(np.bincount(self.row, x**2))
-        return sizes[self.row]
+        sizes = np.sqrt(np.bincount(self.row, x**2))
+        return np.asarray(sizes[self.row])
 
     def same_sign(self, x: Array) -> Array:
         """Return x with the sign of each column of λ such that its diagonal is not negative."""
