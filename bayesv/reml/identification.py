@@ -40,6 +40,14 @@ def unidentified(design: Design, stats: GramStatistics, method: str = "REML") ->
     See `bayesv.gram.flat_directions`. Where V itself stays the same along the direction, V and all
     that is computed from it (β̂, its standard errors, fitted values, the criterion) are unique;
     how V is split between the components is not.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> data = bv.load_dataset("dyestuff").assign(again=lambda d: d["Batch"])
+    >>> model = bv.Model("Yield ~ 1 + (1 | Batch) + (1 | again)", data)
+    >>> [problem.split(": ")[1][:38] for problem in unidentified(model.design, model.statistics)]
+    ['Batch and again group the rows alike; ']
     """
     if method not in stats.remembered:
         stats.remembered[method] = _found(design, stats, method)
