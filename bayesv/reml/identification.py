@@ -120,9 +120,15 @@ class _Words:
             groups.append(f)
             pairs = [(self.elements.rows[f][i], self.elements.columns[f][i]) for i in places]
             columns = term.columns
-            own = [f"the variance of {columns[i]} in {term.group}" for i, j in pairs if i == j]
+            variances = [
+                f"the variance of {columns[i]} in {term.group}" for i, j in pairs if i == j
+            ]
             mixed = [f"{columns[j]} and {columns[i]} in {term.group}" for i, j in pairs if i != j]
-            names += own if len(own) > 1 else own + [f"the covariance of {pair}" for pair in mixed]
+            names += (
+                variances
+                if len(variances) > 1
+                else variances + [f"the covariance of {pair}" for pair in mixed]
+            )
         return names, groups
 
     def _reason(self, groups: list[int], residual: bool, V_is_unique: bool) -> str:
