@@ -56,18 +56,18 @@ def test_many_values_are_those_of_one_evaluation_each(star, sleepstudy):
             assert np.allclose(criterion.values(x), wanted, rtol=1e-12)
 
 
-def test_the_lattice_finds_every_valley_of_a_simple_function():
-    """Two sizes with a product well: four valleys, of which one is known."""
+def test_the_lattice_finds_the_valley_of_competing_sizes():
+    """One of two sizes is large, either of them: from one valley the other is found."""
 
     def values(x):
-        a, b = np.log(np.abs(x) + 1e-3).T
-        return 5 * (a**2 - 2) ** 2 + 5 * (b**2 - 2) ** 2 + a + b
+        a, b = np.log(x.T)
+        first = (a - np.log(0.15)) ** 2 + (b - np.log(5.0)) ** 2
+        second = (a - np.log(5.0)) ** 2 + (b - np.log(0.15)) ** 2 - 0.2
+        return np.minimum(first, second)
 
     row = np.array([0, 1])
-    screen = Screen(values, row, row)
-    known = np.exp(np.array([-1.45, -1.45]))
-    starts = screen.starts(30, known, float(values(known[None])[0]), False)
-    assert {tuple(np.sign(np.log(x)).astype(int)) for x in starts} == {(-1, 1), (1, -1), (1, 1)}
+    starts = Screen(values, row, row).starts(30, np.array([0.15, 5.0]), 0.0, False)
+    assert starts.tolist() == [[5.0, 0.15]]
 
 
 def test_a_zero_below_which_a_correlation_is_free_is_left():
@@ -87,4 +87,4 @@ def test_a_zero_below_which_a_correlation_is_free_is_left():
     free = np.array([False, True, True])
     away = search._leave_zero(stuck, value, free)
     assert away is not None
-    assert search.criterion.value_and_gradient(away)[0] < value - 1
+    assert search.criterion.value_and_gradient(away)[0] < value - 1e-3

@@ -16,7 +16,8 @@ __all__ = ["Criterion", "solve_fixed"]
 
 Index = NDArray[np.intp]
 
-_EXACT = 8 * np.finfo(float).eps  # of y'Wy less the fixed effects: a rest that is rounding
+# Of y'Wy less the fixed effects, and squared of y'Wy itself: a rest that is rounding.
+_EXACT = 8 * float(np.finfo(float).eps)
 
 
 class Criterion:
@@ -110,8 +111,8 @@ class Criterion:
 
     def row_sizes(self, x: Array) -> Array:
         """Return the size of the row of λ of every coordinate: a relative SD."""
-        sizes: Array = np.sqrt(np.bincount(self.row, x**2))
-        return sizes[self.row]
+        sizes = np.sqrt(np.bincount(self.row, x**2))
+        return np.asarray(sizes[self.row])
 
     def same_sign(self, x: Array) -> Array:
         """Return x with the sign of each column of λ such that its diagonal is not negative."""
@@ -166,7 +167,7 @@ class Criterion:
         stats, p = self.stats, self.stats.p
         done = eliminate(stats, self.lambdas(x))
         gamma, r2, logdet_S = solve_fixed(done, p)
-        if r2 <= _EXACT * stats.C[p, p]:
+        if r2 <= max(_EXACT * stats.C[p, p], _EXACT**2 * stats.total):
             raise self.reproduced()
         value = done.logdet - stats.log_weights + self.df * (np.log(2 * np.pi * r2 / self.df) + 1)
         T_bar = (self.df / r2) * np.outer(np.append(-gamma, 1.0), np.append(-gamma, 1.0))

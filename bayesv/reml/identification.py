@@ -40,6 +40,14 @@ def unidentified(design: Design, stats: GramStatistics, method: str = "REML") ->
     See `bayesv.gram.flat_directions`. Where V itself stays the same along the direction, V and all
     that is computed from it (β̂, its standard errors, fitted values, the criterion) are unique;
     how V is split between the components is not.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> data = bv.load_dataset("dyestuff").assign(again=lambda d: d["Batch"])
+    >>> model = bv.Model("Yield ~ 1 + (1 | Batch) + (1 | again)", data)
+    >>> [problem.split(": ")[1][:38] for problem in unidentified(model.design, model.statistics)]
+    ['Batch and again group the rows alike; ']
     """
     if method not in stats.remembered:
         stats.remembered[method] = _found(design, stats, method)
@@ -112,9 +120,15 @@ class _Words:
             groups.append(f)
             pairs = [(self.elements.rows[f][i], self.elements.columns[f][i]) for i in places]
             columns = term.columns
-            own = [f"the variance of {columns[i]} in {term.group}" for i, j in pairs if i == j]
+            variances = [
+                f"the variance of {columns[i]} in {term.group}" for i, j in pairs if i == j
+            ]
             mixed = [f"{columns[j]} and {columns[i]} in {term.group}" for i, j in pairs if i != j]
-            names += own if len(own) > 1 else own + [f"the covariance of {pair}" for pair in mixed]
+            names += (
+                variances
+                if len(variances) > 1
+                else variances + [f"the covariance of {pair}" for pair in mixed]
+            )
         return names, groups
 
     def _reason(self, groups: list[int], residual: bool, V_is_unique: bool) -> str:

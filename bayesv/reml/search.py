@@ -205,7 +205,7 @@ class _Search:
                 if (curvature * away**2).sum() < _NEAR:
                     raise StopIteration
 
-        found = minimize(
+        result = minimize(
             scaled,
             part * c,
             jac=True,
@@ -217,8 +217,8 @@ class _Search:
             },
             callback=stop_at_known,
         )
-        inverse = np.asarray(found.hess_inv) / np.outer(c, c)
-        return np.asarray(found.x) / c, float(found.fun), np.asarray(found.jac) * c, inverse
+        inverse = np.asarray(result.hess_inv) / np.outer(c, c)
+        return np.asarray(result.x) / c, float(result.fun), np.asarray(result.jac) * c, inverse
 
     def _settle(
         self, x: Array, value: float, gradient: Array, free: Mask
