@@ -12,6 +12,7 @@ from scipy.special import gammainc, stdtrit
 from bayesv.covariance import MarginalCovariance, VarianceComponents
 from bayesv.design import Design
 from bayesv.diagnostics import ess_mean
+from bayesv.errors import BayesvError
 from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.score import Score, posterior_score, sd_positions
@@ -20,8 +21,10 @@ from bayesv.linalg import Array, evenly_spaced, psd_root
 __all__ = ["Coherence", "Drawn", "coherence", "fails_score"]
 
 _ALPHA = 1e-4  # chance that a coherent fit fails one family of identities
+_LEAST = 8  # draws a chain
 _SCORES = 4000  # draws at which the gradient is computed
 _SCORES_LARGE = 200  # as many where each takes a large dense factorisation, or a look is enough
+_ROUNDING = 1e-3  # error of a log SD by rounding, above which gradients are not compared
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that is inverted
 
 
@@ -96,6 +99,11 @@ def coherence(
         At how many draws, evenly spaced, u is held against its conditional moments.
     priors_known : bool
 
+    Raises
+    ------
+    BayesvError
+        If there are fewer than 8 draws a chain.
+
     Notes
     -----
     Given (Σ, σ²), (β − β̂)'Φ⁻¹(β − β̂) has mean p and each element, over its conditional variance,
@@ -105,6 +113,11 @@ def coherence(
     average along the scale of each Σ_f and of σ². Monte Carlo errors are those of each series
     itself, so that autocorrelation is accounted for; limits are Student's with its effective size.
     """
+    if drawn.sigma2.shape[1] < _LEAST:
+        raise BayesvError(
+            f"{drawn.sigma2.shape[1]} draws a chain are too few to check; at least {_LEAST} are "
+            "needed."
+        )
     notes: list[str] = []
     rows = _that_vary(design, drawn)
     rows += _of_beta(list(design.fixed_names), drawn)
@@ -112,8 +125,13 @@ def coherence(
         each = _SCORES_LARGE if density.stats.large_border else _SCORES
         step = max(1, -(-drawn.sigma2.size // each))
         score, of_score = _of_score(density, drawn.covs, drawn.sigma2, step)
+        if score.rounding > _ROUNDING:
+            notes.append(
+                "covariates are so far from 0 that draws of Σ, rounded, do not hold its SDs at "
+                "their mean; the score is not computed (centre the covariates)"
+            )
         rows += of_score
-        if drawn.u and design.has_rows:
+        if drawn.u and design.has_rows and of_score:
             rows += _given_u(design, density, drawn, score, step, notes)
         if score.n_outside:
             notes.append(
@@ -185,6 +203,8 @@ def _of_score(
     shape = sigma2[:, ::step].shape
     flat = {group: _flat(cov[:, ::step]) for group, cov in covs.items()}
     score = posterior_score(density, flat, sigma2[:, ::step].ravel())
+    if score.rounding > _ROUNDING:
+        return score, []
     sds = sd_positions(density.priors.design)
     names, d = list(score.names), len(score.names)
     away = score.position - score.position.mean(axis=0)

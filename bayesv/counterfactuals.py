@@ -15,6 +15,7 @@ from bayesv.diagnostics import pareto_k
 from bayesv.errors import BayesvError, FitWarning
 from bayesv.estimators import joint_mode
 from bayesv.gram import GramStatistics, statistics_of
+from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array, psd_roots
 from bayesv.names import canonical
@@ -118,10 +119,13 @@ def reweighted(post: Posterior, priors: ResolvedPriors | None) -> Reweighted:
     density, scalars = _density_of(post), post.quantities
     flat_covs = {group: cov.reshape(-1, *cov.shape[2:]) for group, cov in post.covs.items()}
     sigma2 = post.sigma2.ravel()
-    log_w = -_log_prior(density.priors, flat_covs, sigma2)
     other_flat = priors is None or priors.flat_beta
-    if priors is not None:
-        log_w = log_w + _log_prior(priors, flat_covs, sigma2)
+    if priors is None:
+        parts = density.priors.log_densities(flat_covs, sigma2).values()
+        log_w = -np.sum(list(parts), axis=0)
+    else:  # both densities by the same coordinates, whatever each prior speaks of
+        x = Coordinates(density.priors).from_draws(flat_covs, sigma2)
+        log_w = Coordinates(priors).log_prior(x) - Coordinates(density.priors).log_prior(x)
     if not (other_flat and density.priors.flat_beta):
         target = _flat_beta(density.priors) if priors is None else priors
         log_w = log_w - _log_likelihood(density, flat_covs, sigma2)
@@ -202,10 +206,6 @@ def _refit(design: Design, stats: GramStatistics) -> VarianceComponents:
 
 def _blocks(term: RandomTerm) -> frozenset[frozenset[str]]:
     return frozenset(frozenset(canonical(term.columns[i]) for i in block) for block in term.blocks)
-
-
-def _log_prior(priors: ResolvedPriors, covs: Mapping[str, Array], sigma2: Array) -> Array:
-    return np.asarray(np.sum(list(priors.log_densities(covs, sigma2).values()), axis=0))
 
 
 def _log_likelihood(density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array) -> Array:

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MarginalMethods"]
 
-_MIN_CHECKED = 8  # draws a chain
-
 
 class MarginalMethods:
     """V, its functionals, distances and coherence: the part of `Posterior` that is about V."""
@@ -390,11 +388,6 @@ class MarginalMethods:
             if f"u_{term.group}" in names
         }
         u = u if len(u) == len(self.design.terms) else {}
-        if self.n_draws < _MIN_CHECKED:
-            raise BayesvError(
-                f"{self.n_draws} draws a chain are too few to check; at least {_MIN_CHECKED} are "
-                "needed."
-            )
         center, cov = (x.reshape(*self.sigma2.shape, *x.shape[1:]) for x in self.gls_draws())
         drawn = Drawn(self.covs, self.sigma2, self.beta, center, cov, u)
         return coherence(self.design, self._density, drawn, draws_of_u, self.priors is not None)

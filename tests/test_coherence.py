@@ -89,6 +89,13 @@ def test_right_draws_pass():
         bv.Posterior(foreign, post.design, post.priors, "x", post.density).check()
 
 
+def test_draws_that_hold_too_few_digits_are_not_scored(post, monkeypatch):
+    monkeypatch.setattr("bayesv.inference.score._rounding", lambda *_: 0.1)
+    found = post.check(draws_of_u=20)
+    assert any("centre the covariates" in note for note in found.notes)
+    assert not any(identity.startswith("score") for identity in found.table["identity"])
+
+
 @pytest.mark.parametrize("kind", ["normal", "χ²", "minus χ²"])
 def test_series_of_mean_0_fail_as_seldom_as_stated(kind):
     z = np.random.default_rng(4).normal(size=(2, 100, 4000))
@@ -117,6 +124,7 @@ def test_coordinates_of_draws_are_inverse_and_their_score_is_a_derivative(formul
     for group, cov in covs.items():
         assert np.allclose(cov, post.cov(group), rtol=1e-9, atol=1e-12)
     score = posterior_score(post.density, {g: c[0] for g, c in post.covs.items()}, sigma2[0])
+    assert score.rounding < 1e-12
     # By central differences of log p(Σ, σ | y) at one draw: σ alone, SDs and correlations held.
     h, at = 1e-5, x[0, 7].copy()
     step = np.where(coordinates.is_sd, -1.0, 0.0)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from bayesv.design import Design
 from bayesv.gram.threads import run
+from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.target import Target
-from bayesv.linalg import Array
+from bayesv.linalg import Array, evenly_spaced, symmetrize
 from bayesv.priors import ResolvedPriors
 
 __all__ = ["Score", "posterior_score", "sd_positions"]
@@ -32,6 +33,9 @@ class Score:
     n_outside : int
         Draws at which the density cannot be evaluated, such as an SD of exactly 0. Their gradients
         are 0.
+    rounding : float
+        How far a log SD moves when the last digit of the drawn Σ does: large where the coordinates
+        are of effects at the mean of a covariate that is very far from 0.
     """
 
     names: tuple[str, ...]
@@ -39,6 +43,7 @@ class Score:
     gradient: Array
     prior: Array
     n_outside: int
+    rounding: float
 
 
 def posterior_score(density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array) -> Score:
@@ -72,7 +77,8 @@ def posterior_score(density: MarginalDensity, covs: Mapping[str, Array], sigma2:
         slopes[:, -1] -= slopes[:, is_sd].sum(axis=1)
     with np.errstate(invalid="ignore"):
         x[:, is_sd] += x[:, -1:]
-    return Score(_names(density.priors), np.nan_to_num(x), gradient, prior, n_outside)
+    rounding = _rounding(coordinates, covs, sigma2)
+    return Score(_names(density.priors), np.nan_to_num(x), gradient, prior, n_outside, rounding)
 
 
 def sd_positions(design: Design) -> dict[str, NDArray[np.intp]]:
@@ -82,6 +88,21 @@ def sd_positions(design: Design) -> dict[str, NDArray[np.intp]]:
         positions[term.group] = np.arange(start, start + term.n_columns)
         start += term.n_columns + sum(len(b) * (len(b) - 1) // 2 for b in term.blocks)
     return positions
+
+
+def _rounding(coordinates: Coordinates, covs: Mapping[str, Array], sigma2: Array) -> float:
+    """Return the median error of log SDs by rounding of Σ, from a change that is 10⁴ times it."""
+    at, rng = evenly_spaced(len(sigma2), 50), np.random.default_rng(0)
+    eps, x = 1e4 * np.finfo(float).eps, []
+    for size in (0.0, eps):
+        moved = {}
+        for group, cov in covs.items():
+            sign = np.sign(symmetrize(rng.normal(size=cov[at].shape)))
+            moved[group] = cov[at] * (1.0 + size * sign)
+        x.append(coordinates.from_draws(moved, sigma2[at])[:, coordinates.is_sd])
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(x[1] - x[0])
+    return float(np.median(gap[np.isfinite(gap)])) / 1e4 if np.isfinite(gap).any() else np.inf
 
 
 def _names(priors: ResolvedPriors) -> tuple[str, ...]:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from bayesv.design import Design
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array, cov_to_sd_corr, psd_roots
-from bayesv.priors import HalfCauchy, HalfNormal, HalfStudentT, ResolvedPriors, SdPrior
+from bayesv.priors import (
+    LKJ,
+    HalfCauchy,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    ResolvedPriors,
+    SdPrior,
+)
 from bayesv.quantities import quantities
 from bayesv.study.calibration.setting import Parameters
 
 __all__ = ["ranked_quantities", "sensitivities"]
 
+_STEP = 1e-3  # of a log scale, for a derivative
 _DIGITS = 12  # of a correlation: values that differ from ±1 by rounding alone are ties
 
 
@@ -73,7 +84,7 @@ def ranked_quantities(
     out["log p(y | Σ, σ, β)"] = -0.5 * (stats.n * np.log(2 * np.pi) + out["log|V|"] + square)
     marginal = density.conditional(lambdas, sigma2, (logdet, T))
     out["log p(y | Σ, σ)"] = marginal.log_likelihood
-    log_prior = np.sum(list(density.priors.log_densities(values.covs, sigma2).values()), axis=0)
+    log_prior = _log_prior(density.priors, values)
     out["log prior"] = log_prior.round(_DIGITS)
     out["log posterior"] = marginal.log_likelihood + log_prior
 
@@ -112,34 +123,44 @@ def sensitivities(priors: ResolvedPriors, drawn: Parameters) -> dict[str, float]
     A change ε of a parameter h of the prior moves E[f | y] by ε Cov(f, s), s = ∂ log p(θ)/∂h; of
     all functions s itself moves most, by ε SD(s | y) in units of its own SD.
     """
+    start = _log_prior(priors, drawn)
+
+    def moved(other: ResolvedPriors, step: float) -> float:
+        return float(np.std(_log_prior(other, drawn) - start)) / step
+
     spread = {}
-    for name, prior, sd in _sds(priors, drawn):
-        slopes = np.array([prior.slope(float(value)) for value in sd])  # by log SD
-        spread[f"scale of sd {name}"] = float(np.std(slopes))
-        if (other := _other_tails(prior)) is not None:
-            ratio = other.log_density(sd) - prior.log_density(sd)
-            spread[f"tails of sd {name}"] = float(np.std(ratio))
-    for name, logdet in _log_correlations(priors.design, drawn).items():
-        spread[f"η of {name.removeprefix('log|C| ')}"] = float(np.std(logdet))
+    for term in priors.design.terms:
+        own = priors.sd[term.group]
+        for i, column in enumerate(term.columns):
+            for name, prior, step in _changes(own[i]):
+                sds = {**priors.sd, term.group: (*own[:i], prior, *own[i + 1 :])}
+                spread[f"{name} of sd {term.group}: {column}"] = moved(
+                    replace(priors, sd=sds), step
+                )
+    for name, prior, step in _changes(priors.sigma):
+        spread[f"{name} of sd Residual"] = moved(replace(priors, sigma=prior), step)
+    for group, lkj in priors.corr.items():
+        corr = {**priors.corr, group: LKJ(lkj.eta + 1.0)}
+        spread[f"η of {group}"] = moved(replace(priors, corr=corr), 1.0)
     return spread
 
 
-def _other_tails(prior: SdPrior) -> SdPrior | None:
+def _log_prior(priors: ResolvedPriors, values: Parameters) -> Array:
+    parts = priors.log_densities(values.covs, values.sigma2).values()
+    return np.asarray(np.sum(list(parts), axis=0))
+
+
+def _changes(prior: Any) -> Iterator[tuple[str, SdPrior, float]]:
+    """Yield what may be wrong with the prior of an SD: name, wrong prior, size of the change."""
+    if not hasattr(prior, "scale"):  # flat
+        return
+    power = 2.0 if isinstance(prior, InverseGamma) else 1.0  # its scale is that of a variance
+    yield "scale", replace(prior, scale=prior.scale * np.exp(power * _STEP)), _STEP
     match prior:
         case HalfNormal(scale):
-            return HalfStudentT(3.0, scale)
+            yield "tails", HalfStudentT(3.0, scale), 1.0
         case HalfStudentT(_, scale) | HalfCauchy(scale):
-            return HalfNormal(scale)
-    return None
-
-
-def _sds(priors: ResolvedPriors, drawn: Parameters) -> Iterator[tuple[str, SdPrior, Array]]:
-    """Yield label, prior and draws of every SD."""
-    for term in priors.design.terms:
-        sds = np.sqrt(np.diagonal(drawn.covs[term.group], axis1=1, axis2=2))
-        for column, prior, sd in zip(term.columns, priors.sd[term.group], sds.T, strict=True):
-            yield f"{term.group}: {column}", prior, sd
-    yield "Residual", priors.sigma, np.sqrt(drawn.sigma2)
+            yield "tails", HalfNormal(scale), 1.0
 
 
 def _log_correlations(design: Design, values: Parameters) -> dict[str, Array]:
