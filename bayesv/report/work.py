@@ -11,7 +11,7 @@ from bayesv.posterior import Posterior
 
 __all__ = ["affordable", "check_packages", "thinned"]
 
-_BUDGET = 2e11  # floating-point operations, about ten seconds
+_BUDGET = 1e11  # floating-point operations, about five seconds
 _LEAST = 20  # draws
 _PER_EFFECT = 1e3  # operations
 
