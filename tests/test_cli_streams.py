@@ -1,4 +1,4 @@
-"""Standard streams of every kind: other encodings, closed ones; and floating-point errors raised."""
+"""Standard streams of every kind: other encodings, closed ones; errors of numbers raised."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ from bayesv.formula.frame import (
 )
 from bayesv.formula.grammar import Formula, parse
 from bayesv.formula.groups import LeftSide, random_terms, relation
+from bayesv.formula.notes import note_numbers_as_text
 from bayesv.formula.sides import left_sides
 from bayesv.linalg import Array, independent_columns
 from bayesv.names import INTERCEPT
@@ -122,7 +123,8 @@ def build(
 
     X, names, aliased = _drop_aliased(X, names)
     terms = random_terms(frame.iloc[rows], formula.random, lhs)
-    notes = _notes(counts, aliased, terms, len(y))
+    texts = note_numbers_as_text([frame[name].iloc[rows] for name in used], formula)
+    notes = (*_notes(counts, aliased, terms, len(y)), *texts)
     refuse_constant(formula.response, y)
     design = Design(
         formula=formula.text,
