@@ -38,6 +38,9 @@ from bayesv.reml import RemlFit, fit_reml
 
 __all__ = ["ENGINES", "Model", "check_sampling"]
 
+# Inside, numbers may underflow whatever np.seterr says outside.
+_USUAL: dict[str, Any] = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+
 ENGINES = ("collapsed", "nuts", "pymc", "bambi")
 
 
@@ -277,6 +280,7 @@ class Model:
     def __repr__(self) -> str:
         return f"<Model {self.design!r}>"
 
+    @np.errstate(**_USUAL)
     def reml(self, method: str = "REML") -> RemlFit:
         """Fit by restricted (``"REML"``) or full (``"ML"``) maximum likelihood.
 
@@ -317,6 +321,7 @@ class Model:
         """
         return prior_predictive(self.priors, self.statistics, draws, np.random.default_rng(seed))
 
+    @np.errstate(**_USUAL)
     def sample(
         self,
         engine: str = "collapsed",

@@ -70,6 +70,10 @@ def _run(arguments: argparse.Namespace) -> None:
         raise bv.DataError(f"--report {arguments.report}: the page is an .html file.")
     if arguments.save:
         check_target(arguments.save, arguments.force)
+    if arguments.report:
+        from bayesv.report import check_packages
+
+        check_packages()
     model = model_of(arguments)
     silent = arguments.quiet or arguments.json == "-"
     fit, post, comparison = fit_and_list(model, arguments, silent)

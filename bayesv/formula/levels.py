@@ -11,6 +11,7 @@ import pandas as pd
 from bayesv.errors import DataError, FormulaError
 from bayesv.formula.columns import as_factor, finite_rows, kind, plain_column
 from bayesv.formula.grammar import Formula
+from bayesv.formula.notes import occurrences
 from bayesv.formula.sources import DaskSource, Source
 
 __all__ = ["shared_levels", "together"]
@@ -30,16 +31,11 @@ def shared_levels(
     DataError
         If levels are needed and the source can be read only once.
     """
-    # What is only a grouping factor is numbered batch by batch.
-    sides = " ".join(
-        [formula.response, formula.fixed, *formula.offsets, *(t.lhs for t in formula.random)]
-    )
     asked = []
     for name in columns:
-        own = rf"(?<![\w.]){re.escape(name)}(?![\w.])"
         calls = rf"(?:C|factor|T|S)\(\s*{re.escape(name)}(?![\w.])"
-        used, coded = len(re.findall(own, sides)), len(re.findall(calls, sides))
-        if not used:
+        used, coded = occurrences(name, formula), len(re.findall(calls, formula.text))
+        if not used:  # what is only a grouping factor is numbered batch by batch
             continue
         stored = source.kind(name)
         if coded and stored in ("number", "time") and used > coded:

@@ -52,6 +52,12 @@ class ArrowSource:
             return "number"
         return "factor"
 
+    def holds_text(self, name: str) -> bool:
+        """Return whether a column is text, not categories that somebody chose."""
+        types = require("pyarrow", "parquet").types
+        stored = self.schema.field(name).type
+        return bool(types.is_string(stored) or types.is_large_string(stored))
+
     def frames(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:
         """Yield data frames of the named columns, each of half a million rows or so."""
         waiting: list[Any] = []
@@ -81,6 +87,10 @@ class DaskSource:
         if pd.api.types.is_object_dtype(dtype):
             return None
         return kind(plain_column(pd.Series([], dtype=dtype, name=name)))
+
+    def holds_text(self, name: str) -> bool:
+        """Return whether a column is text, not categories that somebody chose."""
+        return not isinstance(self.frame.dtypes[name], pd.CategoricalDtype)
 
 
 Source = ArrowSource | DaskSource

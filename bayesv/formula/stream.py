@@ -17,6 +17,7 @@ from bayesv.formula.encoding import Encoding, encode
 from bayesv.formula.grammar import Formula
 from bayesv.formula.groups import combined, level_texts, refuse_levels
 from bayesv.formula.levels import shared_levels, together
+from bayesv.formula.notes import note_numbers_as_text
 from bayesv.formula.sources import ArrowSource, DaskSource, Source
 from bayesv.formula.special import STATEFUL
 from bayesv.gram import (
@@ -45,6 +46,7 @@ class _Plan:
     weights: str | None
     namespace: Mapping[str, Any]
     levels: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,13 @@ def read_batches(
             )
     columns = tuple(dict.fromkeys([*used, *([var_weights] if var_weights else [])]))
     levels = shared_levels(source, formula, columns)
-    plan = _Plan(formula, tuple(used), var_weights, space, levels)
+    texts = [
+        pd.Series(levels[name], name=name, dtype=object)
+        for name in levels
+        if source.holds_text(name)
+    ]
+    notes = note_numbers_as_text(texts, formula)
+    plan = _Plan(formula, tuple(used), var_weights, space, levels, notes)
     by = _by_dask if isinstance(source, DaskSource) else _in_turn
     part = by(source, plan, columns)  # type: ignore[arg-type]
     if part is None:
@@ -298,7 +306,7 @@ def _finished(plan: _Plan, part: _Part) -> tuple[DesignSummary, Moments, Units]:
     moments = permute(moments, by_size)
     units = replace(part.units, bases=tuple(part.units.bases[i] for i in by_size))
     kept, square = independent(moments, units)
-    notes = [f"read in batches: {n} of {part.n_given} rows used"]
+    notes = [f"read in batches: {n} of {part.n_given} rows used", *plan.notes]
     aliased = tuple(name for j, name in enumerate(part.names) if j not in kept)
     if aliased:
         notes.append(

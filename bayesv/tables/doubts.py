@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 
 import pandas as pd
 
 from bayesv.errors import DesignWarning
 
-__all__ = ["MARKS", "warn_of_numbers", "with_decimal_commas"]
+__all__ = ["reads_as_numbers", "warn_of_numbers", "with_decimal_commas"]
 
 _COMMA = re.compile(r"\s*[+-]?(?:\d+,\d*|,\d+)(?:[eE][+-]?\d+)?\s*")  # with a decimal comma
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:,\d{3})+\s*")  # which may as well group digits
@@ -19,7 +19,7 @@ _GROUPED = re.compile(  # digits in groups, with either sign, a blank, a percent
     r"\s*[$€£]?\s*[+-]?(?:\d{1,3}(?:[.,'’\s]\d{3})+(?:[.,]\d+)?|\d+[.,]?\d*)\s*[%$€£]?\s*"
 )
 # What other programs write for a missing value
-MARKS = {
+_MARKS = {
     ".", "-", "--", "?", "*", "n/a", "N/A", "#N/A", "#NA", "na", "nan", "NaN", "null", "NULL",
     "None", "none", "<NA>", "#DIV/0!", "#VALUE!", "#REF!", "missing",
 }  # fmt: skip
@@ -73,12 +73,9 @@ def with_decimal_commas(data: pd.DataFrame, name: str) -> tuple[pd.DataFrame, se
 def warn_of_numbers(data: pd.DataFrame, name: str, known: Set[int] = frozenset()) -> None:
     """Warn of columns that are text although most of their values look like numbers."""
     for i, texts in _texts(data):
-        numeric = sum(map(_is_number, texts))
         strange = [text for text in texts if not _is_number(text)]
-        marks = [text for text in strange if text.strip() in MARKS]
-        like = sum(1 for text in strange if _GROUPED.fullmatch(text))
-        mostly = numeric + like >= _MOSTLY * len(texts)
-        if i in known or not strange or not (mostly or len(marks) == len(strange) < numeric):
+        marks = [text for text in strange if text.strip() in _MARKS]
+        if i in known or not strange or not reads_as_numbers(texts):
             continue
         advice = "write them with a decimal point, without other signs, and what is missing as NA"
         if marks:
@@ -87,6 +84,15 @@ def warn_of_numbers(data: pd.DataFrame, name: str, known: Set[int] = frozenset()
             f"{name}: column {data.columns[i]!r} is text, because of values such as "
             f"{(marks or strange)[0]!r}, though most are numbers. If numbers are meant, {advice}."
         )
+
+
+def reads_as_numbers(texts: Sequence[str]) -> bool:
+    """Return whether different texts look like numbers, but for a few or for marks of gaps."""
+    strange = [text for text in texts if not _is_number(text)]
+    marks = sum(1 for text in strange if text.strip() in _MARKS)
+    like = sum(1 for text in strange if _GROUPED.fullmatch(text))
+    numeric = len(texts) - len(strange)
+    return numeric + like >= _MOSTLY * len(texts) or marks == len(strange) < numeric
 
 
 def _texts(data: pd.DataFrame) -> Iterator[tuple[int, list[str]]]:

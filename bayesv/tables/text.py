@@ -89,7 +89,7 @@ def _beginning(source: Path | io.BytesIO) -> str:
         raw = io.BytesIO(source.getbuffer())
     else:
         packed = source.name.lower().endswith(".gz")
-        raw = (gzip.open if packed else open)(source, "rb")  # noqa: SIM115: closed below
+        raw = (gzip.open if packed else open)(source, "rb")
     with raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
         return text.read(_HEAD)
 
