@@ -177,8 +177,10 @@ def test_rows_are_dropped_by_what_is_evaluated():
 
 # --- names ----------------------------------------------------------------------------------------
 
-AWKWARD = ("T", "S", "C", "I", "pi", "Intercept", "x:z", "f[b]", "my x", "a`b", "ü/ö", "log", "np.e",
-           "1", "TRUE", "x + z", "'q'", "a\\b")  # fmt: skip
+AWKWARD = (
+    "T", "S", "C", "I", "pi", "Intercept", "x:z", "f[b]", "my x", "a`b", "ü/ö", "log", "np.e", "1",
+    "TRUE", "x + z", "'q'", "a\\b",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", AWKWARD)
@@ -197,9 +199,7 @@ def test_a_column_of_any_name_is_that_column(name):
 def test_labels_that_would_be_the_same_are_told_apart():
     data = frame().assign(**{"x:z": lambda d: d.w, "f[b]": lambda d: d.w})
     got = bv.Model("y ~ `x:z` + x:z + f + `f[b]` + (1 | g)", data).design
-    assert got.fixed_names == ("Intercept", "`x:z`", "f[b]", "f[c]", "`f[b]`", "x:z")[:1] + (
-        "`x:z`", "f[b]", "f[c]", "x:z",
-    )  # fmt: skip
+    assert got.fixed_names == ("Intercept", "`x:z`", "f[b]", "f[c]", "x:z")
     assert got.aliased == ("`f[b]`",)
     data["f[b]"] = data.pre
     got = bv.Model("y ~ `x:z` + x:z + f + `f[b]` + (1 | g)", data).design
