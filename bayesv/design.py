@@ -178,8 +178,14 @@ class RowEncoder(Protocol):
         """Return the columns of a grouping factor."""
         ...
 
-    def random_columns(self, data: Any) -> Mapping[str, tuple[tuple[str, ...], Array]]:
-        """Return names and values, shape (m, r), of each grouping factor's columns."""
+    def covariates(self, group: str) -> tuple[str, ...]:
+        """Return the columns that a grouping factor's left sides use."""
+        ...
+
+    def random_columns(
+        self, data: Any, group: str | None = None
+    ) -> Mapping[str, tuple[tuple[str, ...], Array]]:
+        """Return names and values, shape (m, r), of each grouping factor's columns, or of one."""
         ...
 
 

@@ -133,7 +133,8 @@ def function_of_covariates(
     covs, sigma2
         As in `functionals`.
     at : DataFrame, shape (m, …)
-        Values of the columns of the random terms; ``Intercept`` is 1 if left out.
+        Values of the columns that the random terms use, such as x of ``(poly(x, 2) | g)``; or of
+        their coefficients' columns by name, where ``Intercept`` is 1 if left out.
     groups : sequence of str, optional
         Grouping factors whose level the two rows share; all if left out.
 
@@ -148,21 +149,29 @@ def function_of_covariates(
     m = len(at)
     cov, variance = np.zeros((len(sigma2), m, m)), np.tile(sigma2[:, None], (1, m))
     for term in design.terms:
-        missing = [c for c in term.columns if c != "Intercept" and c not in at]
-        if missing:
-            raise BayesvError(
-                f"Columns {', '.join(missing)} of term {term.group!r} are missing; given are "
-                f"{', '.join(map(str, at.columns)) or 'none'}."
-            )
-        z = np.column_stack(
-            [np.asarray(at[c], dtype=float) if c in at else np.ones(m) for c in term.columns]
-        )
+        z = _columns_at(design, term, at)
         part = z @ covs[term.group] @ z.T
         variance = variance + np.diagonal(part, axis1=1, axis2=2)
         if term.group in shared:
             cov += part
     sd = np.sqrt(variance)
     return variance, cov / (sd[:, :, None] * sd[:, None, :])
+
+
+def _columns_at(design: Design, term: Any, at: pd.DataFrame) -> Array:
+    """Return the columns of a random term at chosen values, shape (m, r_f)."""
+    missing = [c for c in term.columns if c != "Intercept" and c not in at]
+    encoding = design.encoding
+    if missing and encoding is not None and set(encoding.covariates(term.group)) <= {*at.columns}:
+        names, values = encoding.random_columns(at, term.group)[term.group]
+        return values[:, [names.index(name) for name in term.columns]]
+    if missing:
+        raise BayesvError(
+            f"Columns {', '.join(missing)} of term {term.group!r} are missing; given are "
+            f"{', '.join(map(str, at.columns)) or 'none'}."
+        )
+    columns = [np.asarray(at[c], float) if c in at else np.ones(len(at)) for c in term.columns]
+    return np.column_stack(columns)
 
 
 def _of_one_factor(

@@ -50,8 +50,9 @@ class Model:
     Parameters
     ----------
     formula : str
-        In lme4's language, such as ``"y ~ x + (x | a/b) + (1 | c)"``. The fixed part and left-hand
-        sides are read by formulae, as in Bambi; ``(x | g)`` is correlated, as in lme4.
+        In lme4's language, such as ``"y ~ x + (x | a/b) + (1 | c)"``: R's operators have R's
+        meaning in the fixed part and left of a bar, functions are those of a closed table, and what
+        has no meaning is refused; ``(x | g)`` is correlated, as in lme4.
     data : DataFrame, or a source of batches
         pandas, polars, or any frame narwhals understands. In batches, summed up in one pass that
         keeps no rows: a Dask DataFrame (on its own scheduler), a pyarrow ``RecordBatchReader``,

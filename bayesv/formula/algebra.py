@@ -85,12 +85,15 @@ class Terms:
         return [frozenset(coded) for coded in full]
 
     def apart(self) -> tuple[Terms, ...]:
-        """Return the intercept and each term by itself, as lme4 reads ``(… || g)``."""
-        parts = [replace(self, terms=(), notes=())] if self.intercept else []
-        return (
-            *parts,
-            *(replace(self, terms=(term,), intercept=False, notes=()) for term in self.terms),
-        )
+        """Return the intercept and each term by itself, as lme4 reads ``(… || g)``.
+
+        What is deleted there is gone with its variables, whose gaps cost no row.
+        """
+        parts = [Terms((), (), True)] if self.intercept else []
+        for term in self.terms:
+            own = tuple(self.variables[v] for v in term)
+            parts.append(Terms(own, (tuple(range(len(own))),), False))
+        return replace(parts[0], notes=self.notes), *parts[1:]
 
 
 def variable_label(node: Node) -> str:

@@ -43,7 +43,7 @@ class ModelFrame:
         The formula taken apart.
     data : DataFrame
         Used columns of the kept rows; text and category columns as ordered categoricals of the
-        observed levels, so that formulae and Bambi code them in the frame's order.
+        observed levels, in the frame's order.
     namespace : mapping
         Functions and values that the formula may use beside columns.
     """

@@ -18,10 +18,10 @@ from bayesv.formula.coding import side_columns
 from bayesv.formula.evaluator import Evaluator
 from bayesv.formula.factors import to_factor
 from bayesv.formula.frame import column_names, finite_rows, take_columns
-from bayesv.formula.grammar import Formula, parse
+from bayesv.formula.grammar import Formula, RandomText, parse
 from bayesv.formula.groups import LeftSide
 from bayesv.formula.reader import ColumnReader, ColumnState
-from bayesv.formula.syntax import Name, Node, label
+from bayesv.formula.syntax import Name, Node, label, nodes
 from bayesv.formula.values import Factor, Logical, as_numeric, missing, taken
 from bayesv.linalg import Array
 
@@ -107,58 +107,84 @@ class Encoding:
                 return term.factors
         raise DataError(f"The formula has no grouping factor {group!r}.")
 
-    def random_columns(self, data: Any) -> dict[str, tuple[tuple[str, ...], Array]]:
+    def covariates(self, group: str) -> tuple[str, ...]:
+        """Return the columns that a grouping factor's left sides use."""
+        nodes_used = (
+            inner
+            for term in self._terms_of(group)
+            for side in term.sides
+            for v in {v for members in side.terms for v in members}
+            for inner in nodes(side.variables[v])
+        )
+        names = (node.name for node in nodes_used if isinstance(node, Name))
+        return tuple(dict.fromkeys(name for name in names if name in self.columns))
+
+    def random_columns(
+        self, data: Any, group: str | None = None
+    ) -> dict[str, tuple[tuple[str, ...], Array]]:
         """Return names and values, shape (m, r), of each grouping factor's columns in new rows.
 
         Parameters
         ----------
         data : DataFrame
             The columns of the random terms' left sides.
+        group : str, optional
+            One grouping factor by its label; all if left out.
 
         Raises
         ------
         DataError
             If a column is missing, has a gap or a level that was not fitted.
         """
-        values = self._values(data, [side for term in self.formula.random for side in term.sides])
-        n = len(data)
-        parts: dict[str, list[tuple[Array, tuple[str, ...]]]] = {}
+        terms = self.formula.random if group is None else self._terms_of(group)
+        values, n = self._values(data, [side for term in terms for side in term.sides])
+        parts: dict[str, LeftSide] = {}
         labels: dict[tuple[str, ...], str] = {}
-        for term in self.formula.random:
-            key = labels.setdefault(tuple(sorted(set(term.factors))), term.label)
+        for term in terms:
+            key = labels.setdefault(_product(term.factors), term.label)
             parts.setdefault(key, []).extend(side_columns(side, values, n) for side in term.sides)
         return {
-            group: (
+            label_of_group: (
                 tuple(name for _, names in blocks for name in names),
                 np.hstack([block for block, _ in blocks]),
             )
-            for group, blocks in parts.items()
+            for label_of_group, blocks in parts.items()
         }
+
+    def _terms_of(self, group: str) -> list[RandomText]:
+        """Return the random terms of a grouping factor, however its product is written."""
+        product = _product(self.factors_of(group))
+        return [term for term in self.formula.random if _product(term.factors) == product]
 
     def fixed_columns(self, data: Any) -> tuple[tuple[str, ...], Array]:
         """Return names and values of the fixed part's columns in new rows, the aliased ones too."""
-        values = self._values(data, [self.formula.terms])
-        X, names = side_columns(self.formula.terms, values, len(data))
+        values, n = self._values(data, [self.formula.terms])
+        X, names = side_columns(self.formula.terms, values, n)
         return names, X
 
     def offset(self, data: Any) -> Array | None:
         """Return the known part of the mean of new rows."""
         if not self.formula.offset_nodes:
             return None
-        evaluator, n = self._evaluator(data), len(data)
-        return _sum_of_offsets(self.formula.offset_nodes, evaluator, n)
+        evaluator = self._evaluator(data)
+        return _sum_of_offsets(self.formula.offset_nodes, evaluator, evaluator.n)
 
     def _evaluator(self, data: Any) -> Evaluator:
         names = [name for name in self.formula.names if name in self.columns]
+        shown = column_names(data)
         frame = take_columns(data, names).reset_index(drop=True)
         reader = ColumnReader(
-            dict(frame.items()), dict(self.columns), False, shown=column_names(data)
+            dict(frame.items()), dict(self.columns), False, shown=shown, n=len(frame)
         )
         return Evaluator(reader, self.namespace, dict(self.states), False, self.text)
 
-    def _values(self, data: Any, sides: Iterable[Terms]) -> dict[str, Any]:
-        """Return the variables of some sides in new rows; every row must have a value."""
+    def _values(self, data: Any, sides: Iterable[Terms]) -> tuple[dict[str, Any], int]:
+        """Return the variables of some sides in new rows, and how many rows these are.
+
+        Every row must have a value.
+        """
         evaluator = self._evaluator(data)
+        n = evaluator.n
         values: dict[str, Any] = {}
         for side in sides:
             used = {v for term in side.terms for v in term}
@@ -167,7 +193,7 @@ class Encoding:
                 if key in values:
                     continue
                 try:
-                    value = evaluator.variable(node) if v in used else np.zeros(len(data))
+                    value = evaluator.variable(node) if v in used else np.zeros(n)
                 except FormulaError as error:
                     raise DataError(f"New data: {error}") from None
                 if isinstance(value, Factor | Logical) and v in used:
@@ -183,7 +209,12 @@ class Encoding:
                         f"levels, in row {int(np.flatnonzero(gaps)[0])}; V needs a value in each."
                     )
                 values[key] = value
-        return values
+        return values, n
+
+
+def _product(factors: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the factors of a grouping without their order."""
+    return tuple(sorted(set(factors)))
 
 
 def encode(
@@ -221,8 +252,8 @@ def encode(
     evaluator = Evaluator(reader, namespace, states, True, formula.text)
     n = len(frame)
     sides = [formula.terms, *(side for term in formula.random for side in term.sides)]
-    nodes = {label(node): node for side in sides for node in side.variables}
-    values = {key: _variable(evaluator, node) for key, node in nodes.items()}
+    variables = {label(node): node for side in sides for node in side.variables}
+    values = {key: _variable(evaluator, node) for key, node in variables.items()}
     y = _response(formula, evaluator)
     offset = None
     if formula.offset_nodes:

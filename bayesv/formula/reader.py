@@ -43,6 +43,8 @@ class ColumnReader:
         Levels of columns, of which these rows may have a few only.
     shown : sequence of str
         What the data have, for messages.
+    n : int, optional
+        Number of rows, where there may be no column.
     """
 
     def __init__(
@@ -52,15 +54,12 @@ class ColumnReader:
         fitting: bool,
         shared: Mapping[str, Sequence[str]] | None = None,
         shown: Sequence[str] = (),
+        n: int | None = None,
     ) -> None:
         self.columns, self.states, self.fitting = columns, states, fitting
         self._levels, self._shown = shared, shown
+        self.n = len(next(iter(columns.values()))) if n is None else n
         self._read: dict[str, Any] = {}
-
-    @property
-    def n(self) -> int:
-        """Number of rows."""
-        return len(next(iter(self.columns.values()))) if self.columns else 0
 
     @property
     def shared(self) -> bool:

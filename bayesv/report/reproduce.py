@@ -15,7 +15,7 @@ from bayesv.reml import RemlFit
 
 __all__ = ["citations", "code", "versions"]
 
-_PACKAGES = ("bayesv", "numpy", "scipy", "pandas", "formulae", "numba", "xarray")
+_PACKAGES = ("bayesv", "numpy", "scipy", "pandas", "numba", "xarray")
 
 
 def versions() -> dict[str, str]:

@@ -18,8 +18,9 @@ NUMERIC = (
     "ifelse(f == \"a\", 1, 0)", "as.numeric(o)", "sqrt(w)", "abs(z)", "round(x, 1)", "log(w, 2)",
     "log2(w)", "log1p(w)", "I(x %% 2)", "I(x %/% 1)", "cut(x, 3, labels = FALSE)", "I(x^-1)",
     "I(w^2^0.5)", "I(x * (z - 1))", "I(pi * x)", "I(1 / (1 + exp(-x)))", "floor(x)", "sign(z)",
-    "as.numeric(t)", "I(k * 100)", "I(x - 3)", "cos(pi * x)", "x %% 2",
-    "center(x)", "I(z - center(w))", "T", "C", "Intercept", "`x:z`", "poly(I(w + 1000), 2)", "I(t * x)",
+    "as.numeric(t)", "I(k * 100)", "I(x - 3)", "cos(pi * x)",
+    "center(x)", "I(z - center(w))", "T", "C", "Intercept", "`x:z`", "poly(I(w + 1000), 2)",
+    "I(t * x)",
     "I(w %in% c(1, 2) + x)", "sin(x)", "ifelse(t, z, x)", "I(sum(z) * x / 9)", "I(x - median(z))",
 )  # fmt: skip
 FACTORS = (
