@@ -25,6 +25,7 @@ from bayesv.linalg import Array, evenly_spaced, psd_root
 from bayesv.marginal_methods import MarginalMethods
 from bayesv.priors import ResolvedPriors
 from bayesv.quantities import Quantity, quantities
+from bayesv.reml import unidentified
 from bayesv.saving import Savable
 from bayesv.summaries import summary_columns, without_undefined
 
@@ -343,6 +344,7 @@ class Posterior(MarginalMethods, Savable):
                 "medians, or HalfNormal or HalfStudentT(3, …)"
             )
         if self.density is not None:
+            problems += unidentified(self.design, self.density.stats)
             sigma2 = float(np.median(self.sigma2))
             middle = [np.median(cov, axis=(0, 1)) / sigma2 for cov in self.covs.values()]
             if lost := self.density.stats.lost_digits([psd_root(cov) for cov in middle]):

@@ -11,6 +11,7 @@ import numpy as np
 from bayesv.design import Design
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array, cov_to_sd_corr, psd_roots
+from bayesv.prior_families import SdPrior
 from bayesv.priors import (
     LKJ,
     HalfCauchy,
@@ -18,7 +19,6 @@ from bayesv.priors import (
     HalfStudentT,
     InverseGamma,
     ResolvedPriors,
-    SdPrior,
 )
 from bayesv.quantities import quantities
 from bayesv.study.calibration.setting import Parameters
