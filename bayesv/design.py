@@ -13,7 +13,7 @@ from scipy import sparse
 
 from bayesv.errors import DataError, near
 from bayesv.linalg import Array
-from bayesv.names import factors_of, level_label
+from bayesv.names import factors_of, level_label, reordered_levels, resolved
 
 __all__ = ["Design", "DesignSummary", "RandomTerm", "TermSummary", "refuse_constant"]
 
@@ -194,11 +194,45 @@ class _Design:
         return self.n_rows_given - self.n
 
     def term(self, group: str) -> Any:
-        """Return the term of a grouping factor; DataError names the ones there are."""
-        for term in self.terms:
-            if term.group == group or factors_of(term.group) == factors_of(group):
-                return term
-        raise DataError(f"No grouping factor {group!r}; the design has {', '.join(self.groups)}.")
+        """Return the term of a grouping factor: of that very label, else of the same factors.
+
+        Raises
+        ------
+        DataError
+            If there is none, or more than one may be meant.
+        """
+        return self.terms[
+            resolved(group, self.groups, "grouping factor", DataError, meaning=factors_of)
+        ]
+
+    def level(self, group: str, level: object) -> tuple[Any, int]:
+        """Return the term of a grouping factor and the position of a level in it.
+
+        Of a product whose factors are given in another order, the level is read in that order:
+        level ``1:3`` of ``a:b`` is ``3:1`` of ``b:a``.
+
+        Raises
+        ------
+        DataError
+            If there is no such factor or level, or more than one may be meant.
+        """
+        term = self.term(group)
+        if group == term.group or ":" not in group:
+            return term, term.level_index(level)
+        readings = set(reordered_levels(group, term.group, level_label(level)))
+        found = [i for i, label in enumerate(term.levels) if label in readings]
+        if len(found) == 1:
+            return term, found[0]
+        if found:
+            raise DataError(
+                f"Level {level!r} of {group!r} may be "
+                f"{' or '.join(repr(term.levels[i]) for i in found)} of {term.group!r}; name the "
+                "group and the level as the design prints them."
+            )
+        raise DataError(
+            f"Group {group!r} has no level {level!r}; the design calls it {term.group!r}, with "
+            f"{term.n_levels} observed levels such as {term.levels[0]!r}."
+        )
 
     @cached_property
     def effect_labels(self) -> pd.MultiIndex:
@@ -267,6 +301,9 @@ class DesignSummary(_Design):
     notes: tuple[str, ...] = ()
 
     has_rows: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check_labels(self)
 
     @property
     def n(self) -> int:
@@ -340,6 +377,7 @@ class Design(_Design):
 
     def __post_init__(self) -> None:
         n = len(self.y)
+        _check_labels(self)
         if self.X.shape != (n, len(self.fixed_names)) or len(self.row_labels) != n:
             raise DataError(
                 f"y has {n} rows, X has shape {self.X.shape} with {len(self.fixed_names)} names, "
@@ -347,9 +385,6 @@ class Design(_Design):
             )
         if any(len(term.codes) != n for term in self.terms):
             raise DataError("A random term has another number of rows than y.")
-        groups = [term.group for term in self.terms]
-        if len(set(groups)) != len(groups):
-            raise DataError(f"Grouping factors must be named once each, found {groups}.")
 
     @property
     def n(self) -> int:
@@ -404,6 +439,25 @@ class Design(_Design):
     def known_weights(self) -> tuple[float, float] | None:
         """Smallest and largest weight, if there are any."""
         return None if self.weights is None else (self.weights.min(), self.weights.max())
+
+
+def _check_labels(design: _Design) -> None:
+    """Refuse labels that do not tell things apart: every table and every draw goes by them."""
+    named = [("Fixed effects", design.fixed_names), ("Grouping factors", design.groups)]
+    named += [(f"Random effects of {term.group!r}", term.columns) for term in design.terms]
+    for what, names in named:
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(
+                f"{what} must be named once each; {', '.join(map(repr, twice))} is the name of "
+                "two. A column may have the name that an interaction or a level gets, as 'x:z' and "
+                "'f[b]' do: rename the column."
+            )
+    if "Residual" in design.groups:
+        raise DataError(
+            "A grouping factor cannot be called 'Residual', the name of the residual variance in "
+            "every table; rename the column."
+        )
 
 
 def refuse_constant(response: str, y: Array) -> None:

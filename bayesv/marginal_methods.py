@@ -96,8 +96,8 @@ class MarginalMethods:
             return PosteriorV(new, self.covs, self.sigma2, np.arange(new.n))
         _ = self.design.row_labels  # a design without rows says here that it has none
         if group is not None:
-            term = self.design.term(group)
-            at = np.flatnonzero(term.codes == term.level_index(level))
+            term, place = self.design.level(group, level)
+            at = np.flatnonzero(term.codes == place)
         else:
             at = np.asarray(rows)
             if at.ndim != 1 or not np.issubdtype(at.dtype, np.integer) or not len(at):

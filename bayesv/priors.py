@@ -13,7 +13,7 @@ from scipy.special import gammaln, xlog1py, xlogy
 from bayesv.design import Design, RandomTerm
 from bayesv.errors import DesignWarning, PriorError, near
 from bayesv.linalg import Array, cov_to_sd_corr
-from bayesv.names import canonical, factors_of
+from bayesv.names import Meaning, canonical, factors_of, matched, places
 
 __all__ = [
     "LKJ",
@@ -339,15 +339,15 @@ class Priors:
         sd: dict[str, tuple[SdPrior, ...]] = {}
         corr: dict[str, LKJ] = {}
         for term in design.terms:
-            sd[term.group] = self._sds(term, scale_y)
+            sd[term.group] = self._sds(term, scale_y, design)
             _check_propriety(term, sd[term.group])
             if any(len(block) > 1 for block in term.blocks):
-                given = _for_group(self.corr, term.group)
+                given = _for_group(self.corr, term.group, design)
                 corr[term.group] = given if given is not None else LKJ(1.0)
         return ResolvedPriors(sd, corr, sigma, self._betas(design), design)
 
-    def _sds(self, term: RandomTerm, scale_y: float) -> tuple[SdPrior, ...]:
-        given = _for_group(self.sd, term.group)
+    def _sds(self, term: RandomTerm, scale_y: float, design: Design) -> tuple[SdPrior, ...]:
+        given = _for_group(self.sd, term.group, design)
         if isinstance(given, SdPrior):
             return (given,) * term.n_columns
         named = _by_meaning(given or {}, term.columns, f"sd of {term.group!r}")
@@ -377,38 +377,36 @@ def _check_leaves(what: str, given: Any, kind: Any, depth: int) -> None:
 def _check_groups(what: str, given: Any, design: Design) -> None:
     if not isinstance(given, Mapping):
         return
-    known = {factors_of(group) for group in design.groups}
-    for group in given:
-        if factors_of(group) not in known:
-            raise PriorError(
-                f"{what} has a prior for {group!r}, but the grouping factors are "
-                f"{', '.join(design.groups)}{near(group, design.groups)}"
-            )
+    _by_meaning(given, design.groups, what, "grouping factors", factors_of)
 
 
-def _for_group(given: Any, group: str) -> Any:
+def _for_group(given: Any, group: str, design: Design) -> Any:
     if not isinstance(given, Mapping):
         return given
-    for key, value in given.items():
-        if factors_of(key) == factors_of(group):
-            return value
-    return None
+    return _by_meaning(given, design.groups, "", "grouping factors", factors_of).get(group)
 
 
-def _by_meaning(given: Mapping[str, Any], names: tuple[str, ...], what: str) -> dict[str, Any]:
-    meanings = {canonical(name): name for name in names}
-    out: dict[str, Any] = {}
-    for key, value in given.items():
-        if canonical(key) not in meanings:
-            raise PriorError(
-                f"{what} has a prior for {key!r}, but the coefficients are {', '.join(names)}"
-                f"{near(key, names)}"
-            )
-        name = meanings[canonical(key)]
-        if name in out:
-            raise PriorError(f"{what} has two priors for {name!r}; leave one.")
-        out[name] = value
-    return out
+def _by_meaning(
+    given: Mapping[str, Any],
+    names: tuple[str, ...],
+    what: str,
+    things: str = "coefficients",
+    meaning: Meaning = canonical,
+) -> dict[str, Any]:
+    """Return what is given by its exact name, or by the one name of its meaning."""
+    if strangers := [key for key in given if not isinstance(key, str)]:
+        raise PriorError(f"{what}: names of {things} are text; found {strangers[0]!r}.")
+    found = matched(list(given), names, f"{what}: the name", PriorError, meaning)
+    for key, place in zip(given, found, strict=True):
+        if place is not None:
+            continue
+        if taken := places(key, names, meaning):
+            raise PriorError(f"{what} has two priors for {names[taken[0]]!r}; leave one.")
+        raise PriorError(
+            f"{what} has a prior for {key!r}, but the {things} are {', '.join(names)}"
+            f"{near(key, names)}"
+        )
+    return {names[i]: given[key] for key, i in zip(given, found, strict=True) if i is not None}
 
 
 def _check_propriety(term: RandomTerm, priors: tuple[SdPrior, ...]) -> None:

@@ -20,7 +20,7 @@ from bayesv.linalg import (
     smallest_relative_eigenvalue,
     symmetrize,
 )
-from bayesv.names import canonical, factors_of
+from bayesv.names import factors_of, matched, paired, resolved
 
 __all__ = ["VarianceComponents"]
 
@@ -203,17 +203,7 @@ class VarianceComponents:
         ComponentsError
             If the group is missing, or its labels or shape do not fit the term.
         """
-        block = self._blocks[self._key(term.group)]
-        if block.shape[0] != term.n_columns:
-            raise ComponentsError(
-                f"Σ of {term.group!r} is {block.shape[0]}×{block.shape[0]}; the design has "
-                f"{term.n_columns} columns there: {', '.join(term.columns)}."
-            )
-        names = list(block.index)
-        if all(isinstance(name, int | np.integer) for name in names):
-            return np.asarray(block.to_numpy())
-        order = _align(term.group, [str(name) for name in names], term.columns)
-        return np.asarray(block.to_numpy()[np.ix_(order, order)])
+        return _of_term(self._blocks[self._key(term.group)], term)
 
     def aligned(self, design: Design) -> VarianceComponents:
         """Return the same components with the design's groups, labels and order.
@@ -223,15 +213,25 @@ class VarianceComponents:
         ComponentsError
             If a group is missing or superfluous, or labels do not fit.
         """
-        extra = {factors_of(g) for g in self.groups} - {factors_of(g) for g in design.groups}
+        places = matched(
+            self.groups, design.groups, "The grouping factor", ComponentsError, factors_of
+        )
+        extra = [group for group, i in zip(self.groups, places, strict=True) if i is None]
         if extra:
             raise ComponentsError(
-                f"Variance components for {', '.join(':'.join(e) for e in sorted(extra))}, which "
-                f"the design lacks; it has {', '.join(design.groups)}."
+                f"Variance components for {', '.join(extra)}, which the design lacks; it has "
+                f"{', '.join(design.groups)}."
+            )
+        given = {i: self._blocks[group] for group, i in zip(self.groups, places, strict=True)}
+        missing = [group for i, group in enumerate(design.groups) if i not in given]
+        if missing:
+            raise ComponentsError(
+                f"No variance components for group {', '.join(map(repr, missing))}; there are "
+                f"{', '.join(self.groups)}."
             )
         blocks = {
-            term.group: pd.DataFrame(self.block_for(term), term.columns, term.columns)
-            for term in design.terms
+            term.group: pd.DataFrame(_of_term(given[i], term), term.columns, term.columns)
+            for i, term in enumerate(design.terms)
         }
         return VarianceComponents(blocks, self.sigma2)
 
@@ -268,14 +268,8 @@ class VarianceComponents:
         return "\n".join(line.rstrip() for line in lines)
 
     def _key(self, group: str) -> str:
-        if group in self._blocks:
-            return group
-        for key in self._blocks:
-            if factors_of(key) == factors_of(group):
-                return key
-        raise ComponentsError(
-            f"No variance components for group {group!r}; there are {', '.join(self._blocks)}."
-        )
+        what = "group of the variance components"
+        return self.groups[resolved(group, self.groups, what, ComponentsError, factors_of)]
 
 
 def _number(value: Any) -> float:
@@ -356,14 +350,25 @@ def _correlation(group: str, given: Any, r: int, names: list[str] | None) -> Arr
     return corr
 
 
+def _of_term(block: pd.DataFrame, term: RandomTerm) -> Array:
+    """Return Σ_f in the column order of a term, by name unless it has none."""
+    if block.shape[0] != term.n_columns:
+        raise ComponentsError(
+            f"Σ of {term.group!r} is {block.shape[0]}×{block.shape[0]}; the design has "
+            f"{term.n_columns} columns there: {', '.join(term.columns)}."
+        )
+    names = list(block.index)
+    if all(isinstance(name, int | np.integer) for name in names):
+        return np.asarray(block.to_numpy())
+    order = _align(term.group, [str(name) for name in names], term.columns)
+    return np.asarray(block.to_numpy()[np.ix_(order, order)])
+
+
 def _align(group: str, names: list[str], columns: Sequence[str]) -> list[int]:
     """Positions in ``names`` of each of ``columns``, by exact name or else by meaning."""
-    if set(names) == set(columns):
-        return [names.index(column) for column in columns]
-    meanings = [canonical(name) for name in names]
-    wanted = [canonical(column) for column in columns]
-    if len(set(meanings)) == len(meanings) and set(meanings) == set(wanted):
-        return [meanings.index(want) for want in wanted]
+    order = paired(list(columns), names)
+    if order is not None:
+        return order
     raise ComponentsError(
         f"Labels of Σ of {group!r} do not match the design: found {', '.join(names)}; needed "
         f"{', '.join(columns)}."

@@ -232,8 +232,8 @@ class MarginalCovariance(LinearOperator):
 
     def rows_of(self, group: str, level: object) -> NDArray[np.intp]:
         """Return the positions of the rows of one level."""
-        term = self.design.term(group)
-        return np.flatnonzero(term.codes == term.level_index(level))
+        term, place = self.design.level(group, level)
+        return np.flatnonzero(term.codes == place)
 
     @cached_property
     def clusters(self) -> NDArray[np.intp]:
