@@ -81,6 +81,10 @@ class MarginalCovariance(LinearOperator):
         self.vc = _checked(design, vc)
         super().__init__(dtype=np.dtype(float), shape=(design.n, design.n))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what defines V: factorisations cannot be copied, and are made again when needed."""
+        return type(self), (self.design, self.vc)
+
     # --- operator ---------------------------------------------------------------------------------
 
     @cached_property

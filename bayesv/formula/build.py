@@ -69,6 +69,17 @@ class ModelFrame:
             )
         return replace(self, data=self.data.assign(**{response: y}))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave out of a pickle the functions that every formula has: modules cannot be pickled."""
+        own = {k: v for k, v in self.namespace.items() if _FUNCTIONS.get(k) is not v}
+        return _with_functions, (self.formula, self.data, own)
+
+
+def _with_functions(
+    formula: Formula, data: pd.DataFrame, namespace: Mapping[str, Any]
+) -> ModelFrame:
+    return ModelFrame(formula, data, {**_FUNCTIONS, **namespace})
+
 
 def build(
     text: str,
