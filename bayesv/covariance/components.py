@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.covariance.varcorr import read_varcorr
+from bayesv.covariance.listings import read_varcorr
 from bayesv.design import Design, RandomTerm
 from bayesv.errors import ComponentsError
 from bayesv.linalg import (
@@ -121,24 +121,35 @@ class VarianceComponents:
             sds = np.atleast_1d(_array(f"SDs of {group!r}", values))
             if not (sds >= 0).all() or sds.ndim > 1:
                 raise ComponentsError(f"SDs of {group!r} must be a list of numbers ≥ 0: {values}.")
-            matrix = _correlation(group, corr.get(group), len(sds), names) * np.outer(sds, sds)
+            matrix = _correlation(group, corr.get(group), sds, names) * np.outer(sds, sds)
             blocks[group] = pd.DataFrame(matrix, names, names) if names else matrix
         return cls(blocks, sigma2=sigma**2)
 
     @classmethod
     def from_varcorr(cls, listing: str | pd.DataFrame) -> VarianceComponents:
-        """Build from lme4's printed ``VarCorr`` (or the part of ``summary``), or its data frame.
+        """Build from what a mixed-model program prints, or from lme4's data frame.
 
         Parameters
         ----------
         listing : str or DataFrame
-            The printed table with Std.Dev. and, where there are several columns, Corr; or
-            ``as.data.frame(VarCorr(fit))`` with columns grp, var1, var2, vcov.
+            ``print(VarCorr(fit))``, ``print(fit)`` or ``summary(fit)`` of lme4, glmmTMB or nlme, as
+            pasted (behind ``##``, wrapped, with blanks collapsed, as a Markdown table);
+            ``VarCorr(fit)`` of MixedModels.jl; the covariance parameter estimates of SAS PROC MIXED
+            (UN, VC) or Stata's ``mixed``; or ``as.data.frame(VarCorr(fit))`` with columns grp,
+            var1, var2, vcov.
+
+        Raises
+        ------
+        ComponentsError
+            If a line is not understood; the message shows it.
 
         Notes
         -----
-        Printed correlations are rounded; where rounding alone makes a block indefinite it is moved
-        to the nearest covariance, with a warning.
+        Of a variance and its SD the one that is printed more exactly is used. Printed correlations
+        are rounded; where rounding alone makes a block indefinite it is moved to the nearest
+        covariance, with a warning. lme4 prints the terms of ``(x || g)`` as ``g`` and ``g.1``; they
+        are one factor here, unless both have a column of one name or the listing's last line names
+        a factor ``g.1``. Inner factors of nlme and Stata are labelled ``inner:outer``.
 
         Examples
         --------
@@ -323,7 +334,9 @@ def _array(what: str, given: Any) -> Array:
     raise ComponentsError(f"{what}: real numbers are needed, found {given!r}.")
 
 
-def _correlation(group: str, given: Any, r: int, names: list[str] | None) -> Array:
+def _correlation(group: str, given: Any, sds: Array, names: list[str] | None) -> Array:
+    """Return the correlation matrix; with an SD of 0, NaN stands for what does not exist."""
+    r, none = len(sds), np.outer(sds, sds) == 0
     if given is None:
         return np.eye(r)
     if isinstance(given, pd.DataFrame) and names is not None:
@@ -333,6 +346,7 @@ def _correlation(group: str, given: Any, r: int, names: list[str] | None) -> Arr
         given = given.to_numpy()[np.ix_(order, order)]
     values = _array(f"Correlation of {group!r}", given)
     if values.shape == (r, r):
+        values = np.where(np.isnan(values) & none, np.eye(r), values)
         if not np.allclose(np.diagonal(values), 1.0, atol=1e-8):
             raise ComponentsError(
                 f"The correlation of {group!r} needs 1 on its diagonal, found "
@@ -347,7 +361,7 @@ def _correlation(group: str, given: Any, r: int, names: list[str] | None) -> Arr
         )
     rows, columns = np.tril_indices(r, -1)
     corr[rows, columns] = corr[columns, rows] = values.ravel()
-    return corr
+    return np.where(np.isnan(corr) & none, np.eye(r), corr)
 
 
 def _of_term(block: pd.DataFrame, term: RandomTerm) -> Array:

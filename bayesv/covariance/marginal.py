@@ -82,7 +82,7 @@ class MarginalCovariance(LinearOperator):
         super().__init__(dtype=np.dtype(float), shape=(design.n, design.n))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what defines V: factorisations cannot be copied, and are made again when needed."""
+        """Pickle what defines V: factorisations cannot be copied and are made again."""
         return type(self), (self.design, self.vc)
 
     # --- operator ---------------------------------------------------------------------------------
