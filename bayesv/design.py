@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from bayesv.errors import DataError, near
+from bayesv.labels import check_labels, level_place
 from bayesv.linalg import Array
-from bayesv.names import factors_of, level_label, reordered_levels, resolved
+from bayesv.names import factors_of, level_label, resolved
 
 __all__ = ["Design", "DesignSummary", "RandomTerm", "TermSummary", "refuse_constant"]
 
@@ -217,22 +218,7 @@ class _Design:
             If there is no such factor or level, or more than one may be meant.
         """
         term = self.term(group)
-        if group == term.group or ":" not in group:
-            return term, term.level_index(level)
-        readings = set(reordered_levels(group, term.group, level_label(level)))
-        found = [i for i, label in enumerate(term.levels) if label in readings]
-        if len(found) == 1:
-            return term, found[0]
-        if found:
-            raise DataError(
-                f"Level {level!r} of {group!r} may be "
-                f"{' or '.join(repr(term.levels[i]) for i in found)} of {term.group!r}; name the "
-                "group and the level as the design prints them."
-            )
-        raise DataError(
-            f"Group {group!r} has no level {level!r}; the design calls it {term.group!r}, with "
-            f"{term.n_levels} observed levels such as {term.levels[0]!r}."
-        )
+        return term, level_place(term, group, level)
 
     @cached_property
     def effect_labels(self) -> pd.MultiIndex:
@@ -303,7 +289,7 @@ class DesignSummary(_Design):
     has_rows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check_labels(self)
+        check_labels(self)
 
     @property
     def n(self) -> int:
@@ -377,7 +363,7 @@ class Design(_Design):
 
     def __post_init__(self) -> None:
         n = len(self.y)
-        _check_labels(self)
+        check_labels(self)
         if self.X.shape != (n, len(self.fixed_names)) or len(self.row_labels) != n:
             raise DataError(
                 f"y has {n} rows, X has shape {self.X.shape} with {len(self.fixed_names)} names, "
@@ -439,25 +425,6 @@ class Design(_Design):
     def known_weights(self) -> tuple[float, float] | None:
         """Smallest and largest weight, if there are any."""
         return None if self.weights is None else (self.weights.min(), self.weights.max())
-
-
-def _check_labels(design: _Design) -> None:
-    """Refuse labels that do not tell things apart: every table and every draw goes by them."""
-    named = [("Fixed effects", design.fixed_names), ("Grouping factors", design.groups)]
-    named += [(f"Random effects of {term.group!r}", term.columns) for term in design.terms]
-    for what, names in named:
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise DataError(
-                f"{what} must be named once each; {', '.join(map(repr, twice))} is the name of "
-                "two. A column may have the name that an interaction or a level gets, as 'x:z' and "
-                "'f[b]' do: rename the column."
-            )
-    if "Residual" in design.groups:
-        raise DataError(
-            "A grouping factor cannot be called 'Residual', the name of the residual variance in "
-            "every table; rename the column."
-        )
 
 
 def refuse_constant(response: str, y: Array) -> None:
