@@ -32,6 +32,11 @@ def check_labels(design: Any) -> None:
                 "two. A column may have the name that an interaction or a level gets, as 'x:z' and "
                 "'f[b]' do: rename the column."
             )
+    effects = [f"{term.group}: {column}" for term in design.terms for column in term.columns]
+    if alike := sorted({name for name in effects if effects.count(name) > 1}):
+        raise DataError(
+            f"Two random effects would be printed alike, as {alike[0]!r}; rename a column."
+        )
     if "Residual" in design.groups:
         raise DataError(
             "A grouping factor cannot be called 'Residual', the name of the residual variance in "

@@ -23,6 +23,7 @@ from bayesv.functionals import function_of_covariates, functionals
 from bayesv.gram import draw_effects, statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array, evenly_spaced, psd_root, psd_roots
+from bayesv.names import variable_name
 from bayesv.new_rows import new_rows
 from bayesv.posterior_v import PosteriorV
 from bayesv.priors import Normal, Priors, ResolvedPriors
@@ -290,7 +291,9 @@ class MarginalMethods:
         groups = {"posterior": posterior, "log_likelihood": xr.Dataset(data, coords=coords)}
         if self.priors is not None:
             found_prior = self._log_prior(self.priors).items()
-            prior = {name: (("chain", "draw"), x[:, ::step]) for name, x in found_prior}
+            prior = {
+                variable_name(name): (("chain", "draw"), x[:, ::step]) for name, x in found_prior
+            }
             groups["log_prior"] = xr.Dataset(
                 prior, coords={k: coords[k] for k in ("chain", "draw")}
             )
@@ -368,11 +371,8 @@ class MarginalMethods:
         to have a flat prior.
         """
         names = self.draws["posterior"].data_vars
-        u = {
-            term.group: self._array(f"u_{term.group}")
-            for term in self.design.terms
-            if f"u_{term.group}" in names
-        }
+        drawn = {group: f"u_{variable_name(group)}" for group in self.design.groups}
+        u = {group: self._array(name) for group, name in drawn.items() if name in names}
         u = u if len(u) == len(self.design.terms) else {}
         total = self.sigma2.size
         at = evenly_spaced(total, draws_of_u)

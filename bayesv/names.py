@@ -67,7 +67,7 @@ def _in_order(label: str) -> list[str]:
     label = str(label)
     while (bare := _BRACKETED.sub(r"\1\2", label)) != label:
         label = bare
-    return [part.strip() for part in label.split(":")]
+    return [part.replace("`", "").strip() for part in _parts(label)]
 
 
 # A product in brackets, which is a factor itself; not the brackets of a name such as x(1).

@@ -22,6 +22,7 @@ from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array, evenly_spaced, psd_root
 from bayesv.marginal_methods import MarginalMethods
+from bayesv.names import variable_name
 from bayesv.priors import ResolvedPriors
 from bayesv.quantities import Quantity, quantities
 from bayesv.saving import Savable
@@ -100,7 +101,7 @@ class Posterior(MarginalMethods, Savable):
 
     def cov(self, group: str) -> Array:
         """Return draws of Σ_f, shape (chain, draw, r_f, r_f)."""
-        return self._array(f"cov_{self.design.term(group).group}")
+        return self._array(f"cov_{variable_name(self.design.term(group).group)}")
 
     @property
     def covs(self) -> dict[str, Array]:

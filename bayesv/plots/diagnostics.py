@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bayesv.diagnostics import ess_bulk
 from bayesv.errors import BayesvError, require
 from bayesv.linalg import Array
+from bayesv.names import variable_name
 from bayesv.plots.style import (
     CHAINS,
     GRID,
@@ -89,7 +90,7 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
     tree = xr.DataTree.from_dict(
         {
             "posterior": xr.Dataset(
-                {q.label: (("chain", "draw"), q.values) for q in shown},
+                {variable_name(q.label): (("chain", "draw"), q.values) for q in shown},
                 coords={"chain": np.arange(post.n_chains), "draw": np.arange(post.n_draws)},
             )
         }

@@ -12,6 +12,7 @@ from scipy.special import ndtri
 from bayesv.covariance.clusters import cluster_roots, gram_batches
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
+from bayesv.names import variable_name
 from bayesv.plots.style import (
     COLORS,
     GRID,
@@ -218,7 +219,7 @@ def _effects(source: Posterior | RemlFit, term: Any) -> tuple[Array, Array]:
         return source.blup.to_numpy()[own].reshape(shape), conditional_sd(source)[own].reshape(
             shape
         )
-    name = f"u_{term.group}"
+    name = f"u_{variable_name(term.group)}"
     if source.density is None and name in source.draws["posterior"]:
         u = source.draws["posterior"][name]
         dims = ("chain", "draw")
