@@ -20,8 +20,8 @@ FLOORS = {
     "formula": 2, "reml": 2, "inference": 2, "estimators": 2,
     "summaries": 1, "simulation": 1, "new_rows": 1, "functionals": 2, "posterior_v": 2,
     "coherence": 2, "prior_draws": 2, "profile": 3,
-    "marginal_methods": 3, "posterior": 3, "model": 3, "restate": 3, "reasons": 3, "compare": 3,
-    "bootstrap": 3, "uncertainty": 3,
+    "marginal_methods": 3, "posterior": 3, "model": 3, "restate": 3, "reasons": 3, "alignment": 3,
+    "compare": 3, "bootstrap": 3, "uncertainty": 3,
     "storage": 4, "extract": 4, "datasets": 4, "plots": 4, "report": 5, "study": 5, "cli": 6,
 }  # fmt: skip
 # The only rooms that may import these.
