@@ -25,9 +25,12 @@ __all__ = [
     "TEXTS",
     "a",
     "accepts",
+    "array",
+    "called",
     "choice",
     "found",
     "mapping",
+    "numeric",
     "optional",
     "some",
     "whole",
@@ -80,6 +83,18 @@ def a(*kinds: type, hint: str = "") -> Rule:
     return rule
 
 
+def called(name_of_class: str, hint: str = "") -> Rule:
+    """Require an instance of a class of a room above, which cannot be imported here."""
+
+    def rule(name: str, value: Any) -> None:
+        if name_of_class not in (kind.__name__ for kind in type(value).__mro__):
+            raise BayesvError(
+                f"{name} must be a {name_of_class}; {found(value)}.{hint and ' '}{hint}"
+            )
+
+    return rule
+
+
 def optional(rule: Rule) -> Rule:
     """Require None or what another rule requires."""
     return lambda name, value: None if value is None else rule(name, value)
@@ -111,6 +126,30 @@ def mapping(rule: Rule | None = None) -> Rule:
     return every
 
 
+def array(ndim: int, kinds: str = "") -> Rule:
+    """Require an array of so many dimensions, its dtype of one of NumPy's kinds."""
+
+    def rule(name: str, value: Any) -> None:
+        is_array = isinstance(value, np.ndarray) and value.ndim == ndim
+        if not is_array or (kinds and value.dtype.kind not in kinds):
+            what = {"": "", "iu": " of integers", "biuf": " of numbers"}[kinds]
+            raise BayesvError(
+                f"{name} must be an array{what} of {ndim} dimensions; {found(value)}."
+            )
+
+    return rule
+
+
+def numeric(name: str, value: Any) -> None:
+    """Require real numbers, in an array or what makes one."""
+    try:
+        if np.asarray(value).dtype.kind in "biuf" or np.asarray(value, dtype=float).dtype == float:
+            return
+    except (TypeError, ValueError):
+        pass
+    raise BayesvError(f"{name} must be real numbers; {found(value)}.")
+
+
 def choice(*values: str) -> Rule:
     """Require one of some words."""
 
@@ -129,7 +168,7 @@ def whole(least: int = 0) -> Rule:
     """Require an integer that is not below a bound."""
 
     def rule(name: str, value: Any) -> None:
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or value < least:
             raise BayesvError(f"{name} must be an integer of at least {least}; {found(value)}.")
 
     return rule
@@ -168,7 +207,7 @@ def found(value: Any) -> str:
 
 
 def _is_real(value: Any) -> bool:
-    return isinstance(value, Real | np.number) and not isinstance(value, bool | np.complexfloating)
+    return not isinstance(value, bool | np.bool_) and isinstance(value, Real)
 
 
 def _short(value: Any) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.alignment import Alignment, difference
+from bayesv.arguments import PROBABILITY, accepts
 from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.design import Design
 from bayesv.diagnostics import density_mode
@@ -97,6 +98,7 @@ class Comparison:
         return "\n".join(lines)
 
 
+@accepts(prob=PROBABILITY)
 def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     """Compare any number of REML fits, ML fits and posteriors of the same design.
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesv.arguments import numeric
 from bayesv.design import Design
 from bayesv.errors import BayesvError
 from bayesv.gram import GramStatistics, eliminate_many
@@ -107,6 +108,8 @@ def function_of_covariates(
     m = len(at)
     cov, variance = np.zeros((len(sigma2), m, m)), np.tile(sigma2[:, None], (1, m))
     for term in design.terms:
+        for column in set(term.columns) & set(at):
+            numeric(f"column {column!r} of at", at[column])
         missing = [c for c in term.columns if c != "Intercept" and c not in at]
         if missing:
             raise BayesvError(

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from bayesv.arguments import Rule
 from bayesv.errors import DataError
 from bayesv.names import level_label, reordered_levels
 
-__all__ = ["check_labels", "level_place"]
+__all__ = ["check_fields", "check_labels", "level_place"]
+
+
+def check_fields(thing: Any, rules: Mapping[str, Rule]) -> None:
+    """Refuse a field of the wrong kind."""
+    for name, rule in rules.items():
+        rule(f"{type(thing).__name__}.{name}", getattr(thing, name))
 
 
 def check_labels(design: Any) -> None:

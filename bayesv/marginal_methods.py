@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from bayesv.arguments import FLAG, FUNCTION, TEXT, TEXTS, a, accepts, choice, optional, whole
 from bayesv.coherence import Coherence, coherence
 from bayesv.covariance import (
     DISTANCES,
@@ -58,6 +59,7 @@ class MarginalMethods:
         @property
         def n_draws(self) -> int: ...  # noqa: D102
 
+    @accepts(newdata=optional(a(pd.DataFrame)), weights=optional(TEXT))
     def V(
         self,
         group: str | None = None,
@@ -134,6 +136,7 @@ class MarginalMethods:
             {name: (("chain", "draw"), values.reshape(shape)) for name, values in found.items()}
         )
 
+    @accepts(at=a(pd.DataFrame), groups=optional(TEXTS))
     def curves(self, at: pd.DataFrame, groups: Sequence[str] | None = None) -> Any:
         """Return draws of Var(y(x)) and Corr(y(x), y(x')), dims (chain, draw, x[, x2]).
 
@@ -157,6 +160,7 @@ class MarginalMethods:
         }
         return xr.Dataset(data, coords={"x": np.arange(len(at)), "x2": np.arange(len(at))})
 
+    @accepts(every=whole(1))
     def reliability(self, every: int = 1) -> Any:
         """Return draws of the reliability of the BLUPs, dims (chain, draw, effect).
 
@@ -188,6 +192,7 @@ class MarginalMethods:
         }
         return xr.DataArray(values, dims=list(coords), coords=coords, name="reliability")
 
+    @accepts(function=FUNCTION, every=whole(1))
     def map(self, function: Callable[[VarianceComponents], Any], every: int = 1) -> Any:
         """Apply a function to draws of (Σ, σ²); a DataArray with dims (chain, draw, …).
 
@@ -212,6 +217,7 @@ class MarginalMethods:
         dims = ["chain", "draw", *(f"dim_{k}" for k in range(values.ndim - 2))]
         return xr.DataArray(values, dims=dims, coords={"chain": np.arange(chains), "draw": kept})
 
+    @accepts(reference=a(VarianceComponents), kind=choice(*DISTANCES), every=whole(1))
     def distance(
         self, reference: VarianceComponents, kind: str = "affine_invariant", every: int = 10
     ) -> Any:
@@ -244,6 +250,7 @@ class MarginalMethods:
         half = np.linalg.inv(found.factor) @ back.T
         return density.stats.start + found.mean @ back.T, np.swapaxes(half, 1, 2) @ half
 
+    @accepts(every=optional(whole(1)))
     def log_likelihood(self, every: int | None = None) -> Any:
         """Return the draws with a group ``log_likelihood``, u integrated out, for ``az.loo``.
 
@@ -310,6 +317,7 @@ class MarginalMethods:
                 out[f"beta_{name}"] = -0.5 * z**2 - np.log(prior.sd)
         return out
 
+    @accepts(draws=whole(1), new_levels=FLAG, seed=whole(0))
     def predict(self, draws: int = 1000, *, new_levels: bool = False, seed: int = 0) -> Any:
         """Return replicated responses, a DataArray with dims (sample, row).
 
@@ -351,6 +359,7 @@ class MarginalMethods:
         rows = [str(label) for label in design.row_labels]
         return xr.DataArray(out, dims=("sample", "row"), coords={"row": rows}, name="y")
 
+    @accepts(draws_of_u=whole(1))
     def check(self, draws_of_u: int = 100) -> Coherence:
         """Check that draws, labels, design and V belong together.
 

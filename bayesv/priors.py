@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import gammaln, xlog1py, xlogy
 
-from bayesv.design import Design, RandomTerm
+from bayesv.arguments import a, accepts
+from bayesv.design import Design, DesignSummary, RandomTerm
 from bayesv.errors import DesignWarning, PriorError, near
 from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.names import Meaning, canonical, factors_of, matched, places
@@ -323,6 +324,7 @@ class Priors:
         parts = (("sd", self.sd), ("sigma", self.sigma), ("corr", self.corr), ("beta", self.beta))
         return f"Priors({', '.join(f'{k}={_text(v)}' for k, v in parts)})"
 
+    @accepts(design=a(Design, DesignSummary))
     def resolve(self, design: Design) -> ResolvedPriors:
         """Return the prior of every parameter of a design.
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import ndtri, stdtrit
 
+from bayesv.arguments import PROBABILITY, a, accepts, mapping, optional
 from bayesv.covariance import cluster_robust, gls, kenward_roger
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
@@ -17,6 +18,9 @@ from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit
 
 __all__ = ["BetaUncertainty", "beta_uncertainty"]
+
+_FIT = a(RemlFit, hint="fit one by model.reml().")
+_POSTERIOR = a(Posterior, hint="draw one by model.sample().")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +66,12 @@ class BetaUncertainty:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
+@accepts(
+    fit=_FIT,
+    post=_POSTERIOR,
+    contrasts=optional(mapping()),
+    prob=PROBABILITY,
+)
 def beta_uncertainty(
     fit: RemlFit,
     post: Posterior,

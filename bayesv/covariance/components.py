@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayesv.arguments import a
 from bayesv.covariance.listings import read_varcorr
-from bayesv.design import Design, RandomTerm
+from bayesv.design import Design, DesignSummary, RandomTerm, TermSummary
 from bayesv.errors import ComponentsError
 from bayesv.linalg import (
     PSD_TOLERANCE,
@@ -105,12 +106,12 @@ class VarianceComponents:
         sigma = _number(sigma)
         if sigma <= 0:
             raise ComponentsError(f"sigma is the residual SD and must be positive; found {sigma}.")
-        for what, given in (("sd", sd), ("corr", corr or {})):
+        corr = {} if corr is None else corr
+        for what, given in (("sd", sd), ("corr", corr)):
             if not isinstance(given, Mapping):
                 raise ComponentsError(
                     f"{what} must be {{group: values}}, found {type(given).__name__}."
                 )
-        corr = dict(corr or {})
         unknown = [group for group in corr if group not in sd]
         if unknown:
             raise ComponentsError(f"Correlations for {unknown}, which have no SDs.")
@@ -214,6 +215,7 @@ class VarianceComponents:
         ComponentsError
             If the group is missing, or its labels or shape do not fit the term.
         """
+        a(RandomTerm, TermSummary)("term", term)
         return _of_term(self._blocks[self._key(term.group)], term)
 
     def aligned(self, design: Design) -> VarianceComponents:
@@ -224,6 +226,7 @@ class VarianceComponents:
         ComponentsError
             If a group is missing or superfluous, or labels do not fit.
         """
+        a(Design, DesignSummary)("design", design)
         places = matched(
             self.groups, design.groups, "The grouping factor", ComponentsError, factors_of
         )

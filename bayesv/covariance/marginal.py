@@ -12,6 +12,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, splu
 
+from bayesv.arguments import accepts, numeric, whole
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design import Design, DesignSummary
 from bayesv.errors import ComponentsError, DataError
@@ -156,6 +157,7 @@ class MarginalCovariance(LinearOperator):
             np.log(np.abs(self._factor.U.diagonal())).sum() + np.log(self.R_diagonal).sum()
         )
 
+    @accepts(b=numeric)
     def quadratic(self, b: ArrayLike) -> Array:
         """Return b'V⁻¹b: a number for b of shape (n,), else (k, k)."""
         b = np.asarray(b, dtype=float)
@@ -179,6 +181,7 @@ class MarginalCovariance(LinearOperator):
         V.sort_indices()
         return V
 
+    @accepts(limit=whole(0))
     def to_dense(self, limit: int = DENSE_LIMIT) -> Array:
         """Return V as an array of shape (n, n).
 

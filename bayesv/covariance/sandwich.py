@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesv.arguments import TEXT, accepts, choice, optional
 from bayesv.covariance.clusters import v_blocks
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
@@ -79,6 +80,7 @@ def cluster_robust(
     return robust(design, vc, kind, cluster).cov
 
 
+@accepts(kind=choice("CR2", "CR0"), cluster=optional(TEXT))
 def robust(
     design: Design, vc: VarianceComponents, kind: str = "CR2", cluster: str | None = None
 ) -> ClusterRobust:

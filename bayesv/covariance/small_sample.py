@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from bayesv.arguments import FLAG, accepts, numeric
 from bayesv.covariance.clusters import cluster_roots, gram_batches
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
@@ -66,6 +67,7 @@ class KenwardRoger:
         values = [self.df_of(row, observed=True) for row in np.eye(len(self.cov))]
         return pd.Series(values, self.cov.index, name="df")
 
+    @accepts(weights=numeric, observed=FLAG)
     def df_of(self, weights: ArrayLike, *, observed: bool = False) -> float:
         """Return degrees of freedom of one contrast l'β̂: 2 (l'Φl)²/Var(l'Φ̂l).
 
@@ -84,6 +86,7 @@ class KenwardRoger:
         spread = float(slope @ (self.W_observed if observed else self.W) @ slope)
         return 2.0 * variance**2 / spread
 
+    @accepts(L=numeric, beta=numeric)
     def test(self, L: ArrayLike, beta: ArrayLike) -> dict[str, float]:
         """Return the scaled F statistic of Lβ = 0 with its degrees of freedom.
 

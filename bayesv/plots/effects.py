@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from bayesv.arguments import PROBABILITY, accepts
 from bayesv.covariance.clusters import cluster_roots, gram_batches
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
@@ -34,6 +35,7 @@ _MOST_NAMED = 60  # levels whose labels fit beside the intervals
 _METHODS = ("plug-in", "Kenward–Roger", "GLS at E[V | y]", "posterior")
 
 
+@accepts(prob=PROBABILITY)
 def caterpillar(
     source: Posterior | RemlFit, group: str, *, prob: float = 0.95, axes: Any = None
 ) -> NDArray[np.object_]:
@@ -122,6 +124,7 @@ def caterpillar(
     return panels
 
 
+@accepts(prob=PROBABILITY)
 def forest(
     fit: RemlFit | BetaUncertainty,
     post: Posterior | None = None,

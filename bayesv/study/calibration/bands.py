@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from bayesv.arguments import PROBABILITY, SEED, accepts, whole
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 
@@ -61,6 +62,7 @@ class Band:
 
 
 @lru_cache(maxsize=16)
+@accepts(n_replicates=whole(1), n_ranks=whole(1), prob=PROBABILITY, seed=SEED)
 def ecdf_band(n_replicates: int, n_ranks: int, prob: float = 0.95, seed: int = 0) -> Band:
     """Return the band that the whole ECDF of uniform ranks stays in with probability ``prob``.
 
