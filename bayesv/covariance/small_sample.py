@@ -100,6 +100,8 @@ class KenwardRoger:
         L = np.atleast_2d(np.asarray(L, dtype=float))
         if L.shape[1:] != (len(self.cov),):
             raise BayesvError(f"L has rows of {len(self.cov)} weights; found shape {L.shape}.")
+        if np.shape(beta) != (len(self.cov),):
+            raise BayesvError(f"beta has {len(self.cov)} elements; found shape {np.shape(beta)}.")
         q, estimate = len(L), L @ np.asarray(beta, dtype=float)
         plug_in = L @ self.cov_plugin.to_numpy() @ L.T
         inner = np.linalg.inv(plug_in)

@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
-from bayesv.arguments import PROBABILITY, TEXTS, a, accepts, optional
+from bayesv.arguments import INDEX, PROBABILITY, TEXT, TEXTS, a, accepts, numeric, optional, some
 from bayesv.errors import BayesvError
 from bayesv.functionals import function_of_covariates
 from bayesv.linalg import Array, evenly_spaced, psd_root, psd_roots
@@ -21,6 +21,12 @@ from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit
 
 __all__ = ["curves", "ellipses"]
+
+
+def _frame_or_numbers(name: str, value: Any) -> None:
+    if not isinstance(value, pd.DataFrame):
+        numeric(name, value)
+
 
 _FIT = a(RemlFit, hint="fit one by model.reml().")
 _POSTERIOR = a(Posterior, hint="draw one by model.sample().")
@@ -136,7 +142,9 @@ def ellipses(
 @accepts(
     post=_POSTERIOR,
     fit=optional(_FIT),
-    at=optional(a(pd.DataFrame)),
+    at=_frame_or_numbers,
+    x=TEXT,
+    beside=optional(some(INDEX)),
     groups=optional(TEXTS),
     prob=PROBABILITY,
 )

@@ -111,7 +111,7 @@ def variance_densities(
 
 @accepts(
     post=_POSTERIOR,
-    fit=optional(_FIT),
+    fit=_FIT,
     kind=TEXT,
     every=whole(1),
 )

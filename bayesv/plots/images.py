@@ -276,7 +276,7 @@ def _chosen(
         raise DataError(
             f"rows must be a slice or positions below {design.n}; found {rows!r} ({error})."
         ) from error
-    if not len(at):
+    if np.ndim(at) != 1 or not len(at):
         raise DataError(f"No row is chosen by {rows!r}; the design has {design.n} rows.")
     what = f", {len(at):,} of {design.n:,} rows"
     if len(at) == at[-1] - at[0] + 1:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from bayesv.arguments import accepts, called
+from bayesv.arguments import TEXTS, accepts, called, optional
 from bayesv.errors import BayesvError, near
 from bayesv.plots.densities import density
 from bayesv.plots.style import CHAINS, COLORS, below, dress, several_axes, short
@@ -237,7 +237,7 @@ def study_intervals(
     return panels
 
 
-@accepts(result=called("StudyResult"))
+@accepts(result=called("StudyResult"), scenarios=optional(TEXTS))
 def study_losses(
     result: Result,
     loss: str = "stein",
