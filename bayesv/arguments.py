@@ -143,10 +143,11 @@ def array(ndim: int, kinds: str = "") -> Rule:
 def numeric(name: str, value: Any) -> None:
     """Require real numbers, in an array or what makes one."""
     try:
-        if np.asarray(value).dtype.kind in "biuf" or np.asarray(value, dtype=float).dtype == float:
-            return
-    except (TypeError, ValueError):
-        pass
+        values = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        values = np.array([None])
+    if values.dtype.kind in "biuf" or all(isinstance(item, Real) for item in values.ravel()):
+        return
     raise BayesvError(f"{name} must be real numbers; {found(value)}.")
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from bayesv.arguments import TEXT, TEXTS, a, accepts, array, numeric, optional, some, whole
+from bayesv.arguments import TEXT, TEXTS, a, accepts, array, optional, some, whole
 from bayesv.errors import DataError, near
 from bayesv.labels import check_fields, check_labels, level_place
 from bayesv.linalg import Array
@@ -143,7 +143,7 @@ class RandomTerm(_Term):
             (self.values.ravel(), columns.ravel(), pointers), shape=(n, self.n_effects)
         )
 
-    @accepts(u=numeric)
+    @accepts(u=array(2, "biuf"))
     def apply(self, u: Array) -> Array:
         """Return Z_f u, shape (n,), for the effects u of all levels, shape (J_f, r_f)."""
         return np.asarray(np.einsum("ij,ij->i", u[self.codes], self.values))

@@ -72,7 +72,7 @@ def faults(name, function, things, only_first=False):
     known, found = valid(things), []
     for p in parameters[:1] if only_first else parameters:
         for value in wrong(things):
-            if only_first and value in (things["fit"], things["post"], things["model"]):
+            if only_first and isinstance(value, bv.RemlFit | bv.Posterior | bv.Model):
                 continue
             needed = [
                 q for q in parameters if q.default is q.empty and q.kind is not q.VAR_POSITIONAL

@@ -25,7 +25,7 @@ _STEPS = {
 }
 
 
-@accepts(table=a(pd.DataFrame, list, tuple, dict))
+@accepts(table=a(pd.DataFrame, list, tuple))
 def scaling(
     table: Any,
     names: Mapping[str, str] | None = None,
