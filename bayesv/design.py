@@ -11,21 +11,21 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from bayesv.arguments import TEXT, TEXTS, a, accepts, array, optional, some, whole
+from bayesv.arguments import a, accepts, array
 from bayesv.errors import DataError, near
-from bayesv.labels import check_fields, check_labels, level_place
+from bayesv.labels import (
+    DESIGN_FIELDS,
+    TERM_FIELDS,
+    check_fields,
+    check_labels,
+    level_place,
+)
 from bayesv.linalg import Array
 from bayesv.names import factors_of, level_label, resolved
 
 __all__ = ["Design", "DesignSummary", "RandomTerm", "TermSummary", "refuse_constant"]
 
 Index = NDArray[np.intp]
-
-
-_TERM_FIELDS = {
-    "group": TEXT, "columns": TEXTS, "levels": array(1), "codes": array(1, "iu"),
-    "values": array(2, "biuf"), "blocks": some(some(whole(0))),
-}  # fmt: skip
 
 
 class _Term:
@@ -119,7 +119,7 @@ class RandomTerm(_Term):
     blocks: tuple[tuple[int, ...], ...]
 
     def __post_init__(self) -> None:
-        check_fields(self, _TERM_FIELDS)
+        check_fields(self, TERM_FIELDS)
         n, r = self.values.shape
         if len(self.columns) != r or self.codes.shape != (n,):
             raise DataError(
@@ -321,14 +321,6 @@ class DesignSummary(_Design):
         raise AttributeError(name)
 
 
-_DESIGN_FIELDS = {
-    "formula": TEXT, "response": TEXT, "y": array(1, "biuf"), "X": array(2, "biuf"),
-    "fixed_names": TEXTS, "terms": some(a(RandomTerm)), "weights": optional(array(1, "biuf")),
-    "offset": optional(array(1, "biuf")), "rows": array(1, "iu"), "row_labels": a(pd.Index),
-    "n_rows_given": whole(0), "aliased": TEXTS, "notes": TEXTS,
-}  # fmt: skip
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Design(_Design):
     """y, X, Z and labels of a Gaussian linear mixed model, in the order of the user's rows.
@@ -380,7 +372,7 @@ class Design(_Design):
     has_rows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_fields(self, _DESIGN_FIELDS)
+        check_fields(self, DESIGN_FIELDS)
         n = len(self.y)
         check_labels(self)
         if self.X.shape != (n, len(self.fixed_names)) or len(self.row_labels) != n:

@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bayesv.arguments import Rule
+import pandas as pd
+
+from bayesv.arguments import TEXT, TEXTS, Rule, a, array, called, optional, some, whole
 from bayesv.errors import DataError
 from bayesv.names import level_label, reordered_levels
 
-__all__ = ["check_fields", "check_labels", "level_place"]
+__all__ = ["DESIGN_FIELDS", "TERM_FIELDS", "check_fields", "check_labels", "level_place"]
+
+
+# What the fields of RandomTerm and Design must be.
+TERM_FIELDS = {
+    "group": TEXT, "columns": TEXTS, "levels": array(1), "codes": array(1, "iu"),
+    "values": array(2, "biuf"), "blocks": some(some(whole(0))),
+}  # fmt: skip
+DESIGN_FIELDS = {
+    "formula": TEXT, "response": TEXT, "y": array(1, "biuf"), "X": array(2, "biuf"),
+    "fixed_names": TEXTS, "terms": some(called("RandomTerm")),
+    "weights": optional(array(1, "biuf")), "offset": optional(array(1, "biuf")), "rows": array(1, "iu"), "row_labels": a(pd.Index),
+    "n_rows_given": whole(0), "aliased": TEXTS, "notes": TEXTS,
+}  # fmt: skip
 
 
 def check_fields(thing: Any, rules: Mapping[str, Rule]) -> None:

@@ -31,7 +31,7 @@ def frame(seed=1, n=60, J=6):
 DATA = frame()
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(COLUMN, COLUMN, COLUMN, st.lists(TEXT, min_size=6, max_size=6, unique=True))
 @example("I(x/2)", "row", "a:b", ["a/b", "a:b", "[1]", " ", "NA", "α β"])
 @example("x:z", "chain", "x(1)", ["1", "01", "1.0", "(1)", "'1'", '"1"'])

@@ -82,7 +82,9 @@ def faults(name, function, things, only_first=False):
             if p.kind is not p.VAR_POSITIONAL:
                 given[p.name] = value
                 ordered = [q.name for q in parameters if q.name in given]
-                simple = p.kind is p.POSITIONAL_OR_KEYWORD and ordered[0] == p.name
+                simple = (
+                    p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and ordered[0] == p.name
+                )
                 args = (given.pop(p.name),) if simple else ()
             try:
                 function(*args, **given)
