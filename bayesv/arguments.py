@@ -153,14 +153,12 @@ def numeric(name: str, value: Any) -> None:
 
 def choice(*values: str) -> Rule:
     """Require one of some words."""
+    words = " or ".join(map(repr, values)) if len(values) < 3 else f"one of {', '.join(values)}"
 
     def rule(name: str, value: Any) -> None:
-        if not isinstance(value, str):
-            raise BayesvError(f"{name} must be one of {', '.join(values)}; {found(value)}.")
-        if value not in values:
-            raise BayesvError(
-                f"{name} must be one of {', '.join(values)}; found {value!r}{near(value, values)}"
-            )
+        if not isinstance(value, str) or value not in values:
+            hint = near(value, values) if isinstance(value, str) else "."
+            raise BayesvError(f"{name} must be {words}; {found(value)}{hint}")
 
     return rule
 

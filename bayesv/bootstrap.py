@@ -65,7 +65,7 @@ class Bootstrap:
         return f"{head}\n{self.interval().to_string(float_format=lambda v: f'{v:.5g}')}"
 
 
-@accepts(fit=_FIT, draws=whole(2), seed=SEED)
+@accepts(fit=_FIT, draws=whole(1), seed=SEED)
 def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootstrap:
     """Simulate from a fit and refit, as lme4's ``bootMer`` with ``use.u = FALSE``.
 
