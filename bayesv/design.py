@@ -12,9 +12,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from bayesv.arguments import a, accepts, array
 from bayesv.errors import DataError, near
+from bayesv.labels import (
+    DESIGN_FIELDS,
+    TERM_FIELDS,
+    check_fields,
+    check_labels,
+    level_place,
+)
 from bayesv.linalg import Array
-from bayesv.names import factors_of, level_label
+from bayesv.names import factors_of, level_label, resolved
 from bayesv.scales import ColumnFacts, ResponseScale, residual_scale
 
 __all__ = ["Design", "DesignSummary", "RandomTerm", "TermSummary", "refuse_constant"]
@@ -116,6 +124,7 @@ class RandomTerm(_Term):
     blocks: tuple[tuple[int, ...], ...]
 
     def __post_init__(self) -> None:
+        check_fields(self, TERM_FIELDS)
         n, r = self.values.shape
         if len(self.columns) != r or self.codes.shape != (n,):
             raise DataError(
@@ -139,10 +148,12 @@ class RandomTerm(_Term):
             (self.values.ravel(), columns.ravel(), pointers), shape=(n, self.n_effects)
         )
 
+    @accepts(u=array(2, "biuf"))
     def apply(self, u: Array) -> Array:
         """Return Z_f u, shape (n,), for the effects u of all levels, shape (J_f, r_f)."""
         return np.asarray(np.einsum("ij,ij->i", u[self.codes], self.values))
 
+    @accepts(codes=a(np.ndarray))
     def splits_as(self, codes: Index) -> bool:
         """Whether other codes put the same rows together, whatever their labels and order."""
         if len(codes) != len(self.codes):
@@ -226,11 +237,30 @@ class _Design:
         return self.n_rows_given - self.n
 
     def term(self, group: str) -> Any:
-        """Return the term of a grouping factor; DataError names the ones there are."""
-        for term in self.terms:
-            if term.group == group or factors_of(term.group) == factors_of(group):
-                return term
-        raise DataError(f"No grouping factor {group!r}; the design has {', '.join(self.groups)}.")
+        """Return the term of a grouping factor: of that very label, else of the same factors.
+
+        Raises
+        ------
+        DataError
+            If there is none, or more than one may be meant.
+        """
+        return self.terms[
+            resolved(group, self.groups, "grouping factor", DataError, meaning=factors_of)
+        ]
+
+    def level(self, group: str, level: object) -> tuple[Any, int]:
+        """Return the term of a grouping factor and the position of a level in it.
+
+        Of a product whose factors are given in another order, the level is read in that order:
+        level ``1:3`` of ``a:b`` is ``3:1`` of ``b:a``.
+
+        Raises
+        ------
+        DataError
+            If there is no such factor or level, or more than one may be meant.
+        """
+        term = self.term(group)
+        return term, level_place(term, group, level)
 
     @cached_property
     def effect_labels(self) -> pd.MultiIndex:
@@ -303,6 +333,9 @@ class DesignSummary(_Design):
     encoding: RowEncoder | None = None
 
     has_rows: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_labels(self)
 
     @property
     def response_scale(self) -> ResponseScale:
@@ -383,7 +416,9 @@ class Design(_Design):
     has_rows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self, DESIGN_FIELDS)
         n = len(self.y)
+        check_labels(self)
         if self.X.shape != (n, len(self.fixed_names)) or len(self.row_labels) != n:
             raise DataError(
                 f"y has {n} rows, X has shape {self.X.shape} with {len(self.fixed_names)} names, "
@@ -391,9 +426,6 @@ class Design(_Design):
             )
         if any(len(term.codes) != n for term in self.terms):
             raise DataError("A random term has another number of rows than y.")
-        groups = [term.group for term in self.terms]
-        if len(set(groups)) != len(groups):
-            raise DataError(f"Grouping factors must be named once each, found {groups}.")
 
     @property
     def n(self) -> int:
