@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayesv.errors import BayesvError, FormulaError
 from bayesv.formula.arithmetic import arithmetic, comparison, membership
-from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE, bound
+from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE, SHORT_WORDS, bound
 from bayesv.formula.reader import ColumnReader
 from bayesv.formula.scan import pointed_error
 from bayesv.formula.special import SPECIAL, is_coding
@@ -130,6 +130,8 @@ class Evaluator:
             return _plain(self.namespace[node.name], node.name, self.n)
         if node.name in CONSTANTS:
             return CONSTANTS[node.name]
+        if node.name in SHORT_WORDS:
+            return SHORT_WORDS[node.name]
         if is_coding(node.name):
             return node.name
         raise FormulaError(f"There is no column {node.name!r}.")
