@@ -350,6 +350,16 @@ def test_random_texts_are_fitted_or_refused_in_our_words():
     assert not [m for m in messages if any(word in m for word in INTERNAL)]
 
 
+@pytest.mark.parametrize(
+    "text", ["I(1)", "I(!1)", "!0", "I(NULL)", "I('a')", "c(1, 2)", "I(pi)", "mean(x)", "Sum('a')",
+             "1 < 2", "log(2)", "I(TRUE)", "factor(1)", "I(1 < 2)", "poly(2, 1)"]
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["y ~ x + ({}) + (1|g)", "y ~ ({} | g)", "({}) ~ x + (1|g)"])
+def test_constants_are_no_columns(text, place):
+    with pytest.raises(bv.BayesvError):
+        bv.Model(place.replace("{}", text), frame())
+
+
 def test_a_prefix_of_a_formula_raises_nothing_else():
     text = "log(y) ~ poly(x, 2, raw=T)*C(f, contr.sum) + cut(z, c(0, 1, 9)) %in% t + (x/f || g:k) "
     data = frame()

@@ -27,7 +27,7 @@ from bayesv.formula.syntax import (
     Word,
     label,
 )
-from bayesv.formula.values import Columns, Factor, Logical, Vector, as_numeric
+from bayesv.formula.values import Columns, Factor, Logical, Vector, as_numeric, has_rows
 
 __all__ = ["Evaluator"]
 
@@ -79,9 +79,7 @@ class Evaluator:
         if key not in self._known:
             with np.errstate(all="ignore"):
                 value = self.value(node)
-            if isinstance(value, bool | int | float | str | Vector) or (
-                isinstance(value, np.ndarray) and value.ndim == 0
-            ):
+            if not has_rows(value, self.n):
                 raise pointed_error(
                     f"{key} is one value and no column; there must be a value in each row.",
                     self.text,
