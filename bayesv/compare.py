@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from textwrap import wrap
 from typing import Any
 
@@ -68,7 +69,11 @@ class Comparison:
         return pd.concat([self.table[~beta], joined], ignore_index=True)
 
     def reasons(self) -> list[str]:
-        """Return where the fits differ, and why: boundary, few groups, skewness, priors."""
+        """Return where the fits differ, and why: which cause explains what share; computed once."""
+        return list(self._reasons)
+
+    @cached_property
+    def _reasons(self) -> list[str]:
         return reasons(self.fits[0], self.posteriors, self.names, self.table)
 
     def __repr__(self) -> str:
@@ -280,16 +285,22 @@ def _in_order(values: pd.Series, names: Sequence[str]) -> pd.Series:
 def _prior_of(quantity: Quantity, priors: ResolvedPriors | None) -> str:
     if priors is None:
         return "unknown"
-    scale, group, first, _ = quantity.key
+    scale, group, first, second = quantity.key
     if scale == "beta":
         return str(priors.beta[priors.design.fixed_names.index(first)])
+    if group == "Residual":
+        return str(priors.sigma) if scale == "sd" else "implied by sd"
+    term = priors.design.term(group)
+    basis, i = priors.basis(term), term.columns.index(first)
+    if scale == "sd" and basis.moved(i):
+        return f"implied by {basis.labels[i]}"
+    if scale == "corr" and (basis.moved(i) or basis.moved(term.columns.index(second))):
+        return f"implied by {priors.corr[group]} of {basis.labels[i]}"
     if scale == "corr":
         return str(priors.corr[group])
     if scale != "sd":
         return "implied by sd" + (" and corr" if scale == "cov" else "")
-    if group == "Residual":
-        return str(priors.sigma)
-    return str(priors.sd[group][priors.design.term(group).columns.index(first)])
+    return str(priors.sd[group][i])
 
 
 def _fixed(fit: RemlFit, at_mean: GLSFit, name: str, summary: pd.DataFrame) -> pd.DataFrame:

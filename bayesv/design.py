@@ -15,6 +15,7 @@ from scipy import sparse
 from bayesv.errors import DataError, near
 from bayesv.linalg import Array
 from bayesv.names import factors_of, level_label
+from bayesv.scales import ColumnFacts, ResponseScale, residual_scale
 
 __all__ = ["Design", "DesignSummary", "RandomTerm", "TermSummary", "refuse_constant"]
 
@@ -73,6 +74,8 @@ class TermSummary(_Term):
         As in `RandomTerm`.
     rms, spread : ndarray, shape (r_f,)
         Root mean square and standard deviation of each column over the rows.
+    facts : ColumnFacts or None
+        None in files of versions that did not keep them.
     """
 
     group: str
@@ -81,6 +84,7 @@ class TermSummary(_Term):
     blocks: tuple[tuple[int, ...], ...]
     rms: Array
     spread: Array
+    facts: ColumnFacts | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,10 +156,14 @@ class RandomTerm(_Term):
         return np.asarray(np.sqrt((self.values**2).mean(axis=0)))
 
     @cached_property
+    def facts(self) -> ColumnFacts:
+        """Scales of the columns, and what they have to do with each other."""
+        return ColumnFacts.of(self.values)
+
+    @property
     def spread(self) -> Array:
         """Standard deviation of each column over the rows, shape (r_f,); 0 where constant."""
-        spread = np.std(self.values, axis=0, ddof=1)
-        return np.where(spread > 1e-12 * np.abs(self.values).max(axis=0), spread, 0.0)
+        return self.facts.spread
 
 
 class RowEncoder(Protocol):
@@ -277,6 +285,8 @@ class DesignSummary(_Design):
         Standard deviation of the response less the offset.
     weight_range : tuple of float, or None
         Smallest and largest known weight.
+    scale_after_X : ResponseScale or None
+        Residual SD after X; None in files of versions that did not keep it.
     """
 
     formula: str
@@ -289,9 +299,15 @@ class DesignSummary(_Design):
     weight_range: tuple[float, float] | None = None
     aliased: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    scale_after_X: ResponseScale | None = None
     encoding: RowEncoder | None = None
 
     has_rows: ClassVar[bool] = False
+
+    @property
+    def response_scale(self) -> ResponseScale:
+        """Scales of the default priors."""
+        return self.scale_after_X or ResponseScale(self.response_sd, self.response_sd, "sd(y)")
 
     @property
     def n(self) -> int:
@@ -427,6 +443,16 @@ class Design(_Design):
     def response_sd(self) -> float:
         """Standard deviation of the response less the offset."""
         return float(np.std(self.target, ddof=1))
+
+    @cached_property
+    def response_scale(self) -> ResponseScale:
+        """Residual SD of the response after weighted least squares on X."""
+        root = np.ones(self.n) if self.weights is None else np.sqrt(self.weights)
+        both = np.column_stack([self.X, self.target]) * root[:, None]
+        # The last diagonal element of R in [X y] = QR is the norm of the residual of y.
+        last = np.linalg.qr(both, mode="r")[-1, -1] if self.n > self.p else 0.0
+        log_weights = float(2.0 * np.log(root).sum())
+        return residual_scale(float(last) ** 2, self.n, self.p, log_weights, self.response_sd)
 
     @property
     def known_weights(self) -> tuple[float, float] | None:

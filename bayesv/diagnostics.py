@@ -34,11 +34,14 @@ def ess_bulk(x: Array) -> Array:
     return _ess(_normal_scores(_split(x)))
 
 
-def ess_tail(x: Array, prob: float = 0.9) -> Array:
-    """Return the smaller effective sample size of the two tail quantiles, shape (K,)."""
+def ess_tail(x: Array, quantiles: tuple[float, float] = (0.05, 0.95)) -> Array:
+    """Return the smaller effective sample size of two tail quantiles, shape (K,).
+
+    Those at 5 and 95 %: Vehtari et al. 2021, https://doi.org/10.1214/20-BA1221, section 4.3.
+    """
     tails = [
         _ess(_split(np.where(np.isnan(x), np.nan, x <= np.quantile(x, q, axis=(0, 1)))))
-        for q in (1.0 - prob, prob)
+        for q in quantiles
     ]
     return np.minimum(*tails)
 

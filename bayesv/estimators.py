@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from bayesv.gram import GramStatistics, eliminate
@@ -57,7 +58,11 @@ def geometric_median(draws: Array) -> Array:
 
 
 def stein(
-    stats: GramStatistics, covs: Sequence[Array], sigma2: Array, start: Sequence[Array]
+    stats: GramStatistics,
+    covs: Sequence[Array],
+    sigma2: Array,
+    start: Sequence[Array],
+    masks: Sequence[NDArray[np.bool_]],
 ) -> tuple[list[Array], float]:
     """Return the (Σ_f), σ² whose V minimises the posterior mean of Stein's loss.
 
@@ -69,6 +74,8 @@ def stein(
     sigma2 : ndarray, shape (S,)
     start : sequence of ndarray, shapes (r_f, r_f)
         Σ_f/σ² where the search starts.
+    masks : sequence of ndarray, shapes (r_f, r_f)
+        Which elements of Σ_f the model lets differ from 0; the search keeps to them.
 
     Notes
     -----
@@ -90,7 +97,8 @@ def stein(
             slope += each / s2 / len(at)
             rest -= float((each * (lam @ lam.T)).sum())
         by_sigma2 += rest / s2 / len(at)  # log|V| is n log t + log|V| at t times (Σ, σ²)
-    shapes = [np.tril_indices(len(cov)) for cov in start]
+    # A root within the mask has a product within it: blocks do not mix.
+    shapes = [np.nonzero(np.tril(mask)) for mask in masks]
     splits = np.cumsum([len(rows) for rows, _ in shapes])[:-1]
 
     def unpack(x: Array) -> list[Array]:

@@ -18,7 +18,27 @@ from bayesv.errors import BayesvError
 from bayesv.gram import GramStatistics, eliminate_many
 from bayesv.linalg import Array, psd_roots
 
-__all__ = ["function_of_covariates", "functionals"]
+__all__ = ["definition", "function_of_covariates", "functionals"]
+
+_DEFINITIONS = {
+    "log|V|": "log determinant of V = Z G Z' + R",
+    "tr V": "sum of the variances of all rows",
+    "VPC": "share of one component in the total: the mean over rows of z'Σz (Johnson 2014), for a "
+    "random intercept σ²_g, over the mean variance of a row, fixed effects held",
+    "ICC": "shares of this factor and of the factors that it is nested in, summed: the correlation "
+    "of two rows of one level that share no finer level (Stata's estat icc)",
+    "repeatability": "share of this factor in the total (adjusted repeatability, as rptR: "
+    "Nakagawa and Schielzeth 2010)",
+    "correlation within": "mean correlation of two different rows of one level, those that also "
+    "share a finer level included",
+    "reliability of mean": "share of a level's own effect in the variance of the mean of its rows, "
+    "averaged over levels; it grows with the rows per level",
+    "design effect": "n Var(mean of y) over the mean variance of a row",
+    "effective n": "rows over the design effect",
+    "R² marginal": "variance of Xβ over rows (divisor n − 1), over itself plus the mean variance "
+    "of a row (Nakagawa and Schielzeth 2013)",
+    "R² conditional": "variance of Xβ plus the mean variance of all random effects, over the same",
+}
 
 
 def functionals(
@@ -43,13 +63,18 @@ def functionals(
     Returns
     -------
     dict
-        ``log|V|``; ``tr V``; ``VPC <component>``, the component's share of the mean variance of a
-        row (for a random intercept the ICC); ``ICC <group>``, the mean correlation of two rows of
-        one level; ``design effect`` n Var(ȳ)/mean variance, and ``effective n``, both of the plain
-        mean; ``repeatability <group>``, the reliability of a level's mean as a measure of its
-        effect, averaged over levels; ``R² marginal`` and ``R² conditional`` (Nakagawa and
-        Schielzeth 2013, https://doi.org/10.1111/j.2041-210x.2012.00261.x, with the mean variance of
-        all random effects by Johnson 2014).
+        ``log|V|``; ``tr V``; ``VPC <component>``; of every grouping factor ``ICC``,
+        ``repeatability``, ``correlation within`` (if a level has two rows) and ``reliability of
+        mean``; ``design effect`` and ``effective n`` of the plain mean; ``R² marginal`` and ``R²
+        conditional``. `definition` says what each is.
+
+    Notes
+    -----
+    With s_f the mean over rows of z'Σ_f z (Johnson 2014, https://doi.org/10.1111/2041-210X.12225)
+    and s the sum of all and of mean σ²/w, VPC and repeatability
+    (https://doi.org/10.1111/j.1469-185X.2010.00141.x) are s_f/s, the ICC is Σ s_h/s over the
+    factors h that contain f, f itself among them. R² by
+    https://doi.org/10.1111/j.2041-210x.2012.00261.x.
     """
     n, inverse = design.n, _inverse_weights(design)
     out = {"log|V|": _logdet(design, stats, covs, sigma2)}
@@ -58,23 +83,39 @@ def functionals(
     residual = sigma2 * inverse.sum()
     trace = sum(parts.values()) + residual
     out["tr V"] = trace
-    out |= {f"VPC {group}": part / trace for group, part in parts.items()}
+    shares = {group: part / trace for group, part in parts.items()}
+    out |= {f"VPC {group}": share for group, share in shares.items()}
     out["VPC Residual"] = residual / trace
     totals = {term.group: _level_sums(term) for term in design.terms}
     pairs_of_all = residual + sum(
         _inner(covs[group], sums.T @ sums) for group, sums in totals.items()
     )
     for term in design.terms:
+        within = [shares[other.group] for other in design.terms if _contains(other, term)]
+        out[f"ICC {term.group}"] = np.sum(within, axis=0)
+        out[f"repeatability {term.group}"] = shares[term.group]
         out |= _of_one_factor(design, term, covs, totals, trace, sigma2, inverse)
     effect = pairs_of_all / trace
     out["design effect"] = effect
     out["effective n"] = n / effect
     if design.p:
-        fixed = np.einsum("sp,pq,sq->s", beta, np.atleast_2d(np.cov(design.X.T, ddof=0)), beta)
+        fixed = np.einsum("sp,pq,sq->s", beta, np.atleast_2d(np.cov(design.X.T)), beta)
         random = sum(parts.values()) / n
         whole = fixed + random + residual / n
         out["R² marginal"], out["R² conditional"] = fixed / whole, (fixed + random) / whole
     return out
+
+
+def definition(name: str) -> str:
+    """Return what a functional is, such as ``"ICC school"``; '' for other names.
+
+    Examples
+    --------
+    >>> definition("effective n")
+    'rows over the design effect'
+    """
+    kinds = [kind for kind in _DEFINITIONS if name == kind or name.startswith(f"{kind} ")]
+    return _DEFINITIONS[kinds[0]] if kinds else ""
 
 
 def function_of_covariates(
@@ -142,7 +183,7 @@ def _of_one_factor(
     sigma2: Array,
     inverse: Array,
 ) -> dict[str, Array]:
-    """ICC and repeatability of one grouping factor."""
+    """Correlation of rows of one level, and reliability of their mean."""
     counts = np.bincount(term.codes, minlength=term.n_levels).astype(float)
     several = counts > 1
     out: dict[str, Array] = {}
@@ -150,7 +191,7 @@ def _of_one_factor(
         # Mean covariance of two different rows of one level: of what they share through any term.
         n_pairs = float((counts * (counts - 1.0)).sum())
         between = sum(_inner(covs[other.group], _pair_sums(term, other)) for other in design.terms)
-        out[f"ICC {term.group}"] = between / n_pairs / (trace / design.n)
+        out[f"correlation within {term.group}"] = between / n_pairs / (trace / design.n)
     # Var of a level's mean by its own effect, and in all.
     sums = totals[term.group] / counts[:, None]
     own = np.einsum("ja,sab,jb->sj", sums, covs[term.group], sums)
@@ -159,8 +200,14 @@ def _of_one_factor(
         if rest is not term:
             other += _variance_of_means(term, rest, counts, covs[rest.group])
     noise = sigma2[:, None] * np.bincount(term.codes, inverse, term.n_levels) / counts**2
-    out[f"repeatability {term.group}"] = (own / (own + other + noise)).mean(axis=1)
+    out[f"reliability of mean {term.group}"] = (own / (own + other + noise)).mean(axis=1)
     return out
+
+
+def _contains(coarse: Any, fine: Any) -> bool:
+    """Whether each level of the fine factor lies in one level of the coarse one."""
+    pairs = fine.codes.astype(np.int64) * coarse.n_levels + coarse.codes
+    return len(np.unique(pairs)) == len(np.unique(fine.codes))
 
 
 def _inverse_weights(design: Design) -> Array:

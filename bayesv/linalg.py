@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 _ALIAS_TOLERANCE = 1e-7
+_ROUNDING = 1e-14  # of a column's size: what is smaller is rounding of its values
 
 PSD_TOLERANCE = 1e-10
 """Most negative eigenvalue, relative to the largest, that rounding is allowed to explain."""
@@ -29,21 +31,39 @@ def smallest_relative_eigenvalue(a: Array) -> float:
     return float(np.linalg.eigvalsh(symmetrize(a / np.outer(safe, safe)))[0])
 
 
-def independent_columns(X: Array) -> NDArray[np.intp]:
+def independent_columns(X: Array, constant: Array | None = None) -> NDArray[np.intp]:
     """Return the columns that those before them do not determine to 7 digits, as lme4's rule.
 
-    Gram–Schmidt, twice for accuracy.
+    Gram–Schmidt, twice for accuracy. Where the columns before determine a constant, the digits are
+    counted from the column's mean: its zero may be far away.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+    constant : ndarray, shape (n,), optional
+        The column of ones in the coordinates of the columns; ones if left out.
     """
     basis: list[Array] = []
     kept: list[int] = []
+    ones = np.ones(len(X)) if constant is None else constant
+    rest_of_ones, size_of_ones = ones.copy(), float(np.linalg.norm(ones))
+    centred = size_of_ones == 0.0
     for j in range(X.shape[1]):
-        rest, size = X[:, j].copy(), np.linalg.norm(X[:, j])
+        rest, size = X[:, j].copy(), float(np.linalg.norm(X[:, j]))
+        spread = size
+        if centred and size_of_ones:
+            deviations = rest - (ones @ rest / size_of_ones**2) * ones
+            spread = float(np.linalg.norm(deviations))
         for _ in range(2):
             for b in basis:
                 rest -= (b @ rest) * b
-        if size > 0 and np.linalg.norm(rest) > _ALIAS_TOLERANCE * size:
-            basis.append(rest / np.linalg.norm(rest))
+        left = float(np.linalg.norm(rest))
+        if left > max(_ALIAS_TOLERANCE * spread, _ROUNDING * size):
+            basis.append(rest / left)
             kept.append(j)
+            if not centred:
+                rest_of_ones -= (basis[-1] @ rest_of_ones) * basis[-1]
+                centred = float(np.linalg.norm(rest_of_ones)) <= _ALIAS_TOLERANCE * size_of_ones
     return np.array(kept, dtype=np.intp)
 
 

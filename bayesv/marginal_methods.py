@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bayesv.coherence import Coherence, coherence
+from bayesv.coherence import Coherence, Drawn, coherence
 from bayesv.covariance import (
     DISTANCES,
     MarginalCovariance,
@@ -19,7 +19,7 @@ from bayesv.covariance import (
     v_distances,
 )
 from bayesv.errors import BayesvError, DataError
-from bayesv.functionals import function_of_covariates, functionals
+from bayesv.functionals import definition, function_of_covariates, functionals
 from bayesv.gram import draw_effects, statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array, evenly_spaced, psd_root, psd_roots
@@ -45,6 +45,9 @@ class MarginalMethods:
         components: Callable[[int, int], VarianceComponents]
         estimate: Callable[[str], VarianceComponents]
         _array: Callable[[str], Array]
+
+        @property
+        def _moments_of_V(self) -> float: ...
 
         @property
         def covs(self) -> dict[str, Array]: ...  # noqa: D102
@@ -118,9 +121,11 @@ class MarginalMethods:
     def functionals(self) -> Any:
         """Return draws of scalar functionals of V as a Dataset with dims (chain, draw).
 
-        log|V|, tr V, variance shares (VPC), ICC and repeatability of each grouping factor, design
-        effect and effective sample size of the mean, R²; see `bayesv.functionals`. Summarise with
-        ``bv.summarize(post.functionals())``.
+        log|V|, tr V, variance shares (VPC), of each grouping factor ICC, repeatability, correlation
+        within levels and reliability of a level's mean, design effect and effective sample size of
+        the mean, R². Each variable has its ``definition`` among its attributes; the table of
+        ``bv.summarize(post.functionals())`` prints them as footnotes. Attribute ``moments`` is the
+        order below which moments exist.
         """
         import xarray as xr
 
@@ -129,9 +134,15 @@ class MarginalMethods:
         found = functionals(
             self.design, self._density.stats, self._flat_covs, self.sigma2.ravel(), beta
         )
-        return xr.Dataset(
-            {name: (("chain", "draw"), values.reshape(shape)) for name, values in found.items()}
+        data = xr.Dataset(
+            {
+                name: (("chain", "draw"), values.reshape(shape), {"definition": definition(name)})
+                for name, values in found.items()
+            }
         )
+        # The others are shares or logarithms, whose moments exist.
+        data["tr V"].attrs["moments"] = self._moments_of_V
+        return data
 
     def curves(self, at: pd.DataFrame, groups: Sequence[str] | None = None) -> Any:
         """Return draws of Var(y(x)) and Corr(y(x), y(x')), dims (chain, draw, x[, x2]).
@@ -364,8 +375,11 @@ class MarginalMethods:
         Notes
         -----
         E[β | y] must be the mean of GLS(V) over draws of V, Var(β | y) the mean of (X'V⁻¹X)⁻¹ plus
-        the variance of GLS(V), and E[u | y] the mean of BLUPs. For draws made elsewhere β is taken
-        to have a flat prior.
+        the variance of GLS(V), and E[u | y] the mean of BLUPs; where u was kept, its second moments
+        are held against those of exact draws. Where the priors are known, the gradient of log
+        p(Σ, σ | y) must be 0 on average and −I on average times the parameters (Stein's identity),
+        which sees draws that are shifted, scaled, too narrow or not paired. For draws made
+        elsewhere β is taken to have a flat prior, and a note says what cannot be tested.
         """
         names = self.draws["posterior"].data_vars
         u = {
@@ -374,13 +388,9 @@ class MarginalMethods:
             if f"u_{term.group}" in names
         }
         u = u if len(u) == len(self.design.terms) else {}
-        total = self.sigma2.size
-        at = evenly_spaced(total, draws_of_u)
-        components = {int(i): self.components(*divmod(int(i), self.n_draws)) for i in at}
-        flat = "the prior of β is not known and taken to be flat"
-        notes = () if self.density is not None else (flat,)
         center, cov = (x.reshape(*self.sigma2.shape, *x.shape[1:]) for x in self.gls_draws())
-        return coherence(self.design, self.beta, center, cov, u, components, notes)
+        drawn = Drawn(self.covs, self.sigma2, self.beta, center, cov, u)
+        return coherence(self.design, self._density, drawn, draws_of_u, self.priors is not None)
 
     @property
     def _flat_covs(self) -> dict[str, Array]:
@@ -389,7 +399,8 @@ class MarginalMethods:
 
     @cached_property
     def _density(self) -> MarginalDensity:
-        """The density of the draws; for draws made elsewhere, with a flat prior of β."""
+        """The density of the draws; where priors are not known, with a flat prior of β."""
         if self.density is not None:
             return self.density
-        return MarginalDensity(statistics_of(self.design), Priors().resolve(self.design))
+        priors = self.priors or Priors().resolve(self.design)
+        return MarginalDensity(statistics_of(self.design), priors)

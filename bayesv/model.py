@@ -25,17 +25,21 @@ from bayesv.gram import (
     statistics_of,
     threads,
 )
+from bayesv.inference.adaptation import ProposalError
 from bayesv.inference.collapsed import sample_collapsed
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
-from bayesv.inference.proposal import ProposalError
+from bayesv.inference.tails import Tails
 from bayesv.posterior import Posterior
 from bayesv.prior_draws import prior_predictive
 from bayesv.priors import Priors, ResolvedPriors
 from bayesv.reml import RemlFit, fit_reml
 
 __all__ = ["ENGINES", "Model", "check_sampling"]
+
+# Inside, numbers may underflow whatever np.seterr says outside.
+_USUAL: dict[str, Any] = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
 ENGINES = ("collapsed", "nuts", "pymc", "bambi")
 
@@ -54,7 +58,7 @@ class Model:
         keeps no rows: a Dask DataFrame (on its own scheduler), a pyarrow ``RecordBatchReader``,
         ``Dataset`` or ``ParquetFile``, or the path of a Parquet file or directory.
     priors : Priors, optional
-        Location-free defaults where left out.
+        Defaults that do not depend on where covariates have their zero, where left out.
     var_weights : array_like of shape (n,), or str, optional
         Known w > 0 in R = σ² diag(1/w), or the name of their column.
     namespace : mapping, optional
@@ -209,7 +213,7 @@ class Model:
         Parameters
         ----------
         priors : Priors or None
-            None: the location-free defaults.
+            None: the defaults.
 
         Raises
         ------
@@ -277,6 +281,7 @@ class Model:
     def __repr__(self) -> str:
         return f"<Model {self.design!r}>"
 
+    @np.errstate(**_USUAL)
     def reml(self, method: str = "REML") -> RemlFit:
         """Fit by restricted (``"REML"``) or full (``"ML"``) maximum likelihood.
 
@@ -317,6 +322,7 @@ class Model:
         """
         return prior_predictive(self.priors, self.statistics, draws, np.random.default_rng(seed))
 
+    @np.errstate(**_USUAL)
     def sample(
         self,
         engine: str = "collapsed",
@@ -363,13 +369,17 @@ class Model:
         ------
         BayesvError
             If an argument is out of range.
+        PriorError
+            If the posterior is improper: a flat SD, or one with a heavy tail, that the levels of
+            its factor do not bound.
         MissingPackageError
             If the engine is not installed.
 
         Warns
         -----
         SamplingWarning
-            Once, if there are divergences, R-hat above 1.01 or ESS below 400.
+            Once, if there are divergences, R-hat above 1.01 or ESS below 400, or E[V | y] is
+            infinite.
         """
         check_sampling(engine, draws, chains, tune, target_accept, seed)
         density = MarginalDensity(self.statistics, self.priors)
@@ -377,6 +387,7 @@ class Model:
             int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
         )
         with threads(cores):
+            Tails(density).refuse_improper()
             result, name = self._run(engine, density, options, keep_u)
         return Posterior.from_draws(result, self.design, self.priors, name, density)
 
@@ -388,7 +399,7 @@ class Model:
             from bayesv.inference.pymc import build_pymc, sample_pymc
 
             built = build_pymc(self.design, self.priors)
-            return sample_pymc(built, self.design, options, keep_u), engine
+            return sample_pymc(built, self.priors, options, keep_u), engine
         if engine == "bambi":
             from bayesv.inference.bambi import build_bambi, sample_bambi
 

@@ -20,12 +20,14 @@ from bayesv.estimators import geometric_median, joint_mode, log_euclidean, medoi
 from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
+from bayesv.inference.tails import Tails
 from bayesv.linalg import Array, evenly_spaced, psd_root
 from bayesv.marginal_methods import MarginalMethods
 from bayesv.priors import ResolvedPriors
 from bayesv.quantities import Quantity, quantities
+from bayesv.reml import unidentified
 from bayesv.saving import Savable
-from bayesv.summaries import summary_columns
+from bayesv.summaries import summary_columns, without_undefined
 
 __all__ = ["Posterior"]
 
@@ -74,7 +76,7 @@ class Posterior(MarginalMethods, Savable):
     ) -> Posterior:
         """Label raw draws, diagnose them, and warn once if something is wrong."""
         post = cls(draws.to_datatree(design, engine), design, priors, engine, density)
-        problems = post._diagnose(draws.sample_stats)
+        problems = (*draws.problems, *post._diagnose(draws.sample_stats))
         if problems:
             ours = (str(Path(__file__).parent),)  # so that the warning names the user's line
             text = f"{engine}: {'; '.join(problems)}"
@@ -148,7 +150,8 @@ class Posterior(MarginalMethods, Savable):
             ``median``: geometric median of the drawn Σ_f in units of their SDs, and the median of
             σ² (absolute loss); for one column it is the ordinary median of the variance.
             ``mode``: maximum of the joint posterior density by (SDs, correlations, σ), with u and β
-            integrated out; it moves with the scale, which is why the scale is named here.
+            integrated out; it moves with the scale, which is why the scale is named here: SDs and
+            correlations are of the effects that the priors speak of, see `ResolvedPriors.basis`.
             ``stein``: minimises the posterior mean of Stein's loss of V. ``log_euclidean``:
             exp E[log Σ_f] and exp E[log σ²]. ``medoid``: the draw nearest to the medians of all
             elements, one that occurred.
@@ -156,7 +159,8 @@ class Posterior(MarginalMethods, Savable):
         Returns
         -------
         VarianceComponents
-            Positive semi-definite for every choice.
+            Positive semi-definite for every choice, and 0 wherever the model says 0: between the
+            columns of ``(x || g)``.
         """
         if kind not in ESTIMATES:
             raise BayesvError(f"kind must be one of {', '.join(ESTIMATES)}; found {kind!r}.")
@@ -186,10 +190,15 @@ class Posterior(MarginalMethods, Savable):
             medians = {group: geometric_median(cov) for group, cov in flat.items()}
             return medians, float(np.median(s2))
         if kind == "log_euclidean":
-            means = {group: log_euclidean(cov) for group, cov in flat.items()}
+            # The mask takes off what rounding of eigenvectors leaves between blocks.
+            means = {
+                term.group: np.where(term.mask, log_euclidean(flat[term.group]), 0.0)
+                for term in self.design.terms
+            }
             return means, float(np.exp(np.log(s2).mean()))
         start = [cov.mean(axis=0) / s2.mean() for cov in flat.values()]
-        covs, sigma2 = stein(self._density.stats, list(flat.values()), s2, start)
+        masks = [term.mask for term in self.design.terms]
+        covs, sigma2 = stein(self._density.stats, list(flat.values()), s2, start, masks)
         return dict(zip(flat, covs, strict=True)), sigma2
 
     @property
@@ -249,6 +258,38 @@ class Posterior(MarginalMethods, Savable):
         """Draws of every scalar, with its scale."""
         return quantities(self.design, self.covs, self.sigma2, self.beta)
 
+    @cached_property
+    def _tails(self) -> Tails | None:
+        """Powers of the posterior's tails; None where the density is not known."""
+        return None if self.density is None else Tails(self.density)
+
+    @cached_property
+    def _moments(self) -> Array:
+        """Order below which the moments of each quantity exist, shape (K,)."""
+        if self._tails is None:
+            return np.full(len(self.quantities), np.inf)
+        return np.array([self._tails.moments(q.key) for q in self.quantities])
+
+    @property
+    def _moments_of_V(self) -> float:
+        """Order below which the moments of tr V exist."""
+        pairs = zip(self.quantities, self._moments, strict=True)
+        return float(min(order for q, order in pairs if q.scale == "var"))
+
+    @property
+    def undefined(self) -> dict[str, str]:
+        """Quantities without a finite mean or variance, and why; empty for most models.
+
+        Their draws' mean or SD would depend on how many draws there are.
+        """
+        return {
+            q.label: f"the posterior has no finite {'mean' if order <= 1 else 'variance'}: its "
+            f"density falls as |x|^-{1 + order:.4g} only; read median and interval, or give a "
+            "prior of the SD with lighter tails, such as HalfNormal"
+            for q, order in zip(self.quantities, self._moments, strict=True)
+            if order <= 2
+        }
+
     def summary(self, prob: float = 0.95) -> pd.DataFrame:
         """Return one line per scalar: location, spread, intervals and diagnostics.
 
@@ -262,10 +303,11 @@ class Posterior(MarginalMethods, Savable):
         DataFrame
             Columns scale, group, first, second, mean, sd, median, eti_low, eti_high, hdi_low,
             hdi_high, mcse_mean, ess_bulk, ess_tail, rhat. Each scalar is computed per draw and
-            then summarised.
+            then summarised. ``mean``, ``sd`` and ``mcse_mean`` are NaN where the posterior has no
+            finite mean or variance; `undefined` says why.
         """
         x = np.stack([q.values for q in self.quantities], axis=-1)
-        columns = summary_columns(x, prob)
+        columns = without_undefined(summary_columns(x, prob), self._moments)
         labels = pd.DataFrame(
             [q.key for q in self.quantities], columns=["scale", "group", "first", "second"]
         )
@@ -295,7 +337,14 @@ class Posterior(MarginalMethods, Savable):
                 f"effective sample size down to {ess[i]:.0f} ({free[i].label}), below {_MIN_ESS}; "
                 "draw more"
             )
+        if self._tails is not None and (heavy := self._tails.infinite_mean):
+            problems.append(
+                f"E[V | y] is infinite: the posterior of the SD of {', '.join(heavy)} has a tail "
+                "too heavy for a mean of its square (few levels, a prior with a heavy tail); use "
+                "medians, or HalfNormal or HalfStudentT(3, …)"
+            )
         if self.density is not None:
+            problems += unidentified(self.design, self.density.stats)
             sigma2 = float(np.median(self.sigma2))
             middle = [np.median(cov, axis=(0, 1)) / sigma2 for cov in self.covs.values()]
             if lost := self.density.stats.lost_digits([psd_root(cov) for cov in middle]):
@@ -315,5 +364,9 @@ class Posterior(MarginalMethods, Savable):
             index=False, formatters=formats, float_format=lambda v: f"{v:.5g}", justify="right"
         )
         lines.append(text)
+        reasons: dict[str, list[str]] = {}
+        for label, reason in self.undefined.items():
+            reasons.setdefault(reason, []).append(label)
+        lines += [f"note: {', '.join(labels)}: {reason}" for reason, labels in reasons.items()]
         lines += [f"problem: {problem}" for problem in self.problems]
         return "\n".join(lines)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bayesv.errors import PriorError
-from bayesv.functionals import functionals
+from bayesv.functionals import definition, functionals
 from bayesv.gram import GramStatistics
 from bayesv.linalg import Array
 from bayesv.priors import (
@@ -47,6 +47,7 @@ def draw_prior(
             root[:, at[:, None], at] = _draw_lkj_root(len(block), eta, size, rng)
         sds = [_draw_sd(prior, size, rng) for prior in priors.sd[term.group]]
         scaled = np.stack(sds, axis=1)[:, :, None] * root
+        scaled = priors.basis(term).back @ scaled
         covs[term.group] = scaled @ np.swapaxes(scaled, 1, 2)
     beta = np.full((size, len(priors.beta)), np.nan)
     for i, prior in enumerate(priors.beta):
@@ -72,7 +73,8 @@ def prior_predictive(
                 out[pair] = covs[term.group][:, i, j] / (sd[:, i] * sd[:, j])
     found = functionals(priors.design, stats, covs, sigma2, beta)
     out |= {name: x for name, x in found.items() if np.isfinite(x).all()}
-    return xr.Dataset({name: (("chain", "draw"), x[None]) for name, x in out.items()})
+    said = {name: {"definition": text} if (text := definition(name)) else {} for name in out}
+    return xr.Dataset({name: (("chain", "draw"), x[None], said[name]) for name, x in out.items()})
 
 
 def _draw_sd(prior: Any, size: int, rng: np.random.Generator) -> Array:

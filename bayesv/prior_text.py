@@ -15,7 +15,7 @@ __all__ = ["KINDS", "prior_from_text", "prior_to_text", "priors_from_dict", "pri
 
 # Every prior by its name.
 KINDS = {name: getattr(_priors, name) for name in _priors.__all__ if not name.endswith("Priors")}
-_PARTS = ("sd", "sigma", "corr", "beta")
+_PARTS = ("sd", "sigma", "corr", "beta", "center")
 
 
 def prior_from_text(text: str) -> Any:
@@ -84,7 +84,7 @@ def priors_to_dict(priors: Priors) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {str(key): plain(inner) for key, inner in value.items()}
-        return prior_to_text(value)
+        return float(value) if isinstance(value, int | float) else prior_to_text(value)
 
     default = Priors()
     given = {part: getattr(priors, part) for part in _PARTS}
@@ -98,7 +98,7 @@ def priors_from_dict(given: Mapping[str, Any]) -> Priors:
     ----------
     given : mapping
         Keys ``sd``, ``sigma``, ``corr``, ``beta``; texts, or mappings of group (and column) to
-        texts.
+        texts. Key ``center``: a mapping of group to mappings of column to numbers.
 
     Raises
     ------
@@ -123,4 +123,6 @@ def priors_from_dict(given: Mapping[str, Any]) -> Priors:
             return {key: read(inner) for key, inner in value.items()}
         return prior_from_text(value)
 
-    return Priors(**{key: read(value) for key, value in given.items()})
+    return Priors(
+        **{key: value if key == "center" else read(value) for key, value in given.items()}
+    )

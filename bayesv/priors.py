@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import gammaln, xlog1py, xlogy
 
 from bayesv.design import Design, RandomTerm
-from bayesv.errors import DesignWarning, PriorError, near
+from bayesv.errors import PriorError, near
 from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.names import canonical, factors_of
+from bayesv.prior_basis import Basis, CentredBlock, centres_by_name, default_sizes
+from bayesv.prior_families import (
+    LKJ,
+    Exponential,
+    Flat,
+    Gamma,
+    HalfCauchy,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    Normal,
+    SdPrior,
+)
+from bayesv.scales import ColumnFacts
 
 __all__ = [
     "LKJ",
@@ -30,173 +42,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class _Prior:
-    """Common to all: positive finite parameters, a short text, a log density."""
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            ok = isinstance(value, int | float | np.number) and np.isfinite(value)
-            if not ok or (value <= 0 and item.name != "mean"):
-                raise PriorError(
-                    f"{type(self).__name__}({item.name}={value!r}): a "
-                    f"{'finite' if item.name == 'mean' else 'positive finite'} number is needed."
-                )
-
-    def __str__(self) -> str:
-        values = ", ".join(f"{getattr(self, item.name):.4g}" for item in fields(self))
-        return f"{type(self).__name__}({values})"
-
-
-@dataclass(frozen=True)
-class SdPrior(_Prior):
-    """Prior of a standard deviation."""
-
-    def log_density(self, sd: Array) -> Array:
-        """Return the log density at standard deviations ≥ 0, normalised unless improper."""
-        raise NotImplementedError
-
-    def slope(self, sd: float) -> float:
-        """Return the derivative of the log density by log SD, at an SD > 0."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class HalfNormal(SdPrior):
-    """Half-normal on an SD; ``scale`` in units of the SD."""
-
-    scale: float
-
-    def log_density(self, sd: Array) -> Array:  # noqa: D102
-        return np.asarray(
-            0.5 * np.log(2 / np.pi) - np.log(self.scale) - 0.5 * (np.asarray(sd) / self.scale) ** 2
-        )
-
-    def slope(self, sd: float) -> float:  # noqa: D102
-        return -((sd / self.scale) ** 2)
-
-
-@dataclass(frozen=True)
-class HalfStudentT(SdPrior):
-    """Half-t on an SD, ``nu`` degrees of freedom, ``scale`` in units of the SD."""
-
-    nu: float
-    scale: float
-
-    def log_density(self, sd: Array) -> Array:  # noqa: D102
-        half = 0.5 * (self.nu + 1)
-        log_norm = gammaln(half) - gammaln(0.5 * self.nu) - 0.5 * np.log(self.nu * np.pi)
-        tail = xlog1py(half, (np.asarray(sd) / self.scale) ** 2 / self.nu)
-        return np.asarray(np.log(2) + log_norm - np.log(self.scale) - tail)
-
-    def slope(self, sd: float) -> float:  # noqa: D102
-        x2 = (sd / self.scale) ** 2
-        return -(self.nu + 1) * x2 / (self.nu + x2)
-
-
-@dataclass(frozen=True)
-class HalfCauchy(SdPrior):
-    """Half-Cauchy on an SD; proper, but E[V] may not exist with few groups."""
-
-    scale: float
-
-    def log_density(self, sd: Array) -> Array:  # noqa: D102
-        return HalfStudentT(1.0, self.scale).log_density(sd)
-
-    def slope(self, sd: float) -> float:  # noqa: D102
-        return HalfStudentT(1.0, self.scale).slope(sd)
-
-
-@dataclass(frozen=True)
-class Exponential(SdPrior):
-    """Exponential on an SD with mean ``scale``."""
-
-    scale: float
-
-    def log_density(self, sd: Array) -> Array:  # noqa: D102
-        return np.asarray(-np.log(self.scale) - np.asarray(sd) / self.scale)
-
-    def slope(self, sd: float) -> float:  # noqa: D102
-        return -sd / self.scale
-
-
-@dataclass(frozen=True)
-class Gamma(SdPrior):
-    """Gamma on an SD with mean ``shape × scale``; shape 2 avoids the boundary."""
-
-    shape: float
-    scale: float
-
-    def log_density(self, sd: Array) -> Array:  # noqa: D102
-        x = np.asarray(sd) / self.scale
-        return np.asarray(xlogy(self.shape - 1, x) - x - gammaln(self.shape) - np.log(self.scale))
-
-    def slope(self, sd: float) -> float:  # noqa: D102
-        return self.shape - 1 - sd / self.scale
-
-
-@dataclass(frozen=True)
-class InverseGamma(SdPrior):
-    """Inverse gamma on the *variance*, stated as a density of the SD.
-
-    With small parameters it has a spike near 0 and is never a default (Gelman 2006,
-    https://doi.org/10.1214/06-BA117A).
-    """
-
-    shape: float
-    scale: float
-
-    def log_density(self, sd: Array) -> Array:  # noqa: D102
-        sd = np.asarray(sd, dtype=float)
-        log_norm = np.log(2) + self.shape * np.log(self.scale) - gammaln(self.shape)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = log_norm - (2 * self.shape + 1) * np.log(sd) - self.scale / sd**2
-        return np.where(sd > 0, value, -np.inf)
-
-    def slope(self, sd: float) -> float:  # noqa: D102
-        return 2 * self.scale / sd**2 - 2 * self.shape - 1
-
-
-@dataclass(frozen=True)
-class Flat(SdPrior):
-    """Density 1: for β on the whole line (the default), for an SD on [0, ∞)."""
-
-    def log_density(self, sd: Array) -> Array:  # noqa: D102
-        return np.zeros(np.shape(sd))
-
-    def slope(self, sd: float) -> float:  # noqa: D102
-        return 0.0
-
-
-@dataclass(frozen=True)
-class Normal(_Prior):
-    """Normal prior of a fixed effect, ``mean`` and ``sd`` in its units."""
-
-    mean: float
-    sd: float
-
-
-@dataclass(frozen=True)
-class LKJ(_Prior):
-    """LKJ(η) on the correlation matrix of one term's effects: density ∝ det(C)^(η − 1).
-
-    Lewandowski, Kurowicka and Joe 2009, https://doi.org/10.1016/j.jmva.2009.04.008.
-    """
-
-    eta: float
-
-    def log_density(self, log_det: Array, r: int) -> Array:
-        """Return the log density of r × r correlation matrices with given log|C|."""
-        k = np.arange(1, r)
-        log_norm = np.sum(
-            0.5 * k * np.log(np.pi)
-            + gammaln(self.eta + 0.5 * (r - 1 - k))
-            - gammaln(self.eta + 0.5 * (r - 1))
-        )
-        return np.asarray((self.eta - 1.0) * log_det - log_norm)
-
-
 @dataclass(frozen=True, eq=False)
 class ResolvedPriors:
     """Priors of every single parameter of a design.
@@ -204,13 +49,17 @@ class ResolvedPriors:
     Attributes
     ----------
     sd : dict of str to tuple of SdPrior
-        For each group one prior per column.
+        For each group one prior per column, of the effects of its basis.
     corr : dict of str to LKJ
         For each group with correlated columns.
     sigma : SdPrior
         Of the residual standard deviation.
     beta : tuple of Flat or Normal
         One per fixed effect.
+    bases : dict of str to Basis
+        The effects that SDs and correlations speak of; the columns as written where none is named.
+    note : str
+        What is unusual about the scales of the defaults.
     """
 
     sd: dict[str, tuple[SdPrior, ...]]
@@ -218,6 +67,12 @@ class ResolvedPriors:
     sigma: SdPrior
     beta: tuple[Flat | Normal, ...]
     design: Design = field(repr=False)
+    bases: dict[str, Basis] = field(default_factory=dict)
+    note: str = ""
+
+    def basis(self, term: Any) -> Basis:
+        """Return the effects that the priors of a term speak of."""
+        return self.bases.get(term.group) or Basis.as_written(term)
 
     def log_densities(self, covs: Mapping[str, Array], sigma2: Array) -> dict[str, Array]:
         """Return log prior densities of SDs, correlations and σ, by parameter.
@@ -225,27 +80,42 @@ class ResolvedPriors:
         Parameters
         ----------
         covs : mapping of group to ndarray, shapes (..., r, r)
+            Σ_f of the user's columns.
         sigma2 : ndarray, shape (...)
 
         Returns
         -------
         dict
             ``sigma``, ``sd_<group>`` (all columns together) and, where columns are correlated,
-            ``corr_<group>``; shapes (...).
+            ``corr_<group>``; shapes (...). They are densities of SDs and correlations of
+            Σ_c = A Σ_f A', see `Basis`; that of Σ_f is the same because |A| = 1.
         """
-        out = {"sigma": self.sigma.log_density(np.sqrt(sigma2))}
+        densities = {"sigma": self.sigma.log_density(np.sqrt(sigma2))}
         for term in self.design.terms:
-            sd, corr = cov_to_sd_corr(np.asarray(covs[term.group]))
+            A = self.basis(term).map
+            sd, corr = cov_to_sd_corr(A @ np.asarray(covs[term.group]) @ A.T)
             each = [prior.log_density(sd[..., i]) for i, prior in enumerate(self.sd[term.group])]
-            out[f"sd_{term.group}"] = np.asarray(sum(each))
+            densities[f"sd_{term.group}"] = np.asarray(sum(each))
             for block in term.blocks:
                 if len(block) > 1:
                     rows = np.array(block)
                     logdet = np.linalg.slogdet(np.nan_to_num(corr[..., rows[:, None], rows]))[1]
                     density = self.corr[term.group].log_density(logdet, len(block))
                     name = f"corr_{term.group}"
-                    out[name] = out.get(name, 0.0) + density
-        return out
+                    densities[name] = densities.get(name, 0.0) + density
+        return densities
+
+    def with_proper_sds(self) -> ResolvedPriors:
+        """Return the priors with the default in place of every flat one of an SD."""
+        default = Priors().resolve(self.design)
+        sd = {
+            group: tuple(
+                d if isinstance(p, Flat) else p for p, d in zip(priors, defaults, strict=True)
+            )
+            for (group, priors), defaults in zip(self.sd.items(), default.sd.values(), strict=True)
+        }
+        sigma = default.sigma if isinstance(self.sigma, Flat) else self.sigma
+        return replace(self, sd=sd, sigma=sigma)
 
     def stated(self) -> Priors:
         """Return priors that name every parameter: resolved for other data they stay the same."""
@@ -254,7 +124,14 @@ class ResolvedPriors:
             for term in self.design.terms
         }
         beta = dict(zip(self.design.fixed_names, self.beta, strict=True))
-        return Priors(sd=sd, sigma=self.sigma, corr=self.corr or Priors().corr, beta=beta)
+        center = {
+            term.group: dict(self.basis(term).centres)
+            for term in self.design.terms
+            if term.group in self.corr
+        }
+        return Priors(
+            sd=sd, sigma=self.sigma, corr=self.corr or None, beta=beta, center=center or None
+        )
 
     @property
     def flat_beta(self) -> bool:
@@ -264,10 +141,13 @@ class ResolvedPriors:
     def __str__(self) -> str:
         lines = []
         for term in self.design.terms:
-            for name, prior in zip(term.columns, self.sd[term.group], strict=True):
+            basis = self.basis(term)
+            for name, prior in zip(basis.labels, self.sd[term.group], strict=True):
                 lines.append(f"sd   {term.group}: {name} ~ {prior}")
             if term.group in self.corr:
-                lines.append(f"corr {term.group} ~ {self.corr[term.group]}")
+                centres = ", ".join(f"{name} = {x:.6g}" for name, x in basis.centres.items())
+                where = f" at {centres}" if centres else ""
+                lines.append(f"corr {term.group}{where} ~ {self.corr[term.group]}")
         lines.append(f"sd   residual ~ {self.sigma}")
         if len(set(self.beta)) == 1:
             lines.append(f"beta (all) ~ {self.beta[0]}")
@@ -276,7 +156,7 @@ class ResolvedPriors:
                 f"beta {name} ~ {prior}"
                 for name, prior in zip(self.design.fixed_names, self.beta, strict=True)
             ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *([f"note: {self.note}"] if self.note else [])])
 
     def one_line(self) -> str:
         """Return the priors in one line, for tables."""
@@ -285,32 +165,48 @@ class ResolvedPriors:
 
 @dataclass(frozen=True)
 class Priors:
-    """Priors of a model; parts left out take location-free defaults that suit the data.
+    """Priors of a model; parts left out take defaults that suit the data.
 
     Parameters
     ----------
     sd : SdPrior, or mapping of group to SdPrior, or mapping of group to {column: SdPrior}
-        Of the standard deviations of random effects. Default: half-t(3, sd(y)/sd(x)) for a column
-        x, sd(y) for an intercept.
+        Of the standard deviations of random effects. Default: half-t(3, 2.5 s) for an intercept,
+        half-t(3, 2.5 s/size of x) for a column x, with s the residual SD of y after X.
     sigma : SdPrior
-        Of the residual standard deviation. Default: half-t(3, sd(y)).
+        Of the residual standard deviation. Default: half-t(3, s), for a row of weight 1.
     corr : LKJ, or mapping of group to LKJ
         Default: LKJ(1), uniform over correlation matrices.
     beta : Flat, Normal, or mapping of coefficient to one of them
         Default: flat.
+    center : mapping of group to {column: value}, optional
+        Where covariates are centred for the priors of correlated effects: the SD of ``Intercept``
+        and the correlations are then those at these values. An empty mapping, ``{group: {}}``,
+        means the columns as written. Left out, default priors are stated at the means, and priors
+        that you state of an intercept, or of correlations, are of the columns as written.
+
+    Notes
+    -----
+    The size of a column beside an intercept is its standard deviation or, if it has two values,
+    their difference; of a product of columns it is the product of sizes. Without an intercept it
+    is the root mean square, and 1 for an indicator. Weights count relative to their geometric mean,
+    so that ``w`` and ``100 w`` give the same posterior of V. REML, V, labels and draws know nothing
+    of this centring.
 
     Examples
     --------
-    >>> print(Priors(sd=HalfNormal(50.0), sigma=HalfStudentT(4, 56.0)))
-    Priors(sd=HalfNormal(50), sigma=HalfStudentT(4, 56), corr=LKJ(1), beta=Flat())
+    >>> print(Priors(sd=HalfNormal(50.0), sigma=HalfStudentT(4, 56.0), corr=LKJ(2)))
+    Priors(sd=HalfNormal(50), sigma=HalfStudentT(4, 56), corr=LKJ(2), beta=Flat())
     """
 
     sd: Any = None
     sigma: SdPrior | None = None
-    corr: LKJ | Mapping[str, LKJ] = LKJ(1.0)
-    beta: Any = Flat()
+    corr: LKJ | Mapping[str, LKJ] | None = None
+    beta: Any = field(default_factory=Flat)
+    center: Mapping[str, Mapping[str, float]] | None = None
 
     DEFAULT_NU: ClassVar[float] = 3.0
+    # Of SDs of effects, in units of s: with few levels s itself may be far below them.
+    DEFAULT_WIDTH: ClassVar[float] = 2.5
 
     def __post_init__(self) -> None:
         if self.sigma is not None and not isinstance(self.sigma, SdPrior):
@@ -318,10 +214,13 @@ class Priors:
         _check_leaves("sd", self.sd, SdPrior, depth=2)
         _check_leaves("corr", self.corr, LKJ, depth=1)
         _check_leaves("beta", self.beta, (Flat, Normal), depth=1)
+        _check_center(self.center)
 
     def __str__(self) -> str:
-        parts = (("sd", self.sd), ("sigma", self.sigma), ("corr", self.corr), ("beta", self.beta))
-        return f"Priors({', '.join(f'{k}={_text(v)}' for k, v in parts)})"
+        parts = {"sd": self.sd, "sigma": self.sigma, "corr": self.corr, "beta": self.beta}
+        if self.center is not None:
+            parts["center"] = self.center
+        return f"Priors({', '.join(f'{k}={_text(v)}' for k, v in parts.items())})"
 
     def resolve(self, design: Design) -> ResolvedPriors:
         """Return the prior of every parameter of a design.
@@ -329,39 +228,71 @@ class Priors:
         Raises
         ------
         PriorError
-            If a group or coefficient is named that the design lacks, or a prior is improper
-            together with too few groups.
+            If a group or coefficient is named that the design lacks, or a centre that it cannot
+            have.
         """
-        scale_y = design.response_sd
-        sigma = self.sigma or HalfStudentT(self.DEFAULT_NU, scale_y)
+        scale = design.response_scale
+        sigma = self.sigma or HalfStudentT(self.DEFAULT_NU, scale.sigma)
         _check_groups("sd", self.sd, design)
         _check_groups("corr", self.corr, design)
+        _check_groups("center", self.center, design)
         sd: dict[str, tuple[SdPrior, ...]] = {}
         corr: dict[str, LKJ] = {}
+        bases: dict[str, Basis] = {}
         for term in design.terms:
-            sd[term.group] = self._sds(term, scale_y)
-            _check_propriety(term, sd[term.group])
-            if any(len(block) > 1 for block in term.blocks):
-                given = _for_group(self.corr, term.group)
-                corr[term.group] = given if given is not None else LKJ(1.0)
-        return ResolvedPriors(sd, corr, sigma, self._betas(design), design)
+            facts = _facts(term)
+            blocks = [CentredBlock(facts, block) for block in term.blocks if len(block) > 1]
+            stated = self._stated_sds(term)
+            sizes = default_sizes(facts, blocks)
+            sd[term.group] = tuple(
+                prior
+                or HalfStudentT(self.DEFAULT_NU, self.DEFAULT_WIDTH * scale.effects / float(size))
+                for prior, size in zip(stated, sizes, strict=True)
+            )
+            if blocks:
+                corr[term.group] = _for_group(self.corr, term.group) or LKJ(1.0)
+                bases[term.group] = self._basis(term, blocks, stated)
+        note = "" if scale.source == "residual sd" else f"default scales are {scale.source}"
+        return ResolvedPriors(sd, corr, sigma, self._betas(design), design, bases, note)
 
-    def _sds(self, term: RandomTerm, scale_y: float) -> tuple[SdPrior, ...]:
+    def _basis(
+        self, term: RandomTerm, blocks: list[CentredBlock], stated: tuple[SdPrior | None, ...]
+    ) -> Basis:
+        """Return what the priors of a term speak of: defaults of centred columns, others not."""
+        if (center := _for_group(self.center, term.group)) is not None:
+            return Basis.of(term, blocks, centres_by_name(center, term, blocks))
+        if _for_group(self.corr, term.group) is not None:
+            return Basis.as_written(term)
+        centres: dict[int, float] = {}
+        for block in blocks:
+            own = Basis.of(term, [block], block.centres)
+            if not any(prior and own.moved(i) for i, prior in enumerate(stated)):
+                centres |= block.centres
+        return Basis.of(term, blocks, centres)
+
+    def _stated_sds(self, term: RandomTerm) -> tuple[SdPrior | None, ...]:
+        """Return the prior that is stated of each column's SD, None where there is none."""
         given = _for_group(self.sd, term.group)
         if isinstance(given, SdPrior):
             return (given,) * term.n_columns
         named = _by_meaning(given or {}, term.columns, f"sd of {term.group!r}")
-        out: list[SdPrior] = []
-        for name, spread in zip(term.columns, term.spread, strict=True):
-            scale = scale_y / float(spread) if spread > 0 else scale_y
-            out.append(named.get(name) or HalfStudentT(self.DEFAULT_NU, scale))
-        return tuple(out)
+        return tuple(named.get(name) for name in term.columns)
 
     def _betas(self, design: Design) -> tuple[Flat | Normal, ...]:
         if not isinstance(self.beta, Mapping):
             return (self.beta or Flat(),) * design.p
         named = _by_meaning(self.beta, design.fixed_names, "beta")
         return tuple(named.get(name) or Flat() for name in design.fixed_names)
+
+
+def _facts(term: Any) -> ColumnFacts:
+    facts: ColumnFacts | None = term.facts
+    if facts is None:
+        raise PriorError(
+            f"The columns of {term.group!r} come from a file of an earlier version and their "
+            "scales are not known; build the model from the data again."
+        )
+    return facts
 
 
 def _check_leaves(what: str, given: Any, kind: Any, depth: int) -> None:
@@ -411,27 +342,18 @@ def _by_meaning(given: Mapping[str, Any], names: tuple[str, ...], what: str) -> 
     return out
 
 
-def _check_propriety(term: RandomTerm, priors: tuple[SdPrior, ...]) -> None:
-    """Flat and half-Cauchy tails need groups: Gelman 2006, section 2."""
-    if any(isinstance(prior, Flat) for prior in priors):
-        if term.n_levels < 3:
-            raise PriorError(
-                f"A flat prior on an SD of {term.group!r} with {term.n_levels} levels gives no "
-                "proper posterior; at least 3 levels are needed. Use HalfNormal or HalfStudentT."
-            )
-        if term.n_levels < 5:
-            warnings.warn(
-                f"With a flat prior on an SD and {term.n_levels} levels of {term.group!r}, E[V] is "
-                "infinite; use a proper prior or summarise by the median.",
-                DesignWarning,
-                stacklevel=4,
-            )
-    if any(isinstance(p, HalfCauchy) for p in priors) and term.n_levels < 3:
-        warnings.warn(
-            f"With half-Cauchy tails and {term.n_levels} levels of {term.group!r}, E[V] is "
-            "infinite; use HalfNormal or HalfStudentT(3, …).",
-            DesignWarning,
-            stacklevel=4,
+def _check_center(given: Any) -> None:
+    if given is None:
+        return
+    ok = isinstance(given, Mapping) and all(isinstance(v, Mapping) for v in given.values())
+    values = [x for inner in given.values() for x in inner.values()] if ok else []
+    if not ok or not all(
+        isinstance(x, int | float | np.number) and not isinstance(x, bool) and np.isfinite(x)
+        for x in values
+    ):
+        raise PriorError(
+            "center needs, for a group, the values at which covariates are centred, such as "
+            f"{{'Subject': {{'Days': 4.5}}}}; found {given!r}."
         )
 
 
@@ -440,4 +362,4 @@ def _text(value: Any) -> str:
         return "default"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k}: {_text(v)}" for k, v in value.items()) + "}"
-    return str(value)
+    return f"{value:.4g}" if isinstance(value, int | float | np.number) else str(value)

@@ -77,7 +77,9 @@ class _Profiler:
 
     def __init__(self, fit: RemlFit, rise: float, step: Callable[[int], None]) -> None:
         self.step = step
-        self.coordinates = Coordinates(Priors().resolve(fit.design))
+        # Coordinates of the columns as written: their SDs and correlations are what is held.
+        as_written = Priors(center={term.group: {} for term in fit.design.terms})
+        self.coordinates = Coordinates(as_written.resolve(fit.design))
         self.criterion = Criterion(fit.design, fit._stats, fit.method)
         covs = {t.group: fit.components.block_for(t) for t in fit.design.terms}
         self.best = self.coordinates.from_covs(covs, fit.sigma2)

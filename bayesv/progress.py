@@ -42,7 +42,9 @@ def progress(
     ...         step(1)
     """
     global _active
-    if _active or not (sys.stderr.isatty() if show is None else show):
+    if show is None:
+        show = sys.stderr is not None and sys.stderr.isatty()  # None: closed, or no console
+    if _active or not show:
         yield lambda steps: None
         return
     bar = _Bar(label, total)

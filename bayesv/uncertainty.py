@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import ndtri, stdtrit
 
-from bayesv.covariance import cluster_robust, gls, kenward_roger
-from bayesv.errors import BayesvError
-from bayesv.linalg import Array
+from bayesv.covariance import KenwardRoger, gls, kenward_roger
+from bayesv.covariance.contrasts import contrast_row
+from bayesv.covariance.sandwich import ClusterRobust, robust
+from bayesv.covariance.student import t_quantile
+from bayesv.design import Design
+from bayesv.errors import BayesvError, FitWarning
 from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit
 
@@ -27,7 +30,9 @@ class BetaUncertainty:
     ----------
     table : DataFrame
         Columns coefficient, method, estimate, se, df, low, high. The estimate is GLS at REML's V,
-        at E[V | y], or the posterior mean.
+        at E[V | y], or the posterior mean. Kenward–Roger, Satterthwaite and the cluster-robust
+        CR0 and CR2 (Bell and McCaffrey) have t with their own df, infinite ones a normal, and the
+        posterior its quantiles.
     decomposition : DataFrame
         By coefficient, posterior variances: within = E[(X'V⁻¹X)⁻¹ | y], between = Var(β̂_GLS(V) |
         y), their sum, the variance of the draws, and the share that is between.
@@ -75,8 +80,9 @@ def beta_uncertainty(
     fit : RemlFit
     post : Posterior
         Of the same design.
-    contrasts : mapping of name to array_like, shape (p,), optional
-        Weights of linear combinations to add, in the order of the fixed effects.
+    contrasts : mapping of name to array_like, shape (p,), Series or mapping, optional
+        Weights of linear combinations to add, in the order of the fixed effects, or by their names
+        (those left out weigh 0).
     prob : float
 
     Returns
@@ -86,41 +92,35 @@ def beta_uncertainty(
     Raises
     ------
     BayesvError
-        If fit and posterior are of different data, or a contrast has the wrong length.
+        If fit and posterior are of different data, columns or zeros of columns, or a contrast has
+        the wrong length.
 
     Notes
     -----
-    The posterior covers the uncertainty of V twice: E[(X'V⁻¹X)⁻¹] is larger than the plug-in
-    because variances have skewed posteriors, and GLS itself moves with V. Kenward–Roger corrects
-    the plug-in for the same two to second order, and takes a t for the normal.
+    Var(β | y) = E[(X'V⁻¹X)⁻¹ | y] + Var(β̂_GLS(V) | y) with a flat prior of β. Φ = (X'V⁻¹X)⁻¹ is
+    concave in V; to second order the first term is Φ at E[V | y] less what the second adds, so the
+    posterior sd is about that of GLS at E[V | y], and above REML's as far as E[V | y] is.
+
+    Kenward–Roger's Φ_A is another quantity, of repeated samples: Φ + 2Λ, once Λ because β̂ moves
+    with V̂, once because Φ at V̂ is too small for Φ on average; a t then allows for what is not
+    known of Φ_A. Satterthwaite keeps the plug-in standard error and takes a t for its sampling.
     """
     design = post.design
-    if fit.design.n != design.n or fit.design.fixed_names != design.fixed_names:
-        raise BayesvError("Fit and posterior are not of the same data and fixed effects.")
+    _check_same(fit.design, design)
     names = list(design.fixed_names)
     L = {name: np.eye(len(names))[i] for i, name in enumerate(names)}
     for name, weights in (contrasts or {}).items():
-        try:
-            row = np.asarray(weights, dtype=float)
-        except (TypeError, ValueError):
-            raise BayesvError(f"Contrast {name!r} must be numbers; found {weights!r}.") from None
-        if row.shape != (len(names),):
-            raise BayesvError(
-                f"Contrast {name!r} has shape {row.shape}; needed are {len(names)} weights for "
-                f"{', '.join(names)}."
-            )
-        L[name] = row
-    kr, notes = kenward_roger(design, fit.components), []
-    plugin = kr.cov_plugin.to_numpy()
-    at_mean = gls(design, post.estimate("mean"))
-    robust: dict[str, Array] = {}
+        L[name] = contrast_row(weights, names, f"Contrast {name!r}")
+    kr, notes = _kenward_roger(fit, design)
+    sandwiches: dict[str, ClusterRobust] = {}
     for kind in ("CR0", "CR2"):
         try:
-            robust[kind] = cluster_robust(design, fit.components, kind).to_numpy()
+            sandwiches[kind] = robust(design, fit.components, kind, contrasts=L)
         except BayesvError as error:
             notes.append(f"{kind}: {error}")
-    if np.isnan(kr.W_observed).any():
-        notes.append("Satterthwaite: the observed information is not positive definite")
+        else:
+            notes += sandwiches[kind].notes
+    at_mean = gls(design, post.estimate("mean"))
     draws = post.beta.reshape(-1, len(names))
     center, within = post.gls_draws()
     rows, parts = [], {}
@@ -129,23 +129,24 @@ def beta_uncertainty(
 
         def add(
             method: str,
-            cov: Array,
+            variance: float,
             df: float = np.inf,
             at: float = estimate,
             name: str = name,
-            row: Array = row,
         ) -> None:
-            se = float(np.sqrt(row @ cov @ row))
-            quantile = ndtri((1 + prob) / 2) if np.isinf(df) else stdtrit(df, (1 + prob) / 2)
-            ends = (at - se * quantile, at + se * quantile)
-            rows.append((name, method, at, se, df, *ends))
+            se = float(np.sqrt(variance))
+            half = se * float(t_quantile(df, (1 + prob) / 2))
+            rows.append((name, method, at, se, df, at - half, at + half))
 
-        add(f"{fit.method} plug-in", plugin)
-        add("Satterthwaite", plugin, kr.df_of(row, observed=True))
-        add("Kenward–Roger", kr.cov.to_numpy(), kr.df_of(row))
-        for kind, cov in robust.items():
-            add(f"cluster-robust {kind}", cov)
-        add("GLS at E[V | y]", at_mean.cov.to_numpy(), at=float(row @ at_mean.beta.to_numpy()))
+        plug_in = float(row @ fit.cov_beta.to_numpy() @ row)
+        add(f"{fit.method} plug-in", plug_in)
+        if kr is not None:
+            add("Satterthwaite", plug_in, kr.df_of(row, observed=True))
+            add("Kenward–Roger", kr.variance_of(row), kr.df_of(row))
+        for kind, sandwich in sandwiches.items():
+            add(f"cluster-robust {kind}", sandwich.cov.loc[name, name], sandwich.df[name])
+        mean = float(row @ at_mean.beta.to_numpy())
+        add("GLS at E[V | y]", float(row @ at_mean.cov.to_numpy() @ row), at=mean)
         values = draws @ row
         ends = np.quantile(values, [(1 - prob) / 2, (1 + prob) / 2])
         sd = float(values.std(ddof=1))
@@ -161,3 +162,32 @@ def beta_uncertainty(
         notes=tuple(notes),
         prob=prob,
     )
+
+
+def _check_same(one: Design, other: Design) -> None:
+    """Refuse designs that differ in rows, columns or their values."""
+    same = one.n == other.n and one.fixed_names == other.fixed_names and one.groups == other.groups
+    if same and one.has_rows:
+        pairs = [
+            (one.target, other.target), (one.X, other.X),
+            *((a.values, b.values) for a, b in zip(one.terms, other.terms, strict=True)),
+        ]  # fmt: skip
+        same = all(
+            a.shape == b.shape and np.allclose(a, b, rtol=1e-8, atol=1e-12) for a, b in pairs
+        ) and all(a.splits_as(b.codes) for a, b in zip(one.terms, other.terms, strict=True))
+    if not same:
+        raise BayesvError(
+            "Fit and posterior are not of the same data and fixed effects: rows, columns, their "
+            "coding and where they have their zeros must agree. Fit both from one bv.Model."
+        )
+
+
+def _kenward_roger(fit: RemlFit, design: Design) -> tuple[KenwardRoger | None, list[str]]:
+    """Return the adjustment of a fit, and what is to be known of it or why there is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FitWarning)  # they are notes too
+            kr = kenward_roger(replace(fit, design=design))
+    except BayesvError as error:
+        return None, [f"Kenward–Roger and Satterthwaite: {error}"]
+    return kr, list(kr.notes)

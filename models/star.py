@@ -5,6 +5,7 @@ at −1; the posterior has no such boundary estimate.
 """
 
 import bambi as bmb
+import numpy as np
 import pandas as pd
 import pymc as pm
 
@@ -40,24 +41,36 @@ def pairs(df):
     return pd.Categorical(text.loc[df.index], categories=text.unique(), ordered=True)
 
 
+def scales():
+    """Return the residual SD of the scores after X, and the share of girls.
+
+    bayesv's default priors are made of these: of the intercept at that share, and of the difference
+    between girls and boys.
+    """
+    df = data()
+    girl = (df["sx"] == "F").to_numpy(float)
+    columns = [np.ones(len(df)), df["cltype"] == "reg", df["cltype"] == "reg+A", girl]
+    square = np.linalg.lstsq(np.column_stack(columns).astype(float), df["read"])[1][0]
+    return np.sqrt(square / (len(df) - 4)), girl.mean()
+
+
 def pymc_model():
     """State the model in PyMC with bayesv's default priors."""
     df = data()
     groups = {"tch:sch": pairs(df), "sch": pd.Categorical(df["sch"])}
     girl = (df["sx"] == "F").to_numpy(float)
-    sd_y = df["read"].std()
-    sd_x = girl.std(ddof=1)
+    s, share = scales()
     with pm.Model() as model:
         beta = pm.Flat("beta", shape=4)
         mean = beta[0] + beta[1] * (df["cltype"] == "reg").to_numpy()
         mean = mean + beta[2] * (df["cltype"] == "reg+A").to_numpy() + beta[3] * girl
         for name, group in groups.items():
-            sd = pm.HalfStudentT(f"sd_{name}", nu=3, sigma=[sd_y, sd_y / sd_x])
+            sd = pm.HalfStudentT(f"sd_{name}", nu=3, sigma=[2.5 * s, 2.5 * s])
             L = pm.LKJCorr(f"chol_{name}", n=2, eta=1)
             z = pm.Normal(f"z_{name}", 0, 1, shape=(len(group.categories), 2))
-            u = z @ (sd[:, None] * L).T
-            mean = mean + u[group.codes, 0] + u[group.codes, 1] * girl
-        sigma = pm.HalfStudentT("sigma", nu=3, sigma=sd_y)
+            c = z @ (sd[:, None] * L).T  # effects on the intercept at the mean of sx, and of sx
+            mean = mean + c[group.codes, 0] + c[group.codes, 1] * (girl - share)
+        sigma = pm.HalfStudentT("sigma", nu=3, sigma=s)
         pm.Normal("y", mean, sigma, observed=df["read"])
     return model
 
@@ -66,27 +79,48 @@ def bambi_model():
     """State the model in Bambi, with correlated effects and the observed pairs as one factor."""
     df = data()
     df["teacher"] = pairs(df)
-    sd_y, sd_x = df["read"].std(), (df["sx"] == "F").std()
+    s, share = scales()
 
-    def effect_of_sex(group):
-        def effect(name, sigma, dims, **_):
-            model = pm.modelcontext(None)
-            L = pm.LKJCorr(f"chol_{group}", n=2, eta=1)
-            z0 = model[f"1|{group}_offset"]
-            z1 = pm.Normal(f"sx|{group}_offset", 0, 1, dims=dims)
-            u = sigma * (L[1, 0] * z0[:, None] + L[1, 1] * z1)
-            return pm.Deterministic(name, u, dims=dims)
+    def sd(name, **_):
+        """Return an SD that Bambi asks for, or that a sibling has needed before."""
+        model = pm.modelcontext(None)
+        if name not in model.named_vars:
+            shape = 1 if name.startswith("sx") else ()  # Bambi has a column for each level but one
+            pm.HalfStudentT(name, nu=3, sigma=2.5 * s, shape=shape)
+        return model[name]
 
-        return effect
+    def effects(group):
+        """Intercept at the mean of sx, and effect of sx; Bambi builds the intercepts first."""
+        model = pm.modelcontext(None)
+        n = len(df[group].cat.categories)
+        if f"chol_{group}" not in model.named_vars:
+            pm.LKJCorr(f"chol_{group}", n=2, eta=1)
+            pm.Normal(f"1|{group}_offset", 0, 1, shape=n)
+            pm.Normal(f"sx|{group}_offset", 0, 1, shape=(n, 1))
+        L = model[f"chol_{group}"]
+        z0, z1 = model[f"1|{group}_offset"], model[f"sx|{group}_offset"]
+        of_sex = sd(f"sx|{group}_sigma") * (L[1, 0] * z0[:, None] + L[1, 1] * z1)
+        return sd(f"1|{group}_sigma") * L[0, 0] * z0, of_sex
 
-    sd_0 = bmb.Prior("HalfStudentT", nu=3, sigma=sd_y)
-    sd_1 = bmb.Prior("HalfStudentT", nu=3, sigma=sd_y / sd_x)
-    priors = {"sigma": bmb.Prior("HalfStudentT", nu=3, sigma=sd_y)}
+    def intercept(group):
+        def build(name, dims, **_):
+            at_mean, of_sex = effects(group)
+            return pm.Deterministic(name, at_mean - share * of_sex[:, 0], dims=dims)
+
+        return build
+
+    def sex(group):
+        return lambda name, dims, **_: pm.Deterministic(name, effects(group)[1], dims=dims)
+
+    priors = {"sigma": bmb.Prior("HalfStudentT", nu=3, sigma=s)}
     priors |= {name: bmb.Prior("Flat") for name in ("Intercept", "cltype", "sx")}
     for group in ("sch", "teacher"):
-        priors[f"1|{group}"] = bmb.Prior("Normal", mu=0, sigma=sd_0)
-        priors[f"sx|{group}"] = bmb.Prior(
-            "Correlated", dist=effect_of_sex(group), noncentered=False, sigma=sd_1
-        )
+        for name, build in ((f"1|{group}", intercept), (f"sx|{group}", sex)):
+            priors[name] = bmb.Prior(
+                "Correlated",
+                dist=build(group),
+                noncentered=False,
+                sigma=bmb.Prior("SD", dist=sd),
+            )
     formula = "read ~ cltype + sx + (sx | sch) + (sx | teacher)"
     return bmb.Model(formula, df, priors=priors, auto_scale=False, center_predictors=False)

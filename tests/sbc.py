@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import betaln
+from scipy.stats import expon, gamma, norm
+from scipy.stats import t as student
 
 import bayesv as bv
 from bayesv.priors import ResolvedPriors, SdPrior
@@ -144,6 +147,22 @@ def quantities(priors: ResolvedPriors, values: Values, y: Array) -> Values:
         fitted = fitted + u[:, term.codes[-1]] @ term.values[-1]
         shares |= term.codes == term.codes[-1]
     out["fitted value"] = fitted
+    product = np.log(sigma) + sum(
+        np.log(values[f"sd_{term.group}"]).sum(axis=1) for term in design.terms
+    )
+    out["product of SDs"] = product
+    out["log prior"] = _log_density(priors.sigma, sigma)
+    for term in design.terms:
+        sds, corr = values[f"sd_{term.group}"], values[f"corr_{term.group}"]
+        for sd, prior in zip(sds.T, priors.sd[term.group], strict=True):
+            out["log prior"] = out["log prior"] + _log_density(prior, sd)
+        if len(term.blocks) < term.n_columns:  # one block of all columns in these cases
+            out[f"log|C| {term.group}"] = np.linalg.slogdet(corr)[1]
+            eta, r = priors.corr[term.group].eta, term.n_columns
+            # Normalised by the product of the betas of its canonical partial correlations.
+            each = [eta + (r - 2 - j) / 2 for i in range(1, r) for j in range(i)]
+            constant = sum(betaln(b, b) + (2 * b - 1) * np.log(2) for b in each)
+            out["log prior"] = out["log prior"] + (eta - 1) * out[f"log|C| {term.group}"] - constant
     partner = np.flatnonzero(shares)[-2]
     out |= {"V[i, i]": V[:, -1, -1], "V[i, k]": V[:, -1, partner]}
     out["log|V|"] = np.linalg.slogdet(V)[1]
@@ -154,7 +173,21 @@ def quantities(priors: ResolvedPriors, values: Values, y: Array) -> Values:
         mean = np.array([prior.mean for prior in priors.beta])
         VX = design.X * np.array([prior.sd for prior in priors.beta])
         out["log p(y | Σ, σ)"] = _log_normal(y - design.X @ mean, V + VX @ VX.T)
+    out["log posterior"] = out["log prior"] + out["log p(y | Σ, σ)"]
     return out
+
+
+def _log_density(prior: SdPrior, sd: Array) -> Array:
+    match prior:
+        case bv.HalfNormal(scale):
+            return np.log(2) + norm(0, scale).logpdf(sd)
+        case bv.HalfStudentT(nu, scale):
+            return np.log(2) + student(nu, 0, scale).logpdf(sd)
+        case bv.Exponential(scale):
+            return expon(0, scale).logpdf(sd)
+        case bv.Gamma(shape, scale):
+            return gamma(shape, 0, scale).logpdf(sd)
+    raise ValueError(f"There is no density for {prior}.")
 
 
 def _log_normal(residual: Array, V: Array) -> Array:

@@ -154,3 +154,107 @@ def test_bad_sources(tmp_path, parquet):
     broken.write_bytes(b"not parquet")
     with pytest.raises(bv.DataError, match="cannot be read"):
         bv.Model("Reaction ~ Days + (1 | Subject)", broken)
+
+
+def sorted_files() -> list[tuple[str, str, pd.DataFrame]]:
+    """Return tables whose batches differ: in levels, categories, gaps and sizes of numbers."""
+    rng = np.random.default_rng(2)
+    n = 800
+    frame = pd.DataFrame(
+        {
+            "x": rng.normal(size=n),
+            "k": rng.integers(0, 4, n),
+            "t": rng.random(n) > 0.5,
+            "f": rng.choice(list("cab"), n),
+            "g": rng.integers(0, 12, n),
+            "d": np.datetime64("2020-01-01") + rng.integers(0, 900, n).astype("timedelta64[D]"),
+        }
+    )
+    u = rng.normal(size=(12, 3))[frame["g"]]
+    frame["y"] = u[:, 0] + u[:, 1] * frame["t"] + u[:, 2] * (frame["f"] == "b")
+    frame["y"] += frame["x"] + rng.normal(size=n)
+    skewed = frame.assign(x=np.exp(6 * rng.normal(size=n)))
+    skewed["y"] += skewed["x"] / skewed["x"].std()
+    late = frame.assign(x=np.where(np.arange(n) < 500, 0.0, 1e8 * frame["x"]))
+    gap = frame.astype({"t": object})
+    gap.loc[300, "t"] = gap.loc[301, "f"] = None
+    unseen = frame.copy()
+    unseen.loc[7, "f"] = "a level whose only row has a gap"
+    unseen.loc[7, "y"] = np.nan
+    return [
+        ("number as factor", "y ~ factor(k) + (1 | g)", frame.sort_values("k")),
+        ("logical as factor", "y ~ C(t) + (1 | g)", frame.sort_values("t")),
+        ("logical", "y ~ t + (0 + t | g)", frame.sort_values("t")),
+        ("text", "y ~ f + (f | g)", frame.sort_values("f")),
+        ("logical with a gap", "y ~ t + (0 + t | g)", gap),
+        ("text with a gap", "y ~ f + (1 | g)", gap),
+        ("a level without a complete row", "y ~ f + (1 | g)", unseen),
+        ("dates", "y ~ d + (1 | g)", frame.sort_values("d")),
+        ("skewed", "y ~ x + (1 | g)", skewed.sort_values("x")),
+        ("skewed slopes", "y ~ x + (x | g) + (1 | k)", skewed.sort_values("x")),
+        ("skewed, falling", "y ~ x * f + (x || g)", skewed.sort_values("x", ascending=False)),
+        ("first 0, then large", "y ~ x + (x | g)", late),
+        ("offset", "y ~ x + (x | g)", frame.assign(x=1e6 + frame["x"]).sort_values("x")),
+        ("response", "y ~ x + (1 | g)", frame.assign(y=np.sinh(3 * frame["y"])).sort_values("y")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("formula", "frame"), [pytest.param(f, d, id=name) for name, f, d in sorted_files()]
+)
+def test_no_batch_is_like_the_whole(formula, frame, parquet):
+    one = bv.Model(formula, frame.reset_index(drop=True))
+    two = bv.Model(formula, parquet(frame))
+    assert two.design.fixed_names == one.design.fixed_names
+    assert two.design.aliased == one.design.aliased
+    assert [(t.columns, list(t.levels)) for t in two.design.terms] == [
+        (t.columns, list(t.levels)) for t in one.design.terms
+    ]
+    first, second = one.reml(), two.reml()
+    assert second.criterion == pytest.approx(first.criterion, abs=1e-6)
+    assert second.sigma2 == pytest.approx(first.sigma2, rel=1e-6)
+    se = np.sqrt(np.diagonal(first.cov_beta))
+    assert (np.abs(second.beta - first.beta) < 1e-5 * se).all()
+
+
+def test_categories_keep_their_order_across_batches(tmp_path, monkeypatch):
+    """Dictionaries of Arrow batches differ; identifiers of 17 digits have a gap in one of them."""
+    monkeypatch.setattr(sources, "_ROWS", 1)
+    rng = np.random.default_rng(4)
+    parts = []
+    for levels in (["c", "a"], ["a", "b"]):
+        ids = [10**17 + int(i) for i in rng.integers(0, 6, 40)]
+        table = {
+            "y": rng.normal(size=40),
+            "f": pa.array(rng.choice(levels, 40)).cast(pa.dictionary(pa.int32(), pa.string())),
+            "h": pa.DictionaryArray.from_arrays(rng.integers(0, 2, 40), levels),
+            "g": pa.array([None, *ids[1:]] if levels[0] == "a" else ids),
+        }
+        parts.append(pa.record_batch(table))
+    import pyarrow.dataset as ds
+
+    table = pa.Table.from_batches(parts)
+    dataset = ds.InMemoryDataset(table)
+    formula = "y ~ h + (1 | g) + (1 | f)"
+    one, two = bv.Model(formula, table), bv.Model(formula, dataset)
+    assert one.design.fixed_names == two.design.fixed_names == ("Intercept", "h[a]", "h[b]")
+    assert [list(t.levels) for t in two.design.terms] == [list(t.levels) for t in one.design.terms]
+    assert two.reml().criterion == pytest.approx(one.reml().criterion, abs=1e-8)
+
+
+def test_dask_objects_are_what_their_values_are():
+    dd = pytest.importorskip("dask.dataframe")
+    import dask
+
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame({"y": rng.normal(size=90), "g": np.tile(np.arange(9), 10)})
+    frame["t"] = pd.Series(rng.random(90) > 0.5, dtype=object)
+    frame["n"] = pd.Series([int(v) for v in rng.integers(0, 9, 90)], dtype=object)
+    frame["f"] = pd.Series(rng.choice(list("ab"), 90), dtype=object)
+    frame.loc[50, ["t", "n", "f"]] = None
+    with dask.config.set({"dataframe.convert-string": False, "scheduler": "synchronous"}):
+        formula = "y ~ t + n + f + (1 | g)"
+        two = bv.Model(formula, dd.from_pandas(frame, npartitions=3))
+    one = bv.Model(formula, frame)
+    assert two.design.fixed_names == one.design.fixed_names
+    assert two.reml().criterion == pytest.approx(one.reml().criterion, abs=1e-8)

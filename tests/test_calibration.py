@@ -16,7 +16,9 @@ from bayesv.linalg import psd_root
 from bayesv.prior_draws import draw_prior
 from bayesv.simulation import simulate
 from bayesv.study import ecdf_band, sbc
-from bayesv.study.calibration.quantities import ranked_quantities
+from bayesv.study.calibration import setting as calibration_setting
+from bayesv.study.calibration.bands import detectable
+from bayesv.study.calibration.quantities import ranked_quantities, sensitivities
 from bayesv.study.calibration.run import _rank
 from bayesv.study.calibration.setting import (
     Parameters,
@@ -378,6 +380,57 @@ def test_the_table_says_what_the_ranks_say(small):
     assert small.passed
     assert "Outside their bands: sd Residual" in repr(off)
     assert "HalfNormal(1)" in repr(small)
+
+
+def test_stated_power_is_that_of_wrong_draws():
+    """A shift and a spread of the stated size leave the band 4 times in 5."""
+    shift, narrow, wide = detectable(100, 41, 0.995)
+    band, rng = ecdf_band(100, 41, 0.995), np.random.default_rng(8)
+    for offset, factor in ((shift, 1.0), (0.0, narrow), (0.0, wide)):
+        left = []
+        for _ in range(200):
+            draws = rng.normal(offset, factor, size=(100, 40))
+            ranks = (draws < rng.normal(size=(100, 1))).sum(axis=1)
+            left.append(band.excess(ranks) > 0)
+        assert np.mean(left) == pytest.approx(0.8, abs=0.12)
+    # 4 times as many replicates see half of the error or so.
+    assert detectable(400, 41, 0.995)[0] == pytest.approx(0.5 * shift, rel=0.2)
+
+
+def test_sensitivities_are_derivatives_of_posterior_means():
+    """Of exact draws of a half-normal: a change of scale moves its score by its variance."""
+    rng = np.random.default_rng(3)
+    model = bv.Model(*CROSSED)
+    covs, sigma2, beta = draw_prior(model.priors, 40_000, rng)
+    found = sensitivities(model.priors, Parameters(covs, sigma2, beta, {}))
+    # −∂ log p/∂ log sd = sd²/s² is χ² with 1 degree of freedom.
+    assert found["scale of sd a: Intercept"] == pytest.approx(np.sqrt(2), rel=0.05)
+    sd = np.abs(rng.normal(size=400_000))
+    ratio = np.log1p(sd**2 / 3) * -2 + sd**2 / 2
+    assert found["tails of sd Residual"] == pytest.approx(ratio.std(), rel=0.1)
+    slopes = bv.Model(*SLOPES)
+    moves = sensitivities(slopes.priors, Parameters(*draw_prior(slopes.priors, 40_000, rng), {}))
+    # log(1 − c²), (c + 1)/2 ~ beta(2, 2).
+    logs = np.log1p(-((2 * rng.beta(2, 2, 400_000) - 1) ** 2))
+    assert moves["η of g"] == pytest.approx(logs.std(), rel=0.05)
+
+
+def test_a_wrong_prior_is_seen_or_the_power_says_that_it_is_not(monkeypatch):
+    """Truths from priors of .3 the scale are seen; what 60 replicates miss is stated."""
+    narrow = bv.Model(*CROSSED._replace(priors=dense.priors(bv.HalfNormal(0.3)))).priors
+    monkeypatch.setattr(
+        calibration_setting, "draw_prior", lambda _, size, rng: draw_prior(narrow, size, rng)
+    )
+    found = sbc(bv.Model(*CROSSED), replicates=60, seed=5, workers=1)
+    assert {"log prior", "product of SDs"} & set(found.failed), repr(found)
+    assert 1.1 < found.power["scale of sd a: Intercept"] < 10.0
+    assert found.power["tails of sd a: Intercept"] > 60
+    text = " ".join(repr(found).split())
+    assert "replicates see 4 times in 5 (smaller ones are likely to be missed)" in text
+    assert "a wrong prior: scale of sd a: Intercept × " in text
+    around = replace(found, kind="posterior")
+    assert "act like another prior are not seen" in " ".join(repr(around).split())
+    assert list(around.power.index) == ["shift", "narrow", "wide"]
 
 
 def test_ranks_go_to_arviz(small):

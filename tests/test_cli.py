@@ -187,8 +187,8 @@ def test_bad_arguments(arguments, part, sleep_csv, capsys):
     ("name", "content", "part"),
     [
         ("nope.csv", None, "no file"),
-        ("d.txt", b"a,b\n1,2\n", "ends in .csv, .csv.gz, .tsv, .tsv.gz, .parquet is needed"),
-        ("d.xlsx", b"PK", "is needed"),
+        ("d.doc", b"a,b\n1,2\n", "ends in .csv, .csv.gz, .tsv, .tsv.gz, .txt"),
+        ("d.xlsx", b"PK", "cannot be read as a workbook"),
         ("empty.csv", b"", "is empty"),
         ("ragged.csv", b"a,b\n1,2\n1,2,3\n", "cannot be read"),
         ("bad.parquet", b"x", "cannot be read"),

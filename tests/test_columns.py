@@ -224,3 +224,21 @@ def test_logicals_are_factors_as_in_r():
 def test_what_is_no_table_is_refused(data, part):
     with pytest.raises(bv.DataError, match=part):
         take_columns(data, ["y"])
+
+
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_text_that_reads_as_numbers_is_said(in_batches, tmp_path):
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"y": rng.normal(size=60), "g": np.tile(list("abcdef"), 10)})
+    frame["dose"] = rng.choice(["1", "2.5", "10"], 60)
+    frame["arm"] = rng.choice(["0", "1"], 60)
+    frame["id"] = np.tile(["1", "2", "3"], 20)
+    data = frame
+    if in_batches:
+        data = tmp_path / "d.parquet"
+        frame.to_parquet(data)
+    with pytest.warns(bv.DesignWarning, match="dose is text though it reads as numbers"):
+        model = bv.Model("y ~ dose + (1 | g)", data)
+    assert any("dose is text" in note and "3 levels" in note for note in model.design.notes)
+    two = bv.Model("y ~ arm + (1 | g) + (1 | id)", data)  # the same model either way, but noted
+    assert sum("is text" in note for note in two.design.notes) == 1

@@ -31,7 +31,7 @@ def test_equal_to_arviz(chains, n):
     x = draws(chains, n)
     for ours, kind in [(ess_bulk(x), "bulk"), (ess_mean(x), "mean")]:
         assert np.allclose(ours, array_stats.ess(x, method=kind, **AXES), rtol=1e-9), kind
-    tail = array_stats.ess(x, method="tail", prob=0.9, **AXES)
+    tail = array_stats.ess(x, method="tail", prob=(0.05, 0.95), **AXES)
     assert np.allclose(ess_tail(x), tail, rtol=1e-9)
     if chains > 1:
         assert np.allclose(rhat(x), array_stats.rhat(x, **AXES), rtol=1e-9)
@@ -39,6 +39,13 @@ def test_equal_to_arviz(chains, n):
         assert np.isnan(rhat(x)).all()
     for prob in (0.5, 0.95):
         assert np.allclose(hdi(x, prob), array_stats.hdi(x, prob, axis=(0, 1)))
+
+
+def test_tail_is_5_and_95_percent():
+    x = draws(4, 1000)
+    at = {q: array_stats.ess(x, method="quantile", prob=q, **AXES) for q in (0.05, 0.1, 0.9, 0.95)}
+    assert np.allclose(ess_tail(x), np.minimum(at[0.05], at[0.95]), rtol=1e-9)
+    assert not np.allclose(ess_tail(x), np.minimum(at[0.1], at[0.9]), rtol=0.05)
 
 
 def test_nan_and_constants():

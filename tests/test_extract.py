@@ -151,8 +151,9 @@ def test_our_bambi_model_comes_back_with_its_correlation(rng):
     )  # fmt: skip
     for design in (None, model.design):
         post = bv.extract(stated, draws, design=design)
-        assert np.allclose(post.cov("Subject")[..., 0, 1], rho * s0 * s1)
-        assert np.allclose(post.cov("Subject")[..., 1, 1], s1**2)
+        # The SDs and the correlation are of the intercept at mean Days.
+        root = np.array([[1.0, -4.5], [0.0, 1.0]]) @ (np.stack([s0, s1], -1)[..., None] * L)
+        assert np.allclose(post.cov("Subject"), root @ np.swapaxes(root, -1, -2))
     with pytest.raises(bv.ExtractionError, match="no variable 'sigma'"):
         bv.extract(stated, posterior({"Intercept": ((), b)}))
     shuffled = bv.load_dataset("sleepstudy").sample(frac=1, random_state=0)

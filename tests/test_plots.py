@@ -235,6 +235,20 @@ def test_chains_draws_every_chain(sleepstudy_posterior):
     assert inside(pc)
 
 
+def test_ranks_of_sticky_chains_are_not_marked(sleepstudy_posterior):
+    """Chains that agree but move slowly: no test that takes draws for independent is drawn."""
+    rng = np.random.default_rng(0)
+    x = np.zeros((4, 500))
+    for i in range(1, 500):
+        x[:, i] = 0.97 * x[:, i - 1] + 0.24 * rng.normal(size=4)
+    draws = sleepstudy_posterior.draws.copy(deep=True)
+    draws["posterior"]["sigma2"].values[:] = np.exp(x)
+    axes = P.figure_of(P.chains(replace(sleepstudy_posterior, draws=draws), scales=("sd",))).axes
+    for ax in axes[1::2]:
+        assert not ax.collections
+        assert len({item.get_color() for item in ax.lines}) == 4
+
+
 def test_chains_of_many_scalars_shows_the_worst(star_post):
     pc = P.chains(star_post, most=3)
     axes = P.figure_of(pc).axes

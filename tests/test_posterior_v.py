@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 import bayesv as bv
 from bayesv import estimators
+from bayesv.functionals import definition, functionals
+from bayesv.gram import statistics_of
+from bayesv.inference.density import MarginalDensity
+from bayesv.inference.draws import Draws
+from bayesv.posterior import ESTIMATES
 from bayesv.posterior_v import PosteriorV
 
 
@@ -72,21 +81,64 @@ def test_functionals_equal_dense_algebra(post, dense):
     codes = design.term("a").codes
     pairs = (codes[:, None] == codes) & ~np.eye(n, dtype=bool)
     icc = V[..., pairs].mean(axis=-1) / diagonal.mean(axis=-1)
-    assert np.allclose(found["ICC a"], icc)
+    assert np.allclose(found["correlation within a"], icc)
     shares = sum(found[f"VPC {name}"] for name in ("a", "b", "Residual"))
     assert np.allclose(shares, 1.0)
-    # Repeatability: variance of a level's mean by its own effect over all of it.
+    # Reliability of a level's mean: its variance by its own effect over all of it.
     averages = np.array([(codes == j) / (codes == j).sum() for j in range(7)])
     whole = np.einsum("ji,cdik,jk->cdj", averages, V, averages)
     z = averages @ design.term("a").values
     own = np.einsum("ja,cdab,jb->cdj", z, post.cov("a")[:, ::50], z)
-    assert np.allclose(found["repeatability a"], (own / whole).mean(axis=-1))
+    assert np.allclose(found["reliability of mean a"], (own / whole).mean(axis=-1))
+    assert np.allclose(found["repeatability a"], found["VPC a"])
+    assert np.allclose(found["ICC a"], found["VPC a"])  # crossed: nothing contains a
+
+
+def test_icc_and_repeatability_are_the_fields():
+    """Hand-worked shares of nested variances, as Stata's ``estat icc`` and rptR define them."""
+    pupils = bv.load_dataset("three_level")
+    design = bv.Model("y ~ 1 + (1 | sch.cl/tch.cl)", pupils).design
+    covs = {"tch.cl:sch.cl": np.array([[[3.0]]]), "sch.cl": np.array([[[2.0]]])}
+    found = functionals(
+        design, statistics_of(design), covs, np.array([5.0]), np.zeros((1, design.p))
+    )
+    assert found["ICC sch.cl"] == pytest.approx(0.2)
+    assert found["ICC tch.cl:sch.cl"] == pytest.approx(0.5)
+    assert found["repeatability tch.cl:sch.cl"] == pytest.approx(0.3)
+    assert found["repeatability sch.cl"] == pytest.approx(0.2)
+    # Pairs of one school that share a teacher correlate .5, all others .2.
+    assert 0.2 < found["correlation within sch.cl"][0] < 0.5
+    assert found["correlation within tch.cl:sch.cl"] == pytest.approx(0.5)
+    assert found["reliability of mean sch.cl"][0] > 0.2
+    for name in found:
+        assert definition(name), name
+
+
+def test_icc_of_random_slopes_is_by_the_mean_variance(post):
+    """Johnson 2014: mean over rows of z'Σz, with known weights the mean of σ²/w."""
+    found, design = post.functionals(), post.design
+    z = design.term("a").values
+    own = np.einsum("ia,cdab,ib->cdi", z, post.cov("a"), z).mean(axis=-1)
+    total = own + post.cov("b")[..., 0, 0] + post.sigma2 * (1 / design.weights).mean()
+    assert np.allclose(found["ICC a"], own / total)
+    assert np.allclose(found["repeatability b"], post.cov("b")[..., 0, 0] / total)
+
+
+def test_each_functional_is_defined_where_it_is_printed(post):
+    table = bv.summarize(post.functionals())
+    text = repr(table)
+    assert "ICC a, ICC b: shares of this factor and of the factors that it is nested in" in text
+    assert "divisor n − 1" in text
+    assert set(table.attrs["definitions"]) == set(table["quantity"])
+    assert "estat icc" in table._repr_html_()
+    assert "estat icc" not in repr(table[["quantity", "mean"]])
+    assert bv.summarize(post.map(lambda vc: vc.sigma2, every=50)).attrs == {}
 
 
 def test_r_squared(post):
     found = post.functionals()
     design = post.design
-    fixed = (post.beta @ design.X.T).var(axis=-1)
+    fixed = (post.beta @ design.X.T).var(axis=-1, ddof=1)
     random = found["tr V"] / design.n - post.sigma2 * (1 / design.weights).mean()
     residual = post.sigma2 * (1 / design.weights).mean()
     assert np.allclose(found["R² marginal"], fixed / (fixed + random + residual))
@@ -129,6 +181,45 @@ def test_stein_minimises_its_loss(post, monkeypatch):
 
     loss = expected_loss("stein")
     assert all(loss < expected_loss(k) for k in ("mean", "median", "log_euclidean", "medoid"))
+
+
+@st.composite
+def block_patterns(draw):
+    """Which of up to three columns are correlated with which, in any order."""
+    r = draw(st.integers(2, 3))
+    owner = [draw(st.integers(0, r - 1)) for _ in range(r)]
+    blocks = [tuple(i for i in range(r) if owner[i] == b) for b in sorted(set(owner))]
+    return tuple(blocks), draw(st.integers(0, 10**6))
+
+
+@given(block_patterns())
+@settings(max_examples=12, deadline=None, derandomize=True)
+def test_every_estimate_keeps_the_blocks_of_its_term(pattern):
+    """Mean, median, mode, Stein, log-Euclidean and medoid are 0 where the model says 0."""
+    blocks, seed = pattern
+    rng = np.random.default_rng(seed)
+    codes, r = np.repeat(np.arange(6), 5), sum(map(len, blocks))
+    values = np.column_stack([np.ones(30), rng.normal(size=(30, r - 1))])
+    # Columns whose effects go together, so that an estimate without a mask finds a correlation.
+    y = (values.sum(axis=1) * rng.normal(size=6)[codes]) + 0.5 * rng.normal(size=30)
+    frame = pd.DataFrame({"y": y, "g": codes} | {f"x{j}": values[:, j] for j in range(1, r)})
+    names = " + ".join(f"x{j}" for j in range(1, r))
+    design = bv.Model(f"y ~ 1 + ({names} | g)", frame).design
+    design = replace(design, terms=(replace(design.terms[0], blocks=blocks),))
+    model = bv.Model.from_design(design)
+    mask = design.terms[0].mask
+    roots = np.tril(rng.normal(size=(2, 20, r, r))) * mask
+    covs = roots @ np.swapaxes(roots, -1, -2)
+    draws = Draws({"g": covs}, rng.gamma(5.0, 0.2, (2, 20)), rng.normal(size=(2, 20, 1)))
+    density = MarginalDensity(model.statistics, model.priors)
+    post = bv.Posterior(
+        draws.to_datatree(design, "planted"), design, model.priors, "planted", density
+    )
+    for kind in ESTIMATES:
+        cov = post.estimate(kind)["g"].to_numpy()
+        assert (cov[~mask] == 0.0).all(), (kind, cov)
+        within = mask & ~np.eye(r, dtype=bool)
+        assert within.sum() == 0 or np.abs(cov[within]).max() > 0.0
 
 
 def test_log_euclidean_and_medoid(post):
@@ -226,9 +317,15 @@ def test_check_passes_and_catches_planted_errors(post):
     found = post.check()
     assert found.passed, found
     assert set(found.table["identity"]) == {
+        "Σ and σ² vary",
         "mean of β − β̂(V)",
         "variance of β given V",
+        "score E[∇ log p(θ | y)]",
+        "spread E[(θ − c)∇'log p(θ | y)] + I",
+        "score given u, E[∇ log p(θ | u, β, y)]",
         "mean of u − E[u | β, V, y]",
+        "second moments of u given (β, V, y)",
+        "distance of u from E[u | β, V, y]",
     }
 
 
@@ -411,7 +508,7 @@ def test_new_rows(post):
 
 def test_new_rows_of_nested_factors_and_dummies():
     star = bv.load_dataset("star_k20")
-    post = bv.Model("read ~ cltype + sx + (sx | sch/tch)", star).sample(seed=1, draws=250)
+    post = bv.Model("read ~ cltype + sx + (sx | sch/tch)", star).sample(seed=1, draws=400)
     rows = np.arange(40)
     known = post.V(rows=rows).mean().to_numpy()
     new = star.loc[post.design.row_labels[rows], ["sch", "tch", "sx"]]

@@ -1,8 +1,6 @@
-"""Priors: densities against scipy, location-free defaults, resolution by meaning, propriety."""
+"""Priors: densities against scipy, location-free defaults, resolution by meaning."""
 
 from __future__ import annotations
-
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -20,11 +18,6 @@ def sleep() -> pd.DataFrame:
 
 def resolved(priors: bv.Priors | None = None, formula: str = SLEEP, data=None):
     return bv.Model(formula, sleep() if data is None else data, priors).priors
-
-
-def few_groups(levels: int) -> pd.DataFrame:
-    rng = np.random.default_rng(2)
-    return pd.DataFrame({"y": rng.normal(size=30), "g": np.arange(30) % levels})
 
 
 # --- densities ------------------------------------------------------------------------------------
@@ -105,11 +98,13 @@ def test_lkj_of_one_is_uniform():
 def test_defaults_by_hand():
     d = sleep()
     priors = resolved()
-    sd_y, sd_x = d.Reaction.std(), d.Days.std()
-    scales = [sd_y, sd_y / sd_x, sd_y]
+    X = np.column_stack([np.ones(len(d)), d.Days])
+    s = np.sqrt(np.linalg.lstsq(X, d.Reaction)[1][0] / (len(d) - 2))
+    scales = [2.5 * s, 2.5 * s / d.Days.std(), s]
     for prior, scale in zip((*priors.sd["Subject"], priors.sigma), scales, strict=True):
         assert isinstance(prior, bv.HalfStudentT)
         assert (prior.nu, prior.scale) == (3.0, pytest.approx(scale))
+    assert priors.basis(priors.design.terms[0]).centres == {"Days": 4.5}
     assert priors.corr == {"Subject": bv.LKJ(1.0)}
     assert priors.beta == (bv.Flat(), bv.Flat())
     assert priors.flat_beta
@@ -174,44 +169,15 @@ def test_priors_are_readable():
         sd={"Subject": {"Days": bv.HalfStudentT(3, 49.25)}}, beta={"Days": bv.Normal(0, 10)}
     )
     assert str(given) == (
-        "Priors(sd={Subject: {Days: HalfStudentT(3, 49.25)}}, sigma=default, corr=LKJ(1), "
+        "Priors(sd={Subject: {Days: HalfStudentT(3, 49.25)}}, sigma=default, corr=default, "
         "beta={Days: Normal(0, 10)})"
     )
     assert str(resolved(given)).splitlines() == [
-        "sd   Subject: Intercept ~ HalfStudentT(3, 56.33)",
+        "sd   Subject: Intercept at Days = 4.5 ~ HalfStudentT(3, 119.3)",
         "sd   Subject: Days ~ HalfStudentT(3, 49.25)",
-        "corr Subject ~ LKJ(1)",
-        "sd   residual ~ HalfStudentT(3, 56.33)",
+        "corr Subject at Days = 4.5 ~ LKJ(1)",
+        "sd   residual ~ HalfStudentT(3, 47.71)",
         "beta Intercept ~ Flat()",
         "beta Days ~ Normal(0, 10)",
     ]
     assert "\n" not in resolved(given).one_line()
-
-
-# --- propriety ------------------------------------------------------------------------------------
-
-
-def fit_with(prior, levels: int) -> bv.Model:
-    return bv.Model("y ~ 1 + (1 | g)", few_groups(levels), bv.Priors(sd=prior))
-
-
-def test_flat_needs_three_levels():
-    with pytest.raises(bv.PriorError, match="2 levels gives no proper posterior"):
-        fit_with(bv.Flat(), 2)
-
-
-@pytest.mark.parametrize(
-    ("prior", "levels"), [(bv.Flat(), 3), (bv.Flat(), 4), (bv.HalfCauchy(1.0), 2)]
-)
-def test_infinite_expectation_is_a_warning(prior, levels):
-    with pytest.warns(bv.DesignWarning, match=rf"{levels} levels of 'g', E\[V\] is infinite"):
-        fit_with(prior, levels)
-
-
-@pytest.mark.parametrize(
-    ("prior", "levels"), [(bv.Flat(), 5), (bv.HalfCauchy(1.0), 3), (bv.HalfNormal(1.0), 2)]
-)
-def test_enough_levels_are_silent(prior, levels):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert fit_with(prior, levels).priors.sd["g"] == (prior,)

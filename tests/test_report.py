@@ -10,7 +10,9 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import warnings
+from contextlib import contextmanager
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +23,7 @@ import pytest
 
 import bayesv as bv
 from bayesv.cli import main
-from bayesv.report import pictures, tables
+from bayesv.report import pictures, tables, work
 from bayesv.report.mathematics import equations, words
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -176,6 +178,102 @@ def test_the_code_of_the_command_line_runs(tmp_path, monkeypatch):
     assert (space["post"].sigma2 == want.sigma2).all()
     assert str(space["post"].priors) == str(want.priors)
     assert space["post"].design.fixed_names == ("Intercept", "k[1]", "k[2]")
+
+
+def code_of(html: str) -> str:
+    """Return the code that a page says makes its fits again."""
+    return unescape(re.search(r"<pre><code>(.*?)</code></pre>", html, re.S).group(1))
+
+
+def test_posteriors_with_other_priors_are_made_again(tmp_path, monkeypatch):
+    """Two of three posteriors share their priors; columns are read with marks for gaps."""
+    data = bv.load_dataset("sleepstudy")
+    data.loc[3, "Reaction"] = np.nan
+    data.to_csv(tmp_path / "d.txt", sep="|", na_rep="-9", index=False)
+    data["Subject"] = data["Subject"].astype(int)
+    formula = "Reaction ~ Days + (Days | Subject)"
+    tight = bv.Priors(sd=bv.HalfNormal(3.0), beta=bv.Normal(0, 50))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bv.SamplingWarning)
+        posts = [
+            bv.Model(formula, data, priors).sample(seed=seed, draws=100, chains=2)
+            for priors, seed in ((tight, 1), (None, 2), (tight, 3))
+        ]
+        fit = bv.Model(formula, data).reml("ML")
+        reading = {"separator": "|", "na": ["-9"]}
+        page = bv.report(fit, *posts, data="d.txt", reading=reading, pictures=False).html
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(bv, "report", lambda *fits, path: fits)
+        space: dict = {}
+        exec(code_of(page), space)
+    assert space["fit"].criterion == pytest.approx(fit.criterion, abs=1e-8)
+    assert "model_3" not in space
+    for name, post in zip(("post", "post_2", "post_3"), posts, strict=True):
+        assert str(space[name].priors) == str(post.priors)
+        np.testing.assert_array_equal(space[name].sigma2, post.sigma2)
+
+
+def test_random_effects_are_asked_for_once(monkeypatch):
+    """And from as many draws as a large dense block allows, which the page says."""
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"a": np.arange(240) % 12, "b": np.arange(240) % 20})
+    data["y"] = rng.normal(size=20)[data["b"]] + rng.normal(size=240)
+    model = bv.Model("y ~ 1 + (1 | a) + (1 | b)", data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit, post = model.reml(), model.sample(seed=1, draws=300, chains=1)
+    asked = []
+    whole = bv.Posterior.random_effects
+    monkeypatch.setattr(
+        bv.Posterior,
+        "random_effects",
+        lambda self, draws=1000, seed=0: asked.append(draws) or whole(self, draws, seed),
+    )
+    monkeypatch.setattr(work, "_BUDGET", 50 * (12**3 + 32e3))
+    page = bv.report(fit, post).html
+    assert asked == [50]
+    assert "from 50 draws" in page
+    assert "from 50 of 300 draws" in page
+
+
+def test_progress_is_shown_and_the_work_is_the_same(sleepstudy, monkeypatch):
+    steps = []
+
+    @contextmanager
+    def shown(label, total=None):
+        yield steps.append
+
+    monkeypatch.setattr(importlib.import_module("bayesv.report.report"), "progress", shown)
+    bv.report(sleepstudy[0], pictures=False)
+    assert len(steps) == 3
+
+
+@pytest.mark.parametrize("package", ["jinja2", "great_tables", "matplotlib", "arviz_plots"])
+def test_missing_packages_are_refused_before_the_work(package, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(bv.BayesvError, match=rf"{package}.*bayesv\[report\]"):
+        work.check_packages()
+    data = tmp_path / "d.csv"
+    data.write_text("y,g\n1,1\n")  # which no model can be fitted to
+    report = str(tmp_path / "r.html")
+    assert main(["fit", str(data), "y ~ 1 + (1 | g)", "--report", report]) == 1
+    assert package in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("formula", "levels"), [("y ~ I(x/2) + (1 | g)", "ab"), ("y ~ f + (1 | g)", ["mg/dL", "1/3"])]
+)
+def test_labels_may_have_a_slash(formula, levels):
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"x": rng.normal(size=60), "f": rng.choice(list(levels), 60)})
+    data["g"] = np.arange(60) % 6
+    data["y"] = data["x"] + rng.normal(size=6)[data["g"]] + rng.normal(size=60)
+    model = bv.Model(formula, data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bv.SamplingWarning)
+        post = model.sample(seed=1, draws=100, chains=2)
+    assert bv.plots.describe(bv.plots.chains(post))
+    assert levels[0] in bv.report(model.reml(), post, pictures=False).html or "x/2" in formula
 
 
 def test_one_chain_has_no_picture_of_agreement():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import bayesv as bv
+from bayesv.inference.density import MarginalDensity
 
 pytensor = pytest.importorskip("pytensor")
 
@@ -132,3 +133,46 @@ def test_published_numbers(seed):
     for name, value in module.PUBLISHED["beta"].items():
         # star's likelihood is flat: the listing's optimum and ours differ in the fifth digit.
         assert fit.beta[name] == pytest.approx(value, rel=2e-4)
+
+
+CASES = {
+    "default": None,
+    "as written": bv.Priors(sd=bv.HalfNormal(40.0), corr=bv.LKJ(2)),
+    "at a value": bv.Priors(
+        sd={"Subject": {"Days": bv.InverseGamma(2.0, 30.0)}},
+        corr=bv.LKJ(2),
+        center={"Subject": {"Days": 1990.0}},
+    ),
+}
+
+
+@pytest.mark.parametrize("given", CASES.values(), ids=CASES)
+def test_twins_of_a_covariate_far_from_zero(given):
+    """PyMC, marginal PyMC, Bambi and the collapsed density of the same SDs and correlations."""
+    data = bv.load_dataset("sleepstudy").assign(Days=lambda d: d.Days + 1990.0)
+    model = bv.Model("Reaction ~ Days + (Days | Subject)", data, given)
+    density = MarginalDensity(model.statistics, model.priors)
+    ours, marginal = bv.to_pymc(model), bv.to_pymc(model, marginal=True)
+    bambi = bv.to_bambi(model)
+    bambi.build()
+    back = model.priors.basis(model.design.terms[0]).back
+    gaps = []
+    for point in points(model, 2):
+        sd, L = point["sd_Subject"], point["chol_Subject"]
+        if given is not None and given.center:  # two families of priors: one variable for each
+            point |= {"sd_Subject_0": sd[0], "sd_Subject_1_variance": sd[1] ** 2}
+        want = log_density(ours, point)
+        theirs = in_bambi(point, model, {"Subject": "Subject"}, "{group}_chol")
+        theirs["Days|Subject_sigma_variance"] = sd[1] ** 2
+        assert log_density(bambi.backend.model, theirs) == pytest.approx(want, rel=1e-10)
+        root = back @ (sd[:, None] * L)
+        posterior = density.log_posterior({"Subject": root @ root.T}, point["sigma"] ** 2)
+        if given is not None and given.center:
+            posterior -= float(np.log(2 * sd[1]))  # stated for the variance
+        gaps.append(log_density(marginal, point) - posterior)
+        if given is None:
+            # The same as at Days from 0 to 9, whose intercept is 1990 slopes higher.
+            by_hand = importlib.import_module("models.sleepstudy").pymc_model()
+            moved = point | {"beta": point["beta"] + [1990 * point["beta"][1], 0]}
+            assert log_density(by_hand, moved) == pytest.approx(want, rel=1e-8)
+    assert np.ptp(gaps) < 1e-6

@@ -15,6 +15,7 @@ from typing import Any
 import bayesv as bv
 from bayesv.cli import compare, demo, describe, export_r, fit, study, v
 from bayesv.cli.options import leave_stdout
+from bayesv.cli.terminal import prepare
 
 __all__ = ["main"]
 
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0 done, 1 refused with a reason, 2 usage (as argparse exits), 130 interrupted.
     """
+    prepare()
     arguments = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():

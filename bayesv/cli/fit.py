@@ -16,6 +16,7 @@ from bayesv.cli.options import (
     check_sampling_options,
     check_writable,
     model_of,
+    reading_of,
 )
 from bayesv.cli.results import (
     comparison_values,
@@ -69,6 +70,10 @@ def _run(arguments: argparse.Namespace) -> None:
         raise bv.DataError(f"--report {arguments.report}: the page is an .html file.")
     if arguments.save:
         check_target(arguments.save, arguments.force)
+    if arguments.report:
+        from bayesv.report import check_packages
+
+        check_packages()
     model = model_of(arguments)
     silent = arguments.quiet or arguments.json == "-"
     fit, post, comparison = fit_and_list(model, arguments, silent)
@@ -93,4 +98,5 @@ def _run(arguments: argparse.Namespace) -> None:
             data=name,
             weights=arguments.weights,
             factors=arguments.factor,
+            reading=reading_of(arguments),
         )

@@ -24,6 +24,7 @@ __all__ = [
     "check_writable",
     "leave_stdout",
     "model_of",
+    "reading_of",
     "shows_progress",
 ]
 
@@ -44,7 +45,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data",
         metavar="DATA",
-        help="a .csv or .tsv (also .gz) or .parquet file; - reads CSV from standard input",
+        help="a .csv, .tsv, .txt (also .gz), .xlsx, .sav, .dta or .parquet file; - reads CSV from "
+        "standard input",
     )
     parser.add_argument("formula", metavar="FORMULA", help="in lme4's language, quoted")
     parser.add_argument("--weights", metavar="COLUMN", help="known weights w in R = σ²/w")
@@ -54,6 +56,19 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="read a numeric column as a factor (repeatable); text columns always are",
+    )
+    parser.add_argument(
+        "--na",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="what is written for a missing value (repeatable) beside NA and empty cells",
+    )
+    parser.add_argument(
+        "--sep", metavar="SIGN", help="what stands between columns of text; ' ' is any white space"
+    )
+    parser.add_argument(
+        "--decimal", choices=(".", ","), help="the decimal sign of text; left out: found out"
     )
 
 
@@ -106,12 +121,18 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def model_of(arguments: argparse.Namespace) -> bv.Model:
     """Return the model that data, formula and priors on the command line make."""
     priors = read_priors(arguments)
-    data = read_data(arguments.data)
+    data = read_data(arguments.data, **reading_of(arguments))
     for column in arguments.factor:
         if column not in data:
             raise bv.DataError(f"--factor {column}: the file has {', '.join(map(str, data))}.")
         data[column] = data[column].astype("category")
     return bv.Model(arguments.formula, data, priors, var_weights=arguments.weights)
+
+
+def reading_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return how the data file is to be read, as `read_table` is told."""
+    given = {"separator": arguments.sep, "decimal": arguments.decimal, "na": arguments.na}
+    return {name: value for name, value in given.items() if value}
 
 
 def check_sampling_options(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +15,10 @@ from bayesv.tables import read_csv, read_table
 __all__ = ["read_data", "read_fit"]
 
 
-def read_data(name: str) -> pd.DataFrame:
-    """Read a data file by its ending, or CSV from standard input for ``-``.
+def read_data(
+    name: str, separator: str | None = None, decimal: str | None = None, na: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read a data file by its ending, or CSV from standard input for ``-``; see `read_table`.
 
     Raises
     ------
@@ -23,8 +26,11 @@ def read_data(name: str) -> pd.DataFrame:
         If there is no such file, its kind is not known, or it cannot be read.
     """
     if name == "-":
-        return read_csv(io.BytesIO(sys.stdin.buffer.read()), "standard input")
-    return read_table(name)
+        if sys.stdin is None:
+            raise bv.DataError("Standard input is closed; name a file instead of -.")
+        raw = io.BytesIO(sys.stdin.buffer.read())
+        return read_csv(raw, "standard input", separator, decimal=decimal, na=na)
+    return read_table(name, separator=separator, decimal=decimal, na=na)
 
 
 def read_fit(name: str) -> bv.RemlFit | bv.Posterior:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 import bayesv as bv
+from bayesv.cli.terminal import refuse_closed_output, shows_every_letter
 
 __all__ = [
     "comparison_values",
@@ -89,8 +91,10 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def write_json(values: Any, target: str) -> None:
     """Write values to a file, or to standard output for ``-``."""
-    text = json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False)
+    escaped = target == "-" and not shows_every_letter(sys.stdout)
+    text = json.dumps(_plain(values), indent=2, ensure_ascii=escaped, allow_nan=False)
     if target == "-":
+        refuse_closed_output()
         print(text)
     else:
         try:

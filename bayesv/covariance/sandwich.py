@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayesv.covariance.clusters import v_blocks
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design import Design
-from bayesv.errors import BayesvError, DataError
+from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning
 from bayesv.linalg import Array, symmetrize
 
 __all__ = ["ClusterRobust", "cluster_robust", "robust"]
 
 _LARGEST = 5_000  # rows of one cluster, whose covariance is dense
+_WHOLE = 1e-8  # of a direction of X: what is left over of a residual is rounding
+_PASSES = 2  # of making X orthonormal: the second takes away what rounding left in the first
+_NOTHING = 1e-10  # of the plug-in variance: a mean of rounding
 _AT_ONCE = 2e7  # numbers in a batch of such matrices
 
 
 @dataclass(frozen=True, eq=False)
 class ClusterRobust:
-    """Cluster-robust covariance of β̂ with degrees of freedom.
+    """Cluster-robust covariance of contrasts l'β̂ with degrees of freedom.
 
     Attributes
     ----------
-    cov : DataFrame, shape (p, p)
-    df : Series, shape (p,)
-        Satterthwaite's, of each coefficient's variance estimate: 2 E²/Var if y is normal and V is
-        the truth (Bell and McCaffrey 2002, as clubSandwich's ``coef_test``).
+    cov : DataFrame, shape (l, l)
+        Of the contrasts; of the coefficients if there are none.
+    df : Series, shape (l,)
+        Satterthwaite's, of each contrast's variance estimate: 2 E²/Var if y is normal and V is the
+        truth (Bell and McCaffrey 2002, as clubSandwich's ``coef_test``).
+    notes : tuple of str
+        Contrasts without a variance (NaN), and why.
     """
 
     cov: pd.DataFrame
     df: pd.Series
+    notes: tuple[str, ...] = ()
 
 
 def cluster_robust(
@@ -55,12 +65,18 @@ def cluster_robust(
     Returns
     -------
     DataFrame, shape (p, p)
+        NaN for a coefficient that one cluster alone determines: its residuals say nothing of it.
 
     Raises
     ------
     DataError
         If rows of different clusters have a covariance, as with crossed factors, or a cluster is
         too large.
+
+    Warns
+    -----
+    FitWarning
+        If there are such coefficients.
 
     Notes
     -----
@@ -76,13 +92,27 @@ def cluster_robust(
     >>> round(float(vcov.iloc[0, 0]) ** 0.5, 3)  # balanced: equal to the model's own
     19.383
     """
-    return robust(design, vc, kind, cluster).cov
+    result = robust(design, vc, kind, cluster)
+    for note in result.notes:
+        warnings.warn(note, FitWarning, stacklevel=2)
+    return result.cov
 
 
 def robust(
-    design: Design, vc: VarianceComponents, kind: str = "CR2", cluster: str | None = None
+    design: Design,
+    vc: VarianceComponents,
+    kind: str = "CR2",
+    cluster: str | None = None,
+    contrasts: Mapping[str, Array] | None = None,
 ) -> ClusterRobust:
-    """Return what `cluster_robust` does, with degrees of freedom; the same arguments and errors.
+    """Return what `cluster_robust` does, with degrees of freedom.
+
+    Parameters
+    ----------
+    design, vc, kind, cluster
+        As of `cluster_robust`; the same errors.
+    contrasts : mapping of name to ndarray, shape (p,), optional
+        Combinations l of coefficients; the coefficients themselves if left out.
 
     Notes
     -----
@@ -93,34 +123,45 @@ def robust(
         raise BayesvError(f"kind must be 'CR2' or 'CR0'; found {kind!r}.")
     V = MarginalCovariance(design, vc)
     codes = _independent_clusters(design, V.clusters, cluster)
-    # In orthonormal coordinates of X, so that units cost no digits.
-    Q, R = np.linalg.qr(design.X)
-    start = Q.T @ design.target
-    e = design.target - Q @ start
-    batches = [(rows, v_blocks(design, V.vc, rows)) for rows in _batches(codes)]
+    if contrasts is None:
+        contrasts = dict(zip(design.fixed_names, np.eye(design.p), strict=True))
+    try:
+        return _sandwich(design, V.vc, kind, codes, contrasts)
+    except np.linalg.LinAlgError as error:
+        raise ComponentsError(
+            "V of a cluster cannot be factored in double precision: the variances of the random "
+            f"effects are too large beside sigma2={vc.sigma2:g}."
+        ) from error
+
+
+def _sandwich(
+    design: Design,
+    vc: VarianceComponents,
+    kind: str,
+    codes: NDArray[np.intp],
+    contrasts: Mapping[str, Array],
+) -> ClusterRobust:
+    batches = [(rows, v_blocks(design, vc, rows)) for rows in _batches(codes)]
+    Q, back = _orthonormal(design.X, batches)
     solved = [np.linalg.solve(V_c, Q[rows]) for rows, V_c in batches]
     information = sum(_inner(VQ, Q[rows]) for (rows, _), VQ in zip(batches, solved, strict=True))
     Phi = np.linalg.inv(symmetrize(np.asarray(information)))
-    e = (
-        e
-        - Q
-        @ (
-            Phi
-            @ sum(_inner(VQ, e[rows, None]) for (rows, _), VQ in zip(batches, solved, strict=True))
-        ).ravel()
-    )
-    back = np.linalg.inv(R)
-    to = Phi @ back.T  # Φ of Q times l for every coefficient l
-    p = len(Phi)
-    meat, M = np.zeros((p, p)), np.zeros((p, p, p))
-    total, squares = np.zeros(p), np.zeros(p)
+    start = np.linalg.lstsq(design.X, design.target)[0]
+    e = design.target - design.X @ start
+    moved = sum(_inner(VQ, e[rows, None]) for (rows, _), VQ in zip(batches, solved, strict=True))
+    e = e - Q @ (Phi @ moved).ravel()
+    names, L = list(contrasts), np.array(list(contrasts.values()))
+    to = Phi @ back.T @ L.T  # Φ of Q times l for every contrast l
+    p, many = to.shape
+    meat, M = np.zeros((p, p)), np.zeros((many, p, p))
+    total, squares = np.zeros(many), np.zeros(many)
     for (rows, V_c), VQ in zip(batches, solved, strict=True):
         X_c = Q[rows]
         A = _adjustment(V_c, X_c, Phi) if kind == "CR2" else None
         AVQ = VQ if A is None else A @ VQ
         score = (np.swapaxes(AVQ, 1, 2) @ e[rows][..., None])[..., 0]
         meat += score.T @ score
-        f = AVQ @ to  # (b, m, p)
+        f = AVQ @ to  # (b, m, l)
         own = (f * (V_c @ f)).sum(axis=1)
         u = np.swapaxes(X_c, 1, 2) @ f
         shared = np.einsum("bak,ac,bck->bk", u, Phi, u)
@@ -128,23 +169,57 @@ def robust(
         squares += ((own - shared) ** 2 - shared**2).sum(axis=0)
         M += np.einsum("bak,bck->kac", u, u)
     squares += np.einsum("ab,kbc,cd,kda->k", Phi, M, Phi, M)
-    names = list(design.fixed_names)
+    # An estimate whose mean is 0 is 0 whatever the truth.
+    none = total <= _NOTHING * np.einsum("ak,ab,bk->k", to, np.asarray(information), to)
+    cov = np.where(none[:, None] | none, np.nan, symmetrize(to.T @ meat @ to))
+    df = np.divide(total**2, squares, out=np.full(many, np.nan), where=~none)
+    notes = [
+        f"{kind}: one cluster alone determines {name}, so that its residuals say nothing of the "
+        "variance: NaN"
+        for name, on in zip(names, none, strict=True)
+        if on
+    ]
     return ClusterRobust(
-        pd.DataFrame(symmetrize(back @ Phi @ meat @ Phi @ back.T), names, names),
-        pd.Series(total**2 / squares, names, name="df"),
+        pd.DataFrame(cov, names, names), pd.Series(df, names, name="df"), tuple(notes)
     )
 
 
+def _orthonormal(X: Array, batches: list[tuple[NDArray[np.intp], Array]]) -> tuple[Array, Array]:
+    """Return Q with Q'V⁻¹Q = I, nearly, and T with X T = Q.
+
+    So that units cost no digits, and that what varies between clusters, of small weight where
+    variances are large, is not read off a column with a part that varies within them.
+    """
+    Q, R = np.linalg.qr(X)
+    T = np.linalg.inv(R)
+    for _ in range(_PASSES):
+        metric = sum(_inner(np.linalg.solve(V_c, Q[rows]), Q[rows]) for rows, V_c in batches)
+        turn = np.linalg.inv(np.linalg.cholesky(symmetrize(np.asarray(metric)))).T
+        Q, T = Q @ turn, T @ turn
+    return Q, T
+
+
 def _adjustment(V: Array, X: Array, Phi: Array) -> Array:
-    """A_c of clusters of the same size, shape (b, m, m)."""
+    """A_c of clusters of the same size, shape (b, m, m).
+
+    D(V − XΦX')D' = (N^½K)'(N^½K) with K = DD' and N = I − D'⁻¹XΦX'D⁻¹: its root by singular values
+    of N^½K, which span the range of the variances and not its square.
+    """
     L = np.linalg.cholesky(V)  # D = L'
-    across = np.swapaxes(L, 1, 2)
-    B = symmetrize(across @ (V - X @ Phi @ np.swapaxes(X, 1, 2)) @ L)
-    values, vectors = np.linalg.eigh(B)
-    keep = values > 1e-10 * np.maximum(values[:, -1:], 0.0)
+    across, eye = np.swapaxes(L, 1, 2), np.eye(V.shape[-1])
+    inside, size, _ = np.linalg.svd(
+        np.linalg.solve(L, X) @ np.linalg.cholesky(Phi), full_matrices=False
+    )
+    left = 1.0 - size**2  # what X leaves of each direction
+    whole = left < _WHOLE
+    shrink = 1.0 - np.sqrt(np.where(whole, 0.0, left))
+    half = eye - (inside * shrink[:, None, :]) @ np.swapaxes(inside, 1, 2)
+    _, values, vectors = np.linalg.svd(half @ (across @ L))
+    # As many directions as the residuals of a cluster lack: the last ones.
+    keep = np.arange(values.shape[1]) < values.shape[1] - whole.sum(axis=1)[:, None]
     scaled = np.where(keep, 1.0 / np.sqrt(np.where(keep, values, 1.0)), 0.0)
-    root = (vectors * scaled[:, None, :]) @ np.swapaxes(vectors, 1, 2)
-    return np.asarray(L @ root @ across)
+    root = scaled[:, :, None] * (vectors @ across)
+    return np.asarray(np.swapaxes(root, 1, 2) @ root)
 
 
 def _inner(a: Array, b: Array) -> Array:

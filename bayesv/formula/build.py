@@ -25,6 +25,7 @@ from bayesv.formula.frame import (
 from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE, SHORT_WORDS
 from bayesv.formula.grammar import Formula, parse
 from bayesv.formula.groups import random_terms, relation
+from bayesv.formula.notes import note_numbers_as_text
 from bayesv.formula.scan import pointed_error
 from bayesv.formula.special import SPECIAL, is_coding
 from bayesv.linalg import Array, independent_columns
@@ -109,7 +110,8 @@ def build(
     model_frame = ModelFrame(formula, with_factors(frame[used].iloc[rows], formula), space)
     X, names, aliased = _drop_aliased(encoded.X, encoded.names)
     terms = random_terms(frame.iloc[rows], formula.random, encoded.lhs)
-    notes = (*_ineffective(formula), *_notes(encoded.gaps, aliased, terms, len(rows)))
+    texts = note_numbers_as_text([frame[name].iloc[rows] for name in used], formula)
+    notes = (*_ineffective(formula), *_notes(encoded.gaps, aliased, terms, len(rows)), *texts)
     refuse_constant(formula.response, encoded.y)
     design = Design(
         formula=formula.text,

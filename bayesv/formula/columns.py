@@ -127,7 +127,7 @@ def as_numbers(column: pd.Series) -> Array:
         _refuse_overflow(column.name, column.notna().to_numpy(), values)
         return np.asarray(values)
     if isinstance(column.dtype, np.dtype):
-        return column.to_numpy(dtype=float)
+        return np.asarray(column.to_numpy(dtype=float))
     return np.asarray(column.to_numpy(dtype=float, na_value=np.nan))
 
 

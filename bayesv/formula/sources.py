@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from bayesv.errors import DataError, require
+from bayesv.formula.columns import Kind, kind, plain_column
 
 __all__ = ["ArrowSource", "DaskSource", "Source", "open_source"]
 
@@ -39,22 +40,34 @@ class ArrowSource:
         """Names of the columns."""
         return tuple(self.schema.names)
 
-    def is_categorical(self, name: str) -> bool:
-        """Return whether a column holds neither numbers nor truth values."""
-        kind = str(self.schema.field(name).type)
-        return not kind.startswith(("int", "uint", "float", "double", "half", "decimal", "bool"))
+    def kind(self, name: str) -> Kind:
+        """Return what a column holds."""
+        types = require("pyarrow", "parquet").types
+        stored = self.schema.field(name).type
+        if types.is_boolean(stored):
+            return "logical"
+        if types.is_date(stored) or types.is_timestamp(stored):
+            return "time"
+        if types.is_primitive(stored) or types.is_decimal(stored) or types.is_null(stored):
+            return "number"
+        return "factor"
+
+    def holds_text(self, name: str) -> bool:
+        """Return whether a column is text, not categories that somebody chose."""
+        types = require("pyarrow", "parquet").types
+        stored = self.schema.field(name).type
+        return bool(types.is_string(stored) or types.is_large_string(stored))
 
     def frames(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:
         """Yield data frames of the named columns, each of half a million rows or so."""
-        pa = require("pyarrow", "parquet")
         waiting: list[Any] = []
         for batch in self.batches(names):
             waiting.append(batch)
             if sum(len(b) for b in waiting) >= _ROWS:
-                yield pa.Table.from_batches(waiting).select(list(names)).to_pandas()
+                yield _to_pandas(waiting, names)
                 waiting = []
         if waiting:
-            yield pa.Table.from_batches(waiting).select(list(names)).to_pandas()
+            yield _to_pandas(waiting, names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +81,26 @@ class DaskSource:
         """Names of the columns."""
         return tuple(str(name) for name in self.frame.columns)
 
-    def is_categorical(self, name: str) -> bool:
-        """Return whether a column holds neither numbers nor truth values."""
-        return not pd.api.types.is_numeric_dtype(self.frame.dtypes[name])
+    def kind(self, name: str) -> Kind | None:
+        """Return what a column holds; None for objects, of which only the values can tell."""
+        dtype = self.frame.dtypes[name]
+        if pd.api.types.is_object_dtype(dtype):
+            return None
+        return kind(plain_column(pd.Series([], dtype=dtype, name=name)))
+
+    def holds_text(self, name: str) -> bool:
+        """Return whether a column is text, not categories that somebody chose."""
+        return not isinstance(self.frame.dtypes[name], pd.CategoricalDtype)
 
 
 Source = ArrowSource | DaskSource
+
+
+def _to_pandas(batches: Sequence[Any], names: Sequence[str]) -> pd.DataFrame:
+    """Integers with gaps stay integers: as floats, large identifiers would coincide."""
+    table = require("pyarrow", "parquet").Table.from_batches(batches).select(list(names))
+    frame: pd.DataFrame = table.to_pandas(integer_object_nulls=True, date_as_object=False)
+    return frame
 
 
 def open_source(data: Any) -> Source | None:

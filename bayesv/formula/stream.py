@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,10 +12,12 @@ import pandas as pd
 from bayesv.design import DesignSummary, TermSummary
 from bayesv.errors import DataError, FormulaError
 from bayesv.formula.build import check_formula, weighted
+from bayesv.formula.columns import as_factor, as_numbers, plain_column
 from bayesv.formula.encoding import Encoding, encode
-from bayesv.formula.frame import as_factor, plain_column
 from bayesv.formula.grammar import Formula
 from bayesv.formula.groups import combined, level_texts, refuse_levels
+from bayesv.formula.levels import shared_levels, together
+from bayesv.formula.notes import note_numbers_as_text
 from bayesv.formula.sources import ArrowSource, DaskSource, Source
 from bayesv.formula.special import STATEFUL
 from bayesv.gram import (
@@ -26,13 +27,12 @@ from bayesv.gram import (
     Units,
     accumulate,
     independent,
-    merge,
+    joined,
     permute,
     recode,
 )
-from bayesv.linalg import Array
-from bayesv.names import level_label
 from bayesv.progress import progress
+from bayesv.scales import ColumnFacts, residual_scale
 
 __all__ = ["read_batches"]
 
@@ -45,32 +45,8 @@ class _Plan:
     used: tuple[str, ...]
     weights: str | None
     namespace: Mapping[str, Any]
-    levels: Mapping[str, pd.CategoricalDtype]
-
-
-@dataclass(frozen=True, eq=False)
-class _Spread:
-    """Number, means and sums of squares about the means of some columns; parts can be added."""
-
-    n: int
-    mean: Array
-    squares: Array
-
-    @classmethod
-    def of(cls, values: Array) -> _Spread:
-        mean = values.mean(axis=0) if len(values) else np.zeros(values.shape[1])
-        # A constant must give exactly 0.
-        mean = np.where((values == values[:1]).all(axis=0), values[:1].sum(axis=0), mean)
-        return cls(len(values), mean, ((values - mean) ** 2).sum(axis=0))
-
-    def __add__(self, other: _Spread) -> _Spread:
-        n = self.n + other.n
-        delta = other.mean - self.mean
-        return _Spread(
-            n,
-            self.mean + delta * (other.n / max(n, 1)),
-            self.squares + other.squares + delta**2 * (self.n * other.n / max(n, 1)),
-        )
+    levels: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +58,9 @@ class _Part:
 
     keys: tuple[pd.DataFrame, ...]
     moments: Moments
-    spread: _Spread  # of the response, then of every random column
+    units: Units  # of the moments: those of this part of the rows
+    response: ColumnFacts
+    facts: tuple[ColumnFacts, ...]  # of the columns of each random term
     names: tuple[str, ...]
     labels: tuple[tuple[str, tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
     n_given: int
@@ -117,65 +95,54 @@ def read_batches(
                 "column beforehand, or pass a data frame."
             )
     columns = tuple(dict.fromkeys([*used, *([var_weights] if var_weights else [])]))
-    levels = _categories(source, formula, columns)
-    plan = _Plan(formula, tuple(used), var_weights, space, levels)
-    if isinstance(source, DaskSource):
-        part, units = _by_dask(source, plan, columns)
-    else:
-        part, units = _in_turn(source, plan, columns)
-    return _finished(plan, part, units)
+    levels = shared_levels(source, formula, columns)
+    texts = [
+        pd.Series(levels[name], name=name, dtype=object)
+        for name in levels
+        if source.holds_text(name)
+    ]
+    notes = note_numbers_as_text(texts, formula)
+    plan = _Plan(formula, tuple(used), var_weights, space, levels, notes)
+    by = _by_dask if isinstance(source, DaskSource) else _in_turn
+    part = by(source, plan, columns)  # type: ignore[arg-type]
+    if part is None:
+        raise DataError("The data have no complete row.")
+    return _finished(plan, part)
 
 
 # --- where batches are summed up ------------------------------------------------------------------
 
 
-def _in_turn(source: ArrowSource, plan: _Plan, columns: Sequence[str]) -> tuple[_Part, Units]:
+def _in_turn(source: ArrowSource, plan: _Plan, columns: Sequence[str]) -> _Part | None:
     """Sum up batch after batch; parts of like size are merged, so that none is moved often."""
-    units: Units | None = None
     parts: list[tuple[int, _Part]] = []
     with progress("reading rows") as read:
         for frame in source.frames(columns):
-            rows = _rows(frame, plan)
+            part = _summed(frame, plan)
             read(len(frame))
-            if rows is None:
+            if part is None:
                 continue
-            units = units or Units.of(rows.rows)
-            depth, part = 0, _summed(rows, units)
+            depth = 0
             while parts and parts[-1][0] == depth:
                 depth, part = depth + 1, _merged(parts.pop()[1], part)
             parts.append((depth, part))
-    if not parts or units is None:
-        raise DataError("The data have no complete row.")
-    total = parts.pop()[1]
+    total = parts.pop()[1] if parts else None
     while parts:
-        total = _merged(parts.pop()[1], total)
-    return total, units
+        total = _merged_or_none(parts.pop()[1], total)
+    return total
 
 
-def _by_dask(source: DaskSource, plan: _Plan, columns: Sequence[str]) -> tuple[_Part, Units]:
+def _by_dask(source: DaskSource, plan: _Plan, columns: Sequence[str]) -> _Part | None:
     """Sum up partitions on Dask's scheduler and merge them there, two by two."""
     import dask
 
-    partitions = source.frame[list(columns)].to_delayed()
-    units = None
-    for partition in partitions:  # units from the first partition that has a complete row
-        rows = _rows(partition.compute(), plan)
-        if rows is not None:
-            units = Units.of(rows.rows)
-            break
-    if units is None:
-        raise DataError("The data have no complete row.")
-    one, two = dask.delayed(_partition, pure=False), dask.delayed(_merged_or_none, pure=False)
-    parts = [one(partition, plan, units) for partition in partitions]
+    one, two = dask.delayed(_summed, pure=False), dask.delayed(_merged_or_none, pure=False)
+    parts = [one(partition, plan) for partition in source.frame[list(columns)].to_delayed()]
     while len(parts) > 1:
         pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
         parts = [two(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
-    return parts[0].compute(), units
-
-
-def _partition(frame: pd.DataFrame, plan: _Plan, units: Units) -> _Part | None:
-    rows = _rows(frame, plan)
-    return None if rows is None else _summed(rows, units)
+    total: _Part | None = parts[0].compute()
+    return total
 
 
 def _merged_or_none(a: _Part | None, b: _Part | None) -> _Part | None:
@@ -202,22 +169,22 @@ class _Evaluated:
 
 def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
     """Evaluate the formula on a batch; None if no row of it is complete."""
-    frame = frame.apply(plain_column)
     if len(frame) == 0:
         return None
-    weights = frame[plan.weights].to_numpy(dtype=float) if plan.weights else None
+    frame = frame.apply(plain_column)
+    weights = as_numbers(frame[plan.weights]) if plan.weights else None
+    frame = frame.assign(**{name: _coded(frame[name], t) for name, t in plan.levels.items()})
     encoded = encode(
         plan.formula,
         frame[list(plan.used)],
         plan.namespace,
         None if weights is None else weighted(weights),
-        {name: tuple(map(level_label, t.categories)) for name, t in plan.levels.items()},
+        plan.levels,
     )
     kept = encoded.rows
     if not len(kept):
         return None
-    part = frame[list(plan.used)].iloc[kept]
-    part = part.assign(**{name: _coded(part[name], t) for name, t in plan.levels.items()})
+    part = frame[list(plan.used)].iloc[kept].apply(plain_column)
     y, offset = encoded.y, encoded.offset
     groupings, keys, labels = [], [], []
     for term in combined(plan.formula.random, encoded.lhs):
@@ -238,22 +205,27 @@ def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
     )
 
 
-def _coded(column: pd.Series, dtype: pd.CategoricalDtype) -> pd.Series:
-    """Code a categorical column with the levels that all batches share."""
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return column.astype(dtype)
-    distinct = {value: level_label(value) for value in column.unique()}
-    return column.astype(object).map(distinct).astype(dtype)
+def _coded(column: pd.Series, levels: Sequence[str]) -> pd.Categorical:
+    """Code a factor with the levels that all batches share; others are in incomplete rows only."""
+    factor = as_factor(column)
+    places = {level: place for place, level in enumerate(levels)}
+    codes = np.array([*(places.get(level, -1) for level in factor.categories), -1])
+    return pd.Categorical.from_codes(codes[factor.codes], categories=levels, ordered=True)
 
 
-def _summed(batch: _Evaluated, units: Units) -> _Part:
-    rows = batch.rows
-    columns = [rows.y[:, None], *(grouping.values for grouping in rows.groupings)]
+def _summed(frame: pd.DataFrame, plan: _Plan) -> _Part | None:
+    """Sum up a batch in units of its own; None if no row of it is complete."""
+    batch = _rows(frame, plan)
+    if batch is None:
+        return None
+    rows, units = batch.rows, Units.of(batch.rows)
     w = rows.weights
     return _Part(
         keys=batch.keys,
         moments=accumulate(rows, units),
-        spread=_Spread.of(np.hstack(columns)),
+        units=units,
+        response=ColumnFacts.of(rows.y[:, None]),
+        facts=tuple(ColumnFacts.of(grouping.values) for grouping in rows.groupings),
         names=batch.names,
         labels=batch.labels,
         n_given=batch.n_given,
@@ -274,19 +246,23 @@ def _codes(frame: pd.DataFrame, factors: Sequence[str]) -> tuple[Any, pd.DataFra
 def _merged(a: _Part, b: _Part) -> _Part:
     """Add two parts; levels are matched by the values of their factors."""
     keys, codes = [], []
-    for one, two in zip(a.keys, b.keys, strict=True):
-        code, key = _codes(_stacked(one, two), list(one.columns))
+    for first, second in zip(a.keys, b.keys, strict=True):
+        code, key = _codes(_stacked(first, second), list(first.columns))
         keys.append(key)
-        codes.append((code[: len(one)], code[len(one) :]))
+        codes.append((code[: len(first)], code[len(first) :]))
     sizes = [len(key) for key in keys]
-    moments = [
-        recode(part.moments, [code[i] for code in codes], sizes) for i, part in enumerate((a, b))
-    ]
+    one, two = (
+        (recode(part.moments, [code[i] for code in codes], sizes), part.units)
+        for i, part in enumerate((a, b))
+    )
+    moments, units = joined(one, two, [blocks for _, _, blocks in a.labels])
     gaps = {name: a.gaps.get(name, 0) + b.gaps.get(name, 0) for name in (*a.gaps, *b.gaps)}
     return _Part(
         keys=tuple(keys),
-        moments=merge(*moments),
-        spread=a.spread + b.spread,
+        moments=moments,
+        units=units,
+        response=a.response + b.response,
+        facts=tuple(one + two for one, two in zip(a.facts, b.facts, strict=True)),
         names=a.names,
         labels=a.labels,
         n_given=a.n_given + b.n_given,
@@ -297,67 +273,14 @@ def _merged(a: _Part, b: _Part) -> _Part:
 
 
 def _stacked(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Concatenate levels; categories that differ between batches become plain values."""
-    columns = {}
-    for name in a.columns:
-        one, two = a[name], b[name]
-        if isinstance(one.dtype, pd.CategoricalDtype) and one.dtype != two.dtype:
-            one, two = one.astype(object), two.astype(object)
-        columns[name] = pd.concat([one, two], ignore_index=True)
-    return pd.DataFrame(columns)
+    """Concatenate levels."""
+    return pd.DataFrame({name: together([a[name], b[name]]) for name in a.columns})
 
 
 # --- before and after -----------------------------------------------------------------------------
 
 
-def _categories(
-    source: Source, formula: Formula, columns: Sequence[str]
-) -> dict[str, pd.CategoricalDtype]:
-    """Levels of the categorical columns outside groupings, which every batch must code alike."""
-    # What is only a grouping factor is numbered batch by batch.
-    sides = " ".join(
-        [formula.response, formula.fixed, *formula.offsets, *(t.lhs for t in formula.random)]
-    )
-    asked = [n for n in columns if re.search(rf"(?<![\w.]){re.escape(n)}(?![\w.])", sides)]
-    asked = [n for n in asked if n in formula.factors or source.is_categorical(n)]
-    for name in asked:
-        own = rf"(?<![\w.]){re.escape(name)}(?![\w.])"
-        calls = rf"(?:C|factor|T|S)\(\s*{re.escape(name)}(?![\w.])"
-        numeric = not source.is_categorical(name)
-        if numeric and len(re.findall(own, sides)) > len(re.findall(calls, sides)):
-            raise FormulaError(
-                f"{name!r} is used as a number and as a factor, which data in batches cannot be "
-                "both; add a copy of the column."
-            )
-    if not asked:
-        return {}
-    if isinstance(source, DaskSource):
-        return {name: _dtype([source.frame[name].unique().compute()], name) for name in asked}
-    if not source.repeatable:
-        raise DataError(
-            f"A record batch reader can be read once, and the levels of {', '.join(asked)} must be "
-            "known before. Pass a Parquet path or dataset, or a data frame."
-        )
-    seen: dict[str, list[Any]] = {name: [] for name in asked}
-    for frame in source.frames(asked):
-        for name in asked:
-            seen[name].append(frame[name].unique())
-    return {name: _dtype(values, name) for name, values in seen.items()}
-
-
-def _dtype(parts: Sequence[Any], name: str) -> pd.CategoricalDtype:
-    """Return the shared levels of a column: in the order of its categories, or else sorted."""
-    series = [pd.Series(part) for part in parts]
-    dtypes = {s.dtype for s in series}
-    if all(pd.api.types.is_numeric_dtype(dtype) for dtype in dtypes):
-        return pd.CategoricalDtype(np.unique(pd.concat(series).dropna()), ordered=True)
-    if len(dtypes) > 1 or not isinstance(series[0].dtype, pd.CategoricalDtype):
-        series = [s.astype(object) for s in series]
-    together = pd.concat(series, ignore_index=True).dropna().drop_duplicates()
-    return as_factor(together.rename(name)).dtype
-
-
-def _finished(plan: _Plan, part: _Part, units: Units) -> tuple[DesignSummary, Moments, Units]:
+def _finished(plan: _Plan, part: _Part) -> tuple[DesignSummary, Moments, Units]:
     """Order levels as for a data frame, drop determined columns, and describe the design."""
     orders, levels = [], []
     for key, (label, _, _) in zip(part.keys, part.labels, strict=True):
@@ -368,25 +291,22 @@ def _finished(plan: _Plan, part: _Part, units: Units) -> tuple[DesignSummary, Mo
         orders.append(np.argsort(order))
         levels.append(texts)
     moments = recode(part.moments, orders, [len(x) for x in levels])
-    spread, n = part.spread, part.moments.n
-    sd = np.sqrt(spread.squares / max(n - 1, 1))
-    if sd[0] <= 1e-13 * abs(spread.mean[0]):
+    response, n = part.response, part.moments.n
+    response_sd = float(np.sqrt(response.squares[0] / max(n - 1, 1)))
+    if response_sd <= 1e-13 * abs(response.mean[0]):
         raise DataError(f"The response {plan.formula.response!r} is constant in the {n} rows used.")
-    rms = np.sqrt(spread.mean**2 + spread.squares / n)
-    terms, at = [], 1
-    for level, (label, columns, blocks) in zip(levels, part.labels, strict=True):
-        own = slice(at, at + len(columns))
-        flat = sd[own] <= 1e-12 * np.abs(spread.mean[own])
-        terms.append(
-            TermSummary(label, columns, level, blocks, rms[own], np.where(flat, 0.0, sd[own]))
+    terms = [
+        TermSummary(label, columns, level, blocks, facts.rms, facts.spread, facts)
+        for level, facts, (label, columns, blocks) in zip(
+            levels, part.facts, part.labels, strict=True
         )
-        at += len(columns)
+    ]
     # As for a data frame: terms by decreasing number of levels.
     by_size = sorted(range(len(terms)), key=lambda i: -terms[i].n_levels)
     moments = permute(moments, by_size)
-    units = replace(units, bases=tuple(units.bases[i] for i in by_size))
-    kept = independent(moments, units)
-    notes = [f"read in batches: {n} of {part.n_given} rows used"]
+    units = replace(part.units, bases=tuple(part.units.bases[i] for i in by_size))
+    kept, square = independent(moments, units)
+    notes = [f"read in batches: {n} of {part.n_given} rows used", *plan.notes]
     aliased = tuple(name for j, name in enumerate(part.names) if j not in kept)
     if aliased:
         notes.append(
@@ -399,10 +319,11 @@ def _finished(plan: _Plan, part: _Part, units: Units) -> tuple[DesignSummary, Mo
         terms=tuple(terms[i] for i in by_size),
         n_rows=n,
         n_rows_given=part.n_given,
-        response_sd=float(sd[0]),
+        response_sd=response_sd,
         weight_range=part.weights if plan.weights else None,
         aliased=aliased,
         notes=tuple(notes),
+        scale_after_X=residual_scale(square, n, len(kept), moments.log_weights, response_sd),
         encoding=part.encoding,
     )
     return design, moments, units

@@ -91,7 +91,7 @@ class Responses:
         if stats.border:
             B_border = B_border.copy()
             B_border[:, -1] = np.concatenate([B[part.term].ravel() for part in stats.border])
-        return replace(
+        new = replace(
             stats,
             levels=tuple(levels),
             chain=stats.chain.with_couplings(levels),
@@ -100,3 +100,5 @@ class Responses:
             start=np.linalg.solve(stats.R, gamma),
             total=total,
         )
+        new.__dict__["remembered"] = stats.remembered
+        return new

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from bayesv.gram.units import Index, Rows, Units
 from bayesv.linalg import Array, independent_columns, psd_root
 
 __all__ = [
+    "LARGEST_ERROR",
     "STRUCTURES",
     "BorderTerm",
     "GramStatistics",
@@ -31,7 +33,11 @@ __all__ = [
 
 STRUCTURES = ("auto", "single", "nested", "crossed")
 _LARGE_BORDER = 150  # columns
-_MAX_RATIO = 1e9  # of n_j λ²: beyond, T = C − B'ΛF keeps fewer than 7 digits
+_ROUNDINGS = 16.0  # that the relative error of estimates has for each unit of n_j λ², about
+_NOTED_ERROR = 1e-6
+
+LARGEST_ERROR = 1e-3
+"""Relative error of estimates, about, beyond which a fit is refused."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +112,11 @@ class GramStatistics:
             return self.chain
         return pack(self.levels, self.p + 1, None)
 
+    @cached_property
+    def remembered(self) -> dict[str, Any]:
+        """What was found out about the design, whatever the response; shared by `Responses`."""
+        return {}
+
     def in_basis(self, lambdas: Sequence[Array]) -> list[Array]:
         """Return λ of the user's columns, shapes (..., k, k), in the basis of the statistics."""
         return [basis @ lam for basis, lam in zip(self.bases, lambdas, strict=True)]
@@ -115,8 +126,12 @@ class GramStatistics:
         """Whether the dense block is so large that LAPACK is faster than compiled loops."""
         return len(self.A_border) >= _LARGE_BORDER
 
-    def lost_digits(self, lambdas: Sequence[Array]) -> str | None:
-        """Say so if T = C − B'ΛF cancels: between-level variances dwarf σ²/n_j at these λ."""
+    def relative_error(self, lambdas: Sequence[Array]) -> float:
+        """Return about the largest relative error of estimates near these λ of the user's columns.
+
+        T = C − B'ΛF cancels where between-level variances dwarf σ²/n_j: it keeps a relative error
+        of some roundings times the largest n_j λ².
+        """
         inner = self.in_basis(lambdas)
         blocks = [(level.term, level.A) for level in self.levels]
         for part in self.border:
@@ -125,11 +140,17 @@ class GramStatistics:
             )
             blocks.append((part.term, np.einsum("jajb->jab", diagonal)))
         largest = max(float(np.abs(inner[t].T @ A @ inner[t]).max()) for t, A in blocks)
-        if largest <= _MAX_RATIO:
+        return _ROUNDINGS * float(np.finfo(float).eps) * largest
+
+    def lost_digits(self, lambdas: Sequence[Array]) -> str | None:
+        """Say so if variances between levels are so large at these λ that digits are lost."""
+        error = self.relative_error(lambdas)
+        if error <= _NOTED_ERROR:
             return None
+        ratio = error / (_ROUNDINGS * np.finfo(float).eps)
         return (
-            f"a random effect's variance is {largest:.1g} times what its rows leave unexplained; "
-            "half of the digits are lost, and estimates are good to 3 digits or so"
+            f"a random effect's variance is {ratio:.1g} times what its rows leave unexplained; "
+            f"half of the digits are lost, and estimates are good to {error:.0e} relative or so"
         )
 
     def describe(self, labels: Sequence[str]) -> str:
@@ -228,20 +249,27 @@ def _orthonormal(moments: Moments, units: Units) -> tuple[Array, Array, Array, I
     """
     p = len(units.R)
     L = psd_root(moments.C[:p, :p])
-    kept = independent_columns(L.T @ units.R)
+    # In these units columns that differ have mean square 1, wherever their zero was.
+    kept = independent_columns(L.T, np.zeros(p))
     Q, R = np.linalg.qr(L.T @ units.R[:, kept])
     U = np.linalg.solve(R.T, units.R[:, kept].T).T
     gamma = U.T @ moments.C[:p, p]
+    taken = Q.T @ (L.T @ units.gamma)
     transform = np.zeros((p + 1, len(kept) + 1))
     transform[:p, :-1] = U
     transform[:p, -1] = -U @ gamma
+    if len(kept) < p:
+        # What the units took off the response along a dropped column is put back: that column may
+        # be determined to 7 digits only, and the response still depend on the others.
+        transform[:p, -1] += units.gamma - units.R[:, kept] @ np.linalg.solve(R, taken)
     transform[p, -1] = 1.0
-    return transform, R, np.linalg.solve(R, Q.T @ (L.T @ units.gamma) + gamma), kept
+    return transform, R, np.linalg.solve(R, taken + gamma), kept
 
 
-def independent(moments: Moments, units: Units) -> Index:
-    """Return the columns of X that those before them do not determine."""
-    return _orthonormal(moments, units)[3]
+def independent(moments: Moments, units: Units) -> tuple[Index, float]:
+    """Return the columns of X that those before do not determine, and Σ w r² of y after them."""
+    transform, _, _, kept = _orthonormal(moments, units)
+    return kept, float(transform[:, -1] @ moments.C @ transform[:, -1])
 
 
 def _split(moments: Moments, structure: str) -> tuple[list[int], list[int]]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from bayesv.linalg import Array
+from bayesv.linalg import Array, independent_columns
 
 __all__ = ["Grouping", "Index", "Rows", "Units", "times_inverse"]
 
@@ -17,7 +17,6 @@ Index = NDArray[np.intp]
 
 _SAMPLE = 1 << 18  # rows that are enough to find good units; exactness does not depend on them
 _NARROW = 6  # columns
-_DETERMINED = 1e-7  # a column is left as it is if the columns before it explain it to 7 digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +106,7 @@ class Units:
         """Return good units for rows like these."""
         rows = rows.take(slice(None, None, -(-len(rows.y) // _SAMPLE)))
         root = 1.0 if rows.weights is None else np.sqrt(rows.weights)[:, None]
-        R = _triangle(rows.X * root)
+        R = _triangle(rows.X, root)
         E = times_inverse(rows.X, R) * root
         target = rows.y[:, None] * root
         gamma = np.zeros((R.shape[1], 1))
@@ -125,14 +124,20 @@ class Units:
         return times_inverse(values, self.bases[f])
 
 
-def _triangle(X: Array) -> Array:
-    """R of X = QR, scaled to columns of mean square 1; columns not determined are only scaled."""
+def _triangle(X: Array, root: Array | float = 1.0) -> Array:
+    """R of QR = root X, scaled to mean square 1; columns not determined are only scaled.
+
+    ``root``, (n, 1), are roots of weights.
+    """
     n, p = X.shape
     full = np.zeros((p, p))
-    R = np.linalg.qr(X, mode="r") / np.sqrt(n)
+    # Coordinates of the ones and of all columns among orthonormal ones
+    triangle = np.linalg.qr(np.column_stack([np.ones(n), X]) * root, mode="r") / np.sqrt(n)
+    coordinates = triangle[:, 1:]
+    R = np.linalg.qr(coordinates, mode="r")
     full[: len(R)] = R * np.where(np.diagonal(R) < 0, -1.0, 1.0)[:, None]
     size = np.sqrt((full**2).sum(axis=0))
-    for j in np.flatnonzero(np.abs(np.diagonal(full)) <= _DETERMINED * size):
+    for j in np.setdiff1d(np.arange(p), independent_columns(coordinates, triangle[:, 0])):
         full[j] = 0.0
         full[:, j] = 0.0
         full[j, j] = size[j] if size[j] > 0 else 1.0

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,10 @@ from bayesv.inference.bambi_reading import (
     draws_from_bambi,
     read_bambi,
 )
-from bayesv.inference.correlated import CorrelatedEffects
+from bayesv.inference.correlated import CorrelatedEffects, SharedSds, Sibling
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
-from bayesv.inference.pymc import nuts, prior_vector, pymc_prior, sd_scalar
+from bayesv.inference.pymc import nuts, pymc_prior
 from bayesv.names import INTERCEPT
 from bayesv.priors import Flat, InverseGamma, Normal, ResolvedPriors
 
@@ -67,7 +66,7 @@ def build_bambi(design: Design, frame: ModelFrame, priors: ResolvedPriors) -> An
             f"Bambi orders the columns {', '.join(design.fixed_names)} otherwise; use another "
             "engine."
         )
-    stated: dict[str, Any] = {"sigma": _sd_prior(bmb, [priors.sigma])}
+    stated: dict[str, Any] = {"sigma": _sd_prior(bmb, priors.sigma)}
     stated |= _beta_priors(bmb, parts, priors)
     for term in design.terms:
         stated |= _group_priors(bmb, term, parts, priors)
@@ -120,29 +119,12 @@ def _quoted(name: str) -> str:
     return name if re.fullmatch(r"[^\W\d][\w.]*", name) else f"`{name}`"
 
 
-def _sd_prior(bmb: Any, priors: Sequence[Any]) -> Any:
-    """Return Bambi's prior of one SD or of a vector of SDs."""
-    if len({type(p) for p in priors}) == 1 and not isinstance(priors[0], InverseGamma):
-        stated = [pymc_prior(p) for p in priors]
-        keys = stated[0][1]
-        if len(priors) == 1:
-            return bmb.Prior(stated[0][0], **keys)
-        return bmb.Prior(
-            stated[0][0], **{key: np.array([args[key] for _, args in stated]) for key in keys}
-        )
-    return bmb.Prior("SDs", dist=_MixedSds(tuple(priors)))
-
-
-@dataclass(frozen=True)
-class _MixedSds:
-    """SDs whose priors are of several families, or stated for the variance."""
-
-    priors: tuple[Any, ...]
-
-    def __call__(self, name: str, dims: Any = None, **_: Any) -> Any:
-        if dims:
-            return prior_vector(name, self.priors, dims, flat="HalfFlat")
-        return sd_scalar(name, self.priors[0])
+def _sd_prior(bmb: Any, prior: Any) -> Any:
+    """Return Bambi's prior of one SD; an inverse gamma is stated for the variance."""
+    if isinstance(prior, InverseGamma):
+        return bmb.Prior(str(prior), dist=SharedSds((prior,)))
+    name, arguments = pymc_prior(prior)
+    return bmb.Prior(name, **arguments)
 
 
 def _beta_priors(bmb: Any, parts: BambiParts, priors: ResolvedPriors) -> dict[str, Any]:
@@ -191,23 +173,40 @@ def _group_priors(
     for k, block in enumerate(term.blocks):
         members = [part for part in own if set(places[part.name]) <= set(block)]
         columns = [column for part in members for column in places[part.name]]
-        start = 0
-        for part in members:
-            hyper = _sd_prior(bmb, [sds[i] for i in places[part.name]])
-            if len(block) == 1:
-                stated[part.name] = bmb.Prior("Normal", mu=0, sigma=hyper)
-                continue
+        if set(columns) != set(block):
+            raise BayesvError(
+                f"Bambi has one term for columns of {term.group!r} that are independent here "
+                f"({', '.join(term.columns[i] for i in block)}). Use engine='pymc'."
+            )
+        if len(block) == 1:
+            hyper = _sd_prior(bmb, sds[block[0]])
+            stated[members[0].name] = bmb.Prior("Normal", mu=0, sigma=hyper)
+            continue
+        siblings = tuple(
+            Sibling(
+                part.name,
+                part.coords,
+                len(places[part.name]),
+                tuple(sds[i] for i in places[part.name]),
+            )
+            for part in members
+        )
+        back = priors.basis(term).back[np.ix_(columns, columns)]
+        for place, part in enumerate(members):
             effects = CorrelatedEffects(
                 block=term.group if len(term.blocks) == 1 else f"{term.group}_{k}",
-                terms=tuple((p.name, len(places[p.name])) for p in members),
-                start=start,
+                siblings=siblings,
+                place=place,
                 labels=tuple(term.columns[i] for i in columns),
                 eta=priors.corr[term.group].eta,
+                back=tuple(map(tuple, back.tolist())),
             )
+            labels = priors.basis(term).labels
+            said = ", ".join(f"{labels[i]} ~ {sds[i]}" for i in places[part.name])
+            hyper = bmb.Prior(f"SD[{said}]", dist=SharedSds(siblings[place].sds))
             stated[part.name] = bmb.Prior(
                 "CorrelatedNormal", dist=effects, noncentered=False, sigma=hyper
             )
-            start += len(places[part.name])
     return stated
 
 

@@ -50,6 +50,7 @@ class BambiTerm:
     codes: Index
     values: Array
     labels: list[str]
+    coords: tuple[tuple[str, tuple[Any, ...]], ...]
     correlated: CorrelatedEffects | None
 
 
@@ -205,6 +206,7 @@ def _read_term(term: Any, n: int) -> BambiTerm:
         codes=codes,
         values=np.array(values),
         labels=labels,
+        coords=tuple((str(k), tuple(v)) for k, v in term.coords.items()),
         correlated=dist if isinstance(dist, CorrelatedEffects) else None,
     )
 
@@ -286,7 +288,7 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
         order = column_order(own, term)
         if order is None:
             raise ExtractionError(f"Columns of {term.group!r} differ between draws and design.")
-        factors = {}
+        factors, back = {}, np.eye(term.n_columns)
         for k, block in enumerate(term.blocks):
             linked = [part.correlated for part in own if part.correlated is not None]
             names = {c.chol for c in linked if set(c.labels) == {term.columns[i] for i in block}}
@@ -297,12 +299,13 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
                         "independent. Use the design of '(x || group)', or none."
                     )
                 chol = next(iter(names))
-                labels = next(c.labels for c in linked if c.chol == chol)
-                at = [labels.index(term.columns[i]) for i in block]
+                stated = next(c for c in linked if c.chol == chol)
+                at = [stated.labels.index(term.columns[i]) for i in block]
                 # A reordered Cholesky factor is still a root of the reordered correlation.
                 factors[k] = values(chol)[..., at, :]
+                back[np.ix_(block, block)] = np.array(stated.back)[np.ix_(at, at)]
         sd = np.concatenate(sds, axis=-1)[..., order]
-        covs[term.group] = covariances(term, sd, factors)
+        covs[term.group] = covariances(term, sd, factors, back)
         if keep_u:
             effects[term.group] = _effects(own, term, posterior)[..., order]
     beta = np.concatenate(betas, axis=-1) if betas else np.empty((*shape, 0))

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesv.covariance import VarianceComponents
-from bayesv.diagnostics import pareto_k
 from bayesv.gram import draw_effects
-from bayesv.inference.density import Conditional, MarginalDensity
+from bayesv.inference.adaptation import Effort, ProposalError
+from bayesv.inference.density import Conditional, MarginalDensity, joined
 from bayesv.inference.draws import Draws
+from bayesv.inference.modes import find_modes
 from bayesv.inference.options import NutsOptions
-from bayesv.inference.proposal import ProposalError, adapt, efficiency, log_mean, truncated
 from bayesv.inference.target import Target
+from bayesv.inference.teams import Proposed, Team, agreed, evidence_gap, form_teams
 from bayesv.linalg import Array
 
-__all__ = ["labelled", "sample_collapsed"]
+__all__ = ["labelled", "limit_reached", "sample_collapsed"]
 
-# Draws of each round of adaptation and the share of wide proposals, by the cost of an evaluation.
-_CHEAP, _EXPENSIVE = (2000, 0.15), (500, 0.03)
+# What adaptation may cost, by the cost of an evaluation.
+_CHEAP, _EXPENSIVE = Effort(1000, 0.15, 0.03), Effort(500, 0.03, 0.002)
 _WANTED = 0.9  # importance ESS per kept draw that thinning aims at
-_LEAST = 0.5  # importance ESS per kept draw below which the proposal is adapted again
-# Share of a chain that one point may hold: more, and the proposal is adapted again; or is no use.
-_STUCK, _MAX_STUCK = 0.02, 0.04
+_MAX_STUCK = 0.04  # share of a chain that one point may hold: more, and the proposal is no use
 _MAX_THIN = 8
 _MAX_KHAT = 0.7  # Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
 _MIN_ACCEPTANCE = 0.2
-_BOUNDED = 20.0  # largest weight over the mean: up to here chains mix fast whatever k̂ says
+_MAX_GAP = 4.5  # standard errors between the log evidences of two teams
+_AT_LIMIT = 1e-3  # share of draws near the limit of what can be evaluated
 _ATTEMPTS = 4
 _JUDGED = 1000  # draws of a chain, on which the proposal is judged however few are kept
 
@@ -68,70 +70,89 @@ def sample_collapsed(
     exactly from its normal conditional.
     """
     started = time.perf_counter()
-    draws, chains = options.draws, options.chains
+    draws = options.draws
     rng = np.random.default_rng(options.seed)
     target = Target(density, options.progressbar)
-    mode, L = target.mode(start)
+    modes = find_modes(target, start, rng)
     if target.expensive:
-        target.interpolate(mode, L)
-    size, wide = _EXPENSIVE if target.expensive else _CHEAP
-    proposal, fraction, population = adapt(
-        lambda x: target.evaluate(x)[0], mode, L, rng, size, wide
-    )
-    for attempt in range(1, _ATTEMPTS + 1):
+        for mode in modes:
+            target.interpolate(mode.x, mode.factor)
+    effort = _EXPENSIVE if target.expensive else _CHEAP
+    teams = form_teams(target, modes, options.chains, rng, effort)
+    for attempt in range(_ATTEMPTS):
+        fraction = min(team.efficiency for team in teams)
         thin = int(np.clip(np.ceil(_WANTED / fraction), 1, _MAX_THIN))
         length = max(draws * thin, _JUDGED)
-        x = proposal.sample(rng, chains * length)
-        lp, conditional = target.evaluate(x)
-        log_w = lp - proposal.log_density(x)
-        fraction = efficiency(log_w)
-        khat, largest = pareto_k(log_w), float(np.exp(log_w.max() - log_mean(log_w)))
-        covered = khat <= _MAX_KHAT or largest <= _BOUNDED
-        if covered and fraction * length >= _LEAST * draws and largest <= _STUCK * length:
+        proposed = [team.propose(target, length) for team in teams]
+        gap = evidence_gap(proposed)
+        if gap <= _MAX_GAP and all(p.suffices(length, draws) for p in proposed):
             break
-        if attempt < _ATTEMPTS:  # the last one stays the proposal of these draws
-            proposal = proposal.adapted(x, truncated(log_w))
-    first = population[rng.integers(len(population), size=chains)]
-    lp_first, conditional_first = target.evaluate(first)
-    log_w_first = lp_first - proposal.log_density(first)
-    log_u = np.log(rng.uniform(size=(chains, length)))
-    state, accepted = _walk(log_w.reshape(chains, length), log_w_first, log_u)
-    rate = float(accepted.mean())
-    stuck = largest / length
+        if attempt < _ATTEMPTS - 1:  # the last ones stay the proposals of these draws
+            if gap > _MAX_GAP:
+                teams = agreed(teams, proposed)
+            else:
+                teams = [t.learnt(p) for t, p in zip(teams, proposed, strict=True)]
+    walks = [_walk(target, t, p, length) for t, p in zip(teams, proposed, strict=True)]
+    khat = max(p.pareto_k for p in proposed)
+    rate = float(np.mean([walk.accepted.mean() for walk in walks]))
+    stuck = max(p.largest for p in proposed) / length
+    covered = all(p.is_covered for p in proposed)
     if not (covered and rate >= _MIN_ACCEPTANCE and stuck <= _MAX_STUCK):
         raise ProposalError(
             f"Pareto k̂ {khat:.2f} (at most {_MAX_KHAT}), acceptance {rate:.2f} (at least "
             f"{_MIN_ACCEPTANCE}), one point holds {stuck:.1%} of a chain (at most {_MAX_STUCK:.0%})"
         )
     last = slice(length - draws * thin + thin - 1, None, thin)
-    keep = state[:, last].ravel()
-    # Positions index the proposals, and after them the chains' first points.
-    found = Conditional(
-        np.concatenate([lp, lp_first])[keep],
-        np.concatenate([conditional.mean, conditional_first.mean])[keep],
-        np.concatenate([conditional.factor, conditional_first.factor])[keep],
-    )
-    return labelled(
+    kept = [walk.state[:, last].ravel() for walk in walks]
+    x = np.concatenate([w.x[k] for w, k in zip(walks, kept, strict=True)])
+    log_density = [w.log_density[k] for w, k in zip(walks, kept, strict=True)]
+    conditional = joined([w.conditional.take(k) for w, k in zip(walks, kept, strict=True)])
+    shape = (options.chains, draws)
+    result = labelled(
         target,
-        np.concatenate([x, first])[keep],
-        found,
-        (chains, draws),
+        x,
+        conditional,
+        shape,
         rng,
         keep_u=keep_u,
         sample_stats={
-            "accepted": accepted[:, last],
-            "lp": found.log_likelihood.reshape(chains, draws),
+            "accepted": np.concatenate([walk.accepted[:, last] for walk in walks]),
+            "lp": np.concatenate(log_density).reshape(shape),
         },
         attrs={
             "method": "independence Metropolis–Hastings",
             "pareto_k": khat,
             "acceptance": rate,
             "thin": thin,
+            "n_modes": len(modes),
+            "evidence_gap": gap,
             "n_evaluations": target.n_evaluations - target.n_interpolated,
             **_interpolation(target),
             "seconds": round(time.perf_counter() - started, 4),
             "seed": "none" if options.seed is None else str(options.seed),
         },
+    )
+    return replace(result, problems=(*_disagreement(gap), *limit_reached(target, x)))
+
+
+def limit_reached(target: Target, x: Array) -> tuple[str, ...]:
+    """Say so if draws reach the largest SD over σ at which the density is evaluated."""
+    share = float(target.near_limit(x).mean())
+    if share < _AT_LIMIT:
+        return ()
+    return (
+        f"{share:.1%} of the draws are at the largest ratio of SD to σ that can be computed "
+        "(e¹²); the posterior is cut off there: the rows leave almost nothing to the residual",
+    )
+
+
+def _disagreement(gap: float) -> tuple[str, ...]:
+    if gap <= _MAX_GAP:
+        return ()
+    return (
+        f"independent proposals give log evidences that are {gap:.1f} standard errors apart (at "
+        f"most {_MAX_GAP:g}): a mode may have been missed by some chains; run with another seed "
+        "and more draws",
     )
 
 
@@ -169,27 +190,48 @@ def labelled(
 
 def _interpolation(target: Target) -> dict[str, Any]:
     """Say how much was interpolated, and how well."""
-    if target.interpolant is None:
+    if not target.interpolants:
         return {}
     return {
-        "interpolation_error": target.interpolant.error,
+        "interpolation_error": max(interpolant.error for interpolant in target.interpolants),
         "n_interpolated": target.n_interpolated,
     }
 
 
-def _walk(log_w: Array, log_w_first: Array, log_u: Array) -> tuple[Any, Array]:
-    """Accept or reject proposal by proposal; positions index proposals, first points follow."""
-    chains, length = log_w.shape
+@dataclass(frozen=True, eq=False)
+class _Walk:
+    """The path of a team's chains over its proposals; behind them stand the chains' first points.
+
+    ``state`` and ``accepted`` have shape (chains, length).
+    """
+
+    x: Array
+    log_density: Array
+    conditional: Conditional
+    state: NDArray[np.intp]
+    accepted: NDArray[np.bool_]
+
+
+def _walk(target: Target, team: Team, proposed: Proposed, length: int) -> _Walk:
+    """Accept or reject proposal by proposal."""
+    chains = team.chains
+    first = team.population[team.rng.integers(len(team.population), size=chains)]
+    log_density, conditional = target.evaluate(first)
+    log_w_first = log_density - team.proposal.log_density(first)
+    log_u = np.log(team.rng.uniform(size=(chains, length)))
+    log_w = proposed.log_weights.reshape(chains, length)
     state = np.empty((chains, length), dtype=np.intp)
     accepted = np.zeros((chains, length), dtype=bool)
     for c in range(chains):
-        at, current = chains * length + c, float(log_w_first[c])
+        position, current = chains * length + c, float(log_w_first[c])
         for i, (w, u) in enumerate(zip(log_w[c].tolist(), log_u[c].tolist(), strict=True)):
             if u < w - current:
-                at, current = c * length + i, w
+                position, current = c * length + i, w
                 accepted[c, i] = True
-            state[c, i] = at
-    return state, accepted
+            state[c, i] = position
+    x = np.concatenate([proposed.x, first])
+    log_density = np.concatenate([proposed.log_density, log_density])
+    return _Walk(x, log_density, joined([proposed.conditional, conditional]), state, accepted)
 
 
 def _effects(

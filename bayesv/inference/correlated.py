@@ -5,66 +5,139 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CorrelatedEffects"]
+from bayesv.inference.pymc import prior_vector, sd_scalar
+
+__all__ = ["CorrelatedEffects", "SharedSds", "Sibling"]
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """One Bambi term of a correlated block.
+
+    Attributes
+    ----------
+    name : str
+        Bambi's.
+    coords : tuple of (str, tuple of labels)
+        Its dims, of levels and, if it has several columns, of these.
+    width : int
+        Number of columns.
+    sds : tuple of SdPrior
+        Prior of each column's SD.
+    """
+
+    name: str
+    coords: tuple[tuple[str, tuple[Any, ...]], ...]
+    width: int
+    sds: tuple[Any, ...]
+
+    @property
+    def dims(self) -> list[str]:
+        """Names of the dims."""
+        return [name for name, _ in self.coords]
 
 
 @dataclass(frozen=True)
 class CorrelatedEffects:
     """Group effects of one Bambi term, correlated with those of its siblings.
 
-    Bambi calls it as ``dist(name, sigma=…, dims=…)`` when it builds the term. Siblings share one
-    Cholesky factor L of the correlation matrix and each other's standard normal offsets, both found
-    by name in the PyMC model that is being built: u_i = σ_i Σ_{j ≤ i} L_ij z_j.
+    Bambi calls it as ``dist(name, dims=…)`` when it builds the term. The first call creates what
+    siblings share: the Cholesky factor L of the correlation matrix, every SD (``<term>_sigma``, see
+    `SharedSds`) and every standard normal offset (``<term>_offset``), found by name in the PyMC
+    model that is being built. Then c_i = σ_i Σ_{j ≤ i} L_ij z_j are the effects that priors speak
+    of, and u = A⁻¹c.
 
     Attributes
     ----------
     block : str
         Name of the correlated block; L is ``<block>_chol``.
-    terms : tuple of (str, int)
-        Bambi's names of the block's terms, in the order in which they are built, and their widths.
-    start : int
-        Position of this term's first column in the block.
+    siblings : tuple of Sibling
+        In the order in which they are built.
+    place : int
+        Of this term among them.
     labels : tuple of str
         Names of the block's columns.
     eta : float
         Of the LKJ prior.
+    back : tuple of tuple of float
+        A⁻¹ of the block's columns, see `bayesv.prior_basis.Basis`.
     """
 
     block: str
-    terms: tuple[tuple[str, int], ...]
-    start: int
+    siblings: tuple[Sibling, ...]
+    place: int
     labels: tuple[str, ...]
     eta: float
+    back: tuple[tuple[float, ...], ...]
 
     @property
     def chol(self) -> str:
         """Name of the Cholesky factor."""
         return f"{self.block}_chol"
 
-    def __call__(self, name: str, sigma: Any, dims: Any = None, **_: Any) -> Any:
+    def __call__(self, name: str, dims: Any = None, **_: Any) -> Any:
         """Build the term in the PyMC model that Bambi is building."""
         import pymc as pm
         import pytensor.tensor as pt
 
         model = pm.modelcontext(None)
         if self.chol not in model.named_vars:
-            axes = (f"{self.block}_coef", f"{self.block}_coef_bis")
-            model.add_coords({axis: list(self.labels) for axis in axes})
-            L = pm.LKJCorr(self.chol, n=len(self.labels), eta=self.eta, dims=axes)
-            pm.Deterministic(f"{self.block}_corr", L @ L.T, dims=axes)
+            self._share(model)
         L = model.named_vars[self.chol]
-        offsets: list[Any] = []
-        start = 0
-        for term, width in self.terms:
-            if start > self.start:
-                break
-            own = f"{term}_offset"
-            z = model.named_vars[own] if start < self.start else pm.Normal(own, 0, 1, dims=dims)
-            offsets += [z] if z.ndim == 1 else [z[:, i] for i in range(width)]
-            start += width
-        columns = [
-            sum(L[i, j] * offsets[j] for j in range(i + 1)) for i in range(self.start, len(offsets))
+        z, sd = [], []
+        for sibling in self.siblings:
+            offset = model.named_vars[f"{sibling.name}_offset"]
+            sigma = model.named_vars[f"{sibling.name}_sigma"]
+            alone = len(sibling.coords) == 1
+            z += [offset] if alone else [offset[:, i] for i in range(sibling.width)]
+            sd += [sigma] if alone else [sigma[i] for i in range(sibling.width)]
+        centred = [
+            sd[i] * sum(L[i, j] * z[j] for j in range(i + 1)) for i in range(len(self.labels))
         ]
-        if len(dims) == 1:
-            return pm.Deterministic(name, sigma * columns[0], dims=dims)
-        return pm.Deterministic(name, pt.stack(columns, axis=1) * sigma, dims=dims)
+        start = sum(sibling.width for sibling in self.siblings[: self.place])
+        own = [
+            sum(weight * c for weight, c in zip(self.back[i], centred, strict=True) if weight)
+            for i in range(start, start + self.siblings[self.place].width)
+        ]
+        return pm.Deterministic(
+            name, own[0] if len(dims) == 1 else pt.stack(own, axis=1), dims=dims
+        )
+
+    def _share(self, model: Any) -> None:
+        """Create the variables of all siblings."""
+        import pymc as pm
+
+        axes = (f"{self.block}_coef", f"{self.block}_coef_bis")
+        model.add_coords({axis: list(self.labels) for axis in axes})
+        L = pm.LKJCorr(self.chol, n=len(self.labels), eta=self.eta, dims=axes)
+        pm.Deterministic(f"{self.block}_corr", L @ L.T, dims=axes)
+        for sibling in self.siblings:
+            for dim, labels in sibling.coords:
+                if dim not in model.coords:
+                    model.add_coords({dim: list(labels)})
+            pm.Normal(f"{sibling.name}_offset", 0, 1, dims=sibling.dims)
+            own = [dim for dim in sibling.dims if not dim.endswith("__factor_dim")]
+            SharedSds(sibling.sds)(f"{sibling.name}_sigma", own)
+
+
+@dataclass(frozen=True)
+class SharedSds:
+    """SDs of one term's columns, created once: by Bambi for the term, or before by a sibling.
+
+    Attributes
+    ----------
+    priors : tuple of SdPrior
+    """
+
+    priors: tuple[Any, ...]
+
+    def __call__(self, name: str, dims: Any = None, **_: Any) -> Any:
+        """Return the variable of this name; create it if there is none."""
+        import pymc as pm
+
+        variables = pm.modelcontext(None).named_vars
+        if name in variables:
+            return variables[name]
+        if dims:
+            return prior_vector(name, self.priors, dims[0], flat="HalfFlat")
+        return sd_scalar(name, self.priors[0])

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesv.gram import GramStatistics, eliminate, eliminate_many
 from bayesv.linalg import Array, psd_root
 from bayesv.priors import Normal, ResolvedPriors
 
-__all__ = ["Conditional", "MarginalDensity"]
+__all__ = ["Conditional", "MarginalDensity", "joined"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,21 @@ class Conditional:
     log_likelihood: Array
     mean: Array
     factor: Array
+
+    def take(self, positions: NDArray[np.intp]) -> Conditional:
+        """Return the conditionals at some of the values."""
+        return Conditional(
+            self.log_likelihood[positions], self.mean[positions], self.factor[positions]
+        )
+
+
+def joined(parts: Sequence[Conditional]) -> Conditional:
+    """Return the conditionals of all parts, one after the other."""
+    return Conditional(
+        np.concatenate([part.log_likelihood for part in parts]),
+        np.concatenate([part.mean for part in parts]),
+        np.concatenate([part.factor for part in parts]),
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,8 @@ class Draws:
     sample_stats : mapping of str to ndarray, shape (chain, draw)
     attrs : mapping
         Facts about the run: seed, versions, seconds.
+    problems : tuple of str
+        What the engine knows to be wrong.
     """
 
     covs: Mapping[str, Array]
@@ -37,6 +39,7 @@ class Draws:
     u: Mapping[str, Array] = field(default_factory=dict)
     sample_stats: Mapping[str, Array] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
     def to_datatree(self, design: Design, engine: str) -> Any:
         """Return an ArviZ DataTree with the design's labels.

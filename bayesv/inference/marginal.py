@@ -64,13 +64,13 @@ def build_marginal(density: MarginalDensity) -> Any:
     Returns
     -------
     pymc.Model
-        Free variables ``sigma``, ``sd_<group>`` and ``chol_<group>``; the potential
-        ``marginal_likelihood`` is log p(y | Σ, σ).
+        Free variables ``sigma``, ``sd_<group>`` and ``chol_<group>``, as in `build_pymc`; the
+        potential ``marginal_likelihood`` is log p(y | Σ, σ).
     """
     # The Op runs as Python inside a compiled model, which is what PyTensor warns about at each use.
     warnings.filterwarnings("ignore", message="Numba will use object mode to run Marginal")
     priors = density.priors
-    with pm.Model(coords=group_coords(priors.design)) as model:
+    with pm.Model(coords=group_coords(priors)) as model:
         sigma = sigma_variable(priors)
         roots = [group_root(term, priors)[0] / sigma for term in priors.design.terms]
         flat = pt.concatenate([root.flatten() for root in roots])

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bayesv.covariance import VarianceComponents
-from bayesv.errors import require
+from bayesv.errors import BayesvError, require
 from bayesv.gram.threads import n_threads
-from bayesv.inference.collapsed import labelled
+from bayesv.inference.collapsed import labelled, limit_reached
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
+from bayesv.inference.modes import find_modes, unvisited
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.target import Target
 from bayesv.linalg import Array
 
 __all__ = ["sample_nuts"]
+
+
+_SPREAD = 2.0  # of the starts, in SDs of a mode's normal approximation
+_HALVINGS = 30
 
 
 class _OutsideError(ValueError):
@@ -29,13 +35,22 @@ class _OutsideError(ValueError):
 def sample_nuts(
     density: MarginalDensity, start: VarianceComponents, options: NutsOptions, keep_u: bool
 ) -> Draws:
-    """Run nutpie in coordinates whitened by mode and Hessian; β and u from their conditionals."""
+    """Run nutpie in coordinates whitened by mode and Hessian; β and u from their conditionals.
+
+    Chains start around any of the modes that were found, wider than these are, so that R-hat
+    sees a mode that chains do not leave.
+
+    Raises
+    ------
+    BayesvError
+        If the density cannot be evaluated around its mode.
+    """
     nutpie = require("nutpie", "nuts")
     started = time.perf_counter()
     target = Target(density, options.progressbar)
     rng = np.random.default_rng(options.seed)
-    mode, L = target.mode(start)
-    d = len(mode)
+    modes = find_modes(target, start, rng)
+    mode, L, d = modes[0].x, modes[0].factor, target.size
 
     def log_density(z: Array) -> tuple[float, Array]:
         value, gradient = target.value_and_gradient(mode + L @ z)
@@ -44,10 +59,18 @@ def sample_nuts(
         return value, L.T @ gradient
 
     def initial(seed: Any) -> Array:
-        z = np.random.default_rng(seed).uniform(-1, 1, size=d)
-        while not np.isfinite(target.value_and_gradient(mode + L @ z)[0]):
+        stream = np.random.default_rng(seed)
+        near = modes[stream.integers(len(modes))]
+        z = stream.uniform(-_SPREAD, _SPREAD, size=d)
+        for _ in range(_HALVINGS):
+            x = near.x + near.factor @ z
+            if np.isfinite(target.value_and_gradient(x)[0]):
+                return np.asarray(np.linalg.solve(L, x - mode))
             z *= 0.5
-        return np.asarray(z)
+        raise BayesvError(
+            "The posterior density cannot be evaluated around its mode: too few digits are left "
+            "there. Check the scale of the response and whether it is fitted exactly."
+        )
 
     compiled = nutpie.compiled_pyfunc.from_pyfunc(
         ndim=d,
@@ -74,7 +97,7 @@ def sample_nuts(
     x = mode + z.reshape(-1, d) @ L.T
     lp, conditional = target.evaluate(x)
     stats = trace["sample_stats"].to_dataset()
-    return labelled(
+    result = labelled(
         target,
         x,
         conditional,
@@ -89,8 +112,10 @@ def sample_nuts(
         attrs={
             "method": "NUTS on the collapsed density",
             "nutpie_version": nutpie.__version__,
+            "n_modes": len(modes),
             "n_evaluations": target.n_evaluations,
             "seconds": round(time.perf_counter() - started, 3),
             "seed": "none" if options.seed is None else str(options.seed),
         },
     )
+    return replace(result, problems=(*unvisited(modes, x), *limit_reached(target, x)))

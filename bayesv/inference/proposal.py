@@ -6,37 +6,22 @@ where data do not rule out zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
-from bayesv.errors import BayesvError
 from bayesv.inference.target import factor
 from bayesv.linalg import Array
 
-__all__ = [
-    "Mixture",
-    "Proposal",
-    "ProposalError",
-    "Warp",
-    "adapt",
-    "efficiency",
-    "log_mean",
-    "truncated",
-]
+__all__ = ["Mixture", "Part", "Proposal", "Warp", "merged", "spread"]
 
 _NU = 5.0  # degrees of freedom: heavier tails than any posterior of the vocabulary
-_ROUNDS = 5
-_STRAIGHTEN = 1  # round after which coordinates are straightened
 _MOST_BENT = 4.0
-_ENOUGH = 0.6  # importance ESS per draw at which adaptation stops
 _WIDE = 9.0  # scale of the covariance of the wide component
-
-
-class ProposalError(BayesvError):
-    """The adapted proposal does not cover the posterior; says Pareto k̂ and acceptance."""
+_LEAST_POINTS = 10.0  # effective points from which a part is adapted
+_LEAST_SHARE = 0.01  # of a part, whatever the last sample said
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +117,7 @@ class Warp:
 
 
 @dataclass(frozen=True, eq=False)
-class Proposal:
+class Part:
     """A mixture in warped coordinates."""
 
     mixture: Mixture
@@ -147,66 +132,88 @@ class Proposal:
         z, log_jacobian = self.warp.to_z(x)
         return self.mixture.log_density(z) - log_jacobian
 
-    def adapted(self, x: Array, weights: Array) -> Proposal:
+    def adapted(self, x: Array, weights: Array) -> Part:
         """Return the mixture adapted to a weighted sample of its own draws, same coordinates."""
-        return Proposal(self.mixture.adapted(self.warp.to_z(x)[0], weights), self.warp)
+        return Part(self.mixture.adapted(self.warp.to_z(x)[0], weights), self.warp)
 
-    def straightened(self, x: Array, weights: Array, rng: np.random.Generator) -> Proposal:
+    def straightened(self, x: Array, weights: Array, rng: np.random.Generator) -> Part:
         """Return a new mixture, in new coordinates, from a weighted sample."""
         warp = Warp.of(x, weights)
         z = warp.to_z(x)[0]
         mean = weights @ z
         L = factor((weights[:, None] * (z - mean)).T @ (z - mean))
-        return Proposal(_spread(mean, L, rng, self.mixture.wide), warp)
+        return Part(spread(mean, L, rng, self.mixture.wide), warp)
 
 
-def adapt(
-    log_density: Callable[[Array], Array],
-    mode: Array,
-    L: Array,
-    rng: np.random.Generator,
-    size: int,
-    wide: float,
-) -> tuple[Proposal, float, Array]:
-    """Return the adapted proposal, its importance ESS per draw, and a resampled population.
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A mixture of straightened mixtures, one for each mode, and of a defence.
 
-    Parameters
+    Attributes
     ----------
-    log_density : callable
-        Of the target, shape (S,) at points (S, d).
-    mode, L : ndarray
-        Its mode and a factor of the inverse Hessian there.
-    rng : Generator
-    size : int
-        Draws of each round.
-    wide : float
-        Share of the component that is wider than the posterior.
+    shares : ndarray, shape (K + 1,)
+        Of the parts and, last, of the defence.
+    parts : tuple of Part
+    defence : Mixture
+        Covers the bulk of the prior, so that a mode there cannot be missed. It is not adapted.
     """
-    proposal = Proposal(_spread(mode, L, rng, wide), Warp.none(len(mode)))
-    best = (0.0, proposal, mode[None])
-    for step in range(_ROUNDS):
-        x = proposal.sample(rng, size)
-        log_w = log_density(x) - proposal.log_density(x)
-        if not np.isfinite(log_w).any():
-            raise ProposalError("the density is not finite around its mode")
-        weights = truncated(log_w)
-        fraction = efficiency(log_w)
-        if step and fraction > best[0]:
-            share = np.exp(log_w - logsumexp(log_w))
-            best = (fraction, proposal, x[rng.choice(size, 200, p=share)])
-        if fraction > _ENOUGH and step > 1:
-            break
-        if step == _STRAIGHTEN:
-            proposal = proposal.straightened(x, weights, rng)
-        else:
-            proposal = proposal.adapted(x, weights)
-    fraction, proposal, population = best
-    if not fraction > 0:
-        raise ProposalError("no proposal has a finite density")
-    return proposal, fraction, population
+
+    shares: Array
+    parts: tuple[Part, ...]
+    defence: Mixture
+
+    @property
+    def _laws(self) -> tuple[Part | Mixture, ...]:
+        return (*self.parts, self.defence)
+
+    def sample(self, rng: np.random.Generator, size: int) -> Array:
+        """Draw points, shape (size, d)."""
+        counts = rng.multinomial(size, self.shares)
+        x = [law.sample(rng, count) for law, count in zip(self._laws, counts, strict=True)]
+        return np.asarray(rng.permutation(np.concatenate(x)))
+
+    def log_density(self, x: Array) -> Array:
+        """Return log densities, shape (S,)."""
+        return _log_sum(self._log_parts(x))
+
+    def adapted(self, x: Array, weights: Array) -> Proposal:
+        """Return the proposal adapted to a weighted sample, same coordinates."""
+        return self._each(x, weights, lambda part, w: part.adapted(x, w))
+
+    def straightened(self, x: Array, weights: Array, rng: np.random.Generator) -> Proposal:
+        """Return the proposal with new mixtures in new coordinates, from a weighted sample."""
+        return self._each(x, weights, lambda part, w: part.straightened(x, w, rng))
+
+    def _each(self, x: Array, weights: Array, change: Callable[[Part, Array], Part]) -> Proposal:
+        """Change every part on its share of the sample; the shares become those of the sample."""
+        log = self._log_parts(x)[:, :-1]
+        owned = np.exp(log - _log_sum(log)[:, None]) * weights[:, None]
+        total = owned.sum(axis=0)
+        # A part that a handful of points speak for is left as it is, and keeps a small share.
+        spoken = total**2 > _LEAST_POINTS * (owned**2).sum(axis=0)
+        parts = tuple(
+            change(part, owned[:, k] / total[k]) if spoken[k] else part
+            for k, part in enumerate(self.parts)
+        )
+        shares = np.maximum(total, _LEAST_SHARE)
+        shares *= (1.0 - self.shares[-1]) / shares.sum()
+        return Proposal(np.append(shares, self.shares[-1]), parts, self.defence)
+
+    def _log_parts(self, x: Array) -> Array:
+        """Log densities of the parts and the defence, with their shares, (S, K + 1)."""
+        log = np.stack([law.log_density(x) for law in self._laws], axis=1)
+        return np.asarray(log + np.log(self.shares))
 
 
-def _spread(mean: Array, L: Array, rng: np.random.Generator, wide: float) -> Mixture:
+def merged(proposals: Sequence[Proposal]) -> Proposal:
+    """Return the mixture of proposals with the same defence, in equal shares."""
+    shares = [proposal.shares[:-1] / len(proposals) for proposal in proposals]
+    defence = np.mean([proposal.shares[-1] for proposal in proposals])
+    parts = tuple(part for proposal in proposals for part in proposal.parts)
+    return Proposal(np.append(np.concatenate(shares), defence), parts, proposals[0].defence)
+
+
+def spread(mean: Array, L: Array, rng: np.random.Generator, wide: float) -> Mixture:
     """Return a mixture of a main component and three that adaptation can move elsewhere."""
     means = [mean] + [mean + L @ rng.normal(size=len(mean)) for _ in range(3)]
     return Mixture(np.array([0.7, 0.1, 0.1, 0.1]), np.array(means), np.stack([L] * 4), wide)
@@ -218,23 +225,6 @@ def _quantiles(x: Array, weights: Array, probabilities: tuple[float, ...]) -> Ar
     reached = np.cumsum(weights[order], axis=0)
     at = [(reached < q).sum(axis=0).clip(max=len(x) - 1) for q in probabilities]
     return np.array([np.take_along_axis(x, order, 0)[a, np.arange(x.shape[1])] for a in at])
-
-
-def log_mean(log_w: Array) -> float:
-    """Return the log of the mean weight."""
-    return float(logsumexp(log_w) - np.log(len(log_w)))
-
-
-def efficiency(log_w: Array) -> float:
-    """Return the importance ESS of weighted draws over their number."""
-    return float(np.exp(2 * logsumexp(log_w) - logsumexp(2 * log_w)) / len(log_w))
-
-
-def truncated(log_w: Array) -> Array:
-    """Weights with the largest cut (Ionides 2008): no lucky point takes over the next proposal."""
-    limit = log_mean(log_w) + 0.5 * np.log(len(log_w))
-    weights = np.exp(np.minimum(log_w, limit) - limit)
-    return np.asarray(weights / weights.sum())
 
 
 def _log_sum(log: Array) -> Array:

@@ -73,10 +73,13 @@ def build_pymc(design: Design, priors: ResolvedPriors) -> Any:
     pymc.Model
         Free variables ``beta``, ``sigma``, and per group ``sd_<group>``, ``z_<group>`` (standard
         normal offsets) and ``chol_<group>`` (Cholesky factor of the correlation matrix);
-        ``u_<group>`` is derived. Random effects are not centred: u = z (diag(sd) L)'.
+        ``u_<group>`` is derived. Random effects are not centred: u = z (A⁻¹ diag(sd) L)', where A
+        is that of `Basis`: ``sd`` and ``chol`` are of the effects that the priors speak of, which
+        ``sd``'s coordinates name. ``cov_<group>``, of the columns as written, is derived where
+        these differ.
     """
     pm = require("pymc", "pymc")
-    coords = group_coords(design) | {"coef": list(design.fixed_names)}
+    coords = group_coords(priors) | {"coef": list(design.fixed_names)}
     coords |= {f"{term.group}_level": list(term.levels) for term in design.terms}
     with pm.Model(coords=coords) as model:
         mean = 0.0 if design.offset is None else design.offset
@@ -110,23 +113,28 @@ def _effects(term: RandomTerm, priors: ResolvedPriors) -> Any:
     return pm.Deterministic(f"u_{term.group}", u, dims=dims)
 
 
-def group_coords(design: Design) -> dict[str, Any]:
-    """Coordinates of the columns of every term, twice because Σ_f has two axes."""
-    return {
+def group_coords(priors: ResolvedPriors) -> dict[str, Any]:
+    """Coordinates of the columns of every term, twice because Σ_f has two axes, and of priors."""
+    coords = {
         f"{term.group}_{name}": list(term.columns)
-        for term in design.terms
+        for term in priors.design.terms
         for name in ("coef", "coef_bis")
+    }
+    return coords | {
+        f"{term.group}_centred": list(priors.basis(term).labels)
+        for term in priors.design.terms
+        if priors.basis(term).centred
     }
 
 
 def group_root(term: RandomTerm, priors: ResolvedPriors) -> tuple[Any, Any]:
-    """Create the variables of one Σ_f; return diag(sd) L, shape (r, r), and sd."""
+    """Create the variables of one Σ_f; return its root A⁻¹ diag(sd) L, shape (r, r), and sd."""
     import pymc as pm
     import pytensor.tensor as pt
 
-    sd = prior_vector(
-        f"sd_{term.group}", priors.sd[term.group], f"{term.group}_coef", flat="HalfFlat"
-    )
+    basis = priors.basis(term)
+    dim = f"{term.group}_{'centred' if basis.centred else 'coef'}"
+    sd = prior_vector(f"sd_{term.group}", priors.sd[term.group], dim, flat="HalfFlat")
     L = pt.eye(term.n_columns)
     for k, block in enumerate(term.blocks):
         if len(block) == 1:
@@ -135,7 +143,12 @@ def group_root(term: RandomTerm, priors: ResolvedPriors) -> tuple[Any, Any]:
         at = np.array(block)
         whole = len(block) == term.n_columns
         L = part if whole else pt.set_subtensor(L[at[:, None], at], part)
-    return sd[:, None] * L, sd
+    if not basis.centred:
+        return sd[:, None] * L, sd
+    root = pt.dot(basis.back, sd[:, None] * L)
+    dims = (f"{term.group}_coef", f"{term.group}_coef_bis")
+    pm.Deterministic(f"cov_{term.group}", pt.dot(root, root.T), dims=dims)
+    return root, sd
 
 
 def sigma_variable(priors: ResolvedPriors) -> Any:
@@ -181,8 +194,9 @@ def prior_vector(name: str, priors: Sequence[Any], dim: str, flat: str) -> Any:
     return getattr(pm, family)(name, **arguments, dims=dim)
 
 
-def sample_pymc(model: Any, design: Design, options: NutsOptions, keep_u: bool) -> Draws:
+def sample_pymc(model: Any, priors: ResolvedPriors, options: NutsOptions, keep_u: bool) -> Draws:
     """Run NUTS on a model made by `build_pymc`."""
+    design = priors.design
     names = ["sigma", *(["beta"] if design.p else [])]
     for term in design.terms:
         names.append(f"sd_{term.group}")
@@ -201,7 +215,8 @@ def sample_pymc(model: Any, design: Design, options: NutsOptions, keep_u: bool) 
         factors = {
             k: values(chol_name(term, k)) for k, block in enumerate(term.blocks) if len(block) > 1
         }
-        covs[term.group] = covariances(term, values(f"sd_{term.group}"), factors)
+        back = priors.basis(term).back
+        covs[term.group] = covariances(term, values(f"sd_{term.group}"), factors, back)
         if keep_u:
             u[term.group] = values(f"u_{term.group}")
     sigma2 = values("sigma") ** 2
@@ -209,8 +224,13 @@ def sample_pymc(model: Any, design: Design, options: NutsOptions, keep_u: bool) 
     return Draws(covs, sigma2, beta, u, sampler_stats(trace), attrs)
 
 
-def covariances(term: RandomTerm, sd: Array, factors: Mapping[int, Array]) -> Array:
-    """Return draws of Σ_f from SDs (…, r) and the correlation factor of each correlated block."""
+def covariances(
+    term: RandomTerm, sd: Array, factors: Mapping[int, Array], back: Array | None = None
+) -> Array:
+    """Return draws of Σ_f from SDs (…, r) and the correlation factor of each correlated block.
+
+    ``back`` is A⁻¹ if these are of effects of another basis.
+    """
     r = term.n_columns
     root = np.zeros((*sd.shape[:-1], r, r))
     root[..., np.arange(r), np.arange(r)] = 1.0
@@ -218,6 +238,7 @@ def covariances(term: RandomTerm, sd: Array, factors: Mapping[int, Array]) -> Ar
         rows = np.array(term.blocks[k])
         root[..., rows[:, None], rows[None, :]] = L
     root = root * sd[..., :, None]
+    root = root if back is None else back @ root
     return np.asarray(root @ np.swapaxes(root, -1, -2))
 
 

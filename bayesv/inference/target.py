@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
-from bayesv.covariance import VarianceComponents
 from bayesv.gram.threads import run
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import Conditional, MarginalDensity
@@ -18,7 +16,8 @@ from bayesv.progress import progress
 
 __all__ = ["Target", "factor"]
 
-_OUTSIDE = 1e12  # minus the log density where it cannot be evaluated
+_LARGEST = 12.0  # log SD over σ
+_CHEAP = 20_000  # flops or so of an evaluation, up to which thousands of them are nothing
 
 
 class Target:
@@ -35,13 +34,20 @@ class Target:
         self.density = density
         self.show = None if progressbar else False  # None: on a terminal
         self.coordinates = Coordinates(density.priors)
-        self.interpolant: Interpolant | None = None
+        self.interpolants: list[Interpolant] = []
         self.n_evaluations = self.n_interpolated = 0
 
     @property
     def expensive(self) -> bool:
         """Whether an evaluation takes a large dense factorisation."""
         return self.density.stats.large_border
+
+    @property
+    def cheap(self) -> bool:
+        """Whether thousands of evaluations take less time than a climb by analytic gradients."""
+        stats = self.density.stats
+        units = len(stats.chain.mult) * stats.chain.width**2
+        return units + len(stats.A_border) ** 3 / 10 <= _CHEAP
 
     def interpolate(self, mode: Array, L: Array) -> None:
         """Replace log|M| and T near the mode by polynomials if their error does not matter.
@@ -70,26 +76,34 @@ class Target:
             return np.column_stack([np.ones(len(values)), T[:, upper[0], upper[1]]])
 
         covariance = (L @ L.T)[:d, :d]
-        self.interpolant = interpolate(outputs, scale, mode[:d], np.linalg.cholesky(covariance))
+        interpolant = interpolate(outputs, scale, mode[:d], np.linalg.cholesky(covariance))
+        if interpolant is not None:
+            self.interpolants.append(interpolant)
 
     def _eliminated(
         self, x: Array, lambdas: list[Array], step: Callable[[int], None]
     ) -> tuple[Array, Array]:
-        """Return log|M| and T, by interpolation where there is one that covers x."""
-        if self.interpolant is None:
+        """Return log|M| and T, by interpolation where an interpolant covers x."""
+        if not self.interpolants:
             return self.density.eliminated(lambdas, step)
         m = self.density.stats.p + 1
         upper = np.triu_indices(m)
-        values = self.interpolant(x[:, :-1])
-        outside = ~self.interpolant.covers(x[:, :-1])
-        logdet, T = values[:, 0].copy(), np.zeros((len(x), m, m))
-        T[:, upper[0], upper[1]] = T[:, upper[1], upper[0]] = values[:, 1:]
+        logdet, T = np.empty(len(x)), np.zeros((len(x), m, m))
+        outside = np.ones(len(x), dtype=bool)
+        for interpolant in self.interpolants:
+            inside = outside & interpolant.covers(x[:, :-1])
+            values = interpolant(x[inside, :-1])
+            logdet[inside] = values[:, 0]
+            symmetric = np.zeros((len(values), m, m))
+            symmetric[:, upper[0], upper[1]] = symmetric[:, upper[1], upper[0]] = values[:, 1:]
+            T[inside] = symmetric
+            outside &= ~inside
+        self.n_interpolated += int((~outside).sum())
         if outside.any():
             step(int((~outside).sum()))
             logdet[outside], T[outside] = self.density.eliminated(
                 [lam[outside] for lam in lambdas], step
             )
-        self.n_interpolated += int((~outside).sum())
         return logdet, T
 
     @property
@@ -132,35 +146,17 @@ class Target:
             return -np.inf, np.zeros(len(x))
         return value, gradient
 
+    def near_limit(self, x: Array) -> NDArray[np.bool_]:
+        """Return which points, (S, d), have an SD near the largest that can be evaluated."""
+        return np.asarray((x[:, self.coordinates.is_sd] > _LARGEST - 1.0).any(axis=1))
+
     def _within(self, x: Array) -> NDArray[np.bool_]:
         """Where the density can be evaluated: effects up to e¹²σ, all else far from overflow."""
-        low, high = np.where(self.coordinates.is_sd, [[-300.0], [12.0]], [[-150.0], [150.0]])
+        low, high = np.where(self.coordinates.is_sd, [[-300.0], [_LARGEST]], [[-150.0], [150.0]])
         low[-1], high[-1] = -30.0, 30.0  # σ
         return np.asarray(((x > low) & (x < high)).all(axis=1))
 
-    def mode(self, start: VarianceComponents) -> tuple[Array, Array]:
-        """Return the mode of p(x | y) and a factor of the inverse Hessian there."""
-        design = self.density.priors.design
-        covs = {term.group: start.block_for(term) for term in design.terms}
-        x0 = self.coordinates.from_covs(covs, start.sigma2)
-        # An SD estimated as 0 starts at a tenth of σ: at 0 the density by log SD is flat.
-        is_sd = self.coordinates.is_sd
-        x0[is_sd] = np.maximum(x0[is_sd], -2.5)
-
-        with progress("looking for the posterior mode", show=self.show) as step:
-
-            def objective(x: Array) -> tuple[float, Array]:
-                step(1)
-                value, gradient = self.value_and_gradient(x)
-                return (-value, -gradient) if np.isfinite(value) else (_OUTSIDE, 0.0 * x)
-
-            # The proposal needs no more digits of the mode than this.
-            options = {"gtol": 1e-2, "hess_inv0": self._inverse_hessian(x0, step)}
-            found = minimize(objective, x0, jac=True, method="BFGS", options=options)
-            mode = np.asarray(found.x)
-            return mode, factor(self._inverse_hessian(mode, step))
-
-    def _inverse_hessian(self, x: Array, step: Callable[[int], None]) -> Array:
+    def inverse_hessian(self, x: Array, step: Callable[[int], None]) -> Array:
         """Inverse of the negative Hessian, flat and wrongly curved directions limited to 4."""
 
         def evaluate(point: Array) -> tuple[float, Array]:

@@ -14,10 +14,11 @@ from scipy.stats import gaussian_kde
 
 from bayesv.covariance import VarianceComponents, v_distances
 from bayesv.design import Design
-from bayesv.errors import BayesvError
+from bayesv.errors import BayesvError, PriorError
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.plots.style import COLORS, below, dress, new_axes, several_axes, short
 from bayesv.posterior import Posterior
+from bayesv.prior_draws import draw_prior
 from bayesv.priors import Flat, ResolvedPriors
 from bayesv.quantities import Quantity, quantities
 from bayesv.reml import RemlFit
@@ -25,6 +26,7 @@ from bayesv.reml import RemlFit
 __all__ = ["density", "distance_density", "variance_densities"]
 
 _GRID = 300
+_PRIOR_DRAWS = 8_000
 _MOST_DRAWS = 8_000  # of a kernel estimate; more would not change a pixel
 _BOUNDS = {"sd": (0.0, np.inf), "var": (0.0, np.inf), "corr": (-1.0, 1.0)}
 
@@ -291,16 +293,23 @@ def _points(design: Design, vc: VarianceComponents) -> dict[Any, float]:
 
 
 def _prior_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | None:
-    """Return the prior density of one scalar on a grid, or None where it is improper."""
-    if q.scale == "corr":
+    """Return the prior density of one scalar on a grid, or None where it is improper.
+
+    A prior that is stated at the centre of covariates implies a density of the intercept at 0 and
+    of its correlations, which has no formula: it is estimated from draws.
+    """
+    if q.group != "Residual":
         term = priors.design.term(q.group)
+        basis = priors.basis(term)
+        if any(basis.moved(term.columns.index(name)) for name in (q.first, q.second) if name):
+            return _implied_density(priors, q, x)
+    if q.scale == "corr":
         i = term.columns.index(q.first)
         r = next(len(columns) for columns in term.blocks if i in columns)
         shape = priors.corr[term.group].eta - 1 + 0.5 * r
         return np.asarray(beta_distribution.pdf(0.5 * (1 + x), shape, shape) / 2)
     prior = priors.sigma
     if q.group != "Residual":
-        term = priors.design.term(q.group)
         prior = priors.sd[term.group][term.columns.index(q.first)]
     if isinstance(prior, Flat):
         return None
@@ -310,6 +319,28 @@ def _prior_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | Non
         if q.scale == "var":
             out = out / (2 * sd)
     return np.where(np.isfinite(out), out, np.nan)
+
+
+def _implied_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | None:
+    """Return a kernel estimate, on the log or atanh scale, from draws of the prior."""
+    try:
+        covs, _, _ = draw_prior(priors, _PRIOR_DRAWS, np.random.default_rng(0))
+    except PriorError:  # flat
+        return None
+    i, j = (priors.design.term(q.group).columns.index(n) for n in (q.first, q.second or q.first))
+    cov = covs[q.group]
+    if q.scale == "corr":
+        draws = np.arctanh(cov[:, i, j] / np.sqrt(cov[:, i, i] * cov[:, j, j]) * (1 - 1e-12))
+        with np.errstate(divide="ignore"):
+            at, slope = np.arctanh(x), 1.0 / (1.0 - x**2)
+    else:
+        draws = np.log(cov[:, i, i]) * (0.5 if q.scale == "sd" else 1.0)
+        with np.errstate(divide="ignore"):
+            at, slope = np.log(x), 1.0 / x
+    density = np.full(len(x), np.nan)
+    inside = np.isfinite(at)
+    density[inside] = gaussian_kde(draws)(at[inside]) * slope[inside]
+    return density
 
 
 def _fullest(panels: NDArray[np.object_]) -> Axes:

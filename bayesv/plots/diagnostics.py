@@ -50,8 +50,8 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
     -------
     arviz_plots.PlotCollection
         One line of two panels for each scalar: draws by iteration, and for each chain the ECDF of
-        its ranks among all draws, less that of uniform ranks. It is about 0 where chains agree;
-        ranks that ArviZ's test finds not to be uniform are black.
+        its ranks among all draws, less that of uniform ranks. It is about 0 where chains agree.
+        ArviZ's test of uniform ranks takes draws for independent and is not shown.
 
     Raises
     ------
@@ -89,7 +89,8 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
     tree = xr.DataTree.from_dict(
         {
             "posterior": xr.Dataset(
-                {q.label: (("chain", "draw"), q.values) for q in shown},
+                # Names of their own: a label may have a slash, which DataTree takes for a path.
+                {f"q{i}": (("chain", "draw"), q.values) for i, q in enumerate(shown)},
                 coords={"chain": np.arange(post.n_chains), "draw": np.arange(post.n_draws)},
             )
         }
@@ -114,8 +115,9 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
         for ax, what in zip(pair, ("trace", "rank ECDF"), strict=True):
             ax.set_title(plain(f"{short(quantity.label, 40)}: {what}"), fontsize=TITLE, loc="left")
             ax.tick_params(labelsize=TICK, colors=INK)
-            for text in list(ax.texts):  # ArviZ's p values lie over the titles of low panels
-                text.remove()
+            # ArviZ's p values, which lie over titles, and the ranks that its test marks.
+            for item in [*ax.texts, *ax.collections]:
+                item.remove()
         # Of each chain by itself: chains that disagree must not widen the band.
         own = min(float(ess_bulk(chain[None, :, None])[0]) for chain in quantity.values)
         reach = np.sqrt(np.log(2 / _ALPHA) / (2 * max(own, 1.0)))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
@@ -34,7 +35,12 @@ _METHODS = ("plug-in", "Kenward–Roger", "GLS at E[V | y]", "posterior")
 
 
 def caterpillar(
-    source: Posterior | RemlFit, group: str, *, prob: float = 0.95, axes: Any = None
+    source: Posterior | RemlFit,
+    group: str,
+    *,
+    prob: float = 0.95,
+    effects: pd.DataFrame | None = None,
+    axes: Any = None,
 ) -> NDArray[np.object_]:
     """Draw the random effects of a factor, sorted, with intervals; one panel for each column.
 
@@ -46,6 +52,8 @@ def caterpillar(
     group : str
     prob : float
         Probability of the normal intervals.
+    effects : DataFrame, optional
+        What ``source.random_effects()`` of a posterior returned, for pictures of several factors.
     axes : sequence of Axes, optional
         One for each column.
 
@@ -56,7 +64,7 @@ def caterpillar(
     Raises
     ------
     BayesvError
-        If source is something else.
+        If source is something else, or ``effects`` are not of its design.
 
     Notes
     -----
@@ -80,7 +88,7 @@ def caterpillar(
     if not 0 < prob < 1:
         raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
     term = source.design.term(group)
-    mean, sd = _effects(source, term)
+    mean, sd = _effects(source, term, effects)
     J, r = mean.shape
     height = float(np.clip(1.0 + 0.19 * J, 2.4, 12.0)) if J <= _MOST_NAMED else 5.2
     panels, new = several_axes(axes, r, (3.7, height))
@@ -210,7 +218,9 @@ def forest(
     return panels
 
 
-def _effects(source: Posterior | RemlFit, term: Any) -> tuple[Array, Array]:
+def _effects(
+    source: Posterior | RemlFit, term: Any, effects: pd.DataFrame | None
+) -> tuple[Array, Array]:
     """Return means and SDs of u given y, shapes (J, r)."""
     shape = (term.n_levels, term.n_columns)
     if isinstance(source, RemlFit):
@@ -219,11 +229,16 @@ def _effects(source: Posterior | RemlFit, term: Any) -> tuple[Array, Array]:
             shape
         )
     name = f"u_{term.group}"
-    if source.density is None and name in source.draws["posterior"]:
+    if effects is None and source.density is None and name in source.draws["posterior"]:
         u = source.draws["posterior"][name]
         dims = ("chain", "draw")
         return u.mean(dims).to_numpy(), u.std(dims, ddof=1).to_numpy()
-    table = source.random_effects()
+    table = source.random_effects() if effects is None else effects
+    if not table.index.equals(source.design.effect_labels):
+        raise BayesvError(
+            "effects are what source.random_effects() returned, a row for each random effect of "
+            "the design; these have other rows."
+        )
     own = table.index.get_level_values("group") == term.group
     return tuple(table[c].to_numpy()[own].reshape(shape) for c in ("mean", "sd"))
 

@@ -2,6 +2,7 @@
 
 from bayesv.reml.elsewhere import fit_from_components
 from bayesv.reml.fit import RemlFit
+from bayesv.reml.identification import unidentified
 from bayesv.reml.search import fit_reml
 
-__all__ = ["RemlFit", "fit_from_components", "fit_reml"]
+__all__ = ["RemlFit", "fit_from_components", "fit_reml", "unidentified"]

@@ -9,6 +9,7 @@ from bayesv.covariance import VarianceComponents, gls
 from bayesv.design import Design
 from bayesv.gram import GramStatistics, statistics_of
 from bayesv.reml.fit import RemlFit
+from bayesv.reml.identification import unidentified
 
 __all__ = ["fit_from_components"]
 
@@ -47,6 +48,7 @@ def fit_from_components(
     """
     aligned = components.aligned(design)
     at = gls(design, aligned)
+    stats = statistics_of(design) if stats is None else stats
     smallest = [
         np.linalg.eigvalsh(aligned.block_for(term) * np.outer(term.rms, term.rms))[0]
         for term in design.terms
@@ -62,6 +64,7 @@ def fit_from_components(
         converged=converged,
         n_evaluations=0,
         gradient_norm=float("nan"),
-        _stats=statistics_of(design) if stats is None else stats,
+        _stats=stats,
         origin=origin,
+        problems=unidentified(design, stats, method),
     )

@@ -44,6 +44,8 @@ class RemlFit(Savable):
         Largest element of the gradient by relative Cholesky factors, in column units of rms 1.
     origin : str
         What made the estimates: ``"bayesv"``, or the program they were extracted from.
+    problems : tuple of str
+        What the data do not identify, and why; lost digits. The fit warns of each.
     """
 
     design: Design
@@ -58,11 +60,17 @@ class RemlFit(Savable):
     gradient_norm: float
     _stats: GramStatistics = field(repr=False)
     origin: str = "bayesv"
+    problems: tuple[str, ...] = ()
 
     @property
     def sigma2(self) -> float:
         """Residual variance."""
         return self.components.sigma2
+
+    @property
+    def statistics(self) -> GramStatistics:
+        """Gram statistics that were fitted."""
+        return self._stats
 
     @property
     def label(self) -> str:
@@ -174,5 +182,6 @@ def _flags(fit: RemlFit) -> list[str]:
         if fit.origin == "bayesv":
             why = f"gradient {fit.gradient_norm:.2g}"
         flags.append(f"NOT CONVERGED: {why}")
+    flags += [f"problem: {problem}" for problem in fit.problems]
     flags += [f"note: {note}" for note in fit.design.notes]
     return flags

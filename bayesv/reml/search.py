@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
 from bayesv.errors import BayesvError, FitWarning
-from bayesv.gram import GramStatistics, eliminate
-from bayesv.linalg import Array, symmetrize
+from bayesv.gram import LARGEST_ERROR, GramStatistics, eliminate
+from bayesv.linalg import Array, Mask, symmetrize
 from bayesv.reml.criterion import Criterion, solve_fixed
 from bayesv.reml.fit import RemlFit
+from bayesv.reml.identification import unidentified
+from bayesv.reml.starts import Screen
 
 __all__ = ["fit_reml"]
 
-Mask = NDArray[np.bool_]
+Objective = Callable[[Array], tuple[float, Array]]
 
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: smaller diagonal elements of λ are tried at 0
-_EM_STEPS = 1
+_EM_STEPS, _FAR = 12, 8.0  # at most, as long as the largest row of λ grows by so much
+# Points of the lattice from which other valleys are looked for, if that takes no more operations
+# than so many (all values of the criterion together), and descents into valleys, at most.
+_LEAST_SCREENED, _MOST_SCREENED, _SCREENING = 6, 24, 1e8
+_VALLEYS = 8
 # Gradients over the root of the curvature. With a line search on values, which rounding limits to
 # 1e-8 or so, and without: the criterion is then within 1e-12 of its minimum.
 _LINE_SEARCH_GRADIENT, _SEARCH_GRADIENT = 1e-3, 1e-6
 _POLISHING = 12  # steps
+_ROUNDS = 4  # more of the search, each scaled anew
 _NEAR = 0.1  # twice the difference of the criterion, about, within which optima are the same
 _LOWER = 1e-5  # difference of the criterion that makes another minimum the better one
 _GRADIENT_TOLERANCE = 1e-3  # a fit whose gradient is larger is reported as not converged
+_SETTLED = 0.1 * _GRADIENT_TOLERANCE
 
 
 def fit_reml(
@@ -52,12 +59,15 @@ def fit_reml(
     Raises
     ------
     DataError
-        If the response is reproduced exactly, so that σ² = 0.
+        If the response is reproduced exactly, so that σ² = 0, or so nearly that fewer than 3 digits
+        of the estimates would be right.
 
     Warns
     -----
     FitWarning
-        If the optimiser did not converge. Singular fits are flagged, not warned about.
+        If the optimiser did not converge, if the data do not identify some of the variances (the
+        estimates say nothing of how V is split between these), or if digits are lost. Singular
+        fits are flagged, not warned about.
 
     Notes
     -----
@@ -69,13 +79,14 @@ def fit_reml(
     if method not in ("REML", "ML"):
         raise BayesvError(f"method must be 'REML' or 'ML', found {method!r}.")
     search = _Search(Criterion(design, stats, method), max_iterations)
-    best = search.run(1.0)
-    if best.boundary:
-        # Competing components can end on the boundary from one start and inside from another.
-        for scale in (0.2, 3.0):
-            if search.finds_lower(scale, best):
-                best = search.run(scale)
-    return search.finish(best)
+    try:
+        best = search.run(search.start(1.0))
+        for start in search.elsewhere(best):
+            if search.finds_lower(start, best):
+                best = search.run(start)
+        return search.finish(best)
+    except np.linalg.LinAlgError:
+        raise search.criterion.reproduced() from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +105,10 @@ class _Search:
         self.criterion, self.max_iterations = criterion, max_iterations
         self.all_free = np.ones(len(criterion.unit), dtype=bool)
 
-    def run(self, scale: float) -> _Optimum:
-        """Minimise from λ = scale × I, then settle what is on the boundary."""
+    def run(self, start: Array) -> _Optimum:
+        """Minimise from a start, then settle what is on the boundary."""
         free = self.all_free
-        x, value, gradient = self._descend(self._start(scale), free)
+        x, value, gradient = self._descend(start, free)
         while True:
             x, value, gradient, free = self._settle(x, value, gradient, free)
             away = self._leave_zero(x, value, free)
@@ -108,16 +119,29 @@ class _Search:
             x, value, gradient = self._descend(away, free)
         return _Optimum(x, free, value, gradient, bool((~free).any()))
 
-    def finds_lower(self, scale: float, known: _Optimum) -> bool:
-        """Whether the search from λ = scale × I ends below a known optimum."""
-        value = self._descend(self._start(scale), self.all_free, known)[1]
+    def finds_lower(self, start: Array, known: _Optimum) -> bool:
+        """Whether the search from another start ends below a known optimum."""
+        value = self._descend(start, self.all_free, known)[1]
         return value < known.value - _LOWER
 
-    def _start(self, scale: float) -> Array:
+    def elsewhere(self, known: _Optimum) -> Sequence[Array]:
+        """Return starts in other valleys than that of a known optimum, the most promising first."""
+        criterion = self.criterion
+        screen = Screen(criterion.values, criterion.row, criterion.column)
+        n = min(_MOST_SCREENED, int(_SCREENING / criterion.cost) // screen.values_a_start)
+        if n >= _LEAST_SCREENED:
+            return list(screen.starts(n, known.x, known.value, known.boundary)[:_VALLEYS])
+        # Competing components can end on the boundary from one start and inside from another.
+        return [self.start(scale) for scale in (0.2, 3.0)] if known.boundary else []
+
+    def start(self, scale: float) -> Array:
+        """Return λ = scale × I after a step of EM."""
         x = np.where(self.criterion.diagonal, scale, 0.0)
         # EM is slow near the optimum but, unlike quasi-Newton steps, never far off from afar.
         for _ in range(_EM_STEPS):
-            x = self.criterion.expectation_step(x)
+            before, x = self.criterion.row_sizes(x), self.criterion.expectation_step(x)
+            if self.criterion.row_sizes(x).max() < _FAR * before.max():
+                break
         return x
 
     def _descend(
@@ -128,59 +152,73 @@ class _Search:
             value, gradient = self.criterion.value_and_gradient(x)
             return x, value, gradient
 
-        def objective(part: Array) -> tuple[float, Array]:
+        def filled(part: Array) -> Array:
             full = x.copy()
             full[free] = part
+            return full
+
+        def objective(part: Array) -> tuple[float, Array]:
             try:
-                value, gradient = self.criterion.value_and_gradient(full)
+                value, gradient = self.criterion.value_and_gradient(filled(part))
             except np.linalg.LinAlgError:  # a step so long that rounding leaves nothing: go back
                 return 1e300, np.zeros(int(free.sum()))
             return value, gradient[free]
 
+        part = x[free]
+        # Near a zero of λ the curvature may be far below the expected one, and of either sign, and
+        # far from the start it is another: what is left there is searched again, to the end.
+        for loose in (_LINE_SEARCH_GRADIENT, *(_SEARCH_GRADIENT,) * _ROUNDS):
+            curvature = self.criterion.curvature(filled(part))[free]
+            part, value, gradient, inverse = self._quasi_newton(
+                objective, part, curvature, loose, known
+            )
+            if known is not None:
+                break
+            tolerance = _SEARCH_GRADIENT * np.sqrt(curvature)
+            part, value, gradient = _polish(objective, part, value, gradient, inverse, tolerance)
+            if _relative(gradient, self.criterion.row_sizes(filled(part))[free]) < _SETTLED:
+                break
+        full_gradient = np.zeros_like(x)
+        full_gradient[free] = gradient
+        return filled(part), value, full_gradient
+
+    def _quasi_newton(
+        self,
+        objective: Objective,
+        part: Array,
+        curvature: Array,
+        loose: float,
+        known: _Optimum | None,
+    ) -> tuple[Array, float, Array, Array]:
+        """Return where BFGS ends, the value and gradient there, and its inverse Hessian."""
         # In coordinates y = x c the curvature is about the same in all directions.
-        curvature = self.criterion.curvature(x)[free]
         c = np.sqrt(curvature / curvature.max())
+        same_sign = self.criterion.same_sign
 
         def scaled(y: Array) -> tuple[float, Array]:
             value, gradient = objective(y / c)
             return value, gradient / c
 
         def stop_at_known(intermediate_result: Any) -> None:
-            same_sign = self.criterion.same_sign
             if known is not None:
                 away = same_sign(intermediate_result.x / c) - same_sign(known.x)
                 if (curvature * away**2).sum() < _NEAR:
                     raise StopIteration
 
-        part, tolerance = x[free], _SEARCH_GRADIENT * np.sqrt(curvature)
-        # Near a zero of λ the curvature may be far below the expected one, and of either sign: what
-        # polishing leaves there is searched once more, to the end.
-        for loose in (_LINE_SEARCH_GRADIENT, _SEARCH_GRADIENT):
-            found = minimize(
-                scaled,
-                part * c,
-                jac=True,
-                method="BFGS",
-                options={
-                    "gtol": loose * np.sqrt(curvature.max()),
-                    "maxiter": self.max_iterations,
-                    "hess_inv0": np.eye(len(c)) / curvature.max(),
-                },
-                callback=stop_at_known,
-            )
-            part = np.asarray(found.x) / c
-            value, gradient = float(found.fun), np.asarray(found.jac) * c
-            if known is not None:
-                break
-            inverse = np.asarray(found.hess_inv) / np.outer(c, c)
-            part, value, gradient = _polish(objective, part, value, gradient, inverse, tolerance)
-            if np.abs(gradient).max() < 0.1 * _GRADIENT_TOLERANCE:
-                break
-        full = x.copy()
-        full[free] = part
-        full_gradient = np.zeros_like(x)
-        full_gradient[free] = gradient
-        return full, value, full_gradient
+        result = minimize(
+            scaled,
+            part * c,
+            jac=True,
+            method="BFGS",
+            options={
+                "gtol": loose * np.sqrt(curvature.max()),
+                "maxiter": self.max_iterations,
+                "hess_inv0": np.eye(len(c)) / curvature.max(),
+            },
+            callback=stop_at_known,
+        )
+        inverse = np.asarray(result.hess_inv) / np.outer(c, c)
+        return np.asarray(result.x) / c, float(result.fun), np.asarray(result.jac) * c, inverse
 
     def _settle(
         self, x: Array, value: float, gradient: Array, free: Mask
@@ -197,13 +235,38 @@ class _Search:
 
     def _leave_zero(self, x: Array, value: float, free: Mask) -> Array | None:
         """Return a point with a lower criterion next to a zero, if there is one."""
+        tolerance = 1e-9 * max(1.0, abs(value))
         for i in np.flatnonzero(~free):
             for step in (1e-2, 1e-1):
                 away = x.copy()
                 away[i] = step
-                if self.criterion.value_and_gradient(away)[0] < value - 1e-9 * max(1.0, abs(value)):
+                if self.criterion.value_and_gradient(away)[0] < value - tolerance:
                     return away
+        turned = self._turned(x)
+        if len(turned):
+            values = self.criterion.values(turned)
+            if values.min() < value - tolerance:
+                return np.asarray(turned[values.argmin()])
         return None
+
+    def _turned(self, x: Array) -> Array:
+        """Return points that leave a zero of λ's diagonal together with a correlation of ±1.
+
+        Below a diagonal element of 0, V depends on the size of a row only, not on how it is split
+        between that column and the row's own: where the column has none of it, the zero looks
+        stationary although it is not.
+        """
+        criterion, points = self.criterion, []
+        row, column = criterion.row, criterion.column
+        for i in np.flatnonzero(criterion.diagonal & (np.abs(x) < _BOUNDARY)):
+            for below in np.flatnonzero((column == column[i]) & ~criterion.diagonal):
+                size = np.sqrt((x[row == row[below]] ** 2).sum())
+                for step in (1e-3, 1e-2, 1e-1):
+                    for sign in (-1.0, 1.0):
+                        turned = np.where(row == row[below], 0.0, x)
+                        turned[i], turned[below] = step, sign * size
+                        points.append(turned)
+        return np.array(points).reshape(-1, len(x))
 
     def finish(self, best: _Optimum) -> RemlFit:
         criterion = self.criterion
@@ -219,14 +282,23 @@ class _Search:
             term.group: pd.DataFrame(sigma2 * root @ root.T, term.columns, term.columns)
             for term, root in zip(design.terms, own, strict=True)
         }
+        error = stats.relative_error(own)
+        if error > LARGEST_ERROR:
+            raise criterion.reproduced()
+        problems = unidentified(design, stats, criterion.method)
         if lost := stats.lost_digits(own):
-            warnings.warn(f"{lost[0].upper()}{lost[1:]}.", FitWarning, stacklevel=4)
+            problems = (*problems, lost)
+        for problem in problems:
+            warnings.warn(f"{problem[0].upper()}{problem[1:]}.", FitWarning, stacklevel=4)
         S_inv = symmetrize(np.linalg.inv(done.T[: stats.p, : stats.p]))
         norm = float(np.abs(best.gradient).max())
-        converged = norm < _GRADIENT_TOLERANCE
+        relative = _relative(best.gradient, criterion.row_sizes(best.x))
+        # Rounding leaves so much of the gradient, at the optimum too.
+        noise = 2.0 * error * max(term.n_levels for term in design.terms)
+        converged = relative < max(_GRADIENT_TOLERANCE, noise)
         if not converged:
             warnings.warn(
-                f"The {criterion.method} search stopped with gradient {norm:.2g} (tolerance "
+                f"The {criterion.method} search stopped with gradient {relative:.2g} (tolerance "
                 f"{_GRADIENT_TOLERANCE:g}); the estimates may not be the optimum.",
                 FitWarning,
                 stacklevel=4,
@@ -243,11 +315,17 @@ class _Search:
             n_evaluations=criterion.n_evaluations,
             gradient_norm=norm,
             _stats=stats,
+            problems=problems,
         )
 
 
+def _relative(gradient: Array, size: Array) -> float:
+    """Return the largest element of a gradient; where λ is large, by its relative change."""
+    return float((np.abs(gradient) * np.maximum(1.0, size)).max())
+
+
 def _polish(
-    objective: Callable[[Array], tuple[float, Array]],
+    objective: Objective,
     x: Array,
     value: float,
     gradient: Array,
@@ -279,9 +357,7 @@ def _polish(
     return x, value, gradient
 
 
-def _newton_step(
-    objective: Callable[[Array], tuple[float, Array]], x: Array, gradient: Array
-) -> Array | None:
+def _newton_step(objective: Objective, x: Array, gradient: Array) -> Array | None:
     """Newton step with the Hessian by central differences; None where it is not a minimum."""
     h = 1e-4
     hessian = np.array(

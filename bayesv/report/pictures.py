@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from bayesv.design import Design
 from bayesv.names import INTERCEPT
 from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit
+from bayesv.report.work import affordable
 from bayesv.uncertainty import BetaUncertainty
 
 __all__ = ["Picture", "draw"]
@@ -43,7 +44,10 @@ class Picture:
 
 
 def draw(
-    fit: RemlFit, posts: Sequence[Posterior], by_method: BetaUncertainty | None
+    fit: RemlFit,
+    posts: Sequence[Posterior],
+    by_method: BetaUncertainty | None,
+    step: Callable[[int], None] = lambda steps: None,
 ) -> list[Picture]:
     """Draw what the design and the fits have: without rows no V, without a posterior no density."""
     drawn = []
@@ -53,6 +57,7 @@ def draw(
         data, width, height = plots.png(picture, dpi=160)
         text = base64.b64encode(data).decode("ascii")
         drawn.append(Picture(text, width // 2, height // 2, alt, caption))
+        step(1)
     return drawn
 
 
@@ -97,16 +102,26 @@ def _wanted(
                 "Fixed effects with 95 % intervals, by method: the plug-in takes V as known.",
             )
         if post.density is not None:
+            draws = affordable(post, most=1000)
+            effects = cache(partial(post.random_effects, draws=draws))
             for term in design.terms:
                 yield (
-                    partial(plots.caterpillar, post, term.group),
-                    f"Random effects of {term.group} with 95 % intervals, sorted.",
+                    partial(_caterpillar, post, term.group, effects),
+                    f"Random effects of {term.group} with 95 % intervals, sorted; from "
+                    f"{draws:,} draws.",
                 )
         if post.n_chains > 1:
             yield (
                 partial(plots.chains, post),
-                "Ranks and traces of the chains: chains that agree stay inside the bands.",
+                "Traces and ranks of the chains. A line of ranks that leaves its grey band is a "
+                "chain that disagrees with the others; the band allows for the correlation of "
+                "successive draws.",
             )
+
+
+def _caterpillar(post: Posterior, group: str, effects: Callable[[], pd.DataFrame]) -> Any:
+    """Draw the effects of one factor; those of all factors are computed once."""
+    return plots.caterpillar(post, group, effects=effects())
 
 
 def _grid(design: Design) -> tuple[pd.DataFrame, str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -13,12 +13,14 @@ import numpy as np
 
 from bayesv.compare import Comparison, compare
 from bayesv.design import Design
-from bayesv.errors import BayesvError, require
+from bayesv.errors import BayesvError
 from bayesv.gram import statistics_of
 from bayesv.posterior import Posterior
+from bayesv.progress import progress
 from bayesv.reml import RemlFit, fit_reml
 from bayesv.report.mathematics import equations, words
 from bayesv.report.reproduce import citations, code, versions
+from bayesv.report.work import check_packages
 from bayesv.uncertainty import BetaUncertainty, beta_uncertainty
 
 __all__ = ["Report", "report"]
@@ -58,6 +60,7 @@ def report(
     data: str | None = None,
     weights: str | None = None,
     factors: Sequence[str] = (),
+    reading: Mapping[str, Any] | None = None,
     pictures: bool = True,
 ) -> Report:
     """Make one self-contained HTML page of a model and its fits.
@@ -76,6 +79,8 @@ def report(
         What their column of known weights is called there.
     factors : sequence of str
         Numeric columns that were read as factors, for the same code.
+    reading : mapping, optional
+        How the file is read there: other arguments of ``bayesv.tables.read_table``.
     pictures : bool
         Whether to draw; needs matplotlib.
 
@@ -89,24 +94,26 @@ def report(
     BayesvError
         If there is no fit, or the fits are of different data.
     MissingPackageError
-        If Jinja, Great Tables or matplotlib are not installed.
+        If Jinja, Great Tables, matplotlib or ArviZ's plots are not installed.
+
+    Notes
+    -----
+    Random effects and functionals of V of large crossed designs are computed from as many draws as
+    take seconds, at least 20; the page says how many.
     """
-    jinja2 = require("jinja2", "report")
-    require("great_tables", "report")
-    if pictures:
-        require("matplotlib", "report")
+    jinja2 = check_packages(pictures)
     if path is not None and not Path(path).absolute().parent.is_dir():
         raise BayesvError(f"{path}: there is no folder {Path(path).parent}.")
-    reml, posts, comparison = _sorted(fits)
+    with progress("making the report") as step:
+        reml, posts, comparison = _sorted(fits)
+        step(1)
+        facts = _facts(reml, posts, comparison, title, pictures, step)
     folder = resources.files("bayesv.report")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
-    html = template.render(
-        _facts(reml, posts, comparison, title, pictures),
-        code=code(reml, posts, data, weights, factors),
-    )
+    html = template.render(facts, code=code(reml, posts, data, weights, factors, reading or {}))
     page = Report(str(html))
     if path is not None:
         page.save(path)
@@ -141,18 +148,22 @@ def _facts(
     comparison: Comparison | None,
     title: str | None,
     pictures: bool,
+    step: Callable[[int], None],
 ) -> dict[str, Any]:
-    """Return everything the template names but the code."""
+    """Return everything the template names but the code; ``step`` is told of each part."""
     from bayesv.report import tables
 
     design = reml[0].design
     robust = _has_small_clusters(reml[0])
     by_method = _by_method(reml[0], posts[0]) if posts and design.p and robust else None
+    step(1)
+    functionals = tables.functionals(posts[0]) if posts and design.has_rows else None
+    step(1)
     drawn: list[Any] = []
     if pictures:
         from bayesv.report.pictures import draw
 
-        drawn = draw(reml[0], posts, by_method)
+        drawn = draw(reml[0], posts, by_method, step)
     return {
         "title": title or design.formula,
         "formula": design.formula,
@@ -173,7 +184,7 @@ def _facts(
         "reasons": comparison.reasons() if comparison and posts else [],
         "marginal": tables.marginal(comparison, reml[0]) if design.has_rows else None,
         "block": tables.block(reml[0], posts) if design.has_rows else None,
-        "functionals": tables.functionals(posts[0]) if posts and design.has_rows else None,
+        "functionals": functionals,
         "engines": [tables.engine(post) for post in posts],
         "priors": [str(post.priors).splitlines() for post in posts if post.priors is not None],
         "pictures": drawn,

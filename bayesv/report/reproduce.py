@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bayesv.posterior import Posterior
@@ -30,28 +30,27 @@ def code(
     data: str | None,
     weights: str | None,
     factors: Sequence[str],
+    reading: Mapping[str, Any],
 ) -> str:
-    """Return Python that makes the fits again."""
+    """Return Python that makes the fits again; other priors have a model of their own."""
     design = reml[0].design
-    own = [post for post in posts if post.priors is not None]
-    arguments = [_text(design.formula), "df"]
+    given = [_text(data or "data.csv"), *(f"{key}={value!r}" for key, value in reading.items())]
     lines = [
         "import bayesv as bv",
         "from bayesv.tables import read_table",
         "",
-        f"df = read_table({_text(data or 'data.csv')})",
+        f"df = read_table({', '.join(given)})",
     ]
     for name in factors:
         lines.append(f'df[{_text(name)}] = df[{_text(name)}].astype("category")')
+    arguments = [_text(design.formula), "df"]
     if weights is not None:
         arguments.append(f"var_weights={_text(weights)}")
     elif design.known_weights is not None:
         lines.append("w = ...  # the known weights, one a row of df")
         arguments.append("var_weights=w")
-    if own:
-        lines += [f"priors = {_priors(own[0].priors)}"]
-        arguments.append("priors=priors")
-    lines.append(f"model = bv.Model({', '.join(arguments)})")
+    made, models = _models([post.priors for post in posts if post.priors is not None], arguments)
+    lines += made
     fits = []
     for k, fit in enumerate(reml):
         fits.append("fit" if k == 0 else f"fit_{k + 1}")
@@ -62,31 +61,49 @@ def code(
             lines.append(f"{fits[-1]} = model.reml({method})")
     for k, post in enumerate(posts):
         fits.append("post" if k == 0 else f"post_{k + 1}")
-        lines.append(f"{fits[-1]} = {_sampling(post)}")
+        if post.priors is None:
+            lines.append(f"{fits[-1]} = bv.extract(…)  # the draws of {post.engine}")
+        else:
+            lines.append(f"{fits[-1]} = {models[_priors(post.priors)]}.sample({_sampling(post)})")
     if len(fits) > 1:
         lines.append(f"print(bv.compare({', '.join(fits)}))")
     lines.append(f'bv.report({", ".join(fits)}, path="report.html")')
     return "\n".join(lines)
 
 
+def _models(
+    given: Sequence[ResolvedPriors], arguments: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
+    """Return lines that make a model with each of the priors, and the model's name by the priors.
+
+    REML needs no priors, so that ``model`` is there without any, too.
+    """
+    texts = list(dict.fromkeys(_priors(priors) for priors in given))
+    lines, models = [], {}
+    for k, text in enumerate(texts):
+        ending = "" if k == 0 else f"_{k + 1}"
+        models[text] = f"model{ending}"
+        made = ", ".join([*arguments, f"priors=priors{ending}"])
+        lines += [f"priors{ending} = {text}", f"model{ending} = bv.Model({made})"]
+    return lines or [f"model = bv.Model({', '.join(arguments)})"], models
+
+
 def _sampling(post: Posterior) -> str:
-    if post.priors is None:
-        return f"bv.extract(…)  # the draws of {post.engine}"
-    attrs = post.draws["posterior"].attrs
-    seed = str(attrs.get("seed", "none"))
+    """Return the arguments of `Model.sample`."""
+    seed = str(post.draws["posterior"].attrs.get("seed", "none"))
     arguments = [f"engine={_text(post.engine)}", f"draws={post.n_draws}", f"chains={post.n_chains}"]
-    arguments += [f"seed={seed}"] if seed != "none" else []
-    return f"model.sample({', '.join(arguments)})"
+    return ", ".join(arguments + ([f"seed={seed}"] if seed != "none" else []))
 
 
-def _priors(priors: ResolvedPriors | None) -> str:
-    assert priors is not None
+def _priors(priors: ResolvedPriors) -> str:
     stated = priors.stated()
     lines = ["bv.Priors(", "    sd={"]
     lines += [f"        {_text(group)}: {_literal(sd)}," for group, sd in stated.sd.items()]
     lines += ["    },", f"    sigma={_literal(stated.sigma)},"]
     if priors.corr:
         lines.append(f"    corr={_literal(stated.corr)},")
+    if stated.center:
+        lines.append(f"    center={_literal(stated.center)},")
     if not priors.flat_beta:
         lines.append(f"    beta={_literal(stated.beta)},")
     return "\n".join([*lines, ")"])
@@ -96,7 +113,7 @@ def _literal(value: Any) -> str:
     if isinstance(value, dict):
         inner = ", ".join(f"{_text(key)}: {_literal(v)}" for key, v in value.items())
         return f"{{{inner}}}"
-    return f"bv.{prior_to_text(value)}"
+    return repr(value) if isinstance(value, float) else f"bv.{prior_to_text(value)}"
 
 
 def _text(text: str) -> str:

@@ -15,7 +15,8 @@ from bayesv.design import Design
 from bayesv.posterior import Posterior
 from bayesv.quantities import quantities
 from bayesv.reml import RemlFit
-from bayesv.summaries import summarize
+from bayesv.report.work import affordable, thinned
+from bayesv.summaries import footnotes, summarize
 from bayesv.uncertainty import BetaUncertainty
 
 __all__ = [
@@ -118,6 +119,9 @@ def posterior(post: Posterior) -> str:
     table = GT(frame, id=name, rowname_col="quantity")
     table = table.tab_header(title=f"Posterior, {post.engine}")
     table = _numbers(table, ["mean", "sd", "median", "eti_low", "eti_high"])
+    table = table.sub_missing(["mean", "sd"], missing_text="–")
+    for label, reason in post.undefined.items():
+        table = table.tab_source_note(f"{label}: {reason}.")
     table = table.fmt_integer(["ess_bulk", "ess_tail"]).fmt_number("rhat", decimals=3)
     table = table.tab_spanner("95 % interval", ["eti_low", "eti_high"])
     table = table.tab_spanner("effective sample size", ["ess_bulk", "ess_tail"])
@@ -225,13 +229,24 @@ def block(fit: RemlFit, posts: Sequence[Posterior]) -> str:
 
 def functionals(post: Posterior) -> str:
     """Shares of variance and the like, computed for each draw."""
-    found = summarize(post.functionals())
+    few = thinned(post, affordable(post, most=post.n_chains * post.n_draws))
+    found = summarize(few.functionals())
     frame = found[["quantity", "mean", "sd", "eti_low", "eti_high"]]
     table = GT(frame, id="functionals", rowname_col="quantity")
-    table = table.tab_header(title="Functionals of V, posterior")
+    table = table.tab_header(title="Functionals of V, posterior", subtitle=_share(few, post))
     table = _numbers(table, ["mean", "sd", "eti_low", "eti_high"])
+    table = table.sub_missing(["mean", "sd"], missing_text="–")
     table = table.tab_spanner("95 % interval", ["eti_low", "eti_high"])
+    for note in footnotes(found.attrs["definitions"]):
+        table = table.tab_source_note(note)
     return _html(table.cols_label(eti_low="low", eti_high="high"))
+
+
+def _share(few: Posterior, post: Posterior) -> str | None:
+    """Say from how many of the draws something is computed, if not from all."""
+    if few is post:
+        return None
+    return f"from {few.n_chains * few.n_draws:,} of {post.n_chains * post.n_draws:,} draws"
 
 
 def engine(post: Posterior) -> str:

@@ -21,7 +21,9 @@ from bayesv.gram import GramStatistics
 from bayesv.gram.chain import Chain, ChainLevel, Merging
 from bayesv.gram.statistics import BorderTerm
 from bayesv.linalg import Array
+from bayesv.prior_basis import Basis
 from bayesv.prior_text import KINDS
+from bayesv.scales import ColumnFacts, ResponseScale
 from bayesv.storage.labels import index_from, index_parts
 
 __all__ = ["decode", "encode"]
@@ -31,8 +33,8 @@ _CLASSES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
         Design, DesignSummary, RandomTerm, TermSummary, GramStatistics, BorderTerm, ChainLevel,
-        Chain, Merging, Encoding, ColumnState, Centered, Polynomial, Spline, NaturalSpline, Cut,
-        *KINDS.values(),
+        Chain, Merging, Basis, ColumnFacts, ResponseScale, Encoding, ColumnState, Centered,
+        Polynomial, Spline, NaturalSpline, Cut, *KINDS.values(),
     )
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ from bayesv.linalg import Array
 
 __all__ = ["FORMAT", "GROUP", "check_target", "read", "write"]
 
-FORMAT = 1  # raised when files of before cannot be read any more, or files of now not by before
+FORMAT = 2  # raised when files of before cannot be read any more, or files of now not by before
 GROUP = "bayesv"
 _OWN = {"format", "kind"}  # attributes of that group
 _SUFFIXES = (".nc", ".zarr")

@@ -24,6 +24,8 @@ _FIT = (
     "n_evaluations", "gradient_norm", "origin",
 )  # fmt: skip
 
+_PRIORS = ("sd", "corr", "sigma", "beta", "bases", "note")
+
 
 def load(path: str | os.PathLike[str]) -> Posterior | RemlFit:
     """Read what `bayesv.save` wrote.
@@ -89,8 +91,7 @@ def _save_posterior(
     priors, density = post.priors, post.density
     contents = {
         "design": post.design,
-        "priors": priors
-        and {"sd": priors.sd, "corr": priors.corr, "sigma": priors.sigma, "beta": priors.beta},
+        "priors": priors and {name: getattr(priors, name) for name in _PRIORS},
         "engine": post.engine,
         "problems": post.problems,
         "statistics": None if density is None else _recipe(density.stats, post.design),

@@ -16,7 +16,7 @@ __all__ = ["Scores"]
 SCALES = ("sd", "var", "cov", "corr")
 FUNCTIONALS = (
     "log|V|", "tr V", "VPC", "ICC", "design effect", "effective n", "repeatability",
-    "R² marginal", "R² conditional",
+    "reliability", "correlation", "R² marginal", "R² conditional",
 )  # fmt: skip
 METHODS = ("plug-in", "Satterthwaite", "Kenward–Roger", "CR2", "posterior")
 
@@ -31,6 +31,7 @@ class Scores:
         Of the elements of Σ_f and of σ².
     functionals : sequence of str
         Of V, such as ``"log|V|"``, ``"VPC"`` or ``"ICC"``: see `bayesv.Posterior.functionals`.
+        ``"reliability"`` is that of a level's mean, ``"correlation"`` that of two rows of a level.
     losses : sequence of {"stein", "affine_invariant", "frobenius"}
         Of V̂ against V: see `bayesv.study.losses.Losses`.
     beta : sequence of {"plug-in", "Satterthwaite", "Kenward–Roger", "CR2", "posterior"}

@@ -24,6 +24,7 @@ from bayesv.study.targets import Point, Targets, interval
 __all__ = ["Row", "Scorer"]
 
 _NAN = float("nan")
+_DIFFERENCE = 1e-4  # of slopes by differences: less is rounding
 
 
 class Row(NamedTuple):
@@ -110,6 +111,7 @@ class Scorer:
             slopes = targets.slopes(point, np.sqrt(np.diagonal(estimate.cov_beta)))
             with np.errstate(invalid="ignore"):
                 se = np.sqrt(np.einsum("ik,ij,jk->k", slopes, spread, slopes))
+            se[_moved_along(kr.aliased, slopes)] = _NAN
             low, high = interval(values, se, targets.list, self.z)
         columns = (known.truth, values, se, low, high)
         return [
@@ -173,6 +175,14 @@ class _Known:
     def same(self, design: Design, truth: Truth) -> bool:
         """Whether all that was computed holds for them too."""
         return design.terms is self.terms and truth is self.of
+
+
+def _moved_along(aliased: Any, slopes: Any) -> Any:
+    """Which targets change along directions in which V does not: the data cannot know them."""
+    slopes = slopes[: len(aliased)]
+    size = np.abs(aliased).T @ np.abs(slopes)
+    moved = np.abs(aliased.T @ slopes) > _DIFFERENCE * np.where(size > 0, size, 1.0)
+    return moved.any(axis=0)
 
 
 def _rows(

@@ -43,9 +43,10 @@ class Target:
         """Where a normal approximation is best: ``log``, ``atanh``, ``logit`` or ``identity``."""
         if self.kind in ("sd", "var") or self.name.startswith((*_POSITIVE, "var y")):
             return "log"
-        if self.kind == "corr" or self.name.startswith(("ICC", "corr ")):
+        if self.kind == "corr" or self.name.startswith(("correlation", "corr ")):
             return "atanh"
-        return "logit" if self.name.startswith(("VPC", "repeatability", "R²")) else "identity"
+        shares = ("VPC", "ICC", "repeatability", "reliability", "R²")
+        return "logit" if self.name.startswith(shares) else "identity"
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 from scipy.stats import binom
 
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 
-__all__ = ["Band", "ecdf_band"]
+__all__ = ["Band", "detectable", "ecdf_band"]
 
 _SIMULATED = 20_000  # samples of uniform ranks
+_POWER_SETS = 200  # sets of ranks that a power is the share of
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +109,52 @@ def ecdf_band(n_replicates: int, n_ranks: int, prob: float = 0.95, seed: int = 0
     z = np.arange(1, n_ranks) / n_ranks
     lower, upper = (binom.ppf(q, n_replicates, z) for q in (gamma / 2, 1 - gamma / 2))
     return Band(lower, upper, smallest, n_replicates)
+
+
+@lru_cache(maxsize=16)
+def detectable(
+    n_replicates: int, n_ranks: int, prob: float, power: float = 0.8, seed: int = 0
+) -> tuple[float, float, float]:
+    """Return the smallest errors of normal draws that leave a band with probability ``power``.
+
+    Parameters
+    ----------
+    n_replicates, n_ranks, prob
+        Of the band; see `ecdf_band`.
+    power : float
+    seed : int
+        Of the simulated ranks.
+
+    Returns
+    -------
+    shift : float
+        Of the draws, in posterior SDs; inf if none below 10 is seen.
+    narrow, wide : float
+        Factor of the draws' SD, below and above 1; 0 and inf if none from 1/20 to 20 is seen.
+    """
+    band, rng = ecdf_band(n_replicates, n_ranks, prob), np.random.default_rng(seed)
+    z = rng.normal(size=(_POWER_SETS, n_replicates))
+    noise = rng.uniform(size=z.shape)
+
+    def leaves(shift: float, factor: float) -> float:
+        below = binom.ppf(noise, n_ranks - 1, ndtr((z - shift) / factor)).astype(np.intp)
+        cells = np.apply_along_axis(np.bincount, 1, below, minlength=n_ranks)
+        counts = np.cumsum(cells, axis=1)[:, :-1]
+        return float(((counts < band.lower) | (counts > band.upper)).any(axis=1).mean())
+
+    def smallest(error: Callable[[float], float], most: float) -> float:
+        if error(most) < power:
+            return float("inf")
+        low, high = 0.0, most
+        while high - low > 0.01 * high:
+            middle = 0.5 * (low + high)
+            low, high = (low, middle) if error(middle) >= power else (middle, high)
+        return high
+
+    shift = smallest(lambda size: leaves(size, 1.0), 10.0)
+    narrow = smallest(lambda size: leaves(0.0, np.exp(-size)), 3.0)
+    wide = smallest(lambda size: leaves(0.0, np.exp(size)), 3.0)
+    return shift, float(np.exp(-narrow)), float(np.exp(wide))
 
 
 def _smallest_p(counts: NDArray[np.intp], n: int) -> Array:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from bayesv.design import Design
 from bayesv.inference.density import MarginalDensity
-from bayesv.linalg import Array, psd_roots
+from bayesv.linalg import Array, cov_to_sd_corr, psd_roots
+from bayesv.prior_families import SdPrior
+from bayesv.priors import (
+    LKJ,
+    HalfCauchy,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    ResolvedPriors,
+)
 from bayesv.quantities import quantities
 from bayesv.study.calibration.setting import Parameters
 
-__all__ = ["ranked_quantities"]
+__all__ = ["ranked_quantities", "sensitivities"]
 
+_STEP = 1e-3  # of a log scale, for a derivative
 _DIGITS = 12  # of a correlation: values that differ from ±1 by rounding alone are ties
 
 
@@ -32,25 +46,33 @@ def ranked_quantities(
     Returns
     -------
     dict
-        SDs, correlations and β; ``log|V|``; ``log p(y | Σ, σ, β)`` and ``log p(y | Σ, σ)``;
-        ``V[i, i]`` and ``V[i, k]`` of the last row i and the nearest k that shares a level with
-        it; with u also the effects of the last row's level of every term and its
-        ``fitted value``.
+        SDs, correlations and β; the log of the ``product of SDs``; ``log|C|`` of every term's
+        correlations; ``log|V|``; ``log p(y | Σ, σ, β)`` and ``log p(y | Σ, σ)``; ``log prior`` and
+        ``log posterior``, of (SDs, correlations, σ) and up to a constant; ``V[i, i]`` and
+        ``V[i, k]`` of the last row i and the nearest k that shares a level with it; with u also the
+        effects of the last row's level of every term and its ``fitted value``.
 
     Notes
     -----
     With T = [X y]'M⁻¹[X y] from the elimination of u and g = (−β; 1), the first likelihood is
     −½(n log 2πσ² + log|M| − Σ log w + g'Tg/σ²). Any function of data and parameters has uniform
     ranks; likelihoods see errors that parameters alone do not (Modrák et al. 2023,
-    https://doi.org/10.1214/23-BA1404).
+    https://doi.org/10.1214/23-BA1404). Where only the scale of a prior or LKJ's η is wrong, the
+    log prior and log|C| are what moves most.
     """
     stats, sigma2, i = density.stats, values.sigma2, design.n - 1
     out = {}
+    product = np.zeros(len(sigma2))  # of logs
     for quantity in quantities(design, values.covs, sigma2, values.beta):
         if quantity.scale == "corr":
             out[quantity.label] = quantity.values.round(_DIGITS)
         elif quantity.scale in ("sd", "beta"):
             out[quantity.label] = quantity.values
+        if quantity.scale == "sd":
+            with np.errstate(divide="ignore"):
+                product = product + np.log(quantity.values)
+    out["product of SDs"] = product
+    out |= _log_correlations(design, values)
 
     scale = sigma2[:, None, None]
     lambdas = [psd_roots(values.covs[term.group] / scale) for term in design.terms]
@@ -62,6 +84,9 @@ def ranked_quantities(
     out["log p(y | Σ, σ, β)"] = -0.5 * (stats.n * np.log(2 * np.pi) + out["log|V|"] + square)
     marginal = density.conditional(lambdas, sigma2, (logdet, T))
     out["log p(y | Σ, σ)"] = marginal.log_likelihood
+    log_prior = _log_prior(density.priors, values)
+    out["log prior"] = log_prior.round(_DIGITS)
+    out["log posterior"] = marginal.log_likelihood + log_prior
 
     w = 1.0 if design.weights is None else design.weights[i]
     out["V[i, i]"] = sigma2 / w + _shared(design, values, i, i)
@@ -75,6 +100,80 @@ def ranked_quantities(
             fitted = fitted + u @ term.values[i]
         out["fitted value"] = fitted
     return out
+
+
+def sensitivities(priors: ResolvedPriors, drawn: Parameters) -> dict[str, float]:
+    """Return how far draws move, in their own SDs, when a prior moves.
+
+    Parameters
+    ----------
+    priors : ResolvedPriors
+    drawn : Parameters
+        Draws of one posterior.
+
+    Returns
+    -------
+    dict
+        ``scale of sd …`` per change of the prior's log scale, ``η of …`` per change of LKJ's η, and
+        ``tails of sd …`` if a half-normal becomes a half-t(3) of the same scale or a half-t a
+        half-normal; to first order.
+
+    Notes
+    -----
+    A change ε of a parameter h of the prior moves E[f | y] by ε Cov(f, s), s = ∂ log p(θ)/∂h; of
+    all functions s itself moves most, by ε SD(s | y) in units of its own SD.
+    """
+    start = _log_prior(priors, drawn)
+
+    def moved(other: ResolvedPriors, step: float) -> float:
+        return float(np.std(_log_prior(other, drawn) - start)) / step
+
+    spread = {}
+    for term in priors.design.terms:
+        own = priors.sd[term.group]
+        for i, column in enumerate(term.columns):
+            for name, prior, step in _changes(own[i]):
+                sds = {**priors.sd, term.group: (*own[:i], prior, *own[i + 1 :])}
+                spread[f"{name} of sd {term.group}: {column}"] = moved(
+                    replace(priors, sd=sds), step
+                )
+    for name, prior, step in _changes(priors.sigma):
+        spread[f"{name} of sd Residual"] = moved(replace(priors, sigma=prior), step)
+    for group, lkj in priors.corr.items():
+        corr = {**priors.corr, group: LKJ(lkj.eta + 1.0)}
+        spread[f"η of {group}"] = moved(replace(priors, corr=corr), 1.0)
+    return spread
+
+
+def _log_prior(priors: ResolvedPriors, values: Parameters) -> Array:
+    parts = priors.log_densities(values.covs, values.sigma2).values()
+    return np.asarray(np.sum(list(parts), axis=0))
+
+
+def _changes(prior: Any) -> Iterator[tuple[str, SdPrior, float]]:
+    """Yield what may be wrong with the prior of an SD: name, wrong prior, size of the change."""
+    if not hasattr(prior, "scale"):  # flat
+        return
+    power = 2.0 if isinstance(prior, InverseGamma) else 1.0  # its scale is that of a variance
+    yield "scale", replace(prior, scale=prior.scale * np.exp(power * _STEP)), _STEP
+    match prior:
+        case HalfNormal(scale):
+            yield "tails", HalfStudentT(3.0, scale), 1.0
+        case HalfStudentT(_, scale) | HalfCauchy(scale):
+            yield "tails", HalfNormal(scale), 1.0
+
+
+def _log_correlations(design: Design, values: Parameters) -> dict[str, Array]:
+    """Log determinant of the correlation matrix of every term that has one, shapes (S,)."""
+    logs = {}
+    for term in design.terms:
+        blocks = [np.array(block) for block in term.blocks if len(block) > 1]
+        if blocks:
+            corr = np.nan_to_num(cov_to_sd_corr(values.covs[term.group])[1])
+            with np.errstate(divide="ignore"):
+                logdet = [np.linalg.slogdet(corr[:, b[:, None], b])[1] for b in blocks]
+            logs[f"log|C| {term.group}"] = np.sum(logdet, axis=0).round(_DIGITS)
+    return logs
 
 
 def _shared(design: Design, values: Parameters, i: int, k: int) -> Array:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bayesv.study.calibration.bands import Band, ecdf_band
+from bayesv.study.calibration.bands import Band, detectable, ecdf_band
 
 __all__ = ["Calibration"]
 
@@ -38,6 +39,9 @@ class Calibration:
         the same arguments, ``seed=result.seed`` and ``replicates=[17]`` repeats one of them.
     seed : int
         Replicate k draws from ``numpy.random.SeedSequence(seed, spawn_key=(k,))``.
+    sensitivity : DataFrame, shape (ranked replicates, prior parameters)
+        How far draws move, in posterior SDs, per change of a prior: of the log of an SD prior's
+        scale, of LKJ's η.
 
     Examples
     --------
@@ -58,12 +62,41 @@ class Calibration:
     fallbacks: tuple[int, ...]
     failures: pd.DataFrame
     seed: int
+    sensitivity: pd.DataFrame
 
     @property
     def band(self) -> Band:
         """Band of each quantity; Bonferroni over the quantities."""
-        each = 1 - (1 - self.prob) / self.ranks.shape[1]
-        return ecdf_band(len(self.ranks), self.n_draws + 1, each)
+        return ecdf_band(len(self.ranks), self.n_draws + 1, self._each)
+
+    @property
+    def _each(self) -> float:
+        """Probability of the band of one quantity."""
+        return float(1 - (1 - self.prob) / self.ranks.shape[1])
+
+    @cached_property
+    def power(self) -> pd.Series:
+        """The smallest errors that a calibration of this size sees 4 times in 5.
+
+        ``shift`` of a quantity's draws in posterior SDs; ``narrow`` and ``wide``, factors of their
+        SD. Then what may be wrong with a prior: the factor of an SD's scale (``scale of sd …``),
+        the change of LKJ's η (``η of …``), and the number of replicates that would see a half-t(3)
+        in place of a half-normal or the reverse (``tails of sd …``). Those of priors are to first
+        order, for what moves most; infinite where the data leave a prior nothing to say. With
+        kind="posterior" an error that acts like another prior is not seen at all.
+        """
+        shift, narrow, wide = detectable(len(self.ranks), self.n_draws + 1, self._each)
+        smallest = {"shift": shift, "narrow": narrow, "wide": wide}
+        if self.kind == "prior":
+            for name, moves in self.sensitivity.mean().items():
+                change = shift / moves if moves > 0 else np.inf
+                with np.errstate(over="ignore"):
+                    if str(name).startswith("scale"):
+                        change = float(np.exp(change))
+                    elif str(name).startswith("tails"):
+                        change = float(np.ceil(len(self.ranks) * change**2))
+                smallest[str(name)] = change
+        return pd.Series(smallest, name="smallest error seen")
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -117,6 +150,22 @@ class Calibration:
 
         return rank_ecdfs(self, **options)
 
+    def _power_text(self) -> str:
+        power = self.power
+        text = (
+            f"Smallest errors that {len(self.ranks)} replicates see 4 times in 5 (smaller ones are "
+            f"likely to be missed): draws shifted by {power['shift']:.2g} posterior SDs; their SD "
+            f"{power['narrow']:.2g} or {power['wide']:.2g} times what it should be"
+        )
+        said = {"scale": "{} × {:.2g}", "η": "{} + {:.2g}", "tails": "{} seen by {:.2g} replicates"}
+        priors = [
+            said[str(name).split(" ")[0]].format(name, value)
+            for name, value in power.iloc[3:].items()
+        ]
+        if self.kind == "posterior":
+            return f"{text}. Errors that act like another prior are not seen."
+        return f"{text}; a wrong prior: {', '.join(priors)}."
+
     def __repr__(self) -> str:
         n, K = self.ranks.shape
         where = "the priors" if self.kind == "prior" else "the posterior, with new data beside y"
@@ -134,6 +183,7 @@ class Calibration:
             f"NUTS, {len(self.failures)} failures, seed {self.seed}",
             said.to_string(float_format=lambda v: f"{v:.4f}", index_names=False),
             f"{verdict} ({self.prob:.0%} for all quantities together).",
+            *wrap(self._power_text(), 98),
         ]
         if len(self.failures):
             first = self.failures.iloc[0]

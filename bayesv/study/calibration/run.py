@@ -16,7 +16,7 @@ from bayesv.linalg import Array
 from bayesv.model import Model, check_sampling
 from bayesv.posterior import Posterior
 from bayesv.progress import progress
-from bayesv.study.calibration.quantities import ranked_quantities
+from bayesv.study.calibration.quantities import ranked_quantities, sensitivities
 from bayesv.study.calibration.result import Calibration
 from bayesv.study.calibration.setting import (
     Setting,
@@ -69,7 +69,8 @@ def sbc(
         at the parameters that the data leave possible, and flat priors of β are allowed. An error
         that acts like another prior is not seen, because it changes p(θ | y) alike.
     replicates : int or sequence of int
-        How many simulated data sets: 100 show gross errors, 500 small ones. Or which of them, such
+        How many simulated data sets: 100 show gross errors; the result states which ones its
+        number is likely to miss. Or which of them, such
         as ``[17]`` with the same seed, to see one that failed again.
     engine : {"collapsed", "nuts", "pymc", "bambi"}
     draws, chains : int
@@ -99,7 +100,7 @@ def sbc(
     Returns
     -------
     Calibration
-        Printing it shows what passes.
+        Printing it shows what passes, and the smallest error that it would have seen.
 
     Raises
     ------
@@ -126,7 +127,7 @@ def sbc(
     >>> model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"), priors)
     >>> found = bv.study.sbc(model, replicates=20, seed=1, workers=1)
     >>> found.passed, found.ranks.shape
-    (True, (20, 8))
+    (True, (20, 11))
     """
     keys = _check(model, kind, replicates, prob, posterior)
     check_sampling(engine, draws, chains, tune)
@@ -170,9 +171,10 @@ def sbc(
 
 @dataclass(frozen=True)
 class _Ranks:
-    """What came of a replicate: ranks, or a fallback (neither), or an error."""
+    """What came of a replicate: ranks and sensitivities, or a fallback (neither), or an error."""
 
     ranks: dict[str, int] | None = None
+    moves: dict[str, float] | None = None
     error: str | None = None
 
 
@@ -197,13 +199,13 @@ class _Work:
                 warnings.simplefilter("ignore", known)
             warnings.filterwarnings("error", ".*runs instead", SamplingWarning)
             try:
-                return _Ranks(self._ranks(k, rng))
+                return self._ranks(k, rng)
             except SamplingWarning:
                 return _Ranks()
             except Exception as error:  # recorded with its replicate; the others go on
                 return _Ranks(error=f"{type(error).__name__}: {error}")
 
-    def _ranks(self, k: int, rng: np.random.Generator) -> dict[str, int]:
+    def _ranks(self, k: int, rng: np.random.Generator) -> _Ranks:
         truth, model = self.setting.replicate(k, rng)
         post = model.sample(
             seed=int(rng.integers(2**31)), keep_u=self.keep_u, progressbar=False, **self.run
@@ -212,7 +214,8 @@ class _Work:
         density = MarginalDensity(model.statistics, model.priors)
         both = truth.followed_by(drawn)
         values = ranked_quantities(model.design, density, both)
-        return {name: _rank(x[0], x[1:], rng) for name, x in values.items()}
+        ranks = {name: _rank(x[0], x[1:], rng) for name, x in values.items()}
+        return _Ranks(ranks, sensitivities(model.priors, drawn))
 
 
 def _rank(true: float, drawn: Array, rng: np.random.Generator) -> int:
@@ -299,7 +302,9 @@ def _collected(
             f"{len(fallbacks)} fell back to NUTS). The first: {why}"
         )
     ranks = pd.DataFrame.from_dict(ranked, orient="index")[names].rename_axis("replicate")
+    moves = {k: one.moves for k, one in ordered if one.moves is not None}
     return Calibration(
         kind, model.design.formula, engine, model.priors.one_line(), ranks, n_draws, prob,
         fallbacks, failures, entropy,
+        pd.DataFrame.from_dict(moves, orient="index").rename_axis("replicate"),
     )  # fmt: skip

@@ -1,0 +1,238 @@
+"""Kenward and Roger's adjustment of the covariance of β̂ for the estimation of V."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from bayesv.covariance.components import VarianceComponents
+from bayesv.covariance.geometry import Geometry, geometry
+from bayesv.covariance.identified import Identified, identified
+from bayesv.covariance.information import Information, elements_of, information
+from bayesv.covariance.marginal import MarginalCovariance
+from bayesv.covariance.satterthwaite import observed_covariance
+from bayesv.covariance.small_sample import Adjustment, KenwardRoger
+from bayesv.design import Design, DesignSummary
+from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning
+from bayesv.linalg import Array, symmetrize
+
+__all__ = ["kenward_roger"]
+
+_MOST = 1e9  # variance of the random effects in the rows beside σ²: 6 digits are left …
+_TOO_MUCH = 1e14  # … and none
+_ROUNDING = 1e-10
+
+
+class _Fitted(Protocol):
+    """What of a fit is needed."""
+
+    @property
+    def design(self) -> Design: ...
+    @property
+    def components(self) -> VarianceComponents: ...
+    @property
+    def method(self) -> str: ...
+
+
+def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -> KenwardRoger:
+    """Adjust the covariance of β̂ for the estimation of V, and find degrees of freedom.
+
+    Parameters
+    ----------
+    fit : RemlFit or Design
+        A fit by REML, or a design with its rows; known weights are taken into account.
+    vc : VarianceComponents, optional
+        With a design: REML estimates. Components by ML cannot be told from them; give the fit.
+
+    Returns
+    -------
+    KenwardRoger
+
+    Raises
+    ------
+    DataError
+        If one connected cluster has more than 12,000 random effects, or there are no fixed effects.
+
+    Warns
+    -----
+    FitWarning
+        If the fit is by ML; if variances depend on a parameter that the data say nothing of, as
+        with ``y ~ g + (1 | g)`` (those coefficients have NaN); if the random effects' variances are
+        so large beside σ² that digits are lost; if it cannot be told what is identified.
+
+    Notes
+    -----
+    V = Σ θ_i V_i is linear in the elements θ of Σ_f and σ². Everything follows from
+    H = Z'V⁻¹Z and K = Z'V⁻¹X, cluster by cluster, and their counterparts with V⁻¹W⁻¹V⁻¹ for V⁻¹,
+    in coordinates in which nothing cancels: no matrix has as many rows as the data. Where the
+    information on θ is singular because one V is stated by many θ, as in ``(f || g)`` with a factor
+    f, a g-inverse gives what the model without the surplus has.
+
+    Satterthwaite's degrees of freedom take the curvature of the likelihood by Cholesky factors of
+    Σ_f, as lmerTest; at a boundary what lies there adds nothing.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
+    >>> bv.kenward_roger(model.reml()).df.round(3).to_dict()
+    {'Intercept': 5.0}
+    >>> bv.kenward_roger(model.design, model.reml().components).df.round(3).to_dict()
+    {'Intercept': 5.0}
+    """
+    design, vc, method = _arguments(fit, vc)
+    vc = MarginalCovariance(design, vc).vc  # checked
+    if not design.p:
+        raise DataError("There are no fixed effects, so there is nothing to adjust.")
+    space = geometry(design, vc)
+    info = information(space)
+    if info.largest > _TOO_MUCH:
+        raise ComponentsError(
+            f"The random effects' variance in the rows is {info.largest:.1g} times sigma2: no "
+            "digit of a Kenward–Roger adjustment would be left. A residual variance that is next "
+            "to 0 says that the random effects reproduce the response; simplify the model."
+        )
+    known = identified(space, info)
+    W = 2.0 * known.inverse(info.expected())
+    observed, why = observed_covariance(space, info, known, method)
+    parts = _adjustment(space, info, known, W, observed)
+    names, parameters = list(design.fixed_names), _parameters(design)
+    lost = np.array([parts.loses(row) for row in np.eye(len(names))])
+    adjusted = np.where(lost[:, None] | lost, np.nan, parts.adjusted)
+    to_user = _to_user(space)
+    notes = _alarms(info, known, method)
+    if lost.any():
+        touched = ", ".join(np.array(names)[lost])
+        notes.append(_unknown(_named(_mapped(to_user, known.directions_lost), parameters), touched))
+    for note in notes:
+        warnings.warn(note, FitWarning, stacklevel=2)
+    aliased = _mapped(to_user, known.directions_aliased)
+    if aliased.size:
+        notes.append(
+            f"{_named(aliased, parameters)} state one V in several ways: single values have no "
+            "meaning, and what follows from V (β, its covariance, degrees of freedom) has"
+        )
+    if why:
+        notes.append(why)
+    return KenwardRoger(
+        cov_plugin=pd.DataFrame(parts.Phi, names, names),
+        cov=pd.DataFrame(adjusted, names, names),
+        beta=pd.Series(space.back @ (space.start + info.delta), names, name="beta"),
+        W=symmetrize(to_user @ W @ to_user.T),
+        W_observed=symmetrize(to_user @ observed @ to_user.T),
+        parameters=parameters,
+        aliased=aliased,
+        notes=tuple(notes),
+        _parts=parts,
+    )
+
+
+def _arguments(fit: Any, vc: Any) -> tuple[Design, VarianceComponents, str]:
+    if isinstance(fit, Design | DesignSummary) and isinstance(vc, VarianceComponents):
+        return fit, vc, "REML"  # type: ignore[return-value]  # a summary is refused with its reason
+    design, components, method = (
+        getattr(fit, name, None) for name in ("design", "components", "method")
+    )
+    if vc is None and isinstance(components, VarianceComponents) and method in ("REML", "ML"):
+        return design, components, method  # type: ignore[return-value]
+    raise BayesvError(
+        "kenward_roger takes a REML fit, kenward_roger(fit), or a design with components, "
+        f"kenward_roger(design, components); found {type(fit).__name__} and {type(vc).__name__}."
+    )
+
+
+def _adjustment(
+    space: Geometry, info: Information, known: Identified, W: Array, observed: Array
+) -> Adjustment:
+    back, Phi, P, Q = space.back, info.Phi, info.P, info.Q
+
+    def users(inside: Array) -> Array:
+        return np.asarray(back @ Phi @ inside @ Phi @ back.T)
+
+    between = Q - np.einsum("iab,bc,jcd->ijad", P, Phi, P, optimize=True)  # X'V⁻¹V_i𝒫V_jV⁻¹X
+    middle = np.einsum("ij,ijab->ab", W, between)
+    plug_in = symmetrize(back @ Phi @ back.T)
+    lost = known.directions_lost
+    share = np.sqrt(np.einsum("in,ij,jn->n", lost, info.products, lost))
+    lost = lost / np.where(share > 0, share, 1.0)
+    return Adjustment(
+        Phi=plug_in,
+        adjusted=plug_in + 2.0 * symmetrize(users(middle)),
+        slopes=users(P),
+        W=W,
+        W_observed=observed,
+        lost_slopes=users(np.einsum("in,iab->nab", lost, P)),
+        lost_squares=users(np.einsum("in,jn,ijab->nab", lost, lost, between)),
+    )
+
+
+def _parameters(design: Design) -> tuple[str, ...]:
+    return (
+        *(
+            f"{term.group}: " + ", ".join(dict.fromkeys((term.columns[b], term.columns[a])))
+            for term in design.terms
+            for a, b in zip(*np.nonzero(np.tril(term.mask)), strict=True)
+        ),
+        "sigma2",
+    )
+
+
+def _to_user(space: Geometry) -> Array:
+    """Return the map of (vech Σ*, σ²) of all terms to (vech Σ, σ²), shape (m, m)."""
+    elements = elements_of(space)
+    M = np.zeros((len(elements) + 1,) * 2)
+    M[-1, -1] = 1.0
+    for k, (f, a, b) in enumerate(elements):
+        C = space.maps[f]
+        E = np.zeros_like(C)
+        E[a, b] = E[b, a] = 1.0
+        image = C @ E @ C.T
+        for i, (g, c, d) in enumerate(elements):
+            if f == g:
+                M[i, k] = image[c, d]
+    return M
+
+
+def _mapped(to_user: Array, directions: Array) -> Array:
+    """Return directions in the user's parameters, 0 where rounding is all there is."""
+    image, size = to_user @ directions, np.abs(to_user) @ np.abs(directions)
+    return np.asarray(np.where(np.abs(image) > _ROUNDING * size, image, 0.0))
+
+
+def _alarms(info: Information, known: Identified, method: str) -> list[str]:
+    """Return what makes numbers doubtful."""
+    notes = []
+    if method == "ML":
+        notes.append(
+            "Kenward–Roger at ML estimates: its theory is REML's. ML's variances are too small, "
+            "and so are these standard errors; fit by REML"
+        )
+    if known.doubtful:
+        notes.append(
+            "Kenward–Roger: the information on the variance parameters is so nearly singular that "
+            "it cannot be told what is identified; what is nearly not was taken as not"
+        )
+    if info.largest > _MOST:
+        digits = max(15.0 - np.log10(info.largest), 0.0)
+        notes.append(
+            f"Kenward–Roger: the random effects' variance in the rows is {info.largest:.1g} times "
+            f"sigma2, so that {digits:.0f} digits or fewer are left"
+        )
+    return notes
+
+
+def _unknown(parameters: str, coefficients: str) -> str:
+    return (
+        f"Kenward–Roger: the data say nothing of {parameters} beside the fixed effects, and the "
+        f"variance of {coefficients} depends on it: NaN. Leave out the random effect, or the fixed "
+        "effects that stand for the same groups"
+    )
+
+
+def _named(directions: Array, parameters: tuple[str, ...]) -> str:
+    """Return the parameters that directions touch."""
+    share = np.abs(directions / np.abs(directions).max(axis=0)).max(axis=1)
+    return ", ".join(name for name, s in zip(parameters, share, strict=True) if s > 1e-6)

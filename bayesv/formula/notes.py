@@ -1,0 +1,56 @@
+"""What is said of columns when a model is made of them."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+
+import pandas as pd
+
+from bayesv.errors import DesignWarning
+from bayesv.formula.grammar import Formula
+from bayesv.tables import reads_as_numbers
+
+__all__ = ["note_numbers_as_text", "occurrences"]
+
+
+def occurrences(name: str, formula: Formula) -> int:
+    """Return how often a column is used in a formula outside grouping factors."""
+    sides = " ".join(
+        [formula.response, formula.fixed, *formula.offsets, *(t.lhs for t in formula.random)]
+    )
+    return len(re.findall(rf"(?<![\w.]){re.escape(name)}(?![\w.])", sides))
+
+
+def note_numbers_as_text(columns: Sequence[pd.Series], formula: Formula) -> tuple[str, ...]:
+    """Return a note on each covariate that is text though it reads as numbers; warn of it, too.
+
+    Parameters
+    ----------
+    columns : sequence of Series
+        Plain columns, or the different values of each.
+    formula : Formula
+        Columns that it makes factors itself, and grouping factors, are meant to be factors.
+
+    Warns
+    -----
+    DesignWarning
+        If such a covariate has more than two levels: with two the model is the same.
+    """
+    notes = []
+    for column in columns:
+        name = str(column.name)
+        if column.dtype != object or name in formula.factors or not occurrences(name, formula):
+            continue
+        levels = [value for value in column.dropna().unique() if isinstance(value, str)]
+        if len(levels) < 2 or not reads_as_numbers(levels):
+            continue
+        notes.append(
+            f"{name} is text though it reads as numbers ({levels[0]!r}, {levels[1]!r}, …) and is a "
+            f"factor of {len(levels)} levels; for a number, convert it before, such as by "
+            "pandas.to_numeric"
+        )
+        if len(levels) > 2:
+            warnings.warn(f"{notes[-1]}.", DesignWarning, stacklevel=4)
+    return tuple(notes)

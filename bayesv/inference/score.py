@@ -1,0 +1,118 @@
+"""The score of the posterior at draws: the gradient whose mean over the posterior is 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesv.design import Design
+from bayesv.gram.threads import run
+from bayesv.inference.coordinates import Coordinates
+from bayesv.inference.density import MarginalDensity
+from bayesv.inference.target import Target
+from bayesv.linalg import Array, evenly_spaced, symmetrize
+from bayesv.priors import ResolvedPriors
+
+__all__ = ["Score", "posterior_score", "sd_positions"]
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """Where draws are, and the gradients of log p(· | y) and of the log prior there.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the d coordinates: log SDs, Fisher's z of (partial) correlations, log σ.
+    position, gradient, prior : ndarray, shapes (S, d)
+        Coordinates, derivative of the log posterior and of the log prior density by them, both
+        densities with respect to the coordinates.
+    n_outside : int
+        Draws at which the density cannot be evaluated, such as an SD of exactly 0. Their gradients
+        are 0.
+    rounding : float
+        How far a log SD moves when the last digit of the drawn Σ does: large where the coordinates
+        are of effects at the mean of a covariate that is very far from 0.
+    """
+
+    names: tuple[str, ...]
+    position: Array
+    gradient: Array
+    prior: Array
+    n_outside: int
+    rounding: float
+
+
+def posterior_score(density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array) -> Score:
+    """Return the score at draws of (Σ, σ²), with u and β integrated out.
+
+    Parameters
+    ----------
+    density : MarginalDensity
+    covs : mapping of group to ndarray, shape (S, r, r)
+    sigma2 : ndarray, shape (S,)
+
+    Notes
+    -----
+    If draws are from a density p that vanishes at the ends of each coordinate, E[∇ log p] = 0 and
+    E[(x − c) ∇' log p] = −I for every c (Stein's identity). Coordinates are log SDs, not log SDs
+    over σ, so that a gradient by log σ leaves Σ where it is.
+    """
+    target = Target(density)
+    coordinates = target.coordinates
+    x = coordinates.from_draws(covs, sigma2)
+    gradient, prior, n_outside = np.zeros_like(x), np.zeros_like(x), 0
+    # Side by side only what takes long: threads cost, too.
+    slopes_at = run(target.value_and_gradient, list(x), serial=not target.expensive)
+    for i, (point, (value, slope)) in enumerate(zip(x, slopes_at, strict=True)):
+        if np.isfinite(value):
+            gradient[i], prior[i] = slope, coordinates.prior_gradient(point)
+        else:
+            n_outside += 1
+    is_sd = coordinates.is_sd
+    for slopes in (gradient, prior):
+        slopes[:, -1] -= slopes[:, is_sd].sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        x[:, is_sd] += x[:, -1:]
+    rounding = _rounding(coordinates, covs, sigma2)
+    return Score(_names(density.priors), np.nan_to_num(x), gradient, prior, n_outside, rounding)
+
+
+def sd_positions(design: Design) -> dict[str, NDArray[np.intp]]:
+    """Return the positions of each term's log SDs among the coordinates."""
+    positions, start = {}, 0
+    for term in design.terms:
+        positions[term.group] = np.arange(start, start + term.n_columns)
+        start += term.n_columns + sum(len(b) * (len(b) - 1) // 2 for b in term.blocks)
+    return positions
+
+
+def _rounding(coordinates: Coordinates, covs: Mapping[str, Array], sigma2: Array) -> float:
+    """Return the median error of log SDs by rounding of Σ, from a change that is 10⁴ times it."""
+    at, rng = evenly_spaced(len(sigma2), 50), np.random.default_rng(0)
+    eps, x = 1e4 * np.finfo(float).eps, []
+    for size in (0.0, eps):
+        moved = {}
+        for group, cov in covs.items():
+            sign = np.sign(symmetrize(rng.normal(size=cov[at].shape)))
+            moved[group] = cov[at] * (1.0 + size * sign)
+        x.append(coordinates.from_draws(moved, sigma2[at])[:, coordinates.is_sd])
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(x[1] - x[0])
+    return float(np.median(gap[np.isfinite(gap)])) / 1e4 if np.isfinite(gap).any() else np.inf
+
+
+def _names(priors: ResolvedPriors) -> tuple[str, ...]:
+    names: list[str] = []
+    for term in priors.design.terms:
+        names += [f"log sd {term.group}: {column}" for column in term.columns]
+        for block in term.blocks:
+            names += [
+                f"z {term.group}: {term.columns[block[j]]}, {term.columns[block[i]]}"
+                for i in range(1, len(block))
+                for j in range(i)
+            ]
+    return (*names, "log sd Residual")

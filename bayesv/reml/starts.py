@@ -1,0 +1,135 @@
+"""Where else to start: lattice points in other valleys of the criterion, found by values alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesv.linalg import Array
+
+__all__ = ["Screen"]
+
+Index = NDArray[np.intp]
+
+# Size of a row of λ in column units of rms 1, and its correlation with the block's first row.
+_SIZES = np.array([0.02, 0.15, 0.5, 1.5, 5.0, 20.0])
+_CORRELATIONS = np.array([-0.95, 0.0, 0.95])
+_NONE = 1  # place of the correlation 0
+_SWEEPS = 6
+# Of a valley's lowest lattice point, how far it may lie above a known minimum and still be worth a
+# descent: so many times what the lowest of all lies above it, and so much more.
+_LOSS, _MORE = 2.5, 4.0
+
+
+class Screen:
+    """Minimisation of a criterion over a coarse lattice, from many of its points at once.
+
+    A row of λ is given by its size and by its correlation with the first row of its block; a point
+    of the lattice chooses one of a few values for each of them.
+
+    Parameters
+    ----------
+    values : callable
+        The criterion at S points, shape (S,) for (S, d).
+    row, column : ndarray of int, shape (d,)
+        Row and column of λ of every coordinate, counted over all terms.
+    """
+
+    def __init__(self, values: Callable[[Array], Array], row: Index, column: Index) -> None:
+        self.values, self.row, self.column = values, row, column
+        self.n_rows = int(row.max()) + 1
+        # The first column that a row reaches is that of its block's first row.
+        self.first = np.array([column[row == i].min() for i in range(self.n_rows)])
+        self.correlated = np.flatnonzero(self.first < np.arange(self.n_rows))
+        self.choices: list[tuple[int, int]] = [
+            *((i, len(_SIZES)) for i in range(self.n_rows)),
+            *((self.n_rows + int(i), len(_CORRELATIONS)) for i in self.correlated),
+        ]
+
+    @property
+    def values_a_start(self) -> int:
+        """About how many values the search from one point takes."""
+        return 3 * sum(n for _, n in self.choices)
+
+    def starts(self, n: int, known: Array, value: float, boundary: bool) -> Array:
+        """Return lowest points of valleys, except that of a known minimum, the lowest first.
+
+        From a minimum on the boundary, what it would be with one correlation of the other sign
+        comes last.
+
+        Parameters
+        ----------
+        n : int
+            Points of the lattice to search from.
+        known : ndarray, shape (d,)
+        value : float
+            Of the criterion at ``known``.
+        boundary : bool
+            Whether ``known`` is on the boundary.
+        """
+        points, lows = self._valleys(n)
+        most = value + _LOSS * max(lows[0] - value, 0.0) + _MORE
+        elsewhere = (lows < value) | ~self._same_cell(points, known)
+        valleys = self._coordinates(points[(lows <= most) & elsewhere])
+        if not boundary or not len(self.correlated):
+            return valleys
+        below = (self.row[:, None] == self.correlated) & (self.column < self.row)[:, None]
+        reversed_ = np.where(below.T, -known, known)
+        return np.concatenate([valleys, reversed_[self.values(reversed_) <= most]])
+
+    def _valleys(self, n: int) -> tuple[Index, Array]:
+        """Return lattice points that no change of one choice improves, and their values."""
+        points = self._scattered(n)
+        lows = self.values(self._coordinates(points))
+        for _ in range(_SWEEPS):
+            before = lows.sum()
+            for place, n_choices in self.choices:
+                trials = np.repeat(points, n_choices, axis=0)
+                trials[:, place] = np.tile(np.arange(n_choices), len(points))
+                values = self.values(self._coordinates(trials)).reshape(-1, n_choices)
+                best = values.argmin(axis=1)
+                better = values.min(axis=1) < lows
+                points[better, place] = best[better]
+                lows[better] = values.min(axis=1)[better]
+            if lows.sum() == before:
+                break
+            points, kept = np.unique(points, axis=0, return_index=True)
+            lows = lows[kept]
+        order = np.argsort(lows, kind="stable")
+        return points[order], lows[order]
+
+    def _scattered(self, n: int) -> Index:
+        """Return points with rows of one size, then with rows of any sizes; always the same."""
+        rng = np.random.default_rng(0)
+        points = np.full((n, 2 * self.n_rows), _NONE, dtype=np.intp)
+        points[:, : self.n_rows] = np.arange(n)[:, None] % len(_SIZES)
+        for place, n_choices in self.choices:
+            points[len(_SIZES) :, place] = rng.integers(0, n_choices, max(n - len(_SIZES), 0))
+        return points
+
+    def _coordinates(self, points: Index) -> Array:
+        """Return λ, shape (S, d), at points of the lattice, shape (S, 2 rows)."""
+        size, corr = _SIZES[points[:, : self.n_rows]], _CORRELATIONS[points[:, self.n_rows :]]
+        x = np.zeros((len(points), len(self.row)))
+        for c, (i, j) in enumerate(zip(self.row, self.column, strict=True)):
+            if i == j:
+                x[:, c] = size[:, i] * np.sqrt(1.0 - corr[:, i] ** 2)
+            elif j == self.first[i]:
+                x[:, c] = size[:, i] * corr[:, i]
+        return x
+
+    def _same_cell(self, points: Index, x: Array) -> NDArray[np.bool_]:
+        """Whether x lies between the neighbours of each point in every direction."""
+        bounds = np.concatenate([[0.0], _SIZES, [np.inf]])
+        size = np.sqrt(np.bincount(self.row, x**2, self.n_rows))
+        at_first = x[self.column == self.first[self.row]]
+        diagonal = x[self.row == self.column]
+        corr = at_first * np.sign(diagonal[self.first]) / np.where(size > 0, size, 1.0)
+        places = points[:, : self.n_rows]
+        same = ((bounds[places] <= size) & (size <= bounds[places + 2])).all(axis=1)
+        wanted = _CORRELATIONS[points[:, self.n_rows :]][:, self.correlated]
+        # Where a row is next to nothing, its correlation is too.
+        differs = (np.abs(wanted - corr[self.correlated]) > 1.0) & (size[self.correlated] > 0.1)
+        return np.asarray(same & ~differs.any(axis=1))
