@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from scipy import sparse
 from bayesv.errors import DataError, near
 from bayesv.linalg import Array
 from bayesv.names import factors_of, level_label
+from bayesv.row_encoder import RowEncoder
 from bayesv.scales import ColumnFacts, ResponseScale, residual_scale
 
 __all__ = ["Design", "DesignSummary", "RandomTerm", "TermSummary", "refuse_constant"]
@@ -164,29 +164,6 @@ class RandomTerm(_Term):
     def spread(self) -> Array:
         """Standard deviation of each column over the rows, shape (r_f,); 0 where constant."""
         return self.facts.spread
-
-
-class RowEncoder(Protocol):
-    """How a formula codes rows that were not fitted."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Columns that the formula names."""
-        ...
-
-    def factors_of(self, group: str) -> tuple[str, ...]:
-        """Return the columns of a grouping factor."""
-        ...
-
-    def covariates(self, group: str) -> tuple[str, ...]:
-        """Return the columns that a grouping factor's left sides use."""
-        ...
-
-    def random_columns(
-        self, data: Any, group: str | None = None
-    ) -> Mapping[str, tuple[tuple[str, ...], Array]]:
-        """Return names and values, shape (m, r), of each grouping factor's columns, or of one."""
-        ...
 
 
 class _Design:
