@@ -62,7 +62,7 @@ class MarginalMethods:
         @property
         def n_draws(self) -> int: ...  # noqa: D102
 
-    @accepts(newdata=optional(a(pd.DataFrame)), weights=optional(TEXT))
+    @accepts(weights=optional(TEXT))
     def V(
         self,
         group: str | None = None,
@@ -147,7 +147,7 @@ class MarginalMethods:
         data["tr V"].attrs["moments"] = self._moments_of_V
         return data
 
-    @accepts(at=a(pd.DataFrame), groups=optional(TEXTS))
+    @accepts(groups=optional(TEXTS))
     def curves(self, at: pd.DataFrame, groups: Sequence[str] | None = None) -> Any:
         """Return draws of Var(y(x)) and Corr(y(x), y(x')), dims (chain, draw, x[, x2]).
 
