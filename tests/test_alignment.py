@@ -14,6 +14,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::bayesv.SamplingWarning"),
     # Levels that read as numbers are the point: dose[1] beside dose1.
     pytest.mark.filterwarnings("ignore:dose is text:bayesv.DesignWarning"),
+    pytest.mark.filterwarnings("ignore:The variance of .* not identified:bayesv.FitWarning"),
 ]
 
 
