@@ -279,10 +279,12 @@ class _Search:
         row, column = criterion.row, criterion.column
         for i in np.flatnonzero(criterion.diagonal & (np.abs(x) < _BOUNDARY)):
             for below in np.flatnonzero((column == column[i]) & ~criterion.diagonal):
-                size = np.sqrt((x[row == row[below]] ** 2).sum())
+                # What the row has in columns before is not part of the turn.
+                part = (row == row[below]) & (column >= column[i])
+                size = np.sqrt((x[part] ** 2).sum())
                 for step in (1e-3, 1e-2, 1e-1):
                     for sign in (-1.0, 1.0):
-                        turned = np.where(row == row[below], 0.0, x)
+                        turned = np.where(part, 0.0, x)
                         turned[i], turned[below] = step, sign * size
                         points.append(turned)
         return np.array(points).reshape(-1, len(x))
