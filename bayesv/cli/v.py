@@ -193,4 +193,4 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
         write_file(path, lambda file: table.to_parquet(file, index=False))
     else:
         separator = "\t" if path.suffix.lower() == ".tsv" else ","
-        write_file(path, table.to_csv(index=False, sep=separator))
+        write_file(path, lambda file: table.to_csv(file, index=False, sep=separator, mode="wb"))

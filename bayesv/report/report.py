@@ -22,7 +22,7 @@ from bayesv.report.mathematics import equations, words
 from bayesv.report.reproduce import citations, code, versions
 from bayesv.report.work import check_packages
 from bayesv.uncertainty import BetaUncertainty, beta_uncertainty
-from bayesv.writing import write_file
+from bayesv.writing import check_writable, write_file
 
 __all__ = ["Report", "report"]
 
@@ -111,8 +111,8 @@ def report(
     take seconds, at least 20; the page says how many.
     """
     jinja2 = check_packages(pictures)
-    if path is not None and not Path(path).absolute().parent.is_dir():
-        raise BayesvError(f"{path}: there is no folder {Path(path).parent}.")
+    if path is not None:
+        check_writable(path)
     with progress("making the report") as step:
         reml, posts, comparison = _sorted(fits)
         step(1)

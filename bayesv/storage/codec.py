@@ -129,7 +129,7 @@ def _array(value: Array, path: str, arrays: dict[str, Array]) -> dict[str, Any]:
     if value.size == 0:  # in NetCDF a length of 0 means "unlimited"
         return {"empty": list(value.shape), "dtype": str(value.dtype)}
     if value.dtype == object:
-        texts = value.ravel().tolist()
+        texts: list[Any] = value.ravel().tolist()
         if not all(isinstance(text, str) for text in texts):
             raise StorageError(f"{path} has objects that are not text and cannot be saved.")
         if not all(map(is_storable, texts)):  # JSON holds what arrays of text do not
