@@ -51,7 +51,10 @@ def fingerprint(function: Any) -> str:
     False
     """
     walk = _Walk()
-    walk.add(function)
+    if isinstance(function, FunctionType):
+        walk.add_function(function)
+    else:
+        walk.add(function)
     return walk.hash.hexdigest()
 
 
@@ -61,6 +64,20 @@ class _Walk:
     def __init__(self) -> None:
         self.hash = blake2b(digest_size=8)
         self.seen: dict[int, tuple[int, Any]] = {}  # keeps what it numbers alive
+
+    def add_function(self, value: FunctionType) -> None:
+        self._add_all("function", value.__code__, value.__defaults__, value.__kwdefaults__)
+        for cell in value.__closure__ or ():
+            try:
+                self.add(cell.cell_contents)
+            except ValueError:  # not assigned yet
+                self._say("empty")
+        for name in _global_names(value.__code__):
+            if name in value.__globals__:
+                self._say("global", name)
+                self.add(value.__globals__[name])
+        if (wrapped := getattr(value, "__wrapped__", None)) is not None:
+            self.add(wrapped)
 
     def add(self, value: Any) -> None:
         if isinstance(value, str | bytes | int | float | complex | None | type(Ellipsis)):
@@ -83,26 +100,12 @@ class _Walk:
         elif isinstance(value, BuiltinFunctionType) or _is_of_package(value):
             self._say("package", _name(value))
         elif isinstance(value, FunctionType):
-            self._add_function(value)
+            self.add_function(value)
         elif isinstance(value, type):
             members = {k: v for k, v in vars(value).items() if k not in _INCIDENTAL}
             self._add_all("class", value.__qualname__, value.__bases__, members)
         else:
             self._add_object(value)
-
-    def _add_function(self, value: FunctionType) -> None:
-        self._add_all("function", value.__code__, value.__defaults__, value.__kwdefaults__)
-        for cell in value.__closure__ or ():
-            try:
-                self.add(cell.cell_contents)
-            except ValueError:  # not assigned yet
-                self._say("empty")
-        for name in _global_names(value.__code__):
-            if name in value.__globals__:
-                self._say("global", name)
-                self.add(value.__globals__[name])
-        if (wrapped := getattr(value, "__wrapped__", None)) is not None:
-            self.add(wrapped)
 
     def _add_code(self, code: CodeType) -> None:
         self._add_all(
