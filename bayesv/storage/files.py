@@ -118,17 +118,17 @@ def read(
         raise StorageError(f"{path}: a .nc or .zarr file saved by bayesv is needed.")
     if _is_zarr(path):
         require("zarr", "zarr")
-    groups = _loaded(path, path, kinds)
+    groups = _loaded(path, kinds)
     own = groups.pop(GROUP)
     arrays = {str(k): v.to_numpy() for k, v in own.data_vars.items() if k != "contents"}
     tree = xr.DataTree.from_dict(groups)
     return str(own.attrs["kind"]), tree, str(own["contents"].item()), arrays
 
 
-def _loaded(path: Path, place: Path | io.BytesIO, kinds: Collection[str]) -> dict[str, Any]:
+def _loaded(path: Path, kinds: Collection[str]) -> dict[str, Any]:
     """Return all groups whose values are those that were saved."""
     try:
-        with _opened(place) as source:
+        with _opened(path) as source:
             if GROUP not in source.groups:
                 raise StorageError(_foreign(path, source.groups))
             own = _plain(source.load(GROUP))
@@ -141,6 +141,9 @@ def _loaded(path: Path, place: Path | io.BytesIO, kinds: Collection[str]) -> dic
                 )
             names = json.loads(own.attrs["groups"])
             groups = {name: _plain(source.load(name)) for name in names if name in source.groups}
+            expected = own.attrs.pop("digest", None)
+            groups[GROUP] = own
+            same = "contents" in own and expected == digest(groups)
     except UnreadableError as error:
         raise StorageError(f"{path} cannot be read as {_format_name(path)}: {error}.") from error
     except StorageError:
@@ -151,9 +154,7 @@ def _loaded(path: Path, place: Path | io.BytesIO, kinds: Collection[str]) -> dic
             f"{path} cannot be read as {_format_name(path)}; it is damaged or something else "
             f"({reason})"
         ) from error
-    expected = own.attrs.pop("digest", None)
-    groups[GROUP] = own
-    if "contents" not in own or expected != digest(groups):
+    if not same:
         raise StorageError(
             f"{path} is damaged or was changed after bayesv saved it; save the result again, or "
             "use a copy of the file."
