@@ -208,8 +208,11 @@ def arranged(rows: pd.DataFrame, scenarios: Sequence[str], replicates: int) -> p
     order = np.lexsort((np.arange(len(rows)), rows["replicate"].to_numpy(), place))
     rows = rows.iloc[order].reset_index(drop=True)
     for name in _TEXT:
-        known = scenarios if name == "scenario" else pd.unique(rows[name])
-        rows[name] = pd.Categorical(rows[name], categories=list(known))
+        column = rows[name]
+        if isinstance(column.dtype, pd.CategoricalDtype):  # of rows that were left out, too
+            column = column.cat.remove_unused_categories()
+        known = scenarios if name == "scenario" else pd.unique(column)
+        rows[name] = pd.Categorical(column, categories=list(known))
     return rows
 
 
