@@ -212,3 +212,39 @@ def test_missing_folders_are_named(tmp_path):
     for write in (check_writable, lambda path: write_file(path, "x")):
         with pytest.raises(bv.StorageError, match=r"no folder|No such file"):
             write(tmp_path / "no" / "a")
+
+
+def test_everything_that_is_written_survives_a_full_disk(tmp_path, monkeypatch):
+    import pandas as pd
+    from scipy import sparse
+
+    from bayesv.cli import main, results, v
+    from bayesv.report.report import Report
+
+    frame = pd.DataFrame([[1.0]], index=["a"], columns=["a"])
+    writers = {
+        "r.html": lambda path: Report("page").save(path),
+        "r.json": lambda path: results.write_json({}, str(path)),
+        "v.csv": lambda path: v._write_block({"V": frame}, str(path)),
+        "v.tsv": lambda path: v._write_block({"V": frame}, str(path)),
+        "v.parquet": lambda path: v._write_block({"V": frame}, str(path)),
+        "v.npz": lambda path: v._write_block({"V": frame}, str(path)),
+        "v.mtx": lambda path: v._write_mtx(path, sparse.coo_array(frame.to_numpy())),
+    }
+    for name, write in writers.items():
+        path = tmp_path / name
+        write(path)
+        first = path.read_bytes()
+        assert first
+        path.write_bytes(b"old")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(bv.StorageError, match=f"{name} cannot be written: No space left"):
+                write(path)
+        assert path.read_bytes() == b"old"
+    script = tmp_path / "x.R"
+    script.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(["export-r", "-o", str(script)]) == 1
+    assert script.read_bytes() == b"old"
+    assert names(tmp_path) == sorted([*writers, "x.R"])

@@ -18,7 +18,7 @@ from bayesv.arguments import FLAG, PATH, accepts
 from bayesv.errors import StorageError, require
 from bayesv.linalg import Array
 from bayesv.storage.digest import differing, digest
-from bayesv.storage.netcdf import Source, UnreadableError, netcdf_bytes, open_netcdf
+from bayesv.storage.netcdf import Source, UnreadableError, netcdf_file, open_netcdf
 from bayesv.storage.text import is_storable
 from bayesv.storage.zarr_folder import open_zarr, write_zarr
 from bayesv.writing import check_writable, is_stream, write_file, write_folder
@@ -92,9 +92,9 @@ def write(
             _check_same(path, folder, groups)
 
         return write_folder(path, fill)
-    raw = netcdf_bytes(sealed)
-    _check_same(path, io.BytesIO(raw), groups)
-    return write_file(path, raw, overwrite=overwrite)
+    file = netcdf_file(sealed)
+    _check_same(path, file, groups)
+    return write_file(path, file.getbuffer(), overwrite=overwrite)
 
 
 def read(

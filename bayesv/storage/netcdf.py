@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any, BinaryIO
 
 from bayesv.errors import StorageError
 
-__all__ = ["Source", "UnreadableError", "netcdf_bytes", "open_netcdf", "refusal"]
+__all__ = ["Source", "UnreadableError", "netcdf_file", "open_netcdf", "refusal"]
 
 _SEAL = b"\nbayesv blake2b-128 "  # what follows HDF5's own end, which its readers pass over
 _DIGITS = 32
@@ -43,13 +44,17 @@ class UnreadableError(StorageError):
     """What a file has that is not read; the message goes on after the file's name."""
 
 
-def netcdf_bytes(groups: Mapping[str, Any]) -> bytes:
+def netcdf_file(groups: Mapping[str, Any]) -> io.BytesIO:
     """Return datasets as a NetCDF 4 file; a seal after its end says whether a bit has changed."""
     import xarray as xr
 
     # HDF5 can end the process if it writes to a disk that is full: it writes to memory.
-    raw = bytes(xr.DataTree.from_dict(dict(groups)).to_netcdf(engine="h5netcdf"))
-    return raw + _SEAL + blake2b(raw, digest_size=16).hexdigest().encode() + b"\n"
+    file = io.BytesIO()
+    xr.DataTree.from_dict(dict(groups)).to_netcdf(file, engine="h5netcdf")
+    found = blake2b(file.getbuffer(), digest_size=16)
+    file.seek(0, os.SEEK_END)
+    file.write(_SEAL + found.hexdigest().encode() + b"\n")
+    return file
 
 
 @contextmanager

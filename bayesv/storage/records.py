@@ -45,14 +45,17 @@ def load(path: str | os.PathLike[str]) -> Posterior | RemlFit:
     Raises
     ------
     StorageError
-        If there is no such file, it is damaged, was made by another program, or has a format later
-        than this version reads.
+        If there is no such file, it is damaged, was changed or made by another program, or has a
+        format that this version does not read.
 
     Notes
     -----
     What follows from the design, such as Gram statistics and the posterior density, is computed
     again; of designs that were summed up in batches and have no rows, the statistics are in the
-    file. A file holds values only: reading it runs nothing that is in it.
+    file. A file holds values only: reading it runs nothing that is in it, follows no link and reads
+    no other file, and takes no more memory than the file's size warrants. All that is loaded, with
+    labels, attributes and statistics of the sampler, is compared with the fingerprint made when it
+    was saved; groups that other programs add later stay in the file and are not loaded.
 
     Examples
     --------
