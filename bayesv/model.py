@@ -12,7 +12,14 @@ import numpy as np
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
-from bayesv.errors import BayesvError, DataError, FitWarning, PriorError, SamplingWarning
+from bayesv.errors import (
+    BayesvError,
+    DataError,
+    FitWarning,
+    PriorError,
+    SamplingWarning,
+    without,
+)
 from bayesv.formula import ModelFrame, build, open_source, read_batches
 from bayesv.gram import (
     GramStatistics,
@@ -269,8 +276,7 @@ class Model:
     @cached_property
     def _start(self) -> VarianceComponents:
         """Where the collapsed engine starts to look for the mode."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FitWarning)
+        with without(FitWarning):
             return (self._last_reml or self.reml()).components
 
     def describe(self) -> str:

@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Ground floor first; a room may import rooms of its own floor only if they stand before it.
 FLOORS = {
     "errors": 0, "linalg": 0, "names": 0, "diagnostics": 0, "progress": 0, "saving": 0, "tables": 0,
-    "scales": 0,
+    "scales": 0, "process": 0, "memory": 0,
     "design": 1, "prior_families": 1, "prior_basis": 1, "priors": 1, "prior_text": 1,
     "covariance": 1, "gram": 1, "quantities": 1,
     "formula": 2, "reml": 2, "inference": 2, "estimators": 2,
