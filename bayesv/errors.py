@@ -19,6 +19,7 @@ __all__ = [
     "ExtractionError",
     "FitWarning",
     "FormulaError",
+    "MemoryNeededError",
     "MissingPackageError",
     "PriorError",
     "SamplingWarning",
@@ -37,6 +38,10 @@ class FormulaError(BayesvError):
 
 class DataError(BayesvError):
     """The data cannot be used with this formula."""
+
+
+class MemoryNeededError(DataError):
+    """More memory is needed than there is; the message has both sizes and what can be done."""
 
 
 class ComponentsError(BayesvError):

@@ -16,6 +16,7 @@ from bayesv.errors import (
     BayesvError,
     DataError,
     FitWarning,
+    MemoryNeededError,
     PriorError,
     SamplingWarning,
     without,
@@ -38,6 +39,7 @@ from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.tails import Tails
+from bayesv.memory import refuse_unless
 from bayesv.posterior import Posterior
 from bayesv.prior_draws import prior_predictive
 from bayesv.priors import Priors, ResolvedPriors
@@ -279,10 +281,17 @@ class Model:
         with without(FitWarning):
             return (self._last_reml or self.reml()).components
 
+    @property
+    def elimination(self) -> str:
+        """How random effects are eliminated, in words; or the memory needed, if there is less."""
+        try:
+            return self.statistics.describe(self.design.groups)
+        except MemoryNeededError as error:
+            return f"none. {error}"
+
     def describe(self) -> str:
         """Return design, elimination structure and priors in words."""
-        structure = self.statistics.describe(self.design.groups)
-        return f"{self.design.describe()}\nstructure: {structure}\npriors:\n{self.priors}"
+        return f"{self.design.describe()}\nstructure: {self.elimination}\npriors:\n{self.priors}"
 
     def __repr__(self) -> str:
         return f"<Model {self.design!r}>"
@@ -388,6 +397,7 @@ class Model:
             infinite.
         """
         check_sampling(engine, draws, chains, tune, target_accept, seed)
+        _refuse_too_many(self.design, int(draws) * int(chains), keep_u)
         density = MarginalDensity(self.statistics, self.priors)
         options = NutsOptions(
             int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
@@ -430,6 +440,21 @@ def _checked(priors: Priors | None) -> Priors:
     if priors is not None and not isinstance(priors, Priors):
         raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
     return priors or Priors()
+
+
+def _refuse_too_many(design: Design, draws: int, keep_u: bool) -> None:
+    """Refuse draws that memory does not hold."""
+    scalars = design.p + 2 + sum(3 * term.n_columns**2 for term in design.terms)
+    if keep_u:
+        q = sum(term.n_levels * term.n_columns for term in design.terms)
+        refuse_unless(
+            16.0 * draws * (q + scalars),
+            f"{draws:,} draws of {q:,} random effects",
+            "Draw fewer, or without keep_u: post.random_effects() needs no stored effects.",
+        )
+    refuse_unless(
+        16.0 * draws * scalars, f"{draws:,} draws of {scalars:,} numbers", "Draw fewer."
+    )
 
 
 def check_sampling(

@@ -13,6 +13,7 @@ from contextvars import ContextVar, copy_context
 from functools import cache
 from typing import Any
 
+from bayesv.memory import how_many
 from bayesv.process import Shared
 
 __all__ = ["in_this_context", "n_threads", "one_blas_thread", "run", "threads"]
@@ -100,9 +101,20 @@ def _set(library: Any, count: int) -> None:
 _one_for_all = Shared(lambda: _set_to_one([lib for lib in _blas() if not _is_per_thread(lib)]))
 
 
-def run(task: Callable[[Any], Any], items: Sequence[Any], *, serial: bool = False) -> list[Any]:
-    """Return task(item) of every item, in order; side by side unless ``serial``."""
+def run(
+    task: Callable[[Any], Any],
+    items: Sequence[Any],
+    *,
+    serial: bool = False,
+    bytes_each: float = 0.0,
+) -> list[Any]:
+    """Return task(item) of every item, in order; side by side unless ``serial``.
+
+    No more run at a time than there is memory for, each taking ``bytes_each``.
+    """
     workers = 1 if serial else min(n_threads(), len(items))
+    if workers > 1 and bytes_each:
+        workers = min(workers, how_many(bytes_each))
     if workers <= 1:
         return [task(item) for item in items]
     with ThreadPoolExecutor(workers) as pool:
