@@ -404,6 +404,7 @@ class Model:
         )
         with threads(cores):
             Tails(density).refuse_improper()
+            _ = self._start  # refuses a response that the model reproduces: σ → 0 has infinite mass
             result, name = self._run(engine, density, options, keep_u)
         return Posterior.from_draws(result, self.design, self.priors, name, density)
 

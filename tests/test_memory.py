@@ -100,3 +100,23 @@ def test_no_more_run_side_by_side_than_memory_holds():
 
     run(task, range(6), bytes_each=150 << 20)
     assert most == 1
+
+
+@pytest.mark.usefixtures("little")
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        ("y ~ f + (1 | g)", r"8,999 columns for 9,000 rows.*\(1 \| f\)"),
+        ("y ~ x + (f | g)", "9,000 rows"),
+        ("y ~ x * f:g + (1 | g)", "columns for"),
+        ("y ~ poly(x, 5000) + (1 | g)", "degree=5,000"),
+        ("y ~ bs(x, df=5000) + (1 | g)", "df=5,000"),
+        ("y ~ ns(x, df=1e300) + (1 | g)", "Choose a smaller one"),
+    ],
+)
+def test_columns_too_many_are_refused_before_they_are_made(formula, said):
+    n = 9_000
+    df = pd.DataFrame({"y": np.arange(n) % 7.0, "x": np.arange(n) / n, "g": np.arange(n) % 5})
+    df["f"] = [f"L{i}" for i in range(n)]
+    with pytest.raises(bv.BayesvError, match=said):
+        bv.Model(formula, df)
