@@ -26,9 +26,9 @@ from bayesv.datasets import load_dataset
 from bayesv.design import Design, RandomTerm
 from bayesv.errors import (
     BayesvError,
+    CacheWarning,
     ComponentsError,
     DataError,
-    CacheWarning,
     DesignWarning,
     ExtractionError,
     FitWarning,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesv.arguments import PROBABILITY, SEED, a, accepts, whole
 from bayesv.errors import BayesvError, FitWarning, without
 from bayesv.gram import responses_of
 from bayesv.linalg import Array
@@ -16,6 +17,8 @@ from bayesv.reml import RemlFit, fit_reml
 from bayesv.simulation import simulate
 
 __all__ = ["Bootstrap", "bootstrap"]
+
+_FIT = a(RemlFit, hint="fit one by model.reml().")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,7 @@ class Bootstrap:
     singular: Array
     failed: tuple[str, ...]
 
+    @accepts(prob=PROBABILITY)
     def interval(self, prob: float = 0.95) -> pd.DataFrame:
         """Return estimate, bias, standard error and percentile interval of each scalar."""
         low, high = (self.draws.quantile((1 + s * prob) / 2) for s in (-1, 1))
@@ -60,6 +64,7 @@ class Bootstrap:
         return f"{head}\n{self.interval().to_string(float_format=lambda v: f'{v:.5g}')}"
 
 
+@accepts(fit=_FIT, draws=whole(1), seed=SEED)
 def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootstrap:
     """Simulate from a fit and refit, as lme4's ``bootMer`` with ``use.u = FALSE``.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayesv.alignment import Alignment, difference
+from bayesv.arguments import PROBABILITY, accepts
 from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.design import Design
 from bayesv.diagnostics import density_mode
 from bayesv.errors import BayesvError
 from bayesv.gram import statistics_of
-from bayesv.names import canonical, factors_of
+from bayesv.names import paired
 from bayesv.posterior import Posterior
 from bayesv.priors import ResolvedPriors
 from bayesv.quantities import Quantity, quantities
@@ -43,6 +44,8 @@ class Comparison:
         One row per scalar, one column per REML or ML fit.
     marginal : DataFrame
         One row per V: log|V|, trace, and the REML criterion there.
+    notes : tuple of str
+        Which fits were made in other columns than those of the first.
     """
 
     design: Design
@@ -54,6 +57,7 @@ class Comparison:
     posteriors: tuple[Posterior, ...]
     names: tuple[str, ...]
     prob: float
+    notes: tuple[str, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
         """Return the tidy table, with the columns of `fixed` beside every β."""
@@ -89,6 +93,8 @@ class Comparison:
         for name, post in zip(self.names, self.posteriors, strict=True):
             lines += ["", *_posterior_lines(name, post, fit, self)]
         lines += ["", "V = Z G Z' + R at each estimate", _marginal_text(self.marginal)]
+        for note in self.notes:
+            lines += ["", *wrap(f"note: {note}", 98, subsequent_indent="  ")]
         if found := self.reasons():
             lines += ["", "Where they differ, and why"]
             for line in found:
@@ -96,6 +102,7 @@ class Comparison:
         return "\n".join(lines)
 
 
+@accepts(prob=PROBABILITY)
 def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     """Compare any number of REML fits, ML fits and posteriors of the same design.
 
@@ -122,6 +129,10 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     ``mode`` is the marginal mode of each scalar on its own scale, from a kernel density (the least
     certain of the three): the mode of a variance is not the square of the mode of its SD. The GLS
     columns use V at E[Σ_f | y] and E[σ² | y] as the posterior's V.
+
+    Fits of the same model in other columns (another coding of a factor, another zero of x) are
+    brought to the columns of the first fit: with X_b = X_a M and Z_b = Z_a N within each row,
+    β_a = M β_b and Σ_a = N Σ_b N', draw by draw. Fits of other spaces of columns are refused.
     """
     reml = tuple(fit for fit in fits if isinstance(fit, RemlFit))
     posts = tuple(fit for fit in fits if isinstance(fit, Posterior))
@@ -134,19 +145,22 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     if not reml:
         reml = (fit_reml(posts[0].design, statistics_of(posts[0].design)),)
     design = reml[0].design
-    for other in [fit.design for fit in reml] + [post.design for post in posts]:
-        _check_same(design, other)
+    ways = [_alignment(design, fit.design) for fit in reml]
+    of_posts = [_alignment(design, post.design) for post in posts]
     names = _distinct([post.engine for post in posts])
+    notes = _notes(names, posts, of_posts)
+    posts = tuple(way.posterior(post) for way, post in zip(of_posts, posts, strict=True))
     summaries = [post.summary(prob) for post in posts]
     tables = [_table(reml[0], p, n, s) for p, n, s in zip(posts, names, summaries, strict=True)]
     means = [post.estimate("mean") for post in posts]
     at_mean = [gls(design, vc.aligned(design)) for vc in means]
     fixed = [_fixed(reml[0], g, n, s) for g, n, s in zip(at_mean, names, summaries, strict=True)]
     labels = _distinct([fit.label for fit in reml])
-    rows = [
-        _marginal_row(label, fit.gls, reml[0].criterion_at(fit.components.aligned(design)))
-        for label, fit in zip(labels, reml, strict=True)
-    ]
+    rows, points = [], {}
+    for label, fit, way in zip(labels, reml, ways, strict=True):
+        vc, beta, _ = way.fit(fit)
+        rows.append(_marginal_row(label, fit.gls, reml[0].criterion_at(vc)))
+        points[label] = pd.Series({q.label: float(q.values) for q in _point(design, vc, beta)})
     for post, name, mean, at in zip(posts, names, means, at_mean, strict=True):
         rows.append(_marginal_row(f"{name}: mean", at, reml[0].criterion_at(mean.aligned(design))))
         for kind in ("median", "mode") if post.density is not None else ("median",):
@@ -156,63 +170,39 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
         design=design,
         table=pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(),
         fixed=pd.concat(fixed, ignore_index=True) if fixed else pd.DataFrame(),
-        points=_points(design, labels, reml),
+        points=pd.DataFrame(points),
         marginal=pd.DataFrame(rows),
         fits=reml,
         posteriors=posts,
         names=names,
         prob=prob,
+        notes=notes,
     )
 
 
-def _check_same(design: Design, other: Design) -> None:
-    """Require the same rows, weights, offset, fixed effects (as a space) and random columns.
-
-    Which columns are correlated may differ: comparing ``(x | g)`` with ``(x || g)`` is of interest.
-    """
-    if other is design:
-        return
-    what = None
-    if other.n != design.n or not np.allclose(other.y, design.y):
-        what = f"responses ({design.n} and {other.n} rows)"
-    elif not _equal(design.weights, other.weights):
-        what = "known weights"
-    elif not _equal(design.offset, other.offset):
-        what = "offsets"
-    elif other.p != design.p or not _same_space(design.X, other.X):
-        what = "fixed effects"
-    elif {factors_of(g) for g in design.groups} != {factors_of(g) for g in other.groups}:
-        what = f"groups ({', '.join(design.groups)} and {', '.join(other.groups)})"
-    else:
-        for term in design.terms:
-            twin = other.term(term.group)
-            if not term.splits_as(twin.codes):
-                what = f"levels of {term.group}"
-            elif sorted(map(canonical, twin.columns)) != sorted(map(canonical, term.columns)):
-                what = f"random columns of {term.group}"
-            else:
-                order = [
-                    list(map(canonical, twin.columns)).index(canonical(c)) for c in term.columns
-                ]
-                if not np.allclose(twin.values[:, order], term.values):
-                    what = f"values of the random columns of {term.group}"
+def _alignment(design: Design, other: Design) -> Alignment:
+    """Return how fits of another design read in the columns of one, or say why they cannot."""
+    what = difference(design, other)
     if what is not None:
         raise BayesvError(
             f"The fits are of different data or models: their {what} differ ({design.formula!r} "
-            f"and {other.formula!r}). Compare fits of the same rows and columns; for a fit made "
-            "elsewhere, bv.extract(fit, design=model.design) takes the labels of a model."
+            f"and {other.formula!r}). Compare fits of the same rows and spaces of columns; for a "
+            "fit made elsewhere, bv.extract(fit, design=model.design) takes the labels of a model."
         )
+    return Alignment(design, other)
 
 
-def _equal(a: Any, b: Any) -> bool:
-    return (a is None and b is None) or (a is not None and b is not None and np.allclose(a, b))
-
-
-def _same_space(X: Any, other: Any) -> bool:
-    if not X.shape[1]:
-        return True
-    left = other - X @ np.linalg.lstsq(X, other, rcond=None)[0]
-    return bool(np.abs(left).max() <= 1e-7 * max(np.abs(other).max(), 1e-300))
+def _notes(
+    names: Sequence[str], posts: Sequence[Posterior], ways: Sequence[Alignment]
+) -> tuple[str, ...]:
+    """Say which posteriors were brought to other columns than they were fitted in."""
+    return tuple(
+        f"{name}: its draws are brought from the columns of {way.other.formula!r} to those of "
+        f"{way.design.formula!r}, and summarised there; its priors speak of its own columns"
+        + (f" ({post.priors.one_line()})" if post.priors is not None else "")
+        for name, post, way in zip(names, posts, ways, strict=True)
+        if not way.by_name
+    )
 
 
 def _distinct(given: Sequence[str]) -> tuple[str, ...]:
@@ -224,15 +214,6 @@ def _distinct(given: Sequence[str]) -> tuple[str, ...]:
             name, k = f"{first} {k}", k + 1
         names.append(name)
     return tuple(names)
-
-
-def _points(design: Design, labels: Sequence[str], fits: Sequence[RemlFit]) -> pd.DataFrame:
-    columns = {}
-    for label, fit in zip(labels, fits, strict=True):
-        beta = _in_order(fit.beta, design.fixed_names)
-        found = _point(design, fit.components.aligned(design), beta)
-        columns[label] = pd.Series({q.label: float(q.values) for q in found})
-    return pd.DataFrame(columns)
 
 
 def _point(design: Design, vc: VarianceComponents, beta: pd.Series) -> list[Quantity]:
@@ -270,13 +251,13 @@ def _table(fit: RemlFit, post: Posterior, name: str, summary: pd.DataFrame) -> p
 
 def _in_order(values: pd.Series, names: Sequence[str]) -> pd.Series:
     """Values of fixed effects in the order of other names for them."""
-    by_meaning = {canonical(str(name)): value for name, value in values.items()}
-    missing = [name for name in names if canonical(name) not in by_meaning]
-    if missing:
+    order = paired(names, [str(name) for name in values.index])
+    if order is None:
         raise BayesvError(
-            f"The fits name their fixed effects differently: {', '.join(missing)} is in one only."
+            f"The fits name their fixed effects differently: {', '.join(map(str, values.index))} "
+            f"and {', '.join(names)}."
         )
-    return pd.Series({name: by_meaning[canonical(name)] for name in names}, dtype=float)
+    return pd.Series(values.to_numpy(dtype=float)[order], list(names))
 
 
 def _prior_of(quantity: Quantity, priors: ResolvedPriors | None) -> str:

@@ -2,191 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import sparse
 
-from bayesv.errors import DataError, near
+from bayesv.errors import DataError
+from bayesv.labels import (
+    DESIGN_FIELDS,
+    check_fields,
+    check_labels,
+    level_place,
+)
 from bayesv.linalg import Array
-from bayesv.names import factors_of, level_label
-from bayesv.scales import ColumnFacts, ResponseScale, residual_scale
+from bayesv.names import factors_of, resolved
+from bayesv.random_terms import Index, RandomTerm, TermSummary
+from bayesv.row_encoder import RowEncoder
+from bayesv.scales import ResponseScale, residual_scale
 
-__all__ = ["Design", "DesignSummary", "RandomTerm", "TermSummary", "refuse_constant"]
-
-Index = NDArray[np.intp]
-
-
-class _Term:
-    """What the names of a random term say."""
-
-    group: str
-    columns: tuple[str, ...]
-    levels: NDArray[np.object_]
-    blocks: tuple[tuple[int, ...], ...]
-
-    @property
-    def n_columns(self) -> int:
-        """Number of coefficients per level, r_f."""
-        return len(self.columns)
-
-    @property
-    def n_levels(self) -> int:
-        """Number of observed levels, J_f."""
-        return len(self.levels)
-
-    @property
-    def n_effects(self) -> int:
-        """Number of random effects, q_f = J_f r_f."""
-        return self.n_levels * self.n_columns
-
-    @cached_property
-    def mask(self) -> NDArray[np.bool_]:
-        """Which elements of Σ_f may differ from zero, shape (r_f, r_f)."""
-        mask = np.zeros((self.n_columns, self.n_columns), dtype=bool)
-        for block in self.blocks:
-            mask[np.ix_(block, block)] = True
-        return mask
-
-    def level_index(self, level: object) -> int:
-        """Return the position of a level given by its label; DataError if there is none."""
-        found = np.flatnonzero(self.levels == level_label(level))
-        if len(found) == 0:
-            raise DataError(
-                f"Group {self.group!r} has no level {level!r} among its {self.n_levels} observed "
-                f"levels{near(level_label(level), self.levels)}"
-            )
-        return int(found[0])
-
-
-@dataclass(frozen=True, eq=False)
-class TermSummary(_Term):
-    """A random term without its rows.
-
-    Attributes
-    ----------
-    group, columns, levels, blocks
-        As in `RandomTerm`.
-    rms, spread : ndarray, shape (r_f,)
-        Root mean square and standard deviation of each column over the rows.
-    facts : ColumnFacts or None
-        None in files of versions that did not keep them.
-    """
-
-    group: str
-    columns: tuple[str, ...]
-    levels: NDArray[np.object_]
-    blocks: tuple[tuple[int, ...], ...]
-    rms: Array
-    spread: Array
-    facts: ColumnFacts | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class RandomTerm(_Term):
-    """All random effects of one grouping factor, ``(columns | factor)``.
-
-    Attributes
-    ----------
-    group : str
-        Label of the grouping factor as lme4 prints it, e.g. ``"tch:sch"``.
-    columns : tuple of str
-        Names of the r_f coefficients that vary over the levels.
-    levels : ndarray of str, shape (J_f,)
-        Labels of the observed levels, in the order of their columns in Z.
-    codes : ndarray of int, shape (n,)
-        Level of each row.
-    values : ndarray, shape (n, r_f)
-        Value of each coefficient's column in each row.
-    blocks : tuple of tuple of int
-        Which columns are correlated with each other; ``((0, 1),)`` for ``(x | g)``,
-        ``((0,), (1,))`` for ``(x || g)``.
-    """
-
-    group: str
-    columns: tuple[str, ...]
-    levels: NDArray[np.object_]
-    codes: Index
-    values: Array
-    blocks: tuple[tuple[int, ...], ...]
-
-    def __post_init__(self) -> None:
-        n, r = self.values.shape
-        if len(self.columns) != r or self.codes.shape != (n,):
-            raise DataError(
-                f"Term {self.group!r}: values {self.values.shape}, {len(self.columns)} column "
-                f"names and codes {self.codes.shape} do not fit together; needed are (n, r), r, n."
-            )
-        if sorted(i for block in self.blocks for i in block) != list(range(r)):
-            raise DataError(
-                f"Term {self.group!r}: blocks {self.blocks} must hold each of the {r} columns once."
-            )
-        if n and not (self.codes.min() >= 0 and self.codes.max() < len(self.levels)):
-            raise DataError(f"Term {self.group!r}: a code is outside 0…{len(self.levels) - 1}.")
-
-    @cached_property
-    def Z(self) -> sparse.csr_array:
-        """Columns of Z of this term, level by level, shape (n, q_f)."""
-        n, r = self.values.shape
-        columns = self.codes[:, None] * r + np.arange(r)
-        pointers = np.arange(n + 1) * r
-        return sparse.csr_array(
-            (self.values.ravel(), columns.ravel(), pointers), shape=(n, self.n_effects)
-        )
-
-    def apply(self, u: Array) -> Array:
-        """Return Z_f u, shape (n,), for the effects u of all levels, shape (J_f, r_f)."""
-        return np.asarray(np.einsum("ij,ij->i", u[self.codes], self.values))
-
-    def splits_as(self, codes: Index) -> bool:
-        """Whether other codes put the same rows together, whatever their labels and order."""
-        if len(codes) != len(self.codes):
-            return False
-        pairs = np.unique(np.stack([codes, self.codes]), axis=1).shape[1]
-        return bool(pairs == len(np.unique(self.codes)) == len(np.unique(codes)))
-
-    @cached_property
-    def rms(self) -> Array:
-        """Root mean square of each column, shape (r_f,)."""
-        return np.asarray(np.sqrt((self.values**2).mean(axis=0)))
-
-    @cached_property
-    def facts(self) -> ColumnFacts:
-        """Scales of the columns, and what they have to do with each other."""
-        return ColumnFacts.of(self.values)
-
-    @property
-    def spread(self) -> Array:
-        """Standard deviation of each column over the rows, shape (r_f,); 0 where constant."""
-        return self.facts.spread
-
-
-class RowEncoder(Protocol):
-    """How a formula codes rows that were not fitted."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Columns that the formula names."""
-        ...
-
-    def factors_of(self, group: str) -> tuple[str, ...]:
-        """Return the columns of a grouping factor."""
-        ...
-
-    def covariates(self, group: str) -> tuple[str, ...]:
-        """Return the columns that a grouping factor's left sides use."""
-        ...
-
-    def random_columns(
-        self, data: Any, group: str | None = None
-    ) -> Mapping[str, tuple[tuple[str, ...], Array]]:
-        """Return names and values, shape (m, r), of each grouping factor's columns, or of one."""
-        ...
+__all__ = ["Design", "DesignSummary", "Index", "RandomTerm", "TermSummary", "refuse_constant"]
 
 
 class _Design:
@@ -226,11 +63,30 @@ class _Design:
         return self.n_rows_given - self.n
 
     def term(self, group: str) -> Any:
-        """Return the term of a grouping factor; DataError names the ones there are."""
-        for term in self.terms:
-            if term.group == group or factors_of(term.group) == factors_of(group):
-                return term
-        raise DataError(f"No grouping factor {group!r}; the design has {', '.join(self.groups)}.")
+        """Return the term of a grouping factor: of that very label, else of the same factors.
+
+        Raises
+        ------
+        DataError
+            If there is none, or more than one may be meant.
+        """
+        return self.terms[
+            resolved(group, self.groups, "grouping factor", DataError, meaning=factors_of)
+        ]
+
+    def level(self, group: str, level: object) -> tuple[Any, int]:
+        """Return the term of a grouping factor and the position of a level in it.
+
+        Of a product whose factors are given in another order, the level is read in that order:
+        level ``1:3`` of ``a:b`` is ``3:1`` of ``b:a``.
+
+        Raises
+        ------
+        DataError
+            If there is no such factor or level, or more than one may be meant.
+        """
+        term = self.term(group)
+        return term, level_place(term, group, level)
 
     @cached_property
     def effect_labels(self) -> pd.MultiIndex:
@@ -303,6 +159,9 @@ class DesignSummary(_Design):
     encoding: RowEncoder | None = None
 
     has_rows: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_labels(self)
 
     @property
     def response_scale(self) -> ResponseScale:
@@ -383,7 +242,9 @@ class Design(_Design):
     has_rows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self, DESIGN_FIELDS)
         n = len(self.y)
+        check_labels(self)
         if self.X.shape != (n, len(self.fixed_names)) or len(self.row_labels) != n:
             raise DataError(
                 f"y has {n} rows, X has shape {self.X.shape} with {len(self.fixed_names)} names, "
@@ -391,9 +252,6 @@ class Design(_Design):
             )
         if any(len(term.codes) != n for term in self.terms):
             raise DataError("A random term has another number of rows than y.")
-        groups = [term.group for term in self.terms]
-        if len(set(groups)) != len(groups):
-            raise DataError(f"Grouping factors must be named once each, found {groups}.")
 
     @property
     def n(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from bayesv.arguments import FLAG, FUNCTION, TEXT, TEXTS, a, accepts, choice, optional, whole
 from bayesv.coherence import Coherence, Drawn, coherence
 from bayesv.covariance import (
     DISTANCES,
@@ -23,6 +24,7 @@ from bayesv.functionals import definition, function_of_covariates, functionals
 from bayesv.gram import draw_effects, statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array, evenly_spaced, psd_root, psd_roots
+from bayesv.names import variable_name
 from bayesv.new_rows import new_rows
 from bayesv.posterior_v import PosteriorV
 from bayesv.priors import Normal, Priors, ResolvedPriors
@@ -60,6 +62,7 @@ class MarginalMethods:
         @property
         def n_draws(self) -> int: ...  # noqa: D102
 
+    @accepts(weights=optional(TEXT))
     def V(
         self,
         group: str | None = None,
@@ -99,8 +102,8 @@ class MarginalMethods:
             return PosteriorV(new, self.covs, self.sigma2, np.arange(new.n))
         _ = self.design.row_labels  # a design without rows says here that it has none
         if group is not None:
-            term = self.design.term(group)
-            at = np.flatnonzero(term.codes == term.level_index(level))
+            term, place = self.design.level(group, level)
+            at = np.flatnonzero(term.codes == place)
         else:
             at = np.asarray(rows)
             if at.ndim != 1 or not np.issubdtype(at.dtype, np.integer) or not len(at):
@@ -144,6 +147,7 @@ class MarginalMethods:
         data["tr V"].attrs["moments"] = self._moments_of_V
         return data
 
+    @accepts(groups=optional(TEXTS))
     def curves(self, at: pd.DataFrame, groups: Sequence[str] | None = None) -> Any:
         """Return draws of Var(y(x)) and Corr(y(x), y(x')), dims (chain, draw, x[, x2]).
 
@@ -167,6 +171,7 @@ class MarginalMethods:
         }
         return xr.Dataset(data, coords={"x": np.arange(len(at)), "x2": np.arange(len(at))})
 
+    @accepts(every=whole(1))
     def reliability(self, every: int = 1) -> Any:
         """Return draws of the reliability of the BLUPs, dims (chain, draw, effect).
 
@@ -198,6 +203,7 @@ class MarginalMethods:
         }
         return xr.DataArray(values, dims=list(coords), coords=coords, name="reliability")
 
+    @accepts(function=FUNCTION, every=whole(1))
     def map(self, function: Callable[[VarianceComponents], Any], every: int = 1) -> Any:
         """Apply a function to draws of (Σ, σ²); a DataArray with dims (chain, draw, …).
 
@@ -222,6 +228,7 @@ class MarginalMethods:
         dims = ["chain", "draw", *(f"dim_{k}" for k in range(values.ndim - 2))]
         return xr.DataArray(values, dims=dims, coords={"chain": np.arange(chains), "draw": kept})
 
+    @accepts(reference=a(VarianceComponents), kind=choice(*DISTANCES), every=whole(1))
     def distance(
         self, reference: VarianceComponents, kind: str = "affine_invariant", every: int = 10
     ) -> Any:
@@ -254,6 +261,7 @@ class MarginalMethods:
         half = np.linalg.inv(found.factor) @ back.T
         return density.stats.start + found.mean @ back.T, np.swapaxes(half, 1, 2) @ half
 
+    @accepts(every=optional(whole(1)))
     def log_likelihood(self, every: int | None = None) -> Any:
         """Return the draws with a group ``log_likelihood``, u integrated out, for ``az.loo``.
 
@@ -301,7 +309,9 @@ class MarginalMethods:
         groups = {"posterior": posterior, "log_likelihood": xr.Dataset(data, coords=coords)}
         if self.priors is not None:
             found_prior = self._log_prior(self.priors).items()
-            prior = {name: (("chain", "draw"), x[:, ::step]) for name, x in found_prior}
+            prior = {
+                variable_name(name): (("chain", "draw"), x[:, ::step]) for name, x in found_prior
+            }
             groups["log_prior"] = xr.Dataset(
                 prior, coords={k: coords[k] for k in ("chain", "draw")}
             )
@@ -318,6 +328,7 @@ class MarginalMethods:
                 out[f"beta_{name}"] = -0.5 * z**2 - np.log(prior.sd)
         return out
 
+    @accepts(draws=whole(1), new_levels=FLAG, seed=whole(0))
     def predict(self, draws: int = 1000, *, new_levels: bool = False, seed: int = 0) -> Any:
         """Return replicated responses, a DataArray with dims (sample, row).
 
@@ -359,6 +370,7 @@ class MarginalMethods:
         rows = [str(label) for label in design.row_labels]
         return xr.DataArray(out, dims=("sample", "row"), coords={"row": rows}, name="y")
 
+    @accepts(draws_of_u=whole(1))
     def check(self, draws_of_u: int = 100) -> Coherence:
         """Check that draws, labels, design and V belong together.
 
@@ -382,11 +394,8 @@ class MarginalMethods:
         elsewhere β is taken to have a flat prior, and a note says what cannot be tested.
         """
         names = self.draws["posterior"].data_vars
-        u = {
-            term.group: self._array(f"u_{term.group}")
-            for term in self.design.terms
-            if f"u_{term.group}" in names
-        }
+        effects = {group: f"u_{variable_name(group)}" for group in self.design.groups}
+        u = {group: self._array(name) for group, name in effects.items() if name in names}
         u = u if len(u) == len(self.design.terms) else {}
         center, cov = (x.reshape(*self.sigma2.shape, *x.shape[1:]) for x in self.gls_draws())
         drawn = Drawn(self.covs, self.sigma2, self.beta, center, cov, u)

@@ -20,7 +20,9 @@ def available() -> int | None:
     What is free and can be freed (Linux), or all that is installed; no more than is left of the
     limits of process and container.
     """
-    known = [value for value in (_free(), _left_of_group(), _left_of_process()) if value is not None]
+    known = [
+        value for value in (_free(), _left_of_group(), _left_of_process()) if value is not None
+    ]
     return min(known, default=None)
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from bayesv.arguments import SEED, TEXT, accepts, choice, mapping, optional, whole
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
 from bayesv.errors import (
@@ -101,6 +102,7 @@ class Model:
     _frame: ModelFrame | None
     _sums: tuple[Moments, Units] | None
 
+    @accepts(namespace=optional(mapping()), structure=TEXT)
     def __init__(
         self,
         formula: str,
@@ -134,6 +136,7 @@ class Model:
         self._sums = None
 
     @classmethod
+    @accepts(structure=TEXT)
     def from_design(
         cls,
         design: Design,
@@ -296,6 +299,7 @@ class Model:
     def __repr__(self) -> str:
         return f"<Model {self.design!r}>"
 
+    @accepts(method=choice("REML", "ML"))
     @np.errstate(**_USUAL)
     def reml(self, method: str = "REML") -> RemlFit:
         """Fit by restricted (``"REML"``) or full (``"ML"``) maximum likelihood.
@@ -310,6 +314,7 @@ class Model:
             self._last_reml = fit  # the sampler starts there and need not search again
         return fit
 
+    @accepts(draws=whole(1), seed=SEED)
     def prior_predictive(self, draws: int = 4000, seed: int | None = None) -> Any:
         """Draw from the priors what they say of SDs, correlations, ICCs and the rest of V.
 
@@ -397,6 +402,8 @@ class Model:
             infinite.
         """
         check_sampling(engine, draws, chains, tune, target_accept, seed)
+        if cores is not None:
+            whole(1)("cores", cores)
         _refuse_too_many(self.design, int(draws) * int(chains), keep_u)
         density = MarginalDensity(self.statistics, self.priors)
         options = NutsOptions(
@@ -453,9 +460,7 @@ def _refuse_too_many(design: Design, draws: int, keep_u: bool) -> None:
             f"{draws:,} draws of {q:,} random effects",
             "Draw fewer, or without keep_u: post.random_effects() needs no stored effects.",
         )
-    refuse_unless(
-        16.0 * draws * scalars, f"{draws:,} draws of {scalars:,} numbers", "Draw fewer."
-    )
+    refuse_unless(16.0 * draws * scalars, f"{draws:,} draws of {scalars:,} numbers", "Draw fewer.")
 
 
 def check_sampling(
@@ -467,7 +472,7 @@ def check_sampling(
     seed: int | None = None,
 ) -> None:
     """Refuse arguments of `Model.sample` that are out of range, before any work is done."""
-    if engine not in ENGINES:
+    if not isinstance(engine, str) or engine not in ENGINES:
         raise BayesvError(f"engine must be one of {', '.join(ENGINES)}; found {engine!r}.")
     for name, value, least in (("draws", draws, 4), ("chains", chains, 1), ("tune", tune, 1)):
         if not isinstance(value, int | np.integer) or value < least:

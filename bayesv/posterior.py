@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayesv.arguments import INDEX, TEXT, a, accepts, choice, whole
 from bayesv.covariance import VarianceComponents
-from bayesv.design import Design
+from bayesv.design import Design, DesignSummary
 from bayesv.diagnostics import ess_bulk, ess_tail, rhat
 from bayesv.errors import BayesvError, SamplingWarning
 from bayesv.estimators import geometric_median, joint_mode, log_euclidean, medoid, stein
@@ -23,6 +24,7 @@ from bayesv.inference.draws import Draws
 from bayesv.inference.tails import Tails
 from bayesv.linalg import Array, evenly_spaced, psd_root
 from bayesv.marginal_methods import MarginalMethods
+from bayesv.names import variable_name
 from bayesv.priors import ResolvedPriors
 from bayesv.quantities import Quantity, quantities
 from bayesv.reml import unidentified
@@ -66,6 +68,7 @@ class Posterior(MarginalMethods, Savable):
     problems: tuple[str, ...] = ()
 
     @classmethod
+    @accepts(draws=a(Draws), design=a(Design, DesignSummary), engine=TEXT)
     def from_draws(
         cls,
         draws: Draws,
@@ -102,7 +105,7 @@ class Posterior(MarginalMethods, Savable):
 
     def cov(self, group: str) -> Array:
         """Return draws of Σ_f, shape (chain, draw, r_f, r_f)."""
-        return self._array(f"cov_{self.design.term(group).group}")
+        return self._array(f"cov_{variable_name(self.design.term(group).group)}")
 
     @property
     def covs(self) -> dict[str, Array]:
@@ -119,14 +122,21 @@ class Posterior(MarginalMethods, Savable):
         """Draws of β, shape (chain, draw, p)."""
         return self._array("beta")
 
+    @accepts(chain=INDEX, draw=INDEX)
     def components(self, chain: int, draw: int) -> VarianceComponents:
         """Return one draw of (Σ_f, σ²)."""
+        if not (-self.n_chains <= chain < self.n_chains and -self.n_draws <= draw < self.n_draws):
+            raise BayesvError(
+                f"There are {self.n_chains} chains of {self.n_draws} draws; found chain {chain}, "
+                f"draw {draw}."
+            )
         blocks = {
             term.group: pd.DataFrame(self.cov(term.group)[chain, draw], term.columns, term.columns)
             for term in self.design.terms
         }
         return VarianceComponents(blocks, float(self.sigma2[chain, draw]))
 
+    @accepts(step=whole(1))
     def each_components(self, step: int = 1) -> Iterator[VarianceComponents]:
         """Yield every ``step``-th draw of (Σ_f, σ²), chain by chain."""
         covs = self._flat_covs
@@ -140,6 +150,7 @@ class Posterior(MarginalMethods, Savable):
 
     # --- the posterior-summary step ---------------------------------------------------------------
 
+    @accepts(kind=choice(*ESTIMATES))
     def estimate(self, kind: str = "mean") -> VarianceComponents:
         """Summarise the draws of G and σ² by one set of variance components.
 
@@ -206,6 +217,7 @@ class Posterior(MarginalMethods, Savable):
         """Posterior mean of the fixed effects."""
         return pd.Series(self.beta.mean(axis=(0, 1)), list(self.design.fixed_names), name="beta")
 
+    @accepts(draws=whole(1), seed=whole(0))
     def random_effects(self, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
         """Return posterior means and SDs of the random effects, without storing their draws.
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesv.arguments import NUMBER, PROBABILITY, accepts, whole
 from bayesv.design import Design
 from bayesv.errors import BayesvError, DataError
 from bayesv.linalg import Array
@@ -91,6 +92,7 @@ class PosteriorV:
         variance = np.einsum("aij,ab,bij->ij", parts, covariance, parts, optimize=True)
         return self._frame(np.sqrt(np.clip(variance, 0.0, None)))
 
+    @accepts(q=NUMBER)
     def quantile(self, q: float) -> pd.DataFrame:
         """Return a posterior quantile of every element of V, shape (m, m)."""
         if not 0 <= q <= 1:
@@ -107,12 +109,14 @@ class PosteriorV:
             out[rows] = np.quantile(np.asarray(total), q, axis=0)
         return self._frame(out)
 
+    @accepts(prob=PROBABILITY)
     def interval(self, prob: float = 0.95) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the equal-tailed interval of every element of V: lower and upper, (m, m) each."""
         return self.quantile((1 - prob) / 2), self.quantile((1 + prob) / 2)
 
     # --- draws ------------------------------------------------------------------------------------
 
+    @accepts(every=whole(1))
     def draws(self, every: int = 1) -> Any:
         """Return draws of V, a DataArray with dims (chain, draw, row, column).
 
@@ -123,17 +127,20 @@ class PosteriorV:
         """
         return self._array(self._values(every), every, "V")
 
+    @accepts(every=whole(1))
     def corr(self, every: int = 1) -> Any:
         """Return draws of the marginal correlations, dims (chain, draw, row, column)."""
         V = self._values(every)
         sd = np.sqrt(np.diagonal(V, axis1=-2, axis2=-1))
         return self._array(V / (sd[..., :, None] * sd[..., None, :]), every, "corr")
 
+    @accepts(every=whole(1))
     def marginal_sd(self, every: int = 1) -> Any:
         """Return draws of the marginal SDs of the rows, dims (chain, draw, row)."""
         V = self._values(every)
         return self._array(np.sqrt(np.diagonal(V, axis1=-2, axis2=-1)), every, "sd")
 
+    @accepts(every=whole(1))
     def eigenvalues(self, every: int = 1) -> Any:
         """Return draws of the smallest and largest eigenvalue, dims (chain, draw, end)."""
         import xarray as xr
@@ -142,6 +149,7 @@ class PosteriorV:
         coords = {"draw": np.arange(0, self.sigma2.shape[1], every), "end": ["smallest", "largest"]}
         return xr.DataArray(values, dims=("chain", "draw", "end"), coords=coords, name="eigenvalue")
 
+    @accepts(every=whole(1))
     def components(self, every: int = 1) -> Any:
         """Return draws of the share of each component in Var(y_i): (chain, draw, component, row).
 

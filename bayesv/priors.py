@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bayesv.design import Design, RandomTerm
+from bayesv.arguments import a, accepts
+from bayesv.design import Design, DesignSummary, RandomTerm
 from bayesv.errors import PriorError, near
 from bayesv.linalg import Array, cov_to_sd_corr
-from bayesv.names import canonical, factors_of
+from bayesv.names import Meaning, canonical, factors_of, matched, places
 from bayesv.prior_basis import Basis, CentredBlock, centres_by_name, default_sizes
 from bayesv.prior_families import (
     LKJ,
@@ -222,6 +223,7 @@ class Priors:
             parts["center"] = self.center
         return f"Priors({', '.join(f'{k}={_text(v)}' for k, v in parts.items())})"
 
+    @accepts(design=a(Design, DesignSummary))
     def resolve(self, design: Design) -> ResolvedPriors:
         """Return the prior of every parameter of a design.
 
@@ -242,7 +244,7 @@ class Priors:
         for term in design.terms:
             facts = _facts(term)
             blocks = [CentredBlock(facts, block) for block in term.blocks if len(block) > 1]
-            stated = self._stated_sds(term)
+            stated = self._stated_sds(term, design)
             sizes = default_sizes(facts, blocks)
             sd[term.group] = tuple(
                 prior
@@ -250,18 +252,22 @@ class Priors:
                 for prior, size in zip(stated, sizes, strict=True)
             )
             if blocks:
-                corr[term.group] = _for_group(self.corr, term.group) or LKJ(1.0)
-                bases[term.group] = self._basis(term, blocks, stated)
+                corr[term.group] = _for_group(self.corr, term.group, design) or LKJ(1.0)
+                bases[term.group] = self._basis(term, blocks, stated, design)
         note = "" if scale.source == "residual sd" else f"default scales are {scale.source}"
         return ResolvedPriors(sd, corr, sigma, self._betas(design), design, bases, note)
 
     def _basis(
-        self, term: RandomTerm, blocks: list[CentredBlock], stated: tuple[SdPrior | None, ...]
+        self,
+        term: RandomTerm,
+        blocks: list[CentredBlock],
+        stated: tuple[SdPrior | None, ...],
+        design: Design,
     ) -> Basis:
         """Return what the priors of a term speak of: defaults of centred columns, others not."""
-        if (center := _for_group(self.center, term.group)) is not None:
+        if (center := _for_group(self.center, term.group, design)) is not None:
             return Basis.of(term, blocks, centres_by_name(center, term, blocks))
-        if _for_group(self.corr, term.group) is not None:
+        if _for_group(self.corr, term.group, design) is not None:
             return Basis.as_written(term)
         centres: dict[int, float] = {}
         for block in blocks:
@@ -270,9 +276,9 @@ class Priors:
                 centres |= block.centres
         return Basis.of(term, blocks, centres)
 
-    def _stated_sds(self, term: RandomTerm) -> tuple[SdPrior | None, ...]:
+    def _stated_sds(self, term: RandomTerm, design: Design) -> tuple[SdPrior | None, ...]:
         """Return the prior that is stated of each column's SD, None where there is none."""
-        given = _for_group(self.sd, term.group)
+        given = _for_group(self.sd, term.group, design)
         if isinstance(given, SdPrior):
             return (given,) * term.n_columns
         named = _by_meaning(given or {}, term.columns, f"sd of {term.group!r}")
@@ -308,38 +314,36 @@ def _check_leaves(what: str, given: Any, kind: Any, depth: int) -> None:
 def _check_groups(what: str, given: Any, design: Design) -> None:
     if not isinstance(given, Mapping):
         return
-    known = {factors_of(group) for group in design.groups}
-    for group in given:
-        if factors_of(group) not in known:
-            raise PriorError(
-                f"{what} has a prior for {group!r}, but the grouping factors are "
-                f"{', '.join(design.groups)}{near(group, design.groups)}"
-            )
+    _by_meaning(given, design.groups, what, "grouping factors", factors_of)
 
 
-def _for_group(given: Any, group: str) -> Any:
+def _for_group(given: Any, group: str, design: Design) -> Any:
     if not isinstance(given, Mapping):
         return given
-    for key, value in given.items():
-        if factors_of(key) == factors_of(group):
-            return value
-    return None
+    return _by_meaning(given, design.groups, "", "grouping factors", factors_of).get(group)
 
 
-def _by_meaning(given: Mapping[str, Any], names: tuple[str, ...], what: str) -> dict[str, Any]:
-    meanings = {canonical(name): name for name in names}
-    out: dict[str, Any] = {}
-    for key, value in given.items():
-        if canonical(key) not in meanings:
-            raise PriorError(
-                f"{what} has a prior for {key!r}, but the coefficients are {', '.join(names)}"
-                f"{near(key, names)}"
-            )
-        name = meanings[canonical(key)]
-        if name in out:
-            raise PriorError(f"{what} has two priors for {name!r}; leave one.")
-        out[name] = value
-    return out
+def _by_meaning(
+    given: Mapping[str, Any],
+    names: tuple[str, ...],
+    what: str,
+    things: str = "coefficients",
+    meaning: Meaning = canonical,
+) -> dict[str, Any]:
+    """Return what is given by its exact name, or by the one name of its meaning."""
+    if strangers := [key for key in given if not isinstance(key, str)]:
+        raise PriorError(f"{what}: names of {things} are text; found {strangers[0]!r}.")
+    found = matched(list(given), names, f"{what}: the name", PriorError, meaning)
+    for key, place in zip(given, found, strict=True):
+        if place is not None:
+            continue
+        if taken := places(key, names, meaning):
+            raise PriorError(f"{what} has two priors for {names[taken[0]]!r}; leave one.")
+        raise PriorError(
+            f"{what} has a prior for {key!r}, but the {things} are {', '.join(names)}"
+            f"{near(key, names)}"
+        )
+    return {names[i]: given[key] for key, i in zip(given, found, strict=True) if i is not None}
 
 
 def _check_center(given: Any) -> None:

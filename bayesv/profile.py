@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.optimize import brentq, minimize
 from scipy.special import chdtri
 
+from bayesv.arguments import PROBABILITY, a, accepts
 from bayesv.errors import BayesvError
 from bayesv.inference.coordinates import Coordinates
 from bayesv.linalg import Array, cov_to_sd_corr
@@ -19,10 +20,13 @@ from bayesv.reml.criterion import Criterion
 
 __all__ = ["profile"]
 
+_FIT = a(RemlFit, hint="fit one by model.reml().")
+
 _NEVER = -14.0  # log SD/σ that counts as 0
 _WIDEST = 60  # doublings of a step away from the estimate
 
 
+@accepts(fit=_FIT, prob=PROBABILITY)
 def profile(fit: RemlFit, prob: float = 0.95) -> pd.DataFrame:
     """Return profile likelihood intervals of the SDs, of σ, and of correlations of two columns.
 

@@ -38,7 +38,7 @@ class Quantity:
     def label(self) -> str:
         """Text such as ``corr Subject: Intercept, Days``."""
         names = ", ".join(name for name in (self.first, self.second) if name)
-        if self.group == "fixed":
+        if self.scale == "beta":
             return f"beta {names}"
         return f"{self.scale} {self.group}: {names}" if names else f"{self.scale} {self.group}"
 

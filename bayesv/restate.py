@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from bayesv.arguments import FLAG, a, accepts
 from bayesv.inference.density import MarginalDensity
 from bayesv.model import Model
 
 __all__ = ["to_bambi", "to_pymc"]
 
 
+@accepts(model=a(Model), marginal=FLAG)
 def to_pymc(model: Model, marginal: bool = False) -> Any:
     """Return the model as a PyMC model.
 
@@ -36,6 +38,7 @@ def to_pymc(model: Model, marginal: bool = False) -> Any:
     return build_pymc(model.design, model.priors)
 
 
+@accepts(model=a(Model))
 def to_bambi(model: Model) -> Any:
     """Return the model as a Bambi model with correlated group effects.
 

@@ -7,6 +7,7 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
+from bayesv.arguments import FLAG, PATH, accepts
 from bayesv.errors import StorageError
 
 __all__ = ["Savable", "save"]
@@ -61,6 +62,7 @@ def save(obj: Any, path: str | os.PathLike[str], *, overwrite: bool = False) -> 
 class Savable:
     """What can be saved by its own method."""
 
+    @accepts(path=PATH, overwrite=FLAG)
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write this to one ``.nc`` or ``.zarr`` file; see `bayesv.save` and `bayesv.load`.
 

@@ -10,11 +10,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayesv.arguments import PROBABILITY, accepts, found
 from bayesv.diagnostics import ess_bulk, ess_mean, ess_tail, hdi, rhat
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 
 __all__ = ["NotedFrame", "footnotes", "summarize", "summary_columns", "without_undefined"]
+
+
+def _is_draws(name: str, value: Any) -> None:
+    dims = getattr(value, "dims", ())
+    several = getattr(value, "data_vars", {"": value})
+    if not hasattr(value, "coords") or not {"chain", "draw"} <= set(dims) or not len(several):
+        raise BayesvError(
+            f"{name} must be an xarray Dataset or DataArray with dims chain and draw, such as "
+            f"post.functionals(); {found(value)}."
+        )
 
 
 def summary_columns(x: Array, prob: float) -> dict[str, Array]:
@@ -62,6 +73,7 @@ def without_undefined(columns: dict[str, Array], moments: Array) -> dict[str, Ar
     }
 
 
+@accepts(draws=_is_draws, prob=PROBABILITY)
 def summarize(draws: Any, prob: float = 0.95) -> pd.DataFrame:
     """Summarise draws of anything with dims (chain, draw, …).
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from bayesv.arguments import PROBABILITY, a, accepts, mapping, optional
 from bayesv.covariance import KenwardRoger, gls, kenward_roger
 from bayesv.covariance.contrasts import contrast_row
 from bayesv.covariance.sandwich import ClusterRobust, robust
@@ -19,6 +20,9 @@ from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit
 
 __all__ = ["BetaUncertainty", "beta_uncertainty"]
+
+_FIT = a(RemlFit, hint="fit one by model.reml().")
+_POSTERIOR = a(Posterior, hint="draw one by model.sample().")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +70,12 @@ class BetaUncertainty:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
+@accepts(
+    fit=_FIT,
+    post=_POSTERIOR,
+    contrasts=optional(mapping()),
+    prob=PROBABILITY,
+)
 def beta_uncertainty(
     fit: RemlFit,
     post: Posterior,

@@ -106,7 +106,10 @@ def test_a_read_only_package_and_home_fit(tmp_path):
     """Nothing may be written beside the package, nor at home: one note, and the loops run."""
     package = Path(bv.__file__).parent
     shutil.copytree(package, tmp_path / "bayesv", ignore=shutil.ignore_patterns("__pycache__"))
-    for folder in [tmp_path / "bayesv", *(p for p in (tmp_path / "bayesv").rglob("*") if p.is_dir())]:
+    for folder in [
+        tmp_path / "bayesv",
+        *(p for p in (tmp_path / "bayesv").rglob("*") if p.is_dir()),
+    ]:
         (folder / "__pycache__").touch()  # refuses a cache to the administrator, too
     code = (
         "import numpy as np\n"

@@ -319,3 +319,57 @@ def test_models_survive_pickle():
     names, X = again.encoding.fixed_columns(frame())
     assert names == model.design.fixed_names
     np.testing.assert_allclose(X, model.design.X)
+
+
+WORDS = (
+    "y", "x", "z", "f", "t", "k", "g", "`x`", "`x:z`", "1", "0", "2", "1e3", "2L", "'a'", "TRUE",
+    "+", "-", "*", ":", "/", "^", "**", "%in%", "%%", "(", ")", "|", "||", "~", ",", "=", "<", "==",
+    "!", "&", "log", "I", "poly", "factor", "C", "offset", "c", "cut", "bs", "scale", "ifelse", "T",
+    "log(x", "poly(x, 2", "C(f, ", "contr.sum", "(1 | g)", " + (x | g)", "ref", "levels", "NULL",
+)  # fmt: skip
+INTERNAL = ("TypeError", "IndexError", "AttributeError", "object has no", "unsupported operand")
+
+
+def message_of(text: str, data: pd.DataFrame) -> str:
+    """What a formula is refused with, nothing if it is fitted; any other error is raised."""
+    try:
+        bv.Model(text, data)
+    except bv.BayesvError as error:
+        return str(error)
+    return ""
+
+
+def test_random_texts_are_fitted_or_refused_in_our_words():
+    rng, data = np.random.default_rng(11), frame()
+    messages = []
+    for i in range(800):
+        words = [WORDS[j] for j in rng.integers(len(WORDS), size=int(rng.integers(1, 12)))]
+        text = " ".join(words)
+        messages.append(message_of(f"y ~ {text} + (1 | g)" if i % 3 else text, data))
+    assert messages.count("") > 5
+    assert not [m for m in messages if any(word in m for word in INTERNAL)]
+
+
+@pytest.mark.parametrize(
+    "text", ["I(1)", "I(!1)", "!0", "I(NULL)", "I('a')", "c(1, 2)", "I(pi)", "mean(x)", "Sum('a')",
+             "1 < 2", "log(2)", "I(TRUE)", "factor(1)", "I(1 < 2)", "poly(2, 1)"]
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["y ~ x + ({}) + (1|g)", "y ~ ({} | g)", "({}) ~ x + (1|g)"])
+def test_constants_are_no_columns(text, place):
+    with pytest.raises(bv.BayesvError):
+        bv.Model(place.replace("{}", text), frame())
+
+
+def test_a_prefix_of_a_formula_raises_nothing_else():
+    text = "log(y) ~ poly(x, 2, raw=T)*C(f, contr.sum) + cut(z, c(0, 1, 9)) %in% t + (x/f || g:k) "
+    data = frame()
+    bv.Model(text, data)
+    for i in range(len(text) - 2):
+        with pytest.raises(bv.BayesvError):
+            bv.Model(text[:i], data)
+
+
+@pytest.mark.parametrize("right", ["x", "C(f, contr.helmert)", "poly(x, 2)", "ordered(k)"])
+def test_no_row_left_is_said(right):
+    with pytest.raises(bv.DataError, match="No complete row"):
+        bv.Model(f"log(0) + y ~ {right} + (1 | g)", frame())

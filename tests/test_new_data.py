@@ -11,6 +11,8 @@ import bayesv as bv
 from bayesv.new_rows import new_rows
 
 N = 90
+# Codes such as '02' are meant to be text here.
+pytestmark = pytest.mark.filterwarnings("ignore:.*reads as numbers:bayesv.errors.DesignWarning")
 
 
 def frame() -> pd.DataFrame:

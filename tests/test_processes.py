@@ -24,7 +24,10 @@ from bayesv.process import Shared
 
 
 def blas_threads() -> list[int]:
-    return [lib.get_num_threads() for lib in ThreadpoolController().select(user_api="blas").lib_controllers]
+    return [
+        lib.get_num_threads()
+        for lib in ThreadpoolController().select(user_api="blas").lib_controllers
+    ]
 
 
 @pytest.fixture
@@ -186,8 +189,6 @@ def test_interrupts_end_in_an_interrupt(engine, chains, sleepstudy):
     thread.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            sleepstudy.sample(
-                engine, 200_000, chains, seed=1, tune=100, cores=1, progressbar=False
-            )
+            sleepstudy.sample(engine, 200_000, chains, seed=1, tune=100, cores=1, progressbar=False)
     finally:
         thread.join()

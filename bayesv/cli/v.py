@@ -124,8 +124,7 @@ def _components(
 def _positions(arguments: argparse.Namespace, design: bv.Design) -> Any:
     """Return the chosen rows as positions; None for all."""
     if arguments.group is not None:
-        term = design.term(arguments.group)
-        level = term.level_index(arguments.level)
+        term, level = design.level(arguments.group, arguments.level)
         return np.flatnonzero(term.codes == level)
     if arguments.rows is None:
         return None

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.covariance.varcorr import read_varcorr
-from bayesv.design import Design, RandomTerm
+from bayesv.arguments import a
+from bayesv.covariance.listings import read_varcorr
+from bayesv.design import Design, DesignSummary, RandomTerm, TermSummary
 from bayesv.errors import ComponentsError
 from bayesv.linalg import (
     PSD_TOLERANCE,
@@ -20,7 +21,7 @@ from bayesv.linalg import (
     smallest_relative_eigenvalue,
     symmetrize,
 )
-from bayesv.names import canonical, factors_of
+from bayesv.names import factors_of, matched, paired, resolved
 
 __all__ = ["VarianceComponents"]
 
@@ -105,12 +106,12 @@ class VarianceComponents:
         sigma = _number(sigma)
         if sigma <= 0:
             raise ComponentsError(f"sigma is the residual SD and must be positive; found {sigma}.")
-        for what, given in (("sd", sd), ("corr", corr or {})):
+        corr = {} if corr is None else corr
+        for what, given in (("sd", sd), ("corr", corr)):
             if not isinstance(given, Mapping):
                 raise ComponentsError(
                     f"{what} must be {{group: values}}, found {type(given).__name__}."
                 )
-        corr = dict(corr or {})
         unknown = [group for group in corr if group not in sd]
         if unknown:
             raise ComponentsError(f"Correlations for {unknown}, which have no SDs.")
@@ -121,24 +122,35 @@ class VarianceComponents:
             sds = np.atleast_1d(_array(f"SDs of {group!r}", values))
             if not (sds >= 0).all() or sds.ndim > 1:
                 raise ComponentsError(f"SDs of {group!r} must be a list of numbers ≥ 0: {values}.")
-            matrix = _correlation(group, corr.get(group), len(sds), names) * np.outer(sds, sds)
+            matrix = _correlation(group, corr.get(group), sds, names) * np.outer(sds, sds)
             blocks[group] = pd.DataFrame(matrix, names, names) if names else matrix
         return cls(blocks, sigma2=sigma**2)
 
     @classmethod
     def from_varcorr(cls, listing: str | pd.DataFrame) -> VarianceComponents:
-        """Build from lme4's printed ``VarCorr`` (or the part of ``summary``), or its data frame.
+        """Build from what a mixed-model program prints, or from lme4's data frame.
 
         Parameters
         ----------
         listing : str or DataFrame
-            The printed table with Std.Dev. and, where there are several columns, Corr; or
-            ``as.data.frame(VarCorr(fit))`` with columns grp, var1, var2, vcov.
+            ``print(VarCorr(fit))``, ``print(fit)`` or ``summary(fit)`` of lme4, glmmTMB or nlme, as
+            pasted (behind ``##``, wrapped, with blanks collapsed, as a Markdown table);
+            ``VarCorr(fit)`` of MixedModels.jl; the covariance parameter estimates of SAS PROC MIXED
+            (UN, VC) or Stata's ``mixed``; or ``as.data.frame(VarCorr(fit))`` with columns grp,
+            var1, var2, vcov.
+
+        Raises
+        ------
+        ComponentsError
+            If a line is not understood; the message shows it.
 
         Notes
         -----
-        Printed correlations are rounded; where rounding alone makes a block indefinite it is moved
-        to the nearest covariance, with a warning.
+        Of a variance and its SD the one that is printed more exactly is used. Printed correlations
+        are rounded; where rounding alone makes a block indefinite it is moved to the nearest
+        covariance, with a warning. lme4 prints the terms of ``(x || g)`` as ``g`` and ``g.1``; they
+        are one factor here, unless both have a column of one name or the listing's last line names
+        a factor ``g.1``. Inner factors of nlme and Stata are labelled ``inner:outer``.
 
         Examples
         --------
@@ -203,17 +215,8 @@ class VarianceComponents:
         ComponentsError
             If the group is missing, or its labels or shape do not fit the term.
         """
-        block = self._blocks[self._key(term.group)]
-        if block.shape[0] != term.n_columns:
-            raise ComponentsError(
-                f"Σ of {term.group!r} is {block.shape[0]}×{block.shape[0]}; the design has "
-                f"{term.n_columns} columns there: {', '.join(term.columns)}."
-            )
-        names = list(block.index)
-        if all(isinstance(name, int | np.integer) for name in names):
-            return np.asarray(block.to_numpy())
-        order = _align(term.group, [str(name) for name in names], term.columns)
-        return np.asarray(block.to_numpy()[np.ix_(order, order)])
+        a(RandomTerm, TermSummary)("term", term)
+        return _of_term(self._blocks[self._key(term.group)], term)
 
     def aligned(self, design: Design) -> VarianceComponents:
         """Return the same components with the design's groups, labels and order.
@@ -223,15 +226,26 @@ class VarianceComponents:
         ComponentsError
             If a group is missing or superfluous, or labels do not fit.
         """
-        extra = {factors_of(g) for g in self.groups} - {factors_of(g) for g in design.groups}
+        a(Design, DesignSummary)("design", design)
+        places = matched(
+            self.groups, design.groups, "The grouping factor", ComponentsError, factors_of
+        )
+        extra = [group for group, i in zip(self.groups, places, strict=True) if i is None]
         if extra:
             raise ComponentsError(
-                f"Variance components for {', '.join(':'.join(e) for e in sorted(extra))}, which "
-                f"the design lacks; it has {', '.join(design.groups)}."
+                f"Variance components for {', '.join(extra)}, which the design lacks; it has "
+                f"{', '.join(design.groups)}."
+            )
+        given = {i: self._blocks[group] for group, i in zip(self.groups, places, strict=True)}
+        missing = [group for i, group in enumerate(design.groups) if i not in given]
+        if missing:
+            raise ComponentsError(
+                f"No variance components for group {', '.join(map(repr, missing))}; there are "
+                f"{', '.join(self.groups)}."
             )
         blocks = {
-            term.group: pd.DataFrame(self.block_for(term), term.columns, term.columns)
-            for term in design.terms
+            term.group: pd.DataFrame(_of_term(given[i], term), term.columns, term.columns)
+            for i, term in enumerate(design.terms)
         }
         return VarianceComponents(blocks, self.sigma2)
 
@@ -268,14 +282,8 @@ class VarianceComponents:
         return "\n".join(line.rstrip() for line in lines)
 
     def _key(self, group: str) -> str:
-        if group in self._blocks:
-            return group
-        for key in self._blocks:
-            if factors_of(key) == factors_of(group):
-                return key
-        raise ComponentsError(
-            f"No variance components for group {group!r}; there are {', '.join(self._blocks)}."
-        )
+        what = "group of the variance components"
+        return self.groups[resolved(group, self.groups, what, ComponentsError, factors_of)]
 
 
 def _number(value: Any) -> float:
@@ -329,7 +337,9 @@ def _array(what: str, given: Any) -> Array:
     raise ComponentsError(f"{what}: real numbers are needed, found {given!r}.")
 
 
-def _correlation(group: str, given: Any, r: int, names: list[str] | None) -> Array:
+def _correlation(group: str, given: Any, sds: Array, names: list[str] | None) -> Array:
+    """Return the correlation matrix; with an SD of 0, NaN stands for what does not exist."""
+    r, none = len(sds), np.outer(sds, sds) == 0
     if given is None:
         return np.eye(r)
     if isinstance(given, pd.DataFrame) and names is not None:
@@ -339,6 +349,7 @@ def _correlation(group: str, given: Any, r: int, names: list[str] | None) -> Arr
         given = given.to_numpy()[np.ix_(order, order)]
     values = _array(f"Correlation of {group!r}", given)
     if values.shape == (r, r):
+        values = np.where(np.isnan(values) & none, np.eye(r), values)
         if not np.allclose(np.diagonal(values), 1.0, atol=1e-8):
             raise ComponentsError(
                 f"The correlation of {group!r} needs 1 on its diagonal, found "
@@ -353,17 +364,28 @@ def _correlation(group: str, given: Any, r: int, names: list[str] | None) -> Arr
         )
     rows, columns = np.tril_indices(r, -1)
     corr[rows, columns] = corr[columns, rows] = values.ravel()
-    return corr
+    return np.where(np.isnan(corr) & none, np.eye(r), corr)
+
+
+def _of_term(block: pd.DataFrame, term: RandomTerm) -> Array:
+    """Return Σ_f in the column order of a term, by name unless it has none."""
+    if block.shape[0] != term.n_columns:
+        raise ComponentsError(
+            f"Σ of {term.group!r} is {block.shape[0]}×{block.shape[0]}; the design has "
+            f"{term.n_columns} columns there: {', '.join(term.columns)}."
+        )
+    names = list(block.index)
+    if all(isinstance(name, int | np.integer) for name in names):
+        return np.asarray(block.to_numpy())
+    order = _align(term.group, [str(name) for name in names], term.columns)
+    return np.asarray(block.to_numpy()[np.ix_(order, order)])
 
 
 def _align(group: str, names: list[str], columns: Sequence[str]) -> list[int]:
     """Positions in ``names`` of each of ``columns``, by exact name or else by meaning."""
-    if set(names) == set(columns):
-        return [names.index(column) for column in columns]
-    meanings = [canonical(name) for name in names]
-    wanted = [canonical(column) for column in columns]
-    if len(set(meanings)) == len(meanings) and set(meanings) == set(wanted):
-        return [meanings.index(want) for want in wanted]
+    order = paired(list(columns), names)
+    if order is not None:
+        return order
     raise ComponentsError(
         f"Labels of Σ of {group!r} do not match the design: found {', '.join(names)}; needed "
         f"{', '.join(columns)}."

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import eigh
 
+from bayesv.arguments import accepts, numeric
 from bayesv.covariance.clusters import gram_batches
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
@@ -22,6 +23,7 @@ _MOST_ELEMENTS = 2e7  # of V that are not 0, for a comparison one by one
 DISTANCES = ("affine_invariant", "stein", "kl", "bures_wasserstein", "frobenius", "max_corr")
 
 
+@accepts(a=numeric, b=numeric)
 def distances(a: Array, b: Array) -> dict[str, float]:
     """Return distances between covariance matrices of the same variables.
 

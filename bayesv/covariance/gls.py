@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
+from bayesv.arguments import accepts, choice
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design import Design
@@ -67,6 +68,7 @@ class GLSFit:
             self.V.design.y - self.fitted.to_numpy(), self.V.design.row_labels, name="residual"
         )
 
+    @accepts(method=choice("REML", "ML"))
     def criterion(self, method: str = "REML") -> float:
         """Return −2 log restricted likelihood ("REML") or likelihood ("ML") at this V.
 

@@ -12,6 +12,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, splu
 
+from bayesv.arguments import accepts, numeric, whole
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design import Design, DesignSummary
 from bayesv.errors import ComponentsError, DataError, MemoryNeededError
@@ -81,6 +82,10 @@ class MarginalCovariance(LinearOperator):
         self.design = design
         self.vc = _checked(design, vc)
         super().__init__(dtype=np.dtype(float), shape=(design.n, design.n))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what defines V: factorisations cannot be copied and are made again."""
+        return type(self), (self.design, self.vc)
 
     # --- operator ---------------------------------------------------------------------------------
 
@@ -159,6 +164,7 @@ class MarginalCovariance(LinearOperator):
             np.log(np.abs(self._factor.U.diagonal())).sum() + np.log(self.R_diagonal).sum()
         )
 
+    @accepts(b=numeric)
     def quadratic(self, b: ArrayLike) -> Array:
         """Return b'V⁻¹b: a number for b of shape (n,), else (k, k)."""
         b = np.asarray(b, dtype=float)
@@ -188,6 +194,7 @@ class MarginalCovariance(LinearOperator):
         V.sort_indices()
         return V
 
+    @accepts(limit=whole(0))
     def to_dense(self, limit: int = DENSE_LIMIT) -> Array:
         """Return V as an array of shape (n, n).
 
@@ -252,8 +259,8 @@ class MarginalCovariance(LinearOperator):
 
     def rows_of(self, group: str, level: object) -> NDArray[np.intp]:
         """Return the positions of the rows of one level."""
-        term = self.design.term(group)
-        return np.flatnonzero(term.codes == term.level_index(level))
+        term, place = self.design.level(group, level)
+        return np.flatnonzero(term.codes == place)
 
     @cached_property
     def clusters(self) -> NDArray[np.intp]:

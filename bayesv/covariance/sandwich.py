@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesv.arguments import TEXT, accepts, choice, optional
 from bayesv.covariance.clusters import v_blocks
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
@@ -97,6 +98,7 @@ def cluster_robust(
     return result.cov
 
 
+@accepts(kind=choice("CR2", "CR0"), cluster=optional(TEXT))
 def robust(
     design: Design,
     vc: VarianceComponents,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtrc, fdtrc
 
+from bayesv.arguments import FLAG, PROBABILITY, TEXT, accepts
 from bayesv.covariance.contrasts import contrast_matrix, contrast_row, estimates
 from bayesv.covariance.moments import f_moments
 from bayesv.covariance.student import t_quantile, t_tail
@@ -80,6 +81,7 @@ class KenwardRoger:
         values = [self.df_of(row, observed=True) for row in np.eye(len(self.cov))]
         return pd.Series(values, self.cov.index, name="df")
 
+    @accepts(observed=FLAG)
     def df_of(self, weights: Any, *, observed: bool = False) -> float:
         """Return degrees of freedom of one contrast l'β̂: 2 (l'Φl)²/Var(l'Φ̂l).
 
@@ -170,6 +172,7 @@ class KenwardRoger:
         p = float(chdtrc(q, q * F) if np.isinf(df) else fdtrc(q, df, F))
         return {"F": F, "df1": float(q), "df2": df, "scale": scale, "p": p, "problem": ""}
 
+    @accepts(prob=PROBABILITY, method=TEXT)
     def table(
         self, beta: Any = None, prob: float = 0.95, method: str = "Kenward–Roger"
     ) -> pd.DataFrame:
@@ -199,8 +202,6 @@ class KenwardRoger:
         Intercept   251.405  6.825  17.0  36.838  0.0  237.007  265.804
         Days         10.467  1.546  17.0   6.771  0.0    7.206   13.729
         """
-        if not 0 < prob < 1:
-            raise BayesvError(f"prob lies between 0 and 1; found {prob!r}.")
         chosen = str(method).replace("Kenward-Roger", _METHODS[0])
         if chosen not in _METHODS:
             raise BayesvError(f"method must be one of {', '.join(_METHODS)}; found {method!r}.")

@@ -304,6 +304,9 @@ terms_of <- function(Z, cnms, flist, covs, free = rep(TRUE, length(cnms))) {
     f <- as.factor(flist[[assign[k]]])
     r <- length(cnms[[k]])
     code <- as.integer(f)
+    if (anyNA(code))
+      refuse(sprintf("%d rows have no level of '%s' (NA as a level, as by addNA()) and so no random effect; give them a level of their own",
+                     sum(is.na(code)), names(flist)[assign[k]]))
     values <- vapply(seq_len(r), function(j) as.numeric(Z[cbind(seq_along(code), start + (code - 1) * r + j)]),
                      numeric(length(code)))
     start <<- start + nlevels(f) * r

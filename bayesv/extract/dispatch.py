@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bayesv.arguments import a, accepts, optional
 from bayesv.design import Design
 from bayesv.errors import ExtractionError
 from bayesv.extract.bambi import extract_bambi
@@ -26,6 +27,7 @@ _POINT_FITS = {
 }
 
 
+@accepts(names=optional(a(Mapping)))
 def extract(
     obj: Any,
     draws: Any = None,

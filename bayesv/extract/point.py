@@ -16,7 +16,7 @@ from bayesv.design import Design
 from bayesv.errors import BayesvError, ComponentsError, ExtractionError, FitWarning
 from bayesv.formula import build
 from bayesv.linalg import Array
-from bayesv.names import canonical, factors_of
+from bayesv.names import canonical, factors_of, paired
 from bayesv.reml import RemlFit, fit_from_components
 
 __all__ = ["PointFit", "by_factor", "moved", "rebuilt", "reml_fit"]
@@ -190,10 +190,11 @@ def _check_rows(point: PointFit, design: Design) -> None:
 
 def _order(point: PointFit, design: Design) -> list[int]:
     """Positions among the fit's fixed effects of the design's, by the meaning of their labels."""
-    theirs = [canonical(name) for name in point.beta.index]
-    ours = [canonical(name) for name in design.fixed_names]
-    if sorted(theirs) == sorted(ours) and len(set(ours)) == len(ours):
-        return [theirs.index(name) for name in ours]
+    labels = [str(name) for name in point.beta.index]
+    order = paired(design.fixed_names, labels)
+    if order is not None:
+        return order
+    theirs, ours = ([canonical(name) for name in names] for names in (labels, design.fixed_names))
     extra = [str(n) for n, c in zip(point.beta.index, theirs, strict=True) if c not in ours]
     missing = [n for n, c in zip(design.fixed_names, ours, strict=True) if c not in theirs]
     raise ExtractionError(

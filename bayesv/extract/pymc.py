@@ -11,7 +11,7 @@ from bayesv.design import Design, RandomTerm
 from bayesv.errors import ExtractionError, near
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array, cov_to_sd_corr, smallest_relative_eigenvalue
-from bayesv.names import canonical, factors_of
+from bayesv.names import factors_of, matched, paired
 from bayesv.posterior import Posterior
 
 __all__ = ["extract_pymc"]
@@ -22,13 +22,7 @@ _FORMS = ({"cov"}, {"chol"}, {"sd"}, {"sd", "corr"}, {"sd", "chol"})
 
 def extract_pymc(tree: Any, design: Design, names: Mapping[str, Any]) -> Posterior:
     """Read draws of a PyMC model; see `bayesv.extract`."""
-    known = {"sigma", "sigma2", "beta"}
-    for key in names:
-        if key not in known and factors_of(key) not in {factors_of(g) for g in design.groups}:
-            raise ExtractionError(
-                f"names has {key!r}; expected are sigma, sigma2, beta and the groups "
-                f"{', '.join(design.groups)}{near(key, [*known, *design.groups])}"
-            )
+    by_group = _by_group(names, design)
     reader = _Reader(tree["posterior"])
     if {"sigma", "sigma2"} <= set(names):
         raise ExtractionError("names has sigma and sigma2; name the one that the model has.")
@@ -44,16 +38,31 @@ def extract_pymc(tree: Any, design: Design, names: Mapping[str, Any]) -> Posteri
     if (sigma2 <= 0).any():
         raise ExtractionError("Some draws of sigma are not positive.")
     beta = reader.columns(names.get("beta", "beta"), design.fixed_names, "beta")
-    covs = {term.group: _group(reader, term, names) for term in design.terms}
+    covs = {term.group: _group(reader, term, by_group.get(term.group)) for term in design.terms}
     stats = {}
     if "sample_stats" in tree.children and "diverging" in tree["sample_stats"]:
         stats["diverging"] = np.asarray(tree["sample_stats"]["diverging"])
     return Posterior.from_draws(Draws(covs, sigma2, beta, {}, stats), design, None, "extracted")
 
 
-def _group(reader: _Reader, term: RandomTerm, names: Mapping[str, Any]) -> Array:
+def _by_group(names: Mapping[str, Any], design: Design) -> dict[str, Any]:
+    """Return what is named for each grouping factor of the design."""
+    known = ("sigma", "sigma2", "beta")
+    keys = [key for key in names if key not in known]
+    found = matched(keys, design.groups, "names: the group", ExtractionError, factors_of)
+    for key, place in zip(keys, found, strict=True):
+        if place is None:
+            raise ExtractionError(
+                f"names has {key!r}; expected are sigma, sigma2, beta and the groups "
+                f"{', '.join(design.groups)}{near(key, [*known, *design.groups])}"
+            )
+    return {
+        design.groups[i]: names[key] for key, i in zip(keys, found, strict=True) if i is not None
+    }
+
+
+def _group(reader: _Reader, term: RandomTerm, given: Any) -> Array:
     """Draws of Σ_f from a covariance, or SDs with a correlation."""
-    given = next((v for k, v in names.items() if factors_of(k) == factors_of(term.group)), None)
     if given is None:
         if f"cov_{term.group}" in reader.posterior:
             given = {"cov": f"cov_{term.group}"}
@@ -209,10 +218,10 @@ class _Reader:
         labels = [str(v) for v in variable.coords[dims[axis]].to_numpy()]
         if all(label.isdigit() for label in labels):
             return None
-        meanings = [canonical(label) for label in labels]
-        if set(meanings) != {canonical(w) for w in wanted} or len(set(meanings)) < len(meanings):
+        order = paired(wanted, labels)
+        if order is None:
             raise ExtractionError(
                 f"{what}: the draws have labels {', '.join(labels)}; the design has "
                 f"{', '.join(wanted)}. Rename the coordinate, or drop it if the order is the same."
             )
-        return [meanings.index(canonical(w)) for w in wanted]
+        return order

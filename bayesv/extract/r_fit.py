@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayesv.arguments import PATH, accepts
 from bayesv.design import Design
 from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, by_factor, reml_fit
@@ -43,6 +44,7 @@ def r_script() -> str:
     return (resources.files("bayesv") / "extract" / "bayesv_export.R").read_text(encoding="utf-8")
 
 
+@accepts(path=PATH)
 def read_fit(path: str | Path) -> RemlFit | Posterior:
     """Read a fit that ``bayesv_export(fit, path)`` wrote in R.
 
@@ -104,6 +106,7 @@ def read_fit(path: str | Path) -> RemlFit | Posterior:
     return Posterior.from_draws(draws, design, None, engine)
 
 
+@accepts(path=PATH)
 def read_data(path: str | Path) -> pd.DataFrame:
     """Read the variables of an exported fit, with R's row names and order of factor levels.
 

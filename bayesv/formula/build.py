@@ -22,7 +22,7 @@ from bayesv.formula.frame import (
     plain_column,
     take_columns,
 )
-from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE
+from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE, SHORT_WORDS
 from bayesv.formula.grammar import Formula, parse
 from bayesv.formula.groups import random_terms, relation
 from bayesv.formula.notes import note_numbers_as_text
@@ -149,7 +149,8 @@ def check_formula(
     _check_functions(formula, space)
     values = {name for name, value in space.items() if not callable(value)}
     words = {name for name in formula.names if is_coding(name)}
-    check_names(formula.names, {*available, *CONSTANTS, *values, *words}, available, text)
+    known = {*available, *CONSTANTS, *SHORT_WORDS, *values, *words}
+    check_names(formula.names, known, available, text)
     for term in formula.random:
         places = {factor: formula.names.get(factor, term.start) for factor in term.factors}
         check_names(places, available, available, text)

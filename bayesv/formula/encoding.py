@@ -270,12 +270,14 @@ def encode(
     used = {name: namespace[name] for name in (*formula.names, *formula.functions)
             if name in namespace and name not in columns}  # fmt: skip
     kept = {key: value.levels for key, value in values.items() if isinstance(value, Factor)}
-    X, names = side_columns(formula.terms, values, len(rows))
+    # Without a row there are no levels to code; whoever asked says what is missing.
+    coded = side_columns if len(rows) else _no_columns
+    X, names = coded(formula.terms, values, len(rows))
     evaluated: dict[tuple[str, bool], LeftSide] = {}
     for term in formula.random:
         key = (term.lhs, term.correlated)
         if key not in evaluated:
-            evaluated[key] = [side_columns(side, values, len(rows)) for side in term.sides]
+            evaluated[key] = [coded(side, values, len(rows)) for side in term.sides]
     return Encoded(
         rows=rows,
         gaps=_gaps(frame, present, weights_present),
@@ -286,6 +288,10 @@ def encode(
         lhs=[evaluated[term.lhs, term.correlated] for term in formula.random],
         encoding=Encoding(formula.text, columns, states, kept, used),
     )
+
+
+def _no_columns(terms: Terms, values: Mapping[str, Any], n: int) -> tuple[Array, tuple[str, ...]]:
+    return np.empty((n, 0)), ()
 
 
 def _variable(evaluator: Evaluator, node: Node) -> Any:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayesv.errors import BayesvError, FormulaError
 from bayesv.formula.arithmetic import arithmetic, comparison, membership
-from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE, bound
+from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE, SHORT_WORDS, bound
 from bayesv.formula.reader import ColumnReader
 from bayesv.formula.scan import pointed_error
 from bayesv.formula.special import SPECIAL, is_coding
@@ -27,7 +27,7 @@ from bayesv.formula.syntax import (
     Word,
     label,
 )
-from bayesv.formula.values import Columns, Factor, Logical, Vector, as_numeric
+from bayesv.formula.values import Columns, Factor, Logical, Vector, as_numeric, has_rows
 
 __all__ = ["Evaluator"]
 
@@ -79,9 +79,7 @@ class Evaluator:
         if key not in self._known:
             with np.errstate(all="ignore"):
                 value = self.value(node)
-            if isinstance(value, bool | int | float | str | Vector) or (
-                isinstance(value, np.ndarray) and value.ndim == 0
-            ):
+            if not has_rows(value, self.n):
                 raise pointed_error(
                     f"{key} is one value and no column; there must be a value in each row.",
                     self.text,
@@ -130,6 +128,8 @@ class Evaluator:
             return _plain(self.namespace[node.name], node.name, self.n)
         if node.name in CONSTANTS:
             return CONSTANTS[node.name]
+        if node.name in SHORT_WORDS:
+            return SHORT_WORDS[node.name]
         if is_coding(node.name):
             return node.name
         raise FormulaError(f"There is no column {node.name!r}.")

@@ -11,7 +11,7 @@ import numpy as np
 
 from bayesv.linalg import Array
 
-__all__ = ["AGGREGATES", "CONSTANTS", "ELEMENTWISE", "Elementwise", "bound"]
+__all__ = ["AGGREGATES", "CONSTANTS", "ELEMENTWISE", "SHORT_WORDS", "Elementwise", "bound"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,8 @@ AGGREGATES: dict[str, Callable[[Array], float]] = {
 }  # fmt: skip
 
 CONSTANTS: dict[str, float] = {"pi": math.pi, "np.pi": math.pi, "np.e": math.e}
+# R's short words, where there are no columns of these names.
+SHORT_WORDS: dict[str, bool] = {"T": True, "F": False}
 
 
 def bound(

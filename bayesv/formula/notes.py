@@ -17,10 +17,18 @@ __all__ = ["note_numbers_as_text", "occurrences"]
 
 def occurrences(name: str, formula: Formula) -> int:
     """Return how often a column is used in a formula outside grouping factors."""
-    sides = " ".join(
-        [formula.response, formula.fixed, *formula.offsets, *(t.lhs for t in formula.random)]
-    )
-    return len(re.findall(rf"(?<![\w.]){re.escape(name)}(?![\w.])", sides))
+    return len(re.findall(rf"(?<![\w.]){re.escape(name)}(?![\w.])", _sides(formula)))
+
+
+def _converted(name: str, formula: Formula) -> int:
+    """Return how often the formula itself says what the text of a column is to be."""
+    call = rf"(?<![\w.])as\.(?:numeric|integer|character)\(`?{re.escape(name)}`?\)"
+    return len(re.findall(call, _sides(formula)))
+
+
+def _sides(formula: Formula) -> str:
+    sides = [formula.response, formula.fixed, *formula.offsets, *(t.lhs for t in formula.random)]
+    return " ".join(sides)
 
 
 def note_numbers_as_text(columns: Sequence[pd.Series], formula: Formula) -> tuple[str, ...]:
@@ -41,7 +49,9 @@ def note_numbers_as_text(columns: Sequence[pd.Series], formula: Formula) -> tupl
     notes = []
     for column in columns:
         name = str(column.name)
-        if column.dtype != object or name in formula.factors or not occurrences(name, formula):
+        if column.dtype != object or name in formula.factors:
+            continue
+        if occurrences(name, formula) == _converted(name, formula):
             continue
         levels = [value for value in column.dropna().unique() if isinstance(value, str)]
         if len(levels) < 2 or not reads_as_numbers(levels):

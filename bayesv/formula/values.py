@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from bayesv.errors import FormulaError
 from bayesv.linalg import Array
 
-__all__ = ["Columns", "Contrasts", "Factor", "Logical", "Vector", "as_numeric", "missing", "taken"]
+__all__ = [
+    "Columns",
+    "Contrasts",
+    "Factor",
+    "Logical",
+    "Vector",
+    "as_numeric",
+    "has_rows",
+    "missing",
+    "taken",
+]
 
 
 @dataclass(frozen=True)
@@ -124,6 +134,15 @@ def as_numeric(value: Any, what: str) -> Array:
     if isinstance(value, str):
         raise FormulaError(f"{what} is a text, and numbers are needed here.")
     raise FormulaError(f"{what} is no number.")
+
+
+def has_rows(value: Any, n: int) -> bool:
+    """Whether a value is a column of n rows, or several, and no constant."""
+    if isinstance(value, Factor):
+        value = value.codes
+    elif isinstance(value, Logical | Columns):
+        value = value.values
+    return isinstance(value, np.ndarray) and value.ndim > 0 and len(value) == n
 
 
 def missing(value: Any) -> NDArray[np.bool_]:

@@ -11,6 +11,8 @@ import pandas as pd
 from bayesv.design import Design, Index, RandomTerm
 from bayesv.errors import ExtractionError, FormulaError
 from bayesv.formula import parse
+from bayesv.formula.scan import quoted
+from bayesv.formula.syntax import label
 from bayesv.inference.correlated import CorrelatedEffects
 from bayesv.inference.draws import Draws
 from bayesv.inference.pymc import covariances, sampler_stats
@@ -119,10 +121,10 @@ def _in_lme4(text: str, random: list[BambiTerm]) -> str:
         return text
     offsets = [f"offset({argument})" for argument in formula.offsets]
     groups = [
-        f"({term.lhs} {'|' if term.lhs == '1' else '||'} {':'.join(term.factors)})"
+        f"({term.lhs} {'|' if term.lhs == '1' else '||'} {':'.join(map(quoted, term.factors))})"
         for term in formula.random
     ]
-    return f"{formula.response} ~ {' + '.join([formula.fixed, *offsets, *groups])}"
+    return f"{label(formula.response_node)} ~ {' + '.join([formula.fixed, *offsets, *groups])}"
 
 
 def _blocks(parts: list[BambiTerm]) -> tuple[tuple[int, ...], ...]:

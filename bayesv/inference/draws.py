@@ -11,6 +11,7 @@ import numpy as np
 from bayesv.design import Design
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array, cov_to_sd_corr
+from bayesv.names import variable_name
 
 __all__ = ["Draws"]
 
@@ -85,19 +86,29 @@ class Draws:
                     f"{(*shape, term.n_columns, term.n_columns)}."
                 )
             sd, corr = cov_to_sd_corr(cov)
-            columns = (f"{group}_coef", f"{group}_coef_bis")
+            safe = variable_name(group)
+            columns = (f"{safe}_coef", f"{safe}_coef_bis")
             coords |= {name: list(term.columns) for name in columns}
-            variables[f"cov_{group}"] = ((*dims, *columns), cov)
-            variables[f"sd_{group}"] = ((*dims, columns[0]), sd)
-            variables[f"corr_{group}"] = ((*dims, *columns), corr)
+            own = {
+                f"cov_{safe}": ((*dims, *columns), cov),
+                f"sd_{safe}": ((*dims, columns[0]), sd),
+                f"corr_{safe}": ((*dims, *columns), corr),
+            }
             if group in self.u:
-                level = f"{group}_level"
+                level = f"{safe}_level"
                 coords[level] = term.levels.astype(str)
-                variables[f"u_{group}"] = ((*dims, level, columns[0]), self.u[group])
+                own[f"u_{safe}"] = ((*dims, level, columns[0]), self.u[group])
+            if taken := [name for name in own if name in variables or name in coords]:
+                raise BayesvError(
+                    f"The draws of {group!r} would be called {taken[0]!r}, as others are; rename "
+                    "the grouping factor."
+                )
+            variables |= own
         stats = {name: (dims, np.asarray(v)) for name, v in self.sample_stats.items()}
         tree = {"posterior": xr.Dataset(variables, coords=coords, attrs=dict(self.attrs))}
         if design.has_rows:
-            name = design.response.replace("/", "÷")  # no variable of a DataTree has a slash
+            name = variable_name(design.response)
+            name = "response" if name == "row" else name
             tree["observed_data"] = xr.Dataset(
                 {name: ("row", design.y)}, coords={"row": np.asarray(design.rows)}
             )

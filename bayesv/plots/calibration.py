@@ -13,12 +13,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from bayesv.arguments import accepts, called
 from bayesv.errors import BayesvError, near
 from bayesv.plots.style import COLORS, GRID, below, dress, several_axes
 
 __all__ = ["rank_ecdfs"]
 
 
+@accepts(result=called("Calibration"))
 def rank_ecdfs(
     result: Any, quantities: Sequence[str] | None = None, axes: Any = None
 ) -> NDArray[np.object_]:

@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
+from bayesv.arguments import INDEX, PROBABILITY, TEXT, TEXTS, a, accepts, numeric, optional, some
 from bayesv.errors import BayesvError
 from bayesv.functionals import function_of_covariates
 from bayesv.linalg import Array, evenly_spaced, psd_root, psd_roots
@@ -21,11 +22,21 @@ from bayesv.reml import RemlFit
 
 __all__ = ["curves", "ellipses"]
 
+
+def _frame_or_numbers(name: str, value: Any) -> None:
+    if not isinstance(value, pd.DataFrame):
+        numeric(name, value)
+
+
+_FIT = a(RemlFit, hint="fit one by model.reml().")
+_POSTERIOR = a(Posterior, hint="draw one by model.sample().")
+
 _POINTS = 120  # of one ellipse
 _DRAWS = 120  # ellipses of draws
 _MOST_MARKED = 12  # values of x up to which each has a marker
 
 
+@accepts(post=_POSTERIOR)
 def ellipses(
     post: Posterior,
     group: str,
@@ -128,6 +139,15 @@ def ellipses(
     return panels
 
 
+@accepts(
+    post=_POSTERIOR,
+    fit=optional(_FIT),
+    at=_frame_or_numbers,
+    x=TEXT,
+    beside=optional(some(INDEX)),
+    groups=optional(TEXTS),
+    prob=PROBABILITY,
+)
 def curves(
     post: Posterior,
     at: pd.DataFrame | ArrayLike,

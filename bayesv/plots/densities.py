@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta as beta_distribution
 from scipy.stats import gaussian_kde
 
+from bayesv.arguments import PROBABILITY, TEXT, TEXTS, a, accepts, optional, whole
 from bayesv.covariance import VarianceComponents, v_distances
 from bayesv.design import Design
 from bayesv.errors import BayesvError, PriorError
@@ -25,12 +26,21 @@ from bayesv.reml import RemlFit
 
 __all__ = ["density", "distance_density", "variance_densities"]
 
+_FIT = a(RemlFit, hint="fit one by model.reml().")
+_POSTERIOR = a(Posterior, hint="draw one by model.sample().")
+
 _GRID = 300
 _PRIOR_DRAWS = 8_000
 _MOST_DRAWS = 8_000  # of a kernel estimate; more would not change a pixel
 _BOUNDS = {"sd": (0.0, np.inf), "var": (0.0, np.inf), "corr": (-1.0, 1.0)}
 
 
+@accepts(
+    post=_POSTERIOR,
+    fit=optional(_FIT),
+    scales=TEXTS,
+    prob=PROBABILITY,
+)
 def variance_densities(
     fit: RemlFit | None,
     post: Posterior,
@@ -101,6 +111,12 @@ def variance_densities(
     return panels
 
 
+@accepts(
+    post=_POSTERIOR,
+    fit=_FIT,
+    kind=TEXT,
+    every=whole(1),
+)
 def distance_density(
     post: Posterior,
     fit: RemlFit,

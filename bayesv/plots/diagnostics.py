@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesv.arguments import TEXTS, a, accepts, whole
 from bayesv.diagnostics import ess_bulk
 from bayesv.errors import BayesvError, require
 from bayesv.linalg import Array
@@ -31,10 +32,13 @@ from bayesv.posterior import Posterior
 
 __all__ = ["acceptance", "chains"]
 
+_POSTERIOR = a(Posterior, hint="draw one by model.sample().")
+
 _WINDOW = 50  # draws of a moving average
 _ALPHA = 0.01  # probability outside the band of ranks
 
 
+@accepts(post=_POSTERIOR, scales=TEXTS, most=whole(1))
 def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most: int = 24) -> Any:
     """Draw trace and ranks of every scalar, with ArviZ.
 
@@ -138,6 +142,7 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
     return pc
 
 
+@accepts(post=_POSTERIOR)
 def acceptance(post: Posterior, axes: Any = None) -> NDArray[np.object_]:
     """Draw how the chains moved: log density, moves by draw, and how long a point was held.
 

@@ -10,9 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from bayesv.arguments import PROBABILITY, accepts
 from bayesv.covariance.clusters import cluster_roots, gram_batches
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
+from bayesv.names import variable_name
 from bayesv.plots.style import (
     COLORS,
     GRID,
@@ -34,6 +36,7 @@ _MOST_NAMED = 60  # levels whose labels fit beside the intervals
 _METHODS = ("plug-in", "Kenward–Roger", "GLS at E[V | y]", "posterior")
 
 
+@accepts(prob=PROBABILITY)
 def caterpillar(
     source: Posterior | RemlFit,
     group: str,
@@ -129,6 +132,7 @@ def caterpillar(
     return panels
 
 
+@accepts(prob=PROBABILITY)
 def forest(
     fit: RemlFit | BetaUncertainty,
     post: Posterior | None = None,
@@ -228,7 +232,7 @@ def _effects(
         return source.blup.to_numpy()[own].reshape(shape), conditional_sd(source)[own].reshape(
             shape
         )
-    name = f"u_{term.group}"
+    name = f"u_{variable_name(term.group)}"
     if effects is None and source.density is None and name in source.draws["posterior"]:
         u = source.draws["posterior"][name]
         dims = ("chain", "draw")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesv.arguments import accepts, called
 from bayesv.errors import BayesvError
 from bayesv.plots.study import colors_of, one_of
 from bayesv.plots.style import COLORS, below, dress, several_axes, short
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["study_funnel"]
 
 
+@accepts(result=called("StudyResult"))
 def study_funnel(
     result: Result,
     quantity: str,

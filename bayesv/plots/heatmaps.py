@@ -76,10 +76,10 @@ def block(
             "block draws a bv.MarginalCovariance or a bv.Posterior, found "
             f"{type(source).__name__}; build V with bv.MarginalCovariance(design, components)."
         )
-    term = source.design.term(group)
-    every = np.flatnonzero(term.codes == term.level_index(level))
+    term, place = source.design.level(group, level)
+    every = np.flatnonzero(term.codes == place)
     at = every[evenly_spaced(len(every), _MOST_ROWS)]
-    where = f"{term.group} {term.levels[term.level_index(level)]}"
+    where = f"{term.group} {term.levels[place]}"
     if len(at) < len(every):
         where += f", {len(at)} of {len(every):,} rows"
     what = "Correlations" if corr else "V"

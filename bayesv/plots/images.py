@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy import sparse
 
+from bayesv.arguments import FLAG, a, accepts
 from bayesv.covariance import MarginalCovariance, VarianceComponents, expand_G, residual_R
 from bayesv.design import Design
 from bayesv.errors import DataError
@@ -23,6 +24,7 @@ _MOST_ELEMENTS = 20_000_000  # of V that are not 0, to be made and binned
 _MOST_ROWS = 2_000  # of V that stand for all where it has more elements
 
 
+@accepts(by_cluster=FLAG)
 def image_Z(
     design: Design,
     rows: slice | Sequence[int] | None = None,
@@ -77,6 +79,7 @@ def image_Z(
     )
 
 
+@accepts(design=a(Design))
 def image_G(design: Design, vc: VarianceComponents, ax: Axes | None = None, **options: Any) -> Axes:
     """Draw G, the covariance of all random effects: the seeds' Gm.
 
@@ -109,6 +112,7 @@ def image_G(design: Design, vc: VarianceComponents, ax: Axes | None = None, **op
     )
 
 
+@accepts(by_cluster=FLAG)
 def image_R(
     design: Design,
     vc: VarianceComponents,
@@ -136,6 +140,7 @@ def image_R(
     return _square(R, design, at, f"R{what}", "var (residual)", by_cluster, ax, options)
 
 
+@accepts(by_cluster=FLAG, corr=FLAG)
 def image_V(
     design: Design,
     vc: VarianceComponents,
@@ -182,6 +187,7 @@ def image_V(
     return _square(block, design, at, f"{name}{what}", values, by_cluster, ax, options)
 
 
+@accepts(by_cluster=FLAG)
 def matrices(
     design: Design,
     vc: VarianceComponents,
@@ -266,11 +272,11 @@ def _chosen(
     every = np.arange(design.n)
     try:
         at = every if rows is None else every[rows if isinstance(rows, slice) else np.asarray(rows)]
-    except IndexError as error:
+    except (IndexError, TypeError, ValueError) as error:
         raise DataError(
             f"rows must be a slice or positions below {design.n}; found {rows!r} ({error})."
         ) from error
-    if not len(at):
+    if np.ndim(at) != 1 or not len(at):
         raise DataError(f"No row is chosen by {rows!r}; the design has {design.n} rows.")
     what = f", {len(at):,} of {design.n:,} rows"
     if len(at) == at[-1] - at[0] + 1:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from scipy import sparse
 
+from bayesv.arguments import INDEX, NUMBER, a, accepts, optional, some
 from bayesv.linalg import Array
 from bayesv.plots.raster import MOST_PIXELS, pixels
 from bayesv.plots.style import (
@@ -40,6 +41,13 @@ SIGNED = LinearSegmentedColormap.from_list(
 )
 
 
+@accepts(
+    first=some(INDEX),
+    limits=optional(some(NUMBER)),
+    heavy=some(some(INDEX)),
+    row_blocks=optional(some(a(tuple))),
+    column_blocks=optional(some(a(tuple))),
+)
 def image(
     matrix: Any,
     ax: Axes | None = None,

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from bayesv.arguments import TEXTS, accepts, called, optional
 from bayesv.errors import BayesvError, near
 from bayesv.plots.densities import density
 from bayesv.plots.style import CHAINS, COLORS, below, dress, several_axes, short
@@ -37,6 +38,7 @@ _TARGETS = {"bias": 0.0, "relative bias": 0.0, "se² ratio": 1.0}
 _MOST_INTERVALS = 400  # drawn in a panel, evenly spaced in their order
 
 
+@accepts(result=called("StudyResult"))
 def study_scores(
     result: Result,
     score: str = "coverage",
@@ -152,6 +154,7 @@ def study_scores(
     return panels
 
 
+@accepts(result=called("StudyResult"))
 def study_intervals(
     result: Result,
     quantity: str,
@@ -234,6 +237,7 @@ def study_intervals(
     return panels
 
 
+@accepts(result=called("StudyResult"), scenarios=optional(TEXTS))
 def study_losses(
     result: Result,
     loss: str = "stein",
@@ -314,7 +318,7 @@ def _fullest(panels: NDArray[np.object_]) -> Axes:
 def one_of(what: str, given: str, known: Any) -> str:
     """Return the name if there is one like it; else say which there are."""
     there = list(dict.fromkeys(map(str, known)))
-    if given not in there:
+    if not isinstance(given, str) or given not in there:
         raise BayesvError(
             f"There is no {what} {given!r} in this study; there are "
             f"{', '.join(filter(None, there))}{near(given, there)}"

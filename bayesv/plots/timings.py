@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.ticker import NullFormatter, NullLocator
 from numpy.typing import NDArray
 
+from bayesv.arguments import a, accepts
 from bayesv.errors import DataError
 from bayesv.plots.style import COLORS, below, dress, several_axes
 
@@ -24,6 +25,7 @@ _STEPS = {
 }
 
 
+@accepts(table=a(pd.DataFrame, list, tuple))
 def scaling(
     table: Any,
     names: Mapping[str, str] | None = None,

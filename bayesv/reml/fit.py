@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from bayesv.arguments import a, accepts
 from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.design import Design
 from bayesv.gram import GramStatistics
@@ -97,6 +98,7 @@ class RemlFit(Savable):
         """Conditional modes of the random effects, labelled, shape (q,)."""
         return self.gls.blup
 
+    @accepts(components=a(VarianceComponents))
     def criterion_at(self, components: VarianceComponents) -> float:
         """Return −2 log (restricted) likelihood at other components, on the same data.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesv.arguments import FLAG, PATH, accepts
 from bayesv.errors import StorageError, require
 from bayesv.linalg import Array
 
@@ -25,6 +26,7 @@ _SUFFIXES = (".nc", ".zarr")
 _TOOLS = ("numpy", "scipy", "pandas", "xarray")
 
 
+@accepts(path=PATH, overwrite=FLAG)
 def check_target(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
     """Return where a result can be written, or refuse before any work is done.
 

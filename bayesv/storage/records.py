@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from bayesv.arguments import PATH, accepts
 from bayesv.design import Design
 from bayesv.errors import BayesvError, StorageError
 from bayesv.gram import GramStatistics, statistics_of
@@ -27,6 +28,7 @@ _FIT = (
 _PRIORS = ("sd", "corr", "sigma", "beta", "bases", "note")
 
 
+@accepts(path=PATH)
 def load(path: str | os.PathLike[str]) -> Posterior | RemlFit:
     """Read what `bayesv.save` wrote.
 

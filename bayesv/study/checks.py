@@ -13,7 +13,7 @@ from bayesv.design import Design
 from bayesv.errors import BayesvError, ScenarioError, near
 from bayesv.formula import build, parse
 from bayesv.linalg import Array
-from bayesv.names import canonical, factors_of
+from bayesv.names import factors_of, matched
 from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.study.designs import column_of, cycled, latent_correlation
@@ -232,13 +232,14 @@ def _check_truth(scenario: Scenario) -> None:
 def fit_columns(given: RemlFit | Posterior, design: Design) -> list[int]:
     """Return where each fixed effect of a design stands in a fit whose terms are the same."""
     names = given.beta.index if isinstance(given, RemlFit) else given.design.fixed_names
-    places = {canonical(str(name)): i for i, name in enumerate(names)}
-    for name in design.fixed_names:
-        if canonical(name) not in places:
+    labels = [str(name) for name in names]
+    found = matched(design.fixed_names, labels, "parameters: the coefficient", ScenarioError)
+    for name, place in zip(design.fixed_names, found, strict=True):
+        if place is None:
             raise ScenarioError(
                 f"parameters: the fit has no coefficient {name!r}; it has {', '.join(names)}."
             )
-    if len(places) > design.p:
+    if len(labels) > design.p:
         raise ScenarioError(
             f"parameters: the fit has {', '.join(names)}; the formula has only "
             f"{', '.join(design.fixed_names)}."
@@ -248,30 +249,29 @@ def fit_columns(given: RemlFit | Posterior, design: Design) -> list[int]:
         components.aligned(design)
     except BayesvError as error:
         raise ScenarioError(f"parameters: {error}") from error
-    return [places[canonical(name)] for name in design.fixed_names]
+    return [place for place in found if place is not None]
 
 
 def chosen_beta(scenario: Scenario, design: Design) -> pd.Series:
     """Return the fixed effects by name, 0 where none is given."""
-    names = {canonical(name): name for name in design.fixed_names}
     beta = pd.Series(0.0, list(design.fixed_names), name="beta")
-    for name, value in table("beta", scenario.beta).items():
-        if canonical(name) not in names:
+    given = table("beta", scenario.beta)
+    found = matched(list(given), design.fixed_names, "beta: the name", ScenarioError)
+    for (name, value), place in zip(given.items(), found, strict=True):
+        if place is None:
             choice("beta: its keys", name, list(design.fixed_names))
-        beta[names[canonical(name)]] = number(f"beta.{name}", value)
+        else:
+            beta.iloc[place] = number(f"beta.{name}", value)
     return beta
 
 
 def chosen_components(scenario: Scenario, design: Design) -> VarianceComponents:
     """Return Σ_f and σ² as they are given, in the design's columns."""
     sigma = number("sigma", scenario.sigma, "(0, inf)")
-    for key in ("sd", "corr", "cov"):
-        for group in table(key, getattr(scenario, key)):
-            if factors_of(group) not in map(factors_of, design.groups):
-                choice(f"{key}: its keys", group, design.groups)
+    by_group = {key: _by_group(scenario, key, design) for key in ("sd", "corr", "cov")}
     blocks = {}
     for term in design.terms:
-        own = {key: _of_group(getattr(scenario, key), term.group) for key in ("sd", "corr", "cov")}
+        own = {key: given.get(term.group) for key, given in by_group.items()}
         key = "cov" if own["sd"] is None else "sd"
         if (own["sd"] is None) == (own["cov"] is None) or (
             key == "cov" and own["corr"] is not None
@@ -300,11 +300,18 @@ def chosen_components(scenario: Scenario, design: Design) -> VarianceComponents:
     return VarianceComponents(blocks, sigma**2)
 
 
-def _of_group(given: Mapping[str, Any], group: str) -> Any:
-    for key, value in given.items():
-        if factors_of(key) == factors_of(group):
-            return value
-    return None
+def _by_group(scenario: Scenario, key: str, design: Design) -> dict[str, Any]:
+    """Return what a table of the scenario says of each grouping factor of the design."""
+    given = table(key, getattr(scenario, key))
+    found = matched(list(given), design.groups, f"{key}: the group", ScenarioError, factors_of)
+    for group, place in zip(given, found, strict=True):
+        if place is None:
+            choice(f"{key}: its keys", group, design.groups)
+    return {
+        design.groups[i]: given[group]
+        for group, i in zip(given, found, strict=True)
+        if i is not None
+    }
 
 
 def _labelled(key: str, cov: Any) -> Any:

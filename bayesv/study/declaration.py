@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from bayesv.arguments import PATH, accepts
 from bayesv.errors import BayesvError, ScenarioError
 from bayesv.prior_text import priors_from_dict
 from bayesv.study.estimators import ML, REML, Bayes, Estimator, estimators_of
@@ -42,6 +43,7 @@ class Declaration:
     seed: int | None
 
 
+@accepts(path=PATH)
 def read_study(path: str | Path) -> Declaration:
     """Read a study from a TOML file.
 

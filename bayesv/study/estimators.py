@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesv.arguments import TEXT, choice
 from bayesv.covariance import VarianceComponents, gls
 from bayesv.design import Design
 from bayesv.errors import BayesvError
@@ -170,10 +171,8 @@ class Bayes(Estimator):
 
     def __post_init__(self) -> None:
         check_sampling(self.engine, self.draws, self.chains)
-        if self.estimate not in ESTIMATES:
-            raise BayesvError(
-                f"estimate must be one of {', '.join(ESTIMATES)}; found {self.estimate!r}."
-            )
+        TEXT("name", self.name)
+        choice(*ESTIMATES)("estimate", self.estimate)
         if self.priors is not None and not isinstance(self.priors, Priors):
             raise BayesvError(f"priors must be bv.Priors; found {type(self.priors).__name__}.")
         if not self.name:
@@ -231,6 +230,7 @@ class Custom(Estimator):
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise BayesvError(f"An estimator must be a function; found {self.function!r}.")
+        TEXT("name", self.name)
         if not self.name:
             object.__setattr__(self, "name", getattr(self.function, "__name__", "custom"))
 

@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from bayesv.arguments import PATH, a, accepts, mapping
 from bayesv.errors import ScenarioError
 from bayesv.study.reading import choice, refusal, table
 from bayesv.study.scenario import Scenario
@@ -19,6 +20,7 @@ __all__ = ["grid", "read_scenarios", "scenarios_of"]
 _FIXED = ("name", "factors")
 
 
+@accepts(scenario=a(Scenario))
 def grid(scenario: Scenario, /, **values: Any) -> tuple[Scenario, ...]:
     """Return a scenario for every combination of values.
 
@@ -70,6 +72,7 @@ def grid(scenario: Scenario, /, **values: Any) -> tuple[Scenario, ...]:
     return tuple(found)
 
 
+@accepts(content=mapping())
 def scenarios_of(content: Mapping[str, Any], folder: Path | None = None) -> tuple[Scenario, ...]:
     """Return the scenarios of the tables ``scenario`` and ``grid``.
 
@@ -90,6 +93,7 @@ def scenarios_of(content: Mapping[str, Any], folder: Path | None = None) -> tupl
     return grid(base, **axes) if axes else (base,)
 
 
+@accepts(path=PATH)
 def read_scenarios(path: str | Path, also: Sequence[str] = ()) -> tuple[Scenario, ...]:
     '''Read the scenarios of a TOML file.
 

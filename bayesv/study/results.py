@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from bayesv.arguments import PATH, accepts
 from bayesv.study.performance import GROUPS, performance
 from bayesv.study.store import Store, arranged
 
@@ -170,6 +171,7 @@ class StudyResult:
         return "\n".join(lines)
 
 
+@accepts(out=PATH)
 def read(out: str | Path) -> StudyResult:
     """Read a study from its folder, complete or not.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bayesv.arguments import TEXT, accepts
 from bayesv.errors import ScenarioError
 from bayesv.formula import parse
 from bayesv.posterior import Posterior
@@ -163,6 +164,7 @@ class Scenario:
         return cls(**table(key, given, ["name", "formula"], names))
 
     @classmethod
+    @accepts(text=TEXT)
     def from_toml(cls, text: str) -> Scenario:
         """Return the scenario of a TOML text with one table, ``[scenario]``."""
         try:

@@ -14,8 +14,9 @@ from scipy import sparse
 
 from bayesv.covariance import VarianceComponents, expand_G
 from bayesv.design import Design, RandomTerm
+from bayesv.errors import ScenarioError
 from bayesv.linalg import Array, psd_root
-from bayesv.names import canonical, factors_of
+from bayesv.names import factors_of, matched, places
 from bayesv.study.laws import STANDARD, Law, read_law
 from bayesv.study.replicate import Truth
 
@@ -179,22 +180,19 @@ def autoregression(rho: float, series: Index, times: Array) -> sparse.csr_array:
 
 
 def _in_fitted_names(beta: pd.Series, names: tuple[str, ...]) -> pd.Series:
-    known = {canonical(str(name)): float(value) for name, value in beta.items()}
-    values = [known.get(canonical(name), 0.0) for name in names]
+    places = matched(names, [str(name) for name in beta.index], "The coefficient", ScenarioError)
+    values = [0.0 if i is None else float(beta.iloc[i]) for i in places]
     return pd.Series(values, list(names), dtype=float, name="beta")
 
 
 def _partner(term: RandomTerm, design: Design) -> RandomTerm | None:
-    for other in design.terms:
-        if factors_of(other.group) == factors_of(term.group):
-            return other
-    return None
+    found = places(term.group, design.groups, factors_of)
+    return design.terms[found[0]] if len(found) == 1 else None
 
 
 def _places(term: RandomTerm, other: RandomTerm) -> list[int | None]:
     """Return where each column of ``term`` stands among those of the other."""
-    meanings = {canonical(name): j for j, name in enumerate(other.columns)}
-    return [meanings.get(canonical(name)) for name in term.columns]
+    return matched(term.columns, other.columns, f"The column of {term.group!r}", ScenarioError)
 
 
 def _block(term: RandomTerm, design: Design, vc: VarianceComponents) -> Array:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import binom
 
+from bayesv.arguments import PROBABILITY, SEED, accepts, whole
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 
@@ -63,6 +64,7 @@ class Band:
         return np.cumsum(np.bincount(ranks, minlength=n_ranks))[:-1]
 
 
+@accepts(n_replicates=whole(1), n_ranks=whole(1), prob=PROBABILITY, seed=SEED)
 @lru_cache(maxsize=16)
 def ecdf_band(n_replicates: int, n_ranks: int, prob: float = 0.95, seed: int = 0) -> Band:
     """Return the band that the whole ECDF of uniform ranks stays in with probability ``prob``.

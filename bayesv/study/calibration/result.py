@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayesv.names import variable_name
 from bayesv.study.calibration.bands import Band, detectable, ecdf_band
 
 __all__ = ["Calibration"]
@@ -140,7 +141,7 @@ class Calibration:
         import xarray as xr
 
         u = (self.ranks + 0.5) / (self.n_draws + 1)
-        values = {name: (("chain", "draw"), u[name].to_numpy()[None]) for name in u}
+        values = {variable_name(name): (("chain", "draw"), u[name].to_numpy()[None]) for name in u}
         coords = {"chain": [0], "draw": self.ranks.index.to_numpy()}
         return xr.DataTree.from_dict({"prior_sbc": xr.Dataset(values, coords=coords)})
 

@@ -16,6 +16,7 @@ from bayesv.formula import ModelFrame
 from bayesv.formula.frame import as_factor
 from bayesv.linalg import Array, psd_root
 from bayesv.model import Model
+from bayesv.names import variable_name
 from bayesv.posterior import Posterior
 from bayesv.prior_draws import draw_prior
 from bayesv.priors import Flat
@@ -73,7 +74,9 @@ def parameters_of(post: Posterior, each: slice, *, keep_u: bool = False) -> Para
     if keep_u:
         drawn = post.draws["posterior"]
         u = {
-            group: flat(drawn[f"u_{group}"].transpose("chain", "draw", ...).to_numpy())
+            group: flat(
+                drawn[f"u_{variable_name(group)}"].transpose("chain", "draw", ...).to_numpy()
+            )
             for group in post.design.groups
         }
     covs = {group: flat(cov) for group, cov in post.covs.items()}

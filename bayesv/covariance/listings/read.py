@@ -1,0 +1,64 @@
+"""Which program printed a listing of variance components, and what of it is the table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pandas as pd
+
+from bayesv.covariance.listings.entries import Entry, assembled
+from bayesv.covariance.listings.frame import read_frame
+from bayesv.covariance.listings.julia import read_julia
+from bayesv.covariance.listings.lme4 import read_lme4
+from bayesv.covariance.listings.nlme import read_nlme
+from bayesv.covariance.listings.sas import read_sas
+from bayesv.covariance.listings.stata import read_stata
+from bayesv.errors import ComponentsError
+
+__all__ = ["read_varcorr"]
+
+Parsed = tuple[list[Entry], set[str] | None]
+
+# What the head of each program's table looks like.
+_READERS: tuple[tuple[str, Callable[[list[str], int], Parsed]], ...] = (
+    (r"\s*Random-effects [Pp]arameters\s*\|", read_stata),
+    (r"\s*Cov(?:ariance)?\s+Parm", read_sas),
+    (r"[\s|]*Groups[\s|]+Name\b", read_lme4),
+    (r"[\s|]*Column\s+Variance\b", read_julia),
+    (r"\s*(?:Variance\s+)?StdDev\b", read_nlme),
+)
+
+
+def read_varcorr(listing: str | pd.DataFrame) -> tuple[dict[str, pd.DataFrame], float]:
+    """Return ({group: Σ_f}, σ²) of a listing.
+
+    Raises
+    ------
+    ComponentsError
+        If a line of it is not understood; the message shows the line.
+    """
+    if isinstance(listing, pd.DataFrame):
+        return read_frame(listing)
+    if not isinstance(listing, str):
+        raise ComponentsError(
+            "A listing is the text that a program prints, or the data frame of "
+            f"as.data.frame(VarCorr(fit)); found {type(listing).__name__}."
+        )
+    lines = [_plain(line) for line in listing.splitlines() if not line.strip().startswith("```")]
+    for pattern, reader in _READERS:
+        head = next((i for i, line in enumerate(lines) if re.match(pattern, line)), None)
+        if head is not None:
+            return assembled(*reader(lines, head))
+    raise ComponentsError(
+        "No header of a table of variance components found: 'Groups  Name  …  Std.Dev.' (lme4, "
+        "glmmTMB: print(VarCorr(fit)) or summary(fit)), 'Variance StdDev' (nlme), 'Column Variance "
+        "Std.Dev.' (MixedModels.jl), 'Cov Parm … Estimate' (SAS) or 'Random-effects parameters | "
+        "Estimate' (Stata)."
+    )
+
+
+def _plain(line: str) -> str:
+    """Return a line without the marks of knitr and reprex, with plain blanks and minus signs."""
+    line = re.sub(r"^\s*(?:##|#>)\s?", " ", line)
+    return line.replace("\u00a0", " ").replace("\u2212", "-").replace("\t", " | ").rstrip()

@@ -1,0 +1,33 @@
+"""What a design asks of the formula that made it: how rows that were not fitted are coded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from bayesv.linalg import Array
+
+__all__ = ["RowEncoder"]
+
+
+class RowEncoder(Protocol):
+    """How a formula codes rows that were not fitted."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns that the formula names."""
+        ...
+
+    def factors_of(self, group: str) -> tuple[str, ...]:
+        """Return the columns of a grouping factor."""
+        ...
+
+    def covariates(self, group: str) -> tuple[str, ...]:
+        """Return the columns that a grouping factor's left sides use."""
+        ...
+
+    def random_columns(
+        self, data: Any, group: str | None = None
+    ) -> Mapping[str, tuple[tuple[str, ...], Array]]:
+        """Return names and values, shape (m, r), of each grouping factor's columns, or of one."""
+        ...
