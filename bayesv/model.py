@@ -14,7 +14,6 @@ from bayesv.arguments import SEED, TEXT, accepts, choice, mapping, optional, who
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
 from bayesv.errors import (
-    BayesvError,
     DataError,
     FitWarning,
     MemoryNeededError,
@@ -38,9 +37,8 @@ from bayesv.inference.adaptation import ProposalError
 from bayesv.inference.collapsed import sample_collapsed
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
-from bayesv.inference.options import NutsOptions
+from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refuse_too_many
 from bayesv.inference.tails import Tails
-from bayesv.memory import refuse_unless
 from bayesv.posterior import Posterior
 from bayesv.prior_draws import prior_predictive
 from bayesv.priors import Priors, ResolvedPriors
@@ -50,8 +48,6 @@ __all__ = ["ENGINES", "Model", "check_sampling"]
 
 # Inside, numbers may underflow whatever np.seterr says outside.
 _USUAL: dict[str, Any] = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
-
-ENGINES = ("collapsed", "nuts", "pymc", "bambi")
 
 
 class Model:
@@ -404,7 +400,7 @@ class Model:
         check_sampling(engine, draws, chains, tune, target_accept, seed)
         if cores is not None:
             whole(1)("cores", cores)
-        _refuse_too_many(self.design, int(draws) * int(chains), keep_u)
+        refuse_too_many(self.design, int(draws) * int(chains), keep_u)
         density = MarginalDensity(self.statistics, self.priors)
         options = NutsOptions(
             int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
@@ -448,36 +444,3 @@ def _checked(priors: Priors | None) -> Priors:
     if priors is not None and not isinstance(priors, Priors):
         raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
     return priors or Priors()
-
-
-def _refuse_too_many(design: Design, draws: int, keep_u: bool) -> None:
-    """Refuse draws that memory does not hold."""
-    scalars = design.p + 2 + sum(3 * term.n_columns**2 for term in design.terms)
-    if keep_u:
-        q = sum(term.n_levels * term.n_columns for term in design.terms)
-        refuse_unless(
-            16.0 * draws * (q + scalars),
-            f"{draws:,} draws of {q:,} random effects",
-            "Draw fewer, or without keep_u: post.random_effects() needs no stored effects.",
-        )
-    refuse_unless(16.0 * draws * scalars, f"{draws:,} draws of {scalars:,} numbers", "Draw fewer.")
-
-
-def check_sampling(
-    engine: str,
-    draws: int,
-    chains: int,
-    tune: int = 1,
-    target_accept: float = 0.9,
-    seed: int | None = None,
-) -> None:
-    """Refuse arguments of `Model.sample` that are out of range, before any work is done."""
-    if not isinstance(engine, str) or engine not in ENGINES:
-        raise BayesvError(f"engine must be one of {', '.join(ENGINES)}; found {engine!r}.")
-    for name, value, least in (("draws", draws, 4), ("chains", chains, 1), ("tune", tune, 1)):
-        if not isinstance(value, int | np.integer) or value < least:
-            raise BayesvError(f"{name} must be an integer of at least {least}; found {value!r}.")
-    if seed is not None and not (isinstance(seed, int | np.integer) and seed >= 0):
-        raise BayesvError(f"seed must be an integer of at least 0; found {seed!r}.")
-    if not isinstance(target_accept, float) or not 0 < target_accept < 1:
-        raise BayesvError(f"target_accept must lie between 0 and 1; found {target_accept!r}.")

@@ -66,7 +66,7 @@ def test_many_levels_of_many_slopes_are_refused():
 def test_draws_are_refused_before_any_is_made(sleepstudy):
     with pytest.raises(bv.MemoryNeededError, match="Draw fewer"):
         sleepstudy.sample(draws=10**9)
-    with pytest.raises(bv.MemoryNeededError, match="36 random effects.* without keep_u"):
+    with pytest.raises(bv.MemoryNeededError, match=r"36 random effects.* without keep_u"):
         sleepstudy.sample(draws=100_000, keep_u=True)
 
 
