@@ -1,7 +1,7 @@
 """Inputs made at random or damaged: every one is read, or refused by an error of bayesv.
 
-In large: ``python -m tests.fuzz NAME COUNT SEED``, with a name of `TARGETS` or "all". Prints how many
-inputs were read and refused, and every input that raised anything else or took longer than a minute.
+In large: ``python -m tests.fuzz NAME COUNT SEED``, with a name of `TARGETS` or "all". Prints how
+many inputs were read and refused, and each that raised anything else or took longer than a minute.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ name = "slopes"
 formula = "y ~ x + (x | g)"
 levels = {g = 12}
 rows = {law = "poisson", mean = 4.0, least = 2}
-covariates = {x = {law = "normal", mean = 0.0, sd = 1.0, level = "g"}}
+covariates = {x = {law = "normal", mean = 0.0, sd = 1.0}}
 beta = {Intercept = 250.0, x = 10.0}
 sd = {g = {Intercept = 25.0, x = 6.0}}
 corr = {g = 0.1}
@@ -189,14 +189,17 @@ def frames(rng: random.Random) -> None:
     if rng.random() < 0.1:
         frame = rng.choice([data, frame["y"], frame.to_numpy(), None, "frame", [], frame.T, 3])
     formula = rng.choice(["y ~ x + (1 | g)", "y ~ x + (x | g)", "log(y) ~ x + (1 | g:x)",
-                          "y ~ 1 + (1 | g) + (0 + x || g)", "y ~ factor(x) * g + (1 | g)"])  # fmt: skip
+                          "y ~ 1 + (1 | g) + (0 + x || g)",
+                          "y ~ factor(x) * g + (1 | g)"])  # fmt: skip
     weights = rng.choice([None, None, None, "x", np.ones(n), [0] * n, "w"])
     bv.Model(formula, frame, var_weights=weights).reml()
 
 
 def r_folders(rng: random.Random) -> None:
     """Folders of fits exported from R, with values of fit.json or bytes of a table changed."""
-    source = EXPORTS / rng.choice(["lmer_sleepstudy", "lme_diagonal", "lmer_nested_ml", "glmmtmb_reml"])
+    source = EXPORTS / rng.choice(
+        ["lmer_sleepstudy", "lme_diagonal", "lmer_nested_ml", "glmmtmb_reml"]
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "fit"
         shutil.copytree(source, folder)
@@ -224,8 +227,8 @@ def _spoil(content: Any, rng: random.Random) -> None:
         if isinstance(inside, dict | list) and inside and rng.random() < 0.8:
             content = inside
             continue
-        values = [None, 0, -1, 1.5, 10**400, 1e13, "", "x", "Days", [], {}, [[]], [None], True, [1e13],
-                  "NaN", float("nan"), [0] * 1000, {"x": 1}, "\x00"]  # fmt: skip
+        values = [None, 0, -1, 1.5, 10**400, 1e13, "", "x", "Days", [], {}, [[]], [None], True,
+                  [1e13], "NaN", float("nan"), [0] * 1000, {"x": 1}, "\x00"]  # fmt: skip
         content[key] = rng.choice(values)
         if rng.random() < 0.2 and isinstance(content, dict):
             del content[key]

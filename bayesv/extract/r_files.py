@@ -60,7 +60,7 @@ class Record:
         found = self._value(key, object, "numbers")
         try:
             values = np.array(found, dtype=float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise self._wrong(key, found, "numbers") from None
         if values.shape != shape and not (values.size == 0 and 0 in shape):
             raise self._wrong(key, found, f"numbers of shape {shape}")
@@ -172,7 +172,7 @@ def open_export(path: str | Path) -> tuple[Path, Record]:
         )
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of bytes, depth and length of numbers
         raise ExtractionError(f"{file} is damaged or incomplete: {error}. {AGAIN}") from error
     if not isinstance(found, dict) or "format" not in found:
         raise ExtractionError(f"{file} was not written by bayesv_export: it names no format.")
