@@ -192,3 +192,30 @@ def test_interrupts_end_in_an_interrupt(engine, chains, sleepstudy):
             sleepstudy.sample(engine, 200_000, chains, seed=1, tune=100, cores=1, progressbar=False)
     finally:
         thread.join()
+
+
+@pytest.mark.parametrize("engine", ["collapsed", "nuts", "pymc", "bambi"])
+@pytest.mark.parametrize("noise", [0.0, 1e-12, 1e-9, 1e-8, 1e-7])
+def test_no_engine_samples_a_response_that_is_constant_within_groups(engine, noise):
+    """The posterior has infinite mass at σ = 0: refused at once, where a sampler never ends."""
+    rng = np.random.default_rng(1)
+    g = np.repeat(np.arange(10), 6)
+    y = rng.normal(size=10)[g] + noise * rng.normal(size=60)
+    model = bv.Model("y ~ 1 + (1 | g)", pd.DataFrame({"y": y, "g": g}))
+    with pytest.raises(bv.DataError, match="exactly, or so nearly"):
+        model.sample(engine, draws=10, chains=1, tune=10, seed=1, progressbar=False)
+
+
+@pytest.mark.filterwarnings("ignore::bayesv.errors.SamplingWarning")
+def test_all_works_where_numpy_raises(sleepstudy):
+    with np.errstate(all="raise"):
+        model = sleepstudy.with_response(sleepstudy.design.y)
+        fit = model.reml()
+        post = model.sample(draws=50, chains=2, seed=1)
+        str(bv.compare(fit, post))
+        post.summary()
+        post.functionals()
+        bv.kenward_roger(fit).table()
+        bv.bootstrap(fit, draws=3, seed=1)
+        model.prior_predictive(seed=1)
+        assert np.geterr() == dict.fromkeys(("divide", "over", "under", "invalid"), "raise")
