@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,7 @@ from bayesv.covariance.contrasts import contrast_row
 from bayesv.covariance.sandwich import ClusterRobust, robust
 from bayesv.covariance.student import t_quantile
 from bayesv.design import Design
-from bayesv.errors import BayesvError, FitWarning
+from bayesv.errors import BayesvError, FitWarning, without
 from bayesv.linalg import Array
 from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit
@@ -232,8 +231,7 @@ def _check_same(one: Design, other: Design) -> None:
 def _kenward_roger(fit: RemlFit, design: Design) -> tuple[KenwardRoger | None, list[str]]:
     """Return the adjustment of a fit, and what is to be known of it or why there is none."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FitWarning)  # they are notes too
+        with without(FitWarning):  # they are notes too
             kr = kenward_roger(replace(fit, design=design))
     except BayesvError as error:
         return None, [f"Kenward–Roger and Satterthwaite: {error}"]

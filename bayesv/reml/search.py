@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from scipy.optimize import minimize
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
-from bayesv.errors import BayesvError, DataError, FitWarning
+from bayesv.errors import BayesvError, DataError, FitWarning, warn
 from bayesv.gram import LARGEST_ERROR, GramStatistics, eliminate
 from bayesv.linalg import Array, Mask, symmetrize
 from bayesv.reml.criterion import Criterion, solve_fixed
@@ -311,7 +310,7 @@ class _Search:
         if lost := stats.lost_digits(own):
             problems = (*problems, lost)
         for problem in problems:
-            warnings.warn(f"{problem[0].upper()}{problem[1:]}.", FitWarning, stacklevel=4)
+            warn(f"{problem[0].upper()}{problem[1:]}.", FitWarning, stacklevel=4)
         S_inv = symmetrize(np.linalg.inv(done.T[: stats.p, : stats.p]))
         norm = float(np.abs(best.gradient).max())
         relative = _relative(best.gradient, criterion.row_sizes(best.x))
@@ -319,7 +318,7 @@ class _Search:
         noise = 2.0 * error * max(term.n_levels for term in design.terms)
         converged = relative < max(_GRADIENT_TOLERANCE, noise)
         if not converged:
-            warnings.warn(
+            warn(
                 f"The {criterion.method} search stopped with gradient {relative:.2g} (tolerance "
                 f"{_GRADIENT_TOLERANCE:g}); the estimates may not be the optimum.",
                 FitWarning,
