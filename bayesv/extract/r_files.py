@@ -60,11 +60,7 @@ class Record:
         found = self._value(key, object, "numbers")
         try:
             values = np.array(found, dtype=float)
-<<<<<<< HEAD
         except (TypeError, ValueError, OverflowError, RecursionError):
-=======
-        except (TypeError, ValueError, OverflowError):
->>>>>>> h-runs
             raise self._wrong(key, found, "numbers") from None
         if values.shape != shape and not (values.size == 0 and 0 in shape):
             raise self._wrong(key, found, f"numbers of shape {shape}")
@@ -179,11 +175,7 @@ def open_export(path: str | Path) -> tuple[Path, Record]:
         )
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-<<<<<<< HEAD
     except (ValueError, OSError, RecursionError) as error:  # nested or numbers without end, too
-=======
-    except (ValueError, RecursionError) as error:  # also of bytes, depth and length of numbers
->>>>>>> h-runs
         raise ExtractionError(f"{file} is damaged or incomplete: {error}. {AGAIN}") from error
     if not isinstance(found, dict) or "format" not in found:
         raise ExtractionError(f"{file} was not written by bayesv_export: it names no format.")
