@@ -94,7 +94,7 @@ def _groups(scenario: Scenario, rng: Rng) -> tuple[Codes, Index]:
 
 def _refuse_too_many(key: str, sizes: ArrayLike) -> None:
     """Refuse levels or rows that memory does not hold, before they are made."""
-    count = float(np.sum(sizes, dtype=float))
+    count = float(np.asarray(sizes, dtype=float).sum())
     refuse_unless(
         _BYTES_OF_A_ROW * count,
         f"{key}: {count:,.0f} of them, with what is computed for each,",
