@@ -234,4 +234,4 @@ def _unknown(parameters: str, coefficients: str) -> str:
 def _named(directions: Array, parameters: tuple[str, ...]) -> str:
     """Return the parameters that directions touch."""
     share = np.abs(directions / np.abs(directions).max(axis=0)).max(axis=1)
-    return ", ".join(name for name, s in zip(parameters, share, strict=True) if s > 1e-6)
+    return "; ".join(name for name, s in zip(parameters, share, strict=True) if s > 1e-6)
