@@ -187,7 +187,9 @@ def frames(rng: random.Random) -> None:
     if rng.random() < 0.1:
         frame.index = rng.choices([0, "a", None, 1.5], k=n)
     if rng.random() < 0.1:
-        frame = rng.choice([data, frame["y"], frame.to_numpy(), None, "frame", [], frame.T, 3])
+        frame = rng.choice(
+            [data, frame.iloc[:, 0], frame.to_numpy(), None, "frame", [], frame.T, 3]
+        )
     formula = rng.choice(["y ~ x + (1 | g)", "y ~ x + (x | g)", "log(y) ~ x + (1 | g:x)",
                           "y ~ 1 + (1 | g) + (0 + x || g)",
                           "y ~ factor(x) * g + (1 | g)"])  # fmt: skip
