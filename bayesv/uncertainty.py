@@ -134,7 +134,7 @@ def beta_uncertainty(
         else:
             notes += sandwiches[kind].notes
     at_mean = gls(design, post.estimate("mean"))
-    draws, moments = post.beta.reshape(-1, len(names)), post.moments
+    draws, moments = post.beta.reshape(post.n_chains * post.n_draws, len(names)), post.moments
     # A factor that leaves what exists: the mean of finitely many draws is finite always.
     of_V = 1.0 if all(m > 1 for q, m in moments.items() if q.startswith("var ")) else np.nan
     notes += _nonexistent(post)

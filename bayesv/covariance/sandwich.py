@@ -151,7 +151,8 @@ def _sandwich(
     e = design.target - design.X @ start
     moved = sum(_inner(VQ, e[rows, None]) for (rows, _), VQ in zip(batches, solved, strict=True))
     e = e - Q @ (Phi @ moved).ravel()
-    names, L = list(contrasts), np.array(list(contrasts.values()))
+    names = list(contrasts)
+    L = np.array(list(contrasts.values())).reshape(len(names), design.p)
     to = Phi @ back.T @ L.T  # Φ of Q times l for every contrast l
     p, many = to.shape
     meat, M = np.zeros((p, p)), np.zeros((many, p, p))

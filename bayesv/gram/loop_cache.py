@@ -71,8 +71,9 @@ class _Checked(IndexDataCacheFile):
 
     def load(self, key: Any) -> Any:
         """Return what was written under the key, or None."""
-        if (kept := super().load(key)) is None:
-            return None
+        kept = super().load(key)
+        if not (isinstance(kept, tuple) and [type(part) for part in kept] == [bytes, bytes]):
+            return None  # nothing, or what a version without digests kept: it is written anew
         digest, content = kept
         if hashlib.sha256(content).digest() != digest:
             raise ValueError("its digest is another one")

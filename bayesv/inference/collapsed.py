@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from bayesv.covariance import VarianceComponents
 from bayesv.gram import draw_effects
 from bayesv.inference.adaptation import Effort, ProposalError
+from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import Conditional, MarginalDensity, joined
 from bayesv.inference.draws import Draws
 from bayesv.inference.modes import find_modes
@@ -69,10 +71,19 @@ def sample_collapsed(
     so that the result needs no weights, and their evaluation is one vectorised batch. β is drawn
     exactly from its normal conditional.
     """
+    *first, last = Coordinates.choices(density.priors)
+    for coordinates in first:
+        target = Target(density, options.progressbar, coordinates)
+        with contextlib.suppress(ProposalError):
+            return _sample(target, start, options, keep_u)
+    return _sample(Target(density, options.progressbar, last), start, options, keep_u)
+
+
+def _sample(target: Target, start: VarianceComponents, options: NutsOptions, keep_u: bool) -> Draws:
+    """Draw in given coordinates; ProposalError if no proposal covers the posterior there."""
     started = time.perf_counter()
     draws = options.draws
     rng = np.random.default_rng(options.seed)
-    target = Target(density, options.progressbar)
     modes = find_modes(target, start, rng)
     if target.expensive:
         for mode in modes:
@@ -88,10 +99,7 @@ def sample_collapsed(
         if gap <= _MAX_GAP and all(p.suffices(length, draws) for p in proposed):
             break
         if attempt < _ATTEMPTS - 1:  # the last ones stay the proposals of these draws
-            if gap > _MAX_GAP:
-                teams = agreed(teams, proposed)
-            else:
-                teams = [t.learnt(p) for t, p in zip(teams, proposed, strict=True)]
+            teams = agreed(teams, proposed)
     walks = [_walk(target, t, p, length) for t, p in zip(teams, proposed, strict=True)]
     khat = max(p.pareto_k for p in proposed)
     rate = float(np.mean([walk.accepted.mean() for walk in walks]))

@@ -17,6 +17,8 @@ from bayesv.priors import ResolvedPriors
 
 __all__ = ["Coordinates"]
 
+_FAR = 3.0  # distance of the stated effects from the centre, in SDs of the covariate
+
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:
@@ -44,6 +46,23 @@ class Coordinates:
 
     priors: ResolvedPriors
     stated: bool = False
+
+    @classmethod
+    def choices(cls, priors: ResolvedPriors) -> tuple[Coordinates, ...]:
+        """Return the coordinates that fit a posterior, the likelier first.
+
+        Where priors speak of other effects than those at the centre, the density has a spike in
+        centred coordinates (at an SD of 0 of a stated effect) and a bent ridge in stated ones (of
+        the likelihood, sharper the farther covariates are from 0).
+        """
+        centred, stated = cls(priors), cls(priors, stated=True)
+        if all(M is None for M in centred.stated_maps):
+            return (centred,)
+        distance = max(
+            float(np.abs((b.map @ s.back - np.eye(len(b.map))) * b.units[:, None] / b.units).max())
+            for b, s in zip(centred.bases, stated.bases, strict=True)
+        )
+        return (stated, centred) if distance <= _FAR else (centred, stated)
 
     @property
     def terms(self) -> tuple[RandomTerm, ...]:

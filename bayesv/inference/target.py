@@ -28,12 +28,19 @@ class Target:
     density : MarginalDensity
     progressbar : bool
         Whether what takes long is shown on a terminal.
+    coordinates : Coordinates, optional
+        The likelier of `Coordinates.choices` if left out.
     """
 
-    def __init__(self, density: MarginalDensity, progressbar: bool = False) -> None:
+    def __init__(
+        self,
+        density: MarginalDensity,
+        progressbar: bool = False,
+        coordinates: Coordinates | None = None,
+    ) -> None:
         self.density = density
         self.show = None if progressbar else False  # None: on a terminal
-        self.coordinates = Coordinates(density.priors)
+        self.coordinates = coordinates or Coordinates.choices(density.priors)[0]
         self.interpolants: list[Interpolant] = []
         self.n_evaluations = self.n_interpolated = 0
 

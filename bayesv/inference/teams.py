@@ -61,11 +61,6 @@ class Team:
         log_density, conditional = target.evaluate(x)
         return Proposed(x, log_density, log_density - self.proposal.log_density(x), conditional)
 
-    def learnt(self, proposed: Proposed) -> Team:
-        """Return the team with its proposal adapted to its own points."""
-        proposal = self.proposal.adapted(proposed.x, truncated(proposed.log_weights))
-        return replace(self, proposal=proposal, efficiency=proposed.efficiency)
-
 
 @dataclass(frozen=True, eq=False)
 class Proposed:
@@ -157,8 +152,11 @@ def evidence_gap(proposed: Sequence[Proposed]) -> float:
 
 
 def agreed(teams: Sequence[Team], proposed: Sequence[Proposed]) -> list[Team]:
-    """Return the teams with one proposal, adapted to the points of all of them."""
-    whole = merged([team.proposal for team in teams])
+    """Return the teams with one proposal, adapted to the points of all of them.
+
+    Once one team has met what another has not, all should know of it.
+    """
+    whole = merged(list({id(team.proposal): team.proposal for team in teams}.values()))
     x = np.concatenate([p.x for p in proposed])
     log_weights = np.concatenate([p.log_density for p in proposed]) - whole.log_density(x)
     proposal = whole.adapted(x, truncated(log_weights))
