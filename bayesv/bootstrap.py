@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from bayesv.arguments import PROBABILITY, SEED, a, accepts, whole
-from bayesv.errors import BayesvError, FitWarning
+from bayesv.errors import BayesvError, FitWarning, without
 from bayesv.gram import responses_of
 from bayesv.linalg import Array
 from bayesv.progress import progress
@@ -102,8 +101,7 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
             step(1)
             y, _ = simulate(design, beta, roots, vc.sigma, rng)
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", FitWarning)
+                with without(FitWarning):
                     new = design.with_response(y)
                     refit = fit_reml(new, responses.statistics(new.target), fit.method)
             except BayesvError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -244,11 +243,8 @@ def _table(fit: RemlFit, post: Posterior, name: str, summary: pd.DataFrame) -> p
         q.key: float(q.values)
         for q in _point(post.design, fit.components, _in_order(fit.beta, post.design.fixed_names))
     }
-    modes = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for quantity in post.quantities:
-            modes.append(density_mode(quantity.values))
+    with np.errstate(all="ignore"):
+        modes = [density_mode(quantity.values) for quantity in post.quantities]
     at_reml = np.array([reml[q.key] for q in post.quantities])
     table = pd.DataFrame(
         {

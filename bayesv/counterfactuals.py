@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -12,7 +11,7 @@ from bayesv.coherence import fails_score
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design, RandomTerm
 from bayesv.diagnostics import pareto_k
-from bayesv.errors import BayesvError, FitWarning
+from bayesv.errors import BayesvError, FitWarning, without
 from bayesv.estimators import joint_mode
 from bayesv.gram import GramStatistics, statistics_of
 from bayesv.inference.coordinates import Coordinates
@@ -199,8 +198,7 @@ def _density_of(post: Posterior) -> MarginalDensity:
 
 def _refit(design: Design, stats: GramStatistics) -> VarianceComponents:
     """Return REML's estimates, quietly: what did not converge is still the nearest there is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FitWarning)
+    with without(FitWarning):
         return fit_reml(design, stats).components
 
 

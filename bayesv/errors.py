@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
 
 __all__ = [
     "BayesvError",
+    "CacheWarning",
     "ComponentsError",
     "DataError",
     "DesignWarning",
     "ExtractionError",
     "FitWarning",
     "FormulaError",
+    "MemoryNeededError",
     "MissingPackageError",
     "PriorError",
     "SamplingWarning",
@@ -33,6 +38,10 @@ class FormulaError(BayesvError):
 
 class DataError(BayesvError):
     """The data cannot be used with this formula."""
+
+
+class MemoryNeededError(DataError):
+    """More memory is needed than there is; the message has both sizes and what can be done."""
 
 
 class ComponentsError(BayesvError):
@@ -59,6 +68,10 @@ class StorageError(BayesvError):
     """A result cannot be saved, or a file does not hold one that can be read."""
 
 
+class CacheWarning(Warning):
+    """What could be kept on disk cannot; results are the same, and take longer."""
+
+
 class DesignWarning(UserWarning):
     """The design is usable, but something about it deserves attention."""
 
@@ -69,6 +82,25 @@ class FitWarning(UserWarning):
 
 class SamplingWarning(UserWarning):
     """Posterior draws have a named problem: divergences, high R-hat, low ESS."""
+
+
+_unsaid: ContextVar[tuple[type[Warning], ...]] = ContextVar("not said", default=())
+
+
+@contextmanager
+def without(*categories: type[Warning]) -> Iterator[None]:
+    """Keep `warn` quiet inside, in this thread alone: Python's own filters are the process's."""
+    before = _unsaid.set((*_unsaid.get(), *categories))
+    try:
+        yield
+    finally:
+        _unsaid.reset(before)
+
+
+def warn(message: str, category: type[Warning], *, stacklevel: int = 1) -> None:
+    """Warn as `warnings.warn` does, unless the caller is `without` such warnings."""
+    if not issubclass(category, _unsaid.get()):
+        warnings.warn(message, category, stacklevel=stacklevel + 1)
 
 
 def near(name: str, choices: Iterable[str]) -> str:

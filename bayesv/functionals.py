@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bayesv.design import Design
 from bayesv.errors import BayesvError
+from bayesv.formula.frame import as_numbers, column_names, take_columns
 from bayesv.gram import GramStatistics, eliminate_many
 from bayesv.linalg import Array, psd_roots
 
@@ -132,7 +133,7 @@ def function_of_covariates(
     design : Design
     covs, sigma2
         As in `functionals`.
-    at : DataFrame, shape (m, …)
+    at : DataFrame or mapping of columns, shape (m, …)
         Values of the columns that the random terms use, such as x of ``(poly(x, 2) | g)``; or of
         their coefficients' columns by name, where ``Intercept`` is 1 if left out.
     groups : sequence of str, optional
@@ -146,6 +147,7 @@ def function_of_covariates(
         0: it is Var(y(x)) less σ², over Var(y(x)).
     """
     shared = set(design.groups if groups is None else (design.term(g).group for g in groups))
+    at = take_columns(at, column_names(at))
     m = len(at)
     cov, variance = np.zeros((len(sigma2), m, m)), np.tile(sigma2[:, None], (1, m))
     for term in design.terms:
@@ -170,7 +172,7 @@ def _columns_at(design: Design, term: Any, at: pd.DataFrame) -> Array:
             f"Columns {', '.join(missing)} of term {term.group!r} are missing; given are "
             f"{', '.join(map(str, at.columns)) or 'none'}."
         )
-    columns = [np.asarray(at[c], float) if c in at else np.ones(len(at)) for c in term.columns]
+    columns = [as_numbers(at[c]) if c in at else np.ones(len(at)) for c in term.columns]
     return np.column_stack(columns)
 
 

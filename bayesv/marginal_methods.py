@@ -152,12 +152,12 @@ class MarginalMethods:
         return data
 
     @accepts(groups=optional(TEXTS))
-    def curves(self, at: pd.DataFrame, groups: Sequence[str] | None = None) -> Any:
+    def curves(self, at: Any, groups: Sequence[str] | None = None) -> Any:
         """Return draws of Var(y(x)) and Corr(y(x), y(x')), dims (chain, draw, x[, x2]).
 
         Parameters
         ----------
-        at : DataFrame
+        at : DataFrame or mapping of columns
             Values of the columns of the random terms, one line per x; see
             `bayesv.functionals.function_of_covariates`.
         groups : sequence of str, optional
@@ -173,7 +173,8 @@ class MarginalMethods:
             name: (dims[: values.ndim + 1], values.reshape(*self.sigma2.shape, *values.shape[1:]))
             for name, values in zip(("variance", "corr"), found, strict=True)
         }
-        return xr.Dataset(data, coords={"x": np.arange(len(at)), "x2": np.arange(len(at))})
+        x = np.arange(found[0].shape[1])
+        return xr.Dataset(data, coords={"x": x, "x2": x})
 
     @accepts(every=whole(1))
     def reliability(self, every: int = 1) -> Any:

@@ -13,7 +13,14 @@ import numpy as np
 from bayesv.arguments import SEED, TEXT, accepts, choice, mapping, optional, whole
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
-from bayesv.errors import BayesvError, DataError, FitWarning, PriorError, SamplingWarning
+from bayesv.errors import (
+    DataError,
+    FitWarning,
+    MemoryNeededError,
+    PriorError,
+    SamplingWarning,
+    without,
+)
 from bayesv.formula import ModelFrame, build, open_source, read_batches
 from bayesv.gram import (
     GramStatistics,
@@ -30,7 +37,7 @@ from bayesv.inference.adaptation import ProposalError
 from bayesv.inference.collapsed import sample_collapsed
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
-from bayesv.inference.options import NutsOptions
+from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refuse_too_many
 from bayesv.inference.tails import Tails
 from bayesv.posterior import Posterior
 from bayesv.prior_draws import prior_predictive
@@ -41,8 +48,6 @@ __all__ = ["ENGINES", "Model", "check_sampling"]
 
 # Inside, numbers may underflow whatever np.seterr says outside.
 _USUAL: dict[str, Any] = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
-
-ENGINES = ("collapsed", "nuts", "pymc", "bambi")
 
 
 class Model:
@@ -272,14 +277,20 @@ class Model:
     @cached_property
     def _start(self) -> VarianceComponents:
         """Where the collapsed engine starts to look for the mode."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FitWarning)
+        with without(FitWarning):
             return (self._last_reml or self.reml()).components
+
+    @property
+    def elimination(self) -> str:
+        """How random effects are eliminated, in words; or the memory needed, if there is less."""
+        try:
+            return self.statistics.describe(self.design.groups)
+        except MemoryNeededError as error:
+            return f"none. {error}"
 
     def describe(self) -> str:
         """Return design, elimination structure and priors in words."""
-        structure = self.statistics.describe(self.design.groups)
-        return f"{self.design.describe()}\nstructure: {structure}\npriors:\n{self.priors}"
+        return f"{self.design.describe()}\nstructure: {self.elimination}\npriors:\n{self.priors}"
 
     def __repr__(self) -> str:
         return f"<Model {self.design!r}>"
@@ -389,12 +400,14 @@ class Model:
         check_sampling(engine, draws, chains, tune, target_accept, seed)
         if cores is not None:
             whole(1)("cores", cores)
+        refuse_too_many(self.design, int(draws) * int(chains), keep_u)
         density = MarginalDensity(self.statistics, self.priors)
         options = NutsOptions(
             int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
         )
         with threads(cores):
             Tails(density).refuse_improper()
+            _ = self._start  # refuses a response that the model reproduces: σ → 0 has infinite mass
             result, name = self._run(engine, density, options, keep_u)
         return Posterior.from_draws(result, self.design, self.priors, name, density)
 
@@ -431,23 +444,3 @@ def _checked(priors: Priors | None) -> Priors:
     if priors is not None and not isinstance(priors, Priors):
         raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
     return priors or Priors()
-
-
-def check_sampling(
-    engine: str,
-    draws: int,
-    chains: int,
-    tune: int = 1,
-    target_accept: float = 0.9,
-    seed: int | None = None,
-) -> None:
-    """Refuse arguments of `Model.sample` that are out of range, before any work is done."""
-    if not isinstance(engine, str) or engine not in ENGINES:
-        raise BayesvError(f"engine must be one of {', '.join(ENGINES)}; found {engine!r}.")
-    for name, value, least in (("draws", draws, 4), ("chains", chains, 1), ("tune", tune, 1)):
-        if not isinstance(value, int | np.integer) or value < least:
-            raise BayesvError(f"{name} must be an integer of at least {least}; found {value!r}.")
-    if seed is not None and not (isinstance(seed, int | np.integer) and seed >= 0):
-        raise BayesvError(f"seed must be an integer of at least 0; found {seed!r}.")
-    if not isinstance(target_accept, float) or not 0 < target_accept < 1:
-        raise BayesvError(f"target_accept must lie between 0 and 1; found {target_accept!r}.")

@@ -283,6 +283,16 @@ class Posterior(MarginalMethods, Savable):
         return np.array([self._tails.moments(q.key) for q in self.quantities])
 
     @property
+    def moments(self) -> dict[str, float]:
+        """Order m of each quantity x, by label: E|x|^k is finite for k < m, by priors and levels.
+
+        ∞ where all exist, and for draws whose priors are not known.
+        """
+        return {
+            q.label: float(order) for q, order in zip(self.quantities, self._moments, strict=True)
+        }
+
+    @property
     def _moments_of_V(self) -> float:
         """Order below which the moments of tr V exist."""
         pairs = zip(self.quantities, self._moments, strict=True)

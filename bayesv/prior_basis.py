@@ -93,9 +93,10 @@ class CentredBlock:
     """How correlated columns beside an intercept change when covariates are centred.
 
     The intercept is a constant column or, in ``(0 + f | g)``, the indicators that divide the rows
-    among them. Every other column is centred at its mean, or within its cell if it is 0 outside;
-    a column that is the product of others, such as ``x:z`` or ``I(x ** 2)``, becomes the product
-    of the centred ones, so that no effect depends on where covariates have their zero.
+    among them. Every other column is centred at its mean, or within its cell if it is 0 outside,
+    as in ``(f + x:f | g)``; a column that is the product of others, such as ``x:z`` or
+    ``I(x ** 2)``, becomes the product of the centred ones, so that no effect depends on where
+    covariates have their zero.
 
     Parameters
     ----------
@@ -121,15 +122,57 @@ class CentredBlock:
         return tuple(cells) if facts.together[cells, cells].sum() == facts.n else ()
 
     @cached_property
-    def free(self) -> dict[int, tuple[int, ...]]:
-        """Columns that have a centre, each with the part of the base that takes it up."""
-        facts, found = self.facts, {}
-        for j in self.columns_of if self.base else ():
-            if j in self.base or facts.constant[j] or j in self.products:
-                continue
-            within = [b for b in self.base if facts.together[j, b] == facts.together[j, j]]
-            found[j] = tuple(within[:1]) if within and len(self.base) > 1 else self.base
-        return found
+    def free(self) -> dict[int, dict[int, float]]:
+        """Columns that have a centre, each with the columns that take it up.
+
+        These, so weighted, add up to the indicator of the column's cell, or to 1 in all rows.
+        """
+        mean, constant = self.facts.mean, self.facts.constant
+        one = {b: 1.0 / float(mean[b]) if constant[b] else 1.0 for b in self.base}
+        return {j: self._cells.get(j, one) for j in self._centred}
+
+    @cached_property
+    def _centred(self) -> tuple[int, ...]:
+        left_out = {*self.base, *self.products}
+        rest = [j for j in self.columns_of if j not in left_out and not self.facts.constant[j]]
+        return tuple(rest) if self.base else ()
+
+    @cached_property
+    def _cells(self) -> dict[int, dict[int, float]]:
+        """Columns that are 0 outside of a cell, each with its cell's indicator, as `free`.
+
+        Beside a constant, a factor's cells are its indicators and what they leave. Columns count
+        as cells' own if every cell has one: a column alone may be 0 there by where its zero is.
+        """
+        facts, divided = self.facts, len(self.base) > 1
+        rest = [j for j in self.columns_of if j not in self.base and not facts.constant[j]]
+        marks = self.base if divided else [b for b in rest if self._indicator(b)]
+        inside: dict[int, int] = {}
+        for j in rest:
+            around = [b for b in marks if b != j and facts.together[j, b] == facts.together[j, j]]
+            if around:
+                inside[j] = min(around, key=lambda b: float(facts.together[b, b]))
+        own = {j: {b: 1.0} for j, b in inside.items()}
+        if divided or not (self.base and inside):
+            return own if divided else {}
+        cells = sorted(set(inside.values()))
+        seen = facts.together[np.ix_(cells, cells)]
+        outside = [j for j in rest if not facts.together[j, cells].any()]
+        if not outside or seen.sum() != np.trace(seen):
+            return {}
+        constant = self.base[0]
+        left = {constant: 1.0 / float(facts.mean[constant]), **dict.fromkeys(cells, -1.0)}
+        return {**own, **dict.fromkeys(outside, left)}
+
+    def _rows_of(self, cell: Mapping[int, float]) -> float:
+        """Return the number of rows of a cell, given as in `free`."""
+        facts = self.facts
+        return float(
+            sum(
+                facts.n if facts.constant[b] else weight * facts.together[b, b]
+                for b, weight in cell.items()
+            )
+        )
 
     @cached_property
     def products(self) -> dict[int, tuple[int, int]]:
@@ -140,7 +183,7 @@ class CentredBlock:
         for k in self.columns_of:
             if not self.base or k in self.base or facts.constant[k]:
                 continue
-            parts[k] = {k, *self.base}
+            parts[k] = {k, *self._cells.get(k, self.base)}
             for n, i, j in facts.products:
                 if n != k or not {i, j} <= parts.keys() or facts.constant[[i, j]].any():
                     continue
@@ -156,10 +199,8 @@ class CentredBlock:
     def centres(self) -> dict[int, float]:
         """Mean of each column with a centre, over the rows or over those of its cell."""
         facts = self.facts
-        rows = {b: facts.n if facts.constant[b] else facts.together[b, b] for b in self.base}
         return {
-            j: float(facts.mean[j] * facts.n / sum(rows[b] for b in base))
-            for j, base in self.free.items()
+            j: float(facts.mean[j] * facts.n / self._rows_of(cell)) for j, cell in self.free.items()
         }
 
     @cached_property
@@ -172,9 +213,9 @@ class CentredBlock:
         facts = self.facts
         sizes = facts.spread.copy()
         sizes[facts.two] = (facts.high - facts.low)[facts.two]
-        for j, base in self.free.items():
-            if len(base) < len(self.base):  # within a cell
-                n = facts.together[base[0], base[0]]
+        for j, cell in self.free.items():
+            if j in self._cells and not facts.two[j]:
+                n = self._rows_of(cell)
                 square = facts.squares[j] + facts.n * facts.mean[j] ** 2
                 sizes[j] = np.sqrt(max(square / n - self.centres[j] ** 2, 0.0))
                 if sizes[j] <= 1e-7 * abs(self.centres[j]):  # constant there
@@ -189,8 +230,8 @@ class CentredBlock:
         """Return A⁻¹, shape (r, r): the centred columns in terms of the user's."""
         T = np.eye(len(self.facts.mean))
         for j, value in centres.items():
-            for b in self.free[j]:
-                T[b, j] = -value / (self.facts.mean[b] if self.facts.constant[b] else 1.0)
+            for b, weight in self.free[j].items():
+                T[b, j] = -value * weight
         for k, (i, j) in self.products.items():
             T[:, k] = 0.0
             for a in map(int, np.flatnonzero(T[:, i])):

@@ -24,6 +24,8 @@ from bayesv.priors import (
 
 __all__ = ["draw_prior", "prior_predictive"]
 
+_LARGEST_LOG = 600.0  # of a variance
+
 
 def draw_prior(
     priors: ResolvedPriors, size: int, rng: np.random.Generator
@@ -90,12 +92,21 @@ def _draw_sd(prior: Any, size: int, rng: np.random.Generator) -> Array:
         case Gamma(shape, scale):
             draws = rng.gamma(shape, scale, size)
         case InverseGamma(shape, scale):  # of the variance
-            draws = np.sqrt(scale / rng.gamma(shape, 1.0, size))
+            draws = np.exp(0.5 * (np.log(scale) - _log_gamma_draws(shape, size, rng)))
         case Flat():
             raise PriorError("A flat prior of an SD has no draws; give a proper one.")
         case _:
             raise PriorError(f"There are no draws of {prior!r}.")
     return np.asarray(draws)
+
+
+def _log_gamma_draws(shape: float, size: int, rng: np.random.Generator) -> Array:
+    """Draw logs of Gamma(shape, 1) by Gamma(shape + 1, 1) U^(1/shape): small ones underflow else.
+
+    Cut off where a variance or its inverse would leave the range of doubles.
+    """
+    logs = np.log(rng.gamma(shape + 1.0, 1.0, size)) + np.log(rng.uniform(size=size)) / shape
+    return np.clip(logs, -_LARGEST_LOG, _LARGEST_LOG)
 
 
 def _draw_lkj_root(r: int, eta: float, size: int, rng: np.random.Generator) -> Array:

@@ -45,8 +45,9 @@ def prior_from_text(text: str) -> Any:
         name = call.func.id
         values = [float(ast.literal_eval(value)) for value in call.args]
         named = {str(k.arg): float(ast.literal_eval(k.value)) for k in call.keywords}
-    except (SyntaxError, ValueError, TypeError):
-        raise PriorError(f"{text!r} is not a prior; {example}") from None
+    except (SyntaxError, ValueError, TypeError, OverflowError, RecursionError, MemoryError):
+        shown = repr(text) if len(str(text)) < 200 else f"{str(text)[:200]!r}…"
+        raise PriorError(f"{shown} is not a prior; {example}") from None
     if name not in KINDS:
         raise PriorError(
             f"There is no prior {name!r}; there are {', '.join(KINDS)}{near(name, KINDS)}"

@@ -83,7 +83,7 @@ class _Profiler:
         self.step = step
         # Coordinates of the columns as written: their SDs and correlations are what is held.
         as_written = Priors(center={term.group: {} for term in fit.design.terms})
-        self.coordinates = Coordinates(as_written.resolve(fit.design))
+        self.coordinates = Coordinates(as_written.resolve(fit.design), stated=True)
         self.criterion = Criterion(fit.design, fit._stats, fit.method)
         covs = {t.group: fit.components.block_for(t) for t in fit.design.terms}
         self.best = self.coordinates.from_covs(covs, fit.sigma2)

@@ -42,7 +42,9 @@ def save(obj: Any, path: str | os.PathLike[str], *, overwrite: bool = False) -> 
     Notes
     -----
     Draws are stored in the groups ArviZ knows, so that ``arviz.from_netcdf`` reads the file; all
-    else is in the group ``bayesv``. The file appears under its name only when it is complete.
+    else is in the group ``bayesv``. The file takes its name when it is complete and was read again;
+    until then, and if the disk is full or the process ends, what had the name stays. A link is
+    followed, and mode and owner of the old file are kept.
 
     Examples
     --------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from html import escape
 from textwrap import wrap
@@ -35,15 +34,17 @@ def summary_columns(x: Array, prob: float) -> dict[str, Array]:
         raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
     # A scalar can be undefined in some draws (the correlation with an SD of 0); summarise the rest
     # and let the diagnostics show NaN.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        eti = np.nanquantile(x, [(1 - prob) / 2, (1 + prob) / 2], axis=(0, 1))
+    n_defined = (~np.isnan(x)).sum(axis=(0, 1))
+    some, two = (np.where(n_defined >= least, 0.0, np.nan) for least in (1, 2))
+    known, several = (np.where(np.isnan(part), 0.0, x) for part in (some, two))
+    with np.errstate(all="ignore"):
+        eti = some + np.nanquantile(known, [(1 - prob) / 2, (1 + prob) / 2], axis=(0, 1))
         shortest = hdi(x, prob)
-        sd = np.nanstd(x, axis=(0, 1), ddof=1)
+        sd = two + np.nanstd(several, axis=(0, 1), ddof=1)
         return {
-            "mean": np.nanmean(x, axis=(0, 1)),
+            "mean": some + np.nanmean(known, axis=(0, 1)),
             "sd": sd,
-            "median": np.nanmedian(x, axis=(0, 1)),
+            "median": some + np.nanmedian(known, axis=(0, 1)),
             "eti_low": eti[0],
             "eti_high": eti[1],
             "hdi_low": shortest[:, 0],

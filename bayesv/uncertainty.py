@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,8 @@ from bayesv.covariance.contrasts import contrast_row
 from bayesv.covariance.sandwich import ClusterRobust, robust
 from bayesv.covariance.student import t_quantile
 from bayesv.design import Design
-from bayesv.errors import BayesvError, FitWarning
+from bayesv.errors import BayesvError, FitWarning, without
+from bayesv.linalg import Array
 from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit
 
@@ -36,7 +36,7 @@ class BetaUncertainty:
         Columns coefficient, method, estimate, se, df, low, high. The estimate is GLS at REML's V,
         at E[V | y], or the posterior mean. Kenward–Roger, Satterthwaite and the cluster-robust
         CR0 and CR2 (Bell and McCaffrey) have t with their own df, infinite ones a normal, and the
-        posterior its quantiles.
+        posterior its quantiles. What has no finite mean or variance is NaN, and a note says so.
     decomposition : DataFrame
         By coefficient, posterior variances: within = E[(X'V⁻¹X)⁻¹ | y], between = Var(β̂_GLS(V) |
         y), their sum, the variance of the draws, and the share that is between.
@@ -64,6 +64,9 @@ class BetaUncertainty:
                     f"  {row['method']:<20}{row['estimate']:>12.5g}{row['se']:>11.4g}{df:>8}  "
                     f"{row['low']:.5g} … {row['high']:.5g}"
                 )
+            if np.isnan(part["total"]):
+                lines.append("  the posterior has no finite variance")
+                continue
             lines.append(
                 f"  posterior variance = {part['within']:.4g} given V + {part['between']:.4g} "
                 f"from GLS moving with V ({part['share_between']:.1%})"
@@ -131,7 +134,10 @@ def beta_uncertainty(
         else:
             notes += sandwiches[kind].notes
     at_mean = gls(design, post.estimate("mean"))
-    draws = post.beta.reshape(-1, len(names))
+    draws, moments = post.beta.reshape(-1, len(names)), post.moments
+    # A factor that leaves what exists: the mean of finitely many draws is finite always.
+    of_V = 1.0 if all(m > 1 for q, m in moments.items() if q.startswith("var ")) else np.nan
+    notes += _nonexistent(post)
     center, within = post.gls_draws()
     rows, parts = [], {}
     for name, row in L.items():
@@ -155,15 +161,14 @@ def beta_uncertainty(
             add("Kenward–Roger", kr.variance_of(row), kr.df_of(row))
         for kind, sandwich in sandwiches.items():
             add(f"cluster-robust {kind}", sandwich.cov.loc[name, name], sandwich.df[name])
-        mean = float(row @ at_mean.beta.to_numpy())
-        add("GLS at E[V | y]", float(row @ at_mean.cov.to_numpy() @ row), at=mean)
-        values = draws @ row
+        mean, variance = row @ at_mean.beta.to_numpy(), row @ at_mean.cov.to_numpy() @ row
+        add("GLS at E[V | y]", float(variance * of_V), at=float(mean * of_V))
+        order = min((moments[f"beta {names[i]}"] for i in np.flatnonzero(row)), default=np.inf)
+        values, inside = draws @ row, np.einsum("a,sab,b->s", row, within, row)
+        location, parts[name] = _of_posterior(values, center @ row, inside, order)
+        sd = float(np.sqrt(parts[name][3]))
         ends = np.quantile(values, [(1 - prob) / 2, (1 + prob) / 2])
-        sd = float(values.std(ddof=1))
-        rows.append((name, "posterior", float(values.mean()), sd, np.nan, *ends))
-        inside = float(np.einsum("a,sab,b->s", row, within, row).mean())
-        between = float((center @ row).var(ddof=1))
-        parts[name] = (inside, between, inside + between, sd**2, between / (inside + between))
+        rows.append((name, "posterior", location, sd, np.nan, *ends))
     columns = ["coefficient", "method", "estimate", "se", "df", "low", "high"]
     pieces = ["within", "between", "total", "draws", "share_between"]
     return BetaUncertainty(
@@ -172,6 +177,37 @@ def beta_uncertainty(
         notes=tuple(notes),
         prob=prob,
     )
+
+
+def _of_posterior(
+    values: Array, center: Array, inside: Array, order: float
+) -> tuple[float, tuple[float, ...]]:
+    """Return the mean of a contrast and its variance in parts, NaN where these do not exist.
+
+    ``center`` and ``inside`` are its mean and variance given each drawn V; ``order`` that below
+    which its moments exist.
+    """
+    mean = float(values.mean()) if order > 1 else np.nan
+    if order <= 2:
+        return mean, (np.nan,) * 5
+    given, between = float(inside.mean()), float(center.var(ddof=1))
+    total = given + between
+    return mean, (given, between, total, float(values.var(ddof=1)), between / total)
+
+
+def _nonexistent(post: Posterior) -> list[str]:
+    """Say which moments that the table would have do not exist."""
+    labels = [label for label in post.undefined if label.startswith("beta ")]
+    infinite = [q for q, m in post.moments.items() if q.startswith("var ") and m <= 1]
+    notes = []
+    if labels:
+        notes.append(
+            f"posterior: {', '.join(labels)} and contrasts with them have no finite mean or "
+            "variance, whatever the mean of the draws: NaN; read the interval"
+        )
+    if infinite:
+        notes.append(f"GLS at E[V | y]: E[V | y] is infinite ({', '.join(infinite)}): NaN")
+    return notes
 
 
 def _check_same(one: Design, other: Design) -> None:
@@ -195,8 +231,7 @@ def _check_same(one: Design, other: Design) -> None:
 def _kenward_roger(fit: RemlFit, design: Design) -> tuple[KenwardRoger | None, list[str]]:
     """Return the adjustment of a fit, and what is to be known of it or why there is none."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FitWarning)  # they are notes too
+        with without(FitWarning):  # they are notes too
             kr = kenward_roger(replace(fit, design=design))
     except BayesvError as error:
         return None, [f"Kenward–Roger and Satterthwaite: {error}"]

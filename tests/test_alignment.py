@@ -10,7 +10,12 @@ import pytest
 
 import bayesv as bv
 
-pytestmark = pytest.mark.filterwarnings("ignore::bayesv.SamplingWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::bayesv.SamplingWarning"),
+    # Levels that read as numbers are the point: dose[1] beside dose1.
+    pytest.mark.filterwarnings("ignore:dose is text:bayesv.DesignWarning"),
+    pytest.mark.filterwarnings("ignore:The variance of .* not identified:bayesv.FitWarning"),
+]
 
 
 def frame(n=150, J=10, seed=3):

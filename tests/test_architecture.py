@@ -15,7 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Ground floor first; a room may import rooms of its own floor only if they stand before it.
 FLOORS = {
     "errors": 0, "arguments": 0, "linalg": 0, "names": 0, "labels": 0, "diagnostics": 0,
-    "progress": 0, "saving": 0, "tables": 0, "scales": 0, "row_encoder": 0,
+    "progress": 0, "saving": 0, "tables": 0, "scales": 0, "row_encoder": 0, "writing": 0,
+    "process": 0, "memory": 0,
     "random_terms": 1, "design": 1, "prior_families": 1, "prior_basis": 1, "priors": 1,
     "prior_text": 1,
     "covariance": 1, "gram": 1, "quantities": 1,

@@ -24,7 +24,7 @@ from bayesv.cli.listing import _describe_v as describe_v
 from bayesv.cli.priors import read_prior
 
 FORMULA = "Reaction ~ Days + (Days | Subject)"
-SMALL = ("--draws", "500", "--chains", "2")
+SMALL = ("--draws", "800", "--chains", "2")
 R_FITS = Path(__file__).parent / "references" / "r_export"
 
 
@@ -77,7 +77,7 @@ def refused(capsys: Any, *arguments: str) -> str:
 
 def test_what_is_saved_is_what_the_library_makes(post, folder):
     model = bv.Model(FORMULA, pd.read_csv(folder / "sleep.csv"))
-    own = model.sample(draws=500, chains=2, seed=1)
+    own = model.sample(draws=800, chains=2, seed=1)
     assert own.estimate("mean") == post.estimate("mean")
     assert bv.load(folder / "reml.nc").components == model.reml().components
 

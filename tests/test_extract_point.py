@@ -18,6 +18,8 @@ from statsmodels.regression.mixed_linear_model import MixedLMParams, VCSpec
 import bayesv as bv
 from bayesv.names import canonical, factors_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:c is text though:bayesv.DesignWarning")
+
 
 def quiet(function, *args, **kwargs):
     """Call another package, which warns of what is no concern here."""

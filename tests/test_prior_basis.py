@@ -56,6 +56,11 @@ SHIFTS = [
     ("y ~ f * x + (f * x | g)", lambda d, c: d.assign(x=d.x + c)),
     ("y ~ f + x + (0 + f + x | g)", lambda d, c: d.assign(x=d.x + c)),
     ("y ~ f / x + (0 + f + f:x | g)", lambda d, c: d.assign(x=d.x + c)),
+    ("y ~ f / x + (f / x | g)", lambda d, c: d.assign(x=d.x + c)),
+    (
+        "y ~ f / (x + I(x ** 2)) + (z + f / (x + I(x ** 2)) | g)",
+        lambda d, c: d.assign(x=d.x + c / 20, z=d.z - c),
+    ),
 ]
 
 
@@ -159,6 +164,22 @@ def test_sizes_of_columns():
     rms = np.sqrt((FRAME.x**2).mean())
     assert scales("0 + x") == pytest.approx([1 / rms])
     assert scales("x * z")[3] == pytest.approx(1 / (FRAME.x.std() * FRAME.z.std()))
+
+
+def test_cells_are_those_of_a_factor_with_columns_in_all_of_them():
+    """One column alone may be 0 in a cell by where its zero is: it is centred over all rows."""
+    f = FRAME.assign(dose=np.where(FRAME.f == "b", FRAME.z, 0.0), b=1.0 * (FRAME.f == "b"))
+    alone = bv.Model("y ~ x + (b + dose | g)", f)
+    centres = alone.priors.basis(alone.design.terms[0]).centres
+    assert centres["dose"] == pytest.approx(f.dose.mean())
+    cells = bv.Model("y ~ f / x + (f / x | g)", FRAME)
+    basis, mean = cells.priors.basis(cells.design.terms[0]), FRAME.x.groupby(FRAME.f, observed=True)
+    for level in "abc":
+        assert basis.centres[f"f[{level}]:x"] == pytest.approx(mean.mean()[level])
+    # A rare level of another factor in a cell has the prior of any level.
+    rare = FRAME.assign(r=pd.Categorical(np.where(np.arange(N) % 40 == 0, "few", "many")))
+    for formula in ("y ~ f * r + (f / r | g)", "y ~ f * r + (0 + f + f:r | g)"):
+        assert len(set(bv.Model(formula, rare).priors.sd["g"])) == 1
 
 
 def test_explicit_priors_speak_of_the_columns_as_written():

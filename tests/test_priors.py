@@ -8,6 +8,7 @@ import pytest
 from scipy import integrate, stats
 
 import bayesv as bv
+from bayesv.prior_draws import draw_prior
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 
@@ -49,6 +50,19 @@ def test_inverse_gamma_is_on_the_variance():
     want = stats.invgamma(2.0, scale=1.5).logpdf(sd**2) + np.log(2 * sd)
     np.testing.assert_allclose(bv.InverseGamma(2.0, 1.5).log_density(sd), want, rtol=1e-12)
     assert bv.InverseGamma(2.0, 1.5).log_density(np.array(0.0)) == -np.inf
+
+
+@pytest.mark.parametrize("shape", [0.001, 0.4, 3.0])
+def test_inverse_gamma_has_finite_draws_of_its_law(shape):
+    """Without a warning: with a small shape, most of 1/variance is below the smallest double."""
+    one_way = "Reaction ~ Days + (1 | Subject)"
+    drawn = draw_prior(
+        resolved(bv.Priors(sd=bv.InverseGamma(shape, 2.0)), one_way), 4000, np.random.default_rng(1)
+    )[0]["Subject"].ravel()
+    assert np.isfinite(drawn).all()
+    for q in (0.3, 1.0, 30.0):
+        want = stats.invgamma(shape, scale=2.0).cdf(q)
+        assert (drawn <= q).mean() == pytest.approx(want, abs=4 * (want / 4000) ** 0.5 + 1e-12)
 
 
 @pytest.mark.parametrize("prior", [p for p, _ in SD_PRIORS] + [bv.InverseGamma(2.0, 1.5)])

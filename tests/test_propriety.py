@@ -183,3 +183,29 @@ def test_enough_levels_are_silent(prior, levels):
         warnings.simplefilter("error", bv.DesignWarning)
         post = bv.Model("y ~ 1 + (1 | g)", frame(levels), bv.Priors(sd=prior)).sample(seed=1)
     assert not any("infinite" in problem for problem in post.problems)
+
+
+@pytest.mark.filterwarnings("ignore::bayesv.SamplingWarning")
+@pytest.mark.filterwarnings("ignore::bayesv.FitWarning")
+def test_uncertainty_of_beta_states_only_moments_that_exist():
+    """5 levels, less 3 of X, and a flat SD: the posterior of β has no mean; x within levels has."""
+    data = frame(5)
+    data["y"] += np.random.default_rng(4).normal(size=5)[data.g]
+    data["within"] = np.tile([-1.0, 1.0], 15)
+    data["lev"] = np.array([0.3, -1.0, 0.4, 2.0, 0.1])[data.g]
+    model = bv.Model("y ~ tr + lev + within + (1 | g)", data, bv.Priors(sd=bv.Flat()))
+    post = model.sample(seed=1, draws=300)
+    assert post.moments["beta lev"] == pytest.approx(1.0)
+    assert post.moments["beta within"] > 2
+    found = bv.beta_uncertainty(model.reml(), post, contrasts={"sum": {"lev": 1, "within": 1}})
+    table = found.table.set_index(["coefficient", "method"])
+    for name in ("Intercept", "lev", "sum"):
+        row = table.loc[(name, "posterior")]
+        assert row[["estimate", "se"]].isna().all()
+        assert np.isfinite(row[["low", "high"]].astype(float)).all()
+        assert found.decomposition.loc[name].isna().all()
+    assert np.isfinite(found.decomposition.loc["within"]).all()
+    assert np.isfinite(table.loc[("within", "posterior"), "se"])
+    assert np.isnan(table.loc[("within", "GLS at E[V | y]"), "se"])
+    assert any("E[V | y] is infinite (var g: Intercept)" in note for note in found.notes)
+    assert "the posterior has no finite variance" in repr(found)

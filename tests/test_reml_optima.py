@@ -18,6 +18,9 @@ from bayesv.reml.search import _Search
 from bayesv.reml.starts import Screen
 
 OPTIMA = Path(__file__).parent / "references" / "optima"
+# Of few rows and many effects: the lowest of 25 BFGS searches from random λ that keeps a residual,
+# and whether one of them ended where nothing is left to it.
+FEW_ROWS = json.loads((OPTIMA / "few_rows.json").read_text())
 CASES = json.loads((OPTIMA / "designs.json").read_text())
 read_design = runpy.run_path(str(OPTIMA / "make_reference.py"))["read_design"]
 
@@ -31,6 +34,16 @@ def test_the_lowest_minimum_is_found(case):
     # A search from λ = I alone, as it was before, ends elsewhere: the cases can fail.
     search = _Search(Criterion(design, statistics_of(design), case["method"]), 300)
     assert search.run(search.start(1.0)).value > case["lowest"] + 1e-4
+
+
+@pytest.mark.filterwarnings("ignore::bayesv.FitWarning")
+@pytest.mark.parametrize("case", FEW_ROWS, ids=lambda case: f"{len(case['data']['y'])} rows")
+def test_nearly_exact_valleys_are_searched_and_what_has_no_residual_is_said(case):
+    fit = bv.Model(case["formula"], pd.DataFrame(case["data"])).reml()
+    assert fit.converged
+    assert fit.criterion == pytest.approx(case["lowest"], abs=2e-6)
+    lower = [problem for problem in fit.problems if "the criterion is lower still" in problem]
+    assert bool(lower) == case["without_residual"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 
-import pandas as pd
 import pytest
 
 import bayesv as bv
@@ -26,20 +25,19 @@ def test_two_writers_of_one_study_count_each_replicate_once(tmp_path):
 
 def test_a_full_disk_keeps_what_was_written(tmp_path, monkeypatch):
     whole = run(SLOPES, ["REML"], replicates=6, seed=SEED, workers=1)
-    to_parquet, calls = pd.DataFrame.to_parquet, []
+    fsync, calls = os.fsync, []
 
-    def full(self, path, **options):
-        calls.append(path)
-        if len(calls) == 2:
-            path.write_bytes(b"PAR1")
+    def full(handle):
+        calls.append(handle)
+        if len(calls) == 5:  # each file and its folder: the manifest, a first part, a second
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return to_parquet(self, path, **options)
+        return fsync(handle)
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(bv.BayesvError, match=r"cannot be written \(No space.*goes on from there"):
         run(SLOPES, ["REML"], replicates=6, seed=SEED, workers=1, out=tmp_path)
     assert 0 < read(tmp_path).done["slopes"] < 6
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob(".*"))
     same(whole, run(SLOPES, ["REML"], replicates=6, seed=SEED, workers=1, out=tmp_path))
 
 

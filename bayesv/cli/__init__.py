@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except MemoryError as error:
-        print(f"error: not enough memory ({error}); fewer draws need less.", file=sys.stderr)
+        said = "bayesv describe says how large the model is."
+        print(f"error: not enough memory ({error}); {said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stopped:
         print(str(stopped) or "interrupted", file=sys.stderr)

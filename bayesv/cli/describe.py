@@ -51,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 for t in design.terms
             ],
             "effects": design.q,
-            "structure": model.statistics.describe(design.groups),
+            "structure": model.elimination,
             "priors": str(model.priors).splitlines(),
         }
         write_json(values, arguments.json)

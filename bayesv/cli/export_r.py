@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from bayesv.cli.options import add_command, check_writable
+from bayesv.writing import write_file
 
 __all__ = ["add"]
 
@@ -32,6 +32,6 @@ def _run(arguments: argparse.Namespace) -> None:
 
     check_writable("--output", arguments.output)
     if arguments.output and arguments.output != "-":
-        Path(arguments.output).write_text(r_script(), encoding="utf-8")
+        write_file(arguments.output, r_script())
     else:
         print(r_script(), end="")

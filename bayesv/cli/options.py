@@ -12,6 +12,7 @@ import bayesv as bv
 from bayesv.cli.priors import read_priors
 from bayesv.cli.reading import read_data
 from bayesv.model import ENGINES, check_sampling
+from bayesv.writing import check_writable as can_be_written
 
 __all__ = [
     "add_command",
@@ -150,8 +151,10 @@ def check_writable(option: str, target: str | None, *others: str | None) -> None
         raise bv.DataError(f"{option} {target}: there is no folder {path.parent}.")
     if path.is_dir():
         raise bv.DataError(f"{option} {target}: this is a folder; name a file in it.")
-    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
-        raise bv.DataError(f"{option} {target}: it may not be written; name another file.")
+    try:
+        can_be_written(path)
+    except bv.StorageError as error:
+        raise bv.DataError(f"{option} {error}") from error
     if any(path.absolute() == Path(other).absolute() for other in others if other):
         raise bv.DataError(f"{option} {target}: this file is named twice; name another one.")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pandas as pd
 
 import bayesv as bv
 from bayesv.cli.terminal import refuse_closed_output, shows_every_letter
+from bayesv.writing import write_file
 
 __all__ = [
     "comparison_values",
@@ -97,10 +97,7 @@ def write_json(values: Any, target: str) -> None:
         refuse_closed_output()
         print(text)
     else:
-        try:
-            Path(target).write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise bv.DataError(f"{target} cannot be written: {error.strerror}.") from error
+        write_file(target, text + "\n")
 
 
 def _plain(value: Any) -> Any:

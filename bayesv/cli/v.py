@@ -15,6 +15,7 @@ from bayesv.cli.options import add_command, check_writable
 from bayesv.cli.reading import read_fit
 from bayesv.errors import require
 from bayesv.posterior import ESTIMATES
+from bayesv.writing import write_file
 
 __all__ = ["add"]
 
@@ -149,7 +150,7 @@ def _positions(arguments: argparse.Namespace, design: bv.Design) -> Any:
 def _write_whole(V: bv.MarginalCovariance, path: Path) -> None:
     matrix = V.to_sparse()
     if path.suffix.lower() == ".npz":
-        sparse.save_npz(path, matrix)
+        write_file(path, lambda file: sparse.save_npz(file, matrix))
     elif path.suffix.lower() == ".mtx":
         _write_mtx(path, matrix)
     else:
@@ -169,7 +170,7 @@ def _write_block(frames: dict[str, pd.DataFrame], output: str | None) -> None:
     labels = first.index.map(str).to_numpy()
     if path.suffix.lower() == ".npz":
         arrays = {name: frame.to_numpy() for name, frame in frames.items()}
-        np.savez(path, **arrays, labels=labels.astype(str))
+        write_file(path, lambda file: np.savez(file, **arrays, labels=labels.astype(str)))
     elif path.suffix.lower() == ".mtx":
         _write_mtx(path, sparse.coo_array(first.to_numpy()))
     else:
@@ -182,13 +183,13 @@ def _write_block(frames: dict[str, pd.DataFrame], output: str | None) -> None:
 def _write_mtx(path: Path, matrix: Any) -> None:
     from scipy.io import mmwrite
 
-    with path.open("wb") as file:  # a name without an open file gets ".mtx" put after it
-        mmwrite(file, matrix, symmetry="symmetric", precision=17)
+    write_file(path, lambda file: mmwrite(file, matrix, symmetry="symmetric", precision=17))
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
     if path.suffix.lower() == ".parquet":
         require("pyarrow", "parquet")
-        table.to_parquet(path, index=False)
+        write_file(path, lambda file: table.to_parquet(file, index=False))
     else:
-        table.to_csv(path, index=False, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+        separator = "\t" if path.suffix.lower() == ".tsv" else ","
+        write_file(path, lambda file: table.to_csv(file, index=False, sep=separator, mode="wb"))

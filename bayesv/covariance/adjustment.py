@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +15,7 @@ from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.covariance.satterthwaite import observed_covariance
 from bayesv.covariance.small_sample import Adjustment, KenwardRoger
 from bayesv.design import Design, DesignSummary
-from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning
+from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning, warn
 from bayesv.linalg import Array, symmetrize
 
 __all__ = ["kenward_roger"]
@@ -108,7 +107,7 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
         touched = ", ".join(np.array(names)[lost])
         notes.append(_unknown(_named(_mapped(to_user, known.directions_lost), parameters), touched))
     for note in notes:
-        warnings.warn(note, FitWarning, stacklevel=2)
+        warn(note, FitWarning, stacklevel=2)
     aliased = _mapped(to_user, known.directions_aliased)
     if aliased.size:
         notes.append(
@@ -235,4 +234,4 @@ def _unknown(parameters: str, coefficients: str) -> str:
 def _named(directions: Array, parameters: tuple[str, ...]) -> str:
     """Return the parameters that directions touch."""
     share = np.abs(directions / np.abs(directions).max(axis=0)).max(axis=1)
-    return ", ".join(name for name, s in zip(parameters, share, strict=True) if s > 1e-6)
+    return "; ".join(name for name, s in zip(parameters, share, strict=True) if s > 1e-6)

@@ -124,7 +124,7 @@ class VarianceComponents:
                 raise ComponentsError(f"SDs of {group!r} must be a list of numbers ≥ 0: {values}.")
             matrix = _correlation(group, corr.get(group), sds, names) * np.outer(sds, sds)
             blocks[group] = pd.DataFrame(matrix, names, names) if names else matrix
-        return cls(blocks, sigma2=sigma**2)
+        return cls(blocks, sigma2=sigma * sigma)
 
     @classmethod
     def from_varcorr(cls, listing: str | pd.DataFrame) -> VarianceComponents:

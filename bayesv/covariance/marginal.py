@@ -15,8 +15,9 @@ from scipy.sparse.linalg import LinearOperator, splu
 from bayesv.arguments import accepts, numeric, whole
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design import Design, DesignSummary
-from bayesv.errors import ComponentsError, DataError
+from bayesv.errors import ComponentsError, DataError, MemoryNeededError
 from bayesv.linalg import Array
+from bayesv.memory import refuse_unless
 
 __all__ = ["MarginalCovariance", "expand_G", "residual_R"]
 
@@ -130,6 +131,12 @@ class MarginalCovariance(LinearOperator):
                 diag_pivot_thresh=0.0,
                 options={"SymmetricMode": True},
             )
+        except MemoryError as error:
+            raise MemoryNeededError(
+                f"The factors of M = I + Λ'Z'WZΛ, of {M.shape[0]:,} random effects, take more "
+                "memory than there is: grouping factors are crossed, and fill it. Leave out the "
+                "crossed factor with the most levels, or merge levels of it."
+            ) from error
         except (RuntimeError, ValueError) as error:
             raise ComponentsError(
                 "V cannot be factored in double precision; the variances of the random effects "
@@ -176,6 +183,12 @@ class MarginalCovariance(LinearOperator):
 
     def to_sparse(self) -> sparse.csr_array:
         """Return V as a sparse matrix; zero where rows share no level."""
+        counts = [np.bincount(term.codes).astype(float) for term in self.design.terms]
+        refuse_unless(
+            2.0 * 16.0 * (self.design.n + sum(float(c @ c) for c in counts)),
+            "The sparse V, with an entry for each two rows that share a level,",
+            "Use V @ x, V.solve(b), V.diagonal() or V.block(group, level), which do not form it.",
+        )
         Z = self.design.Z
         V = sparse.csr_array(Z @ self.G @ Z.T + sparse.diags_array(self.R_diagonal))
         V.sort_indices()
@@ -194,12 +207,19 @@ class MarginalCovariance(LinearOperator):
         ------
         DataError
             If n exceeds the limit.
+        MemoryNeededError
+            If there is less memory than V takes.
         """
         if self.design.n > limit:
             raise DataError(
                 f"V has {self.design.n} rows and would take {8 * self.design.n**2 / 1e9:.1f} GB "
                 "dense. Use to_sparse(), block() or V @ x, or pass a higher limit."
             )
+        refuse_unless(
+            8.0 * self.design.n**2,
+            f"V of {self.design.n:,} rows, dense,",
+            "Use to_sparse(), block() or V @ x.",
+        )
         return np.asarray(self.to_sparse().toarray())
 
     def rows(self, positions: ArrayLike) -> pd.DataFrame:

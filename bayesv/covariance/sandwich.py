@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from bayesv.covariance.clusters import v_blocks
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design import Design
-from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning
+from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning, warn
 from bayesv.linalg import Array, symmetrize
 
 __all__ = ["ClusterRobust", "cluster_robust", "robust"]
@@ -95,7 +94,7 @@ def cluster_robust(
     """
     result = robust(design, vc, kind, cluster)
     for note in result.notes:
-        warnings.warn(note, FitWarning, stacklevel=2)
+        warn(note, FitWarning, stacklevel=2)
     return result.cov
 
 

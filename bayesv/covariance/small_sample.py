@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +14,7 @@ from bayesv.arguments import FLAG, PROBABILITY, TEXT, accepts
 from bayesv.covariance.contrasts import contrast_matrix, contrast_row, estimates
 from bayesv.covariance.moments import f_moments
 from bayesv.covariance.student import t_quantile, t_tail
-from bayesv.errors import BayesvError, FitWarning
+from bayesv.errors import BayesvError, FitWarning, warn
 from bayesv.linalg import Array
 
 __all__ = ["Adjustment", "KenwardRoger"]
@@ -165,7 +164,7 @@ class KenwardRoger:
             A2 = float(np.einsum("ij,iab,jba->", parts.W, moved, moved))
             scale, df, problem = f_moments(q, A1, A2)
         if problem:
-            warnings.warn(f"No Kenward–Roger test: {problem}.", FitWarning, stacklevel=2)
+            warn(f"No Kenward–Roger test: {problem}.", FitWarning, stacklevel=2)
             return {**nothing, "df1": float(q), "problem": problem}
         estimate = estimate / unit
         wald = float(estimate @ np.linalg.solve(L @ parts.adjusted @ L.T, estimate)) / q

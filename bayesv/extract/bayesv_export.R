@@ -21,14 +21,18 @@ export <- function(fit, path, overwrite = FALSE) {
   parts <- read_parts(fit)
   check_names(parts)
   parts$formula[[3]] <- flat(parts$formula[[3]])
-  dir.create(path, showWarnings = FALSE, recursive = TRUE)
-  unlink(file.path(path, c("fit.json", "design.csv.gz", "data.csv.gz", "draws.csv.gz")))
+  # All is written beside, and takes its place when it is whole.
+  dir.create(dirname(path), showWarnings = FALSE, recursive = TRUE)
+  part <- tempfile(paste0(".", basename(path), "."), tmpdir = dirname(path))
+  if (!dir.create(part, showWarnings = FALSE, mode = "0700"))
+    stop("nothing can be written beside '", path, "'.", call. = FALSE)
+  on.exit(unlink(part, recursive = TRUE))
   rows <- row.names(parts$frame)
   data <- original(parts$data, parts$frame, all.vars(parts$formula))
 
-  write_table(design_table(parts, rows), path, "design.csv.gz")
-  write_table(cbind("row names" = rows, data$table), path, "data.csv.gz")
-  if (!is.null(parts$draws)) write_table(parts$draws, path, "draws.csv.gz")
+  write_table(design_table(parts, rows), part, "design.csv.gz")
+  write_table(cbind("row names" = rows, data$table), part, "data.csv.gz")
+  if (!is.null(parts$draws)) write_table(parts$draws, part, "draws.csv.gz")
 
   factors <- Filter(function(v) is.factor(v) || is.character(v) || is.logical(v), as.list(data$table))
   record <- list(
@@ -58,11 +62,30 @@ export <- function(fit, path, overwrite = FALSE) {
     converged = parts$converged,
     messages = I(as.character(parts$messages))
   )
-  connection <- file(file.path(path, "fit.json"), open = "wb")
-  on.exit(close(connection))
-  writeLines(enc2utf8(json(record)), connection, useBytes = TRUE)
+  write_whole(enc2utf8(json(record)), file.path(part, "fit.json"), file)
+  put_in_place(part, path)
   message("Written to '", path, "'. In Python: bv.read_fit(\"", path, "\")")
   invisible(path)
+}
+
+# fit.json goes first and comes last: a folder that has one is whole.
+put_in_place <- function(part, path) {
+  names <- c("draws.csv.gz", "data.csv.gz", "design.csv.gz", "fit.json")
+  dir.create(path, showWarnings = FALSE)
+  unlink(file.path(path, rev(names)))
+  for (name in names[file.exists(file.path(part, names))])
+    if (!file.rename(file.path(part, name), file.path(path, name)))
+      stop("'", path, "' cannot be written.", call. = FALSE)
+}
+
+# Connections do not say that a disk is full: what was written is read again.
+write_whole <- function(lines, name, connection) {
+  bytes <- charToRaw(paste0(lines, "\n", collapse = ""))
+  to <- connection(name, open = "wb")
+  tryCatch(writeBin(bytes, to), finally = close(to))
+  from <- connection(name, open = "rb")
+  back <- tryCatch(readBin(from, "raw", length(bytes) + 1), finally = close(from))
+  if (!identical(bytes, back)) stop("'", name, "' cannot be written whole; is the disk full?", call. = FALSE)
 }
 
 # ---------------------------------------------------------------- which program made the fit
@@ -428,10 +451,8 @@ write_table <- function(table, path, name) {
   })
   quoted <- function(v) paste0('"', gsub('"', '""', v, fixed = TRUE), '"')
   table[] <- lapply(table, function(v) if (all(grepl("^[-+.0-9eNA]*$", v))) v else quoted(v))
-  connection <- gzfile(file.path(path, name), open = "wb")
-  on.exit(close(connection))
-  writeLines(paste(quoted(enc2utf8(names(table))), collapse = ","), connection, useBytes = TRUE)
-  writeLines(do.call(paste, c(unname(as.list(table)), sep = ",")), connection, useBytes = TRUE)
+  header <- paste(quoted(enc2utf8(names(table))), collapse = ",")
+  write_whole(c(header, do.call(paste, c(unname(as.list(table)), sep = ","))), file.path(path, name), gzfile)
 }
 
 json <- function(x, indent = "") {

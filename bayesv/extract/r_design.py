@@ -200,7 +200,9 @@ def design_of(record: Record, table: Table, terms: list[list[RTerm]], labels: RL
 
 def _omitted(record: Record, n: int) -> Index:
     """Positions of the rows that R left out, from 0."""
-    found = record.numbers("omitted", (len(record.values.get("omitted", ())),)).astype(np.intp) - 1
+    listed = record.values.get("omitted", ())
+    size = len(listed) if isinstance(listed, list) else 0
+    found = record.numbers("omitted", (size,)).astype(np.intp) - 1
     if len(set(found)) < len(found) or ((found < 0) | (found >= n + len(found))).any():
         raise ExtractionError(
             f"{record.place}: 'omitted' must hold different positions among {n + len(found)} rows."

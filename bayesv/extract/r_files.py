@@ -60,7 +60,7 @@ class Record:
         found = self._value(key, object, "numbers")
         try:
             values = np.array(found, dtype=float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError, RecursionError):
             raise self._wrong(key, found, "numbers") from None
         if values.shape != shape and not (values.size == 0 and 0 in shape):
             raise self._wrong(key, found, f"numbers of shape {shape}")
@@ -90,7 +90,10 @@ class Record:
         return value
 
     def _wrong(self, key: str, found: Any, needed: str) -> ExtractionError:
-        shown = json.dumps(found)
+        try:
+            shown = json.dumps(found)
+        except (RecursionError, ValueError):
+            shown = type(found).__name__
         shown = shown if len(shown) < 60 else shown[:57] + "…"
         return ExtractionError(f"{self.place}: '{key}' must be {needed}, found {shown}. {AGAIN}")
 
@@ -172,7 +175,7 @@ def open_export(path: str | Path) -> tuple[Path, Record]:
         )
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, OSError, RecursionError) as error:  # nested or numbers without end, too
         raise ExtractionError(f"{file} is damaged or incomplete: {error}. {AGAIN}") from error
     if not isinstance(found, dict) or "format" not in found:
         raise ExtractionError(f"{file} was not written by bayesv_export: it names no format.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,10 @@ from bayesv.formula.algebra import Terms, variable_label
 from bayesv.formula.syntax import label
 from bayesv.formula.values import Columns, Contrasts, Factor
 from bayesv.linalg import Array
+from bayesv.memory import refuse_unless
 from bayesv.names import INTERCEPT
+
+_COPIES = 4  # of the columns, while they are made
 
 __all__ = ["contrast_matrix", "side_columns"]
 
@@ -35,6 +39,7 @@ def side_columns(terms: Terms, values: Mapping[str, Any], n: int) -> tuple[Array
     variables = [values[label(node)] for node in terms.variables]
     factors = [i for i, value in enumerate(variables) if isinstance(value, Factor)]
     codings = terms.coded_in_full(factors)
+    _refuse_too_wide(terms, variables, codings, n)
     labels = _labels(terms, variables, codings)
     columns: list[Array] = [np.ones((n, 1))] if terms.intercept else []
     for term, full in zip(terms.terms, codings, strict=True):
@@ -46,6 +51,31 @@ def side_columns(terms: Terms, values: Mapping[str, Any], n: int) -> tuple[Array
         columns.append(product)
     X = np.hstack(columns) if columns else np.empty((n, 0))
     return X, tuple(labels)
+
+
+def _refuse_too_wide(
+    terms: Terms, variables: Sequence[Any], codings: Sequence[Collection[int]], n: int
+) -> None:
+    """Refuse columns that memory does not hold, before any is made."""
+    widths = [math.prod(_width(variables[v], v in full) for v in term)
+              for term, full in zip(terms.terms, codings, strict=True)]  # fmt: skip
+    if not widths:
+        return
+    widest = terms.terms[int(np.argmax(widths))]
+    text = ":".join(variable_label(terms.variables[v]) for v in sorted(widest))
+    refuse_unless(
+        8.0 * _COPIES * n * sum(widths),
+        f"A side of the formula has {sum(widths):,} columns for {n:,} rows ({text} alone has "
+        f"{max(widths):,}), which",
+        f"A factor of many levels belongs behind a bar, as in (1 | {text}), which makes no "
+        "columns; or merge its levels.",
+    )
+
+
+def _width(value: Any, full: bool) -> int:
+    if isinstance(value, Columns):
+        return int(value.values.shape[1])
+    return len(value.levels) - (not full) if isinstance(value, Factor) else 1
 
 
 def _labels(

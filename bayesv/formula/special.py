@@ -22,6 +22,7 @@ from bayesv.formula.factors import (
 )
 from bayesv.formula.syntax import Call, Name, Node, label
 from bayesv.formula.values import Columns, Contrasts, Factor, Logical, Vector, as_numeric, missing
+from bayesv.memory import refuse_unless
 
 if TYPE_CHECKING:
     from bayesv.formula.evaluator import Evaluator
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["SPECIAL", "STATEFUL", "Special", "is_coding"]
 
 Arguments = dict[str, Node]
+
+_COPIES = 4  # of the columns of a basis, while they are made
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,15 @@ def _number_of(ev: Evaluator, node: Node | None, what: str, whole: bool = False)
         return None
     if len(numbers) != 1 or (whole and numbers[0] % 1):
         raise FormulaError(f"{what} must be one {'whole ' if whole else ''}number.")
-    return int(numbers[0]) if whole else numbers[0]
+    if not whole:
+        return numbers[0]
+    columns = int(numbers[0])
+    refuse_unless(
+        _COPIES * 8.0 * columns * (ev.n + columns),
+        f"{what}={columns:,} makes as many columns of {ev.n:,} rows, which",
+        "Choose a smaller one.",
+    )
+    return columns
 
 
 def _flag(ev: Evaluator, node: Node | None, what: str, default: bool) -> bool:

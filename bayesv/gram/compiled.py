@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from numba import njit
+
+from bayesv.gram.loop_cache import remember
 
 __all__ = [
     "A_START",
@@ -23,9 +28,14 @@ K, S, PLACE, A_START, H_START, U_START, L_START = range(7)
 
 FLUSH = 1e200  # pivots are multiplied until here before one logarithm is taken of them
 
-# Cached on disk: compiled once per machine. nogil: callers may run chunks in threads. A division by
-# zero gives inf as in NumPy, and a*b + c may be one instruction.
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile a loop at its first call, once per machine where a disk can keep it.
+
+    Callers may run chunks in threads: no lock is held. A division by zero gives inf as in NumPy,
+    and a*b + c may be one instruction.
+    """
+    return remember(njit(nogil=True, error_model="numpy", fastmath={"contract"})(function))
 
 
 @compiled

@@ -193,7 +193,7 @@ def eliminate_many(
             return done.logdet, done.T
 
         with one_blas_thread():  # several evaluations side by side instead
-            done = run(one, range(S))
+            done = run(one, range(S), bytes_each=2.0 * stats.A_border.nbytes)
         return np.array([d[0] for d in done]), np.array([d[1] for d in done]).reshape(S, m, m)
     flat, border = (
         np.concatenate([np.zeros((S, 0)), *(lambdas[t.term].reshape(S, -1) for t in part)], axis=1)

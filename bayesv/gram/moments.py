@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from bayesv.gram.units import Grouping, Index, Rows, Units
 from bayesv.linalg import Array
+from bayesv.memory import refuse_unless
 
 __all__ = ["Moments", "Pairs", "accumulate", "merge", "permute", "recode"]
 
 Hash = NDArray[np.uint64]
 
+_COPIES = 3  # of the sums, while they are brought into the order of elimination
 _ROWS = 1 << 17  # transformed at a time: temporaries stay in the cache
 
 
@@ -71,6 +73,7 @@ def accumulate(rows: Rows, units: Units) -> Moments:
 
     n, m = len(rows.y), rows.X.shape[1] + 1
     groupings = rows.groupings
+    _refuse_too_many(groupings, m)
     C = np.zeros((m, m))
     A = [np.zeros((g.n_levels, g.k, g.k)) for g in groupings]
     B = [np.zeros((g.n_levels, g.k, m)) for g in groupings]
@@ -106,6 +109,22 @@ def accumulate(rows: Rows, units: Units) -> Moments:
         B=tuple(B),
         hashes=tuple(hashes),
         pairs={key: Pairs(i, j, blocks[key]) for key, (_, i, j) in cells.items()},
+    )
+
+
+def _refuse_too_many(groupings: Sequence[Grouping], m: int) -> None:
+    """Refuse sums that memory does not hold: of each level, and of each two that meet."""
+    levels = [g.n_levels * g.k * (g.k + m) for g in groupings]
+    meeting = sum(
+        min(len(f.codes), f.n_levels * g.n_levels) * f.k * g.k
+        for f, g in combinations(groupings, 2)
+    )
+    largest = groupings[int(np.argmax(levels))]
+    refuse_unless(
+        8.0 * (_COPIES * sum(levels) + meeting),
+        f"Sums over the rows of each level (the largest random term has {largest.n_levels:,} "
+        f"levels × {largest.k} columns)",
+        "Give the term fewer columns, or merge levels of its grouping factor.",
     )
 
 

@@ -19,6 +19,7 @@ from bayesv.gram.chain import Chain, ChainLevel, pack
 from bayesv.gram.moments import Moments, Pairs, accumulate
 from bayesv.gram.units import Index, Rows, Units
 from bayesv.linalg import Array, independent_columns, psd_root
+from bayesv.memory import refuse_unless
 
 __all__ = [
     "LARGEST_ERROR",
@@ -35,6 +36,7 @@ STRUCTURES = ("auto", "single", "nested", "crossed")
 _LARGE_BORDER = 150  # columns
 _ROUNDINGS = 16.0  # that the relative error of estimates has for each unit of n_j λ², about
 _NOTED_ERROR = 1e-6
+_COPIES_OF_BORDER = 6  # in an evaluation with its gradient
 
 LARGEST_ERROR = 1e-3
 """Relative error of estimates, about, beyond which a fit is refused."""
@@ -315,6 +317,14 @@ def _border(
         J, k = B[term].shape[:2]
         places.append(BorderTerm(term, start, J, k))
         start += J * k
+    sizes = " + ".join(f"{place.n_levels:,} × {place.k}" for place in places)
+    refuse_unless(
+        8.0 * _COPIES_OF_BORDER * start**2,
+        f"The dense block of the grouping factors that are crossed with the largest one has "
+        f"{start:,} columns (levels × columns: {sizes}) and",
+        "Leave out the crossed factor with the most levels, or merge levels of it; or sample the "
+        "random effects instead of integrating them out: bv.to_pymc(model) has no such block.",
+    )
     A = np.zeros((start, start))
     for b, one in enumerate(places):
         levels = np.arange(one.n_levels)

@@ -1,4 +1,7 @@
-"""Threads for compiled loops. What is split never depends on how many threads there are."""
+"""Threads for compiled loops. What is split never depends on how many threads there are.
+
+Limits hold in the context that sets them and in the threads it starts, never in the process.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,22 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from functools import cache
 from typing import Any
 
-__all__ = ["n_threads", "one_blas_thread", "run", "threads"]
+from bayesv.memory import how_many
+from bayesv.process import Shared
 
-_limit: int | None = None
+__all__ = ["in_this_context", "n_threads", "one_blas_thread", "run", "threads"]
+
+_limit: ContextVar[int | None] = ContextVar("most threads", default=None)
 
 
 def n_threads() -> int:
     """Return how many threads may run: all processors of this process, unless limited."""
-    if _limit is not None:
-        return _limit
+    if (limit := _limit.get()) is not None:
+        return limit
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -26,31 +33,89 @@ def n_threads() -> int:
 @contextmanager
 def threads(limit: int | None) -> Iterator[None]:
     """Run what is inside with at most ``limit`` threads (None: as before)."""
-    global _limit
-    before = _limit
-    _limit = limit if limit is not None else before
+    if limit is None:
+        yield
+        return
+    before = _limit.set(limit)
     try:
         yield
     finally:
-        _limit = before
+        _limit.reset(before)
+
+
+def in_this_context(task: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the task as threads of others shall call it: with the limits of this one."""
+    context = copy_context()
+    return lambda *arguments: context.copy().run(task, *arguments)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep BLAS to one thread: its threads and ours would wait for each other.
+
+    A pool of threads that belongs to the process has one thread until the last call ends.
+    """
+    with _one_for_all:
+        own = _set_to_one([lib for lib in _blas() if _is_per_thread(lib)])
+        try:
+            yield
+        finally:
+            own()
 
 
 @cache
-def _controller() -> Any:
+def _blas() -> list[Any]:
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
-def one_blas_thread() -> Any:
-    """Keep BLAS to one thread: its threads and ours would wait for each other."""
-    return _controller().limit(limits=1, user_api="blas")
+def _is_per_thread(library: Any) -> bool:
+    """OpenMP's limits are each thread's own."""
+    return getattr(library, "threading_layer", "") == "openmp"
 
 
-def run(task: Callable[[Any], Any], items: Sequence[Any], *, serial: bool = False) -> list[Any]:
-    """Return task(item) of every item, in order; side by side unless ``serial``."""
+def _set_to_one(libraries: Sequence[Any]) -> Callable[[], None]:
+    """Limit libraries to one thread; return what restores them."""
+    before = [(library, library.get_num_threads()) for library in libraries]
+    changed = [(library, count) for library, count in before if count is not None and count != 1]
+    for library, _ in changed:
+        _set(library, 1)
+
+    def restore() -> None:
+        for library, count in changed:
+            _set(library, count)
+
+    return restore
+
+
+def _set(library: Any, count: int) -> None:
+    """Set the number of threads, from whichever thread.
+
+    Newer versions of threadpoolctl let only the thread that came first change OpenBLAS's pool, and
+    ignore others without a word: whoever enters first may not be the one who leaves last.
+    """
+    getattr(library, "_real_set_num_threads", library.set_num_threads)(count)
+
+
+_one_for_all = Shared(lambda: _set_to_one([lib for lib in _blas() if not _is_per_thread(lib)]))
+
+
+def run(
+    task: Callable[[Any], Any],
+    items: Sequence[Any],
+    *,
+    serial: bool = False,
+    bytes_each: float = 0.0,
+) -> list[Any]:
+    """Return task(item) of every item, in order; side by side unless ``serial``.
+
+    No more run at a time than there is memory for, each taking ``bytes_each``.
+    """
     workers = 1 if serial else min(n_threads(), len(items))
+    if workers > 1 and bytes_each:
+        workers = min(workers, how_many(bytes_each))
     if workers <= 1:
         return [task(item) for item in items]
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(task, items))
+        return list(pool.map(in_this_context(task), items))

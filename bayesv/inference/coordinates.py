@@ -22,6 +22,13 @@ __all__ = ["Coordinates"]
 class Coordinates:
     """The map between x and (λ_f, σ), vectorised over leading axes of x.
 
+    Parameters
+    ----------
+    priors : ResolvedPriors
+    stated : bool
+        Whether coordinates are of the effects that the priors speak of, instead of those at the
+        centre of the covariates: for who holds one of their SDs or correlations.
+
     Notes
     -----
     For each term: log(SD · size of column/σ) of the effects at the centre of the covariates
@@ -36,6 +43,7 @@ class Coordinates:
     """
 
     priors: ResolvedPriors
+    stated: bool = False
 
     @property
     def terms(self) -> tuple[RandomTerm, ...]:
@@ -53,6 +61,8 @@ class Coordinates:
     @cached_property
     def bases(self) -> list[Basis]:
         """The effects that coordinates are of, for each term."""
+        if self.stated:
+            return [self.priors.basis(term) for term in self.terms]
         return [centred_basis(term) for term in self.terms]
 
     @cached_property

@@ -10,13 +10,14 @@ import numpy as np
 
 from bayesv.covariance import VarianceComponents
 from bayesv.errors import BayesvError, require
-from bayesv.gram.threads import n_threads
+from bayesv.gram.threads import in_this_context, n_threads
 from bayesv.inference.collapsed import labelled, limit_reached
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.inference.modes import find_modes, unvisited
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.target import Target
+from bayesv.inference.whole import whole
 from bayesv.linalg import Array
 
 __all__ = ["sample_nuts"]
@@ -58,6 +59,8 @@ def sample_nuts(
             raise _OutsideError("outside")
         return value, L.T @ gradient
 
+    evaluate = in_this_context(log_density)  # nutpie calls from threads of its own
+
     def initial(seed: Any) -> Array:
         stream = np.random.default_rng(seed)
         near = modes[stream.integers(len(modes))]
@@ -74,14 +77,14 @@ def sample_nuts(
 
     compiled = nutpie.compiled_pyfunc.from_pyfunc(
         ndim=d,
-        make_logp_fn=lambda: log_density,
+        make_logp_fn=lambda: evaluate,
         make_expand_fn=lambda *_: lambda z: {"z": np.asarray(z, dtype=float)},
         expanded_dtypes=[np.dtype("float64")],
         expanded_shapes=[(d,)],
         expanded_names=["z"],
-        make_initial_point_fn=initial,
+        make_initial_point_fn=in_this_context(initial),
     )
-    trace = nutpie.sample(
+    sampler = nutpie.sample(
         compiled,
         draws=options.draws,
         tune=options.tune,
@@ -92,7 +95,14 @@ def sample_nuts(
         save_warmup=False,
         progress_bar=options.progressbar,
         target_accept=options.target_accept,
+        blocking=False,
     )
+    try:
+        trace = sampler.wait()
+    except BaseException:  # Ctrl-C too, on which nutpie's own waiting returns what there is
+        sampler.cancel()
+        raise
+    whole(trace["posterior"], options)
     z = trace["posterior"]["z"].transpose("chain", "draw", ...).to_numpy()
     x = mode + z.reshape(-1, d) @ L.T
     lp, conditional = target.evaluate(x)

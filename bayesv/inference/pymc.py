@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from bayesv.design import Design, RandomTerm
 from bayesv.errors import BayesvError, require
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
+from bayesv.inference.whole import whole
 from bayesv.linalg import Array
 from bayesv.priors import (
     Exponential,
@@ -27,6 +28,7 @@ from bayesv.priors import (
     Normal,
     ResolvedPriors,
 )
+from bayesv.process import Shared
 
 __all__ = [
     "build_pymc",
@@ -262,9 +264,9 @@ def nuts(run: Any, options: NutsOptions, **arguments: Any) -> tuple[Any, dict[st
     import pymc
 
     started = time.perf_counter()
-    with warnings.catch_warnings(), _quiet("pymc", "pymc.sampling", "pymc.stats.convergence"):
-        warnings.simplefilter("ignore")
+    with _QUIET:
         trace = run(**options.arguments(), **arguments)
+    whole(trace["posterior"], options)
     return trace, {
         "pymc_version": pymc.__version__,
         "seconds": round(time.perf_counter() - started, 3),
@@ -272,14 +274,16 @@ def nuts(run: Any, options: NutsOptions, **arguments: Any) -> tuple[Any, dict[st
     }
 
 
-@contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
+def _silence() -> Callable[[], None]:
+    """Silence warnings and PyMC's loggers; return what undoes it."""
+    stack = ExitStack()
+    stack.enter_context(warnings.catch_warnings())
+    warnings.simplefilter("ignore")
+    for name in ("pymc", "pymc.sampling", "pymc.stats.convergence"):
+        logger = logging.getLogger(name)
+        stack.callback(logger.setLevel, logger.level)
         logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    return stack.close
+
+
+_QUIET = Shared(_silence)  # filters and loggers are the process's

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from scipy.optimize import minimize
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design
-from bayesv.errors import BayesvError, FitWarning
+from bayesv.errors import BayesvError, DataError, FitWarning, warn
 from bayesv.gram import LARGEST_ERROR, GramStatistics, eliminate
 from bayesv.linalg import Array, Mask, symmetrize
 from bayesv.reml.criterion import Criterion, solve_fixed
@@ -40,6 +39,11 @@ _NEAR = 0.1  # twice the difference of the criterion, about, within which optima
 _LOWER = 1e-5  # difference of the criterion that makes another minimum the better one
 _GRADIENT_TOLERANCE = 1e-3  # a fit whose gradient is larger is reported as not converged
 _SETTLED = 0.1 * _GRADIENT_TOLERANCE
+_LOWER_WITHOUT_RESIDUAL = (
+    "the criterion is lower still, and may have no minimum, where the random effects reproduce the "
+    "response and leave no residual variance; reported is a minimum with one. There are too few "
+    "rows for so many effects: simplify the model"
+)
 
 
 def fit_reml(
@@ -80,11 +84,12 @@ def fit_reml(
         raise BayesvError(f"method must be 'REML' or 'ML', found {method!r}.")
     search = _Search(Criterion(design, stats, method), max_iterations)
     try:
-        best = search.run(search.start(1.0))
+        best, exact = search.run(search.start(1.0)), False
         for start in search.elsewhere(best):
             if search.finds_lower(start, best):
-                best = search.run(start)
-        return search.finish(best)
+                lower = search.run_with_residual(start)
+                best, exact = lower or best, exact or lower is None
+        return search.finish(best, (_LOWER_WITHOUT_RESIDUAL,) if exact else ())
     except np.linalg.LinAlgError:
         raise search.criterion.reproduced() from None
 
@@ -119,9 +124,22 @@ class _Search:
             x, value, gradient = self._descend(away, free)
         return _Optimum(x, free, value, gradient, bool((~free).any()))
 
+    def run_with_residual(self, start: Array) -> _Optimum | None:
+        """Return the minimum, or None where what is left to the residual is rounding."""
+        try:
+            optimum = self.run(start)
+        except DataError:
+            return None
+        stats, lambdas = self.criterion.stats, self.criterion.lambdas(optimum.x)
+        roots = [np.linalg.solve(b, lam) for b, lam in zip(stats.bases, lambdas, strict=True)]
+        return optimum if stats.relative_error(roots) <= LARGEST_ERROR else None
+
     def finds_lower(self, start: Array, known: _Optimum) -> bool:
         """Whether the search from another start ends below a known optimum."""
-        value = self._descend(start, self.all_free, known)[1]
+        try:
+            value = self._descend(start, self.all_free, known)[1]
+        except DataError:  # so low that nothing is left to the residual
+            return True
         return value < known.value - _LOWER
 
     def elsewhere(self, known: _Optimum) -> Sequence[Array]:
@@ -260,15 +278,18 @@ class _Search:
         row, column = criterion.row, criterion.column
         for i in np.flatnonzero(criterion.diagonal & (np.abs(x) < _BOUNDARY)):
             for below in np.flatnonzero((column == column[i]) & ~criterion.diagonal):
-                size = np.sqrt((x[row == row[below]] ** 2).sum())
+                # What the row has in columns before is not part of the turn.
+                part = (row == row[below]) & (column >= column[i])
+                size = np.sqrt((x[part] ** 2).sum())
                 for step in (1e-3, 1e-2, 1e-1):
                     for sign in (-1.0, 1.0):
-                        turned = np.where(row == row[below], 0.0, x)
+                        turned = np.where(part, 0.0, x)
                         turned[i], turned[below] = step, sign * size
                         points.append(turned)
         return np.array(points).reshape(-1, len(x))
 
-    def finish(self, best: _Optimum) -> RemlFit:
+    def finish(self, best: _Optimum, problems: tuple[str, ...] = ()) -> RemlFit:
+        """Return the fit at an optimum, with what is to be known of it."""
         criterion = self.criterion
         stats, design = criterion.stats, criterion.design
         lambdas = criterion.lambdas(best.x)
@@ -285,11 +306,11 @@ class _Search:
         error = stats.relative_error(own)
         if error > LARGEST_ERROR:
             raise criterion.reproduced()
-        problems = unidentified(design, stats, criterion.method)
+        problems = (*problems, *unidentified(design, stats, criterion.method))
         if lost := stats.lost_digits(own):
             problems = (*problems, lost)
         for problem in problems:
-            warnings.warn(f"{problem[0].upper()}{problem[1:]}.", FitWarning, stacklevel=4)
+            warn(f"{problem[0].upper()}{problem[1:]}.", FitWarning, stacklevel=4)
         S_inv = symmetrize(np.linalg.inv(done.T[: stats.p, : stats.p]))
         norm = float(np.abs(best.gradient).max())
         relative = _relative(best.gradient, criterion.row_sizes(best.x))
@@ -297,7 +318,7 @@ class _Search:
         noise = 2.0 * error * max(term.n_levels for term in design.terms)
         converged = relative < max(_GRADIENT_TOLERANCE, noise)
         if not converged:
-            warnings.warn(
+            warn(
                 f"The {criterion.method} search stopped with gradient {relative:.2g} (tolerance "
                 f"{_GRADIENT_TOLERANCE:g}); the estimates may not be the optimum.",
                 FitWarning,

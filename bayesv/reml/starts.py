@@ -14,9 +14,9 @@ __all__ = ["Screen"]
 Index = NDArray[np.intp]
 
 # Size of a row of λ in column units of rms 1, and its correlation with the block's first row.
-_SIZES = np.array([0.02, 0.15, 0.5, 1.5, 5.0, 20.0])
-_CORRELATIONS = np.array([-0.95, 0.0, 0.95])
-_NONE = 1  # place of the correlation 0
+_SIZES = np.array([0.02, 0.15, 0.5, 1.5, 5.0, 20.0, 80.0])
+_CORRELATIONS = np.array([-0.999, -0.9, 0.0, 0.9, 0.999])
+_NONE = 2  # place of the correlation 0
 _SWEEPS = 6
 # Of a valley's lowest lattice point, how far it may lie above a known minimum and still be worth a
 # descent: so many times what the lowest of all lies above it, and so much more.

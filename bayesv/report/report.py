@@ -22,6 +22,7 @@ from bayesv.report.mathematics import equations, words
 from bayesv.report.reproduce import citations, code, versions
 from bayesv.report.work import check_packages
 from bayesv.uncertainty import BetaUncertainty, beta_uncertainty
+from bayesv.writing import check_writable, write_file
 
 __all__ = ["Report", "report"]
 
@@ -41,10 +42,18 @@ class Report:
     html: str
 
     def save(self, path: str | Path) -> Path:
-        """Write the page to a file and return its path."""
-        target = Path(path)
-        target.write_text(self.html, encoding="utf-8")
-        return target
+        """Write the page to a file and return its path; an old page is kept until it is written.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Raises
+        ------
+        StorageError
+            If it cannot be written.
+        """
+        return write_file(path, self.html)
 
     def _repr_html_(self) -> str:
         return self.html
@@ -102,8 +111,8 @@ def report(
     take seconds, at least 20; the page says how many.
     """
     jinja2 = check_packages(pictures)
-    if path is not None and not Path(path).absolute().parent.is_dir():
-        raise BayesvError(f"{path}: there is no folder {Path(path).parent}.")
+    if path is not None:
+        check_writable(path)
     with progress("making the report") as step:
         reml, posts, comparison = _sorted(fits)
         step(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -25,6 +26,7 @@ from bayesv.prior_basis import Basis
 from bayesv.prior_text import KINDS
 from bayesv.scales import ColumnFacts, ResponseScale
 from bayesv.storage.labels import index_from, index_parts
+from bayesv.storage.text import is_storable
 
 __all__ = ["decode", "encode"]
 
@@ -37,6 +39,10 @@ _CLASSES: dict[str, type[Any]] = {
         Polynomial, Spline, NaturalSpline, Cut, *KINDS.values(),
     )
 }  # fmt: skip
+
+
+# Types of arrays.
+_PLAIN = re.compile(r"object|bool|u?int(?:8|16|32|64)|float(?:16|32|64)|<U\d{1,6}")
 
 
 def encode(contents: Mapping[str, Any]) -> tuple[str, dict[str, Array]]:
@@ -60,7 +66,7 @@ def encode(contents: Mapping[str, Any]) -> tuple[str, dict[str, Array]]:
     """
     arrays: dict[str, Array] = {}
     plain = {key: _encoded(value, key, arrays) for key, value in contents.items()}
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False), arrays
+    return json.dumps(plain, allow_nan=False), arrays
 
 
 def decode(text: str, arrays: Mapping[str, Array]) -> dict[str, Any]:
@@ -73,9 +79,11 @@ def decode(text: str, arrays: Mapping[str, Array]) -> dict[str, Any]:
     """
     try:
         return {key: _decoded(value, arrays) for key, value in json.loads(text).items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, StorageError):
-            raise
+    except StorageError:
+        raise
+    except RecursionError as error:
+        raise StorageError("the contents are nested too deeply to be understood") from error
+    except Exception as error:  # whatever constructors and pandas say of values not from here
         raise StorageError(f"the contents cannot be understood ({error})") from error
 
 
@@ -120,8 +128,12 @@ def _encoded(value: Any, path: str, arrays: dict[str, Array]) -> Any:
 def _array(value: Array, path: str, arrays: dict[str, Array]) -> dict[str, Any]:
     if value.size == 0:  # in NetCDF a length of 0 means "unlimited"
         return {"empty": list(value.shape), "dtype": str(value.dtype)}
-    if value.dtype == object and not all(isinstance(v, str) for v in value.ravel().tolist()):
-        raise StorageError(f"{path} has objects that are not text and cannot be saved.")
+    if value.dtype == object:
+        texts: list[Any] = value.ravel().tolist()
+        if not all(isinstance(text, str) for text in texts):
+            raise StorageError(f"{path} has objects that are not text and cannot be saved.")
+        if not all(map(is_storable, texts)):  # JSON holds what arrays of text do not
+            return {"texts": texts, "shape": list(value.shape)}
     arrays[path] = value
     return {"array": path, "dtype": str(value.dtype)}
 
@@ -138,9 +150,13 @@ def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
         found = arrays[value["array"]]
         if value["dtype"] == "object":
             return np.array(found.tolist(), dtype=object)
+        if not _PLAIN.fullmatch(value["dtype"]):
+            raise StorageError(f"the contents have an array of type {value['dtype']!r}")
         return np.ascontiguousarray(found, dtype=value["dtype"]).reshape(found.shape)
+    if "texts" in value:
+        return np.array([str(v) for v in value["texts"]], dtype=object).reshape(value["shape"])
     if "empty" in value:
-        return np.zeros(value["empty"], dtype=value["dtype"])
+        return _empty(value["empty"], value["dtype"])
     ((kind, inner),) = value.items()
     if kind == "float":
         return float(inner)
@@ -159,3 +175,10 @@ def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
     if kind == "components":
         return VarianceComponents(parts["blocks"], parts["sigma2"])
     raise StorageError(f"the contents have a {kind!r}, which is not known")
+
+
+def _empty(shape: Any, dtype: str) -> Array:
+    """Return an array without elements; a file's word for it takes no memory."""
+    if not isinstance(shape, list) or 0 not in shape or not _PLAIN.fullmatch(dtype):
+        raise StorageError(f"the contents have an empty array of shape {shape} and type {dtype!r}")
+    return np.zeros(shape, dtype=dtype)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
+import json
 import os
 import platform
-import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,15 @@ import numpy as np
 from bayesv.arguments import FLAG, PATH, accepts
 from bayesv.errors import StorageError, require
 from bayesv.linalg import Array
+from bayesv.storage.digest import differing, digest
+from bayesv.storage.netcdf import Source, UnreadableError, netcdf_file, open_netcdf
+from bayesv.storage.text import is_storable
+from bayesv.storage.zarr_folder import open_zarr, write_zarr
+from bayesv.writing import check_writable, is_stream, write_file, write_folder
 
 __all__ = ["FORMAT", "GROUP", "check_target", "read", "write"]
 
-FORMAT = 2  # raised when files of before cannot be read any more, or files of now not by before
+FORMAT = 3  # raised when files of before cannot be read any more, or files of now not by before
 GROUP = "bayesv"
 _OWN = {"format", "kind"}  # attributes of that group
 _SUFFIXES = (".nc", ".zarr")
@@ -33,7 +39,8 @@ def check_target(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
     Raises
     ------
     StorageError
-        If the ending is not ``.nc`` or ``.zarr``, the folder is missing, or the file exists.
+        If the ending is not ``.nc`` or ``.zarr``, the folder is missing or may not be written to,
+        the file exists, or the disk cannot replace an existing ``.zarr`` in one step.
     MissingPackageError
         If zarr is needed and not installed.
     """
@@ -49,8 +56,9 @@ def check_target(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
             f"{path} exists already; overwrite=True (on the command line --force) replaces it."
         )
     if path.exists() and not _replaceable(path):
-        what = "a folder" if path.is_dir() else "a file"
+        what = "a folder" if path.is_dir() else "something"
         raise StorageError(f"{path} is {what} that was not saved by bayesv; choose another name.")
+    check_writable(path)
     return path
 
 
@@ -61,6 +69,7 @@ def write(
     import xarray as xr
 
     check_target(path, overwrite)
+    groups = {} if tree is None else {g: _writable(g, tree[g]) for g in tree.children}
     data: dict[str, Any] = {
         name: (tuple(f"{name}_{axis}" for axis in range(values.ndim)), _texts(values))
         for name, values in arrays.items()
@@ -72,34 +81,35 @@ def write(
         "versions": ", ".join(
             [f"python {platform.python_version()}", *(f"{t} {version(t)}" for t in _TOOLS)]
         ),
+        "groups": json.dumps(sorted(groups)),
     }
-    groups = {} if tree is None else {g: tree[g].to_dataset() for g in tree.children}
-    groups = {name: group.assign_attrs(_plain(group.attrs)) for name, group in groups.items()}
-    attrs["digest"] = _digest(contents, arrays, groups.get("posterior"))
     groups[GROUP] = xr.Dataset({**data, "contents": ((), contents)}, attrs=attrs)
-    whole = xr.DataTree.from_dict(groups)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        if _is_zarr(path):
-            # Format 2 has consolidated metadata and text that every reader of Zarr knows.
-            whole.to_zarr(part, mode="w", zarr_format=2)
-        else:
-            whole.to_netcdf(part, engine="h5netcdf")
-        _put_in_place(part, path)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error}") from error
-    finally:
-        _remove(part)
-    return path
+    sealed = groups | {GROUP: groups[GROUP].assign_attrs(digest=digest(groups))}
+    if _is_zarr(path):
+
+        def fill(folder: Path) -> None:
+            write_zarr(folder, sealed)
+            _check_same(path, folder, groups)
+
+        return write_folder(path, fill)
+    file = netcdf_file(sealed)
+    _check_same(path, file, groups)
+    return write_file(path, file.getbuffer(), overwrite=overwrite)
 
 
-def read(path: str | os.PathLike[str]) -> tuple[str, Any, str, dict[str, Array]]:
+def read(
+    path: str | os.PathLike[str], kinds: Collection[str]
+) -> tuple[str, Any, str, dict[str, Array]]:
     """Return what a file holds: kind, tree of draws, contents and arrays.
+
+    Groups that other programs have added, such as log likelihoods, are left where they are: nothing
+    says that they are whole.
 
     Raises
     ------
     StorageError
-        If there is no such file, it is damaged, changed, of another program, or of a later format.
+        If there is no such file, it is damaged, changed, of another program, of another format, or
+        holds none of the ``kinds``.
     """
     import xarray as xr
 
@@ -110,84 +120,100 @@ def read(path: str | os.PathLike[str]) -> tuple[str, Any, str, dict[str, Array]]
         raise StorageError(f"{path}: a .nc or .zarr file saved by bayesv is needed.")
     if _is_zarr(path):
         require("zarr", "zarr")
-    engine: Any = "zarr" if _is_zarr(path) else "h5netcdf"
+    groups = _loaded(path, kinds)
+    own = groups.pop(GROUP)
+    arrays = {str(k): v.to_numpy() for k, v in own.data_vars.items() if k != "contents"}
+    tree = xr.DataTree.from_dict(groups)
+    return str(own.attrs["kind"]), tree, str(own["contents"].item()), arrays
+
+
+def _loaded(path: Path, kinds: Collection[str]) -> dict[str, Any]:
+    """Return all groups whose values are those that were saved."""
     try:
-        with xr.open_datatree(path, engine=engine) as opened:
-            tree = opened.load()
+        with _opened(path) as source:
+            if GROUP not in source.groups:
+                raise StorageError(_foreign(path, source.groups))
+            own = _plain(source.load(GROUP))
+            if not own.attrs.keys() >= _OWN:
+                raise StorageError(_foreign(path, source.groups))
+            _check_format(path, own.attrs)
+            if (kind := own.attrs["kind"]) not in kinds:
+                raise StorageError(
+                    f"{path} holds a {kind}; this version of bayesv reads {', '.join(kinds)}."
+                )
+            names = json.loads(own.attrs["groups"])
+            groups = {name: _plain(source.load(name)) for name in names if name in source.groups}
+            expected = own.attrs.pop("digest", None)
+            groups[GROUP] = own
+            same = "contents" in own and expected == digest(groups)
+    except UnreadableError as error:
+        raise StorageError(f"{path} cannot be read as {_format_name(path)}: {error}.") from error
+    except StorageError:
+        raise
     except Exception as error:  # whatever the readers of two formats raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StorageError(
-            f"{path} cannot be read as {'Zarr' if _is_zarr(path) else 'NetCDF'}; it is damaged or "
-            f"something else ({reason})"
+            f"{path} cannot be read as {_format_name(path)}; it is damaged or something else "
+            f"({reason})"
         ) from error
-    if GROUP not in tree.children or not tree[GROUP].attrs.keys() >= _OWN:
-        found = ", ".join(str(name) for name in tree.children) or "none"
-        raise StorageError(
-            f"{path} was not saved by bayesv (its groups: {found}). Draws of another program are "
-            "read by bv.extract(arviz.from_netcdf(path), design=bv.Model(formula, data).design)."
-        )
-    own = tree[GROUP]
-    _check_format(path, own.attrs)
-    arrays = {str(k): v.to_numpy() for k, v in own.data_vars.items() if k != "contents"}
-    contents = str(own["contents"].item()) if "contents" in own else ""
-    kept = {
-        str(name): group.to_dataset().assign_attrs(_plain(group.attrs))
-        for name, group in tree.children.items()
-        if name != GROUP
-    }
-    if own.attrs.get("digest") != _digest(contents, arrays, kept.get("posterior")):
+    if not same:
         raise StorageError(
             f"{path} is damaged or was changed after bayesv saved it; save the result again, or "
             "use a copy of the file."
         )
-    return str(own.attrs["kind"]), xr.DataTree.from_dict(kept), contents, arrays
+    return groups
 
 
-def _digest(contents: str, arrays: Mapping[str, Array], draws: Any) -> str:
-    """Return a fingerprint of all that a result is made of, whichever format holds it.
+@contextmanager
+def _opened(place: Path | io.BytesIO) -> Iterator[Source]:
+    if isinstance(place, io.BytesIO):
+        with open_netcdf(place) as source:
+            yield source
+    elif _is_zarr(place):
+        with open_zarr(place) as source:
+            yield source
+    elif is_stream(place):
+        raise StorageError(f"{place} is a stream; results are read from files.")
+    else:
+        with place.open("rb") as file, open_netcdf(file) as source:
+            yield source
 
-    Groups that other programs add, such as log likelihoods, leave it as it is.
-    """
-    drawn = {} if draws is None else {str(k): v.to_numpy() for k, v in draws.data_vars.items()}
-    found = hashlib.blake2b(contents.encode(), digest_size=16)
-    for part in (arrays, drawn):
-        for name in sorted(part):
-            values = part[name]
-            found.update(f"{name} {values.shape}".encode())
-            if values.dtype.kind in "biuf":
-                kind = np.float64 if values.dtype.kind == "f" else np.int64
-                found.update(np.ascontiguousarray(values, dtype=kind).tobytes())
-            else:
-                found.update("\0".join(map(str, values.ravel().tolist())).encode())
-    return found.hexdigest()
+
+def _check_same(path: Path, place: Path | io.BytesIO, groups: Mapping[str, Any]) -> None:
+    """Read what was written, before it takes its name."""
+    with _opened(place) as source:
+        back = {name: _plain(source.load(name)) for name in groups}
+    del back[GROUP].attrs["digest"]
+    if changed := differing(groups, back):
+        raise StorageError(
+            f"{path} cannot hold {', '.join(changed[:5])} as it is in the result; change its "
+            "labels or attributes to text, numbers or times."
+        )
+
+
+def _foreign(path: Path, groups: Collection[str]) -> str:
+    return (
+        f"{path} was not saved by bayesv (its groups: {', '.join(groups) or 'none'}). Draws of "
+        "another program are read by bv.extract(arviz.from_netcdf(path), "
+        "design=bv.Model(formula, data).design)."
+    )
 
 
 def _check_format(path: Path, attrs: Mapping[Any, Any]) -> None:
     # What is no number at all comes from later than any number known here.
-    if not str(found := attrs["format"]).isdigit() or int(found) > FORMAT:
+    found, by = attrs["format"], attrs.get("bayesv_version", "?")
+    if not str(found).isdigit() or int(found) > FORMAT:
         raise StorageError(
-            f"{path} has format {found}, written by bayesv {attrs.get('bayesv_version', '?')}; "
-            f"this is bayesv {version('bayesv')}, which reads formats up to {FORMAT}. Install that "
-            "version or a later one."
+            f"{path} has format {found}, written by bayesv {by}; this is bayesv "
+            f"{version('bayesv')}, which reads formats up to {FORMAT}. Install that version or a "
+            "later one."
         )
-
-
-def _put_in_place(part: Path, path: Path) -> None:
-    """Rename; an existing folder steps aside first, because it cannot be replaced at once."""
-    if not path.is_dir():
-        os.replace(part, path)
-        return
-    aside = part.with_suffix(".old")
-    os.replace(path, aside)
-    os.replace(part, path)
-    _remove(aside)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    if int(found) < FORMAT:
+        raise StorageError(
+            f"{path} has format {found}, written by bayesv {by}; this is bayesv "
+            f"{version('bayesv')}, which reads format {FORMAT}. Make the fit again, or read it "
+            "with that version."
+        )
 
 
 def _replaceable(path: Path) -> bool:
@@ -201,14 +227,49 @@ def _is_zarr(path: Path) -> bool:
     return path.suffix.lower() == ".zarr"
 
 
+def _format_name(path: Path) -> str:
+    return "Zarr" if _is_zarr(path) else "NetCDF"
+
+
 def _texts(values: Array) -> Array:
     return values.astype(str) if values.dtype == object else values
 
 
-def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
-    """Attributes that both formats hold, as plain values."""
-    out: dict[str, Any] = {}
-    for key, value in attrs.items():
-        value = value.item() if isinstance(value, np.generic) else value
-        out[str(key)] = value if isinstance(value, int | float | str | np.ndarray) else str(value)
-    return {key: int(v) if isinstance(v, bool) else v for key, v in out.items()}
+def _writable(name: str, node: Any) -> Any:
+    """Return a group of draws with plain attributes; refuse text that no format holds."""
+    data = _plain(node.to_dataset())
+    for key, variable in data.variables.items():
+        if variable.dtype.kind in "OUT":
+            for text in map(str, variable.values.ravel().tolist()):
+                if not is_storable(text):
+                    raise StorageError(
+                        f"{name}/{key} has the text {text!r}, which no file format holds; name "
+                        "that level or coefficient without it."
+                    )
+    return data
+
+
+def _plain(data: Any) -> Any:
+    """Return a dataset whose attributes are plain values that both formats hold."""
+    data = data.copy()
+    data.attrs = _plain_values(data.attrs)
+    for variable in data.variables.values():
+        variable.attrs = _plain_values(variable.attrs)
+    return data
+
+
+def _plain_values(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): _plain_value(value) for key, value in attrs.items()}
+
+
+def _plain_value(value: Any) -> int | float | str | Array:
+    """Return a number, a text, or an array of numbers of a type that both formats keep."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, list | tuple | np.ndarray):
+        values = np.asarray(value)
+        kinds = {"b": np.int64, "i": np.int64, "u": np.int64, "f": np.float64}
+        return values.astype(kinds[kind]) if (kind := values.dtype.kind) in kinds else str(value)
+    if isinstance(value, bool):
+        return int(value)
+    return value if isinstance(value, int | float | str) else str(value)

@@ -284,7 +284,7 @@ def chosen_components(scenario: Scenario, design: Design) -> VarianceComponents:
         cov = _labelled(f"cov.{term.group}", own["cov"])
         try:
             if key == "cov":
-                vc = VarianceComponents({term.group: cov}, sigma**2)
+                vc = VarianceComponents({term.group: cov}, sigma * sigma)
             else:
                 corr = None if own["corr"] is None else {term.group: own["corr"]}
                 vc = VarianceComponents.from_sd_corr({term.group: own["sd"]}, corr, sigma=sigma)
@@ -297,7 +297,7 @@ def chosen_components(scenario: Scenario, design: Design) -> VarianceComponents:
                 "uncorrelated; write (x | g) instead of (x || g), or leave them out."
             )
         blocks[term.group] = pd.DataFrame(block, term.columns, term.columns)
-    return VarianceComponents(blocks, sigma**2)
+    return VarianceComponents(blocks, sigma * sigma)
 
 
 def _by_group(scenario: Scenario, key: str, design: Design) -> dict[str, Any]:

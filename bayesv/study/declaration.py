@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +12,7 @@ from bayesv.errors import BayesvError, ScenarioError
 from bayesv.prior_text import priors_from_dict
 from bayesv.study.estimators import ML, REML, Bayes, Estimator, estimators_of
 from bayesv.study.grids import read_scenarios
-from bayesv.study.reading import choice, number, refusal, table
+from bayesv.study.reading import choice, number, refusal, table, toml
 from bayesv.study.scenario import Scenario
 from bayesv.study.scores import Scores
 
@@ -63,7 +62,7 @@ def read_study(path: str | Path) -> Declaration:
     """
     path = Path(path)
     scenarios = read_scenarios(path, also=_TABLES)
-    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    content = toml(path.read_text(encoding="utf-8"), str(path))
     asked = table("study", content.get("study", {}), [], ["replicates", "seed"])
     for key, within in (("replicates", "[1, inf)"), ("seed", "[0, inf)")):
         if key in asked:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import expit
 
 from bayesv.errors import ScenarioError
 from bayesv.linalg import Array, psd_root, smallest_relative_eigenvalue
+from bayesv.memory import refuse_unless
 from bayesv.names import level_label
 from bayesv.study.laws import POSITIVE, VALUES, draw_counts, read_law
 from bayesv.study.reading import number, refusal
@@ -26,6 +27,8 @@ __all__ = ["Rows", "draw_rows", "latent_correlation"]
 Index = NDArray[np.intp]
 Codes = dict[str, Index]
 Rng = np.random.Generator
+
+_BYTES_OF_A_ROW = 200.0  # of its codes, scores and columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,14 +85,26 @@ def _groups(scenario: Scenario, rng: Rng) -> tuple[Codes, Index]:
     cells = _take(cells, _met(scenario, cells, rng))
     n_cells = len(next(iter(cells.values())))
     sizes = draw_counts("rows", scenario.rows, n_cells, rng, least=1)
+    _refuse_too_many("rows", sizes)
     at = np.repeat(np.arange(n_cells), sizes)
     if not len(at):
         raise ScenarioError(f"rows: {scenario.rows!r} gave no row at all; raise its sizes.")
     return _take(cells, at), _position(at)
 
 
+def _refuse_too_many(key: str, sizes: ArrayLike) -> None:
+    """Refuse levels or rows that memory does not hold, before they are made."""
+    count = float(np.asarray(sizes, dtype=float).sum())
+    refuse_unless(
+        _BYTES_OF_A_ROW * count,
+        f"{key}: {count:,.0f} of them, with what is computed for each,",
+        "Make them fewer.",
+    )
+
+
 def _tree(scenario: Scenario, root: str, rng: Rng) -> Codes:
     """Return the cells of a factor and all that is nested in it."""
+    _refuse_too_many(f"levels.{root}", [scenario.levels[root]])
     cells: Codes = {root: np.arange(scenario.levels[root])}
     counts = {root: len(cells[root])}
     open_factors = [root]
@@ -99,6 +114,7 @@ def _tree(scenario: Scenario, root: str, rng: Rng) -> Codes:
             sizes = draw_counts(
                 f"levels.{child}", scenario.levels[child], counts[factor], rng, least=1
             )
+            _refuse_too_many(f"levels.{child}", sizes[cells[factor]])
             at = np.repeat(np.arange(len(cells[factor])), sizes[cells[factor]])
             cells = _take(cells, at)
             first = np.cumsum(sizes) - sizes
@@ -112,6 +128,7 @@ def _crossed(a: Codes, b: Codes) -> Codes:
     if not a:
         return b
     n, m = len(next(iter(a.values()))), len(next(iter(b.values())))
+    _refuse_too_many("levels", [n * m])
     return {k: np.repeat(v, m) for k, v in a.items()} | {k: np.tile(v, n) for k, v in b.items()}
 
 

@@ -23,6 +23,7 @@ from bayesv.posterior import ESTIMATES, Posterior
 from bayesv.prior_text import priors_to_dict
 from bayesv.priors import Priors
 from bayesv.reml import RemlFit
+from bayesv.study.fingerprint import fingerprint
 from bayesv.study.replicate import Replicate
 
 __all__ = ["ML", "REML", "Bayes", "Custom", "Estimate", "Estimator", "estimators_of"]
@@ -260,7 +261,12 @@ class Custom(Estimator):
 
     def to_dict(self) -> dict[str, Any]:  # noqa: D102
         where = getattr(self.function, "__module__", ""), getattr(self.function, "__qualname__", "")
-        return {"kind": "custom", "name": self.name, "function": ".".join(filter(None, where))}
+        return {
+            "kind": "custom",
+            "name": self.name,
+            "function": ".".join(filter(None, where)),
+            "code": fingerprint(self.function),
+        }
 
 
 def estimators_of(given: Any) -> tuple[Estimator, ...]:

@@ -26,12 +26,12 @@ from typing import Any, Protocol
 from bayesv.errors import BayesvError, require
 from bayesv.gram.threads import n_threads, one_blas_thread, threads
 
-__all__ = ["Died", "in_chunks"]
+__all__ = ["KILLED", "Died", "in_chunks"]
 
 type Work = Callable[[tuple[Any, ...]], Any]
 
 _SENT_ALONG = 1_000_000  # bytes of the work that are sent with every chunk
-_KILLED = "its process died: killed, or out of memory"
+KILLED = "its process died: killed, or out of memory"
 _SECONDS = 1.0  # of a chunk: long beside the cost of sending it, short beside a coffee break
 
 
@@ -199,7 +199,7 @@ class _Processes:
         if not isinstance(future.exception(), BrokenProcessPool):
             return None
         self.close()
-        return _KILLED
+        return KILLED
 
     def close(self) -> None:
         if self.pool is not None:
@@ -246,7 +246,7 @@ class _Cluster:
         if future.status != "error":
             return None
         killed = isinstance(future.exception(), self.distributed.KilledWorker)
-        return _KILLED if killed else None
+        return KILLED if killed else None
 
     def close(self) -> None:
         if self.client.status == "running":

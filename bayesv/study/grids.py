@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields
@@ -12,7 +11,7 @@ from typing import Any
 
 from bayesv.arguments import PATH, a, accepts, mapping
 from bayesv.errors import ScenarioError
-from bayesv.study.reading import choice, refusal, table
+from bayesv.study.reading import choice, refusal, table, toml
 from bayesv.study.scenario import Scenario
 
 __all__ = ["grid", "read_scenarios", "scenarios_of"]
@@ -132,11 +131,12 @@ def read_scenarios(path: str | Path, also: Sequence[str] = ()) -> tuple[Scenario
     '''
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ScenarioError(f"{path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ScenarioError(f"{path.name} is no TOML: {error}") from error
+    content = toml(text, path.name)
     return scenarios_of(table(path.name, content, ["scenario"], ["grid", *also]), path.parent)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from bayesv.errors import ScenarioError, near
 
-__all__ = ["choice", "number", "refusal", "table"]
+__all__ = ["choice", "number", "refusal", "table", "toml"]
 
 
 def refusal(key: str, found: Any, allowed: str) -> ScenarioError:
@@ -29,7 +30,12 @@ def number(key: str, found: Any, within: str = "(-inf, inf)", *, whole: bool = F
     """Return a number within an interval written as ``"(0, 1]"``."""
     low, high = (float(end) for end in within[1:-1].split(","))
     kinds = int | np.integer if whole else int | float | np.integer | np.floating
-    good = isinstance(found, kinds) and not isinstance(found, bool) and np.isfinite(found)
+    good = isinstance(found, kinds) and not isinstance(found, bool)
+    if good:
+        try:
+            good = bool(np.isfinite(float(found)))
+        except OverflowError:
+            good = False
     if good:
         above = found > low or (within[0] == "[" and found == low)
         below = found < high or (within[-1] == "]" and found == high)
@@ -53,6 +59,14 @@ def table(
         if name not in found:
             raise ScenarioError(f"{key}: the key {name!r} is missing; found {_shown(dict(found))}.")
     return {str(name): value for name, value in found.items()}
+
+
+def toml(text: str, place: str) -> dict[str, Any]:
+    """Return what a TOML text holds, or say where it is none."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also of numbers too long, and of nesting
+        raise ScenarioError(f"{place} is no TOML: {error}") from error
 
 
 def _shown(found: Any) -> str:

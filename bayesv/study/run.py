@@ -54,8 +54,8 @@ def run(
     scores : Scores, optional
     out : str or Path, optional
         Folder for the results, written as they come. If the same study is there already, the
-        replicates that are missing are computed, and only these; ``replicates`` may be larger than
-        before.
+        replicates that are missing, or whose process was killed, are computed, and only these;
+        ``replicates`` may be larger than before.
     workers : int, optional
         Local processes, each with one thread; all processors if left out.
     client : distributed.Client, optional
@@ -71,7 +71,8 @@ def run(
     ------
     BayesvError
         If an argument cannot be used, a design cannot be drawn, scores or priors do not fit the
-        first one, or the folder holds another study or cannot be written.
+        first one, or the folder cannot be written, or holds another study: other scenarios, other
+        code of an estimator, or numbers of other versions of Python, NumPy, SciPy or Numba.
 
     Notes
     -----

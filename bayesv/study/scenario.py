@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -20,7 +19,7 @@ from bayesv.formula import parse
 from bayesv.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.study.checks import check
-from bayesv.study.reading import table
+from bayesv.study.reading import table, toml
 from bayesv.study.sources import METHODS, read_data, read_parameters
 
 if TYPE_CHECKING:
@@ -167,10 +166,7 @@ class Scenario:
     @accepts(text=TEXT)
     def from_toml(cls, text: str) -> Scenario:
         """Return the scenario of a TOML text with one table, ``[scenario]``."""
-        try:
-            found = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ScenarioError(f"This is no TOML: {error}") from error
+        found = toml(text, "This")
         return cls.from_dict(table("the TOML text", found, ["scenario"], [])["scenario"])
 
     def to_dict(self) -> dict[str, Any]:

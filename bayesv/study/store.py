@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 
-from bayesv.errors import BayesvError, require
+from bayesv.errors import BayesvError, StorageError, require
+from bayesv.study.execution import KILLED
 from bayesv.study.work import COLUMNS
+from bayesv.writing import write_file
 
 __all__ = ["FORMAT", "Store", "arranged"]
 
 type Key = tuple[str, int]  # scenario, replicate
 
-FORMAT = 1
+FORMAT = 2
 _TEXT = ("scenario", "estimator", "kind", "quantity", "method", "message")
-_SAME = ("format", "bayesv", "seed", "scores", "estimators", "scenarios")
+# Python's version before the code of estimators, which is compared as that version compiles it.
+_SAME = ("format", "bayesv", "versions", "seed", "scores", "estimators", "scenarios")
+_NUMBERS_DEPEND_ON = ("python", "numpy", "scipy", "numba")
 
 
 class Store:
     """The folder of a study.
 
     ``study.json`` says what was asked for. ``parts/*.parquet`` have the rows, one file for each
-    chunk of replicates. A replicate is whole in a file; if two processes computed the same study at
-    the same time it may be in several, alike, and counts once.
+    chunk of replicates, whose name ends in the checksum of what is in it. A replicate is whole in a
+    file; if two processes computed the same study at the same time it may be in several, alike, and
+    counts once. One whose process was killed counts when nothing else is known of it, and is tried
+    again when the study goes on.
 
     Parameters
     ----------
@@ -58,12 +65,17 @@ class Store:
             found = json.loads(self.manifest_path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise BayesvError(f"{self.path} holds no study: there is no study.json.") from None
-        except (ValueError, UnicodeError) as error:
+        except (ValueError, OSError, RecursionError) as error:
             raise BayesvError(f"{self.manifest_path} cannot be read: {error}.") from None
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             written = found.get("format") if isinstance(found, dict) else None
             raise BayesvError(
                 f"{self.manifest_path} has format {written}; this version reads {FORMAT}."
+            )
+        if found.pop("checksum", None) != _checksum_of(found):
+            raise BayesvError(
+                f"{self.manifest_path} is damaged or was changed: its checksum is another one. "
+                "Take a copy of it, or run the study in another folder."
             )
         return found
 
@@ -73,17 +85,18 @@ class Store:
         Raises
         ------
         BayesvError
-            If another study is here; the message names what differs.
+            If another study is here, an estimator's code was edited, or other versions computed
+            what is here; the message names what differs.
         """
         manifest: dict[str, Any] = _plain(asked)
         if self.manifest_path.exists():
             here = self.manifest()
             for key in _SAME:
-                for where, there, now in _differences(key, here.get(key), manifest[key]):
-                    raise BayesvError(
-                        f"{self.path} holds another study: {where} is {_short(there)} there and "
-                        f"{_short(now)} here. Choose another folder, or ask for the same study."
-                    )
+                pair = here.get(key), manifest[key]
+                if key == "versions":
+                    pair = _relevant(pair[0]), _relevant(pair[1])
+                for where, there, now in _differences(key, *pair):
+                    raise BayesvError(self._refusal(where, there, now, manifest))
             manifest["replicates"] = max(manifest["replicates"], here["replicates"])
         try:
             self.parts.mkdir(parents=True, exist_ok=True)
@@ -91,34 +104,40 @@ class Store:
             raise BayesvError(
                 f"{self.path} cannot be the folder of a study: {error.strerror}."
             ) from error
-        text = json.dumps(manifest, indent=2, ensure_ascii=False)
-        _atomically(self.manifest_path, lambda path: path.write_text(text + "\n", "utf-8"))
+        sealed = manifest | {"checksum": _checksum_of(manifest)}
+        self._write(self.manifest_path, json.dumps(sealed, indent=2, ensure_ascii=False) + "\n")
 
     def done(self) -> set[Key]:
-        """Return (scenario, replicate) of all replicates that are stored."""
-        return {key for table in self._tables(["scenario", "replicate"]) for key in _keys(table)}
+        """Return (scenario, replicate) of all replicates that need not be tried (again)."""
+        columns = ["scenario", "replicate", "quantity", "message"]
+        return {key for table in self._tables(columns) for key in _keys(table) - _killed(table)}
 
     def write(self, name: str, rows: pd.DataFrame) -> None:
         """Store the rows of a chunk in a new file; the name says where it starts."""
+        content = io.BytesIO()
+        rows.to_parquet(content, index=False)
         # No two processes share a file: neither can take replicates of the other away.
-        path = self.parts / f"{name}-{uuid4().hex[:8]}.parquet"
-        _atomically(path, lambda to: rows.to_parquet(to, index=False))
+        unique = f"{name}-{secrets.token_hex(4)}-{_checksum(content.getbuffer())}.parquet"
+        self._write(self.parts / unique, content.getbuffer())
 
     def read(self) -> pd.DataFrame:
         """Return all rows, in no order; texts are categories."""
         import pyarrow as pa
 
+        tables = list(self._tables(list(COLUMNS)))
+        killed = [_killed(table) for table in tables]
         seen: set[Key] = set()
-        found = []
-        for table in self._tables(list(COLUMNS)):
-            keys = _keys(table)
-            if not seen.isdisjoint(keys):
-                table = table.filter(pa.array([key not in seen for key in keys]))
-            seen.update(keys)
-            found.append(table)
-        if not found:
+        parts = []
+        # What was computed comes before word of a process that died over it.
+        for which in (False, True):
+            for table, dead in zip(tables, killed, strict=True):
+                keys = _key_list(table)
+                kept = [(key in dead) is which and key not in seen for key in keys]
+                parts.append(table.filter(pa.array(kept, type=pa.bool_())))
+                seen.update(key for key, keep in zip(keys, kept, strict=True) if keep)
+        if not seen:
             return pd.DataFrame(columns=list(COLUMNS)).astype({"replicate": int})
-        rows: pd.DataFrame = pa.concat_tables(found).unify_dictionaries().to_pandas()
+        rows: pd.DataFrame = pa.concat_tables(parts).unify_dictionaries().to_pandas()
         return rows
 
     def _tables(self, columns: list[str]) -> Iterator[Any]:
@@ -128,13 +147,48 @@ class Store:
 
         for path in sorted(self.parts.glob("*.parquet")):
             try:
-                table = pq.read_table(path, columns=columns, read_dictionary=list(_TEXT))
+                content = path.read_bytes()
+                if path.stem.rpartition("-")[2] != _checksum(content):
+                    raise OSError("its checksum is another one")
+                table = pq.read_table(
+                    pa.BufferReader(content), columns=columns, read_dictionary=list(_TEXT)
+                )
             except (OSError, pa.ArrowException) as error:
                 raise BayesvError(
                     f"{path} cannot be read ({error}). Delete it and run the study again: its "
                     "replicates are computed anew."
                 ) from error
             yield table.replace_schema_metadata()
+
+    def _write(self, path: Path, content: str | memoryview) -> None:
+        try:
+            write_file(path, content)
+        except StorageError as error:
+            reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+            raise BayesvError(
+                f"{path} cannot be written ({reason}). What was written before is kept; with room "
+                "to write, the same call goes on from there."
+            ) from error
+
+    def _refusal(self, where: str, there: Any, now: Any, manifest: Mapping[str, Any]) -> str:
+        """Return why a study cannot go on here."""
+        kind, _, rest = where.partition(".")
+        if kind == "versions":
+            return (
+                f"{self.path} was computed with {rest} {there}, and this is {rest} {now}: the "
+                "numbers of two versions would stand under one name. Go on with the versions of "
+                f"study.json, or choose another folder."
+            )
+        if rest == "code":
+            name = manifest["estimators"][int(kind.partition("[")[2][:-1])]["name"]
+            return (
+                f"{self.path} has replicates of {name!r} as it was before its code, or a value it "
+                "uses, was edited. Choose another folder, or name the new one otherwise."
+            )
+        return (
+            f"{self.path} holds another study: {where} is {_short(there)} there and {_short(now)} "
+            "here. Choose another folder, or ask for the same study."
+        )
 
 
 def arranged(rows: pd.DataFrame, scenarios: Sequence[str], replicates: int) -> pd.DataFrame:
@@ -154,29 +208,37 @@ def arranged(rows: pd.DataFrame, scenarios: Sequence[str], replicates: int) -> p
     order = np.lexsort((np.arange(len(rows)), rows["replicate"].to_numpy(), place))
     rows = rows.iloc[order].reset_index(drop=True)
     for name in _TEXT:
-        known = scenarios if name == "scenario" else pd.unique(rows[name])
-        rows[name] = pd.Categorical(rows[name], categories=list(known))
+        column = rows[name]
+        if isinstance(column.dtype, pd.CategoricalDtype):  # of rows that were left out, too
+            column = column.cat.remove_unused_categories()
+        known = scenarios if name == "scenario" else pd.unique(column)
+        rows[name] = pd.Categorical(column, categories=list(known))
     return rows
 
 
-def _keys(table: Any) -> list[Key]:
+def _key_list(table: Any) -> list[Key]:
     """Return (scenario, replicate) of every row of a table of Arrow."""
     return list(zip(*(table[name].to_pylist() for name in ("scenario", "replicate")), strict=True))
 
 
-def _atomically(path: Path, write: Any) -> None:
-    """Write beside and rename, so that a file is whole or absent."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(beside)
-        os.replace(beside, path)
-    except OSError as error:
-        raise BayesvError(
-            f"{path} cannot be written ({error.strerror or error}). What was written before is "
-            "kept; with room to write, the same call goes on from there."
-        ) from error
-    finally:
-        beside.unlink(missing_ok=True)
+def _keys(table: Any) -> set[Key]:
+    return set(_key_list(table))
+
+
+def _killed(table: Any) -> set[Key]:
+    """Return the replicates of which is only known that their process died."""
+    import pyarrow.compute as pc
+
+    failed = pc.equal(table["quantity"].cast("string"), "failed")
+    return _keys(table.filter(pc.and_(failed, pc.equal(table["message"].cast("string"), KILLED))))
+
+
+def _checksum(content: bytes | memoryview) -> str:
+    return blake2b(content, digest_size=8).hexdigest()
+
+
+def _checksum_of(manifest: Mapping[str, Any]) -> str:
+    return _checksum(json.dumps(manifest, sort_keys=True).encode())
 
 
 def _plain(value: Any) -> Any:
@@ -188,6 +250,13 @@ def _number(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise BayesvError(f"A study's declaration has {value!r}, which a file cannot hold.")
+
+
+def _relevant(versions: Any) -> dict[str, str]:
+    """Return the versions that numbers depend on; of Python, without the last place."""
+    found = dict(versions) if isinstance(versions, dict) else {}
+    found["python"] = ".".join(str(found.get("python")).split(".")[:2])
+    return {name: str(found.get(name)) for name in _NUMBERS_DEPEND_ON}
 
 
 def _differences(where: str, there: Any, here: Any) -> Iterator[tuple[str, Any, Any]]:

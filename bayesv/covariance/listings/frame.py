@@ -26,8 +26,13 @@ def read_frame(frame: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], float]:
 
 def _entry(group: object, first: object, second: object, value: object) -> Entry:
     line = f"{group}  {first}  {second}  {value}"
-    number = pd.to_numeric(pd.Series([value]), errors="coerce").iloc[0]
-    word = "NaN" if pd.isna(number) else repr(float(number))
+    if not all(pd.api.types.is_scalar(cell) for cell in (group, first, second, value)):
+        raise ComponentsError(f"This line of the data frame has a list in a cell: {line}.")
+    try:
+        number = float("nan") if pd.isna(value) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = float("nan")
+    word = repr(number).replace("nan", "NaN")
     if pd.isna(group) or (word == "NaN" and pd.isna(second)):
         raise ComponentsError(f"This line of the data frame has no group or no variance: {line}.")
     if group == RESIDUAL:

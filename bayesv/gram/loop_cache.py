@@ -1,0 +1,99 @@
+"""Compiled loops on disk: a cache that cannot be read or written costs time, never a fit."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import warnings
+from typing import Any
+
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.serialize import dumps
+
+from bayesv.errors import CacheWarning
+
+__all__ = ["remember"]
+
+
+def remember(loop: Any) -> Any:
+    """Return the loop, kept on disk once it is compiled; in memory only where that is impossible.
+
+    Warns
+    -----
+    CacheWarning
+        Once per process: if no directory can be written, the disk is full, or what it keeps is
+        damaged.
+    """
+    try:
+        loop._cache = _LoopCache(loop.py_func)
+    except Exception as error:  # no directory that can be written
+        _note(f"{type(error).__name__}: {error}")
+    return loop
+
+
+class _LoopCache(FunctionCache):
+    """Numba's cache, whose failures are none of the caller's."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        self._cache_file = _Checked(
+            self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp()
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return what was compiled before; None, and a fresh start, if it is damaged."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # whatever pickle makes of damaged bytes
+            _note(f"{type(error).__name__}: {error}")
+        try:
+            self.flush()
+        except OSError:
+            self.disable()
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled, if the disk takes it."""
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            self.disable()
+            _note(f"{type(error).__name__}: {error}")
+
+
+class _Checked(IndexDataCacheFile):
+    """Files whose machine code runs only if it is what was written, for the same arguments."""
+
+    def save(self, key: Any, data: Any) -> None:
+        """Write under a key, with a digest of both."""
+        content = dumps((key, data))
+        super().save(key, (hashlib.sha256(content).digest(), content))
+
+    def load(self, key: Any) -> Any:
+        """Return what was written under the key, or None."""
+        if (kept := super().load(key)) is None:
+            return None
+        digest, content = kept
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError("its digest is another one")
+        written, data = pickle.loads(content)
+        if written != key:
+            raise ValueError("it was compiled for other arguments")
+        return data
+
+
+_said: list[str] = []
+
+
+def _note(reason: str) -> None:
+    """Say once why loops are compiled anew."""
+    if _said:
+        return
+    _said.append(reason)
+    warnings.warn(
+        f"Compiled loops cannot be kept on disk or read from it ({reason}), so this process "
+        "compiles them in memory, which takes some seconds. Results are the same. To avoid it, "
+        "set NUMBA_CACHE_DIR to a directory that can be written.",
+        CacheWarning,
+        stacklevel=2,
+    )

@@ -1,0 +1,60 @@
+"""Changes of the whole process that threads share: made for the first user, undone after the last.
+
+Saving and restoring a state of the process in each thread leaves it changed for ever: what the
+second thread saves is what the first has changed, and it may be the last to restore.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+__all__ = ["Shared"]
+
+
+class Shared:
+    """A context manager that any number of threads may be inside at a time, also nested.
+
+    Parameters
+    ----------
+    change : callable
+        Makes the change and returns what undoes it; both may be called from any thread.
+
+    Examples
+    --------
+    >>> state = []
+    >>> def change():
+    ...     state.append("changed")
+    ...     return state.clear
+    >>> shared = Shared(change)
+    >>> with shared, shared:
+    ...     print(state)
+    ['changed']
+    >>> state
+    []
+    """
+
+    def __init__(self, change: Callable[[], Callable[[], None]]) -> None:
+        self._change = change
+        self._lock = threading.Lock()
+        self._users = 0
+        self._undo: Callable[[], None] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._undo is None:
+                self._undo = self._change()
+            self._users += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._undo is not None:
+                undo, self._undo = self._undo, None
+                undo()

@@ -1,0 +1,136 @@
+"""Zarr folders: written as plain arrays, and looked over before they are read."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bayesv.storage.netcdf import Source, UnreadableError, refusal
+
+__all__ = ["open_zarr", "write_zarr"]
+
+_PLAIN = re.compile(r"[<>|](?:[biufSU]\d{1,9}|[mM]8\[\w{1,9}\])")  # type strings of version 2
+_NAMED = re.compile(r"bool|u?int(?:8|16|32|64)|float(?:16|32|64)")  # and of version 3
+_TEXT = ("fixed_length_utf32", "null_terminated_bytes")
+_CODECS = {"blosc", "zlib", "gzip", "zstd", "lz4", "shuffle", "bytes", "crc32c", "transpose"}
+_RATIO, _SPARE = 1100, 1 << 26  # bytes declared for each one stored, and beside them
+_FILES, _RECORD = 100_000, 1 << 22
+
+
+def write_zarr(folder: Path, groups: Mapping[str, Any]) -> None:
+    """Write datasets into a new folder: every chunk as it is, none left out."""
+    import xarray as xr
+
+    tree = xr.DataTree.from_dict(dict(groups))
+    encoding = {
+        f"/{name}": {str(key): {"compressors": None} for key in data.variables}
+        for name, data in groups.items()
+    }
+    # Format 2 has consolidated metadata and text that every reader of Zarr knows.
+    tree.to_zarr(folder, mode="w-", zarr_format=2, encoding=encoding, write_empty_chunks=True)
+
+
+@contextmanager
+def open_zarr(folder: Path) -> Iterator[Source]:
+    """Look a folder over and give what loads its groups.
+
+    Raises
+    ------
+    UnreadableError
+        If it has links, Python objects, unknown codecs, or more declared than it holds.
+    """
+    import xarray as xr
+
+    sizes = _sizes(folder)
+    if not any((folder / name).is_file() for name in (".zgroup", "zarr.json")):
+        raise UnreadableError("it has neither .zgroup nor zarr.json at its top")
+    for file in sizes:
+        if file.name in (".zarray", "zarr.json"):
+            _check_record(file, sizes)
+    groups = tuple(
+        entry.name
+        for entry in sorted(folder.iterdir())
+        if entry.is_dir() and any((entry / name).exists() for name in (".zgroup", "zarr.json"))
+    )
+
+    def load(name: str) -> Any:
+        # Metadata of arrays themselves, which were looked over, not a copy at the top.
+        with xr.open_dataset(
+            folder, engine="zarr", group=name, consolidated=False, chunks=None
+        ) as data:
+            return data.load()
+
+    yield Source(groups, load)
+
+
+def _sizes(folder: Path) -> dict[Path, int]:
+    """Return the files of a folder with their sizes; nothing in it may lead elsewhere."""
+    found: dict[Path, int] = {}
+    todo = [folder]
+    while todo:
+        with os.scandir(todo.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    raise refusal(f"a link ({entry.name})")
+                if entry.is_dir():
+                    todo.append(Path(entry.path))
+                elif entry.is_file():
+                    found[Path(entry.path)] = entry.stat().st_size
+                if len(found) > _FILES:
+                    raise refusal(f"more than {_FILES:,} files")
+    return found
+
+
+def _check_record(file: Path, sizes: Mapping[Path, int]) -> None:
+    """Refuse an array that would run code as it is read, or take memory without end."""
+    if sizes[file] > _RECORD:
+        raise refusal(f"metadata of more than {_RECORD:,} bytes")
+    record = json.loads(file.read_text(encoding="utf-8"))
+    if file.name == "zarr.json" and record.get("node_type") == "group":
+        return
+    if file.name == ".zarray":
+        kind, codecs, chunk = _of_version_2(record)
+    else:
+        kind, codecs, chunk = _of_version_3(record)
+    if unknown := sorted({str(codec) for codec in codecs} - _CODECS):
+        raise refusal(f"an array packed by {', '.join(unknown)} ({file.parent.name})")
+    lengths = [*record["shape"], *chunk]
+    if not all(type(length) is int and length >= 0 for length in lengths):
+        raise refusal(f"an array of impossible shape ({file.parent.name})")
+    declared = max(math.prod(record["shape"]), math.prod(chunk)) * kind.itemsize
+    stored = sum(size for path, size in sizes.items() if file.parent in path.parents)
+    if declared > _RATIO * stored + _SPARE:
+        raise refusal(
+            f"an array of {declared:,} bytes of which {stored:,} are there ({file.parent.name})"
+        )
+
+
+def _of_version_2(record: Any) -> tuple[np.dtype[Any], list[Any], list[Any]]:
+    """Return type, codecs and shape of a chunk; a type of objects has no place here."""
+    kind = record["dtype"]
+    if not isinstance(kind, str) or not _PLAIN.fullmatch(kind):
+        raise refusal(f"an array of Python objects or of type {str(kind)[:40]}")
+    packed = [record.get("compressor"), *(record.get("filters") or [])]
+    return np.dtype(kind), [codec["id"] for codec in packed if codec is not None], record["chunks"]
+
+
+def _of_version_3(record: Any) -> tuple[np.dtype[Any], list[Any], list[Any]]:
+    kind = record["data_type"]
+    if isinstance(kind, dict) and kind.get("name") in _TEXT:
+        found = np.dtype(f"S{int(kind['configuration']['length_bytes'])}")
+    elif isinstance(kind, str) and _NAMED.fullmatch(kind):
+        found = np.dtype(kind)
+    else:
+        raise refusal(f"an array of Python objects or of type {str(kind)[:40]}")
+    if record.get("storage_transformers"):
+        raise refusal("an array behind a storage transformer")
+    codecs = [codec["name"] for codec in record["codecs"]]
+    return found, codecs, record["chunk_grid"]["configuration"]["chunk_shape"]

@@ -1,0 +1,403 @@
+"""Files appear under their name when they are complete, and what stood there is kept until then."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from bayesv.errors import StorageError
+
+__all__ = ["check_writable", "is_stream", "write_file", "write_folder"]
+
+_LONGEST = 180  # bytes of a name to which the rest of a part's name can be put
+_AT_FDCWD = -100  # Linux: names are relative to the current directory
+_EXCHANGE = 2  # the flag that swaps two names, of Linux and of macOS
+_RIGHTS = 0o777
+
+
+def write_file(
+    path: str | os.PathLike[str],
+    content: bytes | memoryview | str | Callable[[BinaryIO], object],
+    *,
+    overwrite: bool = True,
+) -> Path:
+    """Write a file whole or not at all.
+
+    Parameters
+    ----------
+    path : str or path
+        A link is followed, and stays a link. Devices, pipes and the process's own streams are
+        written to as they are.
+    content : bytes, str or callable
+        Text is written as UTF-8; a callable is given the open file.
+    overwrite : bool
+        Whether a file that has the name when all is written is replaced.
+
+    Returns
+    -------
+    Path
+        As given.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written, such as on a full disk; what had the name before is untouched then.
+
+    Notes
+    -----
+    All is written to a new file beside (``.name.<random>.part``), which takes the name, mode and,
+    where that is allowed, owner of the old one when it is on the disk. Parts that killed processes
+    left are removed when the same name is written again; a part in use is locked.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_file(f"{folder}/a.txt", "one")
+    ...     _ = write_file(path, "two")
+    ...     [p.name for p in Path(folder).iterdir()], path.read_text()
+    (['a.txt'], 'two')
+    """
+    given = Path(path)
+    if isinstance(content, str):
+        content = content.encode()
+    if is_stream(given):
+        _write_stream(given, content)
+        return given
+    try:
+        target = _resolved(given)
+        with _part_of(target, _new_file) as part:
+            with open(part.handle, "wb", closefd=False) as file:
+                _fill(file, content)
+            _take_over_rights(target, part.handle)
+            os.fsync(part.handle)
+            part.ready_to_move()
+            if overwrite:
+                os.replace(part.path, target)
+            else:
+                _move_to_free_name(part.path, target)
+        _flush_folder(target.parent)
+    except OSError as error:
+        raise _unwritable(given, error) from error
+    return given
+
+
+def write_folder(path: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path:
+    """Write a folder whole or not at all; one that has the name is replaced in one step.
+
+    Parameters
+    ----------
+    path : str or path
+    fill : callable
+        Is given the name of a folder that is not there, to make it and put everything in.
+
+    Returns
+    -------
+    Path
+        As given.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be written; what had the name before is untouched then.
+    """
+    given = Path(path)
+    try:
+        target = _resolved(given)
+        with _part_of(target, _new_folder) as part:
+            whole = part.path / target.name
+            fill(whole)
+            for folder, _, names in os.walk(whole):
+                for name in names:
+                    _flush(Path(folder, name))
+            if target.exists():
+                _take_over_rights(target, whole)
+                _exchange(whole, target)  # the old folder is in the part now, and goes with it
+            else:
+                os.rename(whole, target)
+        _flush_folder(target.parent)
+    except OSError as error:
+        raise _unwritable(given, error) from error
+    return given
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuse a name that could not be written, before any work is done.
+
+    Raises
+    ------
+    StorageError
+        If its folder is missing or may not be written to, or what has the name is read-only; and
+        for a folder, if the disk cannot replace it in one step.
+    """
+    given = Path(path)
+    try:
+        if is_stream(given):
+            return
+        target = _resolved(given)
+        folder = target.absolute().parent
+        if not folder.is_dir():
+            raise StorageError(f"{given}: there is no folder {folder}.")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise StorageError(
+                f"{given}: the folder {folder} may not be written to; choose another one."
+            )
+        if target.exists() and not os.access(target, os.W_OK):
+            raise StorageError(f"{given} may not be written; choose another name.")
+        if target.is_dir():
+            _try_exchange(target)
+    except OSError as error:
+        raise _unwritable(given, error) from error
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a name stands for a device, a pipe, or a stream that this process has open."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        return True
+    for number in (1, 2):
+        with suppress(OSError):
+            if os.path.samestat(found, os.fstat(number)):
+                return True
+    return False
+
+
+def _write_stream(path: Path, content: bytes | memoryview | Callable[[BinaryIO], object]) -> None:
+    try:
+        with path.open("wb") as stream:
+            _fill(stream, content)
+    except BrokenPipeError:  # its reader has seen enough
+        raise
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _fill(file: Any, content: bytes | memoryview | Callable[[BinaryIO], object]) -> None:
+    if callable(content):
+        content(file)
+    else:
+        file.write(content)
+
+
+def _resolved(path: Path) -> Path:
+    """Return what a name leads to, itself no link."""
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(f"{path} is a link that leads in a circle")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(f"{target} is read-only")
+    return target
+
+
+@dataclass
+class _Part:
+    """A new file or folder, open and locked; -1 where a folder cannot be opened."""
+
+    path: Path
+    handle: int
+
+    def ready_to_move(self) -> None:
+        """Let go of it where what is open cannot be renamed."""
+        if os.name == "nt":
+            self.close()
+
+    def close(self) -> None:
+        handle, self.handle = self.handle, -1
+        if handle != -1:
+            with suppress(OSError):
+                os.close(handle)
+
+
+@contextmanager
+def _part_of(target: Path, new: Callable[[Path, Path], int]) -> Iterator[_Part]:
+    """Give a new, locked file or folder beside the target, and take away what is left of it."""
+    prefix = _prefix(target)
+    _remove_stale(target.parent, prefix)
+    while True:
+        path = target.with_name(f"{prefix}{secrets.token_hex(8)}.part")
+        part = _Part(path, new(path, target))
+        # Another process may have taken it for stale before it was locked, and removed it.
+        if part.handle == -1 or (_locked(part.handle) is not False and _is_here(part)):
+            break
+        part.close()
+        _remove(path)
+    try:
+        yield part
+    finally:
+        _remove(part.path)
+        part.close()
+
+
+def _prefix(target: Path) -> str:
+    """Return how names of the parts of a target begin."""
+    name = target.name
+    if len(os.fsencode(name)) > _LONGEST:
+        name = blake2b(os.fsencode(name), digest_size=16).hexdigest()
+    return f".{name}."
+
+
+def _new_file(part: Path, target: Path) -> int:
+    # Never through a link that someone has planted, nor into a file of someone else.
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
+    for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
+        flags |= getattr(os, name, 0)
+    mode = stat.S_IMODE(target.stat().st_mode) & _RIGHTS if target.exists() else 0o666
+    return os.open(part, flags, mode | stat.S_IWUSR)  # never readable by more than the old one
+
+
+def _new_folder(part: Path, _: Path) -> int:
+    os.mkdir(part, 0o700)
+    return -1 if os.name == "nt" else os.open(part, os.O_RDONLY)
+
+
+def _remove_stale(folder: Path, prefix: str) -> None:
+    """Remove parts that nobody writes any more: their process has let go of the lock."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        names = [e.name for e in entries if _is_part(e.name, prefix)]
+        for part in (folder / name for name in names):
+            with suppress(OSError):
+                handle = os.open(part, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+                try:
+                    if _locked(handle):
+                        _remove(part)
+                finally:
+                    os.close(handle)
+
+
+def _is_part(name: str, prefix: str) -> bool:
+    token = name.removeprefix(prefix).removesuffix(".part")
+    return (
+        name == f"{prefix}{token}.part"
+        and len(token) == 16
+        and set(token) <= set("0123456789abcdef")
+    )
+
+
+def _locked(handle: int) -> bool | None:
+    """Lock a part; False if another process has, None if that cannot be known here."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
+
+
+def _is_here(part: _Part) -> bool:
+    try:
+        return os.path.samestat(os.lstat(part.path), os.fstat(part.handle))
+    except FileNotFoundError:
+        return False
+
+
+def _take_over_rights(target: Path, part: int | Path) -> None:
+    """Give a part the mode and the owner that the file of this name has."""
+    try:
+        old = os.stat(target)
+    except FileNotFoundError:
+        return
+    if os.name == "posix":
+        with suppress(OSError):  # only the superuser may give files away
+            os.chown(part, old.st_uid, old.st_gid)
+        os.chmod(part, stat.S_IMODE(old.st_mode) & _RIGHTS)
+
+
+def _move_to_free_name(part: Path, target: Path) -> None:
+    """Rename, unless the name has been taken meanwhile."""
+    try:
+        os.link(part, target)  # refuses a name that is taken, as renaming does not
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if target.exists():
+            raise FileExistsError(f"{target} exists already") from None
+        os.replace(part, target)
+
+
+def _exchange(one: Path, two: Path) -> None:
+    """Swap two names in one step.
+
+    Raises
+    ------
+    OSError
+        If the system or the disk cannot.
+    """
+    rename = _swapping_rename()
+    if rename is None:
+        raise OSError("this system cannot replace a folder in one step; delete the old one first")
+    if rename(os.fsencode(one), os.fsencode(two)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(
+            f"this disk cannot replace a folder in one step ({os.strerror(number)}); delete the "
+            "old one first"
+        )
+
+
+def _try_exchange(target: Path) -> None:
+    """Raise the error of `_exchange` for folders that stand where a target does."""
+    with _part_of(target, _new_folder) as one, _part_of(target, _new_folder) as two:
+        _exchange(one.path, two.path)
+
+
+@cache
+def _swapping_rename() -> Callable[[bytes, bytes], int] | None:
+    """Return the system's function that swaps two names, if it has one."""
+    try:
+        system = ctypes.CDLL(None, use_errno=True)
+        if sys.platform == "darwin":
+            swap = system.renamex_np
+            return lambda one, two: int(swap(one, two, ctypes.c_uint(_EXCHANGE)))
+        renameat2 = system.renameat2
+    except (AttributeError, OSError, TypeError):
+        return None
+    here = ctypes.c_int(_AT_FDCWD)
+    return lambda one, two: int(renameat2(here, one, here, two, ctypes.c_uint(_EXCHANGE)))
+
+
+def _flush(path: Path) -> None:
+    """Have the disk take what was written."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _flush_folder(folder: Path) -> None:
+    with suppress(OSError):  # some systems cannot, and the file itself is safe
+        _flush(folder)
+
+
+def _remove(path: Path) -> None:
+    """Remove a part; the error that made it useless is the one to be seen."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{path} cannot be written: {error.strerror or error}. What had this name before is as it "
+        "was."
+    )

@@ -1,0 +1,126 @@
+"""Compiled loops where no disk can keep them: read-only, full or damaged caches cost time only."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numba
+import pytest
+
+import bayesv as bv
+from bayesv.gram import loop_cache
+
+LOOP = """
+from bayesv.gram.compiled import compiled
+
+@compiled
+def total(x):
+    s = 0.0
+    for value in x:
+        s += value
+    return s
+"""
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Import a loop afresh, as a new process would; its cache is in ``tmp_path``."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "some_loop.py").write_text(LOOP)
+
+    def load():
+        monkeypatch.setattr(loop_cache, "_said", [])
+        spec = importlib.util.spec_from_file_location("some_loop", tmp_path / "some_loop.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.total
+
+    return load
+
+
+def files(folder: Path, ending: str) -> list[Path]:
+    return sorted(folder.rglob(f"*{ending}"))
+
+
+def test_a_loop_is_compiled_once(load, tmp_path):
+    assert load()((1.0, 2.0)) == 3.0
+    assert files(tmp_path, ".nbc")
+    loop = load()
+    assert loop((1.0, 2.0)) == 3.0
+    assert sum(loop.stats.cache_hits.values()) == 1
+
+
+@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "flip", "text"])
+def test_a_damaged_cache_is_said_and_mended(load, tmp_path, ending, damage):
+    load()((1.0, 2.0))
+    (path,) = files(tmp_path, ending)
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[-20] ^= 64
+    path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "text": b"?"}.get(damage, data))
+    loop = load()
+    with warnings.catch_warnings():
+        if (ending, damage) == (".nbi", "flip"):  # such as of a stamp: the cache is out of date
+            warnings.simplefilter("ignore", bv.CacheWarning)
+            assert loop((1.0, 2.0)) == 3.0
+        else:
+            with pytest.warns(bv.CacheWarning, match="compiles them in memory"):
+                assert loop((1.0, 2.0)) == 3.0
+    loop = load()
+    assert loop((1.0, 2.0)) == 3.0
+    assert sum(loop.stats.cache_hits.values()) == 1
+
+
+def test_code_for_other_arguments_is_not_run(load, tmp_path):
+    loop = load()
+    loop((1.0, 2.0))
+    loop((1.0, 2.0, 3.0))
+    one, other = files(tmp_path, ".nbc")
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    with pytest.warns(bv.CacheWarning, match="other arguments"):
+        assert load()((1.0, 2.0)) == 3.0
+
+
+def test_a_full_disk_costs_no_fit(load, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(loop_cache.IndexDataCacheFile, "_save_data", full)
+    loop = load()
+    with pytest.warns(bv.CacheWarning, match="No space left"):
+        assert loop((1.0, 2.0)) == 3.0
+    assert loop((1.0, 2.0, 3.0)) == 6.0  # and nothing more is said
+
+
+def test_a_read_only_package_and_home_fit(tmp_path):
+    """Nothing may be written beside the package, nor at home: one note, and the loops run."""
+    package = Path(bv.__file__).parent
+    shutil.copytree(package, tmp_path / "bayesv", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in [
+        tmp_path / "bayesv",
+        *(p for p in (tmp_path / "bayesv").rglob("*") if p.is_dir()),
+    ]:
+        (folder / "__pycache__").touch()  # refuses a cache to the administrator, too
+    code = (
+        "import numpy as np\n"
+        "from bayesv.gram.small import solve_many\n"
+        "print(solve_many(4*np.ones((1,1,1)), np.ones((1,1)), np.ones((1,1,1)), np.ones((1,1))))"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA", "XDG"))}
+    environment |= {"HOME": "/dev/null", "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code],
+        capture_output=True, text=True, env=environment, cwd=tmp_path, check=True,
+    )  # fmt: skip
+    assert "0.25" in done.stdout
+    assert done.stderr.count("CacheWarning") == 1
+    assert "NUMBA_CACHE_DIR" in done.stderr

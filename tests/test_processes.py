@@ -1,0 +1,221 @@
+"""What a fit leaves of the process: its threads, streams, filters and loggers, and interrupts."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+from threadpoolctl import ThreadpoolController
+
+import bayesv as bv
+from bayesv.errors import warn, without
+from bayesv.gram.threads import n_threads, one_blas_thread, run, threads
+from bayesv.inference.options import NutsOptions
+from bayesv.inference.whole import whole
+from bayesv.process import Shared
+
+
+def blas_threads() -> list[int]:
+    return [
+        lib.get_num_threads()
+        for lib in ThreadpoolController().select(user_api="blas").lib_controllers
+    ]
+
+
+@pytest.fixture
+def _three_blas_threads():
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    before = [lib.get_num_threads() for lib in libraries]
+    for lib in libraries:
+        lib._real_set_num_threads(3)
+    yield
+    for lib, count in zip(libraries, before, strict=True):
+        lib._real_set_num_threads(count)
+
+
+def test_a_limit_holds_in_its_context_alone():
+    free = n_threads()
+    inside, over = threading.Event(), threading.Event()
+
+    def limited():
+        with threads(1):
+            inside.set()
+            over.wait(10)
+            return n_threads()
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(limited)
+        inside.wait(10)
+        with threads(free + 3):
+            assert n_threads() == free + 3
+            assert run(lambda _: n_threads(), range(3)) == [free + 3] * 3
+            over.set()
+            assert other.result() == 1
+        assert n_threads() == free
+
+
+@pytest.mark.usefixtures("_three_blas_threads")
+def test_blas_is_as_before_when_users_leave_in_the_order_they_came():
+    """The one who restores last has seen the limit of the other when it came."""
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+
+    def first():
+        with one_blas_thread():
+            first_in.set()
+            second_in.wait(10)
+        first_out.set()
+
+    def second():
+        first_in.wait(10)
+        with one_blas_thread():
+            second_in.set()
+            first_out.wait(10)
+            return blas_threads()
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.submit(first), pool.submit(second)
+        one.result()
+        assert set(other.result()) == {1}
+    assert set(blas_threads()) == {3}
+
+
+def test_a_shared_change_is_undone_once():
+    state = []
+
+    def change():
+        state.append(1)
+        return lambda: state.append(-1)
+
+    shared = Shared(change)
+
+    def use(_):
+        for _ in range(200):
+            with shared, shared:
+                assert sum(state) == 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(use, range(8)))
+    assert sum(state) == 0
+    with pytest.raises(ZeroDivisionError), shared:
+        raise ZeroDivisionError
+    assert sum(state) == 0
+
+
+def test_silence_is_the_threads_own():
+    with without(bv.FitWarning), ThreadPoolExecutor(1) as pool:
+        warn("not said", bv.FitWarning)
+        with pytest.warns(bv.DesignWarning):
+            warn("said", bv.DesignWarning)
+        with pytest.warns(bv.FitWarning):
+            pool.submit(warn, "said", bv.FitWarning).result()
+    with pytest.warns(bv.FitWarning):
+        warn("said", bv.FitWarning)
+
+
+@pytest.mark.usefixtures("_three_blas_threads")
+@pytest.mark.filterwarnings("ignore::bayesv.errors.SamplingWarning")
+def test_fits_in_threads_change_nothing_of_the_process():
+    """Formulas, REML, sampling, comparing and the bootstrap, side by side."""
+    rng = np.random.default_rng(3)
+    n = 900
+    df = pd.DataFrame({"y": rng.normal(size=n), "x": rng.normal(size=n)})
+    df["g"], df["h"] = rng.integers(0, 200, n), rng.integers(0, 160, n)  # a large dense block
+    small = bv.load_dataset("sleepstudy")
+    loggers = [logging.getLogger(name) for name in ("pymc", "bambi", "")]
+
+    def state():
+        return (
+            sys.stdout, sys.stderr, list(warnings.filters), warnings.showwarning,
+            [logger.level for logger in loggers], blas_threads(), n_threads(), np.geterr(),
+            signal.getsignal(signal.SIGINT),
+        )  # fmt: skip
+
+    def work(k):
+        if k % 2:
+            return bv.Model("y ~ x + (1 | g) + (1 | h)", df).reml().criterion
+        model = bv.Model("Reaction ~ Days + (Days | Subject)", small)
+        fit, post = model.reml(), model.sample(draws=50, seed=1, cores=1, progressbar=False)
+        bv.compare(fit, post)
+        bv.bootstrap(fit, draws=3, seed=1)
+        post.summary()
+        return fit.criterion
+
+    work(0), work(1)
+    before = state()
+    with ThreadPoolExecutor(4) as pool:
+        values = list(pool.map(work, range(8)))
+    assert state() == before
+    assert values == values[:2] * 4
+
+
+def options(draws: int, chains: int) -> NutsOptions:
+    return NutsOptions(draws, 10, chains, 1, 1, 0.8, False)
+
+
+def test_missing_draws_are_no_posterior():
+    import xarray as xr
+
+    full = np.ones((2, 5))
+    short = full.copy()
+    short[1, 3:] = np.nan
+
+    def posterior(values):
+        return xr.Dataset({"z": (("chain", "draw"), values), "k": (("chain", "draw"), values)})
+
+    whole(posterior(full), options(5, 2))
+    for values, asked in [(full, (6, 2)), (full, (5, 3)), (short, (5, 2)), (full[:, :0], (5, 2))]:
+        with pytest.raises(KeyboardInterrupt, match="not a posterior"):
+            whole(posterior(values), options(*asked))
+
+
+@pytest.mark.parametrize(("engine", "chains"), [("nuts", 1), ("nuts", 3), ("collapsed", 2)])
+def test_interrupts_end_in_an_interrupt(engine, chains, sleepstudy):
+    """Never in a shorter posterior without a word."""
+    main = threading.main_thread().ident
+
+    def interrupt():
+        time.sleep(1.0)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sleepstudy.sample(engine, 200_000, chains, seed=1, tune=100, cores=1, progressbar=False)
+    finally:
+        thread.join()
+
+
+@pytest.mark.parametrize("engine", ["collapsed", "nuts", "pymc", "bambi"])
+@pytest.mark.parametrize("noise", [0.0, 1e-12, 1e-9, 1e-8, 1e-7])
+def test_no_engine_samples_a_response_that_is_constant_within_groups(engine, noise):
+    """The posterior has infinite mass at σ = 0: refused at once, where a sampler never ends."""
+    rng = np.random.default_rng(1)
+    g = np.repeat(np.arange(10), 6)
+    y = rng.normal(size=10)[g] + noise * rng.normal(size=60)
+    model = bv.Model("y ~ 1 + (1 | g)", pd.DataFrame({"y": y, "g": g}))
+    with pytest.raises(bv.DataError, match="exactly, or so nearly"):
+        model.sample(engine, draws=10, chains=1, tune=10, seed=1, progressbar=False)
+
+
+@pytest.mark.filterwarnings("ignore::bayesv.errors.SamplingWarning")
+def test_all_works_where_numpy_raises(sleepstudy):
+    with np.errstate(all="raise"):
+        model = sleepstudy.with_response(sleepstudy.design.y)
+        fit = model.reml()
+        post = model.sample(draws=50, chains=2, seed=1)
+        str(bv.compare(fit, post))
+        post.summary()
+        post.functionals()
+        bv.kenward_roger(fit).table()
+        bv.bootstrap(fit, draws=3, seed=1)
+        model.prior_predictive(seed=1)
+        assert np.geterr() == dict.fromkeys(("divide", "over", "under", "invalid"), "raise")
