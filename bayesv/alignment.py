@@ -139,11 +139,12 @@ class Alignment:
         if not same or not post.priors.flat_beta:
             return None
         given = post.priors
-        tables = {
-            name: {ours: table[theirs] for ours, theirs in pairs if theirs in table}
-            for name, table in (("sd", given.sd), ("corr", given.corr), ("bases", given.bases))
-        }
-        return replace(given, **tables)
+        return replace(
+            given,
+            sd={ours: given.sd[theirs] for ours, theirs in pairs},
+            corr={ours: given.corr[theirs] for ours, theirs in pairs if theirs in given.corr},
+            bases={ours: given.bases[theirs] for ours, theirs in pairs if theirs in given.bases},
+        )
 
 
 def difference(design: Design, other: Design) -> str | None:
