@@ -17,13 +17,16 @@ from scipy.sparse.csgraph import connected_components
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design import Design, RandomTerm
+from bayesv.gram import statistics_of
+from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array
 from bayesv.names import factors_of, matched, paired
 from bayesv.posterior import Posterior
+from bayesv.priors import ResolvedPriors
 from bayesv.reml import RemlFit
 
-__all__ = ["Alignment", "difference"]
+__all__ = ["Alignment", "blocks_of", "difference"]
 
 _SAME = 1e-7  # of a column's spread that rounding may move it
 _DIGITS = 1e-12  # of a column's size
@@ -98,20 +101,50 @@ class Alignment:
     def posterior(self, post: Posterior) -> Posterior:
         """Return a posterior whose draws speak of the columns of the design.
 
-        Its priors speak of other columns, and so does its density; they are left out unless the
-        columns are the same but for their order, where the posterior is returned as it is.
+        Priors of Σ speak of the random columns, and a flat prior of β of any: they stay where
+        these are the same. Other priors speak of other columns, and so does the density; they are
+        left out. Where all columns are the same but for their order, the posterior is returned as
+        it is.
         """
         if self.by_name:
             return post
-        covs, terms = {}, []
-        for term, twin in _pairs(self.design, self.other):
-            N = self.random[term.group]
-            covs[term.group] = _moved(post.cov(twin.group), N)
-            terms.append(replace(term, blocks=_blocks(N, twin)))
-        design = replace(self.design, terms=tuple(terms), formula=self.other.formula)
+        covs = {
+            term.group: _moved(post.cov(twin.group), self.random[term.group])
+            for term, twin in _pairs(self.design, self.other)
+        }
+        terms = tuple(
+            replace(term, blocks=blocks_of(self.mask(term.group))) for term in self.design.terms
+        )
+        design = replace(self.design, terms=terms, formula=self.other.formula)
         draws = Draws(covs, post.sigma2, post.beta @ self.fixed.T)
         tree = draws.to_datatree(design, post.engine)
-        return Posterior(tree, design, None, post.engine, None, post.problems)
+        if (priors := self.priors(post)) is None:
+            return Posterior(tree, design, None, post.engine, None, post.problems)
+        priors = replace(priors, design=design)
+        density = MarginalDensity(statistics_of(design), priors)
+        return Posterior(tree, design, priors, post.engine, density, post.problems)
+
+    def mask(self, group: str) -> Array:
+        """Return which columns of a group are correlated, shape (r, r), by the other design."""
+        (twin,) = (b for a, b in _pairs(self.design, self.other) if a.group == group)
+        N = np.abs(self.random[group])
+        return np.asarray(N @ twin.mask.astype(float) @ N.T > 0)
+
+    def priors(self, post: Posterior) -> ResolvedPriors | None:
+        """Return the priors of a posterior that hold in the columns of the design, too."""
+        if self.by_name or post.priors is None:
+            return post.priors
+        pairs = [(term.group, twin.group) for term, twin in _pairs(self.design, self.other)]
+        same = all(np.array_equal(N, np.eye(len(N))) for N in self.random.values())
+        if not same or not post.priors.flat_beta:
+            return None
+        given = post.priors
+        return replace(
+            given,
+            sd={ours: given.sd[theirs] for ours, theirs in pairs},
+            corr={ours: given.corr[theirs] for ours, theirs in pairs if theirs in given.corr},
+            bases={ours: given.bases[theirs] for ours, theirs in pairs if theirs in given.bases},
+        )
 
 
 def difference(design: Design, other: Design) -> str | None:
@@ -185,8 +218,7 @@ def _moved(cov: Array, N: Array) -> Array:
     return np.asarray((moved + np.swapaxes(moved, -1, -2)) / 2.0)
 
 
-def _blocks(N: Array, twin: RandomTerm) -> tuple[tuple[int, ...], ...]:
-    """Return which columns N Σ N' correlates, for a Σ of the blocks of the other term."""
-    linked = np.abs(N) @ twin.mask.astype(float) @ np.abs(N).T > 0
+def blocks_of(linked: Array) -> tuple[tuple[int, ...], ...]:
+    """Return the sets of columns that are linked with one another, shape (r, r)."""
     _, block = connected_components(linked, directed=False)
     return tuple(tuple(np.flatnonzero(block == b).tolist()) for b in np.unique(block))

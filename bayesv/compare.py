@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from textwrap import wrap
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.alignment import Alignment, difference
+from bayesv.alignment import Alignment, blocks_of, difference
 from bayesv.arguments import PROBABILITY, accepts
 from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.design import Design
@@ -157,10 +157,11 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     fixed = [_fixed(reml[0], g, n, s) for g, n, s in zip(at_mean, names, summaries, strict=True)]
     labels = _distinct([fit.label for fit in reml])
     rows, points = [], {}
+    joint = _joint(design, ways)
     for label, fit, way in zip(labels, reml, ways, strict=True):
         vc, beta, _ = way.fit(fit)
         rows.append(_marginal_row(label, fit.gls, reml[0].criterion_at(vc)))
-        points[label] = pd.Series({q.label: float(q.values) for q in _point(design, vc, beta)})
+        points[label] = pd.Series({q.label: float(q.values) for q in _point(joint, vc, beta)})
     for post, name, mean, at in zip(posts, names, means, at_mean, strict=True):
         rows.append(_marginal_row(f"{name}: mean", at, reml[0].criterion_at(mean.aligned(design))))
         for kind in ("median", "mode") if post.density is not None else ("median",):
@@ -192,16 +193,32 @@ def _alignment(design: Design, other: Design) -> Alignment:
     return Alignment(design, other)
 
 
+def _joint(design: Design, ways: Sequence[Alignment]) -> Design:
+    """Return the design with every correlation that one of the fits has, in its own columns."""
+    masks = {t.group: sum(way.mask(t.group).astype(int) for way in ways) for t in design.terms}
+    terms = [replace(t, blocks=blocks_of(np.asarray(masks[t.group]))) for t in design.terms]
+    return replace(design, terms=tuple(terms))
+
+
 def _notes(
     names: Sequence[str], posts: Sequence[Posterior], ways: Sequence[Alignment]
 ) -> tuple[str, ...]:
     """Say which posteriors were brought to other columns than they were fitted in."""
     return tuple(
         f"{name}: its draws are brought from the columns of {way.other.formula!r} to those of "
-        f"{way.design.formula!r}, and summarised there; its priors speak of its own columns"
-        + (f" ({post.priors.one_line()})" if post.priors is not None else "")
+        f"{way.design.formula!r}, and summarised there{_left_out(post, way)}"
         for name, post, way in zip(names, posts, ways, strict=True)
         if not way.by_name
+    )
+
+
+def _left_out(post: Posterior, way: Alignment) -> str:
+    """Name the priors that do not speak of the columns a posterior is brought to."""
+    if post.priors is None or way.priors(post) is not None:
+        return ""
+    return (
+        f"; its priors speak of its own columns ({post.priors.one_line()}), so that what they "
+        "explain is not computed"
     )
 
 

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MarginalMethods"]
 
+_DRAWS_OF_U = 400  # held against their conditional mean by check(), which then sees small errors
+_DRAWS_OF_U_LARGE = 100  # as many where rows and random effects are more than _LARGE
+_LARGE = 20_000
+
 
 class MarginalMethods:
     """V, its functionals, distances and coherence: the part of `Posterior` that is about V."""
@@ -371,14 +375,15 @@ class MarginalMethods:
         rows = [str(label) for label in design.row_labels]
         return xr.DataArray(out, dims=("sample", "row"), coords={"row": rows}, name="y")
 
-    @accepts(draws_of_u=whole(1))
-    def check(self, draws_of_u: int = 100) -> Coherence:
+    @accepts(draws_of_u=optional(whole(1)))
+    def check(self, draws_of_u: int | None = None) -> Coherence:
         """Check that draws, labels, design and V belong together.
 
         Parameters
         ----------
-        draws_of_u : int
-            At how many draws kept random effects are held against E[u | β, V, y].
+        draws_of_u : int, optional
+            At how many draws kept random effects are held against E[u | β, V, y]; 400 if not
+            given, 100 where rows and effects are more than 20,000.
 
         Returns
         -------
@@ -400,6 +405,9 @@ class MarginalMethods:
         u = u if len(u) == len(self.design.terms) else {}
         center, cov = (x.reshape(*self.sigma2.shape, *x.shape[1:]) for x in self.gls_draws())
         drawn = Drawn(self.covs, self.sigma2, self.beta, center, cov, u)
+        if draws_of_u is None:
+            large = self.design.n + self.design.q > _LARGE
+            draws_of_u = _DRAWS_OF_U_LARGE if large else _DRAWS_OF_U
         return coherence(self.design, self._density, drawn, draws_of_u, self.priors is not None)
 
     @property

@@ -16,6 +16,8 @@ from bayesv.scales import ColumnFacts
 
 __all__ = ["Basis", "CentredBlock", "centred_basis", "centres_by_name", "default_sizes"]
 
+_ZERO = 1e-13  # of a column's size: below, its mean is 0 but for rounding
+
 
 @dataclass(frozen=True, eq=False)
 class Basis:
@@ -52,10 +54,12 @@ class Basis:
     def of(cls, term: Any, blocks: Sequence[CentredBlock], centres: Mapping[int, float]) -> Basis:
         """Return the basis of columns centred at given values, by position; others stay."""
         basis = cls.as_written(term)
+        # A covariate that is centred already has a mean by rounding alone: it stays.
+        centres = {j: value for j, value in centres.items() if abs(value) > _ZERO * basis.units[j]}
         back, units = np.eye(term.n_columns), basis.units.copy()
         places: list[list[str]] = [[] for _ in term.columns]
         for block in blocks:
-            own = {j: value for j, value in centres.items() if j in block.free and value}
+            own = {j: value for j, value in centres.items() if j in block.free}
             if not own:
                 continue
             T = block.columns(own)
@@ -70,7 +74,7 @@ class Basis:
             f"{name} at {', '.join(parts)}" if parts else name
             for name, parts in zip(term.columns, places, strict=True)
         ]
-        named = {term.columns[j]: float(value) for j, value in centres.items() if value}
+        named = {term.columns[j]: float(value) for j, value in centres.items()}
         return cls(_inverse(back), units, tuple(labels), named)
 
     @cached_property

@@ -78,6 +78,43 @@ def test_points_in_one_basis():
     assert points.index[-4:].tolist() == ["beta Intercept", "beta x", "beta f[b]", "beta f[c]"]
 
 
+def test_every_covariance_of_a_fit_is_listed():
+    """(x || g) at another zero of x has a covariance in the columns of the first, which has none.
+
+    What is listed makes the fit's V.
+    """
+    first = model("y ~ x + (x || g)", DATA).reml()
+    other = model("y ~ x + (x || g)", DATA.assign(x=DATA.x + 5)).reml()
+    points = bv.compare(first, other).points
+    assert points.loc["cov g: Intercept, x"].iloc[0] == 0
+    Sigma = points.iloc[:, 1][["var g: Intercept", "cov g: Intercept, x", "var g: x"]]
+    block = pd.DataFrame(Sigma.to_numpy()[[0, 1, 1, 2]].reshape(2, 2), *[("Intercept", "x")] * 2)
+    vc = bv.VarianceComponents({"g": block}, points.iloc[:, 1]["var Residual"])
+    V = bv.MarginalCovariance(model("y ~ x + (x | g)", DATA).design, vc)
+    assert V.logdet() == pytest.approx(other.gls.V.logdet(), rel=1e-6)
+    assert not bv.compare(first, first).points.index.str.startswith("cov").any()
+
+
+def test_priors_that_hold_in_other_columns_explain():
+    """Another coding of a fixed factor leaves the priors of Σ and a flat one of β what they are."""
+    narrow = bv.Priors(sd=bv.HalfNormal(0.05))
+    post = bv.Model("y ~ f + (1 | g)", DATA, narrow).sample(seed=1, draws=150, chains=2)
+    direct = bv.compare(bv.Model("y ~ f + (1 | g)", DATA).reml(), post)
+    moved = bv.compare(bv.Model("y ~ 0 + f + (1 | g)", DATA).reml(), post)
+    said = [
+        re.sub(r"mode to \S+", "mode", " ".join(c.reasons()))  # of rounding where it is 0
+        for c in (moved, direct)
+    ]
+    assert said[0] == said[1]
+    assert any("the prior" in line for line in moved.reasons())
+    assert moved.posteriors[0].priors.design is moved.posteriors[0].design
+    assert "its priors speak" not in repr(moved)
+    informed = bv.Priors(beta=bv.Normal(0.0, 1.0))
+    there = bv.Model("y ~ f + (1 | g)", DATA, informed).sample(seed=1, draws=40, chains=2)
+    cells = bv.Model("y ~ 0 + f + (1 | g)", DATA).reml()
+    assert "is not computed" in repr(bv.compare(cells, there))
+
+
 @pytest.mark.parametrize("bar", ["|", "||"])
 def test_cells_beside_contrasts(bar):
     """(0 + f | g) is (f | g) in other columns."""

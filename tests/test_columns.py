@@ -242,3 +242,16 @@ def test_text_that_reads_as_numbers_is_said(in_batches, tmp_path):
     assert any("dose is text" in note and "3 levels" in note for note in model.design.notes)
     two = bv.Model("y ~ arm + (1 | g) + (1 | id)", data)  # the same model either way, but noted
     assert sum("is text" in note for note in two.design.notes) == 1
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%y", "%Y-%m-%d %H:%M"])
+def test_text_that_reads_as_dates_is_said(form):
+    days = pd.date_range("2020-01-01", periods=12, freq="40D")
+    frame = pd.DataFrame({"y": np.random.default_rng(1).normal(size=60), "day": np.tile(days, 5)})
+    frame["g"] = np.repeat(list("abcde"), 12)
+    with pytest.warns(bv.DesignWarning, match="day is text though it reads as dates"):
+        model = bv.Model("y ~ day + (1 | g)", frame.assign(day=frame["day"].dt.strftime(form)))
+    assert any("12 levels" in note and "to_datetime" in note for note in model.design.notes)
+    bv.Model("y ~ day + (1 | g)", frame)  # days as they are, of which nothing is to be said
+    visits = frame.assign(day=["v" + str(d.month) for d in frame["day"]])
+    bv.Model("y ~ day + (1 | g)", visits)

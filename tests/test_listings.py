@@ -176,6 +176,30 @@ def test_other_programs():
     assert levels.sigma2 == 2.25
 
 
+NLME = """
+Random effects:
+ Formula: ~{formula} | Subject{structure}
+        {names}
+StdDev:    {sds}
+
+Number of Observations: 180
+Number of Groups: 18
+"""
+
+
+def test_sds_of_nlme_below_their_names():
+    """What print(lme(Reaction ~ Days, random = …)) gives: ~ 1 | Subject, and pdDiag(~ Days)."""
+    one = read(NLME.format(formula=1, structure="", names="(Intercept) Residual",
+                           sds="37.12383 30.99123"))  # fmt: skip
+    assert one["Subject"].to_numpy().tolist() == [[pytest.approx(37.12383**2)]]
+    assert one.sigma2 == pytest.approx(30.99123**2)
+    two = read(NLME.format(formula="Days", structure="\n Structure: Diagonal",
+                           names="(Intercept)     Days Residual",
+                           sds="25.05133 5.988172 25.56529"))  # fmt: skip
+    assert np.allclose(two["Subject"], np.diag([25.05133**2, 5.988172**2]))
+    assert two.sigma2 == pytest.approx(25.56529**2)
+
+
 def test_they_give_v_of_the_design(sleepstudy, sleepstudy_fit):
     for text in (plain("nlme_varcorr"), SAS, re.sub(" +", " ", plain("lme4_digits"))):
         V = bv.MarginalCovariance(sleepstudy.design, read(text))
@@ -216,6 +240,11 @@ REFUSED = {
         plain("nlme_print").replace("Fixed:", "Correlation Structure: AR(1)\n Fixed:"), "AR(1)",
     ),
     "blocked": (plain("nlme_print").replace(" Structure:", " Composite Structure:"), "Composite"),
+    "two fits of lme4": (plain("lme4_summary") + plain("lme4_print"), "second table"),
+    "two fits of nlme": (plain("nlme_nested_print") + plain("nlme_print"), "second table"),
+    "two fits of nlme, VarCorr": (plain("nlme_varcorr") * 2, "second table"),
+    "two fits of SAS": (SAS + SAS, "second table"),
+    "two fits of Stata": (STATA + STATA, "second table"),
     "nothing": ("Fixed effects:\n x 1 2 3", "Groups"),
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -247,6 +248,20 @@ def test_ranks_of_sticky_chains_are_not_marked(sleepstudy_posterior):
     for ax in axes[1::2]:
         assert not ax.collections
         assert len({item.get_color() for item in ax.lines}) == 4
+
+
+def test_chains_of_more_scalars_than_arviz_draws_at_once():
+    """By default 24 scalars, 48 panels: ArviZ's own limit is 40."""
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({f"x{i}": rng.normal(size=80) for i in range(26)})
+    data["g"], data["y"] = np.tile(np.arange(8), 10), rng.normal(size=80)
+    formula = f"y ~ {' + '.join(data.columns[:26])} + (1 | g)"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bv.SamplingWarning)
+        post = bv.Model(formula, data).sample(seed=1, draws=20, chains=2)
+    pc = P.chains(post)
+    assert len(P.figure_of(pc).axes) == 48
+    plt.close(P.figure_of(pc))
 
 
 def test_chains_of_many_scalars_shows_the_worst(star_post):

@@ -100,13 +100,16 @@ def test_prior_in_coordinates_has_the_right_jacobian(star):
 
 
 def test_lkj_in_three_dimensions_has_the_right_marginals():
-    """Under LKJ(η) each correlation is Beta(η + (r − 2)/2) on (−1, 1)."""
+    """Under LKJ(η) each correlation is Beta(η + (r − 2)/2) on (−1, 1).
+
+    Given the SDs of the effects that the priors speak of, not those at the centre of a and b.
+    """
     rng = np.random.default_rng(0)
     n = 60
     frame = pd.DataFrame({c: rng.normal(size=n) for c in ("y", "a", "b")})
     frame["g"] = rng.integers(0, 12, n)
     model = bv.Model("y ~ a + b + (a + b | g)", frame, bv.Priors(corr=bv.LKJ(1.7)))
-    coordinates = Coordinates(model.priors)
+    coordinates = Coordinates(model.priors, stated=True)
     # Integrate over the three partial correlations by quadrature.
     nodes = np.linspace(-6, 6, 81)
     grid = np.stack(np.meshgrid(nodes, nodes, nodes, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -293,3 +293,13 @@ def test_a_stream_has_the_priors_of_the_frame(tmp_path):
     assert two.sigma.scale == pytest.approx(one.sigma.scale, rel=1e-10)
     for term in one.design.terms:
         np.testing.assert_allclose(two.bases[term.group].map, one.bases[term.group].map)
+
+
+def test_a_covariate_centred_already_stays():
+    """Its mean is 0 but for rounding, which no prior is to speak of."""
+    rng = np.random.default_rng(4)
+    data = pd.DataFrame({"x": rng.normal(9.0, 2.0, 80), "g": np.tile(np.arange(8), 10)})
+    data["y"] = rng.normal(size=80)
+    priors = bv.Model("y ~ x + (scale(x) | g)", data).priors
+    assert " at " not in str(priors)
+    assert " at x = " in str(bv.Model("y ~ x + (x | g)", data).priors)

@@ -213,6 +213,33 @@ def test_posteriors_with_other_priors_are_made_again(tmp_path, monkeypatch):
         np.testing.assert_array_equal(space[name].sigma2, post.sigma2)
 
 
+def test_fits_in_other_columns_are_made_again_from_their_own_formulas(tmp_path, monkeypatch):
+    rng = np.random.default_rng(2)
+    data = pd.DataFrame({"f": rng.choice(list("abc"), 90), "g": np.tile(np.arange(9), 10)})
+    data["y"] = (rng.normal(size=90) + rng.normal(size=9)[data["g"]]).round(6)
+    data.to_csv(tmp_path / "d.csv", index=False)
+    contrasts, cells = "y ~ f + (1 | g)", "y ~ 0 + f + (1 | g)"
+    informed = bv.Priors(beta={"f[a]": bv.Normal(0, 0.01)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bv.SamplingWarning)
+        fits = [bv.Model(contrasts, data).reml(), bv.Model(cells, data).reml("ML")]
+        posts = [
+            bv.Model(contrasts, data).sample(seed=1, draws=50, chains=2),
+            bv.Model(cells, data, informed).sample(seed=2, draws=50, chains=2),
+        ]
+        page = bv.report(*fits, *posts, data="d.csv", pictures=False).html
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(bv, "report", lambda *fits, path: fits)
+        space: dict = {}
+        exec(code_of(page), space)
+    for name, fit in zip(("fit", "fit_2"), fits, strict=True):
+        assert space[name].design.formula == fit.design.formula
+        np.testing.assert_allclose(space[name].beta, fit.beta, rtol=1e-6)
+    for name, post in zip(("post", "post_2"), posts, strict=True):
+        assert space[name].design.fixed_names == post.design.fixed_names
+        np.testing.assert_allclose(space[name].beta, post.beta, rtol=1e-6)
+
+
 def test_random_effects_are_asked_for_once(monkeypatch):
     """And from as many draws as a large dense block allows, which the page says."""
     rng = np.random.default_rng(1)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayesv.errors import DesignWarning
 from bayesv.formula.grammar import Formula
-from bayesv.tables import reads_as_numbers
+from bayesv.tables import reads_as_dates, reads_as_numbers
 
 __all__ = ["note_numbers_as_text", "occurrences"]
 
@@ -32,7 +32,7 @@ def _sides(formula: Formula) -> str:
 
 
 def note_numbers_as_text(columns: Sequence[pd.Series], formula: Formula) -> tuple[str, ...]:
-    """Return a note on each covariate that is text though it reads as numbers; warn of it, too.
+    """Return a note on each covariate that is text though it reads as numbers or dates; warn, too.
 
     Parameters
     ----------
@@ -54,12 +54,17 @@ def note_numbers_as_text(columns: Sequence[pd.Series], formula: Formula) -> tupl
         if occurrences(name, formula) == _converted(name, formula):
             continue
         levels = [value for value in column.dropna().unique() if isinstance(value, str)]
-        if len(levels) < 2 or not reads_as_numbers(levels):
+        if len(levels) < 2:
+            continue
+        if reads_as_numbers(levels):
+            what, one, by = "numbers", "a number", "pandas.to_numeric"
+        elif reads_as_dates(levels):
+            what, one, by = "dates", "a number of days", "pandas.to_datetime"
+        else:
             continue
         notes.append(
-            f"{name} is text though it reads as numbers ({levels[0]!r}, {levels[1]!r}, …) and is a "
-            f"factor of {len(levels)} levels; for a number, convert it before, such as by "
-            "pandas.to_numeric"
+            f"{name} is text though it reads as {what} ({levels[0]!r}, {levels[1]!r}, …) and is a "
+            f"factor of {len(levels)} levels; for {one}, convert it before, such as by {by}"
         )
         if len(levels) > 2:
             warnings.warn(f"{notes[-1]}.", DesignWarning, stacklevel=4)

@@ -82,6 +82,7 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
     >>> plt.close(bv.plots.figure_of(pc))
     """
     arviz_plots = require("arviz_plots", "plots")
+    import arviz_base
     import xarray as xr
 
     shown = [q for q in post.quantities if q.scale in scales and np.isfinite(q.values).all()]
@@ -100,18 +101,20 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
         }
     )
     unlabelled = {"title": False, "xlabel": False}
-    pc = arviz_plots.combine_plots(
-        tree,
-        plots=[
-            (arviz_plots.plot_trace, {"visuals": {**unlabelled, "trace": {"width": 0.6}}}),
-            (arviz_plots.plot_rank, {"visuals": unlabelled}),
-        ],
-        plot_names=["trace", "rank"],
-        backend="matplotlib",
-        aes={"color": ["chain"], "overlay": ["chain"]},
-        color=list(CHAINS),
-        figure_kwargs={"figsize": (9.0, 0.6 + 1.5 * len(shown))},
-    )
+    # ArviZ's own limit counts panels, of which every quantity has two; `most` is the limit here.
+    with arviz_base.rc_context({"plot.max_subplots": 2 * len(shown)}):
+        pc = arviz_plots.combine_plots(
+            tree,
+            plots=[
+                (arviz_plots.plot_trace, {"visuals": {**unlabelled, "trace": {"width": 0.6}}}),
+                (arviz_plots.plot_rank, {"visuals": unlabelled}),
+            ],
+            plot_names=["trace", "rank"],
+            backend="matplotlib",
+            aes={"color": ["chain"], "overlay": ["chain"]},
+            color=list(CHAINS),
+            figure_kwargs={"figsize": (9.0, 0.6 + 1.5 * len(shown))},
+        )
     figure = figure_of(pc)
     roomy(figure)
     for i, quantity in enumerate(shown):

@@ -32,7 +32,7 @@ def code(
     factors: Sequence[str],
     reading: Mapping[str, Any],
 ) -> str:
-    """Return Python that makes the fits again; other priors have a model of their own."""
+    """Return Python that makes the fits again; each formula and prior has a model of its own."""
     design = reml[0].design
     given = [_text(data or "data.csv"), *(f"{key}={value!r}" for key, value in reading.items())]
     lines = [
@@ -43,14 +43,15 @@ def code(
     ]
     for name in factors:
         lines.append(f'df[{_text(name)}] = df[{_text(name)}].astype("category")')
-    arguments = [_text(design.formula), "df"]
+    arguments = ["df"]
     if weights is not None:
         arguments.append(f"var_weights={_text(weights)}")
     elif design.known_weights is not None:
         lines.append("w = ...  # the known weights, one a row of df")
         arguments.append("var_weights=w")
-    made, models = _models([post.priors for post in posts if post.priors is not None], arguments)
+    made, models = _models(_needed(reml, posts), arguments)
     lines += made
+    by_formula = {formula: name for (formula, _), name in reversed(models.items())}
     fits = []
     for k, fit in enumerate(reml):
         fits.append("fit" if k == 0 else f"fit_{k + 1}")
@@ -58,34 +59,43 @@ def code(
             lines.append(f"{fits[-1]} = bv.extract(…)  # the fit made by {fit.origin}")
         else:
             method = "" if fit.method == "REML" else _text(fit.method)
-            lines.append(f"{fits[-1]} = model.reml({method})")
+            lines.append(f"{fits[-1]} = {by_formula[fit.design.formula]}.reml({method})")
     for k, post in enumerate(posts):
         fits.append("post" if k == 0 else f"post_{k + 1}")
         if post.priors is None:
             lines.append(f"{fits[-1]} = bv.extract(…)  # the draws of {post.engine}")
         else:
-            lines.append(f"{fits[-1]} = {models[_priors(post.priors)]}.sample({_sampling(post)})")
+            name = models[post.design.formula, _priors(post.priors)]
+            lines.append(f"{fits[-1]} = {name}.sample({_sampling(post)})")
     if len(fits) > 1:
         lines.append(f"print(bv.compare({', '.join(fits)}))")
     lines.append(f'bv.report({", ".join(fits)}, path="report.html")')
     return "\n".join(lines)
 
 
-def _models(
-    given: Sequence[ResolvedPriors], arguments: Sequence[str]
-) -> tuple[list[str], dict[str, str]]:
-    """Return lines that make a model with each of the priors, and the model's name by the priors.
+def _needed(reml: Sequence[RemlFit], posts: Sequence[Posterior]) -> list[tuple[str, str]]:
+    """Return formula and priors of each model; REML needs no priors, and takes what is there."""
+    models = [(p.design.formula, _priors(p.priors)) for p in posts if p.priors is not None]
+    for formula in [fit.design.formula for fit in reml if fit.origin == "bayesv"]:
+        if formula not in [there for there, _ in models]:
+            models.append((formula, ""))
+    return list(dict.fromkeys(models)) or [(reml[0].design.formula, "")]
 
-    REML needs no priors, so that ``model`` is there without any, too.
-    """
-    texts = list(dict.fromkeys(_priors(priors) for priors in given))
+
+def _models(
+    needed: Sequence[tuple[str, str]], arguments: Sequence[str]
+) -> tuple[list[str], dict[tuple[str, str], str]]:
+    """Return lines that make models of formulas and priors, and the name of each."""
     lines, models = [], {}
-    for k, text in enumerate(texts):
+    for k, (formula, priors) in enumerate(needed):
         ending = "" if k == 0 else f"_{k + 1}"
-        models[text] = f"model{ending}"
-        made = ", ".join([*arguments, f"priors=priors{ending}"])
-        lines += [f"priors{ending} = {text}", f"model{ending} = bv.Model({made})"]
-    return lines or [f"model = bv.Model({', '.join(arguments)})"], models
+        made = [_text(formula), *arguments]
+        if priors:
+            lines.append(f"priors{ending} = {priors}")
+            made.append(f"priors=priors{ending}")
+        models[formula, priors] = f"model{ending}"
+        lines.append(f"model{ending} = bv.Model({', '.join(made)})")
+    return lines, models
 
 
 def _sampling(post: Posterior) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bayesv.errors import DesignWarning
 
-__all__ = ["reads_as_numbers", "warn_of_numbers", "with_decimal_commas"]
+__all__ = ["reads_as_dates", "reads_as_numbers", "warn_of_numbers", "with_decimal_commas"]
 
 _COMMA = re.compile(r"\s*[+-]?(?:\d+,\d*|,\d+)(?:[eE][+-]?\d+)?\s*")  # with a decimal comma
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:,\d{3})+\s*")  # which may as well group digits
@@ -23,6 +23,9 @@ _MARKS = {
     ".", "-", "--", "?", "*", "n/a", "N/A", "#N/A", "#NA", "na", "nan", "NaN", "null", "NULL",
     "None", "none", "<NA>", "#DIV/0!", "#VALUE!", "#REF!", "missing",
 }  # fmt: skip
+_DATE = re.compile(  # 2020-01-31, with a time or without, 31.1.2020, 1/31/20
+    r"\s*(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T\s]\d{1,2}:\d{2}.*)?|\d{1,2}([./-])\d{1,2}\1\d{2}(?:\d{2})?)\s*"
+)
 _MOSTLY = 0.9  # of a text column's values look like numbers: then it may be meant to be numeric
 
 
@@ -93,6 +96,11 @@ def reads_as_numbers(texts: Sequence[str]) -> bool:
     like = sum(1 for text in strange if _GROUPED.fullmatch(text))
     numeric = len(texts) - len(strange)
     return numeric + like >= _MOSTLY * len(texts) or marks == len(strange) < numeric
+
+
+def reads_as_dates(texts: Sequence[str]) -> bool:
+    """Return whether different texts look like dates, but for a few."""
+    return sum(1 for text in texts if _DATE.fullmatch(text)) >= _MOSTLY * len(texts)
 
 
 def _texts(data: pd.DataFrame) -> Iterator[tuple[int, list[str]]]:

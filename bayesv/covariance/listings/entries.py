@@ -13,7 +13,16 @@ import pandas as pd
 from bayesv.errors import ComponentsError, DesignWarning
 from bayesv.linalg import Array, cov_to_sd_corr, nearest_psd, smallest_relative_eigenvalue
 
-__all__ = ["RESIDUAL", "Entry", "assembled", "is_number", "refused", "triangle", "words_of"]
+__all__ = [
+    "RESIDUAL",
+    "Entry",
+    "assembled",
+    "is_number",
+    "refuse_second",
+    "refused",
+    "triangle",
+    "words_of",
+]
 
 RESIDUAL = "Residual"
 
@@ -90,6 +99,12 @@ def words_of(line: str) -> list[str]:
 def refused(line: str, why: str) -> ComponentsError:
     """Return the error that shows a line which cannot be read."""
     return ComponentsError(f"This line of the listing cannot be read: {line.strip()!r}: {why}")
+
+
+def refuse_second(head: str, lines: Sequence[str]) -> None:
+    """Refuse lines below a table among which another table begins: it would go unread."""
+    if (second := next((line for line in lines if re.match(head, line)), None)) is not None:
+        raise refused(second, "it begins a second table; paste the listing of one fit.")
 
 
 def triangle(rows: Sequence[tuple[str, Name, Sequence[str], str]]) -> list[Entry]:

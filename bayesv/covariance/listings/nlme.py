@@ -8,14 +8,18 @@ from bayesv.covariance.listings.entries import (
     RESIDUAL,
     Entry,
     is_number,
+    refuse_second,
     refused,
     triangle,
     words_of,
 )
 
-__all__ = ["read_nlme"]
+__all__ = ["HEAD", "read_nlme"]
 
-_SCALES = {"Variance": "var", "StdDev": "sd", "StdDev:": "sd"}
+HEAD = r"\s*(?:Variance\s+)?StdDev\b"  # of each table of a listing
+
+_ACROSS = "StdDev:"  # before a line of SDs, below a line of names
+_SCALES = {"Variance": "var", "StdDev": "sd", _ACROSS: "sd"}
 _GROUP = re.compile(r"\s*(.+?)\s*=\s+pd(\w+)\((.*)\)\s*$")  # Subject = pdLogChol(Days)
 _FORMULA = re.compile(r"\s*Formula: ~(.*)\|(.*)$")  # Formula: ~Days | Subject
 _NOT_R = re.compile(r"\s*(Correlation [Ss]tructure|Variance function|Composite Structure)")
@@ -27,11 +31,14 @@ def read_nlme(lines: list[str], head: int) -> tuple[list[Entry], set[str] | None
         raise refused(bad, "residuals with a structure, or blocks, are not in such a listing's V.")
     table = _Table()
     start = head
-    while start and (not lines[start - 1].strip() or _is_head(lines[start - 1])):
+    if lines[head].lstrip().startswith(_ACROSS):
+        start -= 1  # the names of the columns stand above
+    while start > 0 and (not lines[start - 1].strip() or _is_head(lines[start - 1])):
         start -= 1
-    for line in lines[start:]:
+    for i, line in enumerate(lines[max(start, 0) :], max(start, 0) + 1):
         table.read(line)
         if table.complete:
+            refuse_second(HEAD, lines[i:])
             break
     return table.entries + triangle(table.rows), None
 
@@ -61,7 +68,7 @@ class _Table:
             self._begin([*self._outer, group[1].strip()])
         elif (formula := _FORMULA.match(line)) is not None:
             self._begin([part.strip() for part in formula[2].split("%in%")][::-1])
-        elif words[0] == "StdDev:":
+        elif words[0] == _ACROSS:
             self._read_across(words[1:], line)
         elif words[0] in _SCALES:
             self._scales = [_SCALES[word] for word in words if word in _SCALES]

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from bayesv.covariance.listings.entries import Entry, assembled
+from bayesv.covariance.listings.entries import Entry, assembled, refuse_second
 from bayesv.covariance.listings.frame import read_frame
 from bayesv.covariance.listings.julia import read_julia
 from bayesv.covariance.listings.lme4 import read_lme4
-from bayesv.covariance.listings.nlme import read_nlme
+from bayesv.covariance.listings.nlme import HEAD, read_nlme
 from bayesv.covariance.listings.sas import read_sas
 from bayesv.covariance.listings.stata import read_stata
 from bayesv.errors import ComponentsError
@@ -26,7 +26,7 @@ _READERS: tuple[tuple[str, Callable[[list[str], int], Parsed]], ...] = (
     (r"\s*Cov(?:ariance)?\s+Parm", read_sas),
     (r"[\s|]*Groups[\s|]+Name\b", read_lme4),
     (r"[\s|]*Column\s+Variance\b", read_julia),
-    (r"\s*(?:Variance\s+)?StdDev\b", read_nlme),
+    (HEAD, read_nlme),
 )
 
 
@@ -49,6 +49,8 @@ def read_varcorr(listing: str | pd.DataFrame) -> tuple[dict[str, pd.DataFrame], 
     for pattern, reader in _READERS:
         head = next((i for i, line in enumerate(lines) if re.match(pattern, line)), None)
         if head is not None:
+            if pattern != HEAD:  # nlme has one for each factor
+                refuse_second(pattern, lines[head + 1 :])
             return assembled(*reader(lines, head))
     raise ComponentsError(
         "No header of a table of variance components found: 'Groups  Name  …  Std.Dev.' (lme4, "
