@@ -96,7 +96,7 @@ def test_draws_do_not_depend_on_the_bar(terminal, impatient):
     quiet = draws_of(model, False)
     assert terminal.getvalue() == ""
     shown = draws_of(model, True)
-    assert "looking for the posterior mode" in terminal.getvalue()
+    assert "looking for posterior modes" in terminal.getvalue()
     assert "evaluating the posterior density" in terminal.getvalue()
     np.testing.assert_array_equal(quiet, shown)
 

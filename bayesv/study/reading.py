@@ -70,5 +70,8 @@ def toml(text: str, place: str) -> dict[str, Any]:
 
 
 def _shown(found: Any) -> str:
-    text = repr(found)
+    try:
+        text = repr(found)
+    except RecursionError:
+        return f"a {type(found).__name__} that is nested without end"
     return text if len(text) <= 80 else text[:77] + "…"
