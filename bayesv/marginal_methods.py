@@ -27,6 +27,7 @@ from bayesv.linalg import Array, evenly_spaced, psd_root, psd_roots
 from bayesv.names import variable_name
 from bayesv.new_rows import new_rows
 from bayesv.posterior_v import PosteriorV
+from bayesv.prediction import fitted_rows, rows_of
 from bayesv.priors import Normal, Priors, ResolvedPriors
 from bayesv.progress import progress
 
@@ -333,47 +334,57 @@ class MarginalMethods:
                 out[f"beta_{name}"] = -0.5 * z**2 - np.log(prior.sd)
         return out
 
-    @accepts(draws=whole(1), new_levels=FLAG, seed=whole(0))
-    def predict(self, draws: int = 1000, *, new_levels: bool = False, seed: int = 0) -> Any:
-        """Return replicated responses, a DataArray with dims (sample, row).
+    @accepts(draws=whole(1), weights=optional(TEXT), new_levels=FLAG, seed=whole(0))
+    def predict(
+        self,
+        draws: int = 1000,
+        *,
+        newdata: Any = None,
+        weights: str | None = None,
+        new_levels: bool = False,
+        seed: int = 0,
+    ) -> Any:
+        """Return draws of responses, a DataArray with dims (sample, row).
 
         Parameters
         ----------
         draws : int
             How many draws of (β, Σ, σ), evenly spaced.
+        newdata : DataFrame or mapping of columns, optional
+            Rows to predict, coded as the fitted ones were; the rows of the fit if left out.
+        weights : str, optional
+            Column of ``newdata`` with known weights; 1 if left out.
         new_levels : bool
-            For rows of levels never seen, u drawn from N(0, Σ): replications of the whole study.
-            Else u is drawn from its conditional given y: replications of the same groups.
+            For groups never seen, u drawn from N(0, Σ): replications of the whole study. Else u of
+            fitted levels is drawn from its conditional given y; levels of ``newdata`` that were
+            not fitted are new all the same, and rows without a level share none.
         seed : int
         """
         import xarray as xr
 
         rng, total = np.random.default_rng(seed), self.n_chains * self.n_draws
-        at = evenly_spaced(total, draws)
-        design, stats = self.design, self._density.stats
-        offset = design.y - design.target
-        w = np.ones(design.n) if design.weights is None else design.weights
+        kept = evenly_spaced(total, draws)
+        rows = fitted_rows(self.design)
+        if newdata is not None:
+            rows = rows_of(self.design, newdata, weights)
+        stats = self._density.stats
         beta = self.beta.reshape(total, -1)
         sigma = np.sqrt(self.sigma2.ravel())
         covs = list(self._flat_covs.values())
-        out = np.empty((len(at), design.n))
-        for k, s in enumerate(at):
+        y = np.empty((len(kept), len(rows.labels)))
+        for k, s in enumerate(kept):
             roots = [psd_root(cov[s]) for cov in covs]
-            if new_levels:
-                u = [
-                    rng.normal(size=(term.n_levels, term.n_columns)) @ root.T
-                    for term, root in zip(design.terms, roots, strict=True)
-                ]
-            else:
+            effects: list[Array | None] = [None] * len(roots)
+            if not new_levels:
                 gamma = (beta[s] - stats.start) @ stats.R.T
                 lambdas = stats.in_basis([root / sigma[s] for root in roots])
-                u = draw_effects(stats, lambdas, float(sigma[s]), gamma, rng, moments=False).u
-            mean = offset + design.X @ beta[s]
-            for term, effects in zip(design.terms, u, strict=True):
-                mean = mean + term.apply(effects)
-            out[k] = mean + sigma[s] * rng.normal(size=design.n) / np.sqrt(w)
-        rows = [str(label) for label in design.row_labels]
-        return xr.DataArray(out, dims=("sample", "row"), coords={"row": rows}, name="y")
+                drawn = draw_effects(stats, lambdas, float(sigma[s]), gamma, rng, moments=False)
+                effects = list(drawn.u)
+            y[k] = rows.offset + rows.X @ beta[s]
+            for term, u, root in zip(rows.terms, effects, roots, strict=True):
+                y[k] += term.apply(u, root, rng)
+            y[k] += sigma[s] * rng.normal(size=y.shape[1]) / np.sqrt(rows.weights)
+        return xr.DataArray(y, dims=("sample", "row"), coords={"row": rows.labels}, name="y")
 
     @accepts(draws_of_u=optional(whole(1)))
     def check(self, draws_of_u: int | None = None) -> Coherence:

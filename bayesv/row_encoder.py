@@ -31,3 +31,11 @@ class RowEncoder(Protocol):
     ) -> Mapping[str, tuple[tuple[str, ...], Array]]:
         """Return names and values, shape (m, r), of each grouping factor's columns, or of one."""
         ...
+
+    def fixed_columns(self, data: Any) -> tuple[tuple[str, ...], Array]:
+        """Return names and values, shape (m, p), of the fixed part's columns."""
+        ...
+
+    def offset(self, data: Any) -> Array | None:
+        """Return the known part of the mean, shape (m,)."""
+        ...
