@@ -209,3 +209,18 @@ def test_uncertainty_of_beta_states_only_moments_that_exist():
     assert np.isnan(table.loc[("within", "GLS at E[V | y]"), "se"])
     assert any("E[V | y] is infinite (var g: Intercept)" in note for note in found.notes)
     assert "the posterior has no finite variance" in repr(found)
+
+
+def test_a_far_covariate_leaves_digits_or_a_reason():
+    """x at 10⁴ with five groups: S of the fixed effects is singular to rounding at huge SDs."""
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(5), 10)
+    data = pd.DataFrame({"g": g, "x": rng.normal(size=50) + 1e4, "k": g // 2})
+    data["y"] = rng.normal(size=50) + rng.normal(size=5)[g] + data["x"] - 1e4
+    near = data.assign(x=data["x"] - 1e4)
+    formula = "y ~ x + (x | g) + (1 | k)"
+    powers = [
+        Tails(MarginalDensity(m.statistics, m.priors)).powers
+        for m in (bv.Model(formula, data), bv.Model(formula, near))
+    ]
+    assert powers[0] == powers[1]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.errors import PriorError
+from bayesv.errors import DataError, PriorError
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array
 from bayesv.priors import Flat, ResolvedPriors
@@ -18,6 +18,8 @@ from bayesv.priors import Flat, ResolvedPriors
 __all__ = ["Tails"]
 
 _NEAR, _FAR = 1e4, 1e5  # relative SDs, in column units of size 1, between which growth is measured
+_SHRINKS = (1.0, 0.1, 0.01, 0.001)
+_WHOLE = 0.1  # how near a measured rank must be to a whole number
 _ENOUGH = 4.0  # power beyond which a variance has a variance
 _MOST_FLAT = 4  # flat SDs of which all subsets are tried
 _UNSEEN = 1e-9  # eigenvalue of a level that has no part in a combination, relative to the other
@@ -233,8 +235,20 @@ class Tails:
     def _measured(self, directions: tuple[_Direction, ...]) -> float:
         """Return rank [X Z_S] − rank X of columns Z_S, by how fast log|V| + log|X'V⁻¹X| grows."""
         if directions not in self._growth:
-            near, far = self._criteria(directions, (_NEAR, _FAR))[0]
-            self._growth[directions] = round(float((far - near) / np.log(_FAR / _NEAR)))
+            growth = np.nan
+            # A rank is a whole number; where rounding spoils it, smaller SDs have to do.
+            for shrink in _SHRINKS:
+                near, far = self._criteria(directions, (shrink * _NEAR, shrink * _FAR))[0]
+                growth = float((far - near) / np.log(_FAR / _NEAR))
+                if abs(growth - np.rint(growth)) < _WHOLE:
+                    break
+            else:
+                raise DataError(
+                    "Whether the posterior is proper cannot be judged: at large SDs of the random "
+                    "effects rounding leaves no information on the fixed effects. Centre "
+                    "covariates that are far from 0."
+                )
+            self._growth[directions] = round(growth)
         return float(self._growth[directions])
 
     def _criteria(
@@ -255,10 +269,11 @@ class Tails:
             return 0.5 * logdet, np.zeros((len(sizes), 0))
         F = stats.R[:, flat]
         S = F.T @ T[:, : stats.p, : stats.p] @ F
-        return (
-            0.5 * (logdet + np.linalg.slogdet(S)[1]),
-            np.diagonal(np.linalg.inv(S), axis1=1, axis2=2),
-        )
+        sign, logdet_S = np.linalg.slogdet(S)
+        known = sign > 0
+        variances = np.full((len(sizes), S.shape[-1]), np.inf)
+        variances[known] = np.diagonal(np.linalg.inv(S[known]), axis1=1, axis2=2)
+        return 0.5 * (logdet + np.where(known, logdet_S, np.nan)), variances
 
     def _pair(self, f: int, i: int, k: int) -> float:
         """Return M of the covariance of two of the user's effects, or of a variance."""
