@@ -71,6 +71,14 @@ def test_climbs_find_all_summits():
     assert (np.diff(values) <= 0).all()
 
 
+@pytest.mark.parametrize("engine", ["collapsed", "nuts"])
+def test_a_density_that_is_nowhere_is_named(monkeypatch, engine):
+    monkeypatch.setattr(Target, "_within", lambda self, x: np.zeros(len(x), dtype=bool))
+    model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
+    with pytest.raises(bv.BayesvError, match="cannot be evaluated around its mode"):
+        model.sample(engine, draws=50, chains=2, seed=1, progressbar=False)
+
+
 def test_modes_have_their_laplace_mass():
     model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
     target = Target(MarginalDensity(model.statistics, model.priors))

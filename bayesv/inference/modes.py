@@ -11,12 +11,13 @@ from scipy.optimize import minimize
 from scipy.special import chdtri, logsumexp
 
 from bayesv.covariance import VarianceComponents
+from bayesv.errors import BayesvError
 from bayesv.inference.ascent import climb
 from bayesv.inference.target import Target, factor
 from bayesv.linalg import Array
 from bayesv.progress import progress
 
-__all__ = ["Mode", "find_modes", "laplace_shares", "unvisited"]
+__all__ = ["NOWHERE", "Mode", "find_modes", "laplace_shares", "unvisited"]
 
 _PRIOR_DRAWS, _FEW_PRIOR_DRAWS = 400, 20  # that are looked at, by the cost of an evaluation
 _PRIOR_STARTS = 6  # of the highest of them, climbs start
@@ -30,6 +31,11 @@ _NEGLIGIBLE = 16.0  # log mass below the largest at which a mode is left out
 _MOST_SUMMITS, _MOST_MODES = 12, 6
 _WORTH_SAYING = 0.01  # share of a mode that draws must not miss
 _OUTSIDE = 1e12  # minus the log density where it cannot be evaluated
+
+NOWHERE = (
+    "The posterior density cannot be evaluated around its mode: too few digits are left there. "
+    "Check the scale of the response and whether it is fitted exactly."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +167,12 @@ def _starts(target: Target, first: Array, rng: np.random.Generator) -> Array:
     chosen = chosen[np.isfinite(value[chosen])]
     if not target.cheap:
         chosen = chosen[np.argsort(-value[chosen])[:_FEW_STARTS]]
-    return np.concatenate([first[None], candidates[chosen]])
+    starts = np.concatenate([first[None], candidates[chosen]])
+    if not np.isfinite(target.evaluate(first[None])[0][0]):
+        starts = starts[1:]
+    if not len(starts):
+        raise BayesvError(NOWHERE)
+    return starts
 
 
 def _with(point: Array, index: Any, value: Any) -> Array:

@@ -14,7 +14,7 @@ from bayesv.gram.threads import in_this_context, n_threads
 from bayesv.inference.collapsed import labelled, limit_reached
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
-from bayesv.inference.modes import find_modes, unvisited
+from bayesv.inference.modes import NOWHERE, find_modes, unvisited
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.target import Target
 from bayesv.inference.whole import whole
@@ -70,10 +70,7 @@ def sample_nuts(
             if np.isfinite(target.value_and_gradient(x)[0]):
                 return np.asarray(np.linalg.solve(L, x - mode))
             z *= 0.5
-        raise BayesvError(
-            "The posterior density cannot be evaluated around its mode: too few digits are left "
-            "there. Check the scale of the response and whether it is fitted exactly."
-        )
+        raise BayesvError(NOWHERE)
 
     compiled = nutpie.compiled_pyfunc.from_pyfunc(
         ndim=d,
