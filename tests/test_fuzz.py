@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ _spec.loader.exec_module(fuzzers)
     ("name", "count"),
     [("priors", 200), ("varcorr", 100), ("toml", 60), ("frames", 40), ("r_folders", 60)],
 )
-def test_all_is_read_or_refused(name, count):
+def test_all_is_read_or_refused(name, count, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 1 << 30)
     ends, reports = fuzzers.fuzz(name, count, seed=5)
     assert not reports, reports[0]
     assert ends["read"]
@@ -61,6 +63,19 @@ def test_toml_too_deep_or_long_is_refused(line):
     text = fuzzers.TOML.replace("sigma = 25.0", line)
     with pytest.raises(bv.ScenarioError):
         Scenario.from_toml(text)
+
+
+def test_rows_take_no_more_memory_than_was_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "bayesv.study.designs.refuse_unless", lambda needed, *_: asked.append(needed)
+    )
+    text = fuzzers.TOML.replace('{law = "poisson", mean = 4.0, least = 2}', "10000")
+    tracemalloc.start()
+    Scenario.from_toml(text).prepare(seed=1).replicate(0).model.reml()
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.3 * max(asked) < taken < max(asked)
 
 
 @pytest.mark.parametrize(

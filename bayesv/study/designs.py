@@ -28,7 +28,8 @@ Index = NDArray[np.intp]
 Codes = dict[str, Index]
 Rng = np.random.Generator
 
-_BYTES_OF_A_ROW = 200.0  # of its codes, scores and columns
+_BYTES_OF_A_ROW = 400.0  # while a data set is drawn and its model stated, by measurement
+_BYTES_OF_A_COLUMN = 64.0  # in each row, of every factor and covariate
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,18 +86,18 @@ def _groups(scenario: Scenario, rng: Rng) -> tuple[Codes, Index]:
     cells = _take(cells, _met(scenario, cells, rng))
     n_cells = len(next(iter(cells.values())))
     sizes = draw_counts("rows", scenario.rows, n_cells, rng, least=1)
-    _refuse_too_many("rows", sizes)
+    _refuse_too_many("rows", sizes, columns=len(scenario.levels) + len(scenario.covariates))
     at = np.repeat(np.arange(n_cells), sizes)
     if not len(at):
         raise ScenarioError(f"rows: {scenario.rows!r} gave no row at all; raise its sizes.")
     return _take(cells, at), _position(at)
 
 
-def _refuse_too_many(key: str, sizes: ArrayLike) -> None:
+def _refuse_too_many(key: str, sizes: ArrayLike, columns: int = 0) -> None:
     """Refuse levels or rows that memory does not hold, before they are made."""
     count = float(np.asarray(sizes, dtype=float).sum())
     refuse_unless(
-        _BYTES_OF_A_ROW * count,
+        (_BYTES_OF_A_ROW + _BYTES_OF_A_COLUMN * columns) * count,
         f"{key}: {count:,.0f} of them, with what is computed for each,",
         "Make them fewer.",
     )
