@@ -7,8 +7,8 @@ and ``bayesv.plots`` and ``bayesv.study`` when they are named.
 import importlib
 from typing import Any
 
-from bayesv.bootstrap import Bootstrap, bootstrap
-from bayesv.compare import Comparison, compare
+from bayesv.comparison.compare import Comparison, compare
+from bayesv.comparison.uncertainty import BetaUncertainty, beta_uncertainty
 from bayesv.covariance import (
     GLSFit,
     KenwardRoger,
@@ -22,8 +22,9 @@ from bayesv.covariance import (
     residual_R,
     v_distances,
 )
-from bayesv.datasets import load_dataset
-from bayesv.design import Design, RandomTerm
+from bayesv.data.datasets import load_dataset
+from bayesv.design.design import Design, RandomTerm
+from bayesv.diagnostics.summaries import summarize
 from bayesv.errors import (
     BayesvError,
     CacheWarning,
@@ -42,8 +43,8 @@ from bayesv.errors import (
 )
 from bayesv.extract import extract, read_fit
 from bayesv.model import Model
-from bayesv.posterior import Posterior
-from bayesv.priors import (
+from bayesv.posterior.posterior import Posterior
+from bayesv.priors.priors import (
     LKJ,
     Exponential,
     Flat,
@@ -55,14 +56,13 @@ from bayesv.priors import (
     Normal,
     Priors,
 )
-from bayesv.profile import profile
 from bayesv.reml import RemlFit
+from bayesv.reml.bootstrap import Bootstrap, bootstrap
+from bayesv.reml.profile import profile
 from bayesv.report import Report, report
 from bayesv.restate import to_bambi, to_pymc
-from bayesv.saving import save
 from bayesv.storage import load
-from bayesv.summaries import summarize
-from bayesv.uncertainty import BetaUncertainty, beta_uncertainty
+from bayesv.support.saving import save
 
 __version__ = "0.1.0"
 

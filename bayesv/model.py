@@ -10,9 +10,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from bayesv.arguments import SEED, TEXT, accepts, choice, mapping, optional, whole
 from bayesv.covariance import VarianceComponents
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import (
     DataError,
     FitWarning,
@@ -39,10 +38,11 @@ from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refuse_too_many
 from bayesv.inference.tails import Tails
-from bayesv.posterior import Posterior
-from bayesv.prior_draws import prior_predictive
-from bayesv.priors import Priors, ResolvedPriors
+from bayesv.posterior.posterior import Posterior
+from bayesv.priors.draws import prior_predictive
+from bayesv.priors.priors import Priors, ResolvedPriors
 from bayesv.reml import RemlFit, fit_reml
+from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, whole
 
 __all__ = ["ENGINES", "Model", "check_sampling"]
 

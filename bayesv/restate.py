@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bayesv.arguments import FLAG, a, accepts
 from bayesv.inference.density import MarginalDensity
 from bayesv.model import Model
+from bayesv.support.arguments import FLAG, a, accepts
 
 __all__ = ["to_bambi", "to_pymc"]
 

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 import bayesv as bv
-from bayesv.prior_text import prior_from_text, priors_from_dict
+from bayesv.priors.text import prior_from_text, priors_from_dict
 from bayesv.study import Scenario
 
 __all__ = ["TARGETS", "fuzz"]

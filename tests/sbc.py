@@ -17,7 +17,7 @@ from scipy.stats import expon, gamma, norm
 from scipy.stats import t as student
 
 import bayesv as bv
-from bayesv.priors import ResolvedPriors, SdPrior
+from bayesv.priors.priors import ResolvedPriors, SdPrior
 
 Array = NDArray[Any]
 Values = dict[str, Array]

@@ -10,7 +10,7 @@ import pytest
 
 import bayesv as bv
 from bayesv.inference.draws import Draws
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 
 N = 40
 FORMULA = "y ~ x + (x | g)"

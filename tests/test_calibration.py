@@ -11,10 +11,10 @@ from scipy.stats import chi2, ks_2samp, kstest
 
 import bayesv as bv
 import bayesv.model
+from bayesv.design.simulation import simulate
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import psd_root
-from bayesv.prior_draws import draw_prior
-from bayesv.simulation import simulate
+from bayesv.priors.draws import draw_prior
 from bayesv.study import ecdf_band, sbc
 from bayesv.study.calibration import setting as calibration_setting
 from bayesv.study.calibration.bands import detectable

@@ -8,9 +8,9 @@ import pytest
 import xarray as xr
 
 import bayesv as bv
-from bayesv.coherence import _family
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.score import posterior_score
+from bayesv.posterior.coherence import _family
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayesv.diagnostics import density_mode, ess_bulk, ess_mean, ess_tail, hdi, pareto_k, rhat
+from bayesv.diagnostics.convergence import (
+    density_mode,
+    ess_bulk,
+    ess_mean,
+    ess_tail,
+    hdi,
+    pareto_k,
+    rhat,
+)
 
 array_stats = pytest.importorskip("arviz_stats.base").array_stats
 AXES = {"chain_axis": 0, "draw_axis": 1}

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
-from bayesv import memory
-from bayesv.prior_text import prior_from_text
+from bayesv.priors.text import prior_from_text
 from bayesv.study import Scenario
+from bayesv.support import memory
 
 _spec = importlib.util.spec_from_file_location("fuzz", Path(__file__).parent / "fuzz.py")
 fuzzers = importlib.util.module_from_spec(_spec)

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
-from bayesv import memory
 from bayesv.gram.threads import run
+from bayesv.support import memory
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import bayesv as bv
-from bayesv.new_rows import new_rows
+from bayesv.formula.new_rows import new_rows
 
 N = 90
 # Codes such as '02' are meant to be text here.

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
-from bayesv.estimators import geometric_median
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import cov_to_sd_corr
+from bayesv.posterior.estimators import geometric_median
 
 
 def mcse(values: np.ndarray) -> float:

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import bayesv as bv
-from bayesv import estimators
-from bayesv.functionals import definition, functionals
+from bayesv.covariance.functionals import definition, functionals
 from bayesv.gram import statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
-from bayesv.posterior import ESTIMATES
-from bayesv.posterior_v import PosteriorV
+from bayesv.posterior import estimators
+from bayesv.posterior.covariance_draws import PosteriorV
+from bayesv.posterior.posterior import ESTIMATES
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
+from bayesv.design.scales import ColumnFacts
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.target import Target
-from bayesv.prior_draws import draw_prior
-from bayesv.prior_text import priors_from_dict, priors_to_dict
-from bayesv.scales import ColumnFacts
+from bayesv.priors.draws import draw_prior
+from bayesv.priors.text import priors_from_dict, priors_to_dict
 
 RNG = np.random.default_rng(3)
 N = 120

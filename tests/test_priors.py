@@ -8,7 +8,7 @@ import pytest
 from scipy import integrate, stats
 
 import bayesv as bv
-from bayesv.prior_draws import draw_prior
+from bayesv.priors.draws import draw_prior
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 

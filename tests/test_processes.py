@@ -20,7 +20,7 @@ from bayesv.errors import warn, without
 from bayesv.gram.threads import n_threads, one_blas_thread, run, threads
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.whole import whole
-from bayesv.process import Shared
+from bayesv.support.process import Shared
 
 
 def blas_threads() -> list[int]:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import bayesv as bv
-from bayesv import progress as room
-from bayesv.progress import progress
+from bayesv.support import progress as room
+from bayesv.support.progress import progress
 
 
 class Terminal(io.StringIO):

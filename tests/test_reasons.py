@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 import bayesv as bv
-from bayesv.counterfactuals import reweighted
+from bayesv.comparison.counterfactuals import reweighted
 
 
 def groups(J: int, n: int, sd: float, seed: int) -> pd.DataFrame:

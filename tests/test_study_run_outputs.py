@@ -10,7 +10,7 @@ import pytest
 
 import bayesv as bv
 from bayesv.cli import main
-from bayesv.prior_text import prior_from_text, prior_to_text, priors_from_dict, priors_to_dict
+from bayesv.priors.text import prior_from_text, prior_to_text, priors_from_dict, priors_to_dict
 from bayesv.study import ML, REML, Bayes, read, read_study
 
 FILE = """

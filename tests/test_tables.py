@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
-from bayesv.tables import read_csv, read_table
+from bayesv.data.tables import read_csv, read_table
 
 DATA = pd.DataFrame({"y": [1.5, -2.25, 3.0], "x": [0.5, 1e-3, 7.25], "g": ["a", "b", "a"]})
 

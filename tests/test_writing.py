@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import bayesv as bv
-from bayesv import writing
-from bayesv.writing import check_writable, write_file, write_folder
+from bayesv.support import writing
+from bayesv.support.writing import check_writable, write_file, write_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -114,7 +114,7 @@ def test_planted_links_are_not_followed(tmp_path, monkeypatch):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bayesv.writing import write_file, write_folder
+from bayesv.support.writing import write_file, write_folder
 
 def die(_):
     os.kill(os.getpid(), signal.SIGKILL)

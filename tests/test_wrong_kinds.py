@@ -12,7 +12,7 @@ import pytest
 
 import bayesv as bv
 from bayesv import plots, study
-from bayesv.arguments import PATH, accepts, choice, numeric, optional, some, whole
+from bayesv.support.arguments import PATH, accepts, choice, numeric, optional, some, whole
 
 # Parameters of other libraries' kinds (axes), or of work that takes long whatever is passed.
 LEFT_OUT = {"axes", "ax", "self", "progressbar", "workers"}

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from bayesv.cli.options import add_command, check_writable
-from bayesv.writing import write_file
+from bayesv.support.writing import write_file
 
 __all__ = ["add"]
 

@@ -12,7 +12,7 @@ import bayesv as bv
 from bayesv.cli.priors import read_priors
 from bayesv.cli.reading import read_data
 from bayesv.model import ENGINES, check_sampling
-from bayesv.writing import check_writable as can_be_written
+from bayesv.support.writing import check_writable as can_be_written
 
 __all__ = [
     "add_command",

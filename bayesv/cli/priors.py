@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import bayesv as bv
-from bayesv.prior_text import prior_from_text
+from bayesv.priors.text import prior_from_text
 
 __all__ = ["read_prior", "read_priors"]
 

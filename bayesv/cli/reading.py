@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 import bayesv as bv
-from bayesv.tables import read_csv, read_table
+from bayesv.data.tables import read_csv, read_table
 
 __all__ = ["read_data", "read_fit"]
 

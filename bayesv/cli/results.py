@@ -12,7 +12,7 @@ import pandas as pd
 
 import bayesv as bv
 from bayesv.cli.terminal import refuse_closed_output, shows_every_letter
-from bayesv.writing import write_file
+from bayesv.support.writing import write_file
 
 __all__ = [
     "comparison_values",

@@ -14,7 +14,7 @@ from bayesv.covariance.information import Information, elements_of, information
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.covariance.satterthwaite import observed_covariance
 from bayesv.covariance.small_sample import Adjustment, KenwardRoger
-from bayesv.design import Design, DesignSummary
+from bayesv.design.design import Design, DesignSummary
 from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning, warn
 from bayesv.linalg import Array, symmetrize
 

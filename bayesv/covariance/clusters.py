@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from bayesv.covariance.components import VarianceComponents
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.linalg import Array
 

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.arguments import a
 from bayesv.covariance.listings import read_varcorr
-from bayesv.design import Design, DesignSummary, RandomTerm, TermSummary
+from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
 from bayesv.errors import ComponentsError
 from bayesv.linalg import (
     PSD_TOLERANCE,
@@ -22,6 +21,7 @@ from bayesv.linalg import (
     symmetrize,
 )
 from bayesv.names import factors_of, matched, paired, resolved
+from bayesv.support.arguments import a
 
 __all__ = ["VarianceComponents"]
 

@@ -8,13 +8,13 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import eigh
 
-from bayesv.arguments import accepts, numeric
 from bayesv.covariance.clusters import gram_batches
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import BayesvError, ComponentsError
 from bayesv.linalg import Array, cov_to_sd_corr, symmetrize
+from bayesv.support.arguments import accepts, numeric
 
 __all__ = ["DISTANCES", "distances", "v_distances"]
 

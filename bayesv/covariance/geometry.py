@@ -10,7 +10,7 @@ from scipy.linalg import lapack, solve_triangular
 
 from bayesv.covariance.clusters import gram_batches
 from bayesv.covariance.components import VarianceComponents
-from bayesv.design import Design, RandomTerm
+from bayesv.design.design import Design, RandomTerm
 from bayesv.linalg import Array, psd_root
 
 __all__ = ["ClusterBatch", "Geometry", "geometry"]

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
-from bayesv.arguments import accepts, choice
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import BayesvError, ComponentsError
 from bayesv.linalg import Array
+from bayesv.support.arguments import accepts, choice
 
 __all__ = ["GLSFit", "gls"]
 

@@ -12,12 +12,12 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, splu
 
-from bayesv.arguments import accepts, numeric, whole
 from bayesv.covariance.components import VarianceComponents
-from bayesv.design import Design, DesignSummary
+from bayesv.design.design import Design, DesignSummary
 from bayesv.errors import ComponentsError, DataError, MemoryNeededError
 from bayesv.linalg import Array
-from bayesv.memory import refuse_unless
+from bayesv.support.arguments import accepts, numeric, whole
+from bayesv.support.memory import refuse_unless
 
 __all__ = ["MarginalCovariance", "expand_G", "residual_R"]
 

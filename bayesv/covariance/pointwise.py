@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from bayesv.covariance.clusters import cluster_roots, gram_batches
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.linalg import Array
 
 __all__ = ["Pointwise"]

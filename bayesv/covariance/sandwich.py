@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesv.arguments import TEXT, accepts, choice, optional
 from bayesv.covariance.clusters import v_blocks
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning, warn
 from bayesv.linalg import Array, symmetrize
+from bayesv.support.arguments import TEXT, accepts, choice, optional
 
 __all__ = ["ClusterRobust", "cluster_robust", "robust"]
 

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtrc, fdtrc
 
-from bayesv.arguments import FLAG, PROBABILITY, TEXT, accepts
 from bayesv.covariance.contrasts import contrast_matrix, contrast_row, estimates
 from bayesv.covariance.moments import f_moments
 from bayesv.covariance.student import t_quantile, t_tail
 from bayesv.errors import BayesvError, FitWarning, warn
 from bayesv.linalg import Array
+from bayesv.support.arguments import FLAG, PROBABILITY, TEXT, accepts
 
 __all__ = ["Adjustment", "KenwardRoger"]
 

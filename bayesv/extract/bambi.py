@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import ExtractionError
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 
 __all__ = ["extract_bambi"]
 

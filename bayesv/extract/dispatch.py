@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bayesv.arguments import a, accepts, optional
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import ExtractionError
 from bayesv.extract.bambi import extract_bambi
 from bayesv.extract.interlace import extract_interlace
@@ -15,8 +14,9 @@ from bayesv.extract.point import moved
 from bayesv.extract.pymc import extract_pymc
 from bayesv.extract.rpy2 import extract_rpy2, r_object
 from bayesv.extract.statsmodels import extract_statsmodels
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
+from bayesv.support.arguments import a, accepts, optional
 
 __all__ = ["extract"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, by_factor, rebuilt, reml_fit
 from bayesv.linalg import Array

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, by_factor, rebuilt, reml_fit
 from bayesv.reml import RemlFit

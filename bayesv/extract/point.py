@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.linalg import block_diag
 
 from bayesv.covariance import VarianceComponents
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import BayesvError, ComponentsError, ExtractionError, FitWarning
 from bayesv.formula import build
 from bayesv.linalg import Array

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.design import Design, RandomTerm
+from bayesv.design.design import Design, RandomTerm
 from bayesv.errors import ExtractionError, near
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array, cov_to_sd_corr, smallest_relative_eigenvalue
 from bayesv.names import factors_of, matched, paired
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 
 __all__ = ["extract_pymc"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayesv.design import Design, Index, RandomTerm
+from bayesv.design.design import Design, Index, RandomTerm
 from bayesv.errors import ExtractionError
 from bayesv.extract.r_files import Record, Table
 from bayesv.linalg import independent_columns

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.design import Index
+from bayesv.design.design import Index
 from bayesv.errors import ExtractionError
 from bayesv.linalg import Array
 

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.arguments import PATH, accepts
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, by_factor, reml_fit
 from bayesv.extract.r_design import RLabels, RTerm, design_of, terms_of
 from bayesv.extract.r_files import Record, Table, open_export, read_columns
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
+from bayesv.support.arguments import PATH, accepts
 
 __all__ = ["r_script", "read_data", "read_fit"]
 

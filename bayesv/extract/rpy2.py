@@ -8,7 +8,7 @@ from typing import Any
 
 from bayesv.errors import ExtractionError
 from bayesv.extract.r_fit import r_script, read_fit
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 
 __all__ = ["extract_rpy2", "r_object"]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse.csgraph import connected_components
 
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, reml_fit
 from bayesv.extract.variance_components import Piece, merged, variance_pieces

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.design import RandomTerm
+from bayesv.design.design import RandomTerm
 from bayesv.errors import ExtractionError
 from bayesv.extract.point import by_factor
 from bayesv.linalg import Array

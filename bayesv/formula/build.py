@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesv.design import Design, RandomTerm, refuse_constant
+from bayesv.design.design import Design, RandomTerm, refuse_constant
 from bayesv.errors import DataError, near
 from bayesv.formula.encoding import Encoded, encode
 from bayesv.formula.frame import (

@@ -13,8 +13,8 @@ from bayesv.formula.algebra import Terms, variable_label
 from bayesv.formula.syntax import label
 from bayesv.formula.values import Columns, Contrasts, Factor
 from bayesv.linalg import Array
-from bayesv.memory import refuse_unless
 from bayesv.names import INTERCEPT
+from bayesv.support.memory import refuse_unless
 
 _COPIES = 4  # of the columns, while they are made
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesv.design import Index
+from bayesv.design.design import Index
 from bayesv.errors import BayesvError, DataError, FormulaError
 from bayesv.formula.algebra import Terms
 from bayesv.formula.coding import side_columns

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.design import Index, RandomTerm
+from bayesv.design.design import Index, RandomTerm
 from bayesv.errors import DataError, FormulaError
 from bayesv.formula.frame import as_factor
 from bayesv.formula.grammar import RandomText

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from bayesv.data.tables import reads_as_dates, reads_as_numbers
 from bayesv.errors import DesignWarning
 from bayesv.formula.grammar import Formula
-from bayesv.tables import reads_as_dates, reads_as_numbers
 
 __all__ = ["note_numbers_as_text", "occurrences"]
 

@@ -22,7 +22,7 @@ from bayesv.formula.factors import (
 )
 from bayesv.formula.syntax import Call, Name, Node, label
 from bayesv.formula.values import Columns, Contrasts, Factor, Logical, Vector, as_numeric, missing
-from bayesv.memory import refuse_unless
+from bayesv.support.memory import refuse_unless
 
 if TYPE_CHECKING:
     from bayesv.formula.evaluator import Evaluator

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.design import DesignSummary, TermSummary
+from bayesv.design.design import DesignSummary, TermSummary
+from bayesv.design.scales import ColumnFacts, residual_scale
 from bayesv.errors import DataError, FormulaError
 from bayesv.formula.build import check_formula, weighted
 from bayesv.formula.columns import as_factor, as_numbers, plain_column
@@ -31,8 +32,7 @@ from bayesv.gram import (
     permute,
     recode,
 )
-from bayesv.progress import progress
-from bayesv.scales import ColumnFacts, residual_scale
+from bayesv.support.progress import progress
 
 __all__ = ["read_batches"]
 

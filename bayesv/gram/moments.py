@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bayesv.gram.units import Grouping, Index, Rows, Units
 from bayesv.linalg import Array
-from bayesv.memory import refuse_unless
+from bayesv.support.memory import refuse_unless
 
 __all__ = ["Moments", "Pairs", "accumulate", "merge", "permute", "recode"]
 

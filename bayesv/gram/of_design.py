@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.gram.responses import Responses
 from bayesv.gram.statistics import GramStatistics, gram_statistics
 from bayesv.gram.units import Grouping, Rows

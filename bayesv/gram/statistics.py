@@ -19,7 +19,7 @@ from bayesv.gram.chain import Chain, ChainLevel, pack
 from bayesv.gram.moments import Moments, Pairs, accumulate
 from bayesv.gram.units import Index, Rows, Units
 from bayesv.linalg import Array, independent_columns, psd_root
-from bayesv.memory import refuse_unless
+from bayesv.support.memory import refuse_unless
 
 __all__ = [
     "LARGEST_ERROR",

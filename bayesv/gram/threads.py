@@ -13,8 +13,8 @@ from contextvars import ContextVar, copy_context
 from functools import cache
 from typing import Any
 
-from bayesv.memory import how_many
-from bayesv.process import Shared
+from bayesv.support.memory import how_many
+from bayesv.support.process import Shared
 
 __all__ = ["in_this_context", "n_threads", "one_blas_thread", "run", "threads"]
 

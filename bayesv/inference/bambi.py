@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.design import Design, RandomTerm
+from bayesv.design.design import Design, RandomTerm
 from bayesv.errors import BayesvError, require
 from bayesv.formula import ModelFrame
 from bayesv.inference.bambi_reading import (
@@ -23,7 +23,7 @@ from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.pymc import nuts, pymc_prior
 from bayesv.names import INTERCEPT
-from bayesv.priors import Flat, InverseGamma, Normal, ResolvedPriors
+from bayesv.priors.priors import Flat, InverseGamma, Normal, ResolvedPriors
 
 __all__ = ["build_bambi", "sample_bambi"]
 

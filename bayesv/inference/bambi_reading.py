@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.design import Design, Index, RandomTerm
+from bayesv.design.design import Design, Index, RandomTerm
 from bayesv.errors import ExtractionError, FormulaError
 from bayesv.formula import parse
 from bayesv.formula.scan import quoted

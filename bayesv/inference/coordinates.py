@@ -9,11 +9,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesv.design import RandomTerm
+from bayesv.design.design import RandomTerm
 from bayesv.linalg import Array, cov_to_sd_corr, psd_root
-from bayesv.prior_basis import Basis, centred_basis
-from bayesv.prior_draws import draw_prior
-from bayesv.priors import ResolvedPriors
+from bayesv.priors.basis import Basis, centred_basis
+from bayesv.priors.draws import draw_prior
+from bayesv.priors.priors import ResolvedPriors
 
 __all__ = ["Coordinates"]
 

@@ -60,7 +60,7 @@ class CorrelatedEffects:
     eta : float
         Of the LKJ prior.
     back : tuple of tuple of float
-        A⁻¹ of the block's columns, see `bayesv.prior_basis.Basis`.
+        A⁻¹ of the block's columns, see `bayesv.priors.basis.Basis`.
     """
 
     block: str

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bayesv.gram import GramStatistics, eliminate, eliminate_many
 from bayesv.linalg import Array, psd_root
-from bayesv.priors import Normal, ResolvedPriors
+from bayesv.priors.priors import Normal, ResolvedPriors
 
 __all__ = ["Conditional", "MarginalDensity", "joined"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.names import variable_name

@@ -15,7 +15,7 @@ from bayesv.errors import BayesvError
 from bayesv.inference.ascent import climb
 from bayesv.inference.target import Target, factor
 from bayesv.linalg import Array
-from bayesv.progress import progress
+from bayesv.support.progress import progress
 
 __all__ = ["NOWHERE", "Mode", "find_modes", "laplace_shares", "unvisited"]
 

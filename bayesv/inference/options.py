@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import BayesvError
-from bayesv.memory import refuse_unless
+from bayesv.support.memory import refuse_unless
 
 __all__ = ["ENGINES", "NutsOptions", "check_sampling", "refuse_too_many"]
 

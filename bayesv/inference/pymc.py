@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.design import Design, RandomTerm
+from bayesv.design.design import Design, RandomTerm
 from bayesv.errors import BayesvError, require
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.whole import whole
 from bayesv.linalg import Array
-from bayesv.priors import (
+from bayesv.priors.priors import (
     Exponential,
     Flat,
     Gamma,
@@ -28,7 +28,7 @@ from bayesv.priors import (
     Normal,
     ResolvedPriors,
 )
-from bayesv.process import Shared
+from bayesv.support.process import Shared
 
 __all__ = [
     "build_pymc",

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.gram.threads import run
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.target import Target
 from bayesv.linalg import Array, evenly_spaced, symmetrize
-from bayesv.priors import ResolvedPriors
+from bayesv.priors.priors import ResolvedPriors
 
 __all__ = ["Score", "posterior_score", "sd_positions"]
 

@@ -13,7 +13,7 @@ import numpy as np
 from bayesv.errors import DataError, PriorError
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array
-from bayesv.priors import Flat, ResolvedPriors
+from bayesv.priors.priors import Flat, ResolvedPriors
 
 __all__ = ["Tails"]
 
@@ -84,7 +84,7 @@ class Tails:
             )
 
     def moments(self, key: tuple[str, str, str, str]) -> float:
-        """Return M of a scalar of `bayesv.quantities`: E|x|^m exists for m < M."""
+        """Return M of a scalar of `bayesv.covariance.quantities`: E|x|^m exists for m < M."""
         scale, group, first, second = key
         if scale == "corr":
             return np.inf

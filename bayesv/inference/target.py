@@ -12,7 +12,7 @@ from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import Conditional, MarginalDensity
 from bayesv.inference.interpolation import Interpolant, interpolate
 from bayesv.linalg import Array, symmetrize
-from bayesv.progress import progress
+from bayesv.support.progress import progress
 
 __all__ = ["Target", "factor"]
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesv.diagnostics import pareto_k
+from bayesv.diagnostics.convergence import pareto_k
 from bayesv.inference.adaptation import (
     Effort,
     adapt,

@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from bayesv.arguments import accepts, called
 from bayesv.errors import BayesvError, near
 from bayesv.plots.style import COLORS, GRID, below, dress, several_axes
+from bayesv.support.arguments import accepts, called
 
 __all__ = ["rank_ecdfs"]
 

@@ -12,13 +12,23 @@ from matplotlib.collections import LineCollection
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
-from bayesv.arguments import INDEX, PROBABILITY, TEXT, TEXTS, a, accepts, numeric, optional, some
+from bayesv.covariance.functionals import function_of_covariates
 from bayesv.errors import BayesvError
-from bayesv.functionals import function_of_covariates
 from bayesv.linalg import Array, evenly_spaced, psd_root, psd_roots
 from bayesv.plots.style import CHAINS, COLORS, below, dress, several_axes, short
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
+from bayesv.support.arguments import (
+    INDEX,
+    PROBABILITY,
+    TEXT,
+    TEXTS,
+    a,
+    accepts,
+    numeric,
+    optional,
+    some,
+)
 
 __all__ = ["curves", "ellipses"]
 

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from scipy.stats import beta as beta_distribution
 from scipy.stats import gaussian_kde
 
-from bayesv.arguments import PROBABILITY, TEXT, TEXTS, a, accepts, optional, whole
 from bayesv.covariance import VarianceComponents, v_distances
-from bayesv.design import Design
+from bayesv.covariance.quantities import Quantity, quantities
+from bayesv.design.design import Design
 from bayesv.errors import BayesvError, PriorError
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.plots.style import COLORS, below, dress, new_axes, several_axes, short
-from bayesv.posterior import Posterior
-from bayesv.prior_draws import draw_prior
-from bayesv.priors import Flat, ResolvedPriors
-from bayesv.quantities import Quantity, quantities
+from bayesv.posterior.posterior import Posterior
+from bayesv.priors.draws import draw_prior
+from bayesv.priors.priors import Flat, ResolvedPriors
 from bayesv.reml import RemlFit
+from bayesv.support.arguments import PROBABILITY, TEXT, TEXTS, a, accepts, optional, whole
 
 __all__ = ["density", "distance_density", "variance_densities"]
 

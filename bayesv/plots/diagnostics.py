@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesv.arguments import TEXTS, a, accepts, whole
-from bayesv.diagnostics import ess_bulk
+from bayesv.diagnostics.convergence import ess_bulk
 from bayesv.errors import BayesvError, require
 from bayesv.linalg import Array
 from bayesv.plots.style import (
@@ -28,7 +27,8 @@ from bayesv.plots.style import (
     several_axes,
     short,
 )
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
+from bayesv.support.arguments import TEXTS, a, accepts, whole
 
 __all__ = ["acceptance", "chains"]
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from bayesv.arguments import PROBABILITY, accepts
+from bayesv.comparison.uncertainty import BetaUncertainty, beta_uncertainty
 from bayesv.covariance.clusters import cluster_roots, gram_batches
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
@@ -26,9 +26,9 @@ from bayesv.plots.style import (
     several_axes,
     short,
 )
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
-from bayesv.uncertainty import BetaUncertainty, beta_uncertainty
+from bayesv.support.arguments import PROBABILITY, accepts
 
 __all__ = ["caterpillar", "forest"]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesv.arguments import accepts, called
 from bayesv.errors import BayesvError
 from bayesv.plots.study import colors_of, one_of
 from bayesv.plots.style import COLORS, below, dress, several_axes, short
+from bayesv.support.arguments import accepts, called
 
 if TYPE_CHECKING:
     from bayesv.plots.study import Result

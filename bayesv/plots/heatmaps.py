@@ -14,7 +14,7 @@ from bayesv.errors import BayesvError
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.plots.matrix import image
 from bayesv.plots.style import inches, new_axes, several_axes
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 
 __all__ = ["block"]
 

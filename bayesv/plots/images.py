@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy import sparse
 
-from bayesv.arguments import FLAG, a, accepts
 from bayesv.covariance import MarginalCovariance, VarianceComponents, expand_G, residual_R
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.linalg import evenly_spaced
 from bayesv.plots.matrix import image
 from bayesv.plots.style import describe, figure_of, note_alt, several_axes, short
+from bayesv.support.arguments import FLAG, a, accepts
 
 __all__ = ["image_G", "image_R", "image_V", "image_Z", "matrices"]
 

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from scipy import sparse
 
-from bayesv.arguments import INDEX, NUMBER, a, accepts, optional, some
 from bayesv.linalg import Array
 from bayesv.plots.raster import MOST_PIXELS, pixels
 from bayesv.plots.style import (
@@ -25,6 +24,7 @@ from bayesv.plots.style import (
     new_axes,
     plain,
 )
+from bayesv.support.arguments import INDEX, NUMBER, a, accepts, optional, some
 
 __all__ = ["image"]
 

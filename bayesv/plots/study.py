@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from bayesv.arguments import TEXTS, accepts, called, optional
 from bayesv.errors import BayesvError, near
 from bayesv.plots.densities import density
 from bayesv.plots.style import CHAINS, COLORS, below, dress, several_axes, short
+from bayesv.support.arguments import TEXTS, accepts, called, optional
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

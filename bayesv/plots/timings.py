@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.ticker import NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from bayesv.arguments import a, accepts
 from bayesv.errors import DataError
 from bayesv.plots.style import COLORS, below, dress, several_axes
+from bayesv.support.arguments import a, accepts
 
 __all__ = ["scaling"]
 

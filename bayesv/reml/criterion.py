@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.gram import Elimination, GramStatistics, eliminate, eliminate_many
 from bayesv.linalg import Array, symmetrize

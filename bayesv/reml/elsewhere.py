@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.covariance import VarianceComponents, gls
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.gram import GramStatistics, statistics_of
 from bayesv.reml.fit import RemlFit
 from bayesv.reml.identification import unidentified

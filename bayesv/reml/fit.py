@@ -8,12 +8,12 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from bayesv.arguments import a, accepts
 from bayesv.covariance import GLSFit, VarianceComponents, gls
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.gram import GramStatistics
 from bayesv.reml.criterion import Criterion
-from bayesv.saving import Savable
+from bayesv.support.arguments import a, accepts
+from bayesv.support.saving import Savable
 
 __all__ = ["RemlFit"]
 

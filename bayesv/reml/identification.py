@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.gram import Elements, GramStatistics, flat_directions
 from bayesv.linalg import Array, Mask
 

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from bayesv.covariance import VarianceComponents
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import BayesvError, DataError, FitWarning, warn
 from bayesv.gram import LARGEST_ERROR, GramStatistics, eliminate
 from bayesv.linalg import Array, Mask, symmetrize

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.names import INTERCEPT, factors_of
 
 __all__ = ["equations", "words"]

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from bayesv import plots
-from bayesv.design import Design
+from bayesv.comparison.uncertainty import BetaUncertainty
+from bayesv.design.design import Design
 from bayesv.names import INTERCEPT
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.report.work import affordable
-from bayesv.uncertainty import BetaUncertainty
 
 __all__ = ["Picture", "draw"]
 

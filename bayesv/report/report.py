@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.compare import Comparison, compare
-from bayesv.design import Design
+from bayesv.comparison.compare import Comparison, compare
+from bayesv.comparison.uncertainty import BetaUncertainty, beta_uncertainty
+from bayesv.design.design import Design
 from bayesv.errors import BayesvError
 from bayesv.gram import statistics_of
-from bayesv.posterior import Posterior
-from bayesv.progress import progress
+from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit, fit_reml
 from bayesv.report.mathematics import equations, words
 from bayesv.report.reproduce import citations, code, versions
 from bayesv.report.work import check_packages
-from bayesv.uncertainty import BetaUncertainty, beta_uncertainty
-from bayesv.writing import check_writable, write_file
+from bayesv.support.progress import progress
+from bayesv.support.writing import check_writable, write_file
 
 __all__ = ["Report", "report"]
 
@@ -89,7 +89,7 @@ def report(
     factors : sequence of str
         Numeric columns that were read as factors, for the same code.
     reading : mapping, optional
-        How the file is read there: other arguments of ``bayesv.tables.read_table``.
+        How the file is read there: other arguments of ``bayesv.data.tables.read_table``.
     pictures : bool
         Whether to draw; needs matplotlib.
 

@@ -8,9 +8,9 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bayesv.posterior import Posterior
-from bayesv.prior_text import prior_to_text
-from bayesv.priors import ResolvedPriors
+from bayesv.posterior.posterior import Posterior
+from bayesv.priors.priors import ResolvedPriors
+from bayesv.priors.text import prior_to_text
 from bayesv.reml import RemlFit
 
 __all__ = ["citations", "code", "versions"]
@@ -37,7 +37,7 @@ def code(
     given = [_text(data or "data.csv"), *(f"{key}={value!r}" for key, value in reading.items())]
     lines = [
         "import bayesv as bv",
-        "from bayesv.tables import read_table",
+        "from bayesv.data.tables import read_table",
         "",
         f"df = read_table({', '.join(given)})",
     ]

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from great_tables import GT, loc, style
 
-from bayesv.compare import Comparison
+from bayesv.comparison.compare import Comparison
+from bayesv.comparison.uncertainty import BetaUncertainty
 from bayesv.covariance import MarginalCovariance
-from bayesv.design import Design
-from bayesv.posterior import Posterior
-from bayesv.quantities import quantities
+from bayesv.covariance.quantities import quantities
+from bayesv.design.design import Design
+from bayesv.diagnostics.summaries import footnotes, summarize
+from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.report.work import affordable, thinned
-from bayesv.summaries import footnotes, summarize
-from bayesv.uncertainty import BetaUncertainty
 
 __all__ = [
     "block",

@@ -7,7 +7,7 @@ from typing import Any
 
 from bayesv.errors import require
 from bayesv.linalg import evenly_spaced
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 
 __all__ = ["affordable", "check_packages", "thinned"]
 

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from bayesv.covariance import VarianceComponents
-from bayesv.design import Design, DesignSummary, RandomTerm, TermSummary
+from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
+from bayesv.design.scales import ColumnFacts, ResponseScale
 from bayesv.errors import StorageError
 from bayesv.formula import Encoding
 from bayesv.formula.bases import Centered, Cut, NaturalSpline, Polynomial, Spline
@@ -22,9 +23,8 @@ from bayesv.gram import GramStatistics
 from bayesv.gram.chain import Chain, ChainLevel, Merging
 from bayesv.gram.statistics import BorderTerm
 from bayesv.linalg import Array
-from bayesv.prior_basis import Basis
-from bayesv.prior_text import KINDS
-from bayesv.scales import ColumnFacts, ResponseScale
+from bayesv.priors.basis import Basis
+from bayesv.priors.text import KINDS
 from bayesv.storage.labels import index_from, index_parts
 from bayesv.storage.text import is_storable
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.arguments import FLAG, PATH, accepts
 from bayesv.errors import StorageError, require
 from bayesv.linalg import Array
 from bayesv.storage.digest import differing, digest
 from bayesv.storage.netcdf import Source, UnreadableError, netcdf_file, open_netcdf
 from bayesv.storage.text import is_storable
 from bayesv.storage.zarr_folder import open_zarr, write_zarr
-from bayesv.writing import check_writable, is_stream, write_file, write_folder
+from bayesv.support.arguments import FLAG, PATH, accepts
+from bayesv.support.writing import check_writable, is_stream, write_file, write_folder
 
 __all__ = ["FORMAT", "GROUP", "check_target", "read", "write"]
 

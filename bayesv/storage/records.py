@@ -6,17 +6,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bayesv.arguments import PATH, accepts
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import StorageError
 from bayesv.gram import GramStatistics, statistics_of
 from bayesv.inference.density import MarginalDensity
-from bayesv.posterior import Posterior
-from bayesv.priors import ResolvedPriors
+from bayesv.posterior.posterior import Posterior
+from bayesv.priors.priors import ResolvedPriors
 from bayesv.reml import RemlFit
-from bayesv.saving import save
 from bayesv.storage.codec import decode, encode
 from bayesv.storage.files import check_target, read, write
+from bayesv.support.arguments import PATH, accepts
+from bayesv.support.saving import save
 
 __all__ = ["load"]
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from bayesv.covariance import VarianceComponents
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import BayesvError, ScenarioError, near
 from bayesv.formula import build, parse
 from bayesv.linalg import Array
 from bayesv.names import factors_of, matched
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.study.designs import column_of, cycled, latent_correlation
 from bayesv.study.laws import POSITIVE, STANDARD, VALUES, draw_counts, read_law

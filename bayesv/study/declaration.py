@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from bayesv.arguments import PATH, accepts
 from bayesv.errors import BayesvError, ScenarioError
-from bayesv.prior_text import priors_from_dict
+from bayesv.priors.text import priors_from_dict
 from bayesv.study.estimators import ML, REML, Bayes, Estimator, estimators_of
 from bayesv.study.grids import read_scenarios
 from bayesv.study.reading import choice, number, refusal, table, toml
 from bayesv.study.scenario import Scenario
 from bayesv.study.scores import Scores
+from bayesv.support.arguments import PATH, accepts
 
 __all__ = ["Declaration", "read_study"]
 
@@ -51,7 +51,7 @@ def read_study(path: str | Path) -> Declaration:
     path : str or Path
         Tables ``[scenario]`` and ``[grid]`` as `read_scenarios` takes them; ``[study]`` with
         ``replicates`` and ``seed``; ``[[estimators]]`` with ``kind`` ("REML", "ML", "posterior")
-        and the parameters of the estimator, ``priors`` as `bayesv.prior_text.priors_from_dict`
+        and the parameters of the estimator, ``priors`` as `bayesv.priors.text.priors_from_dict`
         takes them; ``[scores]`` with the parameters of `Scores`. Without estimators they are REML
         and the posterior mean.
 

@@ -14,10 +14,10 @@ from scipy.special import expit
 
 from bayesv.errors import ScenarioError
 from bayesv.linalg import Array, psd_root, smallest_relative_eigenvalue
-from bayesv.memory import refuse_unless
 from bayesv.names import level_label
 from bayesv.study.laws import POSITIVE, VALUES, draw_counts, read_law
 from bayesv.study.reading import number, refusal
+from bayesv.support.memory import refuse_unless
 
 if TYPE_CHECKING:
     from bayesv.study.scenario import Scenario

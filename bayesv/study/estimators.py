@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.arguments import TEXT, choice
 from bayesv.covariance import VarianceComponents, gls
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import BayesvError
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array, smallest_relative_eigenvalue
 from bayesv.model import Model, check_sampling
-from bayesv.posterior import ESTIMATES, Posterior
-from bayesv.prior_text import priors_to_dict
-from bayesv.priors import Priors
+from bayesv.posterior.posterior import ESTIMATES, Posterior
+from bayesv.priors.priors import Priors
+from bayesv.priors.text import priors_to_dict
 from bayesv.reml import RemlFit
 from bayesv.study.fingerprint import fingerprint
 from bayesv.study.replicate import Replicate
+from bayesv.support.arguments import TEXT, choice
 
 __all__ = ["ML", "REML", "Bayes", "Custom", "Estimate", "Estimator", "estimators_of"]
 

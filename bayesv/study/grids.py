@@ -9,10 +9,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bayesv.arguments import PATH, a, accepts, mapping
 from bayesv.errors import ScenarioError
 from bayesv.study.reading import choice, refusal, table, toml
 from bayesv.study.scenario import Scenario
+from bayesv.support.arguments import PATH, a, accepts, mapping
 
 __all__ = ["grid", "read_scenarios", "scenarios_of"]
 

@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesv.covariance import VarianceComponents
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import ScenarioError
 from bayesv.formula import build
 from bayesv.linalg import Array
 from bayesv.model import Model
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 from bayesv.study.checks import chosen_beta, chosen_components, fit_columns
 from bayesv.study.designs import Rows, draw_rows
 from bayesv.study.reading import number

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from bayesv.arguments import PATH, accepts
 from bayesv.study.performance import GROUPS, performance
 from bayesv.study.store import Store, arranged
+from bayesv.support.arguments import PATH, accepts
 
 __all__ = ["StudyResult", "read"]
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from bayesv.errors import BayesvError
-from bayesv.progress import progress
 from bayesv.study.estimators import Estimator, estimators_of
 from bayesv.study.execution import Died, in_chunks
 from bayesv.study.results import StudyResult
@@ -20,6 +19,7 @@ from bayesv.study.scenario import Scenario
 from bayesv.study.scores import Scores
 from bayesv.study.store import FORMAT, Store, arranged
 from bayesv.study.work import Replicates, failed
+from bayesv.support.progress import progress
 
 __all__ = ["run"]
 

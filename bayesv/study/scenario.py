@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bayesv.arguments import TEXT, accepts
 from bayesv.errors import ScenarioError
 from bayesv.formula import parse
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.study.checks import check
 from bayesv.study.reading import table, toml
 from bayesv.study.sources import METHODS, read_data, read_parameters
+from bayesv.support.arguments import TEXT, accepts
 
 if TYPE_CHECKING:
     from bayesv.study.prepared import Prepared

@@ -11,7 +11,7 @@ from scipy.special import ndtri, stdtrit
 
 from bayesv.covariance import KenwardRoger, kenward_roger
 from bayesv.covariance.sandwich import robust
-from bayesv.design import Design
+from bayesv.design.design import Design
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 from bayesv.model import Model

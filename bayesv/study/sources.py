@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from bayesv.datasets import load_dataset
+from bayesv.data.datasets import load_dataset
+from bayesv.data.tables import ENDINGS, read_table
 from bayesv.errors import BayesvError, ScenarioError
 from bayesv.model import Model
-from bayesv.posterior import Posterior
+from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.storage import load
 from bayesv.study.reading import refusal
-from bayesv.tables import ENDINGS, read_table
 
 __all__ = ["METHODS", "read_data", "read_parameters"]
 

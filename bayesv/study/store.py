@@ -16,7 +16,7 @@ import pandas as pd
 from bayesv.errors import BayesvError, StorageError, require
 from bayesv.study.execution import KILLED
 from bayesv.study.work import COLUMNS
-from bayesv.writing import write_file
+from bayesv.support.writing import write_file
 
 __all__ = ["FORMAT", "Store", "arranged"]
 

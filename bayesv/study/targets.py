@@ -15,12 +15,12 @@ from scipy.sparse.linalg import splu
 from scipy.special import expit, logit
 
 from bayesv.covariance import VarianceComponents
-from bayesv.design import Design
+from bayesv.covariance.functionals import function_of_covariates, functionals
+from bayesv.covariance.quantities import quantities
+from bayesv.design.design import Design
 from bayesv.errors import BayesvError
-from bayesv.functionals import function_of_covariates, functionals
 from bayesv.gram import GramStatistics
 from bayesv.linalg import Array
-from bayesv.quantities import quantities
 from bayesv.study.replicate import Truth
 from bayesv.study.scores import Scores
 

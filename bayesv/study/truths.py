@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from bayesv.covariance import VarianceComponents, expand_G
-from bayesv.design import Design, RandomTerm
+from bayesv.design.design import Design, RandomTerm
 from bayesv.errors import ScenarioError
 from bayesv.linalg import Array, psd_root
 from bayesv.names import factors_of, matched, places

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import binom
 
-from bayesv.arguments import PROBABILITY, SEED, accepts, whole
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
+from bayesv.support.arguments import PROBABILITY, SEED, accepts, whole
 
 __all__ = ["Band", "detectable", "ecdf_band"]
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.design import Design
+from bayesv.covariance.quantities import quantities
+from bayesv.design.design import Design
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array, cov_to_sd_corr, psd_roots
-from bayesv.prior_families import SdPrior
-from bayesv.priors import (
+from bayesv.priors.families import SdPrior
+from bayesv.priors.priors import (
     LKJ,
     HalfCauchy,
     HalfNormal,
@@ -20,7 +21,6 @@ from bayesv.priors import (
     InverseGamma,
     ResolvedPriors,
 )
-from bayesv.quantities import quantities
 from bayesv.study.calibration.setting import Parameters
 
 __all__ = ["ranked_quantities", "sensitivities"]

@@ -14,8 +14,7 @@ from bayesv.errors import BayesvError, DesignWarning, FitWarning, SamplingWarnin
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array
 from bayesv.model import Model, check_sampling
-from bayesv.posterior import Posterior
-from bayesv.progress import progress
+from bayesv.posterior.posterior import Posterior
 from bayesv.study.calibration.quantities import ranked_quantities, sensitivities
 from bayesv.study.calibration.result import Calibration
 from bayesv.study.calibration.setting import (
@@ -25,6 +24,7 @@ from bayesv.study.calibration.setting import (
     prior_setting,
 )
 from bayesv.study.execution import Died, in_chunks
+from bayesv.support.progress import progress
 
 __all__ = ["sbc"]
 

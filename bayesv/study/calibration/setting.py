@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesv.design import Design, RandomTerm
+from bayesv.design.design import Design, RandomTerm
+from bayesv.design.simulation import simulate
 from bayesv.errors import BayesvError, PriorError
 from bayesv.formula import ModelFrame
 from bayesv.formula.frame import as_factor
 from bayesv.linalg import Array, psd_root
 from bayesv.model import Model
 from bayesv.names import variable_name
-from bayesv.posterior import Posterior
-from bayesv.prior_draws import draw_prior
-from bayesv.priors import Flat
-from bayesv.simulation import simulate
+from bayesv.posterior.posterior import Posterior
+from bayesv.priors.draws import draw_prior
+from bayesv.priors.priors import Flat
 
 __all__ = [
     "Parameters",

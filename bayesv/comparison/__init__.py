@@ -1,0 +1,1 @@
+"""Fits held side by side: what differs, by how much, and why."""

@@ -1,0 +1,216 @@
+"""What an estimate would be if one thing were otherwise: method, structure, prior, summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bayesv.covariance import VarianceComponents
+from bayesv.covariance.quantities import quantities
+from bayesv.design.design import Design, RandomTerm
+from bayesv.diagnostics.convergence import pareto_k
+from bayesv.errors import BayesvError, FitWarning, without
+from bayesv.gram import GramStatistics, statistics_of
+from bayesv.inference.coordinates import Coordinates
+from bayesv.inference.density import MarginalDensity
+from bayesv.linalg import Array, psd_roots
+from bayesv.names import canonical
+from bayesv.posterior.coherence import fails_score
+from bayesv.posterior.estimators import joint_mode
+from bayesv.posterior.posterior import Posterior
+from bayesv.priors.priors import Flat, ResolvedPriors
+from bayesv.reml import RemlFit, fit_reml
+
+__all__ = [
+    "MAX_K",
+    "Key",
+    "Reweighted",
+    "Step",
+    "contradicts_its_density",
+    "joint_mode_of",
+    "path",
+    "point_values",
+    "reml_of",
+    "reweighted",
+    "same_structure",
+]
+
+Key = tuple[str, str, str, str]  # scale, group, first, second
+MAX_K = 0.7  # of importance weights: Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change on the way from a fit to the mean of a posterior.
+
+    Attributes
+    ----------
+    cause : {"β", "structure", "summary", "prior"}
+        What changes: ML becomes REML, a fit of other correlations, a mode becomes a mean, a flat
+        prior becomes the one that was used.
+    values : mapping
+        Every scalar after the change; NaN where it is not defined.
+    """
+
+    cause: str
+    values: Mapping[Key, float]
+
+
+@dataclass(frozen=True)
+class Reweighted:
+    """Means of a posterior's draws under another density.
+
+    Attributes
+    ----------
+    values : mapping
+        Every scalar; those that cannot be computed are missing.
+    mcse : mapping
+        Their Monte Carlo standard errors.
+    k : float
+        Pareto k̂ of the weights; above 0.7 nothing is computed.
+    """
+
+    values: Mapping[Key, float]
+    mcse: Mapping[Key, float]
+    k: float
+
+
+def path(fit: RemlFit, post: Posterior) -> tuple[list[Step], float | None]:
+    """Return the changes that lead from a fit to a posterior's mean, and k̂ of the flat prior.
+
+    The last step ends at the mean of the draws. Without known priors it is left out. k̂ is None
+    where no draws were reweighted.
+
+    Notes
+    -----
+    REML is the mode of (SDs, correlations, σ) under a flat prior. Where draws can be reweighted to
+    it, its mean stands between: mode to mean, then the prior. Where not, the joint mode under the
+    prior does: the prior, then mode to mean.
+    """
+    design, steps = post.design, []
+    components = fit.components
+    if fit.method == "ML":
+        components = _refit(fit.design, fit.statistics)
+        steps.append(Step("β", point_values(design, components)))
+    if not same_structure(fit.design, design):
+        components = reml_of(post)
+        steps.append(Step("structure", point_values(design, components)))
+    if post.priors is None:
+        return steps, None
+    means = {q.key: float(np.nanmean(q.values)) for q in post.quantities}
+    flat = reweighted(post, None)
+    complete = all(key in flat.values for key in means if key[0] == "var")
+    if complete:
+        return [*steps, Step("summary", flat.values), Step("prior", means)], flat.k
+    return [*steps, Step("prior", joint_mode_of(post)), Step("summary", means)], flat.k
+
+
+def reweighted(post: Posterior, priors: ResolvedPriors | None) -> Reweighted:
+    """Return means of a posterior's draws under other priors; None: all of them flat.
+
+    Notes
+    -----
+    Weights are the ratio of the two densities of (Σ, σ), β integrated out; β itself is left out if
+    its prior changes, a variance if its product with the weights has a tail above 0.7 as well.
+    """
+    density, scalars = _density_of(post), post.quantities
+    flat_covs = {group: cov.reshape(-1, *cov.shape[2:]) for group, cov in post.covs.items()}
+    sigma2 = post.sigma2.ravel()
+    other_flat = priors is None or priors.flat_beta
+    if priors is None:
+        parts = density.priors.log_densities(flat_covs, sigma2).values()
+        log_w = -np.sum(list(parts), axis=0)
+    else:  # both densities by the same coordinates, whatever each prior speaks of
+        x = Coordinates(density.priors).from_draws(flat_covs, sigma2)
+        log_w = Coordinates(priors).log_prior(x) - Coordinates(density.priors).log_prior(x)
+    if not (other_flat and density.priors.flat_beta):
+        target = _flat_beta(density.priors) if priors is None else priors
+        log_w = log_w - _log_likelihood(density, flat_covs, sigma2)
+        log_w = log_w + _log_likelihood(MarginalDensity(density.stats, target), flat_covs, sigma2)
+    log_w = log_w - log_w.max()
+    same = float(np.ptp(log_w)) < 1e-9
+    k = 0.0 if same else pareto_k(log_w)
+    values: dict[Key, float] = {}
+    mcse: dict[Key, float] = {}
+    if k > MAX_K:
+        return Reweighted(values, mcse, k)
+    w = np.exp(log_w) / np.exp(log_w).sum()
+    same_beta = priors is not None and list(priors.beta) == list(density.priors.beta)
+    slower = post.summary().set_index(["scale", "group", "first", "second"])
+    for quantity in scalars:
+        x = quantity.values.ravel()
+        fine = np.isfinite(x)
+        if (quantity.scale == "beta" and not same_beta) or not fine.any():
+            continue
+        with np.errstate(divide="ignore"):
+            tail = log_w + np.log(x) if quantity.scale == "var" else log_w
+        if not same and pareto_k(tail) > MAX_K:
+            continue
+        share = w[fine] / w[fine].sum()
+        mean = float(share @ x[fine])
+        independent = float(np.sqrt((share**2) @ (x[fine] - mean) ** 2))
+        # Draws of a chain are dependent: as many times larger as the error of the plain mean is.
+        plain = x[fine].std() / np.sqrt(fine.sum())
+        dependent = slower.loc[quantity.key, "mcse_mean"] / plain if plain > 0 else 1.0
+        values[quantity.key], mcse[quantity.key] = mean, independent * max(1.0, float(dependent))
+    return Reweighted(values, mcse, k)
+
+
+def joint_mode_of(post: Posterior) -> dict[Key, float]:
+    """Return every scalar at the maximum of p(SDs, correlations, σ | y)."""
+    covs, sigma2 = joint_mode(_density_of(post), post.covs, post.sigma2)
+    scalars = quantities(post.design, covs, np.asarray(sigma2), None)
+    return {q.key: float(q.values) for q in scalars}
+
+
+def reml_of(post: Posterior) -> VarianceComponents:
+    """Return REML's estimates for a posterior's own design."""
+    stats = post.density.stats if post.density else statistics_of(post.design)
+    return _refit(post.design, stats)
+
+
+def contradicts_its_density(post: Posterior) -> bool:
+    """Whether draws contradict the density that they are said to be from."""
+    return post.priors is not None and fails_score(_density_of(post), post.covs, post.sigma2)
+
+
+def same_structure(one: Design, other: Design) -> bool:
+    """Whether the same columns are correlated in two designs of the same columns."""
+    return all(_blocks(term) == _blocks(other.term(term.group)) for term in one.terms)
+
+
+def point_values(design: Design, components: VarianceComponents) -> dict[Key, float]:
+    """Return every scalar of variance components."""
+    covs = {term.group: components.block_for(term) for term in design.terms}
+    sigma2 = np.asarray(components.sigma2)
+    return {q.key: float(q.values) for q in quantities(design, covs, sigma2, None)}
+
+
+def _density_of(post: Posterior) -> MarginalDensity:
+    if post.density is not None:
+        return post.density
+    if post.priors is None:
+        raise BayesvError("The priors of these draws are not known, and so not their density.")
+    return MarginalDensity(statistics_of(post.design), post.priors)
+
+
+def _refit(design: Design, stats: GramStatistics) -> VarianceComponents:
+    """Return REML's estimates, quietly: what did not converge is still the nearest there is."""
+    with without(FitWarning):
+        return fit_reml(design, stats).components
+
+
+def _blocks(term: RandomTerm) -> frozenset[frozenset[str]]:
+    return frozenset(frozenset(canonical(term.columns[i]) for i in block) for block in term.blocks)
+
+
+def _log_likelihood(density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array) -> Array:
+    scale = sigma2[:, None, None]
+    lambdas = [psd_roots(covs[term.group] / scale) for term in density.priors.design.terms]
+    return density.conditional(lambdas, sigma2).log_likelihood
+
+
+def _flat_beta(priors: ResolvedPriors) -> ResolvedPriors:
+    return replace(priors, beta=(Flat(),) * len(priors.beta))

@@ -1,0 +1,259 @@
+"""Functionals of V, computed for every draw of (Σ, σ²) at once.
+
+Everything here is a function of a few sums over rows and of draws of the variance components; no
+V is formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayesv.design.design import Design
+from bayesv.errors import BayesvError
+from bayesv.formula.frame import as_numbers, column_names, take_columns
+from bayesv.gram import GramStatistics, eliminate_many
+from bayesv.linalg import Array, psd_roots
+
+__all__ = ["definition", "function_of_covariates", "functionals"]
+
+_DEFINITIONS = {
+    "log|V|": "log determinant of V = Z G Z' + R",
+    "tr V": "sum of the variances of all rows",
+    "VPC": "share of one component in the total: the mean over rows of z'Σz (Johnson 2014), for a "
+    "random intercept σ²_g, over the mean variance of a row, fixed effects held",
+    "ICC": "shares of this factor and of the factors that it is nested in, summed: the correlation "
+    "of two rows of one level that share no finer level (Stata's estat icc)",
+    "repeatability": "share of this factor in the total (adjusted repeatability, as rptR: "
+    "Nakagawa and Schielzeth 2010)",
+    "correlation within": "mean correlation of two different rows of one level, those that also "
+    "share a finer level included",
+    "reliability of mean": "share of a level's own effect in the variance of the mean of its rows, "
+    "averaged over levels; it grows with the rows per level",
+    "design effect": "n Var(mean of y) over the mean variance of a row",
+    "effective n": "rows over the design effect",
+    "R² marginal": "variance of Xβ over rows (divisor n − 1), over itself plus the mean variance "
+    "of a row (Nakagawa and Schielzeth 2013)",
+    "R² conditional": "variance of Xβ plus the mean variance of all random effects, over the same",
+}
+
+
+def functionals(
+    design: Design,
+    stats: GramStatistics,
+    covs: Mapping[str, Array],
+    sigma2: Array,
+    beta: Array,
+) -> dict[str, Array]:
+    """Return scalar functionals of V, each of shape (S,).
+
+    Parameters
+    ----------
+    design : Design
+        With its rows.
+    stats : GramStatistics
+        Of the same design.
+    covs : mapping of group to ndarray, shape (S, r, r)
+    sigma2 : ndarray, shape (S,)
+    beta : ndarray, shape (S, p)
+
+    Returns
+    -------
+    dict
+        ``log|V|``; ``tr V``; ``VPC <component>``; of every grouping factor ``ICC``,
+        ``repeatability``, ``correlation within`` (if a level has two rows) and ``reliability of
+        mean``; ``design effect`` and ``effective n`` of the plain mean; ``R² marginal`` and ``R²
+        conditional``. `definition` says what each is.
+
+    Notes
+    -----
+    With s_f the mean over rows of z'Σ_f z (Johnson 2014, https://doi.org/10.1111/2041-210X.12225)
+    and s the sum of all and of mean σ²/w, VPC and repeatability
+    (https://doi.org/10.1111/j.1469-185X.2010.00141.x) are s_f/s, the ICC is Σ s_h/s over the
+    factors h that contain f, f itself among them. R² by
+    https://doi.org/10.1111/j.2041-210x.2012.00261.x.
+    """
+    n, inverse = design.n, _inverse_weights(design)
+    out = {"log|V|": _logdet(design, stats, covs, sigma2)}
+    squares = {term.group: term.values.T @ term.values for term in design.terms}
+    parts = {group: _inner(covs[group], square) for group, square in squares.items()}
+    residual = sigma2 * inverse.sum()
+    trace = sum(parts.values()) + residual
+    out["tr V"] = trace
+    shares = {group: part / trace for group, part in parts.items()}
+    out |= {f"VPC {group}": share for group, share in shares.items()}
+    out["VPC Residual"] = residual / trace
+    totals = {term.group: _level_sums(term) for term in design.terms}
+    pairs_of_all = residual + sum(
+        _inner(covs[group], sums.T @ sums) for group, sums in totals.items()
+    )
+    for term in design.terms:
+        within = [shares[other.group] for other in design.terms if _contains(other, term)]
+        out[f"ICC {term.group}"] = np.sum(within, axis=0)
+        out[f"repeatability {term.group}"] = shares[term.group]
+        out |= _of_one_factor(design, term, covs, totals, trace, sigma2, inverse)
+    effect = pairs_of_all / trace
+    out["design effect"] = effect
+    out["effective n"] = n / effect
+    if design.p:
+        fixed = np.einsum("sp,pq,sq->s", beta, np.atleast_2d(np.cov(design.X.T)), beta)
+        random = sum(parts.values()) / n
+        whole = fixed + random + residual / n
+        out["R² marginal"], out["R² conditional"] = fixed / whole, (fixed + random) / whole
+    return out
+
+
+def definition(name: str) -> str:
+    """Return what a functional is, such as ``"ICC school"``; '' for other names.
+
+    Examples
+    --------
+    >>> definition("effective n")
+    'rows over the design effect'
+    """
+    kinds = [kind for kind in _DEFINITIONS if name == kind or name.startswith(f"{kind} ")]
+    return _DEFINITIONS[kinds[0]] if kinds else ""
+
+
+def function_of_covariates(
+    design: Design,
+    covs: Mapping[str, Array],
+    sigma2: Array,
+    at: pd.DataFrame,
+    groups: Sequence[str] | None = None,
+) -> tuple[Array, Array]:
+    """Return Var(y(x)) and Corr(y(x), y(x')) of two rows that share the levels of ``groups``.
+
+    Parameters
+    ----------
+    design : Design
+    covs, sigma2
+        As in `functionals`.
+    at : DataFrame or mapping of columns, shape (m, …)
+        Values of the columns that the random terms use, such as x of ``(poly(x, 2) | g)``; or of
+        their coefficients' columns by name, where ``Intercept`` is 1 if left out.
+    groups : sequence of str, optional
+        Grouping factors whose level the two rows share; all if left out.
+
+    Returns
+    -------
+    variance : ndarray, shape (S, m)
+    corr : ndarray, shape (S, m, m)
+        1 on the diagonal is the correlation of two *different* rows with the same x only if σ² is
+        0: it is Var(y(x)) less σ², over Var(y(x)).
+    """
+    shared = set(design.groups if groups is None else (design.term(g).group for g in groups))
+    at = take_columns(at, column_names(at))
+    m = len(at)
+    cov, variance = np.zeros((len(sigma2), m, m)), np.tile(sigma2[:, None], (1, m))
+    for term in design.terms:
+        z = _columns_at(design, term, at)
+        part = z @ covs[term.group] @ z.T
+        variance = variance + np.diagonal(part, axis1=1, axis2=2)
+        if term.group in shared:
+            cov += part
+    sd = np.sqrt(variance)
+    return variance, cov / (sd[:, :, None] * sd[:, None, :])
+
+
+def _columns_at(design: Design, term: Any, at: pd.DataFrame) -> Array:
+    """Return the columns of a random term at chosen values, shape (m, r_f)."""
+    missing = [c for c in term.columns if c != "Intercept" and c not in at]
+    encoding = design.encoding
+    if missing and encoding is not None and set(encoding.covariates(term.group)) <= {*at.columns}:
+        names, values = encoding.random_columns(at, term.group)[term.group]
+        return values[:, [names.index(name) for name in term.columns]]
+    if missing:
+        raise BayesvError(
+            f"Columns {', '.join(missing)} of term {term.group!r} are missing; given are "
+            f"{', '.join(map(str, at.columns)) or 'none'}."
+        )
+    columns = [as_numbers(at[c]) if c in at else np.ones(len(at)) for c in term.columns]
+    return np.column_stack(columns)
+
+
+def _of_one_factor(
+    design: Design,
+    term: Any,
+    covs: Mapping[str, Array],
+    totals: Mapping[str, Array],
+    trace: Array,
+    sigma2: Array,
+    inverse: Array,
+) -> dict[str, Array]:
+    """Correlation of rows of one level, and reliability of their mean."""
+    counts = np.bincount(term.codes, minlength=term.n_levels).astype(float)
+    several = counts > 1
+    out: dict[str, Array] = {}
+    if several.any():
+        # Mean covariance of two different rows of one level: of what they share through any term.
+        n_pairs = float((counts * (counts - 1.0)).sum())
+        between = sum(_inner(covs[other.group], _pair_sums(term, other)) for other in design.terms)
+        out[f"correlation within {term.group}"] = between / n_pairs / (trace / design.n)
+    # Var of a level's mean by its own effect, and in all.
+    sums = totals[term.group] / counts[:, None]
+    own = np.einsum("ja,sab,jb->sj", sums, covs[term.group], sums)
+    other = np.zeros_like(own)
+    for rest in design.terms:
+        if rest is not term:
+            other += _variance_of_means(term, rest, counts, covs[rest.group])
+    noise = sigma2[:, None] * np.bincount(term.codes, inverse, term.n_levels) / counts**2
+    out[f"reliability of mean {term.group}"] = (own / (own + other + noise)).mean(axis=1)
+    return out
+
+
+def _contains(coarse: Any, fine: Any) -> bool:
+    """Whether each level of the fine factor lies in one level of the coarse one."""
+    pairs = fine.codes.astype(np.int64) * coarse.n_levels + coarse.codes
+    return len(np.unique(pairs)) == len(np.unique(fine.codes))
+
+
+def _inverse_weights(design: Design) -> Array:
+    return np.ones(design.n) if design.weights is None else 1.0 / design.weights
+
+
+def _inner(cov: Array, square: Array) -> Array:
+    """tr(Σ_s A) of every draw."""
+    return np.asarray(np.einsum("sab,ab->s", cov, square))
+
+
+def _level_sums(term: Any) -> Array:
+    """Sum of z over the rows of every level, shape (J, r)."""
+    columns = [np.bincount(term.codes, column, term.n_levels) for column in term.values.T]
+    return np.column_stack(columns)
+
+
+def _cells(term: Any, other: Any) -> tuple[Array, NDArray[np.intp]]:
+    """Return sums of the other term's z over cells of both, and the first factor's level."""
+    key = term.codes.astype(np.int64) * other.n_levels + other.codes
+    found, cell = np.unique(key, return_inverse=True)
+    sums = np.column_stack([np.bincount(cell, z, len(found)) for z in other.values.T])
+    return sums, found // other.n_levels
+
+
+def _pair_sums(term: Any, other: Any) -> Array:
+    """Σ z_i z_k' over pairs of different rows that share a level of both factors, shape (r, r)."""
+    sums, _ = _cells(term, other)
+    return np.asarray(sums.T @ sums - other.values.T @ other.values)
+
+
+def _variance_of_means(term: Any, other: Any, counts: Array, cov: Array) -> Array:
+    """Variance of the mean of every level that another term causes, shape (S, J)."""
+    sums, level = _cells(term, other)
+    square = (sums[:, :, None] * sums[:, None, :]).reshape(len(sums), -1)
+    per_level = np.column_stack([np.bincount(level, c, term.n_levels) for c in square.T])
+    return np.asarray(cov.reshape(len(cov), -1) @ (per_level / counts[:, None] ** 2).T)
+
+
+def _logdet(
+    design: Design, stats: GramStatistics, covs: Mapping[str, Array], sigma2: Array
+) -> Array:
+    """log|V| = log|M| + n log σ² − Σ log w of every draw."""
+    scale = sigma2[:, None, None]
+    lambdas = [psd_roots(covs[term.group] / scale) for term in design.terms]
+    logdet, _ = eliminate_many(stats, stats.in_basis(lambdas))
+    return np.asarray(logdet + stats.n * np.log(sigma2) - stats.log_weights)

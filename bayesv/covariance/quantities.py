@@ -1,0 +1,87 @@
+"""The scalars people read, each with its scale: var, cov, sd, corr and β."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesv.design.design import Design
+from bayesv.linalg import Array, cov_to_sd_corr
+
+__all__ = ["Quantity", "quantities"]
+
+
+@dataclass(frozen=True, eq=False)
+class Quantity:
+    """One scalar, or its draws.
+
+    Attributes
+    ----------
+    scale : {"var", "cov", "sd", "corr", "beta"}
+    group : str
+        Grouping factor, ``"Residual"`` or ``"fixed"``.
+    first, second : str
+        Coefficients; ``second`` is empty except for covariances and correlations.
+    values : ndarray
+        Of any leading shape, such as (chain, draw).
+    """
+
+    scale: str
+    group: str
+    first: str
+    second: str
+    values: Array
+
+    @property
+    def label(self) -> str:
+        """Text such as ``corr Subject: Intercept, Days``."""
+        names = ", ".join(name for name in (self.first, self.second) if name)
+        if self.scale == "beta":
+            return f"beta {names}"
+        return f"{self.scale} {self.group}: {names}" if names else f"{self.scale} {self.group}"
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What identifies the scalar."""
+        return self.scale, self.group, self.first, self.second
+
+
+def quantities(
+    design: Design, covs: Mapping[str, Array], sigma2: Array, beta: Array | None
+) -> list[Quantity]:
+    """Return every scalar of (Σ_f, σ², β), element-wise over leading axes.
+
+    Parameters
+    ----------
+    design : Design
+    covs : mapping of group to ndarray, shape (..., r_f, r_f)
+    sigma2 : ndarray, shape (...)
+    beta : ndarray, shape (..., p), or None
+    """
+    out: list[Quantity] = []
+    for term in design.terms:
+        cov = np.asarray(covs[term.group], dtype=float)
+        sd, corr = cov_to_sd_corr(cov)
+        names, group = term.columns, term.group
+        pairs = [
+            (i, j)
+            for j in range(term.n_columns)
+            for i in range(j + 1, term.n_columns)
+            if term.mask[i, j]
+        ]
+        out += [Quantity("var", group, a, "", cov[..., i, i]) for i, a in enumerate(names)]
+        out += [Quantity("cov", group, names[j], names[i], cov[..., i, j]) for i, j in pairs]
+        out += [Quantity("sd", group, a, "", sd[..., i]) for i, a in enumerate(names)]
+        out += [Quantity("corr", group, names[j], names[i], corr[..., i, j]) for i, j in pairs]
+    sigma2 = np.asarray(sigma2, dtype=float)
+    out.append(Quantity("var", "Residual", "", "", sigma2))
+    out.append(Quantity("sd", "Residual", "", "", np.sqrt(sigma2)))
+    if beta is not None:
+        beta = np.asarray(beta, dtype=float)
+        out += [
+            Quantity("beta", "fixed", name, "", beta[..., j])
+            for j, name in enumerate(design.fixed_names)
+        ]
+    return out

@@ -1,0 +1,1 @@
+"""Data: sets that come with bayesv, and tables read from files."""

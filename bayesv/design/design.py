@@ -1,0 +1,327 @@
+"""The design of a mixed model: y, X, Z and every label, with no formula and no data frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from bayesv.design.labels import (
+    DESIGN_FIELDS,
+    check_fields,
+    check_labels,
+    level_place,
+)
+from bayesv.design.random_terms import Index, RandomTerm, TermSummary
+from bayesv.design.row_encoder import RowEncoder
+from bayesv.design.scales import ResponseScale, residual_scale
+from bayesv.errors import DataError
+from bayesv.linalg import Array
+from bayesv.names import factors_of, resolved
+
+__all__ = ["Design", "DesignSummary", "Index", "RandomTerm", "TermSummary", "refuse_constant"]
+
+
+class _Design:
+    """What the names and sizes of a design say, with rows or without."""
+
+    formula: str
+    response: str
+    fixed_names: tuple[str, ...]
+    terms: tuple[Any, ...]
+    n_rows_given: int
+    notes: tuple[str, ...]
+    has_rows: ClassVar[bool]
+
+    @property
+    def n(self) -> int:
+        """Number of rows used."""
+        raise NotImplementedError
+
+    @property
+    def p(self) -> int:
+        """Number of fixed effects."""
+        return len(self.fixed_names)
+
+    @property
+    def q(self) -> int:
+        """Number of random effects, Σ q_f."""
+        return sum(term.n_effects for term in self.terms)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Labels of the grouping factors."""
+        return tuple(term.group for term in self.terms)
+
+    @property
+    def n_dropped(self) -> int:
+        """Number of rows dropped because a value is missing or infinite."""
+        return self.n_rows_given - self.n
+
+    def term(self, group: str) -> Any:
+        """Return the term of a grouping factor: of that very label, else of the same factors.
+
+        Raises
+        ------
+        DataError
+            If there is none, or more than one may be meant.
+        """
+        return self.terms[
+            resolved(group, self.groups, "grouping factor", DataError, meaning=factors_of)
+        ]
+
+    def level(self, group: str, level: object) -> tuple[Any, int]:
+        """Return the term of a grouping factor and the position of a level in it.
+
+        Of a product whose factors are given in another order, the level is read in that order:
+        level ``1:3`` of ``a:b`` is ``3:1`` of ``b:a``.
+
+        Raises
+        ------
+        DataError
+            If there is no such factor or level, or more than one may be meant.
+        """
+        term = self.term(group)
+        return term, level_place(term, group, level)
+
+    @cached_property
+    def effect_labels(self) -> pd.MultiIndex:
+        """(group, level, coefficient) of each column of Z."""
+        groups = np.concatenate([np.repeat(t.group, t.n_effects) for t in self.terms])
+        levels = np.concatenate([np.repeat(t.levels, t.n_columns) for t in self.terms])
+        columns = np.concatenate([np.tile(t.columns, t.n_levels) for t in self.terms])
+        return pd.MultiIndex.from_arrays(
+            [groups, levels, columns], names=["group", "level", "coefficient"]
+        )
+
+    def describe(self) -> str:
+        """Return what was read: sizes, groups, structure, and notes."""
+        lines = [
+            f"{self.formula}",
+            f"{self.n} rows"
+            + (f" ({self.n_dropped} of {self.n_rows_given} dropped)" if self.n_dropped else "")
+            + f", {self.p} fixed effects: {', '.join(self.fixed_names)}",
+        ]
+        for term in self.terms:
+            shape = "uncorrelated" if len(term.blocks) > 1 else "correlated"
+            extra = f", {shape}" if term.n_columns > 1 else ""
+            lines.append(
+                f"{term.group}: {term.n_levels} levels × ({', '.join(term.columns)}){extra}"
+            )
+        if (known := self.known_weights) is not None:
+            lines.append(f"known weights from {known[0]:g} to {known[1]:g}")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def __repr__(self) -> str:
+        groups = ", ".join(f"{t.group}: {t.n_levels}×{t.n_columns}" for t in self.terms)
+        sizes = f"n={self.n}, p={self.p}, q={self.q} ({groups})"
+        return f"<{type(self).__name__} {self.formula!r}: {sizes}>"
+
+    @property
+    def known_weights(self) -> tuple[float, float] | None:
+        """Smallest and largest weight, if there are any."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DesignSummary(_Design):
+    """A design whose rows were summed up in batches and are gone: names, sizes and scales.
+
+    Attributes
+    ----------
+    formula, response, fixed_names, terms, n_rows_given, aliased, notes, encoding
+        As in `Design`; the terms are `TermSummary`.
+    n_rows : int
+        Number of rows used.
+    response_sd : float
+        Standard deviation of the response less the offset.
+    weight_range : tuple of float, or None
+        Smallest and largest known weight.
+    scale_after_X : ResponseScale or None
+        Residual SD after X; None in files of versions that did not keep it.
+    """
+
+    formula: str
+    response: str
+    fixed_names: tuple[str, ...]
+    terms: tuple[TermSummary, ...]
+    n_rows: int
+    n_rows_given: int
+    response_sd: float
+    weight_range: tuple[float, float] | None = None
+    aliased: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    scale_after_X: ResponseScale | None = None
+    encoding: RowEncoder | None = None
+
+    has_rows: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_labels(self)
+
+    @property
+    def response_scale(self) -> ResponseScale:
+        """Scales of the default priors."""
+        return self.scale_after_X or ResponseScale(self.response_sd, self.response_sd, "sd(y)")
+
+    @property
+    def n(self) -> int:
+        """Number of rows used."""
+        return self.n_rows
+
+    @property
+    def known_weights(self) -> tuple[float, float] | None:
+        """Smallest and largest weight, if there are any."""
+        return self.weight_range
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("y", "X", "Z", "weights", "offset", "rows", "row_labels", "target"):
+            raise DataError(
+                f"This design was summed up in batches and keeps no rows, so there is no {name}. "
+                "For V, GLS and residuals of chosen rows, build bv.Model(formula, those rows) from "
+                "a data frame and use the estimates with its design."
+            )
+        raise AttributeError(name)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Design(_Design):
+    """y, X, Z and labels of a Gaussian linear mixed model, in the order of the user's rows.
+
+    Attributes
+    ----------
+    formula : str
+        The formula as written.
+    response : str
+        Name of the response.
+    y : ndarray, shape (n,)
+        Response, in its own units.
+    X : ndarray, shape (n, p)
+        Fixed-effects design, of full column rank.
+    fixed_names : tuple of str
+        Names of X's columns.
+    terms : tuple of RandomTerm
+        One per grouping factor, by decreasing number of levels (as lme4).
+    weights : ndarray, shape (n,), or None
+        Known w in R = σ² diag(1/w).
+    offset : ndarray, shape (n,), or None
+        Known part of the mean.
+    rows : ndarray of int, shape (n,)
+        Positions of the kept rows in the user's data.
+    row_labels : pandas.Index
+        The user's index of the kept rows.
+    n_rows_given : int
+        Number of rows before incomplete ones were dropped.
+    aliased : tuple of str
+        Columns of X that were dropped because earlier ones determine them.
+    notes : tuple of str
+        Messages about the design, for people.
+    encoding : RowEncoder, optional
+        How the formula codes new rows; None for a design that was made elsewhere.
+    """
+
+    formula: str
+    response: str
+    y: Array
+    X: Array
+    fixed_names: tuple[str, ...]
+    terms: tuple[RandomTerm, ...]
+    weights: Array | None
+    offset: Array | None
+    rows: Index
+    row_labels: pd.Index
+    n_rows_given: int
+    aliased: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    encoding: RowEncoder | None = None
+
+    has_rows: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_fields(self, DESIGN_FIELDS)
+        n = len(self.y)
+        check_labels(self)
+        if self.X.shape != (n, len(self.fixed_names)) or len(self.row_labels) != n:
+            raise DataError(
+                f"y has {n} rows, X has shape {self.X.shape} with {len(self.fixed_names)} names, "
+                f"and there are {len(self.row_labels)} row labels; they must agree."
+            )
+        if any(len(term.codes) != n for term in self.terms):
+            raise DataError("A random term has another number of rows than y.")
+
+    @property
+    def n(self) -> int:
+        """Number of rows used."""
+        return len(self.y)
+
+    def with_response(self, y: Any) -> Design:
+        """Return the same design with another response, shape (n,), in the order of its rows.
+
+        Raises
+        ------
+        DataError
+            If y has another shape, a value that is no finite number, or no variance.
+        """
+        try:
+            y = np.array(y, dtype=float)
+        except (TypeError, ValueError):
+            raise DataError("The response needs one real number a row.") from None
+        if y.shape != (self.n,):
+            raise DataError(
+                f"The response has shape {y.shape}; the design uses {self.n} of "
+                f"{self.n_rows_given} rows given and needs one value for each of them, in the "
+                "order of design.rows."
+            )
+        if not np.isfinite(y).all():
+            raise DataError(
+                f"The response has {int((~np.isfinite(y)).sum())} missing or infinite values; a "
+                "design has fixed rows, so drop them from the data frame instead."
+            )
+        refuse_constant(self.response, y)
+        new = replace(self, y=y)
+        if "Z" in self.__dict__:
+            new.__dict__["Z"] = self.Z  # the cached property: Z does not depend on y
+        return new
+
+    @cached_property
+    def Z(self) -> sparse.csr_array:
+        """Random-effects design, term by term and level by level, shape (n, q)."""
+        return sparse.csr_array(sparse.hstack([term.Z for term in self.terms], format="csr"))
+
+    @cached_property
+    def target(self) -> Array:
+        """Response less the offset, shape (n,)."""
+        return self.y if self.offset is None else self.y - self.offset
+
+    @cached_property
+    def response_sd(self) -> float:
+        """Standard deviation of the response less the offset."""
+        return float(np.std(self.target, ddof=1))
+
+    @cached_property
+    def response_scale(self) -> ResponseScale:
+        """Residual SD of the response after weighted least squares on X."""
+        root = np.ones(self.n) if self.weights is None else np.sqrt(self.weights)
+        both = np.column_stack([self.X, self.target]) * root[:, None]
+        # The last diagonal element of R in [X y] = QR is the norm of the residual of y.
+        last = np.linalg.qr(both, mode="r")[-1, -1] if self.n > self.p else 0.0
+        log_weights = float(2.0 * np.log(root).sum())
+        return residual_scale(float(last) ** 2, self.n, self.p, log_weights, self.response_sd)
+
+    @property
+    def known_weights(self) -> tuple[float, float] | None:
+        """Smallest and largest weight, if there are any."""
+        return None if self.weights is None else (self.weights.min(), self.weights.max())
+
+
+def refuse_constant(response: str, y: Array) -> None:
+    """Refuse a response without variance."""
+    if np.ptp(y) <= 1e-13 * np.abs(y).max():
+        raise DataError(
+            f"The response {response!r} is constant ({y[0]:g}) in the {len(y)} rows used; "
+            "there is no variance to explain."
+        )

@@ -1,0 +1,168 @@
+"""Random terms: labels, levels, columns, and which elements of Σ_f may differ from zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from bayesv.design.labels import TERM_FIELDS, check_fields
+from bayesv.design.scales import ColumnFacts
+from bayesv.errors import DataError, near
+from bayesv.linalg import Array
+from bayesv.names import level_label
+from bayesv.support.arguments import a, accepts, array
+
+__all__ = ["Index", "RandomTerm", "TermSummary"]
+
+Index = NDArray[np.intp]
+
+
+class _Term:
+    """What the names of a random term say."""
+
+    group: str
+    columns: tuple[str, ...]
+    levels: NDArray[np.object_]
+    blocks: tuple[tuple[int, ...], ...]
+
+    @property
+    def n_columns(self) -> int:
+        """Number of coefficients per level, r_f."""
+        return len(self.columns)
+
+    @property
+    def n_levels(self) -> int:
+        """Number of observed levels, J_f."""
+        return len(self.levels)
+
+    @property
+    def n_effects(self) -> int:
+        """Number of random effects, q_f = J_f r_f."""
+        return self.n_levels * self.n_columns
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """Which elements of Σ_f may differ from zero, shape (r_f, r_f)."""
+        mask = np.zeros((self.n_columns, self.n_columns), dtype=bool)
+        for block in self.blocks:
+            mask[np.ix_(block, block)] = True
+        return mask
+
+    def level_index(self, level: object) -> int:
+        """Return the position of a level given by its label; DataError if there is none."""
+        found = np.flatnonzero(self.levels == level_label(level))
+        if len(found) == 0:
+            raise DataError(
+                f"Group {self.group!r} has no level {level!r} among its {self.n_levels} observed "
+                f"levels{near(level_label(level), self.levels)}"
+            )
+        return int(found[0])
+
+
+@dataclass(frozen=True, eq=False)
+class TermSummary(_Term):
+    """A random term without its rows.
+
+    Attributes
+    ----------
+    group, columns, levels, blocks
+        As in `RandomTerm`.
+    rms, spread : ndarray, shape (r_f,)
+        Root mean square and standard deviation of each column over the rows.
+    facts : ColumnFacts or None
+        None in files of versions that did not keep them.
+    """
+
+    group: str
+    columns: tuple[str, ...]
+    levels: NDArray[np.object_]
+    blocks: tuple[tuple[int, ...], ...]
+    rms: Array
+    spread: Array
+    facts: ColumnFacts | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RandomTerm(_Term):
+    """All random effects of one grouping factor, ``(columns | factor)``.
+
+    Attributes
+    ----------
+    group : str
+        Label of the grouping factor as lme4 prints it, e.g. ``"tch:sch"``.
+    columns : tuple of str
+        Names of the r_f coefficients that vary over the levels.
+    levels : ndarray of str, shape (J_f,)
+        Labels of the observed levels, in the order of their columns in Z.
+    codes : ndarray of int, shape (n,)
+        Level of each row.
+    values : ndarray, shape (n, r_f)
+        Value of each coefficient's column in each row.
+    blocks : tuple of tuple of int
+        Which columns are correlated with each other; ``((0, 1),)`` for ``(x | g)``,
+        ``((0,), (1,))`` for ``(x || g)``.
+    """
+
+    group: str
+    columns: tuple[str, ...]
+    levels: NDArray[np.object_]
+    codes: Index
+    values: Array
+    blocks: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self, TERM_FIELDS)
+        n, r = self.values.shape
+        if len(self.columns) != r or self.codes.shape != (n,):
+            raise DataError(
+                f"Term {self.group!r}: values {self.values.shape}, {len(self.columns)} column "
+                f"names and codes {self.codes.shape} do not fit together; needed are (n, r), r, n."
+            )
+        if sorted(i for block in self.blocks for i in block) != list(range(r)):
+            raise DataError(
+                f"Term {self.group!r}: blocks {self.blocks} must hold each of the {r} columns once."
+            )
+        if n and not (self.codes.min() >= 0 and self.codes.max() < len(self.levels)):
+            raise DataError(f"Term {self.group!r}: a code is outside 0…{len(self.levels) - 1}.")
+
+    @cached_property
+    def Z(self) -> sparse.csr_array:
+        """Columns of Z of this term, level by level, shape (n, q_f)."""
+        n, r = self.values.shape
+        columns = self.codes[:, None] * r + np.arange(r)
+        pointers = np.arange(n + 1) * r
+        return sparse.csr_array(
+            (self.values.ravel(), columns.ravel(), pointers), shape=(n, self.n_effects)
+        )
+
+    @accepts(u=array(2, "biuf"))
+    def apply(self, u: Array) -> Array:
+        """Return Z_f u, shape (n,), for the effects u of all levels, shape (J_f, r_f)."""
+        return np.asarray(np.einsum("ij,ij->i", u[self.codes], self.values))
+
+    @accepts(codes=a(np.ndarray))
+    def splits_as(self, codes: Index) -> bool:
+        """Whether other codes put the same rows together, whatever their labels and order."""
+        if len(codes) != len(self.codes):
+            return False
+        pairs = np.unique(np.stack([codes, self.codes]), axis=1).shape[1]
+        return bool(pairs == len(np.unique(self.codes)) == len(np.unique(codes)))
+
+    @cached_property
+    def rms(self) -> Array:
+        """Root mean square of each column, shape (r_f,)."""
+        return np.asarray(np.sqrt((self.values**2).mean(axis=0)))
+
+    @cached_property
+    def facts(self) -> ColumnFacts:
+        """Scales of the columns, and what they have to do with each other."""
+        return ColumnFacts.of(self.values)
+
+    @property
+    def spread(self) -> Array:
+        """Standard deviation of each column over the rows, shape (r_f,); 0 where constant."""
+        return self.facts.spread

@@ -1,0 +1,1 @@
+"""Whether draws suffice (R̂, ESS, k̂) and what they say (summaries)."""

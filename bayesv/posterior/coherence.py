@@ -1,0 +1,361 @@
+"""Do draws, design and V belong together? Identities that hold for every Gaussian mixed model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import gammainc, stdtrit
+
+from bayesv.covariance import MarginalCovariance, VarianceComponents
+from bayesv.design.design import Design
+from bayesv.diagnostics.convergence import ess_mean
+from bayesv.errors import BayesvError
+from bayesv.gram import draw_effects
+from bayesv.inference.density import MarginalDensity
+from bayesv.inference.score import Score, posterior_score, sd_positions
+from bayesv.linalg import Array, evenly_spaced, psd_root
+
+__all__ = ["Coherence", "Drawn", "coherence", "fails_score"]
+
+_ALPHA = 1e-4  # chance that a coherent fit fails one family of identities
+_LEAST = 8  # draws a chain
+_SCORES = 4000  # draws at which the gradient is computed
+_SCORES_LARGE = 200  # as many where each takes a large dense factorisation, or a look is enough
+_ROUNDING = 1e-3  # error of a log SD by rounding, above which gradients are not compared
+_SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that is inverted
+
+
+@dataclass(frozen=True, eq=False)
+class Coherence:
+    """Result of the coherence check.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One line per identity and scalar: identity, scalar, value (0 where the identity holds),
+        mcse, z, passed.
+    notes : tuple of str
+        What could not be checked, and what was assumed.
+    """
+
+    table: pd.DataFrame
+    notes: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every identity holds within Monte Carlo error."""
+        return bool(self.table["passed"].all())
+
+    def __repr__(self) -> str:
+        lines = [f"Coherence check: {'passed' if self.passed else 'FAILED'}"]
+        for identity, rows in self.table.groupby("identity", sort=False):
+            worst = rows.loc[rows["z"].abs().idxmax()]
+            state = "pass" if rows["passed"].all() else "FAIL"
+            lines.append(
+                f"  {state}  {identity}: largest |z| {abs(worst['z']):.1f} of {len(rows)} "
+                f"({worst['scalar']})"
+            )
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Draws that are held against their model.
+
+    Attributes
+    ----------
+    covs : mapping of group to ndarray, shape (chain, draw, r, r)
+    sigma2 : ndarray, shape (chain, draw)
+    beta : ndarray, shape (chain, draw, p)
+    center, cov : ndarray, shapes (chain, draw, p) and (chain, draw, p, p)
+        Conditional mean and covariance of β given each drawn (Σ, σ²).
+    u : mapping of group to ndarray, shape (chain, draw, J, r)
+        Draws of the random effects; empty if they were not kept.
+    """
+
+    covs: Mapping[str, Array]
+    sigma2: Array
+    beta: Array
+    center: Array
+    cov: Array
+    u: Mapping[str, Array]
+
+
+def coherence(
+    design: Design, density: MarginalDensity, drawn: Drawn, draws_of_u: int, priors_known: bool
+) -> Coherence:
+    """Hold draws against what (design, priors) say they must be.
+
+    Parameters
+    ----------
+    design : Design
+    density : MarginalDensity
+        Of the draws; if ``priors_known`` is False, with a flat prior of β.
+    drawn : Drawn
+    draws_of_u : int
+        At how many draws, evenly spaced, u is held against its conditional moments.
+    priors_known : bool
+
+    Raises
+    ------
+    BayesvError
+        If there are fewer than 8 draws a chain.
+
+    Notes
+    -----
+    Given (Σ, σ²), (β − β̂)'Φ⁻¹(β − β̂) has mean p and each element, over its conditional variance,
+    mean 1; given β as well, u has mean û = G Z'V⁻¹(y − Xβ) and its deviations the second moments of
+    u's exact draws. With θ = (log SDs, Fisher's z of partial correlations, log σ) and known priors,
+    E[∇ log p(θ | y)] = 0, E[(θ − c)∇'log p(θ | y)] = −I, and the same gradient given u is 0 on
+    average along the scale of each Σ_f and of σ². Monte Carlo errors are those of each series
+    itself, so that autocorrelation is accounted for; limits are Student's with its effective size.
+    """
+    if drawn.sigma2.shape[1] < _LEAST:
+        raise BayesvError(
+            f"{drawn.sigma2.shape[1]} draws a chain are too few to check; at least {_LEAST} are "
+            "needed."
+        )
+    notes: list[str] = []
+    rows = _that_vary(design, drawn)
+    rows += _of_beta(list(design.fixed_names), drawn)
+    if priors_known:
+        each = _SCORES_LARGE if density.stats.large_border else _SCORES
+        step = max(1, -(-drawn.sigma2.size // each))
+        score, of_score = _of_score(density, drawn.covs, drawn.sigma2, step)
+        if score.rounding > _ROUNDING:
+            notes.append(
+                "covariates are so far from 0 that draws of Σ, rounded, do not hold its SDs at "
+                "their mean; the score is not computed (centre the covariates)"
+            )
+        rows += of_score
+        if drawn.u and design.has_rows and of_score:
+            rows += _given_u(design, density, drawn, score, step, notes)
+        if score.n_outside:
+            notes.append(
+                f"{score.n_outside} of {score.position.shape[0]} draws are on the boundary or so "
+                "far out that the density cannot be evaluated; the score counts them as 0"
+            )
+    else:
+        notes.append(
+            "the priors are not known: that of β is taken to be flat; Σ and σ² are tested through "
+            f"β{' and u' if drawn.u else ''} alone, and may be off by a factor that moves "
+            f"{'these' if drawn.u else 'it'} little"
+        )
+    if drawn.u and design.has_rows:
+        rows += _of_u(design, density, drawn, draws_of_u)
+    elif drawn.u:
+        notes.append("the rows were not kept, so that u is not checked")
+    else:
+        notes.append("u was not kept (keep_u=True), so that its labels are not checked")
+    table = pd.DataFrame(rows, columns=["identity", "scalar", "value", "mcse", "z", "passed"])
+    return Coherence(table, tuple(notes))
+
+
+Row = tuple[str, str, float, float, float, bool]
+
+
+def _that_vary(design: Design, drawn: Drawn) -> list[Row]:
+    """Test that no variance is the same in all draws: it would not be drawn, but plugged in."""
+    variances = {
+        f"var {term.group}: {column}": drawn.covs[term.group][..., i, i]
+        for term in design.terms
+        for i, column in enumerate(term.columns)
+    }
+    rows: list[Row] = []
+    for name, x in {**variances, "var Residual": drawn.sigma2}.items():
+        varies = bool(np.ptp(x) > 0)
+        rows.append(
+            ("Σ and σ² vary", name, 0.0 if varies else 1.0, 0.0, 0.0 if varies else np.inf, varies)
+        )
+    return rows
+
+
+def _of_beta(names: list[str], drawn: Drawn) -> list[Row]:
+    if not names:
+        return []
+    away = drawn.beta - drawn.center
+    sd = np.sqrt(np.diagonal(drawn.cov, axis1=-2, axis2=-1))
+    unit = np.linalg.solve(np.linalg.cholesky(drawn.cov), away[..., None])[..., 0]
+    pooled = (unit**2).mean(axis=-1, keepdims=True)
+    square = np.concatenate([(away / sd) ** 2, pooled], axis=-1) - 1.0
+    return [
+        *_family("mean of β − β̂(V)", names, away),
+        *_family("variance of β given V", [*names, "all together"], square),
+    ]
+
+
+def fails_score(density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array) -> bool:
+    """Whether draws, shapes (chain, draw, …), are not from the density: by a part of them.
+
+    A test of E[∇ log p] = 0 and E[(θ − c)∇'log p] = −I at some hundred draws.
+    """
+    step = max(1, -(-sigma2.size // _SCORES_LARGE))
+    return not all(row[-1] for row in _of_score(density, covs, sigma2, step)[1])
+
+
+def _of_score(
+    density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array, step: int
+) -> tuple[Score, list[Row]]:
+    """Test E[∇ log p] = 0, also along the scale of each Σ, and E[(θ − c)∇'log p] = −I."""
+    shape = sigma2[:, ::step].shape
+    flat = {group: _flat(cov[:, ::step]) for group, cov in covs.items()}
+    score = posterior_score(density, flat, sigma2[:, ::step].ravel())
+    if score.rounding > _ROUNDING:
+        return score, []
+    sds = sd_positions(density.priors.design)
+    names, d = list(score.names), len(score.names)
+    away = score.position - score.position.mean(axis=0)
+    stein = away[:, :, None] * score.gradient[:, None, :] + np.eye(d)
+    pairs = [f"{a} × {b}" if a != b else a for a in names for b in names]
+    several = {group: at for group, at in sds.items() if len(at) > 1}
+    scales = [score.gradient[:, at].sum(axis=1) for at in several.values()]
+    slopes = np.column_stack([score.gradient, *scales])
+    labels = [*names, *(f"scale of Σ {group}" for group in several)]
+    rows = _family("score E[∇ log p(θ | y)]", labels, slopes.reshape(*shape, -1))
+    rows += _family("spread E[(θ − c)∇'log p(θ | y)] + I", pairs, stein.reshape(*shape, d * d))
+    return score, rows
+
+
+def _given_u(
+    design: Design,
+    density: MarginalDensity,
+    drawn: Drawn,
+    score: Score,
+    step: int,
+    notes: list[str],
+) -> list[Row]:
+    """Test derivatives of log p(Σ, σ | u, β, y) along the scale of each Σ_f and by log σ."""
+    names, columns = [], []
+    residual = design.target - _flat(drawn.beta[:, ::step]) @ design.X.T
+    for term in design.terms:
+        cov, u = _flat(drawn.covs[term.group][:, ::step]), _flat(drawn.u[term.group][:, ::step])
+        residual = residual - np.einsum("sij,ij->si", u[:, term.codes], term.values)
+        square = _mahalanobis(cov, u)
+        singular = np.isnan(square)
+        if singular.mean() > 1e-3:
+            notes.append(f"Σ of {term.group} is singular in some draws; given u it is not checked")
+            continue
+        square[singular] = term.n_effects  # what it is on average
+        prior = score.prior[:, sd_positions(density.priors.design)[term.group]].sum(axis=1)
+        names.append(f"scale of Σ {term.group}")
+        columns.append(square - term.n_effects + prior)
+    w = 1.0 if design.weights is None else design.weights
+    squares = (residual**2 * w).sum(axis=1) / drawn.sigma2[:, ::step].ravel()
+    names.append("log sd Residual")
+    columns.append(squares - design.n + score.prior[:, -1])
+    shape = drawn.sigma2[:, ::step].shape
+    x = np.column_stack(columns).reshape(*shape, -1)
+    return _family("score given u, E[∇ log p(θ | u, β, y)]", names, x)
+
+
+def _of_u(design: Design, density: MarginalDensity, drawn: Drawn, draws_of_u: int) -> list[Row]:
+    """Mean of u − û, and second moments of u − û less those of exact draws of u."""
+    beta, sigma2 = _flat(drawn.beta), drawn.sigma2.ravel()
+    covs = {group: _flat(cov) for group, cov in drawn.covs.items()}
+    u = {group: _flat(x) for group, x in drawn.u.items()}
+    stats, rng = density.stats, np.random.default_rng(0)
+    labels = [": ".join(map(str, label)) for label in design.effect_labels]
+    gaps, moments, shares = [], [], []
+    for s in evenly_spaced(len(sigma2), draws_of_u):
+        blocks = {
+            t.group: pd.DataFrame(covs[t.group][s], t.columns, t.columns) for t in design.terms
+        }
+        vc = VarianceComponents(blocks, float(sigma2[s]))
+        V = MarginalCovariance(design, vc)
+        expected = V.G @ (design.Z.T @ V.solve(design.target - design.X @ beta[s]))
+        sigma, gamma = float(np.sqrt(sigma2[s])), stats.R @ (beta[s] - stats.start)
+        roots = [psd_root(covs[term.group][s]) / sigma for term in design.terms]
+        exact = draw_effects(stats, stats.in_basis(roots), sigma, gamma, rng, moments=False).u
+        gaps.append(np.concatenate([u[t.group][s].ravel() for t in design.terms]) - expected)
+        moments.append(_second_moments(design, covs, s, gaps[-1], exact, expected))
+        shares.append(_share_nearer(design, vc, gaps[-1]))
+    names = [
+        f"{term.group}: {term.columns[i]} × {term.columns[j]}"
+        for term in design.terms
+        for i, j in zip(*np.tril_indices(term.n_columns), strict=True)
+    ]
+    share = np.array(shares)
+    share = share[~np.isnan(share)]  # whether it is NaN depends on Σ alone: the rest is uniform
+    # Bounded, so that one far draw cannot hide what all others say.
+    uniform = np.column_stack([2.0 * share - 1.0, 2.0 * np.abs(2.0 * share - 1.0) - 1.0])
+    return [
+        *_family("mean of u − E[u | β, V, y]", labels, np.array(gaps)[None]),
+        *_family("second moments of u given (β, V, y)", names, np.array(moments)[None]),
+        *_family("distance of u from E[u | β, V, y]", ["location", "spread"], uniform[None]),
+    ]
+
+
+def _share_nearer(design: Design, vc: VarianceComponents, gap: Array) -> float:
+    """Return which share of exact draws would be nearer to û: uniform on (0, 1).
+
+    The distance (u − û)'Q(u − û), Q = Z'R⁻¹Z + G⁻¹ the precision of u given (β, V, y), is χ² with q
+    degrees of freedom. NaN where Σ is singular.
+    """
+    w = 1.0 if design.weights is None else design.weights
+    distance, start = float((w * (design.Z @ gap) ** 2).sum()) / vc.sigma2, 0
+    for term in design.terms:
+        stop = start + term.n_effects
+        levels = gap[start:stop].reshape(1, term.n_levels, term.n_columns)
+        distance += float(_mahalanobis(vc.block_for(term)[None], levels)[0])
+        start = stop
+    return float(gammainc(0.5 * design.q, 0.5 * distance))
+
+
+def _mahalanobis(cov: Array, u: Array) -> Array:
+    """Return Σ_j u_j'Σ⁻¹u_j of covariances (S, r, r) and effects (S, J, r); NaN where singular."""
+    sd = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
+    safe = np.where(sd > 0, sd, 1.0)
+    corr = cov / (safe[:, :, None] * safe[:, None, :])
+    singular = np.linalg.eigvalsh(corr)[:, 0] < _SINGULAR
+    corr[singular] = np.eye(cov.shape[-1])
+    z = u / safe[:, None, :]
+    square = np.einsum("sja,sab,sjb->s", z, np.linalg.inv(corr), z)
+    return np.where(singular, np.nan, square)
+
+
+def _second_moments(
+    design: Design,
+    covs: Mapping[str, Array],
+    s: int,
+    gap: Array,
+    exact: list[Array],
+    expected: Array,
+) -> Array:
+    """Sum products of deviations over levels, drawn less exact, in units of Σ's SDs."""
+    parts, start = [], 0
+    for term, draw in zip(design.terms, exact, strict=True):
+        stop = start + term.n_effects
+        shape = (term.n_levels, term.n_columns)
+        ours, theirs = gap[start:stop].reshape(shape), draw - expected[start:stop].reshape(shape)
+        sd = np.sqrt(np.diagonal(covs[term.group][s]))
+        scale = np.where(sd > 0, sd, 1.0)
+        ours, theirs = ours / scale, theirs / scale
+        parts.append((ours.T @ ours - theirs.T @ theirs)[np.tril_indices(term.n_columns)])
+        start = stop
+    return np.concatenate(parts)
+
+
+def _flat(x: Array) -> Array:
+    """All chains in one."""
+    return x.reshape(-1, *x.shape[2:])
+
+
+def _family(identity: str, names: list[str], x: Array) -> list[Row]:
+    """Test that every scalar of x, shape (chain, draw, K), has mean 0.
+
+    z is Student's statistic at the effective sample size, corrected for the skewness of the series
+    (Hall 1992, https://doi.org/10.1111/j.2517-6161.1992.tb01872.x).
+    """
+    mean, sd, size = x.mean(axis=(0, 1)), x.std(axis=(0, 1), ddof=1), ess_mean(x)
+    still = ~(sd > 1e-14 * np.abs(mean))  # a series that does not move has no error
+    skew = ((x - mean) ** 3).mean(axis=(0, 1)) / np.where(still, 1.0, sd) ** 3
+    t = mean / np.where(still, 1.0, sd)
+    z = np.sqrt(size) * (t + skew * t**2 / 3.0 + skew**2 * t**3 / 27.0 + skew / (6.0 * size))
+    z = np.where(still, np.where(mean == 0, 0.0, np.sign(mean) * np.inf), z)
+    limit = stdtrit(np.maximum(size - 1.0, 1.0), 1.0 - _ALPHA / (2.0 * len(names)))
+    columns = mean, sd / np.sqrt(size), z, np.abs(z) <= limit
+    rows = zip(names, *(column.tolist() for column in columns), strict=True)
+    return [(identity, *row) for row in rows]

@@ -1,0 +1,198 @@
+"""The posterior of V for chosen rows: entries, correlations and components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayesv.design.design import Design
+from bayesv.errors import BayesvError, DataError
+from bayesv.formula.new_rows import NewRows
+from bayesv.linalg import Array
+from bayesv.support.arguments import NUMBER, PROBABILITY, accepts, whole
+
+__all__ = ["PosteriorV"]
+
+_MOST_ROWS = 2_000
+_AT_ONCE = 2e7  # numbers of draws of V in memory
+
+
+@dataclass(frozen=True, eq=False)
+class PosteriorV:
+    """Posterior of the marginal covariance of some rows; computed when it is asked for.
+
+    V = Σ_f Z_f Σ_f Z_f' + σ² diag(1/w) is linear in (Σ, σ²), so that its posterior mean and SDs are
+    exact functions of the means and covariances of the draws.
+
+    Attributes
+    ----------
+    design : Design or NewRows
+    covs : mapping of group to ndarray, shape (chain, draw, r_f, r_f)
+    sigma2 : ndarray, shape (chain, draw)
+    positions : ndarray of int, shape (m,)
+        The rows, as positions among the design's.
+    """
+
+    design: Design | NewRows
+    covs: Mapping[str, Array]
+    sigma2: Array
+    positions: NDArray[np.intp]
+
+    @property
+    def labels(self) -> list[Any]:
+        """The user's labels of the rows."""
+        return list(self.design.row_labels[self.positions])
+
+    @cached_property
+    def _parts(self) -> list[tuple[str, Array]]:
+        """V of each component per unit of (Σ_f element, σ²): (name, (elements, m, m))."""
+        m = len(self.positions)
+        if m > _MOST_ROWS:
+            raise DataError(
+                f"{m} rows are too many for a dense posterior of V ({_MOST_ROWS}). Choose rows or "
+                "a cluster; E[V | y] of all rows is "
+                "bv.MarginalCovariance(post.design, post.estimate('mean')).to_sparse()."
+            )
+        parts = []
+        for term in self.design.terms:
+            z, codes = term.values[self.positions], term.codes[self.positions]
+            same = (codes[:, None] == codes).astype(float)
+            parts.append((term.group, np.einsum("ia,jb,ij->abij", z, z, same).reshape(-1, m, m)))
+        w = self.design.weights
+        inverse = np.ones(m) if w is None else 1.0 / w[self.positions]
+        return [*parts, ("Residual", np.diag(inverse)[None])]
+
+    @cached_property
+    def _theta(self) -> list[Array]:
+        """Draws that the parts are multiplied by, shapes (S, elements)."""
+        S = self.sigma2.size
+        return [*(cov.reshape(S, -1) for cov in self.covs.values()), self.sigma2.reshape(S, 1)]
+
+    # --- moments ----------------------------------------------------------------------------------
+
+    def mean(self) -> pd.DataFrame:
+        """Return E[V | y], shape (m, m)."""
+        total = sum(
+            np.tensordot(theta.mean(axis=0), part, 1)
+            for theta, (_, part) in zip(self._theta, self._parts, strict=True)
+        )
+        return self._frame(np.asarray(total))
+
+    def sd(self) -> pd.DataFrame:
+        """Return the posterior SD of every element of V, shape (m, m)."""
+        theta = np.concatenate(self._theta, axis=1)
+        parts = np.concatenate([part for _, part in self._parts])
+        covariance = np.atleast_2d(np.cov(theta.T))
+        variance = np.einsum("aij,ab,bij->ij", parts, covariance, parts, optimize=True)
+        return self._frame(np.sqrt(np.clip(variance, 0.0, None)))
+
+    @accepts(q=NUMBER)
+    def quantile(self, q: float) -> pd.DataFrame:
+        """Return a posterior quantile of every element of V, shape (m, m)."""
+        if not 0 <= q <= 1:
+            raise BayesvError(f"q is a probability; found {q!r}.")
+        m = len(self.positions)
+        out = np.empty((m, m))
+        step = max(1, int(_AT_ONCE / (max(m, 1) * self.sigma2.size)))
+        for at in range(0, m, step):
+            rows = slice(at, at + step)
+            total = sum(
+                np.tensordot(theta, part[:, rows], 1)
+                for theta, (_, part) in zip(self._theta, self._parts, strict=True)
+            )
+            out[rows] = np.quantile(np.asarray(total), q, axis=0)
+        return self._frame(out)
+
+    @accepts(prob=PROBABILITY)
+    def interval(self, prob: float = 0.95) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the equal-tailed interval of every element of V: lower and upper, (m, m) each."""
+        return self.quantile((1 - prob) / 2), self.quantile((1 + prob) / 2)
+
+    # --- draws ------------------------------------------------------------------------------------
+
+    @accepts(every=whole(1))
+    def draws(self, every: int = 1) -> Any:
+        """Return draws of V, a DataArray with dims (chain, draw, row, column).
+
+        Parameters
+        ----------
+        every : int
+            Keep every so many draws of each chain.
+        """
+        return self._array(self._values(every), every, "V")
+
+    @accepts(every=whole(1))
+    def corr(self, every: int = 1) -> Any:
+        """Return draws of the marginal correlations, dims (chain, draw, row, column)."""
+        V = self._values(every)
+        sd = np.sqrt(np.diagonal(V, axis1=-2, axis2=-1))
+        return self._array(V / (sd[..., :, None] * sd[..., None, :]), every, "corr")
+
+    @accepts(every=whole(1))
+    def marginal_sd(self, every: int = 1) -> Any:
+        """Return draws of the marginal SDs of the rows, dims (chain, draw, row)."""
+        V = self._values(every)
+        return self._array(np.sqrt(np.diagonal(V, axis1=-2, axis2=-1)), every, "sd")
+
+    @accepts(every=whole(1))
+    def eigenvalues(self, every: int = 1) -> Any:
+        """Return draws of the smallest and largest eigenvalue, dims (chain, draw, end)."""
+        import xarray as xr
+
+        values = np.linalg.eigvalsh(self._values(every))[..., [0, -1]]
+        coords = {"draw": np.arange(0, self.sigma2.shape[1], every), "end": ["smallest", "largest"]}
+        return xr.DataArray(values, dims=("chain", "draw", "end"), coords=coords, name="eigenvalue")
+
+    @accepts(every=whole(1))
+    def components(self, every: int = 1) -> Any:
+        """Return draws of the share of each component in Var(y_i): (chain, draw, component, row).
+
+        Components are the terms and the residual; shares sum to 1.
+        """
+        each = [
+            np.tensordot(theta, np.diagonal(part, axis1=1, axis2=2), 1)
+            for theta, (_, part) in zip(self._theta, self._parts, strict=True)
+        ]
+        values = np.stack(each, axis=1).reshape(*self.sigma2.shape, len(each), -1)[:, ::every]
+        shares = values / values.sum(axis=2, keepdims=True)
+        return self._array(shares, every, "share", component=[name for name, _ in self._parts])
+
+    def _values(self, every: int) -> Array:
+        m, (chains, n) = len(self.positions), self.sigma2.shape
+        size = m * m * chains * -(-n // every)
+        if size > 10 * _AT_ONCE:
+            raise DataError(
+                f"{size:,} numbers would be drawn. Use mean(), sd() or "
+                "quantile(), fewer rows, or every=…."
+            )
+        keep = np.arange(chains * n).reshape(chains, n)[:, ::every]
+        total = sum(
+            np.tensordot(theta[keep.ravel()], part, 1)
+            for theta, (_, part) in zip(self._theta, self._parts, strict=True)
+        )
+        return np.asarray(total).reshape(*keep.shape, m, m)
+
+    def _array(self, values: Array, every: int, name: str, **coords: list[str]) -> Any:
+        import xarray as xr
+
+        chains, n = self.sigma2.shape
+        dims = ["chain", "draw", *coords, "row", "column"][: values.ndim]
+        known = {"chain": np.arange(chains), "draw": np.arange(0, n, every), **coords}
+        labels = [str(label) for label in self.labels]
+        known |= {dim: labels for dim in dims if dim in ("row", "column")}
+        return xr.DataArray(values, dims=dims, coords=known, name=name)
+
+    def _frame(self, values: Array) -> pd.DataFrame:
+        return pd.DataFrame(values, self.labels, self.labels)
+
+    def __repr__(self) -> str:
+        return (
+            f"<PosteriorV of {len(self.positions)} rows of {self.design.formula!r}, "
+            f"{self.sigma2.size} draws: mean(), sd(), interval(), draws(), corr(), components()>"
+        )

@@ -1,0 +1,124 @@
+"""Draws from the priors, on the scales people think in: SDs, correlations, shares of variance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bayesv.covariance.functionals import definition, functionals
+from bayesv.errors import PriorError
+from bayesv.gram import GramStatistics
+from bayesv.linalg import Array
+from bayesv.priors.priors import (
+    Exponential,
+    Flat,
+    Gamma,
+    HalfCauchy,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    Normal,
+    ResolvedPriors,
+)
+
+__all__ = ["draw_prior", "prior_predictive"]
+
+_LARGEST_LOG = 600.0  # of a variance
+
+
+def draw_prior(
+    priors: ResolvedPriors, size: int, rng: np.random.Generator
+) -> tuple[dict[str, Array], Array, Array]:
+    """Draw Σ_f by group, (size, r, r), σ², (size,), and β, (size, p).
+
+    Flat elements of β, which have no draws, are NaN.
+
+    Raises
+    ------
+    PriorError
+        If the prior of an SD is flat.
+    """
+    sigma = _draw_sd(priors.sigma, size, rng)
+    covs = {}
+    for term in priors.design.terms:
+        root = np.zeros((size, term.n_columns, term.n_columns))
+        for block in term.blocks:
+            eta = priors.corr[term.group].eta if len(block) > 1 else 1.0
+            at = np.array(block)
+            root[:, at[:, None], at] = _draw_lkj_root(len(block), eta, size, rng)
+        sds = [_draw_sd(prior, size, rng) for prior in priors.sd[term.group]]
+        scaled = np.stack(sds, axis=1)[:, :, None] * root
+        scaled = priors.basis(term).back @ scaled
+        covs[term.group] = scaled @ np.swapaxes(scaled, 1, 2)
+    beta = np.full((size, len(priors.beta)), np.nan)
+    for i, prior in enumerate(priors.beta):
+        if isinstance(prior, Normal):
+            beta[:, i] = rng.normal(prior.mean, prior.sd, size)
+    return covs, sigma**2, beta
+
+
+def prior_predictive(
+    priors: ResolvedPriors, stats: GramStatistics, draws: int, rng: np.random.Generator
+) -> Any:
+    """Return a Dataset of draws of SDs, correlations and functionals of V, dims (chain, draw)."""
+    import xarray as xr
+
+    covs, sigma2, beta = draw_prior(priors, draws, rng)
+    out = {"sd Residual": np.sqrt(sigma2)}
+    for term in priors.design.terms:
+        sd = np.sqrt(np.diagonal(covs[term.group], axis1=1, axis2=2))
+        out |= {f"sd {term.group}: {c}": sd[:, i] for i, c in enumerate(term.columns)}
+        for i, j in zip(*np.nonzero(np.tril(term.mask, -1)), strict=True):
+            pair = f"corr {term.group}: {term.columns[j]}, {term.columns[i]}"
+            with np.errstate(invalid="ignore"):
+                out[pair] = covs[term.group][:, i, j] / (sd[:, i] * sd[:, j])
+    found = functionals(priors.design, stats, covs, sigma2, beta)
+    out |= {name: x for name, x in found.items() if np.isfinite(x).all()}
+    said = {name: {"definition": text} if (text := definition(name)) else {} for name in out}
+    return xr.Dataset({name: (("chain", "draw"), x[None], said[name]) for name, x in out.items()})
+
+
+def _draw_sd(prior: Any, size: int, rng: np.random.Generator) -> Array:
+    match prior:
+        case HalfNormal(scale):
+            draws = np.abs(rng.normal(0.0, scale, size))
+        case HalfStudentT(nu, scale):
+            draws = np.abs(scale * rng.standard_t(nu, size))
+        case HalfCauchy(scale):
+            draws = np.abs(scale * rng.standard_cauchy(size))
+        case Exponential(scale):
+            draws = rng.exponential(scale, size)
+        case Gamma(shape, scale):
+            draws = rng.gamma(shape, scale, size)
+        case InverseGamma(shape, scale):  # of the variance
+            draws = np.exp(0.5 * (np.log(scale) - _log_gamma_draws(shape, size, rng)))
+        case Flat():
+            raise PriorError("A flat prior of an SD has no draws; give a proper one.")
+        case _:
+            raise PriorError(f"There are no draws of {prior!r}.")
+    return np.asarray(draws)
+
+
+def _log_gamma_draws(shape: float, size: int, rng: np.random.Generator) -> Array:
+    """Draw logs of Gamma(shape, 1) by Gamma(shape + 1, 1) U^(1/shape): small ones underflow else.
+
+    Cut off where a variance or its inverse would leave the range of doubles.
+    """
+    logs = np.log(rng.gamma(shape + 1.0, 1.0, size)) + np.log(rng.uniform(size=size)) / shape
+    return np.clip(logs, -_LARGEST_LOG, _LARGEST_LOG)
+
+
+def _draw_lkj_root(r: int, eta: float, size: int, rng: np.random.Generator) -> Array:
+    """Cholesky factors of LKJ(η) correlation matrices by the onion method.
+
+    Lewandowski, Kurowicka and Joe 2009, https://doi.org/10.1016/j.jmva.2009.04.008, section 3.2.
+    """
+    root = np.tile(np.eye(r), (size, 1, 1))
+    for k in range(1, r):
+        square = rng.beta(k / 2.0, eta + (r - 1 - k) / 2.0, size)
+        direction = rng.normal(size=(size, k))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        root[:, k, :k] = np.sqrt(square)[:, None] * direction
+        root[:, k, k] = np.sqrt(1.0 - square)
+    return root

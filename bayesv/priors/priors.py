@@ -1,0 +1,371 @@
+"""One vocabulary of priors that every engine understands, readable when printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bayesv.design.design import Design, DesignSummary, RandomTerm
+from bayesv.design.scales import ColumnFacts
+from bayesv.errors import PriorError, near
+from bayesv.linalg import Array, cov_to_sd_corr
+from bayesv.names import Meaning, canonical, factors_of, matched, places
+from bayesv.priors.basis import Basis, CentredBlock, centres_by_name, default_sizes
+from bayesv.priors.families import (
+    LKJ,
+    Exponential,
+    Flat,
+    Gamma,
+    HalfCauchy,
+    HalfNormal,
+    HalfStudentT,
+    InverseGamma,
+    Normal,
+    SdPrior,
+)
+from bayesv.support.arguments import a, accepts
+
+__all__ = [
+    "LKJ",
+    "Exponential",
+    "Flat",
+    "Gamma",
+    "HalfCauchy",
+    "HalfNormal",
+    "HalfStudentT",
+    "InverseGamma",
+    "Normal",
+    "Priors",
+    "ResolvedPriors",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedPriors:
+    """Priors of every single parameter of a design.
+
+    Attributes
+    ----------
+    sd : dict of str to tuple of SdPrior
+        For each group one prior per column, of the effects of its basis.
+    corr : dict of str to LKJ
+        For each group with correlated columns.
+    sigma : SdPrior
+        Of the residual standard deviation.
+    beta : tuple of Flat or Normal
+        One per fixed effect.
+    bases : dict of str to Basis
+        The effects that SDs and correlations speak of; the columns as written where none is named.
+    note : str
+        What is unusual about the scales of the defaults.
+    """
+
+    sd: dict[str, tuple[SdPrior, ...]]
+    corr: dict[str, LKJ]
+    sigma: SdPrior
+    beta: tuple[Flat | Normal, ...]
+    design: Design = field(repr=False)
+    bases: dict[str, Basis] = field(default_factory=dict)
+    note: str = ""
+
+    def basis(self, term: Any) -> Basis:
+        """Return the effects that the priors of a term speak of."""
+        return self.bases.get(term.group) or Basis.as_written(term)
+
+    def log_densities(self, covs: Mapping[str, Array], sigma2: Array) -> dict[str, Array]:
+        """Return log prior densities of SDs, correlations and σ, by parameter.
+
+        Parameters
+        ----------
+        covs : mapping of group to ndarray, shapes (..., r, r)
+            Σ_f of the user's columns.
+        sigma2 : ndarray, shape (...)
+
+        Returns
+        -------
+        dict
+            ``sigma``, ``sd_<group>`` (all columns together) and, where columns are correlated,
+            ``corr_<group>``; shapes (...). They are densities of SDs and correlations of
+            Σ_c = A Σ_f A', see `Basis`; that of Σ_f is the same because |A| = 1.
+        """
+        densities = {"sigma": self.sigma.log_density(np.sqrt(sigma2))}
+        for term in self.design.terms:
+            A = self.basis(term).map
+            sd, corr = cov_to_sd_corr(A @ np.asarray(covs[term.group]) @ A.T)
+            each = [prior.log_density(sd[..., i]) for i, prior in enumerate(self.sd[term.group])]
+            densities[f"sd_{term.group}"] = np.asarray(sum(each))
+            for block in term.blocks:
+                if len(block) > 1:
+                    rows = np.array(block)
+                    logdet = np.linalg.slogdet(np.nan_to_num(corr[..., rows[:, None], rows]))[1]
+                    density = self.corr[term.group].log_density(logdet, len(block))
+                    name = f"corr_{term.group}"
+                    densities[name] = densities.get(name, 0.0) + density
+        return densities
+
+    def with_proper_sds(self) -> ResolvedPriors:
+        """Return the priors with the default in place of every flat one of an SD."""
+        default = Priors().resolve(self.design)
+        sd = {
+            group: tuple(
+                d if isinstance(p, Flat) else p for p, d in zip(priors, defaults, strict=True)
+            )
+            for (group, priors), defaults in zip(self.sd.items(), default.sd.values(), strict=True)
+        }
+        sigma = default.sigma if isinstance(self.sigma, Flat) else self.sigma
+        return replace(self, sd=sd, sigma=sigma)
+
+    def stated(self) -> Priors:
+        """Return priors that name every parameter: resolved for other data they stay the same."""
+        sd = {
+            term.group: dict(zip(term.columns, self.sd[term.group], strict=True))
+            for term in self.design.terms
+        }
+        beta = dict(zip(self.design.fixed_names, self.beta, strict=True))
+        center = {
+            term.group: dict(self.basis(term).centres)
+            for term in self.design.terms
+            if term.group in self.corr
+        }
+        return Priors(
+            sd=sd, sigma=self.sigma, corr=self.corr or None, beta=beta, center=center or None
+        )
+
+    @property
+    def flat_beta(self) -> bool:
+        """Whether every fixed effect has a flat prior."""
+        return all(isinstance(prior, Flat) for prior in self.beta)
+
+    def __str__(self) -> str:
+        lines = []
+        for term in self.design.terms:
+            basis = self.basis(term)
+            for name, prior in zip(basis.labels, self.sd[term.group], strict=True):
+                lines.append(f"sd   {term.group}: {name} ~ {prior}")
+            if term.group in self.corr:
+                centres = ", ".join(f"{name} = {x:.6g}" for name, x in basis.centres.items())
+                where = f" at {centres}" if centres else ""
+                lines.append(f"corr {term.group}{where} ~ {self.corr[term.group]}")
+        lines.append(f"sd   residual ~ {self.sigma}")
+        if len(set(self.beta)) == 1:
+            lines.append(f"beta (all) ~ {self.beta[0]}")
+        else:
+            lines += [
+                f"beta {name} ~ {prior}"
+                for name, prior in zip(self.design.fixed_names, self.beta, strict=True)
+            ]
+        return "\n".join([*lines, *([f"note: {self.note}"] if self.note else [])])
+
+    def one_line(self) -> str:
+        """Return the priors in one line, for tables."""
+        return "; ".join(" ".join(line.split()) for line in str(self).splitlines())
+
+
+@dataclass(frozen=True)
+class Priors:
+    """Priors of a model; parts left out take defaults that suit the data.
+
+    Parameters
+    ----------
+    sd : SdPrior, or mapping of group to SdPrior, or mapping of group to {column: SdPrior}
+        Of the standard deviations of random effects. Default: half-t(3, 2.5 s) for an intercept,
+        half-t(3, 2.5 s/size of x) for a column x, with s the residual SD of y after X.
+    sigma : SdPrior
+        Of the residual standard deviation. Default: half-t(3, s), for a row of weight 1.
+    corr : LKJ, or mapping of group to LKJ
+        Default: LKJ(1), uniform over correlation matrices.
+    beta : Flat, Normal, or mapping of coefficient to one of them
+        Default: flat.
+    center : mapping of group to {column: value}, optional
+        Where covariates are centred for the priors of correlated effects: the SD of ``Intercept``
+        and the correlations are then those at these values. An empty mapping, ``{group: {}}``,
+        means the columns as written. Left out, default priors are stated at the means, and priors
+        that you state of an intercept, or of correlations, are of the columns as written.
+
+    Notes
+    -----
+    The size of a column beside an intercept is its standard deviation or, if it has two values,
+    their difference; of a product of columns it is the product of sizes. Without an intercept it
+    is the root mean square, and 1 for an indicator. Weights count relative to their geometric mean,
+    so that ``w`` and ``100 w`` give the same posterior of V. REML, V, labels and draws know nothing
+    of this centring.
+
+    Examples
+    --------
+    >>> print(Priors(sd=HalfNormal(50.0), sigma=HalfStudentT(4, 56.0), corr=LKJ(2)))
+    Priors(sd=HalfNormal(50), sigma=HalfStudentT(4, 56), corr=LKJ(2), beta=Flat())
+    """
+
+    sd: Any = None
+    sigma: SdPrior | None = None
+    corr: LKJ | Mapping[str, LKJ] | None = None
+    beta: Any = field(default_factory=Flat)
+    center: Mapping[str, Mapping[str, float]] | None = None
+
+    DEFAULT_NU: ClassVar[float] = 3.0
+    # Of SDs of effects, in units of s: with few levels s itself may be far below them.
+    DEFAULT_WIDTH: ClassVar[float] = 2.5
+
+    def __post_init__(self) -> None:
+        if self.sigma is not None and not isinstance(self.sigma, SdPrior):
+            raise PriorError(f"sigma needs a prior of an SD, such as HalfStudentT; {self.sigma!r}.")
+        _check_leaves("sd", self.sd, SdPrior, depth=2)
+        _check_leaves("corr", self.corr, LKJ, depth=1)
+        _check_leaves("beta", self.beta, (Flat, Normal), depth=1)
+        _check_center(self.center)
+
+    def __str__(self) -> str:
+        parts = {"sd": self.sd, "sigma": self.sigma, "corr": self.corr, "beta": self.beta}
+        if self.center is not None:
+            parts["center"] = self.center
+        return f"Priors({', '.join(f'{k}={_text(v)}' for k, v in parts.items())})"
+
+    @accepts(design=a(Design, DesignSummary))
+    def resolve(self, design: Design) -> ResolvedPriors:
+        """Return the prior of every parameter of a design.
+
+        Raises
+        ------
+        PriorError
+            If a group or coefficient is named that the design lacks, or a centre that it cannot
+            have.
+        """
+        scale = design.response_scale
+        sigma = self.sigma or HalfStudentT(self.DEFAULT_NU, scale.sigma)
+        _check_groups("sd", self.sd, design)
+        _check_groups("corr", self.corr, design)
+        _check_groups("center", self.center, design)
+        sd: dict[str, tuple[SdPrior, ...]] = {}
+        corr: dict[str, LKJ] = {}
+        bases: dict[str, Basis] = {}
+        for term in design.terms:
+            facts = _facts(term)
+            blocks = [CentredBlock(facts, block) for block in term.blocks if len(block) > 1]
+            stated = self._stated_sds(term, design)
+            sizes = default_sizes(facts, blocks)
+            sd[term.group] = tuple(
+                prior
+                or HalfStudentT(self.DEFAULT_NU, self.DEFAULT_WIDTH * scale.effects / float(size))
+                for prior, size in zip(stated, sizes, strict=True)
+            )
+            if blocks:
+                corr[term.group] = _for_group(self.corr, term.group, design) or LKJ(1.0)
+                bases[term.group] = self._basis(term, blocks, stated, design)
+        note = "" if scale.source == "residual sd" else f"default scales are {scale.source}"
+        return ResolvedPriors(sd, corr, sigma, self._betas(design), design, bases, note)
+
+    def _basis(
+        self,
+        term: RandomTerm,
+        blocks: list[CentredBlock],
+        stated: tuple[SdPrior | None, ...],
+        design: Design,
+    ) -> Basis:
+        """Return what the priors of a term speak of: defaults of centred columns, others not."""
+        if (center := _for_group(self.center, term.group, design)) is not None:
+            return Basis.of(term, blocks, centres_by_name(center, term, blocks))
+        if _for_group(self.corr, term.group, design) is not None:
+            return Basis.as_written(term)
+        centres: dict[int, float] = {}
+        for block in blocks:
+            own = Basis.of(term, [block], block.centres)
+            if not any(prior and own.moved(i) for i, prior in enumerate(stated)):
+                centres |= block.centres
+        return Basis.of(term, blocks, centres)
+
+    def _stated_sds(self, term: RandomTerm, design: Design) -> tuple[SdPrior | None, ...]:
+        """Return the prior that is stated of each column's SD, None where there is none."""
+        given = _for_group(self.sd, term.group, design)
+        if isinstance(given, SdPrior):
+            return (given,) * term.n_columns
+        named = _by_meaning(given or {}, term.columns, f"sd of {term.group!r}")
+        return tuple(named.get(name) for name in term.columns)
+
+    def _betas(self, design: Design) -> tuple[Flat | Normal, ...]:
+        if not isinstance(self.beta, Mapping):
+            return (self.beta or Flat(),) * design.p
+        named = _by_meaning(self.beta, design.fixed_names, "beta")
+        return tuple(named.get(name) or Flat() for name in design.fixed_names)
+
+
+def _facts(term: Any) -> ColumnFacts:
+    facts: ColumnFacts | None = term.facts
+    if facts is None:
+        raise PriorError(
+            f"The columns of {term.group!r} come from a file of an earlier version and their "
+            "scales are not known; build the model from the data again."
+        )
+    return facts
+
+
+def _check_leaves(what: str, given: Any, kind: Any, depth: int) -> None:
+    if given is None or isinstance(given, kind):
+        return
+    if isinstance(given, Mapping) and depth:
+        for key, value in given.items():
+            _check_leaves(f"{what}[{key!r}]", value, kind, depth - 1)
+        return
+    raise PriorError(
+        f"{what} has {given!r}, which is not a prior for it; see bayesv.priors.priors."
+    )
+
+
+def _check_groups(what: str, given: Any, design: Design) -> None:
+    if not isinstance(given, Mapping):
+        return
+    _by_meaning(given, design.groups, what, "grouping factors", factors_of)
+
+
+def _for_group(given: Any, group: str, design: Design) -> Any:
+    if not isinstance(given, Mapping):
+        return given
+    return _by_meaning(given, design.groups, "", "grouping factors", factors_of).get(group)
+
+
+def _by_meaning(
+    given: Mapping[str, Any],
+    names: tuple[str, ...],
+    what: str,
+    things: str = "coefficients",
+    meaning: Meaning = canonical,
+) -> dict[str, Any]:
+    """Return what is given by its exact name, or by the one name of its meaning."""
+    if strangers := [key for key in given if not isinstance(key, str)]:
+        raise PriorError(f"{what}: names of {things} are text; found {strangers[0]!r}.")
+    found = matched(list(given), names, f"{what}: the name", PriorError, meaning)
+    for key, place in zip(given, found, strict=True):
+        if place is not None:
+            continue
+        if taken := places(key, names, meaning):
+            raise PriorError(f"{what} has two priors for {names[taken[0]]!r}; leave one.")
+        raise PriorError(
+            f"{what} has a prior for {key!r}, but the {things} are {', '.join(names)}"
+            f"{near(key, names)}"
+        )
+    return {names[i]: given[key] for key, i in zip(given, found, strict=True) if i is not None}
+
+
+def _check_center(given: Any) -> None:
+    if given is None:
+        return
+    ok = isinstance(given, Mapping) and all(isinstance(v, Mapping) for v in given.values())
+    values = [x for inner in given.values() for x in inner.values()] if ok else []
+    if not ok or not all(
+        isinstance(x, int | float | np.number) and not isinstance(x, bool) and np.isfinite(x)
+        for x in values
+    ):
+        raise PriorError(
+            "center needs, for a group, the values at which covariates are centred, such as "
+            f"{{'Subject': {{'Days': 4.5}}}}; found {given!r}."
+        )
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "default"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k}: {_text(v)}" for k, v in value.items()) + "}"
+    return f"{value:.4g}" if isinstance(value, int | float | np.number) else str(value)

@@ -1,0 +1,118 @@
+"""Parametric bootstrap of REML and ML fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bayesv.covariance.quantities import quantities
+from bayesv.design.simulation import simulate
+from bayesv.errors import BayesvError, FitWarning, without
+from bayesv.gram import responses_of
+from bayesv.linalg import Array
+from bayesv.reml import RemlFit, fit_reml
+from bayesv.support.arguments import PROBABILITY, SEED, a, accepts, whole
+from bayesv.support.progress import progress
+
+__all__ = ["Bootstrap", "bootstrap"]
+
+_FIT = a(RemlFit, hint="fit one by model.reml().")
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """Refits to data simulated from a fit.
+
+    Attributes
+    ----------
+    draws : DataFrame
+        One line per refit, one column per scalar (var, cov, sd, corr, beta).
+    estimate : Series
+        The scalars of the original fit.
+    singular : ndarray of bool
+        Which refits are on the boundary.
+    failed : tuple of str
+        Refits that raised an error, with the reason; they are not among the draws.
+    """
+
+    draws: pd.DataFrame
+    estimate: pd.Series
+    singular: Array
+    failed: tuple[str, ...]
+
+    @accepts(prob=PROBABILITY)
+    def interval(self, prob: float = 0.95) -> pd.DataFrame:
+        """Return estimate, bias, standard error and percentile interval of each scalar."""
+        low, high = (self.draws.quantile((1 + s * prob) / 2) for s in (-1, 1))
+        return pd.DataFrame(
+            {
+                "estimate": self.estimate,
+                "bias": self.draws.mean() - self.estimate,
+                "se": self.draws.std(),
+                "low": low,
+                "high": high,
+            }
+        )
+
+    def __repr__(self) -> str:
+        share = float(np.mean(self.singular)) if len(self.singular) else float("nan")
+        head = f"Parametric bootstrap: {len(self.draws)} refits, {share:.0%} singular"
+        if self.failed:
+            head += f", {len(self.failed)} failed"
+        return f"{head}\n{self.interval().to_string(float_format=lambda v: f'{v:.5g}')}"
+
+
+@accepts(fit=_FIT, draws=whole(1), seed=SEED)
+def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootstrap:
+    """Simulate from a fit and refit, as lme4's ``bootMer`` with ``use.u = FALSE``.
+
+    Parameters
+    ----------
+    fit : RemlFit
+        With its rows.
+    draws : int
+        Number of refits.
+    seed : int, optional
+
+    Returns
+    -------
+    Bootstrap
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> fit = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
+    >>> found = bv.bootstrap(fit, draws=20, seed=1)
+    >>> found.draws.shape, list(found.draws.columns)[:2]
+    ((20, 5), ['var Batch: Intercept', 'sd Batch: Intercept'])
+    """
+    if draws < 2:
+        raise BayesvError(f"At least 2 refits are needed; found draws={draws}.")
+    design, vc = fit.design, fit.components
+    rng = np.random.default_rng(seed)
+    roots = [vc.sigma * vc.relative_root(term) for term in design.terms]
+    beta = fit.beta.to_numpy()
+    responses = responses_of(design, fit._stats)
+    rows, singular, failed = [], [], []
+    with progress("refitting", draws) as step:
+        for k in range(draws):
+            step(1)
+            y, _ = simulate(design, beta, roots, vc.sigma, rng)
+            try:
+                with without(FitWarning):
+                    new = design.with_response(y)
+                    refit = fit_reml(new, responses.statistics(new.target), fit.method)
+            except BayesvError as error:
+                failed.append(f"refit {k}: {error}")
+                continue
+            rows.append(_scalars(refit))
+            singular.append(refit.singular)
+    return Bootstrap(pd.DataFrame(rows), _scalars(fit), np.array(singular), tuple(failed))
+
+
+def _scalars(fit: RemlFit) -> pd.Series:
+    covs = {term.group: fit.components.block_for(term) for term in fit.design.terms}
+    found = quantities(fit.design, covs, np.asarray(fit.sigma2), fit.beta.to_numpy())
+    return pd.Series({q.label: float(q.values) for q in found}, name="estimate")

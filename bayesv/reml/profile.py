@@ -1,0 +1,171 @@
+"""Profile likelihood intervals of standard deviations and correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq, minimize
+from scipy.special import chdtri
+
+from bayesv.errors import BayesvError
+from bayesv.inference.coordinates import Coordinates
+from bayesv.linalg import Array, cov_to_sd_corr
+from bayesv.priors.priors import Priors
+from bayesv.reml import RemlFit
+from bayesv.reml.criterion import Criterion
+from bayesv.support.arguments import PROBABILITY, a, accepts
+from bayesv.support.progress import progress
+
+__all__ = ["profile"]
+
+_FIT = a(RemlFit, hint="fit one by model.reml().")
+
+_NEVER = -14.0  # log SD/σ that counts as 0
+_WIDEST = 60  # doublings of a step away from the estimate
+
+
+@accepts(fit=_FIT, prob=PROBABILITY)
+def profile(fit: RemlFit, prob: float = 0.95) -> pd.DataFrame:
+    """Return profile likelihood intervals of the SDs, of σ, and of correlations of two columns.
+
+    Parameters
+    ----------
+    fit : RemlFit
+        By ML for the profile likelihood proper, as lme4's ``confint(method = "profile")``; by REML
+        the restricted likelihood is profiled.
+    prob : float
+
+    Returns
+    -------
+    DataFrame
+        Columns estimate, low, high; a lower end of 0 and ends of ±1 are on the boundary.
+
+    Notes
+    -----
+    The ends are where the criterion, minimised over all other parameters, exceeds its minimum by
+    the quantile of χ² with one degree of freedom.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> fit = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml("ML")
+    >>> bv.profile(fit).loc["sd Batch: Intercept"].round(1).to_dict()
+    {'estimate': 37.3, 'low': 12.2, 'high': 84.1}
+    """
+    if not 0 < prob < 1:
+        raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
+    with progress("profiling the likelihood") as step:
+        profiler = _Profiler(fit, float(chdtri(1, 1 - prob)), step)
+        rows = {}
+        at = 0
+        for term, log_rms in zip(
+            profiler.coordinates.terms, profiler.coordinates.log_rms, strict=True
+        ):
+            sd, corr = cov_to_sd_corr(fit.components.block_for(term))
+            for i, column in enumerate(term.columns):
+                rows[f"sd {term.group}: {column}"] = profiler.sd(at + i, float(log_rms[i]), sd[i])
+            at += term.n_columns
+            for block in term.blocks:
+                if len(block) == 2:
+                    label = f"corr {term.group}: " + ", ".join(term.columns[i] for i in block)
+                    rows[label] = profiler.correlation(at, float(corr[block]))
+                at += len(block) * (len(block) - 1) // 2
+        rows["sd Residual"] = profiler.sigma()
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high"])
+
+
+class _Profiler:
+    """The criterion with one parameter held, in the sampler's coordinates."""
+
+    def __init__(self, fit: RemlFit, rise: float, step: Callable[[int], None]) -> None:
+        self.step = step
+        # Coordinates of the columns as written: their SDs and correlations are what is held.
+        as_written = Priors(center={term.group: {} for term in fit.design.terms})
+        self.coordinates = Coordinates(as_written.resolve(fit.design), stated=True)
+        self.criterion = Criterion(fit.design, fit._stats, fit.method)
+        covs = {t.group: fit.components.block_for(t) for t in fit.design.terms}
+        self.best = self.coordinates.from_covs(covs, fit.sigma2)
+        self.limit = fit.criterion + rise
+        self.sigma_hat = float(np.sqrt(fit.sigma2))
+
+    def _value(self, x: Array) -> float:
+        lambdas, sigma = self.coordinates.to_lambdas(x)
+        stats = self.criterion.stats
+        self.step(1)
+        try:
+            value = self.criterion.criterion_at(stats.in_basis(lambdas), float(sigma) ** 2)
+        except np.linalg.LinAlgError:
+            return 1e12
+        return value if np.isfinite(value) else 1e12
+
+    def _excess(self, place: int, held: Callable[[Array], float]) -> tuple[float, Array]:
+        """Minimise with x[place] = held(x); return how far the minimum is above the limit."""
+        free = np.arange(len(self.best)) != place
+
+        def full(part: Array) -> Array:
+            x = self.best.copy()
+            x[free] = part
+            x[place] = held(x)
+            return x
+
+        # Log SDs near −14 are flat: the search stays where it makes a difference.
+        bounds = [(_NEVER, 12.0) if sd else (-12.0, 12.0) for sd in self.coordinates.is_sd[free]]
+        start = np.clip(self.best[free], *np.array(bounds).T) if free.any() else np.zeros(0)
+        if not free.any():
+            return self._value(full(start)) - self.limit, start
+        found = minimize(
+            lambda part: self._value(full(part)), start, method="L-BFGS-B", bounds=bounds,
+            options={"ftol": 1e-12, "gtol": 1e-5},
+        )  # fmt: skip
+        return float(found.fun) - self.limit, found.x
+
+    def _end(self, excess: Callable[[float], float], at: float, step: float, last: float) -> float:
+        """Return where the excess crosses 0, from the estimate towards ``last``."""
+        inner = at
+        for _ in range(_WIDEST):
+            outer = at + step
+            if (outer - last) * np.sign(step) >= 0:
+                outer = last
+            if excess(outer) > 0:
+                return float(brentq(excess, inner, outer, xtol=1e-7, rtol=1e-9))
+            if outer == last:
+                return last
+            inner, step = outer, 2.0 * step
+        return last
+
+    def sd(self, place: int, log_rms: float, estimate: float) -> tuple[float, float, float]:
+        """Return estimate and ends of an SD of random effects; 0 at the bound of the log scale."""
+        scale = self.coordinates.log_scale
+
+        def excess(log_sd: float) -> float:
+            return self._excess(place, lambda x: log_sd + log_rms - x[-1] - scale)[0]
+
+        zero = np.log(self.sigma_hat) - log_rms + _NEVER
+        at = max(np.log(estimate) if estimate > 0 else zero, zero)
+        low = zero if at == zero else self._end(excess, at, -0.3, zero)
+        high = self._end(excess, max(at, zero + 10.0) if at == zero else at, 0.3, zero + 30.0)
+        return float(estimate), 0.0 if low == zero else float(np.exp(low)), float(np.exp(high))
+
+    def correlation(self, place: int, estimate: float) -> tuple[float, float, float]:
+        """Return estimate and ends of the correlation of two columns."""
+
+        def excess(z: float) -> float:
+            return self._excess(place, lambda _: z)[0]
+
+        at = float(self.best[place])
+        low, high = (self._end(excess, at, step, 8.0 * np.sign(step)) for step in (-0.3, 0.3))
+        ends = [np.sign(z) if abs(z) == 8.0 else np.tanh(z) for z in (low, high)]
+        return estimate, float(ends[0]), float(ends[1])
+
+    def sigma(self) -> tuple[float, float, float]:
+        """Return estimate and ends of σ."""
+        place = len(self.best) - 1
+
+        def excess(log_sigma: float) -> float:
+            return self._excess(place, lambda _: log_sigma - self.coordinates.log_scale)[0]
+
+        at = float(np.log(self.sigma_hat))
+        low, high = (self._end(excess, at, step, at + 20.0 * np.sign(step)) for step in (-0.1, 0.1))
+        return self.sigma_hat, float(np.exp(low)), float(np.exp(high))

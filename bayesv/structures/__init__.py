@@ -1,0 +1,1 @@
+"""Families of covariance matrices, shared by random effects (G) and residuals (R)."""

@@ -1,0 +1,1 @@
+"""What every room may use: arguments, files, memory, processes and progress."""
