@@ -15,8 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each room may import those that stand before it.
 ORDER = (
     "errors", "linalg", "support", "names", "diagnostics", "data", "structures", "design", "gram",
-    "formula", "covariance", "priors", "inference", "reml", "posterior", "model", "restate", "comparison",
-    "storage", "extract", "plots", "report", "study", "cli",
+    "formula", "covariance", "priors", "inference", "reml", "posterior", "model", "restate",
+    "comparison", "storage", "extract", "plots", "report", "study", "cli",
 )  # fmt: skip
 FLOORS = {name: place for place, name in enumerate(ORDER)}
 # The only rooms that may import these.
