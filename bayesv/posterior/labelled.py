@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -82,9 +82,7 @@ def tree_of(draws: Draws, engine: str) -> Any:
                 "the grouping factor."
             )
         variables |= names
-    import xarray as xr
-
-    groups = {"posterior": xr.Dataset(variables, coords=coords, attrs=dict(draws.attrs))}
+    groups = {"posterior": dataset(variables, coords).assign_attrs(draws.attrs)}
     if design.has_rows:
         groups["observed_data"] = _observed(design)
     if draws.sample_stats:
@@ -95,7 +93,7 @@ def tree_of(draws: Draws, engine: str) -> Any:
 
 def _of_term(
     term: Any, values: ComponentDraws, u: Mapping[str, Array]
-) -> tuple[dict[str, Any], dict[str, Sequence[str]]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the variables of a term, (dims, values) by name, and labels of their dims."""
     safe, cov = variable_name(term.group), values.covs[term.group]
     sd, corr = cov_to_sd_corr(cov)
