@@ -16,8 +16,9 @@ from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.score import Score, posterior_score, sd_positions
 from bayesv.linalg import Array, evenly_spaced
+from bayesv.posterior.effects import gls_draws
 
-__all__ = ["Coherence", "Drawn", "coherence", "fails_score"]
+__all__ = ["Coherence", "coherence", "fails_score"]
 
 _ALPHA = 1e-4  # chance that a coherent fit fails one family of identities
 _LEAST = 8  # draws a chain
@@ -63,27 +64,12 @@ class Coherence:
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """Draws that are held against their model.
-
-    Attributes
-    ----------
-    values : ComponentDraws, shape (chain, draw)
-    center, cov : ndarray, shapes (chain, draw, p) and (chain, draw, p, p)
-        Conditional mean and covariance of β given each drawn (Σ, σ²).
-    u : mapping of group to ndarray, shape (chain, draw, J, r)
-        Draws of the random effects; empty if they were not kept.
-    """
-
-    values: ComponentDraws
-    center: Array
-    cov: Array
-    u: Mapping[str, Array]
-
-
 def coherence(
-    density: MarginalDensity, drawn: Drawn, draws_of_u: int | None, priors_known: bool
+    density: MarginalDensity,
+    values: ComponentDraws,
+    u: Mapping[str, Array],
+    draws_of_u: int | None,
+    priors_known: bool,
 ) -> Coherence:
     """Hold draws against what (design, priors) say they must be.
 
@@ -91,7 +77,9 @@ def coherence(
     ----------
     density : MarginalDensity
         Of the draws; if ``priors_known`` is False, with a flat prior of β.
-    drawn : Drawn
+    values : ComponentDraws, shape (chain, draw)
+    u : mapping of group to ndarray, shape (chain, draw, J, r)
+        Draws of the random effects; empty if they were not kept.
     draws_of_u : int
         At how many draws, evenly spaced, u is held against its conditional moments; None: 400, or
         100 where rows and effects are more than 20,000.
@@ -111,14 +99,14 @@ def coherence(
     average along the scale of each Σ_f and of σ². Monte Carlo errors are those of each series
     itself, so that autocorrelation is accounted for; limits are Student's with its effective size.
     """
-    values, design = drawn.values, drawn.values.design
+    design = values.design
     if values.shape[1] < _LEAST:
         raise BayesvError(
             f"{values.shape[1]} draws a chain are too few to check; at least {_LEAST} are needed."
         )
     notes: list[str] = []
     rows = _that_vary(values)
-    rows += _of_beta(list(design.fixed_names), drawn)
+    rows += _of_beta(values, density)
     if priors_known:
         each = _SCORES_LARGE if density.stats.large_border else _SCORES
         step = max(1, -(-values.size // each))
@@ -129,8 +117,8 @@ def coherence(
                 "their mean; the score is not computed (centre the covariates)"
             )
         rows += of_score
-        if drawn.u and design.has_rows and of_score:
-            rows += _given_u(density, drawn, score, step, notes)
+        if u and design.has_rows and of_score:
+            rows += _given_u(density, values, u, score, step, notes)
         if score.n_outside:
             notes.append(
                 f"{score.n_outside} of {score.position.shape[0]} draws are on the boundary or so "
@@ -139,14 +127,14 @@ def coherence(
     else:
         notes.append(
             "the priors are not known: that of β is taken to be flat; Σ and σ² are tested through "
-            f"β{' and u' if drawn.u else ''} alone, and may be off by a factor that moves "
-            f"{'these' if drawn.u else 'it'} little"
+            f"β{' and u' if u else ''} alone, and may be off by a factor that moves "
+            f"{'these' if u else 'it'} little"
         )
-    if drawn.u and design.has_rows:
+    if u and design.has_rows:
         large = design.n + design.q > _LARGE
         number = draws_of_u or (_DRAWS_OF_U_LARGE if large else _DRAWS_OF_U)
-        rows += _of_u(density, drawn, number)
-    elif drawn.u:
+        rows += _of_u(density, values, u, number)
+    elif u:
         notes.append("the rows were not kept, so that u is not checked")
     else:
         notes.append("u was not kept (keep_u=True), so that its labels are not checked")
@@ -173,12 +161,14 @@ def _that_vary(values: ComponentDraws) -> list[Row]:
     return rows
 
 
-def _of_beta(names: list[str], drawn: Drawn) -> list[Row]:
+def _of_beta(values: ComponentDraws, density: MarginalDensity) -> list[Row]:
+    names = list(values.design.fixed_names)
     if not names:
         return []
-    away = drawn.values.beta - drawn.center
-    sd = np.sqrt(np.diagonal(drawn.cov, axis1=-2, axis2=-1))
-    unit = np.linalg.solve(np.linalg.cholesky(drawn.cov), away[..., None])[..., 0]
+    center, cov = (x.reshape(*values.shape, *x.shape[1:]) for x in gls_draws(values.flat, density))
+    away = values.beta - center
+    sd = np.sqrt(np.diagonal(cov, axis1=-2, axis2=-1))
+    unit = np.linalg.solve(np.linalg.cholesky(cov), away[..., None])[..., 0]
     pooled = (unit**2).mean(axis=-1, keepdims=True)
     square = np.concatenate([(away / sd) ** 2, pooled], axis=-1) - 1.0
     return [
@@ -216,17 +206,22 @@ def _of_score(density: MarginalDensity, values: ComponentDraws) -> tuple[Score, 
 
 
 def _given_u(
-    density: MarginalDensity, drawn: Drawn, score: Score, step: int, notes: list[str]
+    density: MarginalDensity,
+    values: ComponentDraws,
+    u: Mapping[str, Array],
+    score: Score,
+    step: int,
+    notes: list[str],
 ) -> list[Row]:
     """Test derivatives of log p(Σ, σ | u, β, y) along the scale of each Σ_f and by log σ."""
     names, columns = [], []
-    values = drawn.values.every(step)
+    values = values.every(step)
     design, draws = values.design, values.flat
     residual = design.target - draws.beta @ design.X.T
     for term in design.terms:
-        cov, u = draws.covs[term.group], _flat(drawn.u[term.group][:, ::step])
-        residual = residual - np.einsum("sij,ij->si", u[:, term.codes], term.values)
-        square = _mahalanobis(cov, u)
+        effects = _flat(u[term.group][:, ::step])
+        residual = residual - np.einsum("sij,ij->si", effects[:, term.codes], term.values)
+        square = _mahalanobis(draws.covs[term.group], effects)
         singular = np.isnan(square)
         if singular.mean() > 1e-3:
             notes.append(f"Σ of {term.group} is singular in some draws; given u it is not checked")
@@ -243,10 +238,12 @@ def _given_u(
     return _family("score given u, E[∇ log p(θ | u, β, y)]", names, x)
 
 
-def _of_u(density: MarginalDensity, drawn: Drawn, draws_of_u: int) -> list[Row]:
+def _of_u(
+    density: MarginalDensity, values: ComponentDraws, u: Mapping[str, Array], draws_of_u: int
+) -> list[Row]:
     """Mean of u − û, and second moments of u − û less those of exact draws of u."""
-    design, draws = drawn.values.design, drawn.values.flat
-    u = {group: _flat(x) for group, x in drawn.u.items()}
+    design, draws = values.design, values.flat
+    u = {group: _flat(x) for group, x in u.items()}
     stats, rng = density.stats, np.random.default_rng(0)
     labels = [": ".join(map(str, label)) for label in design.effect_labels]
     gaps, moments, shares = [], [], []

@@ -25,9 +25,8 @@ from bayesv.gram import statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array, evenly_spaced
-from bayesv.names import variable_name
 from bayesv.posterior import diagnosis, labelled
-from bayesv.posterior.coherence import Coherence, Drawn, coherence
+from bayesv.posterior.coherence import Coherence, coherence
 from bayesv.posterior.covariance_draws import PosteriorV, v_of_rows
 from bayesv.posterior.effects import gls_draws, random_effects
 from bayesv.posterior.estimators import ESTIMATES, point_estimate
@@ -52,7 +51,7 @@ from bayesv.support.saving import Savable
 __all__ = ["Posterior"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Posterior(SummarisedDraws, Savable):
     """Posterior draws of a Gaussian mixed model, whatever engine made them.
 
@@ -366,14 +365,8 @@ class Posterior(SummarisedDraws, Savable):
         which sees draws that are shifted, scaled, too narrow or not paired. For draws made
         elsewhere β is taken to have a flat prior, and a note says what cannot be tested.
         """
-        names = self.draws["posterior"].data_vars
-        effects = {group: f"u_{variable_name(group)}" for group in self.design.groups}
-        u = {group: self._array(name) for group, name in effects.items() if name in names}
-        u = u if len(u) == len(self.design.terms) else {}
-        values = self.values
-        center, cov = (x.reshape(*values.shape, *x.shape[1:]) for x in self.gls_draws())
-        drawn = Drawn(values, center, cov, u)
-        return coherence(self._density, drawn, draws_of_u, self.priors is not None)
+        known = self.priors is not None
+        return coherence(self._density, self.values, self.u, draws_of_u, known)
 
     @cached_property
     def _density(self) -> MarginalDensity:

@@ -26,7 +26,7 @@ from bayesv.support.arguments import INDEX, accepts, whole
 __all__ = ["SummarisedDraws"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SummarisedDraws:
     """Draws with labels, design and, where they are known, priors and density; see `Posterior`."""
 
@@ -76,6 +76,14 @@ class SummarisedDraws:
     def beta(self) -> Array:
         """Draws of β, shape (chain, draw, p)."""
         return self._array("beta")
+
+    @property
+    def u(self) -> dict[str, Array]:
+        """Draws of random effects, (chain, draw, J_f, r_f) by group; empty if not all were kept."""
+        names = {group: f"u_{variable_name(group)}" for group in self.design.groups}
+        if not all(name in self.draws["posterior"] for name in names.values()):
+            return {}
+        return {group: self._array(name) for group, name in names.items()}
 
     @accepts(chain=INDEX, draw=INDEX)
     def components(self, chain: int, draw: int) -> VarianceComponents:
