@@ -91,7 +91,7 @@ class Posterior(SummarisedDraws, Savable):
         if density is not None:
             problems += diagnosis.of_model(post.values, density.stats)
         if problems:
-            ours = (str(Path(__file__).parent),)  # so that the warning names the user's line
+            ours = (str(Path(__file__).parent.parent),)  # so that the warning names the user's line
             text = f"{engine}: {'; '.join(problems)}"
             warnings.warn(text, SamplingWarning, skip_file_prefixes=ours)
         return cls(tree, design, priors, engine, density, tuple(problems))
