@@ -11,7 +11,8 @@ from bayesv.covariance import ComponentDraws
 from bayesv.covariance.functionals import definition, function_of_covariates, functionals
 from bayesv.covariance.reliability import reliability
 from bayesv.gram import GramStatistics
-from bayesv.posterior.labelled import array, dataset
+from bayesv.posterior.labelled import array
+from bayesv.support.xarray import dataset
 
 __all__ = ["curves", "functionals_of_v", "mapped", "reliabilities"]
 
@@ -47,7 +48,7 @@ def curves(values: ComponentDraws, at: Any, groups: Sequence[str] | None) -> Any
         "variance": (dims, variance.reshape(*values.shape, *variance.shape[1:])),
         "corr": ((*dims, "x2"), corr.reshape(*values.shape, *corr.shape[1:])),
     }
-    return dataset(variables, {"x": x, "x2": x})
+    return dataset(variables, coords={"x": x, "x2": x})
 
 
 def reliabilities(values: ComponentDraws, every: int) -> Any:

@@ -13,32 +13,17 @@ from bayesv.errors import BayesvError
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.names import variable_name
+from bayesv.support.xarray import data_array, data_tree, dataset
 
-__all__ = ["array", "dataset", "draws_of", "tree_of", "tree_of_groups"]
+__all__ = ["array", "draws_of", "tree_of"]
 
 _DIMS = ("chain", "draw")
 
 
 def array(values: Array, coords: Mapping[str, Any], name: str | None = None) -> Any:
     """Return a DataArray; keys of ``coords`` are its dims, None stands for no labels."""
-    import xarray as xr
-
     labels = {dim: label for dim, label in coords.items() if label is not None}
-    return xr.DataArray(values, dims=list(coords), coords=labels, name=name)
-
-
-def dataset(variables: Mapping[Any, Any], coords: Mapping[str, Any] | None = None) -> Any:
-    """Return a Dataset of (dims, values) or (dims, values, attributes) by name."""
-    import xarray as xr
-
-    return xr.Dataset(dict(variables), coords=coords)
-
-
-def tree_of_groups(groups: Mapping[str, Any]) -> Any:
-    """Return a DataTree of Datasets."""
-    import xarray as xr
-
-    return xr.DataTree.from_dict(dict(groups))
+    return data_array(values, dims=list(coords), coords=labels, name=name)
 
 
 def draws_of(tree: Any, name: str) -> Array:
@@ -82,13 +67,13 @@ def tree_of(draws: Draws, engine: str) -> Any:
                 "the grouping factor."
             )
         variables |= names
-    groups = {"posterior": dataset(variables, coords).assign_attrs(draws.attrs)}
+    groups = {"posterior": dataset(variables, coords=coords, attrs=dict(draws.attrs))}
     if design.has_rows:
         groups["observed_data"] = _observed(design)
     if draws.sample_stats:
         stats = {name: (_DIMS, np.asarray(v)) for name, v in draws.sample_stats.items()}
-        groups["sample_stats"] = dataset(stats, {dim: coords[dim] for dim in _DIMS})
-    return tree_of_groups(groups)
+        groups["sample_stats"] = dataset(stats, coords={dim: coords[dim] for dim in _DIMS})
+    return data_tree(groups)
 
 
 def _of_term(
@@ -114,4 +99,4 @@ def _of_term(
 def _observed(design: Design) -> Any:
     name = variable_name(design.response)
     name = "response" if name == "row" else name
-    return dataset({name: ("row", design.y)}, {"row": np.asarray(design.rows)})
+    return dataset({name: ("row", design.y)}, coords={"row": np.asarray(design.rows)})

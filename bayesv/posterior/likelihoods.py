@@ -9,9 +9,9 @@ import numpy as np
 from bayesv.covariance import ComponentDraws, Pointwise
 from bayesv.linalg import Array
 from bayesv.names import variable_name
-from bayesv.posterior.labelled import dataset
 from bayesv.priors.priors import Normal, ResolvedPriors
 from bayesv.support.progress import progress
+from bayesv.support.xarray import dataset
 
 __all__ = ["likelihood_groups"]
 
@@ -41,11 +41,11 @@ def likelihood_groups(
         "row": [str(label) for label in design.row_labels],
         "cluster": np.arange(pointwise.n_clusters),
     }
-    groups = {"log_likelihood": dataset(data, {**coords, **labels})}
+    groups = {"log_likelihood": dataset(data, coords={**coords, **labels})}
     if priors is not None:
         parts = _log_prior(kept, priors).items()
         prior = {variable_name(name): (("chain", "draw"), x) for name, x in parts}
-        groups["log_prior"] = dataset(prior, coords)
+        groups["log_prior"] = dataset(prior, coords=coords)
     return groups
 
 

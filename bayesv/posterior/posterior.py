@@ -47,6 +47,7 @@ from bayesv.support.arguments import (
     whole,
 )
 from bayesv.support.saving import Savable
+from bayesv.support.xarray import data_tree
 
 __all__ = ["Posterior"]
 
@@ -305,7 +306,7 @@ class Posterior(SummarisedDraws, Savable):
         step = every or max(1, self.n_chains * self.n_draws // 1000)
         groups = likelihood_groups(self.values, self.priors, step)
         posterior = self.draws["posterior"].to_dataset().isel(draw=slice(None, None, step))
-        return labelled.tree_of_groups({"posterior": posterior, **groups})
+        return data_tree({"posterior": posterior, **groups})
 
     @accepts(draws=whole(1), weights=optional(TEXT), new_levels=FLAG, seed=whole(0))
     def predict(
