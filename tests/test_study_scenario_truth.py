@@ -49,7 +49,7 @@ TRUTHS = {
     "plain": ({}, lambda d: 4 * np.eye(d.n)),
     "weights": (
         {"weights": {"law": "uniform", "low": 0.5, "high": 3}},
-        lambda d: np.diag(4 / d.weights),
+        lambda d: np.diag(4 / d.residual.weights),
     ),
     "t errors": ({"errors": {"law": "t", "df": 5}}, lambda d: 4 * np.eye(d.n)),
     "gamma effects": ({"effects": {"law": "gamma", "shape": 2}}, lambda d: 4 * np.eye(d.n)),
@@ -76,7 +76,7 @@ TRUTHS = {
             "heteroscedastic": {"by": "x", "rate": -0.2},
             "weights": {"law": "lognormal", "sdlog": 0.5},
         },
-        lambda d: lagged(d, 0.5, 2 * np.exp(-0.2 * d.X[:, 1]) / np.sqrt(d.weights)),
+        lambda d: lagged(d, 0.5, 2 * np.exp(-0.2 * d.X[:, 1]) / np.sqrt(d.residual.weights)),
     ),
 }
 
