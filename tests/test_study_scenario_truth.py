@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
-from bayesv.study.truths import autoregression
 from tests.test_study_scenario import BASE, CROSSED, NESTED
 
 Scenario = bv.study.Scenario
@@ -139,7 +138,7 @@ def test_moments_of_nested_and_crossed_truths(base):
     ],
 )
 def test_laws_of_errors_have_variance_1_and_their_own_shape(law, skewness, kurtosis):
-    from bayesv.study.laws import STANDARD, read_law
+    from bayesv.study.declared.laws import STANDARD, read_law
 
     found, values = read_law("errors", law, STANDARD)
     x = found.draw(np.random.default_rng(5), 400_000, values)
@@ -147,14 +146,6 @@ def test_laws_of_errors_have_variance_1_and_their_own_shape(law, skewness, kurto
     assert x.var() == pytest.approx(1, abs=0.02)
     assert (x**3).mean() == pytest.approx(skewness, abs=0.06)
     assert (x**4).mean() == pytest.approx(kurtosis, rel=0.06)
-
-
-def test_autoregression_equals_the_dense_formula():
-    rng = np.random.default_rng(3)
-    series, times = rng.integers(0, 4, 40), rng.permutation(40) * 0.5
-    expected = np.where(series[:, None] == series, 0.8 ** np.abs(times[:, None] - times), 0.0)
-    L = autoregression(0.8, series, times)
-    np.testing.assert_allclose((L @ L.T).toarray(), expected, atol=1e-13)
 
 
 # --- truths that the fitted formula does not hold -------------------------------------------------

@@ -17,9 +17,9 @@ from bayesv.design.simulation import Scores, simulate
 from bayesv.errors import ScenarioError
 from bayesv.linalg import Array, psd_root
 from bayesv.names import factors_of, matched, places
-from bayesv.study.designs import Rows
-from bayesv.study.laws import STANDARD, Law, read_law
-from bayesv.study.replicate import Truth
+from bayesv.study.declared.laws import STANDARD, Law, read_law
+from bayesv.study.simulation.replicate import Truth
+from bayesv.study.simulation.rows import DrawnRows
 
 __all__ = ["Parameters", "Simulator", "true_residual"]
 
@@ -118,12 +118,12 @@ class Simulator:
         return Truth(fitted_beta, components, V, well_specified, normal)
 
 
-def true_residual(rows: Rows, known: Residual, rho: float | None) -> Residual:
+def true_residual(rows: DrawnRows, known: Residual, rho: float | None) -> Residual:
     """Return R/σ² of the truth: with the scale and series of the rows, beside known weights.
 
     Parameters
     ----------
-    rows : Rows
+    rows : DrawnRows
         Of the design: SDs are multiplied with their scale, series and times are those of ρ.
     known : Residual
         Of the fitted design.
