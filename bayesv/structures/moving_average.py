@@ -116,11 +116,13 @@ class AutoregressiveMovingAverage(Lagged):
         return np.asarray(np.array([[1.0, 0.0], [0.5, 0.5]]) @ super().jacobian(z))
 
     def log_jacobian(self, z: Array) -> Array:  # noqa: D102
-        return super().log_jacobian(z) - np.log(2.0)
+        return np.asarray(super().log_jacobian(z) - np.log(2.0))
 
     def psi_of(self, corr: Array) -> Array:  # noqa: D102
         one, two = self.mean_at_lag(corr, 1.0), self.mean_at_lag(corr, 2.0)
-        # Where lag 1 has none, φ does not show.
+        if 2 not in self.distinct_lags:
+            return np.stack([one, one], axis=-1)
+        # Where there is no correlation at lag 1, φ does not show.
         phi = np.where(one == 0.0, 0.0, two / np.where(one == 0.0, 1.0, one))
         return np.stack([np.clip(phi, -1.0, 1.0), one], axis=-1)
 
