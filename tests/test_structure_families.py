@@ -10,10 +10,12 @@ from scipy import integrate, stats
 
 from bayesv.errors import DataError, FormulaError, PriorError
 from bayesv.structures.coordinate_priors import CorrelationPC, RangePC
+from bayesv.structures.direct_sum import Diagonal, DirectSum
 from bayesv.structures.durbin import autocorrelations, reflections
 from bayesv.structures.family import Family, positions_of
 from bayesv.structures.kinds import KINDS, family
 from bayesv.structures.moving_average import lag_one
+from bayesv.structures.unstructured import Unstructured
 
 GAPS = (0, 1, 3, 4, 7, 8, 10)
 DOUBLED = (2, 6, 8, 12)
@@ -541,3 +543,67 @@ def test_words_that_are_none(kind, positions, options, message):
 def test_positions_that_do_not_tell(kind, positions, options, message):
     with pytest.raises(DataError, match=message):
         family(kind, positions, **options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "psi", "message"),
+    [
+        ("ar1", [1.2], r"rho of 'ar1' with 4 positions is 1\.2, and must be between -1 and 1"),
+        ("cs", [-0.4], r"is -0\.4, and must be between -0\.333333 and 1"),
+        ("car1", [-0.1], "phi of 'car1'"),
+        ("sp_exp", [-1.0], "between 0 and inf"),
+        ("ma1", [0.7], r"between -0\.5 and 0\.5"),
+        ("arma11", [0.5, 0.9], r"with phi 0\.5 must be between -0\.25 and 0\.75"),
+        ("arma11", [1.5, 0.9], "phi of 'arma11'"),
+        ("toep", [0.5, -0.9, 0.0], r"No 'toep' has lag 1 0\.5, lag 2 -0\.9"),
+        ("ad", [0.5, np.nan, 0.0], "is nan"),
+        ("us", [0.9, 0.9, -0.9, 0, 0, 0], "no correlation matrix"),
+    ],
+)
+def test_natural_parameters_that_are_none(kind, psi, message):
+    with pytest.raises(DataError, match=message):
+        family(kind, 4).from_natural(np.array(psi))
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_natural_parameters_are_inverted(kind):
+    structure = family(kind, 4)
+    z = coordinates(structure, 3, 2)
+    np.testing.assert_allclose(structure.from_natural(structure.natural(z)), z, atol=1e-8)
+
+
+MIXED = DirectSum(
+    (
+        ((0, 3), Unstructured(2)),
+        ((1, 2, 5), made("ar1h", 3)),
+        ((4,), Diagonal(1)),
+        ((6, 7), made("cs", 2)),
+    )
+)
+
+
+@pytest.mark.parametrize("structure", [Unstructured(1), Unstructured(4), Diagonal(3), MIXED])
+def test_natural_parameters_of_elements_and_of_sums(structure):
+    rng = np.random.default_rng(3)
+    sds = np.exp(0.3 * rng.normal(size=structure.n_sds))
+    z = 0.6 * rng.normal(size=structure.n_corrs)
+    theta = structure.theta(sds, z)
+    labels = structure.theta_labels([f"V{i}" for i in range(structure.size)])
+    assert len(labels) == len(theta)
+    root = structure.sds(sds)[:, None] * structure.root(z)
+    np.testing.assert_allclose(structure.natural_covariance(theta), root @ root.T, atol=1e-12)
+    first = slopes(structure.natural_covariance, theta)
+    np.testing.assert_allclose(structure.first(theta), first, atol=1e-9)
+    second = slopes(structure.first, theta)
+    np.testing.assert_allclose(structure.second(theta), second, atol=1e-8)
+    assert structure.is_linear == (not structure.second(theta).any())
+    np.testing.assert_allclose(structure.from_natural(structure.natural(z)), z, atol=1e-10)
+    bar = rng.normal(size=(structure.size,) * 2)
+    by_z = slopes(lambda x: (structure.corr(x) * bar).sum(), z)
+    np.testing.assert_allclose(structure.corr_pullback(z, bar), by_z, atol=1e-8)
+
+
+def test_labels_of_elements():
+    assert Unstructured(2).theta_labels("ab") == ("variance a", "covariance a, b", "variance b")
+    assert Diagonal(2).theta_labels("ab") == ("variance a", "variance b")
+    assert MIXED.theta_labels("abcdefgh")[3:7] == ("variance b", "variance c", "variance f", "rho")
