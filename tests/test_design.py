@@ -354,7 +354,7 @@ def test_missing_and_infinite_rows_are_dropped_and_counted():
     for text in ("1 in y", "1 in x", "1 in g", "1 in f", "1 in var_weights"):
         assert text in note
     np.testing.assert_array_equal(got.y, d.y[5:])
-    np.testing.assert_array_equal(got.weights, d.w[5:])
+    np.testing.assert_array_equal(got.residual.weights, d.w[5:])
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in log")
