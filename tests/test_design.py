@@ -384,7 +384,9 @@ def test_a_level_without_complete_rows_is_no_level():
 def test_weights_by_name_array_or_series():
     d = frame()
     for given in ("w", d.w, d.w.to_numpy(), list(d.w)):
-        np.testing.assert_array_equal(design("y ~ x + (1 | g)", d, var_weights=given).weights, d.w)
+        np.testing.assert_array_equal(
+            design("y ~ x + (1 | g)", d, var_weights=given).residual.weights, d.w
+        )
 
 
 @pytest.mark.parametrize(
