@@ -8,6 +8,7 @@ import numpy as np
 
 from bayesv.design.design import Design
 from bayesv.errors import ExtractionError
+from bayesv.inference.bambi_reading import draws_from_bambi, read_bambi
 from bayesv.posterior.posterior import Posterior
 
 __all__ = ["extract_bambi"]
@@ -15,8 +16,6 @@ __all__ = ["extract_bambi"]
 
 def extract_bambi(model: Any, draws: Any, design: Design | None, keep_u: bool) -> Posterior:
     """Read draws of a Bambi model; see `bayesv.extract`."""
-    from bayesv.inference.bambi_reading import draws_from_bambi, read_bambi
-
     if draws is None:
         raise ExtractionError("Pass the draws as well: bv.extract(model, model.fit()).")
     parts = read_bambi(model)

@@ -104,12 +104,7 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
     khat = max(p.pareto_k for p in proposed)
     rate = float(np.mean([walk.accepted.mean() for walk in walks]))
     stuck = max(p.largest for p in proposed) / length
-    covered = all(p.is_covered for p in proposed)
-    if not (covered and rate >= _MIN_ACCEPTANCE and stuck <= _MAX_STUCK):
-        raise ProposalError(
-            f"Pareto k̂ {khat:.2f} (at most {_MAX_KHAT}), acceptance {rate:.2f} (at least "
-            f"{_MIN_ACCEPTANCE}), one point holds {stuck:.1%} of a chain (at most {_MAX_STUCK:.0%})"
-        )
+    _refuse_unless_covered(all(p.is_covered for p in proposed), khat, rate, stuck)
     last = slice(length - draws * thin + thin - 1, None, thin)
     kept = [walk.state[:, last].ravel() for walk in walks]
     x = np.concatenate([w.x[k] for w, k in zip(walks, kept, strict=True)])
@@ -141,6 +136,15 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
         },
     )
     return replace(result, problems=(*_disagreement(gap), *limit_reached(target, x)))
+
+
+def _refuse_unless_covered(covered: bool, khat: float, rate: float, stuck: float) -> None:
+    """Raise the ProposalError of a proposal whose chains would not be the posterior's."""
+    if not (covered and rate >= _MIN_ACCEPTANCE and stuck <= _MAX_STUCK):
+        raise ProposalError(
+            f"Pareto k̂ {khat:.2f} (at most {_MAX_KHAT}), acceptance {rate:.2f} (at least "
+            f"{_MIN_ACCEPTANCE}), one point holds {stuck:.1%} of a chain (at most {_MAX_STUCK:.0%})"
+        )
 
 
 def limit_reached(target: Target, x: Array) -> tuple[str, ...]:
