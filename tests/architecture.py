@@ -28,10 +28,10 @@ OWNERS: dict[str, dict[str, str]] = {
         "report/work.py": "names what is not installed before work begins",
     },
     "bambi": {"inference": ""},
-    "cloudpickle": {"study/execution.py": ""},
+    "cloudpickle": {"study/execution": ""},
     "dask": {"formula": ""},
     "distributed": {
-        "study/execution.py": "runs studies on its workers",
+        "study/execution": "runs studies on its workers",
         "cli/study.py": "connects to the scheduler that the command line names",
     },
     "great_tables": {"report": ""},
@@ -45,7 +45,7 @@ OWNERS: dict[str, dict[str, str]] = {
     "pyarrow": {
         "data/tables/write.py": "writes tables",
         "formula/sources.py": "reads rows of a model in batches",
-        "study/store.py": "keeps replicates",
+        "study/results": "keeps replicates",
     },
     "pymc": {"inference": ""},
     "pyreadstat": {"data/tables/binary.py": ""},
@@ -53,7 +53,7 @@ OWNERS: dict[str, dict[str, str]] = {
     "rich": {"support/progress.py": ""},
     "rpy2": {"extract/rpy2.py": ""},
     "threadpoolctl": {"gram/threads.py": ""},
-    "tomli_w": {"study/scenario.py": ""},
+    "tomli_w": {"study/scenarios": ""},
     "xarray": {"support/xarray.py": "makes arrays", "storage": "reads and writes them"},
     "zarr": {"storage": ""},
 }
