@@ -69,20 +69,20 @@ def _run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     fit = read_fit(arguments.fit)
     design = fit.design
-    at = _positions(arguments, design)
+    positions = _positions(arguments, design)
     if arguments.summary:
         if not isinstance(fit, bv.Posterior):
             raise bv.DataError(f"--summary needs draws, and {arguments.fit} is a {fit.label} fit.")
-        post_v = fit.V(rows=at)
+        post_v = fit.V(rows=positions)
         low, high = post_v.interval(arguments.prob)
         frames = {"mean": post_v.mean(), "sd": post_v.sd(), "low": low, "high": high}
         _write_block(frames, arguments.output)
         return
     V = bv.MarginalCovariance(design, _components(fit, arguments))
-    if at is None:
+    if positions is None:
         _write_whole(V, Path(arguments.output))
     else:
-        _write_block({"V": V.rows(at)}, arguments.output)
+        _write_block({"V": V.rows(positions)}, arguments.output)
 
 
 def _check(arguments: argparse.Namespace) -> None:

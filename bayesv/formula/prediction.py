@@ -86,8 +86,8 @@ def rows_of(design: Design, data: Any, weights: str | None = None) -> PredictedR
         )
     rows = new_rows(design, data, weights)
     names, X = encoding.fixed_columns(data)
-    given = encoding.offset(data)
-    offset = np.zeros(rows.n) if given is None else given
+    column = encoding.offset(data)
+    offset = np.zeros(rows.n) if column is None else column
     gaps = ~(np.isfinite(X).all(axis=1) & np.isfinite(offset))
     if gaps.any():
         raise DataError(

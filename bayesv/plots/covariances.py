@@ -41,8 +41,8 @@ def _frame_or_numbers(name: str, value: Any) -> None:
 _FIT = a(RemlFit, hint="fit one by model.reml().")
 _POSTERIOR = a(Posterior, hint="draw one by model.sample().")
 
-_POINTS = 120  # of one ellipse
-_DRAWS = 120  # ellipses of draws
+_ELLIPSE_POINTS = 120  # of one ellipse
+_ELLIPSE_DRAWS = 120  # ellipses of draws
 _MOST_MARKED = 12  # values of x up to which each has a marker
 
 
@@ -53,7 +53,7 @@ def ellipses(
     fit: RemlFit | None = None,
     *,
     prob: float = 0.95,
-    draws: int = _DRAWS,
+    draws: int = _ELLIPSE_DRAWS,
     axes: Any = None,
 ) -> NDArray[np.object_]:
     """Draw Σ_f of draws as ellipses that hold a share of the effects, one panel a pair of columns.
@@ -273,7 +273,7 @@ def _sorted_by(x: str, at: pd.DataFrame | ArrayLike) -> pd.DataFrame:
 
 def _outlines(roots: Array, prob: float) -> Array:
     """Return ellipses of roots (S, 2, 2), shape (S, points, 2)."""
-    angle = np.linspace(0.0, 2 * np.pi, _POINTS)
+    angle = np.linspace(0.0, 2 * np.pi, _ELLIPSE_POINTS)
     circle = np.sqrt(chi2.ppf(prob, 2)) * np.stack([np.cos(angle), np.sin(angle)])
     return np.asarray(np.swapaxes(roots @ circle, 1, 2))
 

@@ -238,9 +238,9 @@ def study_intervals(
             (True, COLORS["posterior"], "covers the truth"),
             (False, COLORS["REML"], "misses it"),
         ):
-            at = shown[covers[shown] == held]
-            ax.hlines(rank[at], low[at] - truth[at], high[at] - truth[at], color=color, lw=0.7,
-                      label=label)  # fmt: skip
+            part = shown[covers[shown] == held]
+            spans = low[part] - truth[part], high[part] - truth[part]
+            ax.hlines(rank[part], *spans, color=color, lw=0.7, label=label)
         ax.axvline(0.0, color=COLORS["prior"], lw=1.0)
         ax.axhline(100.0 * prob, color=COLORS["prior"], lw=1.0, ls="--")
         share = covers.mean()
@@ -292,10 +292,10 @@ def study_losses(
     colors = colors_of(result)
     panels, new = several_axes(axes, len(chosen), (3.6, 2.8), most_across=3)
     for ax, name in zip(panels, chosen, strict=True):
-        own = frame[frame["scenario"] == name]
-        told, end = [], 0.0
+        errors = frame[frame["scenario"] == name]
+        texts, end = [], 0.0
         for estimator, color in colors.items():
-            values = own.loc[own["estimator"] == estimator, "estimate"].to_numpy(dtype=float)
+            values = errors.loc[errors["estimator"] == estimator, "estimate"].to_numpy(dtype=float)
             values = values[np.isfinite(values)]
             if len(values) < 2 or np.ptp(values) == 0:
                 continue
@@ -303,14 +303,14 @@ def study_losses(
             ax.plot(x, y, color=color, label=estimator, lw=1.6)
             ax.axvline(values.mean(), color=color, lw=1.0, ls=":")
             end = max(end, float(np.quantile(values, 0.99)))
-            told.append(f"{estimator} mean {values.mean():.3g}")
+            texts.append(f"{estimator} mean {values.mean():.3g}")
         if end > 0:
             ax.set_xlim(0, end)
         ax.set_ylim(bottom=0)
         ax.set_yticks([])
         dress(
             ax, short(name, 44), f"{loss.replace('_', ' ')} loss of V (dotted: mean)", "",
-            f"Densities of the {loss} loss in {name}: {'; '.join(told) or 'none'}.",
+            f"Densities of the {loss} loss in {name}: {'; '.join(texts) or 'none'}.",
         )  # fmt: skip
     below(_fullest(panels), new)
     return panels
@@ -319,27 +319,27 @@ def study_losses(
 def colors_of(result: Result) -> dict[str, str]:
     """Return a colour for each estimator: REML's and the first posterior's as in every picture."""
     kinds = {one["name"]: one["kind"] for one in result.manifest["estimators"]}
-    out: dict[str, str] = {}
+    colors: dict[str, str] = {}
     for name, kind in kinds.items():
-        if kind in ("REML", "posterior") and COLORS[kind] not in out.values():
-            out[name] = COLORS[kind]
-    rest = [color for color in CHAINS if color not in out.values()]
-    others = [name for name in kinds if name not in out]
-    out |= {name: rest[i % len(rest)] for i, name in enumerate(others)}
-    return {name: out[name] for name in kinds}
+        if kind in ("REML", "posterior") and COLORS[kind] not in colors.values():
+            colors[name] = COLORS[kind]
+    rest = [color for color in CHAINS if color not in colors.values()]
+    others = [name for name in kinds if name not in colors]
+    colors |= {name: rest[i % len(rest)] for i, name in enumerate(others)}
+    return {name: colors[name] for name in kinds}
 
 
 def _fullest(panels: NDArray[np.object_]) -> Axes:
-    found: Axes = max(panels, key=lambda ax: len(ax.lines))
-    return found
+    panel: Axes = max(panels, key=lambda ax: len(ax.lines))
+    return panel
 
 
-def one_of(what: str, given: str, known: Any) -> str:
+def one_of(what: str, name: str, known: Any) -> str:
     """Return the name if there is one like it; else say which there are."""
-    there = list(dict.fromkeys(map(str, known)))
-    if not isinstance(given, str) or given not in there:
+    names = list(dict.fromkeys(map(str, known)))
+    if not isinstance(name, str) or name not in names:
         raise BayesvError(
-            f"There is no {what} {given!r} in this study; there are "
-            f"{', '.join(filter(None, there))}{near(given, there)}"
+            f"There is no {what} {name!r} in this study; there are "
+            f"{', '.join(filter(None, names))}{near(name, names)}"
         )
-    return given
+    return name
