@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.errors import BayesvError, StorageError, require
-from bayesv.study.execution.chunks import KILLED
+from bayesv.study.execution.pool import KILLED
 from bayesv.study.results.row import COLUMNS
 from bayesv.support.writing import write_file
 
