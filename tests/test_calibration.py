@@ -12,7 +12,7 @@ from scipy.stats import chi2, ks_2samp, kstest
 import bayesv as bv
 import bayesv.model
 from bayesv.covariance import ComponentDraws
-from bayesv.design.simulation import simulate
+from bayesv.design.simulation import normal_scores, simulate
 from bayesv.inference.density import MarginalDensity
 from bayesv.priors.draws import draw_prior
 from bayesv.study import ecdf_band, sbc
@@ -118,7 +118,9 @@ def _found(model, priors, values):
 
 
 def simulated(point, rng):
-    return simulate(point.design, point.beta, point.roots(), point.sigma, rng)
+    scores = normal_scores(point.design, rng)
+    y, effects = simulate(point.design, point.beta, point.roots(), point.sigma, scores)
+    return y, dict(zip(point.design.groups, effects, strict=True))
 
 
 @each_case
