@@ -147,3 +147,11 @@ def test_natural_parameters_are_inverted(kind):
     structure = family(kind, 4)
     z = coordinates(structure, 3, 2)
     np.testing.assert_allclose(structure.from_natural(structure.natural(z)), z, atol=1e-8)
+
+
+def test_positions_that_a_family_does_not_know():
+    toeplitz, chain = family("toep", 4), family("ad", [1, 2, 5])
+    with pytest.raises(DataError, match="up to lag 3, and there are positions 6 apart"):
+        toeplitz.on((0, 6)).corr(np.zeros(3))
+    with pytest.raises(DataError, match="knows no position 4"):
+        chain.on((1, 4)).corr(np.zeros(2))
