@@ -320,10 +320,10 @@ class Autoregressive(Residual):
         order, phi, _ = self._steps
         n = self.size
         size = 1.0 / np.sqrt(1.0 - phi**2)
-        own = sparse.coo_array((size / self.sd[order], (order, order)), shape=(n, n))
+        present = sparse.coo_array((size / self.sd[order], (order, order)), shape=(n, n))
         before = np.roll(order, 1)
         lagged = sparse.coo_array((-size * phi / self.sd[before], (order, before)), shape=(n, n))
-        return sparse.csr_array(own + lagged)
+        return sparse.csr_array(present + lagged)
 
     @cached_property
     def _factor(self) -> sparse.csr_array:

@@ -166,9 +166,9 @@ def _block(term: RandomTerm, design: Design, vc: VarianceComponents) -> Array:
     if true is None:
         return block
     places = _places(term, true)
-    own = [i for i, j in enumerate(places) if j is not None]
-    there = [j for j in places if j is not None]
-    block[np.ix_(own, own)] = vc.block_for(true)[np.ix_(there, there)]
+    shared = [i for i, j in enumerate(places) if j is not None]
+    partners = [j for j in places if j is not None]
+    block[np.ix_(shared, shared)] = vc.block_for(true)[np.ix_(partners, partners)]
     return block
 
 
