@@ -107,6 +107,14 @@ def test_weights_are_of_independent_residuals_only(family):
     np.testing.assert_array_equal(Residual.of_weights(np.array([1.0, 4.0]), 2).diagonal, [1, 0.25])
 
 
+@pytest.mark.parametrize(
+    "wrong", [[1.0, 0.0], [1.0, -1.0], [1.0, np.nan], ["a", "b"], [[1.0]], 2.0]
+)
+def test_weights_are_positive(wrong):
+    with pytest.raises(bv.BayesvError, match=r"weights must be positive|known must be"):
+        bv.Residual.of_weights(np.array(wrong), 2)
+
+
 # --- designs with it ------------------------------------------------------------------------------
 
 
