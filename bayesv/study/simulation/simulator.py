@@ -13,7 +13,7 @@ import pandas as pd
 from bayesv.covariance import MarginalCovariance, VarianceComponents
 from bayesv.design.design import Design, RandomTerm
 from bayesv.design.residual import Autoregressive, Independent, Residual
-from bayesv.design.simulation import Scores, simulate
+from bayesv.design.simulation import StandardScores, simulate
 from bayesv.errors import ScenarioError
 from bayesv.linalg import Array, psd_root
 from bayesv.names import factors_of, matched, places
@@ -81,7 +81,7 @@ class Simulator:
             effect.draw(rng, (term.n_levels, term.n_columns), of_effects)
             for term in self.design.terms
         ]
-        scores = Scores(effects, error.draw(rng, self.design.n, of_errors))
+        scores = StandardScores(effects, error.draw(rng, self.design.n, of_errors))
         y, _ = simulate(self.design, parameters.beta, parameters.roots, parameters.sigma, scores)
         return y
 
