@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse.csgraph import connected_components
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design, RandomTerm
 from bayesv.gram import statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
-from bayesv.linalg import Array
+from bayesv.linalg import Array, connected
 from bayesv.names import factors_of, matched, paired
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
@@ -156,7 +155,7 @@ def difference(design: Design, other: Design) -> str | None:
         return None
     if other.n != design.n or not np.allclose(other.y, design.y):
         return f"responses ({design.n} and {other.n} rows)"
-    if not _equal(design.weights, other.weights):
+    if not _equal(design.residual.weights, other.residual.weights):
         return "known weights"
     if not _equal(design.offset, other.offset):
         return "offsets"
@@ -220,5 +219,5 @@ def _moved(cov: Array, N: Array) -> Array:
 
 def blocks_of(linked: Array) -> tuple[tuple[int, ...], ...]:
     """Return the sets of columns that are linked with one another, shape (r, r)."""
-    _, block = connected_components(linked, directed=False)
+    block = connected(len(linked), *np.nonzero(linked))
     return tuple(tuple(np.flatnonzero(block == b).tolist()) for b in np.unique(block))

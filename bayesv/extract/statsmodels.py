@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse.csgraph import connected_components
 
 from bayesv.design.design import Design
+from bayesv.design.residual import Residual
 from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, reml_fit
 from bayesv.extract.statsmodels_variances import Piece, merged, variance_pieces
-from bayesv.linalg import Array
+from bayesv.linalg import Array, connected
 from bayesv.names import INTERCEPT, factors_of, level_label, unquoted
 from bayesv.reml import RemlFit
 
@@ -131,7 +131,7 @@ def _random_columns(results: Any, group: str) -> list[Piece]:
     linked = np.ones_like(cov)
     if results.freepat is not None:  # fit(free=…): a fixed covariance of 0 is no parameter
         linked = (np.asarray(results.freepat.cov_re) != 0) | (cov != 0)
-    _, block = connected_components(linked, directed=False)
+    block = connected(len(cov), *np.nonzero(linked))
     blocks = tuple(tuple(np.flatnonzero(block == b).tolist()) for b in np.unique(block))
     return [Piece(group, levels, columns, values, cov, blocks)]
 
@@ -153,7 +153,7 @@ def _design(model: Any, fixed: list[str], terms: tuple[Any, ...]) -> Design:
         X=np.asarray(model.exog, dtype=float),
         fixed_names=tuple(fixed),
         terms=terms,
-        weights=None,
+        residual=Residual.of_weights(None, n),
         offset=None,
         rows=np.arange(n),
         row_labels=pd.RangeIndex(n) if labels is None else pd.Index(labels),
