@@ -25,9 +25,9 @@ from bayesv.gram import (
     GramStatistics,
     Moments,
     Responses,
-    Units,
+    Scaling,
     arrange,
-    check_structure,
+    check_elimination,
     responses_of,
     statistics_of,
     threads,
@@ -96,7 +96,7 @@ class Model:
     design: Design
     priors: ResolvedPriors
     _frame: ModelFrame | None
-    _sums: tuple[Moments, Units] | None
+    _sums: tuple[Moments, Scaling] | None
 
     @accepts(namespace=optional(mapping()), structure=TEXT)
     def __init__(
@@ -123,7 +123,7 @@ class Model:
 
     def _begin(self, priors: Priors | None, structure: str, dedupe: bool) -> None:
         """Check and keep what does not depend on the data."""
-        check_structure(structure)
+        check_elimination(structure)
         self._structure, self._dedupe = structure, dedupe
         self._given_priors = _checked(priors)
         self._frame = None

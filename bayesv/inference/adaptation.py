@@ -62,7 +62,7 @@ def first_proposal(
     defence = Mixture(np.ones(1), mean[None], np.diag(sd)[None], 0.0)
     d = len(mean)
     parts = tuple(
-        Part(spread(mode.x, mode.factor, rng, effort.wide), Warp.none(d)) for mode in modes
+        Part(spread(mode.x, mode.root, rng, effort.wide), Warp.none(d)) for mode in modes
     )
     shares = np.maximum(laplace_shares(modes), _FIRST_SHARE)
     shares *= (1.0 - effort.defence) / shares.sum()

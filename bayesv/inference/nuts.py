@@ -51,7 +51,7 @@ def sample_nuts(
     target = Target(density, options.progressbar)
     rng = np.random.default_rng(options.seed)
     modes = find_modes(target, start, rng)
-    mode, L, d = modes[0].x, modes[0].factor, target.size
+    mode, L, d = modes[0].x, modes[0].root, target.size
 
     def log_density(z: Array) -> tuple[float, Array]:
         value, gradient = target.value_and_gradient(mode + L @ z)
@@ -66,7 +66,7 @@ def sample_nuts(
         near = modes[stream.integers(len(modes))]
         z = stream.uniform(-_SPREAD, _SPREAD, size=d)
         for _ in range(_HALVINGS):
-            x = near.x + near.factor @ z
+            x = near.x + near.root @ z
             if np.isfinite(target.value_and_gradient(x)[0]):
                 return np.asarray(np.linalg.solve(L, x - mode))
             z *= 0.5

@@ -266,7 +266,7 @@ def _of_u(design: Design, density: MarginalDensity, drawn: Drawn, draws_of_u: in
         vc = VarianceComponents(blocks, float(sigma2[s]))
         V = MarginalCovariance(design, vc)
         expected = V.G @ (design.Z.T @ V.solve(design.target - design.X @ beta[s]))
-        sigma, gamma = float(np.sqrt(sigma2[s])), stats.R @ (beta[s] - stats.start)
+        sigma, gamma = float(np.sqrt(sigma2[s])), stats.fixed.to_gamma(beta[s])
         roots = [psd_root(covs[term.group][s]) / sigma for term in design.terms]
         exact = draw_effects(stats, stats.in_basis(roots), sigma, gamma, rng, moments=False).u
         gaps.append(np.concatenate([u[t.group][s].ravel() for t in design.terms]) - expected)

@@ -273,9 +273,8 @@ class MarginalMethods:
         scale = sigma2[:, None, None]
         lambdas = [psd_roots(cov / scale) for cov in self._flat_covs.values()]
         found = density.conditional(lambdas, sigma2)
-        back = np.linalg.inv(density.stats.R)
-        half = np.linalg.inv(found.factor) @ back.T
-        return density.stats.start + found.mean @ back.T, np.swapaxes(half, 1, 2) @ half
+        fixed, half = density.stats.fixed, np.linalg.inv(found.root)
+        return fixed.to_beta(found.mean), fixed.cov_beta(np.swapaxes(half, 1, 2) @ half)
 
     @accepts(every=optional(whole(1)))
     def log_likelihood(self, every: int | None = None) -> Any:
@@ -386,7 +385,7 @@ class MarginalMethods:
             roots = [psd_root(cov[s]) for cov in covs]
             effects: list[Array | None] = [None] * len(roots)
             if not new_levels:
-                gamma = (beta[s] - stats.start) @ stats.R.T
+                gamma = stats.fixed.to_gamma(beta[s])
                 lambdas = stats.in_basis([root / sigma[s] for root in roots])
                 drawn = draw_effects(stats, lambdas, float(sigma[s]), gamma, rng, moments=False)
                 effects = list(drawn.u)

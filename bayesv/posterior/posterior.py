@@ -252,7 +252,7 @@ class Posterior(MarginalMethods, Savable):
         total = self.n_chains * self.n_draws
         at = evenly_spaced(total, draws)
         sigma = np.sqrt(self.sigma2.ravel())
-        gamma = (self.beta.reshape(total, -1) - stats.start) @ stats.R.T
+        gamma = stats.fixed.to_gamma(self.beta.reshape(total, -1))
         covs = [self.cov(term.group).reshape(total, term.n_columns, -1) for term in terms]
         mean, square, var = (np.zeros(self.design.q) for _ in range(3))
         for s in at:

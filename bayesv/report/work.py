@@ -29,7 +29,7 @@ def affordable(post: Posterior, most: int) -> int:
     if post.density is None:
         border = sum(effects) - max(effects)
     else:
-        border = len(post.density.stats.A_border)
+        border = post.density.stats.layout.border_size
     cost = float(border) ** 3 + _PER_EFFECT * sum(effects)
     return int(min(max(_BUDGET / cost, _LEAST), most, post.n_chains * post.n_draws))
 

@@ -20,8 +20,8 @@ from bayesv.formula import Encoding
 from bayesv.formula.bases import Centered, Cut, NaturalSpline, Polynomial, Spline
 from bayesv.formula.reader import ColumnState
 from bayesv.gram import GramStatistics
-from bayesv.gram.chain import Chain, ChainLevel, Merging
-from bayesv.gram.statistics import BorderTerm
+from bayesv.gram.chain import ChainFactor, Merging
+from bayesv.gram.layout import BorderTerm
 from bayesv.linalg import Array
 from bayesv.priors.basis import Basis
 from bayesv.priors.text import KINDS
@@ -34,8 +34,8 @@ __all__ = ["decode", "encode"]
 _CLASSES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
-        Design, DesignSummary, RandomTerm, TermSummary, GramStatistics, BorderTerm, ChainLevel,
-        Chain, Merging, Basis, ColumnFacts, ResponseScale, Encoding, ColumnState, Centered,
+        Design, DesignSummary, RandomTerm, TermSummary, GramStatistics, BorderTerm,
+        Merging, Basis, ColumnFacts, ResponseScale, Encoding, ColumnState, Centered,
         Polynomial, Spline, NaturalSpline, Cut, *KINDS.values(),
     )
 }  # fmt: skip
