@@ -114,8 +114,8 @@ def test_structures_give_the_same_fit():
     formula = "read ~ cltype + sx + (sx | sch/tch)"
     models = [
         bv.Model(formula, star),
-        bv.Model(formula, star, structure="crossed"),
-        bv.Model(formula, star, structure="nested", dedupe=False),
+        bv.Model(formula, star, elimination="crossed"),
+        bv.Model(formula, star, elimination="nested", dedupe=False),
     ]
     assert "nested: tch:sch (319×2) in sch (79×2); 1 dense block of 0" in models[0].describe()
     assert "1 dense block of 158 (sch (79×2))" in models[1].describe()
@@ -125,8 +125,12 @@ def test_structures_give_the_same_fit():
     for fit in fits[1:]:
         assert fit.criterion == pytest.approx(fits[0].criterion, abs=1e-7)
         assert np.allclose(fit.beta, fits[0].beta, rtol=1e-5)
-    with pytest.raises(bv.BayesvError, match="structure must be one of"):
-        bv.Model(formula, star, structure="tree")
+    with pytest.raises(bv.BayesvError, match="elimination must be one of"):
+        bv.Model(formula, star, elimination="tree")
+    with pytest.raises(bv.BayesvError, match="write elimination='nested'"):
+        bv.Model(formula, star, structure="nested")
+    with pytest.raises(bv.BayesvError, match="write elimination='nested'"):
+        bv.Model.from_design(models[0].design, structure="nested")
 
 
 @pytest.mark.filterwarnings("ignore::bayesv.FitWarning", "ignore::bayesv.SamplingWarning")

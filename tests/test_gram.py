@@ -25,7 +25,9 @@ from bayesv.gram import (
 STRUCTURES = ("single", "nested", "nested three", "crossed", "chain and crossed", "many")
 
 
-def random_rows(structure: str, rng: np.random.Generator, p: int, k: int, weighted: bool) -> RowBatch:
+def random_rows(
+    structure: str, rng: np.random.Generator, p: int, k: int, weighted: bool
+) -> RowBatch:
     """72 rows in random order; some columns repeat, so that some levels have equal rows."""
     n = 72
     leaf = rng.integers(0, 12, n)

@@ -259,7 +259,7 @@ def test_fit_made_elsewhere(model, fit, tmp_path):
     pd.testing.assert_series_equal(again.beta, other.beta, check_exact=True)
 
 
-@pytest.mark.parametrize("options", [{"structure": "crossed"}, {"dedupe": False}, {}])
+@pytest.mark.parametrize("options", [{"elimination": "crossed"}, {"dedupe": False}, {}])
 def test_forced_structure_is_kept(options, tmp_path):
     data = bv.load_dataset("penicillin")
     data["half"] = np.where(data["plate"].cat.codes < 12, "a", "b")

@@ -44,7 +44,7 @@ CASES = {
     "no fixed effects": ("y ~ 0 + (1 | cl)", {}),
     "nested": ("y ~ x + (t | school/cl)", {}),
     "crossed": ("y ~ t + (t | cl) + (1 | rater)", {}),
-    "forced crossed": ("y ~ t + (1 | school/cl)", {"structure": "crossed"}),
+    "forced crossed": ("y ~ t + (1 | school/cl)", {"elimination": "crossed"}),
     "nested and crossed": ("y ~ x + (x | school/cl) + (x | rater)", {}),
     "weights": ("y ~ t + (t | cl)", {"var_weights": "w"}),
     "offset": ("y ~ t + offset(2 * x) + (t | cl)", {}),
@@ -132,7 +132,9 @@ def test_statistics_of_any_design_and_response(seed, structure, forced, weighted
     size = np.sqrt(np.abs(np.diagonal(b.T)))
     np.testing.assert_allclose(a.T, b.T, atol=1e-8 * np.outer(size, size).max())
     assert a.logdet == pytest.approx(b.logdet, rel=1e-12)
-    np.testing.assert_allclose(new.fixed.start, fresh.fixed.start, rtol=1e-7, atol=1e-9 * np.abs(y).max())
+    np.testing.assert_allclose(
+        new.fixed.start, fresh.fixed.start, rtol=1e-7, atol=1e-9 * np.abs(y).max()
+    )
 
 
 def test_posterior_draws_are_those_of_a_fresh_model(sleepstudy):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from bayesv.errors import BayesvError
-from bayesv.gram.chain import ChainFactor, merging_of
+from bayesv.gram.chain import ChainFactor, FactorSums, flattened, merging_of
 from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.layout import BorderTerm, Layout
 from bayesv.gram.moments import Moments, Pairs, accumulate, spread, weighted
@@ -247,33 +247,26 @@ class _Order:
 
     def sums(self, moments: Moments, transform: Array) -> Sums:
         """Return sums of the same levels in this order, [X y] transformed."""
-        B = [b @ transform for b in moments.B]
-        A, H = [np.zeros(0)], [np.zeros(0)]
-        E = [np.zeros((0, 1))]
+        B, m = [b @ transform for b in moments.B], transform.shape[1]
+        parts = []
         for depth, factor in enumerate(self.chain):
             term = factor.term
             coarser = [self._blocks(moments, term, f.term) for f in self.chain[depth + 1 :]]
-            A.append(moments.A[term][factor.order].ravel())
-            H.append(np.concatenate([*coarser, B[term]], axis=2)[factor.order].ravel())
-            if self.border:
-                E.append(self._couplings(moments, term))
+            A = moments.A[term][factor.order]
+            H = np.concatenate([*coarser, B[term]], axis=2)[factor.order]
+            parts.append(FactorSums(A, H, self._couplings(moments, term)))
         return Sums(
-            np.concatenate(A),
-            np.concatenate(H),
-            _stacked(E),
+            *flattened(parts),
             self._border_block(moments),
-            np.vstack(
-                [
-                    np.zeros((0, transform.shape[1])),
-                    *(B[t.term].reshape(-1, transform.shape[1]) for t in self.border),
-                ]
-            ),
+            np.vstack([np.zeros((0, m)), *(B[t.term].reshape(-1, m) for t in self.border)]),
             np.ascontiguousarray(transform.T @ moments.C @ transform),
         )
 
     def _couplings(self, moments: Moments, term: int) -> Array:
         """Return Z_j'WZ_border where units meet the border, transposed."""
         k = self._shapes[term][1]
+        if not self.border:
+            return np.zeros((0, k))
         blocks = [self._blocks(moments, term, part.term) for part in self.border]
         values = [np.swapaxes(block, 1, 2).reshape(-1, k) for block in blocks]
         return np.asarray(np.concatenate(values)[self._edge_orders[term]])
@@ -292,7 +285,7 @@ class _Order:
         return A
 
 
-def _levels(pairs: dict[tuple[int, int], Pairs], f: int, g: int) -> tuple[Index, Index]:
+def _levels(pairs: Mapping[tuple[int, int], Pairs], f: int, g: int) -> tuple[Index, Index]:
     if f < g:
         return pairs[f, g].i, pairs[f, g].j
     return pairs[g, f].j, pairs[g, f].i
@@ -302,12 +295,6 @@ def _put(A: Array, f: BorderTerm, i: Index, g: BorderTerm, j: Index, blocks: Arr
     rows = f.start + i[:, None] * f.k + np.arange(f.k)
     columns = g.start + j[:, None] * g.k + np.arange(g.k)
     A[rows[:, :, None], columns[:, None, :]] = blocks
-
-
-def _stacked(parts: Sequence[Array]) -> Array:
-    """Stack couplings of all factors; those with fewer columns are padded by zeros."""
-    k = max(part.shape[1] for part in parts)
-    return np.vstack([np.pad(part, ((0, 0), (0, k - part.shape[1]))) for part in parts])
 
 
 def _rms(A: Array, n: int) -> Array:

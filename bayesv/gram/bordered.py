@@ -16,8 +16,8 @@ __all__ = ["forward_bordered"]
 def forward_bordered(tables, sums, lam, width, nested, blocks, border_lam, logdet, T):
     """Add log|M| to ``logdet``, (W,), and what T loses to the upper triangles of ``T``, (W, m, m).
 
-    ``lam``, (W, Σk²), is λ of the chain, ``border_lam`` that of the border, whose levels stand where
-    ``blocks`` says. ``nested`` says that units of the chain have ancestors in it, which the
+    ``lam``, (W, Σk²), is λ of the chain, ``border_lam`` that of the border, whose levels stand at
+    ``blocks``. ``nested`` says that units of the chain have ancestors in it, which the
     elimination writes to.
     """
     A, H, E, border_A, border_B, C = sums

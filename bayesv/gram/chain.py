@@ -15,7 +15,15 @@ from bayesv.gram.scaling import Index
 from bayesv.gram.tables import Tables
 from bayesv.linalg import Array
 
-__all__ = ["ChainFactor", "FactorSums", "Merging", "Plan", "merging_of", "plan_of"]
+__all__ = [
+    "ChainFactor",
+    "FactorSums",
+    "Merging",
+    "Plan",
+    "flattened",
+    "merging_of",
+    "plan_of",
+]
 
 _CHUNK = 8192  # units that are worth a task of their own
 _CHUNK_WITH_BORDER = 256  # units
@@ -68,6 +76,20 @@ class FactorSums(NamedTuple):
     E: Array
 
 
+def flattened(parts: Sequence[FactorSums]) -> tuple[Array, Array, Array]:
+    """Return A, H and E of all factors, as in `Sums`.
+
+    E of factors with fewer columns is padded by zeros.
+    """
+    k = max((part.E.shape[1] for part in parts), default=1)
+    E = [np.pad(part.E, ((0, 0), (0, k - part.E.shape[1]))) for part in parts]
+    return (
+        np.concatenate([np.zeros(0), *(part.A.ravel() for part in parts)]),
+        np.concatenate([np.zeros(0), *(part.H.ravel() for part in parts)]),
+        np.vstack([np.zeros((0, k)), *E]),
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Merging:
     """Which units of the finest factor stand for equal ones.
@@ -86,7 +108,7 @@ class Merging:
     @cached_property
     def first(self) -> Index:
         """A unit of each class."""
-        return self.members[np.cumsum(self.counts) - self.counts]
+        return np.asarray(self.members[np.cumsum(self.counts) - self.counts])
 
     def couplings(self, H: Array) -> Array:
         """Return the couplings of the classes, for those of all units, shape (J, k, s).

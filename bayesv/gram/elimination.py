@@ -127,9 +127,7 @@ def eliminate(stats: GramStatistics, lambdas: Sequence[Array]) -> Elimination:
     return Elimination(done.logdet, done.T, stats.layout, lambdas, done)
 
 
-def eliminate_units(
-    layout: Layout, plan: Plan, sums: Sums, lambdas: Sequence[Array]
-) -> Eliminated:
+def eliminate_units(layout: Layout, plan: Plan, sums: Sums, lambdas: Sequence[Array]) -> Eliminated:
     """Eliminate all random effects, in the units of ``plan``, and keep how they stood."""
     from bayesv.gram.kernels import forward  # compiled: loaded when it is needed
 

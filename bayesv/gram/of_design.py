@@ -5,8 +5,8 @@ from __future__ import annotations
 from bayesv.design.design import Design
 from bayesv.gram.arrange import gram_statistics
 from bayesv.gram.responses import Responses
-from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.scaling import Grouping, RowBatch
+from bayesv.gram.statistics import GramStatistics
 
 __all__ = ["responses_of", "statistics_of"]
 

@@ -122,9 +122,7 @@ def _climb_one_by_one(target: Target, starts: Array, step: Callable[[int], None]
 
     for start in starts:
         # The curvature at the first mode serves all later climbs: it costs many evaluations.
-        inverse = (
-            modes[0].root @ modes[0].root.T if modes else target.inverse_hessian(start, step)
-        )
+        inverse = modes[0].root @ modes[0].root.T if modes else target.inverse_hessian(start, step)
         # The proposal needs no more digits of the mode than this.
         options = {"gtol": 1e-2, "hess_inv0": inverse}
         result = minimize(

@@ -40,7 +40,10 @@ class Criterion:
         self.diagonal = np.concatenate([r == c for r, c in self.places])
         # Row i of λ acts on column i of Z: dividing by its rms makes coordinates free of units.
         self.unit = np.concatenate(
-            [1.0 / scale[rows] for scale, (rows, _) in zip(stats.layout.scales, self.places, strict=True)]
+            [
+                1.0 / scale[rows]
+                for scale, (rows, _) in zip(stats.layout.scales, self.places, strict=True)
+            ]
         )
         self.levels = np.repeat([term.n_levels for term in design.terms], self.sizes)
         # Which diagonal element stands in the same row, and in the same column.
