@@ -47,8 +47,8 @@ class Origin:
         batches = open_source(data)
         if batches is None:
             return cls(*build(formula, data, var_weights, namespace))
-        design, *sums = read_batches(formula, batches, var_weights, namespace)
-        return cls(cast(Design, design), _sums=(sums[0], sums[1]))
+        design, moments, scaling = read_batches(formula, batches, var_weights, namespace)
+        return cls(cast(Design, design), _sums=(moments, scaling))
 
     def with_response(self, y: Any) -> Origin:
         """Return the origin of the same rows with another response."""
