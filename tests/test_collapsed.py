@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
-from bayesv.gram import statistics
+from bayesv.gram import layout
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.target import Target
 
@@ -72,7 +72,7 @@ def test_far_outside_the_density_is_zero(penicillin):
 
 def test_interpolation_changes_nothing(penicillin, monkeypatch):
     """Polynomials of log|M| and T: the density at the draws is the exact one."""
-    monkeypatch.setattr(statistics, "_LARGE_BORDER", 1)
+    monkeypatch.setattr(layout, "_LARGE_BORDER", 1)
     # Six samples: under a wider prior the tail is longer than polynomials reach.
     penicillin = penicillin.with_priors(bv.Priors(sd=bv.HalfStudentT(3, 2.1)))
     post = penicillin.sample(seed=1)
@@ -94,7 +94,7 @@ def test_interpolation_changes_nothing(penicillin, monkeypatch):
 def test_interpolation_that_is_not_good_enough_is_not_used(penicillin, monkeypatch):
     from bayesv.inference import interpolation
 
-    monkeypatch.setattr(statistics, "_LARGE_BORDER", 1)
+    monkeypatch.setattr(layout, "_LARGE_BORDER", 1)
     monkeypatch.setattr(interpolation, "_TOLERANCE", 1e-30)
     attrs = penicillin.sample(seed=1).draws["posterior"].attrs
     assert "interpolation_error" not in attrs
