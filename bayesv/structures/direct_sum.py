@@ -1,0 +1,242 @@
+"""Independent parts: rows without correlation, and direct sums of other families."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesv.linalg import Array
+from bayesv.structures.structure import Blocks, CovarianceStructure
+from bayesv.structures.unstructured import Unstructured
+
+__all__ = ["Diagonal", "DirectSum", "of_blocks"]
+
+Part = tuple[tuple[int, ...], CovarianceStructure]
+
+
+@dataclass(frozen=True)
+class Diagonal(CovarianceStructure):
+    """Diagonal covariances: r standard deviations and no correlation."""
+
+    kind: ClassVar[str] = "diag"
+    size: int
+
+    @property
+    def n_sds(self) -> int:  # noqa: D102
+        return self.size
+
+    @property
+    def n_corrs(self) -> int:  # noqa: D102
+        return 0
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:  # noqa: D102
+        return np.eye(self.size, dtype=bool)
+
+    @property
+    def blocks(self) -> Blocks:  # noqa: D102
+        return tuple((i,) for i in range(self.size))
+
+    @property
+    def free_blocks(self) -> Blocks:  # noqa: D102
+        return self.blocks
+
+    def root(self, z: Array) -> Array:  # noqa: D102
+        root = np.zeros((*z.shape[:-1], self.size, self.size))
+        root[..., np.arange(self.size), np.arange(self.size)] = 1.0
+        return root
+
+    def pullback(self, z: Array, bar: Array) -> Array:  # noqa: D102
+        return np.zeros(0)
+
+    def coordinates(self, corr: Array) -> Array:  # noqa: D102
+        return np.zeros((*corr.shape[:-2], 0))
+
+    def log_density(  # noqa: D102
+        self,
+        z: Array,
+        eta: float,
+        *,
+        by_coordinates: bool = True,
+    ) -> Array:
+        return np.zeros(z.shape[:-1])
+
+    def log_density_gradient(self, z: Array, eta: float) -> Array:  # noqa: D102
+        return np.zeros(0)
+
+    def draw(  # noqa: D102
+        self,
+        rng: np.random.Generator,
+        count: int,
+        eta: float,
+    ) -> Array:
+        return np.zeros((count, 0))
+
+    def sd_labels(self, columns: Sequence[str]) -> tuple[str, ...]:  # noqa: D102
+        return tuple(columns)
+
+    def corr_labels(self, columns: Sequence[str]) -> tuple[str, ...]:  # noqa: D102
+        return ()
+
+    def natural(self, z: Array) -> Array:  # noqa: D102
+        return z
+
+    def project(self, cov: Array) -> Array:
+        """Return the covariances without what stands off the diagonal."""
+        return np.where(self.mask, cov, 0.0)
+
+
+@dataclass(frozen=True)
+class DirectSum(CovarianceStructure):
+    """Independent parts on sets of rows, such as of ``(x + z | g) + (0 + w | g)``.
+
+    Parameters
+    ----------
+    summands : tuple of (tuple of int, CovarianceStructure)
+        Rows of each part, increasing, and its family; each row is in one part.
+
+    Notes
+    -----
+    Free standard deviations stand in the order of the first row that has them, coordinates of the
+    correlation part by part. `draw` and densities take the same η for all parts.
+    """
+
+    kind: ClassVar[str] = "sum"
+    summands: tuple[Part, ...]
+
+    @property
+    def size(self) -> int:  # type: ignore[override]  # noqa: D102
+        return sum(part.size for _, part in self.summands)
+
+    @property
+    def n_sds(self) -> int:  # noqa: D102
+        return sum(part.n_sds for _, part in self.summands)
+
+    @property
+    def n_corrs(self) -> int:  # noqa: D102
+        return sum(part.n_corrs for _, part in self.summands)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:  # noqa: D102
+        return self.summands
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:  # noqa: D102
+        mask = np.zeros((self.size, self.size), dtype=bool)
+        for rows, part in self.summands:
+            mask[np.ix_(rows, rows)] = part.mask
+        return mask
+
+    @property
+    def blocks(self) -> Blocks:  # noqa: D102
+        return tuple(
+            tuple(rows[i] for i in block) for rows, part in self.summands for block in part.blocks
+        )
+
+    @property
+    def free_blocks(self) -> Blocks:  # noqa: D102
+        return tuple(
+            tuple(rows[i] for i in block)
+            for rows, part in self.summands
+            for block in part.free_blocks
+        )
+
+    @cached_property
+    def sd_of_row(self) -> NDArray[np.intp]:  # noqa: D102
+        owners: dict[int, tuple[int, int]] = {}
+        for k, (rows, part) in enumerate(self.summands):
+            owners |= {row: (k, int(sd)) for row, sd in zip(rows, part.sd_of_row, strict=True)}
+        order = list(dict.fromkeys(owners[row] for row in range(self.size)))
+        return np.array([order.index(owners[row]) for row in range(self.size)], dtype=np.intp)
+
+    def _each(self) -> Iterator[tuple[NDArray[np.intp], CovarianceStructure, slice]]:
+        """Yield rows, family and place of the coordinates of every part."""
+        start = 0
+        for rows, part in self.summands:
+            yield np.array(rows), part, slice(start, start + part.n_corrs)
+            start += part.n_corrs
+
+    def root(self, z: Array) -> Array:  # noqa: D102
+        root = np.zeros((*z.shape[:-1], self.size, self.size))
+        for rows, part, own in self._each():
+            root[..., rows[:, None], rows] = part.root(z[..., own])
+        return root
+
+    def pullback(self, z: Array, bar: Array) -> Array:  # noqa: D102
+        parts = [part.pullback(z[own], bar[np.ix_(rows, rows)]) for rows, part, own in self._each()]
+        return np.concatenate(parts)
+
+    def coordinates(self, corr: Array) -> Array:  # noqa: D102
+        parts = [part.coordinates(corr[..., rows[:, None], rows]) for rows, part, _ in self._each()]
+        return np.concatenate(parts, axis=-1)
+
+    def log_density(  # noqa: D102
+        self, z: Array, eta: float, *, by_coordinates: bool = True
+    ) -> Array:
+        parts = [
+            part.log_density(z[..., own], eta, by_coordinates=by_coordinates)
+            for _, part, own in self._each()
+        ]
+        return np.asarray(np.sum(parts, axis=0))
+
+    def log_density_gradient(self, z: Array, eta: float) -> Array:  # noqa: D102
+        parts = [part.log_density_gradient(z[own], eta) for _, part, own in self._each()]
+        return np.concatenate(parts)
+
+    def draw(self, rng: np.random.Generator, count: int, eta: float) -> Array:  # noqa: D102
+        return np.concatenate([part.draw(rng, count, eta) for _, part in self.summands], axis=1)
+
+    def sd_labels(self, columns: Sequence[str]) -> tuple[str, ...]:  # noqa: D102
+        labels = [""] * self.n_sds
+        for rows, part, _ in self._each():
+            names = part.sd_labels([columns[row] for row in rows])
+            for row, sd in zip(rows, part.sd_of_row, strict=True):
+                labels[self.sd_of_row[row]] = names[sd]
+        return tuple(labels)
+
+    def corr_labels(self, columns: Sequence[str]) -> tuple[str, ...]:  # noqa: D102
+        return tuple(
+            label
+            for rows, part in self.summands
+            for label in part.corr_labels([columns[row] for row in rows])
+        )
+
+    def natural(self, z: Array) -> Array:  # noqa: D102
+        parts = [part.natural(z[..., own]) for _, part, own in self._each()]
+        return np.concatenate(parts, axis=-1)
+
+    def project(self, cov: Array) -> Array:
+        """Return the covariances with every part in its family, and 0 between parts."""
+        projected = np.zeros_like(cov)
+        for rows, part, _ in self._each():
+            block = np.ix_(rows, rows)
+            projected[..., *block] = part.project(cov[..., *block])
+        return projected
+
+    def __str__(self) -> str:
+        return " + ".join(str(part) for _, part in self.summands)
+
+
+def of_blocks(blocks: Sequence[Sequence[int]]) -> CovarianceStructure:
+    """Return the family of covariances that are any within sets of rows and 0 between them.
+
+    Parameters
+    ----------
+    blocks : sequence of sequence of int
+        Every row in one of them; ``((0, 1),)`` for ``(x | g)``, ``((0,), (1,))`` for ``(x || g)``.
+
+    Examples
+    --------
+    >>> of_blocks([[0, 1]]), of_blocks([[0], [1]]), str(of_blocks([[0], [1, 2]]))
+    (Unstructured(size=2), Diagonal(size=2), 'us(1) + us(2)')
+    """
+    if len(blocks) == 1:
+        return Unstructured(len(blocks[0]))
+    if all(len(block) == 1 for block in blocks):
+        return Diagonal(len(blocks))
+    return DirectSum(tuple((tuple(sorted(b)), Unstructured(len(b))) for b in blocks))
