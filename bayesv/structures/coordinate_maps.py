@@ -25,6 +25,11 @@ def sech(z: Array) -> Array:
 class CoordinateMap(ABC):
     """An increasing map from z ∈ ℝ to a parameter."""
 
+    @property
+    @abstractmethod
+    def ends(self) -> tuple[float, float]:
+        """The range of the parameter."""
+
     @abstractmethod
     def value(self, z: Array) -> Array:
         """Return the parameter."""
@@ -57,6 +62,10 @@ class Interval(CoordinateMap):
     high: float
     steepness: float = 1.0
 
+    @property
+    def ends(self) -> tuple[float, float]:  # noqa: D102
+        return self.low, self.high
+
     def value(self, z: Array) -> Array:  # noqa: D102
         width = self.high - self.low
         if self.low == 0.0:
@@ -88,6 +97,10 @@ class Interval(CoordinateMap):
 @dataclass(frozen=True)
 class Positive(CoordinateMap):
     """A parameter above 0: exp(z)."""
+
+    @property
+    def ends(self) -> tuple[float, float]:  # noqa: D102
+        return 0.0, np.inf
 
     def value(self, z: Array) -> Array:  # noqa: D102
         return np.asarray(np.exp(z))

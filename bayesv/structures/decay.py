@@ -111,7 +111,8 @@ class Matern(Decay):
     def _scaled(self, power: float, order: float, x: Array) -> Array:
         """Return 2^(1−ν)/Γ(ν) x^power K_order(x) for x > 0."""
         constant = 2.0 ** (1.0 - self.smoothness) / gamma(self.smoothness)
-        return np.asarray(constant * x**power * kv(order, x))
+        with np.errstate(over="ignore", invalid="ignore"):  # 0 · ∞ where x is next to nothing
+            return np.asarray(constant * x**power * kv(order, x))
 
     def value(self, psi: Array, distance: Array) -> Array:  # noqa: D102
         x = np.asarray(distance / psi)

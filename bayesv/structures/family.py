@@ -22,6 +22,8 @@ from bayesv.structures.structure import CovarianceStructure
 
 __all__ = ["Family", "Positions", "positions_of"]
 
+_ROUNDING = 1e-9  # of a parameter, between it and the nearest in the family
+
 Positions = tuple[float, ...] | tuple[tuple[float, ...], ...]
 
 
@@ -127,10 +129,34 @@ class Family(ProductForm, CovarianceStructure):
     def natural(self, z: Array) -> Array:  # noqa: D102
         return _by_coordinate([m.value(z[..., k]) for k, m in enumerate(self.maps)], z)
 
-    def from_natural(self, psi: Array) -> Array:
-        """Return z of parameters ψ, (..., m) → (..., m); finite also at the ends of their range."""
-        psi = np.asarray(psi, dtype=float)
+    def nearest_z(self, psi: Array) -> Array:
+        """Return z of parameters ψ, or of the end of the range that they are beyond."""
         return _by_coordinate([m.inverse(psi[..., k]) for k, m in enumerate(self.maps)], psi)
+
+    def from_natural(self, psi: Array) -> Array:  # noqa: D102
+        psi = np.asarray(psi, dtype=float)
+        z = self.nearest_z(psi)
+        far = np.abs(self.natural(z) - psi) > _ROUNDING * np.maximum(1.0, np.abs(psi))
+        if far.any() or not np.isfinite(psi).all():
+            row = psi.reshape(-1, self.n_corrs)[np.argmax(far.reshape(-1, self.n_corrs).any(1))]
+            raise DataError(
+                f"{self.ranges(row)} Correlations would not be positive definite: give parameters "
+                f"of '{self.kind}' that are in their range."
+            )
+        return z
+
+    def ranges(self, psi: Array) -> str:
+        """Say which of the parameters ψ, (m,), is out of range."""
+        labels = self.corr_labels([str(p) for p in self.positions])
+        for label, value, bounds in zip(labels, psi, self.maps, strict=True):
+            low, high = bounds.ends
+            if not low <= value <= high:
+                return (
+                    f"{label} of '{self.kind}' with {self.size} positions is {value:g}, and must "
+                    f"be between {low:g} and {high:g}."
+                )
+        values = ", ".join(f"{label} {value:g}" for label, value in zip(labels, psi, strict=True))
+        return f"No '{self.kind}' has {values}."
 
     def jacobian(self, z: Array) -> Array:
         """Return ∂ψ/∂z', shape (m, m)."""
@@ -161,7 +187,7 @@ class Family(ProductForm, CovarianceStructure):
         return self.corr_pullback(z, cholesky_pullback(self.root(z), bar))
 
     def coordinates(self, corr: Array) -> Array:  # noqa: D102
-        return self.from_natural(self.psi_of(corr))
+        return self.nearest_z(self.psi_of(corr))
 
     def coordinate_priors(self, eta: float) -> tuple[CoordinatePrior, ...]:
         """Return the prior of each coordinate."""

@@ -23,8 +23,8 @@ def lag_one(theta: float, phi: float = 0.0) -> float:
     Invertible processes, |θ| < 1, have it between (φ − 1)/2 and (φ + 1)/2, and each value there
     is of one θ.
 
-    >>> lag_one(0.5), lag_one(-0.3, phi=0.5)
-    (0.4, 0.2151898734177215)
+    >>> lag_one(0.5), round(lag_one(-0.3, phi=0.5), 6)
+    (0.4, 0.21519)
     """
     return (1.0 + phi * theta) * (phi + theta) / (1.0 + 2.0 * phi * theta + theta**2)
 
@@ -106,21 +106,30 @@ class AutoregressiveMovingAverage(Lagged):
         phi, u = np.tanh(z[..., 0]), np.tanh(z[..., 1])
         return np.stack([phi, 0.5 * (phi + u)], axis=-1)
 
-    def from_natural(self, psi: Array) -> Array:  # noqa: D102
-        psi = np.asarray(psi, dtype=float)
-        return super().from_natural(
-            np.stack([psi[..., 0], 2.0 * psi[..., 1] - psi[..., 0]], axis=-1)
+    def nearest_z(self, psi: Array) -> Array:  # noqa: D102
+        phi = psi[..., 0]
+        return super().nearest_z(np.stack([phi, 2.0 * psi[..., 1] - phi], axis=-1))
+
+    def ranges(self, psi: Array) -> str:  # noqa: D102
+        if abs(psi[0]) > 1.0:
+            return super().ranges(psi)
+        low, high = 0.5 * (psi[0] - 1.0), 0.5 * (psi[0] + 1.0)
+        return (
+            f"lag 1 of 'arma11' is {psi[1]:g}, and with phi {psi[0]:g} must be between {low:g} and "
+            f"{high:g}."
         )
 
     def jacobian(self, z: Array) -> Array:  # noqa: D102
         return np.asarray(np.array([[1.0, 0.0], [0.5, 0.5]]) @ super().jacobian(z))
 
     def log_jacobian(self, z: Array) -> Array:  # noqa: D102
-        return super().log_jacobian(z) - np.log(2.0)
+        return np.asarray(super().log_jacobian(z) - np.log(2.0))
 
     def psi_of(self, corr: Array) -> Array:  # noqa: D102
         one, two = self.mean_at_lag(corr, 1.0), self.mean_at_lag(corr, 2.0)
-        # Where lag 1 has none, φ does not show.
+        if 2 not in self.distinct_lags:
+            return np.stack([one, one], axis=-1)
+        # Where there is no correlation at lag 1, φ does not show.
         phi = np.where(one == 0.0, 0.0, two / np.where(one == 0.0, 1.0, one))
         return np.stack([np.clip(phi, -1.0, 1.0), one], axis=-1)
 

@@ -19,6 +19,11 @@ class NaturalForm(ABC):
     differentiated; these are SAS's.
     """
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether Σ is linear in θ, so that all second derivatives are 0."""
+        return False
+
     @abstractmethod
     def theta_labels(self, columns: Sequence[str]) -> tuple[str, ...]:
         """Return a label of each θ, given names of the r rows."""
@@ -42,6 +47,10 @@ class NaturalForm(ABC):
 
 class LinearForm(NaturalForm):
     """Σ = Σ_h θ_h B_h: all second derivatives are 0."""
+
+    @property
+    def is_linear(self) -> bool:  # noqa: D102
+        return True
 
     @abstractmethod
     def basis(self) -> Array:

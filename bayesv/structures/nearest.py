@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
 from bayesv.linalg import Array, Mask, cov_to_sd_corr
@@ -69,9 +68,8 @@ def _descend(family: _Member, S: Array, live: Mask, z_start: Array) -> tuple[flo
         C = family.corr(x[:m])[rows]
         C = C + _FLOOR * np.eye(len(C))
         root = np.linalg.cholesky(C)
-        inner = solve_triangular(root, spread[:, None] * S_live * spread, lower=True)
-        inner = solve_triangular(root, inner.T, lower=True)  # L⁻¹SL⁻ᵀ of scaled S
-        inverse = solve_triangular(root, np.eye(len(C)), lower=True)
+        inverse = np.linalg.inv(root)
+        inner = inverse @ (spread[:, None] * S_live * spread) @ inverse.T
         value = np.trace(inner) + 2.0 * np.log(np.diagonal(root)).sum() + 2.0 * logs.sum()
         by_C = inverse.T @ (np.eye(len(C)) - inner) @ inverse
         by_logs = np.zeros(r)

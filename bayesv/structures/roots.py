@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from bayesv.linalg import Array, psd_root, symmetrize
 
@@ -30,8 +29,8 @@ def cholesky_pullback(root: Array, bar: Array) -> Array:
     root = root + np.diag(np.where(pivots > 0.0, 0.0, 1.0))
     inner = np.tril(root.T @ bar)
     inner[np.diag_indices_from(inner)] *= 0.5
-    half = solve_triangular(root, inner, lower=True, trans="T")
-    return symmetrize(solve_triangular(root, half.T, lower=True, trans="T"))
+    inverse = np.linalg.inv(root)
+    return symmetrize(inverse.T @ inner @ inverse)
 
 
 def markov_corr(adjacent: Array) -> Array:

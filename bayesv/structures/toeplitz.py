@@ -64,8 +64,8 @@ class _Lags(Lagged):
     def natural(self, z: Array) -> Array:
         return autocorrelations(np.tanh(z))
 
-    def from_natural(self, psi: Array) -> Array:
-        return super().from_natural(reflections(np.asarray(psi, dtype=float)))
+    def nearest_z(self, psi: Array) -> Array:
+        return super().nearest_z(reflections(psi))
 
     def jacobian(self, z: Array) -> Array:
         return autocorrelation_slopes(np.tanh(z)) * sech(z) ** 2
