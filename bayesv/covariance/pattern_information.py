@@ -60,7 +60,7 @@ class PatternInformation:
 
 
 def pattern_information(
-    sums: PatternSums, R: Array, first: Array, second: Array
+    sums: PatternSums, R: Array, first: Array, second: Array | None = None
 ) -> PatternInformation:
     """Return the sums at one R and its derivatives by the parameters.
 
@@ -69,8 +69,10 @@ def pattern_information(
     sums : PatternSums
         Of [X y].
     R : ndarray, shape (v, v)
-    first, second : ndarray, shapes (h, v, v) and (h, h, v, v)
-        Derivatives of R by its parameters.
+    first : ndarray, shape (h, v, v)
+        Derivative of R by its parameters.
+    second : ndarray, shape (h, h, v, v), optional
+        Second derivatives; 0 if left out.
 
     Notes
     -----
@@ -80,33 +82,27 @@ def pattern_information(
     """
     p, h = sums.m - 1, len(first)
     inverses = [np.linalg.inv(block) for block in sums.blocks(R)]
-    slopes = [sums.blocks(matrix) for matrix in first]  # [i][pattern size]
-    halves = [[a @ v for a, v in zip(inverses, slope, strict=True)] for slope in slopes]  # R⁻¹V_i
+    halves = [a @ v for a, v in zip(inverses, sums.blocks(first), strict=True)]  # R⁻¹V_i
     T = sums.contract(inverses)
     Phi = np.linalg.inv(T[:p, :p])
     beta = Phi @ T[:p, p]
     e = np.append(-beta, 1.0)
-    A = np.stack(
-        [sums.contract([f @ a for f, a in zip(half, inverses, strict=True)]) for half in halves]
-    )
-    traces = np.array([sums.trace(half) for half in halves])
-    Q, bends = np.zeros((h, h, p + 1, p + 1)), np.zeros((h, h, p + 1, p + 1))
-    products, bend_traces = np.zeros((h, h)), np.zeros((h, h))
+    A = sums.contract([f @ a for f, a in zip(halves, inverses, strict=True)])
+    Q, products = np.zeros((h, h, p + 1, p + 1)), np.zeros((h, h))
+    bends, bend_traces = np.zeros_like(Q), np.zeros_like(products)
     for i in range(h):
-        for j in range(i, h):
-            both = [f @ g for f, g in zip(halves[i], halves[j], strict=True)]
-            inner = [symmetrize(f @ a) for f, a in zip(both, inverses, strict=True)]
-            Q[i, j] = Q[j, i] = sums.contract(inner)
-            products[i, j] = products[j, i] = sums.trace(both)
-            if second[i, j].any():
-                bent = [a @ v for a, v in zip(inverses, sums.blocks(second[i, j]), strict=True)]
-                inner = [f @ a for f, a in zip(bent, inverses, strict=True)]
-                bends[i, j] = bends[j, i] = sums.contract(inner)
-                bend_traces[i, j] = bend_traces[j, i] = sums.trace(bent)
+        both = [f[i] @ f[i:] for f in halves]  # R⁻¹V_iR⁻¹V_j
+        inner = [symmetrize(f @ a) for f, a in zip(both, inverses, strict=True)]
+        Q[i, i:] = Q[i:, i] = sums.contract(inner)
+        products[i, i:] = products[i:, i] = sums.trace(both)
+        if second is not None:
+            bent = [a @ v for a, v in zip(inverses, sums.blocks(second[i, i:]), strict=True)]
+            inner = [f @ a for f, a in zip(bent, inverses, strict=True)]
+            bends[i, i:] = bends[i:, i] = sums.contract(inner)
+            bend_traces[i, i:] = bend_traces[i:, i] = sums.trace(bent)
     P = -A[:, :p, :p]
     PhiP = Phi @ P
-    # tr 𝒫V_i𝒫V_j
-    squared = (
+    squared = (  # tr 𝒫V_i𝒫V_j
         products - 2.0 * np.einsum("ab,ijab->ij", Phi, Q[:, :, :p, :p])
         + np.einsum("iab,jba->ij", PhiP, PhiP)
     )  # fmt: skip
@@ -114,6 +110,7 @@ def pattern_information(
     curvatures = np.einsum("a,ijab,b->ij", e, Q, e) - along @ Phi @ along.T
     bend_traces -= np.einsum("ab,ijab->ij", Phi, bends[:, :, :p, :p])
     bent_squares = np.einsum("a,ijab,b->ij", e, bends, e)
+    traces = sums.trace(halves)
     return PatternInformation(
         Phi=Phi,
         beta=beta,

@@ -7,7 +7,7 @@ costs the same whatever the number of series.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -99,6 +99,14 @@ class PatternSums:
             met[part.visits[:, :, None], part.visits[:, None, :]] = True
         return met
 
+    @cached_property
+    def counts(self) -> Array:
+        """Number of rows at each visit, shape (n_visits,)."""
+        counts = np.zeros(self.n_visits)
+        for part in self.patterns:
+            np.add.at(counts, part.visits, part.counts[:, None])
+        return counts
+
     def whiten(self, R: Array) -> Whitened:
         """Return log|R| and [X y]'R⁻¹[X y] for the covariance R of all visits.
 
@@ -121,26 +129,31 @@ class PatternSums:
         T = self.contract(inverses)
         return Whitened(logdet, T, lambda T_bar: self._gradient(inverses, T_bar))
 
-    def contract(self, inner: list[Array]) -> Array:
-        """Return Σ_i W_i'M_iW_i, shape (m, m), for symmetric M of each pattern, (P, T, T)."""
-        total = _full(np.concatenate(list(self._coefficients(inner))) @ self.products, self.m)
+    def contract(self, inner: Sequence[Array]) -> Array:
+        """Return Σ_i W_i'M_iW_i, (..., m, m), for symmetric M of each pattern, (..., P, T, T).
+
+        One call for many M is faster than many calls.
+        """
+        coefficients = [
+            M[..., part.summed, :, :][..., *part.pairs].reshape(*M.shape[:-3], -1)
+            for part, M in zip(self.patterns, inner, strict=True)
+        ]
+        total = _full(np.concatenate(coefficients, axis=-1) @ self.products, self.m)
         for part, M in zip(self.patterns, inner, strict=True):
             if len(part.series):
-                total += np.einsum("ita,ist,isb->ab", part.rows, M[part.series], part.rows)
+                white = M[..., part.series, :, :] @ part.rows
+                total += np.einsum("ita,...itb->...ab", part.rows, white)
         return total
 
     def blocks(self, matrix: Array) -> list[Array]:
-        """Return the block of each pattern, (P, T, T), of a matrix of all visits."""
+        """Return the block of each pattern, (..., P, T, T), of matrices of all visits."""
         return [_blocks(part, matrix) for part in self.patterns]
 
-    def trace(self, inner: list[Array]) -> float:
-        """Return Σ_i tr M_i for M of each pattern, (P, T, T)."""
-        traces = (np.trace(M, axis1=1, axis2=2) for M in inner)
-        return float(sum(part.counts @ t for part, t in zip(self.patterns, traces, strict=True)))
-
-    def _coefficients(self, inner: list[Array]) -> Iterator[Array]:
-        for part, M in zip(self.patterns, inner, strict=True):
-            yield M[part.summed][:, *part.pairs].ravel()
+    def trace(self, inner: Sequence[Array]) -> Array:
+        """Return Σ_i tr M_i, shape (...), for M of each pattern, (..., P, T, T)."""
+        traces = [np.trace(M, axis1=-2, axis2=-1) for M in inner]
+        sums = [t @ part.counts for part, t in zip(self.patterns, traces, strict=True)]
+        return np.asarray(np.sum(sums, axis=0))
 
     def _gradient(self, inverses: list[Array], T_bar: Array) -> Array:
         by_R = np.zeros((self.n_visits, self.n_visits))
@@ -208,14 +221,16 @@ def _products(part: _Patterns, rows: Array) -> Array:
 
 
 def _blocks(part: _Patterns, matrix: Array) -> Array:
-    return np.asarray(matrix[part.visits[:, :, None], part.visits[:, None, :]])
+    return np.asarray(matrix[..., part.visits[:, :, None], part.visits[:, None, :]])
 
 
 def _full(upper: Array, m: int) -> Array:
-    """Return the symmetric matrix of an upper triangle, row by row."""
-    full = np.zeros((m, m))
-    full[np.triu_indices(m)] = upper
-    return full + np.triu(full, 1).T
+    """Return the symmetric matrices (..., m, m) of upper triangles, row by row."""
+    rows, columns = np.triu_indices(m)
+    full = np.empty((*upper.shape[:-1], m, m))
+    full[..., rows, columns] = upper
+    full[..., columns, rows] = upper
+    return full
 
 
 def _upper(matrix: Array) -> Array:

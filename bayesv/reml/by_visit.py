@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from bayesv.design.series import Series
-from bayesv.gram.patterns import PatternSums, pattern_sums
-from bayesv.linalg import Array, cov_to_sd_corr
+from bayesv.gram.patterns import pattern_sums
+from bayesv.linalg import Array, block_diagonal, cov_to_sd_corr
 from bayesv.structures.structure import CovarianceStructure
 
 __all__ = ["VisitCriterion", "VisitFit", "search_by_visit"]
@@ -83,67 +82,57 @@ class VisitCriterion:
         self.start = Q.T @ (root * y)
         self.rest = root * y - Q @ self.start  # so that large means cost no digits
         rows = np.column_stack([Q, self.rest])
-        n_groups = max(len(series.groups), 1)
-        self.sums: list[PatternSums] = []
-        for k in range(n_groups):
-            mine = series.group == k
-            self.sums.append(
-                pattern_sums(series.visit[mine], series.codes[mine], rows[mine], structure.size)
-            )
+        self.n_groups = max(len(series.groups), 1)
+        # Visits of different groups are different visits, which no series has both.
+        visits = series.group * structure.size + series.visit
+        self.sums = pattern_sums(visits, series.codes, rows, self.n_groups * structure.size)
         self.n_evaluations = 0
 
-    @property
-    def size(self) -> int:
-        """Number of coordinates of one group."""
-        return self.structure.n_sds + self.structure.n_corrs
+    def parts(self, x: Array) -> tuple[Array, Array]:
+        """Return log SDs, shape (groups, n_sds), and coordinates of correlations, (groups, m)."""
+        table = x.reshape(self.n_groups, -1)
+        return table[:, : self.structure.n_sds], table[:, self.structure.n_sds :]
 
-    def covariance(self, x: Array) -> Array:
-        """Return R of all visits of one group, given its coordinates."""
-        n_sds = self.structure.n_sds
-        root = self.structure.sds(np.exp(x[:n_sds]))[:, None] * self.structure.root(x[n_sds:])
-        return np.asarray(root @ root.T)
-
-    def parts(self, x: Array) -> list[Array]:
-        """Return the coordinates of each group."""
-        return np.split(x, len(self.sums))
+    def roots(self, x: Array) -> Array:
+        """Return DL with R = DLL'D of each group, shape (groups, v, v)."""
+        log_sds, z = self.parts(x)
+        sds = self.structure.sds(np.exp(log_sds))
+        return np.asarray(sds[:, :, None] * self.structure.root(z))
 
     def __call__(self, x: Array) -> tuple[float, Array]:
         """Return the criterion and its derivative by x; infinity where R is singular."""
         self.n_evaluations += 1
-        p = self.p
+        p, roots = self.p, self.roots(x)
         try:
-            done = [
-                sums.whiten(self.covariance(part))
-                for sums, part in zip(self.sums, self.parts(x), strict=True)
-            ]
-            T = np.sum([one.T for one in done], axis=0)
-            half = np.linalg.cholesky(T[:p, :p])
+            done = self.sums.whiten(block_diagonal(roots @ np.swapaxes(roots, 1, 2)))
+            half = np.linalg.cholesky(done.T[:p, :p])
         except np.linalg.LinAlgError:
             return np.inf, np.zeros(len(x))
         inverse = np.linalg.inv(half)
         Phi = inverse.T @ inverse
-        e = np.append(-Phi @ T[:p, p], 1.0)
-        value = sum(one.logdet for one in done) - self.log_weights + float(e @ T @ e)
-        T_bar = np.outer(e, e)
-        df = self.n
+        e = np.append(-Phi @ done.T[:p, p], 1.0)
+        value = done.logdet - self.log_weights + float(e @ done.T @ e)
+        T_bar, df = np.outer(e, e), self.n
         if self.method == "REML":
             df -= p
             value += 2.0 * float(np.log(np.diagonal(half)).sum())
             value += 2.0 * float(np.log(np.abs(np.diagonal(self.upper))).sum())
             T_bar[:p, :p] += Phi
-        bars = [one.gradient(T_bar) for one in done]
-        slopes = [self._pullback(*pair) for pair in zip(self.parts(x), bars, strict=True)]
-        return value + df * np.log(2 * np.pi), np.concatenate(slopes)
+        bar = done.gradient(T_bar)
+        return value + df * np.log(2 * np.pi), self._pullback(x, roots, bar)
 
-    def _pullback(self, x: Array, bar: Array) -> Array:
+    def _pullback(self, x: Array, roots: Array, bar: Array) -> Array:
         """Return the derivative by x of what has derivative ``bar`` by R, symmetric."""
-        n_sds = self.structure.n_sds
-        sds = self.structure.sds(np.exp(x[:n_sds]))
-        root = self.structure.root(x[n_sds:])
-        by_root = 2.0 * bar @ (sds[:, None] * root)
-        by_log_sds = (by_root * sds[:, None] * root).sum(axis=1)
-        by_z = self.structure.pullback(x[n_sds:], by_root * sds[:, None])
-        return np.concatenate([self.structure.sds_pullback(by_log_sds), by_z])
+        structure, v = self.structure, self.structure.size
+        log_sds, z = self.parts(x)
+        sds = structure.sds(np.exp(log_sds))
+        slopes = np.empty((self.n_groups, structure.n_sds + structure.n_corrs))
+        for k, (root, sd) in enumerate(zip(roots, sds, strict=True)):
+            visits = slice(k * v, (k + 1) * v)
+            by_root = 2.0 * bar[visits, visits] @ root
+            slopes[k, : structure.n_sds] = structure.sds_pullback((by_root * root).sum(axis=1))
+            slopes[k, structure.n_sds :] = structure.pullback(z[k], by_root * sd[:, None])
+        return slopes.ravel()
 
     # --- where the search starts, and in which units ----------------------------------------------
 
@@ -154,7 +143,7 @@ class VisitCriterion:
         covariances, so that there may be several valleys, also correlations that decay with the
         lag, that are equal, and none.
         """
-        moments = [self._moments(k) for k in range(len(self.sums))]
+        moments = [self._moments(k) for k in range(self.n_groups)]
         points = [np.concatenate(moments)]
         if self.structure.free_blocks:
             return points
@@ -186,13 +175,11 @@ class VisitCriterion:
 
     def units(self) -> Array:
         """Return about how far each coordinate may move: it changes the criterion by about 1."""
-        parts: list[Array] = []
-        for sums in self.sums:
-            counts = np.diagonal(_counts(sums))
-            by_sd = self.structure.sds_pullback(counts)
-            pairs = np.full(self.structure.n_corrs, sums.n / max(self.structure.n_sds, 1))
-            parts += [4.0 * by_sd, 2.0 * pairs]
-        return 1.0 / np.sqrt(np.maximum(np.concatenate(parts), 1.0))
+        structure, counts = self.structure, self.sums.counts.reshape(self.n_groups, -1)
+        by_sd = [4.0 * structure.sds_pullback(part) for part in counts]
+        pairs = 2.0 * counts.sum(axis=1) / structure.size
+        by_z = np.repeat(pairs[:, None], structure.n_corrs, axis=1)
+        return np.asarray(1.0 / np.sqrt(np.maximum(np.hstack([by_sd, by_z]), 1.0))).ravel()
 
 
 def search_by_visit(criterion: VisitCriterion, starts: Sequence[Array] | None = None) -> VisitFit:
@@ -228,15 +215,3 @@ def _descend(criterion: VisitCriterion, x: Array, units: Array) -> tuple[float, 
     done = minimize(scaled, np.zeros(len(x)), jac=True, method="BFGS", options={"gtol": 1e-6})
     decrement = 0.5 * float(done.jac @ done.hess_inv @ done.jac)
     return float(done.fun), x + units * done.x, decrement
-
-
-def _counts(sums: PatternSums) -> NDArray[np.float64]:
-    """Return how many series have both of two visits, shape (n_visits, n_visits)."""
-    counts = np.zeros((sums.n_visits, sums.n_visits))
-    for part in sums.patterns:
-        np.add.at(
-            counts,
-            (part.visits[:, :, None], part.visits[:, None, :]),
-            part.counts[:, None, None],
-        )
-    return counts
