@@ -13,12 +13,12 @@ from bayesv.covariance import VarianceComponents
 from bayesv.errors import BayesvError, require
 from bayesv.gram.threads import in_this_context, n_threads
 from bayesv.inference.collapsed import labelled, limit_reached
+from bayesv.inference.completeness import require_all_draws
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.inference.modes import NOWHERE, Mode, find_modes, unvisited
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.target import Target
-from bayesv.inference.whole import whole
 from bayesv.linalg import Array
 
 __all__ = ["sample_nuts"]
@@ -53,7 +53,7 @@ def sample_nuts(
     rng = np.random.default_rng(options.seed)
     modes = find_modes(target, start, rng)
     trace = _run(nutpie, target, modes, rng, options)
-    whole(trace["posterior"], options)
+    require_all_draws(trace["posterior"], options)
     z = trace["posterior"]["z"].transpose("chain", "draw", ...).to_numpy()
     x = modes[0].x + z.reshape(-1, target.size) @ modes[0].factor.T
     lp, conditional = target.evaluate(x)
