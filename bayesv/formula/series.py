@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 
 from bayesv.design.series import Index, Series, numbered
+from bayesv.design.series_residual import SeriesResidual
 from bayesv.errors import DataError
 from bayesv.formula.columns import as_factor, as_numbers, finite_rows, kind
 from bayesv.formula.groups import level_text_of_rows
 from bayesv.formula.residual_text import ResidualText
 from bayesv.linalg import Array
 from bayesv.names import level_label
+from bayesv.structures.kinds import family
 
-__all__ = ["complete_rows", "read_series"]
+__all__ = ["complete_rows", "read_series", "residual_of"]
 
 _BY_COORDINATE = ("car1", "sp_exp", "sp_gau", "sp_pow", "sp_mat")
 _MOST_VISITS = 1000
@@ -69,6 +71,28 @@ def read_series(text: ResidualText, frame: pd.DataFrame) -> Series:
     )
     series.check(frame.index, repeated=text.nugget)
     return series
+
+
+def residual_of(text: ResidualText, frame: pd.DataFrame, weights: Array | None) -> SeriesResidual:
+    """Return the residuals that a text states for complete rows.
+
+    Parameters
+    ----------
+    text : ResidualText
+    frame : DataFrame
+        As of `read_series`.
+    weights : ndarray, shape (n,), or None
+        Known w, by which variances are divided.
+    """
+    series = read_series(text, frame)
+    options = {"nugget": True} if text.nugget else {}
+    if series.by_visit:
+        integers = series.times.astype(int)
+        places = len(integers) if text.kind == "us" else integers
+    else:
+        places = np.unique(series.coordinates, axis=0)
+        places = places[:, 0] if places.shape[1] == 1 else places
+    return SeriesResidual(text.text, series, family(text.kind, places, **options), weights)
 
 
 def _series(text: ResidualText, frame: pd.DataFrame) -> tuple[Index, np.ndarray]:
