@@ -10,7 +10,7 @@ import pandas as pd
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.geometry import Geometry, geometry
 from bayesv.covariance.identified import Identified, identified
-from bayesv.covariance.information import Information, elements_of
+from bayesv.covariance.information import Information, elements_of, information_at
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.covariance.satterthwaite import observed_covariance
 from bayesv.covariance.small_sample import Adjustment, KenwardRoger
@@ -105,7 +105,7 @@ def kenward_roger(
     if isinstance(design.residual, ParametricResidual):
         return adjusted_by_visit(design, vc, information, linear=linear, method=method)
     space = geometry(design, vc)
-    info = information(space)
+    info = information_at(space)
     if info.largest > _LOST_VARIANCE_RATIO:
         raise ComponentsError(
             f"The random effects' variance in the rows is {info.largest:.1g} times sigma2: no "

@@ -313,9 +313,9 @@ class VarianceComponents:
                     f"{label:<16} {name!s:<22} {block.iloc[i, i]:12.5g} {sd[i]:10.5g} {row}"
                 )
         residual = dict(self.residual.sd) or {"": self.sigma}
-        for i, (name, sd) in enumerate(residual.items()):
+        for i, (name, size) in enumerate(residual.items()):
             label = "" if i else "Residual"
-            lines.append(f"{label:<16} {name:<22} {sd * sd:12.5g} {sd:10.5g}")
+            lines.append(f"{label:<16} {name:<22} {size * size:12.5g} {size:10.5g}")
         lines += [
             f"{'':<16} {name:<22} {'':>23} {c:7.3f}" for name, c in self.residual.corr.items()
         ]

@@ -85,7 +85,7 @@ class _Profiler:
         # Coordinates of the columns as written: their SDs and correlations are what is held.
         as_written = Priors(center={term.group: {} for term in fit.design.terms})
         self.coordinates = Coordinates(as_written.resolve(fit.design), stated=True)
-        self.criterion = Criterion(fit.design, fit._stats, fit.method)
+        self.criterion = Criterion(fit.design, fit.statistics, fit.method)
         point = ComponentDraws.of(fit.design, fit.components)
         self.best = self.coordinates.from_covs(point.covs, fit.sigma2)
         self.limit = fit.criterion + rise
