@@ -302,8 +302,9 @@ class Design(_Design):
             )
         refuse_constant(self.response, y)
         new = replace(self, y=y)
-        if "Z" in self.__dict__:
-            new.__dict__["Z"] = self.Z  # the cached property: Z does not depend on y
+        for name in ("Z", "clusters"):  # cached properties that do not depend on y
+            if name in self.__dict__:
+                new.__dict__[name] = self.__dict__[name]
         return new
 
     def at(self, components: ResidualComponents) -> Design:
