@@ -11,7 +11,7 @@ from scipy.stats import chi2, ks_2samp, kstest
 
 import bayesv as bv
 import bayesv.model
-from bayesv.design.simulation import simulate
+from bayesv.design.simulation import normal_scores, simulate
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import psd_root
 from bayesv.priors.draws import draw_prior
@@ -119,7 +119,8 @@ def _found(model, priors, values):
 
 def simulated(design, covs, sigma2, beta, rng):
     roots = [psd_root(covs[term.group][0]) for term in design.terms]
-    return simulate(design, beta[0], roots, np.sqrt(sigma2[0]), rng)
+    y, u = simulate(design, beta[0], roots, np.sqrt(sigma2[0]), normal_scores(design, rng))
+    return y, dict(zip(design.groups, u, strict=True))
 
 
 @each_case
