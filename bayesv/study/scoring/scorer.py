@@ -15,7 +15,7 @@ from bayesv.design.design import Design
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 from bayesv.model import Model
-from bayesv.study.estimation.procedures import Estimate
+from bayesv.study.estimation.estimate import Estimate
 from bayesv.study.results.row import Row
 from bayesv.study.scoring.estimands import Estimands, Point, interval
 from bayesv.study.scoring.losses import Losses
