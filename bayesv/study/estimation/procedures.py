@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.covariance import VarianceComponents
+from bayesv.covariance import ComponentDraws, VarianceComponents
 from bayesv.errors import BayesvError
 from bayesv.inference.draws import Draws
 from bayesv.model import Model, check_sampling
-from bayesv.posterior.posterior import ESTIMATES, Posterior
+from bayesv.posterior.estimators import ESTIMATES
+from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import Priors
 from bayesv.priors.text import priors_to_dict
 from bayesv.reml import RemlFit
@@ -230,8 +231,8 @@ class Custom(Estimator):
         if isinstance(fit, VarianceComponents):
             return estimate_of_components(fit, model.design)
         if isinstance(fit, Mapping) and {"covs", "sigma2", "beta"} <= set(fit):
-            draws = Draws(*(fit[key] for key in ("covs", "sigma2", "beta")))
-            post = Posterior.from_draws(draws, model.design, None, self.name)
+            values = ComponentDraws(model.design, *(fit[key] for key in ("covs", "sigma2", "beta")))
+            post = Posterior.from_draws(Draws(values), None, self.name)
             return estimate_of_posterior(post, "mean", self.name)
         raise BayesvError(
             f"{self.name} returned {type(fit).__name__}; needed are bv.VarianceComponents, a "
