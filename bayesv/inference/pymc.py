@@ -14,9 +14,9 @@ import numpy as np
 from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, RandomTerm
 from bayesv.errors import BayesvError, require
+from bayesv.inference.completeness import require_all_draws
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
-from bayesv.inference.whole import whole
 from bayesv.linalg import Array
 from bayesv.priors.priors import (
     Exponential,
@@ -268,7 +268,7 @@ def nuts(run: Any, options: NutsOptions, **arguments: Any) -> tuple[Any, dict[st
     started = time.perf_counter()
     with _QUIET:
         trace = run(**options.arguments(), **arguments)
-    whole(trace["posterior"], options)
+    require_all_draws(trace["posterior"], options)
     return trace, {
         "pymc_version": pymc.__version__,
         "seconds": round(time.perf_counter() - started, 3),

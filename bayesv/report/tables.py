@@ -17,7 +17,7 @@ from bayesv.design.design import Design
 from bayesv.diagnostics.summaries import footnotes, summarize
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
-from bayesv.report.work import affordable, thinned
+from bayesv.report.budget import affordable, thinned
 
 __all__ = [
     "block",
