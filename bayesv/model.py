@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
@@ -18,6 +17,7 @@ from bayesv.errors import (
     MemoryNeededError,
     PriorError,
     SamplingWarning,
+    warn,
     without,
 )
 from bayesv.formula import ModelFrame, build, open_source, read_batches
@@ -429,11 +429,10 @@ class Model:
             try:
                 return sample_collapsed(density, self._start, options, keep_u), engine
             except ProposalError as error:
-                warnings.warn(
+                warn(
                     f"The collapsed engine's proposal does not cover the posterior ({error}); NUTS "
                     "on the same density runs instead.",
                     SamplingWarning,
-                    stacklevel=4,
                 )
         from bayesv.inference.nuts import sample_nuts
 

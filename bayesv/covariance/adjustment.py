@@ -107,7 +107,7 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
         touched = ", ".join(np.array(names)[lost])
         notes.append(_unknown(_named(_mapped(to_user, known.directions_lost), parameters), touched))
     for note in notes:
-        warn(note, FitWarning, stacklevel=2)
+        warn(note, FitWarning)
     aliased = _mapped(to_user, known.directions_aliased)
     if aliased.size:
         notes.append(

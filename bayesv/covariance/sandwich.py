@@ -94,7 +94,7 @@ def cluster_robust(
     """
     result = robust(design, vc, kind, cluster)
     for note in result.notes:
-        warn(note, FitWarning, stacklevel=2)
+        warn(note, FitWarning)
     return result.cov
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from scipy.linalg import block_diag
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
-from bayesv.errors import BayesvError, ComponentsError, ExtractionError, FitWarning
+from bayesv.errors import BayesvError, ComponentsError, ExtractionError, FitWarning, warn
 from bayesv.formula import build
 from bayesv.linalg import Array
 from bayesv.names import canonical, factors_of, paired
@@ -150,11 +149,10 @@ def reml_fit(point: PointFit, design: Design) -> RemlFit:
     found = _disagreements(point, fit, order)
     if not point.converged:
         also = f" At its components, {'; '.join(found)}." if found else ""
-        warnings.warn(
+        warn(
             f"{point.origin} says that this fit did not converge; its estimates are taken as they "
             f"are.{also}",
             FitWarning,
-            stacklevel=4,
         )
     elif found:
         raise ExtractionError(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from bayesv.covariance.quantities import Quantity, quantities
 from bayesv.design.design import Design, DesignSummary
 from bayesv.diagnostics.convergence import ess_bulk, ess_tail, rhat
 from bayesv.diagnostics.summaries import summary_columns, without_undefined
-from bayesv.errors import BayesvError, SamplingWarning
+from bayesv.errors import BayesvError, SamplingWarning, warn
 from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
@@ -81,9 +79,8 @@ class Posterior(MarginalMethods, Savable):
         post = cls(draws.to_datatree(design, engine), design, priors, engine, density)
         problems = (*draws.problems, *post._diagnose(draws.sample_stats))
         if problems:
-            ours = (str(Path(__file__).parent),)  # so that the warning names the user's line
             text = f"{engine}: {'; '.join(problems)}"
-            warnings.warn(text, SamplingWarning, skip_file_prefixes=ours)
+            warn(text, SamplingWarning)
         return cls(post.draws, design, priors, engine, density, problems)
 
     # --- arrays -----------------------------------------------------------------------------------

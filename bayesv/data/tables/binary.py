@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bayesv.data.tables.values import refuse_twice
-from bayesv.errors import DataError, DesignWarning, MissingPackageError, require
+from bayesv.errors import DataError, DesignWarning, MissingPackageError, require, warn
 
 __all__ = ["READERS"]
 
@@ -25,10 +24,9 @@ def _workbook(path: Path) -> pd.DataFrame:
             raise DataError(f"{path} is empty; names of columns and rows are needed.")
         if len(sheets) > 1:
             others = ", ".join(sheet.title for sheet in sheets[1:])
-            warnings.warn(
+            warn(
                 f"{path}: the sheet {sheets[0].title!r} was read; the others ({others}) were not.",
                 DesignWarning,
-                stacklevel=4,
             )
         rows = [row for row in sheets[0].iter_rows(values_only=True) if any(map(_is_value, row))]
     finally:
@@ -67,11 +65,10 @@ def _statistical(path: Path, what: str, reader: str) -> pd.DataFrame:
     labelled = [name for name in data if meta.variable_value_labels.get(name)]
     numbers = [name for name in labelled if pd.api.types.is_numeric_dtype(data[name].dtype)]
     if numbers:
-        warnings.warn(
+        warn(
             f"{path}: {', '.join(numbers)} have labels for their numbers and were read as numbers. "
             "If one of them is a factor, say so: factor(...) in the formula, or --factor.",
             DesignWarning,
-            stacklevel=4,
         )
     frame: pd.DataFrame = data
     return frame
