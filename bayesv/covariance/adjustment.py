@@ -119,7 +119,7 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
     return KenwardRoger(
         cov_plugin=pd.DataFrame(parts.Phi, names, names),
         cov=pd.DataFrame(adjusted, names, names),
-        beta=pd.Series(space.back @ (space.start + info.delta), names, name="beta"),
+        beta=pd.Series(space.back @ (space.start + info.delta) + space.shift, names, name="beta"),
         W=symmetrize(to_user @ W @ to_user.T),
         W_observed=symmetrize(to_user @ observed @ to_user.T),
         parameters=parameters,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
+from bayesv.covariance.centring import centred
 from bayesv.covariance.clusters import gram_batches
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design.design import Design, RandomTerm
@@ -61,9 +62,10 @@ class Geometry:
     n : int
         Number of rows.
     back : ndarray, shape (p, p)
-        β = back γ for the coefficients γ of the orthonormal columns of X.
+        β = back γ + shift for the coefficients γ of the orthonormal columns of X, centred.
     start : ndarray, shape (p,)
         γ of weighted least squares, whose residual is e.
+    shift : ndarray, shape (p,)
     """
 
     terms: tuple[RandomTerm, ...]
@@ -75,6 +77,7 @@ class Geometry:
     n: int
     back: Array
     start: Array
+    shift: Array
 
 
 def geometry(design: Design, vc: VarianceComponents) -> Geometry:
@@ -98,9 +101,10 @@ def geometry(design: Design, vc: VarianceComponents) -> Geometry:
     the random effects are large beside σ².
     """
     root_w = np.sqrt(np.ones(design.n) if design.weights is None else design.weights)
-    Q, scale = np.linalg.qr(design.X * root_w[:, None])
-    start = Q.T @ (root_w * design.target)
-    columns = np.column_stack([Q, root_w * design.target - Q @ start])
+    rows = centred(design)
+    Q, scale = np.linalg.qr(rows.X * root_w[:, None])
+    start = Q.T @ (root_w * rows.y)
+    columns = np.column_stack([Q, root_w * rows.y - Q @ start])
     turned = [_turned(term, vc.block_for(term), root_w) for term in design.terms]
     terms = tuple(term for term, *_ in turned)
     design = replace(design, terms=terms)
@@ -124,8 +128,9 @@ def geometry(design: Design, vc: VarianceComponents) -> Geometry:
         ),
         rest=columns.T @ columns,
         n=design.n,
-        back=np.linalg.inv(scale),
+        back=rows.M @ np.linalg.inv(scale),
         start=start,
+        shift=rows.shift,
     )
 
 
