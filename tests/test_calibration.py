@@ -219,7 +219,7 @@ def test_new_data_are_of_the_same_design_and_of_new_levels(name, engine):
 
 
 def _weights(design):
-    return np.ones(design.n) if design.weights is None else design.weights
+    return design.residual.weights
 
 
 def _some(model):

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
-from bayesv.study.simulation.simulator import autoregression
 from tests.test_study_scenario import BASE, CROSSED, NESTED
 
 Scenario = bv.study.Scenario
@@ -49,7 +48,7 @@ TRUTHS = {
     "plain": ({}, lambda d: 4 * np.eye(d.n)),
     "weights": (
         {"weights": {"law": "uniform", "low": 0.5, "high": 3}},
-        lambda d: np.diag(4 / d.weights),
+        lambda d: np.diag(4 / d.residual.weights),
     ),
     "t errors": ({"errors": {"law": "t", "df": 5}}, lambda d: 4 * np.eye(d.n)),
     "gamma effects": ({"effects": {"law": "gamma", "shape": 2}}, lambda d: 4 * np.eye(d.n)),
@@ -76,7 +75,7 @@ TRUTHS = {
             "heteroscedastic": {"by": "x", "rate": -0.2},
             "weights": {"law": "lognormal", "sdlog": 0.5},
         },
-        lambda d: lagged(d, 0.5, 2 * np.exp(-0.2 * d.X[:, 1]) / np.sqrt(d.weights)),
+        lambda d: lagged(d, 0.5, 2 * np.exp(-0.2 * d.X[:, 1]) / np.sqrt(d.residual.weights)),
     ),
 }
 
@@ -147,14 +146,6 @@ def test_laws_of_errors_have_variance_1_and_their_own_shape(law, skewness, kurto
     assert x.var() == pytest.approx(1, abs=0.02)
     assert (x**3).mean() == pytest.approx(skewness, abs=0.06)
     assert (x**4).mean() == pytest.approx(kurtosis, rel=0.06)
-
-
-def test_autoregression_equals_the_dense_formula():
-    rng = np.random.default_rng(3)
-    series, times = rng.integers(0, 4, 40), rng.permutation(40) * 0.5
-    expected = np.where(series[:, None] == series, 0.8 ** np.abs(times[:, None] - times), 0.0)
-    L = autoregression(0.8, series, times)
-    np.testing.assert_allclose((L @ L.T).toarray(), expected, atol=1e-13)
 
 
 # --- truths that the fitted formula does not hold -------------------------------------------------

@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse.csgraph import connected_components
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design, RandomTerm
 from bayesv.gram import statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
-from bayesv.linalg import Array
+from bayesv.linalg import Array, connected
 from bayesv.names import factors_of, matched, paired
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
@@ -28,8 +27,8 @@ from bayesv.reml import RemlFit
 
 __all__ = ["Alignment", "blocks_of", "difference"]
 
-_SAME = 1e-7  # of a column's spread that rounding may move it
-_DIGITS = 1e-12  # of a column's size
+_COLUMN_TOLERANCE = 1e-7  # of a column's spread that rounding may move it
+_COLUMN_ROUNDING = 1e-12  # of a column's size
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,12 +137,12 @@ class Alignment:
         same = all(np.array_equal(N, np.eye(len(N))) for N in self.random.values())
         if not same or not post.priors.flat_beta:
             return None
-        given = post.priors
+        source = post.priors
         return replace(
-            given,
-            sd={ours: given.sd[theirs] for ours, theirs in pairs},
-            corr={ours: given.corr[theirs] for ours, theirs in pairs if theirs in given.corr},
-            bases={ours: given.bases[theirs] for ours, theirs in pairs if theirs in given.bases},
+            source,
+            sd={group: source.sd[name] for group, name in pairs},
+            corr={group: source.corr[name] for group, name in pairs if name in source.corr},
+            bases={group: source.bases[name] for group, name in pairs if name in source.bases},
         )
 
 
@@ -156,7 +155,7 @@ def difference(design: Design, other: Design) -> str | None:
         return None
     if other.n != design.n or not np.allclose(other.y, design.y):
         return f"responses ({design.n} and {other.n} rows)"
-    if not _equal(design.weights, other.weights):
+    if not _equal(design.residual.weights, other.residual.weights):
         return "known weights"
     if not _equal(design.offset, other.offset):
         return "offsets"
@@ -208,7 +207,7 @@ def _map(A: Array, B: Array, names: tuple[str, ...], others: tuple[str, ...]) ->
 def _close(a: Array, b: Array) -> bool:
     spread = float(np.ptp(b)) if len(b) else 0.0
     size = float(np.abs(b).max(initial=0.0))
-    limit = max(_SAME * (spread or size), _DIGITS * size)
+    limit = max(_COLUMN_TOLERANCE * (spread or size), _COLUMN_ROUNDING * size)
     return bool(np.abs(a - b).max(initial=0.0) <= limit)
 
 
@@ -220,5 +219,5 @@ def _moved(cov: Array, N: Array) -> Array:
 
 def blocks_of(linked: Array) -> tuple[tuple[int, ...], ...]:
     """Return the sets of columns that are linked with one another, shape (r, r)."""
-    _, block = connected_components(linked, directed=False)
+    block = connected(len(linked), *np.nonzero(linked))
     return tuple(tuple(np.flatnonzero(block == b).tolist()) for b in np.unique(block))

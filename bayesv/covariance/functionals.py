@@ -77,7 +77,7 @@ def functionals(
     factors h that contain f, f itself among them. R² by
     https://doi.org/10.1111/j.2041-210x.2012.00261.x.
     """
-    n, inverse = design.n, _inverse_weights(design)
+    n, inverse = design.n, design.residual.diagonal
     out = {"log|V|": _logdet(design, stats, covs, sigma2)}
     squares = {term.group: term.values.T @ term.values for term in design.terms}
     parts = {group: _inner(covs[group], square) for group, square in squares.items()}
@@ -210,10 +210,6 @@ def _contains(coarse: Any, fine: Any) -> bool:
     """Whether each level of the fine factor lies in one level of the coarse one."""
     pairs = fine.codes.astype(np.int64) * coarse.n_levels + coarse.codes
     return len(np.unique(pairs)) == len(np.unique(fine.codes))
-
-
-def _inverse_weights(design: Design) -> Array:
-    return np.ones(design.n) if design.weights is None else 1.0 / design.weights
 
 
 def _inner(cov: Array, square: Array) -> Array:

@@ -12,13 +12,15 @@ from bayesv.covariance.centring import centred
 from bayesv.covariance.clusters import gram_batches
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design.design import Design, RandomTerm
+from bayesv.design.residual import Residual
 from bayesv.linalg import Array, psd_root
 
 __all__ = ["ClusterBatch", "Geometry", "geometry"]
 
-_SPAN = 1e-13  # of the largest eigenvalue of Z'WZ in unit columns: below that there is no direction
-_SHORT = 1e-9  # of a column's length: what is left of it after those before it is rounding
-_SMALL = 200  # random effects of a cluster, up to which eigenvectors are taken in batches
+# Of the largest eigenvalue of Z'WZ in unit columns: below that there is no direction.
+_MIN_EIGENVALUE = 1e-13
+_MIN_LENGTH = 1e-9  # of a column's length: what is left of it after those before it is rounding
+_BATCHED_EFFECTS = 200  # random effects of a cluster, up to which eigenvectors are taken in batches
 _PASSES = 2  # of the projection on Z: the second takes away what rounding left in the first
 
 
@@ -100,24 +102,24 @@ def geometry(design: Design, vc: VarianceComponents) -> Geometry:
     weight: every power of it is a sum of positive terms, and nothing cancels when the variances of
     the random effects are large beside σ².
     """
-    root_w = np.sqrt(np.ones(design.n) if design.weights is None else design.weights)
-    rows = centred(design)
-    Q, scale = np.linalg.qr(rows.X * root_w[:, None])
-    start = Q.T @ (root_w * rows.y)
-    columns = np.column_stack([Q, root_w * rows.y - Q @ start])
-    turned = [_turned(term, vc.block_for(term), root_w) for term in design.terms]
+    whiten, rows = design.residual.whiten, centred(design)
+    target = whiten(rows.y)
+    Q, scale = np.linalg.qr(whiten(rows.X))
+    start = Q.T @ target
+    columns = np.column_stack([Q, target - Q @ start])
+    turned = [_turned(term, vc.block_for(term), design.residual) for term in design.terms]
     terms = tuple(term for term, *_ in turned)
     design = replace(design, terms=terms)
     roots = [(counts, effects, *_roots(gram)) for counts, effects, gram in gram_batches(design)]
     inside = [np.zeros((*R.shape[:2], columns.shape[1])) for *_, R, _ in roots]
     for _ in range(_PASSES):
-        shared = np.asarray(design.Z.T @ (columns * root_w[:, None]))
+        shared = np.asarray(design.Z.T @ whiten(columns, transposed=True))
         weights = np.zeros_like(shared)
         for U, (_, effects, _, inverse) in zip(inside, roots, strict=True):
             part = inverse @ shared[effects]
             U += part
             weights[effects] = np.swapaxes(inverse, 1, 2) @ part
-        columns = columns - root_w[:, None] * (design.Z @ weights)
+        columns = columns - whiten(design.Z @ weights)
     return Geometry(
         terms=terms,
         maps=tuple(C for _, C, _ in turned),
@@ -134,21 +136,21 @@ def geometry(design: Design, vc: VarianceComponents) -> Geometry:
     )
 
 
-def _turned(term: RandomTerm, block: Array, root_w: Array) -> tuple[RandomTerm, Array, Array]:
+def _turned(term: RandomTerm, block: Array, residual: Residual) -> tuple[RandomTerm, Array, Array]:
     """Return the term in its own columns, C with Σ = C Σ* C', and the diagonal of Σ*."""
     values, C = np.empty_like(term.values), np.zeros_like(block)
-    variance, size = np.zeros(len(block)), np.sqrt(len(root_w))
+    variance, size = np.zeros(len(block)), np.sqrt(residual.size)
     for part in (list(part) for part in term.blocks):
-        weighted = term.values[:, part] * root_w[:, None]
+        weighted = residual.whiten(term.values[:, part])
         length = np.linalg.norm(weighted, axis=0)
         length = np.where(length > 0, length, 1.0)
         Q, R = np.linalg.qr(weighted / length)
-        if len(Q) < len(part) or (np.abs(np.diagonal(R)) < _SHORT).any():
+        if len(Q) < len(part) or (np.abs(np.diagonal(R)) < _MIN_LENGTH).any():
             # Columns that determine each other stay as they are: Σ has directions that V lacks.
             Q, R = weighted / length, np.eye(len(part))
         R = R * length / size
         turn, root, _ = np.linalg.svd(R @ psd_root(block[np.ix_(part, part)]))
-        values[:, part] = size * (Q @ turn) / root_w[:, None]
+        values[:, part] = size * residual.draw(Q @ turn)
         C[np.ix_(part, part)] = np.linalg.solve(R, turn)
         variance[part] = root**2
     return replace(term, values=values), C, variance
@@ -159,9 +161,9 @@ def _roots(gram: Array) -> tuple[Array, Array]:
     length = np.sqrt(np.diagonal(gram, axis1=1, axis2=2))
     length = np.where(length > 0, length, 1.0)
     unit = gram / (length[:, :, None] * length[:, None, :])
-    if unit.shape[-1] <= _SMALL:
+    if unit.shape[-1] <= _BATCHED_EFFECTS:
         values, vectors = np.linalg.eigh(unit)
-        there = values > _SPAN * values[:, -1:]
+        there = values > _MIN_EIGENVALUE * values[:, -1:]
         size = np.sqrt(np.where(there, values, 1.0))
         across = np.swapaxes(vectors, 1, 2) * there[:, :, None]
         R, N = across * size[:, :, None], across / size[:, :, None]
@@ -174,7 +176,7 @@ def _roots(gram: Array) -> tuple[Array, Array]:
 def _pivoted(unit: Array) -> Sequence[Array]:
     """Return the same two of one large cluster, by a pivoted Cholesky factor."""
     q = len(unit)
-    factor, order, rank, _ = lapack.dpstrf(unit, tol=_SPAN * q)
+    factor, order, rank, _ = lapack.dpstrf(unit, tol=_MIN_EIGENVALUE * q)
     order = order[:rank] - 1, order - 1
     R, N = np.zeros_like(unit), np.zeros_like(unit)
     R[:rank, order[1]] = np.triu(factor)[:rank]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.design.design import Design, Index, RandomTerm
+from bayesv.design.residual import Residual
 from bayesv.errors import ExtractionError
 from bayesv.extract.r_files import Record, Table
 from bayesv.linalg import independent_columns
@@ -74,9 +75,9 @@ class RLabels:
                 continue
             if self.contrasts.get(factor, "contr.treatment") != "contr.treatment":
                 continue
-            own = text.removeprefix(factor)
+            rest_of_text = text.removeprefix(factor)
             for level in levels:
-                if own in (level, re.sub(r"[^\w.]", "", level)):  # brms: no punctuation
+                if rest_of_text in (level, re.sub(r"[^\w.]", "", level)):  # brms: no punctuation
                     return f"{factor}[{level}]"
         return None
 
@@ -187,8 +188,10 @@ def design_of(record: Record, table: Table, terms: list[list[RTerm]], labels: RL
         y=table.numbers("y"),
         X=X,
         fixed_names=tuple(labels.of(name) for name in names),
-        terms=tuple(sorted((_term(own, table) for own in terms), key=lambda term: -term.n_levels)),
-        weights=weights,
+        terms=tuple(
+            sorted((_term(parts, table) for parts in terms), key=lambda term: -term.n_levels)
+        ),
+        residual=Residual.of_weights(weights, n),
         offset=table.numbers("offset") if record.flag("offset") else None,
         rows=rows,
         row_labels=_row_labels(table.row_names),
@@ -202,27 +205,27 @@ def _omitted(record: Record, n: int) -> Index:
     """Positions of the rows that R left out, from 0."""
     listed = record.values.get("omitted", ())
     size = len(listed) if isinstance(listed, list) else 0
-    found = record.numbers("omitted", (size,)).astype(np.intp) - 1
-    if len(set(found)) < len(found) or ((found < 0) | (found >= n + len(found))).any():
+    rows = record.numbers("omitted", (size,)).astype(np.intp) - 1
+    if len(set(rows)) < len(rows) or ((rows < 0) | (rows >= n + len(rows))).any():
         raise ExtractionError(
-            f"{record.place}: 'omitted' must hold different positions among {n + len(found)} rows."
+            f"{record.place}: 'omitted' must hold different positions among {n + len(rows)} rows."
         )
-    return found
+    return rows
 
 
-def _term(own: list[RTerm], table: Table) -> RandomTerm:
-    first = own[0]
+def _term(parts: list[RTerm], table: Table) -> RandomTerm:
+    first = parts[0]
     codes = table.whole(f"level[{first.group}]", len(first.levels)) - 1
     seen, codes = np.unique(codes, return_inverse=True)
     values, blocks, start = [], list[tuple[int, ...]](), 0
-    for term in own:
+    for term in parts:
         places = range(start, start + len(term.names))
         blocks += [tuple(places)] if term.correlated else [(i,) for i in places]
         values += [table.numbers(f"Z[{term.group}: {name}]") for name in term.names]
         start += len(term.names)
     return RandomTerm(
         group=first.group,
-        columns=tuple(column for term in own for column in term.columns),
+        columns=tuple(column for term in parts for column in term.columns),
         levels=np.array(first.levels, dtype=object)[seen],
         codes=codes.astype(np.intp),
         values=np.column_stack(values),

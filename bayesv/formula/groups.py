@@ -46,7 +46,7 @@ def combined(random: Sequence[RandomText], lhs: Sequence[LeftSide]) -> list[Comb
         key = tuple(sorted(set(term.factors)))
         first.setdefault(key, term)
         parts.setdefault(key, []).extend(left_side)
-    out = []
+    groups = []
     for key, blocks in parts.items():
         label = first[key].label
         names = tuple(name for _, columns in blocks for name in columns)
@@ -58,7 +58,7 @@ def combined(random: Sequence[RandomText], lhs: Sequence[LeftSide]) -> list[Comb
             )
         stops = np.cumsum([len(columns) for _, columns in blocks])
         starts = [0, *stops[:-1]]
-        out.append(
+        groups.append(
             Combined(
                 label,
                 first[key].factors,
@@ -67,7 +67,7 @@ def combined(random: Sequence[RandomText], lhs: Sequence[LeftSide]) -> list[Comb
                 tuple(tuple(range(a, b)) for a, b in zip(starts, stops, strict=True)),
             )
         )
-    return out
+    return groups
 
 
 def random_terms(

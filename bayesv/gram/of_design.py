@@ -31,4 +31,5 @@ def responses_of(design: Design, stats: GramStatistics) -> Responses:
 
 def _rows(design: Design) -> Rows:
     groupings = tuple(Grouping(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms)
-    return Rows(design.X, design.target, design.weights, groupings)
+    weights = None if design.residual.iid else design.residual.weights
+    return Rows(design.X, design.target, weights, groupings)

@@ -97,8 +97,8 @@ def build_pymc(design: Design, priors: ResolvedPriors) -> Any:
             else:
                 mean = mean + (u[term.codes] * term.values).sum(axis=-1)
         sigma = sigma_variable(priors)
-        if design.weights is not None:
-            sigma = sigma / np.sqrt(design.weights)
+        if not design.residual.iid:  # a scalar is faster than a vector of it
+            sigma = sigma / np.sqrt(design.residual.weights)
         pm.Normal("y", mean, sigma, observed=design.y)
     return model
 
@@ -142,9 +142,9 @@ def group_root(term: RandomTerm, priors: ResolvedPriors) -> tuple[Any, Any]:
         if len(block) == 1:
             continue
         part = pm.LKJCorr(chol_name(term, k), eta=priors.corr[term.group].eta, n=len(block))
-        at = np.array(block)
+        rows = np.array(block)
         whole = len(block) == term.n_columns
-        L = part if whole else pt.set_subtensor(L[at[:, None], at], part)
+        L = part if whole else pt.set_subtensor(L[rows[:, None], rows], part)
     if not basis.centred:
         return sd[:, None] * L, sd
     root = pt.dot(basis.back, sd[:, None] * L)
@@ -183,11 +183,11 @@ def prior_vector(name: str, priors: Sequence[Any], dim: str, flat: str) -> Any:
     if len(families) > 1 or families == {InverseGamma}:
         parts = []
         for i, prior in enumerate(priors):
-            own = f"{name}_{i}"
+            element = f"{name}_{i}"
             parts.append(
-                pm.Flat(own)
+                pm.Flat(element)
                 if isinstance(prior, Flat) and flat == "Flat"
-                else sd_scalar(own, prior)
+                else sd_scalar(element, prior)
             )
         return pm.Deterministic(name, pt.stack(parts), dims=dim)
     stated = [pymc_prior(prior) for prior in priors]

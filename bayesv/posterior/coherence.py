@@ -242,8 +242,8 @@ def _given_u(
         prior = score.prior[:, sd_positions(density.priors.design)[term.group]].sum(axis=1)
         names.append(f"scale of Σ {term.group}")
         columns.append(square - term.n_effects + prior)
-    w = 1.0 if design.weights is None else design.weights
-    squares = (residual**2 * w).sum(axis=1) / drawn.sigma2[:, ::step].ravel()
+    squares = (design.residual.whiten(residual.T) ** 2).sum(axis=0)
+    squares = squares / drawn.sigma2[:, ::step].ravel()
     names.append("log sd Residual")
     columns.append(squares - design.n + score.prior[:, -1])
     shape = drawn.sigma2[:, ::step].shape
@@ -294,8 +294,8 @@ def _share_nearer(design: Design, vc: VarianceComponents, gap: Array) -> float:
     The distance (u − û)'Q(u − û), Q = Z'R⁻¹Z + G⁻¹ the precision of u given (β, V, y), is χ² with q
     degrees of freedom. NaN where Σ is singular.
     """
-    w = 1.0 if design.weights is None else design.weights
-    distance, start = float((w * (design.Z @ gap) ** 2).sum()) / vc.sigma2, 0
+    distance = float((design.residual.whiten(design.Z @ gap) ** 2).sum()) / vc.sigma2
+    start = 0
     for term in design.terms:
         stop = start + term.n_effects
         levels = gap[start:stop].reshape(1, term.n_levels, term.n_columns)

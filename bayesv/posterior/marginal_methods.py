@@ -18,6 +18,7 @@ from bayesv.covariance import (
     v_distances,
 )
 from bayesv.covariance.functionals import definition, function_of_covariates, functionals
+from bayesv.design.simulation import response
 from bayesv.errors import BayesvError, DataError
 from bayesv.formula.new_rows import new_rows
 from bayesv.formula.prediction import fitted_rows, rows_of
@@ -384,16 +385,18 @@ class MarginalMethods:
         y = np.empty((len(kept), len(rows.labels)))
         for k, s in enumerate(kept):
             roots = [psd_root(cov[s]) for cov in covs]
-            effects: list[Array | None] = [None] * len(roots)
+            fitted: list[Array | None] = [None] * len(roots)
             if not new_levels:
                 gamma = (beta[s] - stats.start) @ stats.R.T
                 lambdas = stats.in_basis([root / sigma[s] for root in roots])
                 drawn = draw_effects(stats, lambdas, float(sigma[s]), gamma, rng, moments=False)
-                effects = list(drawn.u)
-            y[k] = rows.offset + rows.X @ beta[s]
-            for term, u, root in zip(rows.terms, effects, roots, strict=True):
-                y[k] += term.apply(u, root, rng)
-            y[k] += sigma[s] * rng.normal(size=y.shape[1]) / np.sqrt(rows.weights)
+                fitted = list(drawn.u)
+            effects = [
+                term.effects(u, root, rng)
+                for term, u, root in zip(rows.terms, fitted, roots, strict=True)
+            ]
+            residuals = sigma[s] * rows.residual.draw(rng.normal(size=y.shape[1]))
+            y[k] = response(rows, beta[s], effects, residuals)
         return xr.DataArray(y, dims=("sample", "row"), coords={"row": rows.labels}, name="y")
 
     @accepts(draws_of_u=optional(whole(1)))

@@ -145,10 +145,10 @@ def _sorted(
         design = posts[0].design
         density = posts[0].density
         reml = [fit_reml(design, statistics_of(design) if density is None else density.stats)]
-    both: list[RemlFit | Posterior] = [*reml, *posts]
+    all_fits: list[RemlFit | Posterior] = [*reml, *posts]
     # compare() takes each to V, which a design without rows does not have.
-    comparable = len(both) > 1 and reml[0].design.has_rows
-    return reml, posts, compare(*both) if comparable else None
+    comparable = len(all_fits) > 1 and reml[0].design.has_rows
+    return reml, posts, compare(*all_fits) if comparable else None
 
 
 def _facts(

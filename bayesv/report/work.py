@@ -12,7 +12,7 @@ from bayesv.posterior.posterior import Posterior
 __all__ = ["affordable", "check_packages", "thinned"]
 
 _BUDGET = 1e11  # floating-point operations, about five seconds
-_LEAST = 20  # draws
+_MIN_DRAWS = 20  # draws
 _PER_EFFECT = 1e3  # operations
 
 
@@ -31,7 +31,7 @@ def affordable(post: Posterior, most: int) -> int:
     else:
         border = len(post.density.stats.A_border)
     cost = float(border) ** 3 + _PER_EFFECT * sum(effects)
-    return int(min(max(_BUDGET / cost, _LEAST), most, post.n_chains * post.n_draws))
+    return int(min(max(_BUDGET / cost, _MIN_DRAWS), most, post.n_chains * post.n_draws))
 
 
 def thinned(post: Posterior, draws: int) -> Posterior:

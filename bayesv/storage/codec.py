@@ -14,6 +14,7 @@ import pandas as pd
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
+from bayesv.design.residual import Homoscedastic, Independent, Residual
 from bayesv.design.scales import ColumnFacts, ResponseScale
 from bayesv.errors import StorageError
 from bayesv.formula import Encoding
@@ -118,11 +119,19 @@ def _encoded(value: Any, path: str, arrays: dict[str, Array]) -> Any:
     name = type(value).__name__
     if _CLASSES.get(name) is not type(value):
         raise StorageError(f"{path} is a {name}, which cannot be saved.")
-    parts = {f.name: getattr(value, f.name) for f in fields(value)}
+    parts = dict(_part(value, f.name) for f in fields(value))
     return {
         "class": name,
         "fields": {k: _encoded(v, f"{path}.{k}", arrays) for k, v in parts.items()},
     }
+
+
+def _part(value: Any, name: str) -> tuple[str, Any]:
+    """Return the name of a field in a file, and its value: of R/σ² = diag(1/w) the weights."""
+    part = getattr(value, name)
+    if isinstance(part, Homoscedastic | Independent):
+        return "weights", None if part.iid else part.weights
+    return name, part
 
 
 def _array(value: Array, path: str, arrays: dict[str, Array]) -> dict[str, Any]:
@@ -145,14 +154,17 @@ def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
         cls = _CLASSES.get(value["class"])
         if cls is None:
             raise StorageError(f"the contents have a {value['class']!r}, which is not known")
-        return cls(**{key: _decoded(v, arrays) for key, v in value["fields"].items()})
+        parts = {key: _decoded(v, arrays) for key, v in value["fields"].items()}
+        if cls is Design:
+            parts["residual"] = Residual.of_weights(parts.pop("weights"), len(parts["y"]))
+        return cls(**parts)
     if "array" in value:
-        found = arrays[value["array"]]
+        array = arrays[value["array"]]
         if value["dtype"] == "object":
-            return np.array(found.tolist(), dtype=object)
+            return np.array(array.tolist(), dtype=object)
         if not _PLAIN.fullmatch(value["dtype"]):
             raise StorageError(f"the contents have an array of type {value['dtype']!r}")
-        return np.ascontiguousarray(found, dtype=value["dtype"]).reshape(found.shape)
+        return np.ascontiguousarray(array, dtype=value["dtype"]).reshape(array.shape)
     if "texts" in value:
         return np.array([str(v) for v in value["texts"]], dtype=object).reshape(value["shape"])
     if "empty" in value:
@@ -163,8 +175,8 @@ def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
     if kind == "dict":
         return {key: _decoded(v, arrays) for key, v in inner}
     if kind in ("tuple", "list"):
-        out = [_decoded(v, arrays) for v in inner]
-        return tuple(out) if kind == "tuple" else out
+        items = [_decoded(v, arrays) for v in inner]
+        return tuple(items) if kind == "tuple" else items
     parts = _decoded(inner, arrays)
     if kind == "index":
         return index_from(parts)

@@ -22,8 +22,9 @@ _NAMED = re.compile(r"bool|u?int(?:8|16|32|64)|float(?:16|32|64)")  # and of ver
 _TEXT = ("fixed_length_utf32", "null_terminated_bytes")
 _PACKERS = {"blosc", "zlib", "gzip", "zstd", "lz4"}
 _CODECS = _PACKERS | {"shuffle", "bytes", "crc32c", "transpose"}
-_RATIO, _SPARE = 1100, 1 << 26  # bytes declared for each one stored, and beside them
-_FILES, _RECORD = 100_000, 1 << 22
+# Bytes declared for each one stored, and beside them.
+_MAX_COMPRESSION, _SPARE_BYTES = 1100, 1 << 26
+_MAX_FILES, _MAX_RECORD_BYTES = 100_000, 1 << 22
 
 
 def write_zarr(folder: Path, groups: Mapping[str, Any]) -> None:
@@ -54,7 +55,7 @@ def open_zarr(folder: Path) -> Iterator[Source]:
     if not any((folder / name).is_file() for name in (".zgroup", "zarr.json")):
         raise UnreadableError("it has neither .zgroup nor zarr.json at its top")
     records = [file for file in sizes if file.name in (".zarray", "zarr.json")]
-    found = [_check_record(file, sizes) for file in records]
+    arrays = [_check_record(file, sizes) for file in records]
     groups = tuple(
         entry.name
         for entry in sorted(folder.iterdir())
@@ -68,13 +69,13 @@ def open_zarr(folder: Path) -> Iterator[Source]:
         ) as data:
             return data.load()
 
-    size = sum(declared for declared, _ in found)
-    yield Source(groups, load, size, any(is_packed for _, is_packed in found))
+    size = sum(declared for declared, _ in arrays)
+    yield Source(groups, load, size, any(is_packed for _, is_packed in arrays))
 
 
 def _sizes(folder: Path) -> dict[Path, int]:
     """Return the files of a folder with their sizes; nothing in it may lead elsewhere."""
-    found: dict[Path, int] = {}
+    sizes: dict[Path, int] = {}
     todo = [folder]
     while todo:
         with os.scandir(todo.pop()) as entries:
@@ -84,10 +85,10 @@ def _sizes(folder: Path) -> dict[Path, int]:
                 if entry.is_dir():
                     todo.append(Path(entry.path))
                 elif entry.is_file():
-                    found[Path(entry.path)] = entry.stat().st_size
-                if len(found) > _FILES:
-                    raise refusal(f"more than {_FILES:,} files")
-    return found
+                    sizes[Path(entry.path)] = entry.stat().st_size
+                if len(sizes) > _MAX_FILES:
+                    raise refusal(f"more than {_MAX_FILES:,} files")
+    return sizes
 
 
 def _check_record(file: Path, sizes: Mapping[Path, int]) -> tuple[int, bool]:
@@ -95,8 +96,8 @@ def _check_record(file: Path, sizes: Mapping[Path, int]) -> tuple[int, bool]:
 
     Returns the bytes that it declares, and whether it is packed.
     """
-    if sizes[file] > _RECORD:
-        raise refusal(f"metadata of more than {_RECORD:,} bytes")
+    if sizes[file] > _MAX_RECORD_BYTES:
+        raise refusal(f"metadata of more than {_MAX_RECORD_BYTES:,} bytes")
     record = json.loads(file.read_text(encoding="utf-8"))
     if file.name == "zarr.json" and record.get("node_type") == "group":
         return 0, False
@@ -111,7 +112,7 @@ def _check_record(file: Path, sizes: Mapping[Path, int]) -> tuple[int, bool]:
         raise refusal(f"an array of impossible shape ({file.parent.name})")
     declared = max(math.prod(record["shape"]), math.prod(chunk)) * kind.itemsize
     stored = sum(size for path, size in sizes.items() if file.parent in path.parents)
-    if declared > _RATIO * stored + _SPARE:
+    if declared > _MAX_COMPRESSION * stored + _SPARE_BYTES:
         raise refusal(
             f"an array of {declared:,} bytes of which {stored:,} are there ({file.parent.name})"
         )
@@ -130,12 +131,12 @@ def _of_version_2(record: Any) -> tuple[np.dtype[Any], list[Any], list[Any]]:
 def _of_version_3(record: Any) -> tuple[np.dtype[Any], list[Any], list[Any]]:
     kind = record["data_type"]
     if isinstance(kind, dict) and kind.get("name") in _TEXT:
-        found = np.dtype(f"S{int(kind['configuration']['length_bytes'])}")
+        dtype = np.dtype(f"S{int(kind['configuration']['length_bytes'])}")
     elif isinstance(kind, str) and _NAMED.fullmatch(kind):
-        found = np.dtype(kind)
+        dtype = np.dtype(kind)
     else:
         raise refusal(f"an array of Python objects or of type {str(kind)[:40]}")
     if record.get("storage_transformers"):
         raise refusal("an array behind a storage transformer")
     codecs = [codec["name"] for codec in record["codecs"]]
-    return found, codecs, record["chunk_grid"]["configuration"]["chunk_shape"]
+    return dtype, codecs, record["chunk_grid"]["configuration"]["chunk_shape"]

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesv.design.design import Design, RandomTerm
-from bayesv.design.simulation import simulate
+from bayesv.design.simulation import normal_scores, simulate
 from bayesv.errors import BayesvError, PriorError
 from bayesv.formula import ModelFrame
 from bayesv.formula.frame import as_factor
@@ -111,7 +111,9 @@ class Setting:
             truth = self.truths[k : k + 1]
         roots = [psd_root(truth.covs[term.group][0]) for term in self.simulated.terms]
         sigma = float(np.sqrt(truth.sigma2[0]))
-        y, u = simulate(self.simulated, truth.beta[0], roots, sigma, rng)
+        scores = normal_scores(self.simulated, rng)
+        y, effects = simulate(self.simulated, truth.beta[0], roots, sigma, scores)
+        u = dict(zip(self.simulated.groups, effects, strict=True))
         truth = replace(truth, u={group: self._after_old(group, v) for group, v in u.items()})
         y = np.concatenate([self.template.design.y[: -len(y)], y])
         return truth, self.template.with_response(y)
@@ -189,7 +191,7 @@ def stacked(design: Design) -> Design:
         y=np.concatenate([design.y, design.y]),
         X=np.concatenate([design.X, design.X]),
         terms=terms,
-        weights=twice(design.weights),
+        residual=design.residual.take(np.tile(np.arange(design.n), 2)),
         offset=twice(design.offset),
         rows=np.arange(2 * design.n),
         row_labels=design.row_labels.append(pd.Index(_new(design.row_labels), dtype=object)),
@@ -209,7 +211,7 @@ def _template(model: Model, design: Design, engine: str) -> Model:
     given = model.priors.stated()
     if engine != "bambi":
         return Model.from_design(design, given)
-    if design.weights is not None:
+    if not design.residual.iid:
         raise BayesvError("Bambi cannot state known weights; use another engine.")
     frame = model.frame.with_response(model.design.y)  # says so if the response is no column
     data = frame.data if design is model.design else _stacked_frame(frame)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from bayesv.study.declared.reading import number
 from bayesv.study.simulation.parameters import chosen_beta, chosen_components, fit_columns
 from bayesv.study.simulation.replicate import Replicate
 from bayesv.study.simulation.rows import DrawnRows, draw_rows
-from bayesv.study.simulation.simulator import Parameters, Simulator, autoregression
+from bayesv.study.simulation.simulator import Parameters, Simulator, true_residual
 
 __all__ = ["Prepared"]
 
@@ -115,12 +115,10 @@ class DrawnDesign:
         rng = np.random.default_rng(sequence)
         rows = draw_rows(scenario, rng)
         model, design, rows = _designs(scenario, rows)
-        root = None
-        if scenario.ar1 is not None and rows.series is not None and rows.times is not None:
-            root = autoregression(scenario.ar1["rho"], rows.series, rows.times)
-        simulator = Simulator(
-            design, model.design, rows.scale, root, scenario.effects, scenario.errors
-        )
+        rho = None if scenario.ar1 is None else scenario.ar1["rho"]
+        residual = true_residual(rows, model.design.residual, rho)
+        true = design if residual is design.residual else replace(design, residual=residual)
+        simulator = Simulator(true, model.design, scenario.effects, scenario.errors)
         given = scenario.true_parameters
         if isinstance(given, Posterior):
             return cls(model, simulator, DrawnParameters.of(given, design, rng))
