@@ -8,19 +8,17 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from bayesv.errors import BayesvError, StorageError
-from bayesv.support.memory import limit_growth
+from bayesv.errors import StorageError
 
-__all__ = ["read_apart"]
+__all__ = ["REFUSED", "read_apart"]
+
+REFUSED = 3  # exit status of the other process
 
 _SECONDS, _BYTES_A_SECOND = 60.0, 4e6  # what reading may take, beside so many bytes in a second
-_SPARE = 1 << 30  # bytes of memory, for compilers' and readers' own arenas
-_COPIES = 4  # of what the arrays declare, while they are read
-_REFUSED = 3  # exit status
 # Modules are found where they are found here, and nowhere else, such as the current folder.
 _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from bayesv.storage.apart import read_within_limits; "
+    "from bayesv.storage.within_limits import read_within_limits; "
     "sys.exit(read_within_limits(sys.argv[2], json.loads(sys.argv[3])))"
 )
 
@@ -39,7 +37,7 @@ def read_apart(path: Path, kinds: Collection[str]) -> None:
     size = sum(file.stat().st_size for file in [path, *path.rglob("*")])
     seconds = _SECONDS + size / _BYTES_A_SECOND
     command = [sys.executable, "-P", "-c", _CODE]
-    arguments = [json.dumps(sys.path), str(path), json.dumps(list(kinds))]
+    arguments = [json.dumps([*map(str, sys.path)]), str(path), json.dumps(list(kinds))]
     try:
         done = subprocess.run(
             [*command, *arguments],
@@ -53,7 +51,7 @@ def read_apart(path: Path, kinds: Collection[str]) -> None:
             f"{path} cannot be read within {seconds:.0f} seconds: it is damaged, or made so that "
             "reading it does not end."
         ) from None
-    if done.returncode == _REFUSED:
+    if done.returncode == REFUSED:
         raise StorageError(done.stdout.decode())
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
@@ -61,17 +59,3 @@ def read_apart(path: Path, kinds: Collection[str]) -> None:
             f"{path} cannot be read: the process that tried ended with status {done.returncode}"
             f"{''.join(f' ({line})' for line in last)}. The file is damaged, or made to do so."
         )
-
-
-def read_within_limits(path: str, kinds: list[str]) -> int:
-    """Read a file in this process, whose memory may grow by what the file warrants."""
-    from bayesv.storage.files import groups_of
-
-    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    try:
-        limit_growth(_SPARE)
-        groups_of(Path(path), kinds, lambda size, _: limit_growth(_SPARE + _COPIES * size))
-    except BayesvError as error:
-        print(error, end="")
-        return _REFUSED
-    return 0

@@ -99,9 +99,7 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 def _declared(path: Path) -> int:
     """Return the bytes of a Parquet file's columns: of few that are repeated, one for each row."""
-    from pyarrow.parquet import read_metadata
-
-    meta = read_metadata(path)
+    meta = require("pyarrow.parquet", "parquet").read_metadata(path)
     unpacked = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
     return int(max(8 * meta.num_rows * meta.num_columns, unpacked))
 
