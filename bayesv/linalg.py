@@ -71,20 +71,22 @@ def independent_columns(X: Array, constant: Array | None = None) -> NDArray[np.i
 
 
 def psd_root(a: Array) -> Array:
-    """Return the lower-triangular Λ with ΛΛ' = a, for positive *semi*-definite a.
+    """Return the lower-triangular Λ with ΛΛ' = a, for positive *semi*-definite a, (..., k, k).
 
     A pivot that is zero to rounding gives a zero column, so that variances of 0 and correlations
     of ±1 are factored exactly.
     """
     a = symmetrize(np.asarray(a, dtype=float))
-    k = a.shape[0]
+    k = a.shape[-1]
     root = np.zeros_like(a)
     for j in range(k):
-        pivot = a[j, j] - root[j, :j] @ root[j, :j]
-        if pivot <= 4 * k * np.finfo(float).eps * a[j, j]:
-            continue
-        root[j, j] = np.sqrt(pivot)
-        root[j + 1 :, j] = (a[j + 1 :, j] - root[j + 1 :, :j] @ root[j, :j]) / root[j, j]
+        row = root[..., j, :j, None]
+        pivot = a[..., j, j, None] - (root[..., j, None, :j] @ row)[..., 0]
+        zero = pivot <= 4 * k * np.finfo(float).eps * a[..., j, j, None]
+        size = np.sqrt(np.where(zero, 1.0, pivot))
+        rest = a[..., j + 1 :, j] - (root[..., j + 1 :, :j] @ row)[..., 0]
+        root[..., j, j] = np.where(zero, 0.0, size)[..., 0]
+        root[..., j + 1 :, j] = np.where(zero, 0.0, rest / size)
     return root
 
 
@@ -152,3 +154,11 @@ def nearest_psd(a: Array) -> Array:
     corr = (vectors * np.clip(values, 0.0, None)) @ vectors.T
     unit = np.sqrt(np.where(np.diagonal(corr) > 0, np.diagonal(corr), 1.0))
     return np.asarray(corr / np.outer(unit, unit) * np.outer(sd, sd))
+
+
+def block_diagonal(blocks: Array) -> Array:
+    """Return one matrix of blocks (k, r, r) along its diagonal, shape (k r, k r)."""
+    k, r, _ = blocks.shape
+    matrix = np.zeros((k, r, k, r))
+    matrix[np.arange(k), :, np.arange(k)] = blocks
+    return matrix.reshape(k * r, k * r)

@@ -25,7 +25,7 @@ OWNERS: dict[str, dict[str, str]] = {
     "arviz_base": {"plots/diagnostics.py": ""},
     "arviz_plots": {
         "plots/diagnostics.py": "draws chains and ranks with it",
-        "report/work.py": "names what is not installed before work begins",
+        "report/packages.py": "names what is not installed before work begins",
     },
     "bambi": {"inference": ""},
     "cloudpickle": {"study/execution": ""},
@@ -37,7 +37,8 @@ OWNERS: dict[str, dict[str, str]] = {
     "great_tables": {"report": ""},
     "h5py": {"storage/netcdf.py": ""},
     "jinja2": {"report": ""},
-    "matplotlib": {"plots": "draws with it", "report/work.py": "names what is not installed"},
+    "PIL": {"plots/png.py": ""},
+    "matplotlib": {"plots": "draws with it", "report/packages.py": "names what is not installed"},
     "narwhals": {"formula": ""},
     "numba": {"gram": ""},
     "nutpie": {"inference": ""},
@@ -201,6 +202,29 @@ def circles(package: Path) -> list[str]:
         name: {i.module for i in file.imports if i.own and i.module in files and i.module != name}
         for name, file in files.items()
     }
+    return _circles(graph, package.name)
+
+
+def circles_of_folders(package: Path) -> list[str]:
+    """Nor does a folder in a room lead back to itself, by what its files import of others."""
+    files = source_files(package)
+    graph: dict[str, set[str]] = {}
+    for file in files.values():
+        if file.path.endswith("/__init__.py"):  # gathers what is in its folder
+            continue
+        folder = _folder(file)
+        targets = {_folder(files[i.module]) for i in file.imports if i.own and i.module in files}
+        graph.setdefault(folder, set()).update(targets - {folder})
+    graph.pop("", None)  # of rooms that are files; `upward_imports` looks at them
+    return _circles(graph, package.name)
+
+
+def _folder(file: SourceFile) -> str:
+    return file.path.rpartition("/")[0].replace("/", ".")
+
+
+def _circles(graph: dict[str, set[str]], package: str) -> list[str]:
+    """Return circles until none is left, each cut at one place when it is found."""
     problems = []
     while True:
         try:
@@ -208,7 +232,7 @@ def circles(package: Path) -> list[str]:
             return problems
         except CycleError as error:
             circle = error.args[1][::-1]
-            problems.append(" imports ".join(name or package.name for name in circle))
+            problems.append(" imports ".join(name or package for name in circle))
             graph[circle[0]].discard(circle[1])  # and on to the next
 
 
@@ -281,6 +305,6 @@ def without_docstring(package: Path) -> list[str]:
 
 
 CHECKS = (
-    upward_imports, circles, owned_by_others, lazy_own_imports, long_files, long_functions,
-    without_docstring,
+    upward_imports, circles, circles_of_folders, owned_by_others, lazy_own_imports, long_files,
+    long_functions, without_docstring,
 )  # fmt: skip

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from bayesv.errors import DataError
 from bayesv.structures.pedigree import pedigree
-from bayesv.structures.relationship import known_relationship
+from bayesv.structures.relationship import known_relationship, relationship_of
 
 HERE = Path(__file__).parent / "references" / "structures"
 
@@ -143,6 +143,19 @@ def test_matrices_are_read_by_their_labels():
         np.testing.assert_allclose(root @ root.T, K[1:, 1:], atol=1e-14)
     numbers = known_relationship(pd.DataFrame(K, index=[1.0, 2.0, 3.0], columns=[1, 2, 3]))
     assert numbers.among(["3"]).tolist() == [[1.5]]
+
+
+def test_relationships_are_given_in_several_ways():
+    ped = pedigree({"id": ["a", "b"], "sire": ["", "a"], "dam": ["", ""]})
+    assert relationship_of(ped) is ped
+    for value in (
+        (K, list("abc")),
+        [sparse.csr_matrix(K), np.array(list("abc"))],
+        pd.DataFrame(K, index=list("abc"), columns=list("abc")),
+    ):
+        assert relationship_of(value).among(["a", "b", "c"]).tolist() == K.tolist()
+    with pytest.raises(DataError, match="needs the labels"):
+        relationship_of(K)
 
 
 def test_matrices_of_lower_rank():

@@ -109,7 +109,7 @@ def gls(design: Design, vc: VarianceComponents) -> GLSFit:
 
     Notes
     -----
-    X is centred and orthonormalised first, X = QR, so that the scale and offset of its columns cost
+    X is centred and orthonormalised first, X = QT, so that the scale and offset of its columns cost
     no digits; Q'V⁻¹Q is factored by Cholesky. V itself is never inverted.
 
     Examples
@@ -127,7 +127,7 @@ def gls(design: Design, vc: VarianceComponents) -> GLSFit:
             pd.Series(dtype=float), pd.DataFrame(dtype=float), V, np.asarray(design.target), 0.0
         )
     rows = centred(design)
-    Q, R = np.linalg.qr(rows.X)
+    Q, triangle = np.linalg.qr(rows.X)
     start = Q.T @ rows.y  # ordinary least squares: what is left to solve for is small
     VQ = V.solve(Q)
     try:
@@ -138,10 +138,10 @@ def gls(design: Design, vc: VarianceComponents) -> GLSFit:
             f"are too large beside sigma2={vc.sigma2:g}."
         ) from error
     gamma = start + cho_solve(factor, VQ.T @ (rows.y - Q @ start))
-    beta = rows.beta(solve_triangular(R, gamma))
+    beta = rows.beta(solve_triangular(triangle, gamma))
     root = solve_triangular(factor[0], np.eye(design.p), lower=True).T
-    half = rows.M @ solve_triangular(R, root)
-    log_det = 2.0 * float(np.log(np.abs(np.diagonal(R) * np.diagonal(factor[0]))).sum())
+    half = rows.M @ solve_triangular(triangle, root)
+    log_det = 2.0 * float(np.log(np.abs(np.diagonal(triangle) * np.diagonal(factor[0]))).sum())
     return GLSFit(
         pd.Series(beta, names, name="beta"),
         pd.DataFrame(half @ half.T, names, names),

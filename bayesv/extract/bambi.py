@@ -31,7 +31,7 @@ def extract_bambi(model: Any, draws: Any, design: Design | None, keep_u: bool) -
         _check_same_terms(source, design)
     result = draws_from_bambi(parts, draws, design or source, keep_u)
     _check_same_model(parts, draws, set(model.data.columns) - {"mu", "sigma"})
-    return Posterior.from_draws(result, design or source, None, "bambi (extracted)")
+    return Posterior.from_draws(result, None, "bambi (extracted)")
 
 
 def _check_same_model(parts: Any, draws: Any, columns: set[str]) -> None:

@@ -12,7 +12,7 @@ from bayesv.design.design import Design
 from bayesv.design.residual import Residual
 from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, reml_fit
-from bayesv.extract.variance_components import Piece, merged, variance_pieces
+from bayesv.extract.statsmodels_variances import Piece, merged, variance_pieces
 from bayesv.linalg import Array, connected
 from bayesv.names import INTERCEPT, factors_of, level_label, unquoted
 from bayesv.reml import RemlFit

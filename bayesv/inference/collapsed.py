@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesv.covariance import VarianceComponents
+from bayesv.covariance import ComponentDraws, VarianceComponents
 from bayesv.gram import draw_effects
 from bayesv.inference.adaptation import Effort, ProposalError
 from bayesv.inference.coordinates import Coordinates
@@ -86,7 +86,7 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
     modes = find_modes(target, start, rng)
     if target.expensive:
         for mode in modes:
-            target.interpolate(mode.x, mode.factor)
+            target.interpolate(mode.x, mode.root)
     effort = _EXPENSIVE if target.expensive else _CHEAP
     teams = form_teams(target, modes, options.chains, rng, effort)
     for attempt in range(_ATTEMPTS):
@@ -182,17 +182,15 @@ def labelled(
     density, stats = target.density, target.density.stats
     covs, sigma2 = target.coordinates.to_covs(x)
     z = rng.normal(size=conditional.mean.shape)
-    noise = np.linalg.solve(np.swapaxes(conditional.factor, -1, -2), z[..., None])[..., 0]
+    noise = np.linalg.solve(np.swapaxes(conditional.root, -1, -2), z[..., None])[..., 0]
     gamma = conditional.mean + noise
-    beta = stats.start + gamma @ np.linalg.inv(stats.R).T
+    beta = stats.fixed.to_beta(gamma)
     u: dict[str, Array] = {}
     if keep_u:
         lambdas, sigma = target.coordinates.to_lambdas(x)
         u = _effects(density, lambdas, sigma, gamma, rng)
     return Draws(
-        covs={g: c.reshape(*shape, *c.shape[1:]) for g, c in covs.items()},
-        sigma2=sigma2.reshape(shape),
-        beta=beta.reshape(*shape, -1),
+        ComponentDraws(target.coordinates.priors.design, covs, sigma2, beta).reshape(*shape),
         u={g: v.reshape(*shape, *v.shape[1:]) for g, v in u.items()},
         sample_stats=sample_stats,
         attrs=attrs,

@@ -140,7 +140,7 @@ class Coordinates:
         }
         return covs, sigma**2
 
-    def from_covs(self, covs: dict[str, Array], sigma2: float) -> Array:
+    def from_covs(self, covs: Mapping[str, Array], sigma2: float) -> Array:
         """Return x of one (Σ_f, σ²), pulled a little inside where it is on the boundary."""
         x: list[float] = []
         for term, basis, log_rms in zip(self.terms, self.bases, self.log_rms, strict=True):
@@ -295,8 +295,8 @@ class Coordinates:
 
     def prior_draws(self, rng: np.random.Generator, size: int) -> Array:
         """Draw x from the priors, shape (size, d); a flat prior is replaced by the default."""
-        covs, sigma2, _ = draw_prior(self.priors.with_proper_sds(), size, rng)
-        x = self.from_draws(covs, sigma2)
+        drawn = draw_prior(self.priors.with_proper_sds(), size, rng)
+        x = self.from_draws(drawn.covs, drawn.sigma2)
         limits = np.where(self.is_sd, 30.0, 15.0)
         return np.clip(np.nan_to_num(x, neginf=-30.0, posinf=30.0), -limits, limits)
 

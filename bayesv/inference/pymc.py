@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, RandomTerm
 from bayesv.errors import BayesvError, require
+from bayesv.inference.completeness import require_all_draws
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
-from bayesv.inference.whole import whole
 from bayesv.linalg import Array
 from bayesv.priors.priors import (
     Exponential,
@@ -223,7 +224,8 @@ def sample_pymc(model: Any, priors: ResolvedPriors, options: NutsOptions, keep_u
             u[term.group] = values(f"u_{term.group}")
     sigma2 = values("sigma") ** 2
     beta = values("beta") if design.p else np.empty((*sigma2.shape, 0))
-    return Draws(covs, sigma2, beta, u, sampler_stats(trace), attrs)
+    parameters = ComponentDraws(design, covs, sigma2, beta)
+    return Draws(parameters, u, sampler_stats(trace), attrs)
 
 
 def covariances(
@@ -266,7 +268,7 @@ def nuts(run: Any, options: NutsOptions, **arguments: Any) -> tuple[Any, dict[st
     started = time.perf_counter()
     with _QUIET:
         trace = run(**options.arguments(), **arguments)
-    whole(trace["posterior"], options)
+    require_all_draws(trace["posterior"], options)
     return trace, {
         "pymc_version": pymc.__version__,
         "seconds": round(time.perf_counter() - started, 3),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesv.covariance import ComponentDraws
 from bayesv.covariance.quantities import quantities
 from bayesv.design.simulation import normal_scores, simulate
 from bayesv.errors import BayesvError, FitWarning, without
@@ -94,7 +95,7 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
     rng = np.random.default_rng(seed)
     roots = [vc.sigma * vc.relative_root(term) for term in design.terms]
     beta = fit.beta.to_numpy()
-    responses = responses_of(design, fit._stats)
+    responses = responses_of(design, fit.statistics)
     rows, singular, failed = [], [], []
     with progress("refitting", draws) as step:
         for k in range(draws):
@@ -113,6 +114,5 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
 
 
 def _scalars(fit: RemlFit) -> pd.Series:
-    covs = {term.group: fit.components.block_for(term) for term in fit.design.terms}
-    found = quantities(fit.design, covs, np.asarray(fit.sigma2), fit.beta.to_numpy())
-    return pd.Series({q.label: float(q.values) for q in found}, name="estimate")
+    point = ComponentDraws.of(fit.design, fit.components, fit.beta.to_numpy())
+    return pd.Series({q.label: float(q.values) for q in quantities(point)}, name="estimate")

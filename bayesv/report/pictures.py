@@ -17,7 +17,7 @@ from bayesv.design.design import Design
 from bayesv.names import INTERCEPT
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
-from bayesv.report.work import affordable
+from bayesv.report.budget import affordable
 
 __all__ = ["Picture", "draw"]
 

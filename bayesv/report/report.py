@@ -19,8 +19,8 @@ from bayesv.gram import statistics_of
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit, fit_reml
 from bayesv.report.mathematics import equations, words
+from bayesv.report.packages import check_packages
 from bayesv.report.reproduce import citations, code, versions
-from bayesv.report.work import check_packages
 from bayesv.support.progress import progress
 from bayesv.support.writing import check_writable, write_file
 

@@ -87,7 +87,14 @@ class AnteDependence(ChainRoot):
     @cached_property
     def _places(self) -> NDArray[np.intp]:
         """Place of each position in the chain."""
-        return np.array([self.chain.index(p) for p in self.positions], dtype=np.intp)
+        place = {position: i for i, position in enumerate(self.chain)}
+        strange = [position for position in self.positions if position not in place]
+        if strange:
+            raise DataError(
+                f"'{self.kind}' knows no position {strange[0]}: its steps are between "
+                f"{', '.join(map(str, self.chain[:8]))}. Leave such rows out, or take 'ar1'."
+            )
+        return np.array([place[position] for position in self.positions], dtype=np.intp)
 
     @cached_property
     def is_chain(self) -> bool:  # noqa: D102

@@ -18,7 +18,7 @@ from bayesv.errors import DataError, near
 from bayesv.linalg import PSD_TOLERANCE, Array, smallest_relative_eigenvalue
 from bayesv.names import level_label
 
-__all__ = ["KnownRelationship", "Relationship", "known_relationship"]
+__all__ = ["KnownRelationship", "Relationship", "known_relationship", "relationship_of"]
 
 _ASYMMETRY = 1e-8  # of K's elements, relative to their SDs: what writing to a file takes away
 
@@ -101,6 +101,21 @@ class KnownRelationship(Relationship):
         if sparse.issparse(self.matrix):
             return np.asarray(self.matrix[places][:, places].toarray())
         return np.asarray(self.matrix[np.ix_(places, places)])
+
+
+def relationship_of(value: Any) -> Relationship:
+    """Return the relationship that a user gave for a factor.
+
+    Parameters
+    ----------
+    value : Relationship, DataFrame or pair (matrix, labels)
+        A pedigree as `pedigree` reads it, or what `known_relationship` takes.
+    """
+    if isinstance(value, Relationship):
+        return value
+    if isinstance(value, tuple | list) and len(value) == 2 and np.ndim(value[1]) == 1:
+        return known_relationship(value[0], value[1])
+    return known_relationship(value)
 
 
 def known_relationship(K: Any, labels: Sequence[Hashable] | None = None) -> KnownRelationship:

@@ -37,8 +37,10 @@ class Stationary(Family):
         places = np.asarray(self.positions, dtype=float)
         if places.ndim == 1:
             return np.asarray(np.abs(np.subtract.outer(places, places)))
-        apart = places[:, None] - places[None]
-        return np.asarray(np.sqrt((apart**2).sum(axis=-1)))
+        squares = np.zeros((len(places), len(places)))
+        for axis in places.T:
+            squares += np.subtract.outer(axis, axis) ** 2
+        return np.asarray(np.sqrt(squares))
 
     @cached_property
     def increases(self) -> bool:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from bayesv.errors import DataError
 from bayesv.linalg import Array
 from bayesv.structures.coordinate_maps import CORRELATION, CoordinateMap, sech
 from bayesv.structures.coordinate_priors import BetaShare
@@ -82,6 +83,12 @@ class _Lags(Lagged):
         return tuple(f"lag {h}" for h in range(1, self.order + 1))
 
     def at_lags(self, psi: Array, lags: Array) -> Array:
+        if np.max(lags, initial=0.0) > self.order:
+            raise DataError(
+                f"'{self.kind}' has correlations up to lag {self.order}, and there are positions "
+                f"{np.max(lags):g} apart. Leave these rows out, or take 'ar1' or 'arma11', which "
+                "go on."
+            )
         whole = np.concatenate([np.ones((*psi.shape[:-1], 1)), psi], axis=-1)
         return np.asarray(whole[..., np.asarray(lags, dtype=np.intp)])
 

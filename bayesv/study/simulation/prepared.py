@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
-from bayesv.covariance import VarianceComponents
+from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design
 from bayesv.errors import ScenarioError
 from bayesv.formula import build
-from bayesv.linalg import Array
 from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.study.declared.content import ScenarioContent
 from bayesv.study.declared.reading import number
 from bayesv.study.simulation.parameters import chosen_beta, chosen_components, fit_columns
-from bayesv.study.simulation.replicate import Replicate
+from bayesv.study.simulation.replicate import Replicate, Truth
 from bayesv.study.simulation.rows import DrawnRows, draw_rows
-from bayesv.study.simulation.simulator import Parameters, Simulator, true_residual
+from bayesv.study.simulation.simulator import Simulator, true_residual
 
 __all__ = ["Prepared"]
 
@@ -86,10 +83,9 @@ class Prepared:
         setting = self.setting
         if setting is None:
             setting = DrawnDesign.draw(self.scenario, sequence.spawn(1)[0])
-        parameters = setting.parameters_of(k)
-        y = setting.simulator.draw(parameters, np.random.default_rng(of_response))
+        y = setting.simulator.draw(setting.point_of(k), np.random.default_rng(of_response))
         seed = int(of_fits.generate_state(1)[0]) >> 1
-        return Replicate(setting.model.with_response(y), parameters.truth, k, seed)
+        return Replicate(setting.model.with_response(y), setting.truth_of(k), k, seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +97,13 @@ class DrawnDesign:
     model : Model
         The fitted formula on the design, with whatever response.
     simulator : Simulator
-    source : Parameters or DrawnParameters
-        Of all replicates, or of which each takes another.
+    source : ComponentDraws or PosteriorTruths
+        The one point that all replicates share, or those of which each takes another.
     """
 
     model: Model
     simulator: Simulator
-    source: Parameters | DrawnParameters
+    source: ComponentDraws | PosteriorTruths
 
     @classmethod
     def draw(cls, scenario: ScenarioContent, sequence: np.random.SeedSequence) -> DrawnDesign:
@@ -119,57 +115,60 @@ class DrawnDesign:
         residual = true_residual(rows, model.design.residual, rho)
         true = design if residual is design.residual else replace(design, residual=residual)
         simulator = Simulator(true, model.design, scenario.effects, scenario.errors)
-        given = scenario.true_parameters
-        if isinstance(given, Posterior):
-            return cls(model, simulator, DrawnParameters.of(given, design, rng))
-        if given is None:
-            beta, vc = chosen_beta(scenario, design), chosen_components(scenario, design)
+        source = scenario.true_parameters
+        if isinstance(source, Posterior):
+            return cls(model, simulator, PosteriorTruths.of(source, true, rng))
+        if source is None:
+            beta = chosen_beta(scenario, design).to_numpy()
+            vc = chosen_components(scenario, design)
         else:
-            values = given.beta.to_numpy()[fit_columns(given, design)]
-            beta, vc = pd.Series(values, list(design.fixed_names)), given.components
-        return cls(model, simulator, simulator.parameters(beta, vc))
+            beta, vc = source.beta.to_numpy()[fit_columns(source, design)], source.components
+        return cls(model, simulator, ComponentDraws.of(true, vc.aligned(design), beta))
 
-    def parameters_of(self, k: int) -> Parameters:
-        """Return the parameters of replicate k."""
-        if isinstance(self.source, Parameters):
-            return self.source
-        return self.simulator.parameters(*self.source.at(k))
+    def point_of(self, k: int) -> ComponentDraws:
+        """Return the parameters of replicate k, in the columns of the true design."""
+        return self.source if isinstance(self.source, ComponentDraws) else self.source.point(k)
+
+    def truth_of(self, k: int) -> Truth:
+        """Return the truth of replicate k; the same object where replicates share it."""
+        if isinstance(self.source, ComponentDraws):
+            return self._shared_truth
+        return self.simulator.truth(self.point_of(k))
+
+    @cached_property
+    def _shared_truth(self) -> Truth:
+        return self.simulator.truth(self.point_of(0))
 
 
 @dataclass(frozen=True, eq=False)
-class DrawnParameters:
-    """Draws from a posterior, in an order of their own.
+class PosteriorTruths:
+    """Draws from a posterior, each the truth of a replicate.
 
     Attributes
     ----------
-    beta : DataFrame, shape (S, p)
-    covs : mapping of group to (names, ndarray of shape (S, r_f, r_f))
-    sigma2 : ndarray, shape (S,)
-    order : ndarray of int, shape (S,)
+    values : ComponentDraws, shape (S,)
+        Of the posterior's design, in an order of their own.
+    columns : list of int
+        Of β, for each fixed effect of the true design.
+    design : Design
+        The true one.
     """
 
-    beta: pd.DataFrame
-    covs: Mapping[str, tuple[tuple[str, ...], Array]]
-    sigma2: Array
-    order: NDArray[np.intp]
+    values: ComponentDraws
+    columns: list[int]
+    design: Design
 
     @classmethod
-    def of(cls, post: Posterior, design: Design, rng: np.random.Generator) -> DrawnParameters:
-        """Take the draws of a posterior in random order, with the coefficients of a design."""
-        S = post.sigma2.size
-        covs = {
-            term.group: (term.columns, post.cov(term.group).reshape(S, *term.mask.shape))
-            for term in post.design.terms
-        }
-        beta = post.beta.reshape(S, -1)[:, fit_columns(post, design)]
-        beta = pd.DataFrame(beta, columns=list(design.fixed_names))
-        return cls(beta, covs, post.sigma2.ravel(), rng.permutation(S))
+    def of(cls, post: Posterior, design: Design, rng: np.random.Generator) -> PosteriorTruths:
+        """Take the draws of a posterior in random order."""
+        draws = post.values.flat
+        return cls(draws.take(rng.permutation(draws.size)), fit_columns(post, design), design)
 
-    def at(self, k: int) -> tuple[pd.Series, VarianceComponents]:
-        """Return the draw of replicate k."""
-        i = int(self.order[k % len(self.order)])
-        blocks = {g: pd.DataFrame(cov[i], list(c), list(c)) for g, (c, cov) in self.covs.items()}
-        return self.beta.iloc[i], VarianceComponents(blocks, float(self.sigma2[i]))
+    def point(self, k: int) -> ComponentDraws:
+        """Return the parameters of replicate k, in the columns of the true design."""
+        point = self.values.take(k % self.values.size)
+        vc = point.components().aligned(self.design)
+        return ComponentDraws.of(self.design, vc, point.beta[self.columns])
 
 
 def _designs(scenario: ScenarioContent, rows: DrawnRows) -> tuple[Model, Design, DrawnRows]:

@@ -8,10 +8,10 @@ import numpy as np
 
 from bayesv.inference.options import NutsOptions
 
-__all__ = ["whole"]
+__all__ = ["require_all_draws"]
 
 
-def whole(posterior: Any, options: NutsOptions) -> None:
+def require_all_draws(posterior: Any, options: NutsOptions) -> None:
     """Refuse draws of a run that was stopped before its end.
 
     Parameters
