@@ -69,7 +69,7 @@ def adjusted_by_visit(
             "and so are these standard errors; fit by REML"
         )
     for note in notes:
-        warn(note, FitWarning, stacklevel=4)
+        warn(note, FitWarning)
     parts = _parts(info, W, observed, np.linalg.inv(upper), linear=linear)
     return KenwardRoger(
         cov_plugin=pd.DataFrame(parts.Phi, names, names),

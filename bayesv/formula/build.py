@@ -257,14 +257,34 @@ def _drop_aliased(
     return np.ascontiguousarray(X[:, keep]), tuple(names[j] for j in keep), aliased
 
 
+_ORDER = "it depends on the rows' order; compute the column before, such as by pandas.Series.{}"
+# What stands for functions of R that are none here.
+_INSTEAD = {
+    "s": "a smooth of a fixed number of columns is ns(x, df=3) or bs(x, df=5)",
+    "lo": "a smooth of a fixed number of columns is ns(x, df=3) or bs(x, df=5)",
+    "rcs": "a restricted cubic spline is ns(x, knots=c(…))",
+    "paste": "write interaction(f, g) for combinations of levels, or f:g",
+    "paste0": "write interaction(f, g) for combinations of levels, or f:g",
+    "cbind": "add columns by '+'; several responses are fitted one by one",
+    "ave": "compute means of groups before, such as by data.groupby('g')['x'].transform('mean')",
+    "rank": "compute the column before, such as by pandas.Series.rank",
+    "lag": _ORDER.format("shift"),
+    "cumsum": _ORDER.format("cumsum"),
+    "diff": _ORDER.format("diff"),
+}
+
+
 def _check_functions(formula: Formula, namespace: Mapping[str, Any]) -> None:
     known = {*ELEMENTWISE, *AGGREGATES, *SPECIAL, "offset"}
     callables = {name for name, value in namespace.items() if callable(value)}
+    choices = [*known, *callables]
     for name, place in formula.functions.items():
         if name in known or name in callables:
             continue
+        advice = _INSTEAD.get(name)
         raise pointed_error(
-            f"There is no function {name!r}{near(name, [*known, *callables])} Known: "
+            f"There is no function {name!r}{f'; {advice}.' if advice else near(name, choices)} "
+            "Known: "
             f"{', '.join(sorted(k for k in known if '.' not in k))}; others are passed as "
             "namespace={'name': function}.",
             formula.text,

@@ -77,10 +77,9 @@ def fit_structured(design: Design, method: str = "REML") -> RemlFit:
             f"{end.decrement:.2g}. The data may say too little of {form.text}; fit a family with "
             "fewer parameters.",
             FitWarning,
-            stacklevel=3,
         )
     for problem in problems:
-        warn(f"{method}: {problem}", FitWarning, stacklevel=3)
+        warn(f"{method}: {problem}", FitWarning)
     return fit
 
 
