@@ -15,6 +15,7 @@ from bayesv.errors import BayesvError, FitWarning, without
 from bayesv.gram import GramStatistics, statistics_of
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
+from bayesv.inference.log_prior import LogPrior
 from bayesv.linalg import Array, psd_roots
 from bayesv.names import canonical
 from bayesv.posterior.coherence import fails_score
@@ -123,8 +124,9 @@ def reweighted(post: Posterior, priors: ResolvedPriors | None) -> Reweighted:
         parts = density.priors.log_densities(flat_covs, sigma2).values()
         log_w = -np.sum(list(parts), axis=0)
     else:  # both densities by the same coordinates, whatever each prior speaks of
-        x = Coordinates(density.priors).from_draws(flat_covs, sigma2)
-        log_w = Coordinates(priors).log_prior(x) - Coordinates(density.priors).log_prior(x)
+        coordinates = Coordinates.centred(density.priors.design)
+        x = coordinates.from_draws(flat_covs, sigma2)
+        log_w = LogPrior(priors, coordinates)(x) - LogPrior(density.priors, coordinates)(x)
     if not (other_flat and density.priors.flat_beta):
         target = _flat_beta(density.priors) if priors is None else priors
         log_w = log_w - _log_likelihood(density, flat_covs, sigma2)
@@ -203,7 +205,9 @@ def _refit(design: Design, stats: GramStatistics) -> VarianceComponents:
 
 
 def _blocks(term: RandomTerm) -> frozenset[frozenset[str]]:
-    return frozenset(frozenset(canonical(term.columns[i]) for i in block) for block in term.blocks)
+    return frozenset(
+        frozenset(canonical(term.columns[i]) for i in block) for block in term.structure.blocks
+    )
 
 
 def _log_likelihood(density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array) -> Array:

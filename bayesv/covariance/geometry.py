@@ -133,7 +133,7 @@ def _turned(term: RandomTerm, block: Array, root_w: Array) -> tuple[RandomTerm, 
     """Return the term in its own columns, C with Σ = C Σ* C', and the diagonal of Σ*."""
     values, C = np.empty_like(term.values), np.zeros_like(block)
     variance, size = np.zeros(len(block)), np.sqrt(len(root_w))
-    for part in (list(part) for part in term.blocks):
+    for part in (list(part) for part in term.structure.blocks):
         weighted = term.values[:, part] * root_w[:, None]
         length = np.linalg.norm(weighted, axis=0)
         length = np.where(length > 0, length, 1.0)

@@ -30,5 +30,7 @@ def responses_of(design: Design, stats: GramStatistics) -> Responses:
 
 
 def _rows(design: Design) -> Rows:
-    groupings = tuple(Grouping(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms)
+    groupings = tuple(
+        Grouping(t.codes, t.values, t.n_levels, t.structure.blocks) for t in design.terms
+    )
     return Rows(design.X, design.target, design.weights, groupings)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from bayesv.covariance import VarianceComponents
 from bayesv.gram import draw_effects
 from bayesv.inference.adaptation import Effort, ProposalError
-from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import Conditional, MarginalDensity, joined
 from bayesv.inference.draws import Draws
+from bayesv.inference.log_prior import coordinates_for
 from bayesv.inference.modes import find_modes
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.target import Target
@@ -71,7 +71,7 @@ def sample_collapsed(
     so that the result needs no weights, and their evaluation is one vectorised batch. β is drawn
     exactly from its normal conditional.
     """
-    *first, last = Coordinates.choices(density.priors)
+    *first, last = coordinates_for(density.priors)
     for coordinates in first:
         target = Target(density, options.progressbar, coordinates)
         with contextlib.suppress(ProposalError):

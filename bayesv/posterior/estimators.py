@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from bayesv.gram import GramStatistics, eliminate
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
+from bayesv.inference.log_prior import LogPrior
 from bayesv.linalg import Array, cov_to_sd_corr, evenly_spaced, psd_root, psd_roots, symmetrize
 
 __all__ = ["geometric_median", "joint_mode", "log_euclidean", "medoid", "stein"]
@@ -183,13 +184,14 @@ def joint_mode(
     The search runs over unconstrained coordinates, but no Jacobian enters. A mode on the boundary
     is approached, not reached.
     """
-    coordinates = Coordinates(density.priors)
+    coordinates = Coordinates.centred(density.priors.design)
+    log_prior = LogPrior(density.priors, coordinates)
     mean = {g: np.asarray(c).reshape(-1, *c.shape[-2:]).mean(axis=0) for g, c in covs.items()}
 
     def objective(x: Array) -> float:
         lambdas, sigma = coordinates.to_lambdas(x[None])
         likelihood = density.conditional(lambdas, sigma**2).log_likelihood
-        return -float((likelihood + coordinates.log_prior(x[None], jacobian=False))[0])
+        return -float((likelihood + log_prior(x[None], jacobian=False))[0])
 
     start = coordinates.from_covs(mean, float(np.mean(sigma2)))
     found = minimize(

@@ -203,12 +203,12 @@ class Posterior(MarginalMethods, Savable):
         if kind == "log_euclidean":
             # The mask takes off what rounding of eigenvectors leaves between blocks.
             means = {
-                term.group: np.where(term.mask, log_euclidean(flat[term.group]), 0.0)
+                term.group: term.structure.project(log_euclidean(flat[term.group]))
                 for term in self.design.terms
             }
             return means, float(np.exp(np.log(s2).mean()))
         start = [cov.mean(axis=0) / s2.mean() for cov in flat.values()]
-        masks = [term.mask for term in self.design.terms]
+        masks = [term.structure.mask for term in self.design.terms]
         covs, sigma2 = stein(self._density.stats, list(flat.values()), s2, start, masks)
         return dict(zip(flat, covs, strict=True)), sigma2
 

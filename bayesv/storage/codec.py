@@ -27,6 +27,8 @@ from bayesv.priors.basis import Basis
 from bayesv.priors.text import KINDS
 from bayesv.storage.labels import index_from, index_parts
 from bayesv.storage.text import is_storable
+from bayesv.structures import CovarianceStructure, of_blocks
+from bayesv.structures.structure import Blocks
 
 __all__ = ["decode", "encode"]
 
@@ -119,10 +121,19 @@ def _encoded(value: Any, path: str, arrays: dict[str, Array]) -> Any:
     if _CLASSES.get(name) is not type(value):
         raise StorageError(f"{path} is a {name}, which cannot be saved.")
     parts = {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, RandomTerm | TermSummary):
+        parts["blocks"] = _blocks(parts.pop("structure"), path)
     return {
         "class": name,
         "fields": {k: _encoded(v, f"{path}.{k}", arrays) for k, v in parts.items()},
     }
+
+
+def _blocks(structure: CovarianceStructure, path: str) -> Blocks:
+    """Return which columns are correlated, the file's word for the families that have no other."""
+    if structure != of_blocks(structure.blocks):
+        raise StorageError(f"{path} has {structure}, which cannot be saved.")
+    return structure.blocks
 
 
 def _array(value: Array, path: str, arrays: dict[str, Array]) -> dict[str, Any]:
@@ -145,7 +156,10 @@ def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
         cls = _CLASSES.get(value["class"])
         if cls is None:
             raise StorageError(f"the contents have a {value['class']!r}, which is not known")
-        return cls(**{key: _decoded(v, arrays) for key, v in value["fields"].items()})
+        parts = {key: _decoded(v, arrays) for key, v in value["fields"].items()}
+        if cls in (RandomTerm, TermSummary):
+            parts["structure"] = of_blocks(parts.pop("blocks"))
+        return cls(**parts)
     if "array" in value:
         found = arrays[value["array"]]
         if value["dtype"] == "object":

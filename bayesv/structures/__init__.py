@@ -1,7 +1,15 @@
 """Families of covariance matrices, shared by random effects (G) and residuals (R)."""
 
-from bayesv.structures.direct_sum import Diagonal, DirectSum, of_blocks
+from bayesv.structures.direct_sum import Diagonal, DirectSum, direct_sum, of_blocks, of_linked
 from bayesv.structures.structure import CovarianceStructure
 from bayesv.structures.unstructured import Unstructured
 
-__all__ = ["CovarianceStructure", "Diagonal", "DirectSum", "Unstructured", "of_blocks"]
+__all__ = [
+    "CovarianceStructure",
+    "Diagonal",
+    "DirectSum",
+    "Unstructured",
+    "direct_sum",
+    "of_blocks",
+    "of_linked",
+]

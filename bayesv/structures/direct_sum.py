@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from bayesv.linalg import Array
 from bayesv.structures.structure import Blocks, CovarianceStructure
 from bayesv.structures.unstructured import Unstructured
 
-__all__ = ["Diagonal", "DirectSum", "of_blocks"]
+__all__ = ["Diagonal", "DirectSum", "direct_sum", "of_blocks", "of_linked"]
 
 Part = tuple[tuple[int, ...], CovarianceStructure]
 
@@ -222,12 +223,30 @@ class DirectSum(CovarianceStructure):
         return " + ".join(str(part) for _, part in self.summands)
 
 
-def of_blocks(blocks: Sequence[Sequence[int]]) -> CovarianceStructure:
+def direct_sum(structures: Sequence[CovarianceStructure]) -> CovarianceStructure:
+    """Return the family of independent parts on consecutive rows.
+
+    Examples
+    --------
+    >>> direct_sum([Unstructured(1), Unstructured(1)])
+    Diagonal(size=2)
+    >>> str(direct_sum([Diagonal(2), Unstructured(2)]))
+    'us(1) + us(1) + us(2)'
+    """
+    starts = np.cumsum([0, *(structure.size for structure in structures)]).tolist()
+    return _simplest(
+        (tuple(start + row for row in rows), part)
+        for start, structure in zip(starts, structures, strict=False)
+        for rows, part in structure.parts
+    )
+
+
+def of_blocks(blocks: Iterable[Sequence[int]]) -> CovarianceStructure:
     """Return the family of covariances that are any within sets of rows and 0 between them.
 
     Parameters
     ----------
-    blocks : sequence of sequence of int
+    blocks : iterable of sequence of int
         Every row in one of them; ``((0, 1),)`` for ``(x | g)``, ``((0,), (1,))`` for ``(x || g)``.
 
     Examples
@@ -235,8 +254,23 @@ def of_blocks(blocks: Sequence[Sequence[int]]) -> CovarianceStructure:
     >>> of_blocks([[0, 1]]), of_blocks([[0], [1]]), str(of_blocks([[0], [1, 2]]))
     (Unstructured(size=2), Diagonal(size=2), 'us(1) + us(2)')
     """
-    if len(blocks) == 1:
-        return Unstructured(len(blocks[0]))
-    if all(len(block) == 1 for block in blocks):
-        return Diagonal(len(blocks))
-    return DirectSum(tuple((tuple(sorted(b)), Unstructured(len(b))) for b in blocks))
+    return _simplest((tuple(sorted(block)), Unstructured(len(block))) for block in blocks)
+
+
+def of_linked(linked: Array) -> CovarianceStructure:
+    """Return the family of `of_blocks` for rows that are linked directly or by others, (r, r)."""
+    _, block = connected_components(linked, directed=False)
+    return of_blocks(np.flatnonzero(block == b).tolist() for b in np.unique(block))
+
+
+def _simplest(parts: Iterable[Part]) -> CovarianceStructure:
+    """Return the plainest family of the parts: families that are equal compare as equal."""
+    single: list[Part] = []
+    for rows, part in parts:
+        if isinstance(part, Diagonal):
+            single += [((row,), Unstructured(1)) for row in rows]
+        else:
+            single.append((rows, part))
+    if all(part == Unstructured(1) for _, part in single) and len(single) != 1:
+        return Diagonal(len(single))
+    return single[0][1] if len(single) == 1 else DirectSum(tuple(single))

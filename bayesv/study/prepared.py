@@ -158,7 +158,10 @@ class DrawnParameters:
         """Take the draws of a posterior in random order, with the coefficients of a design."""
         S = post.sigma2.size
         covs = {
-            term.group: (term.columns, post.cov(term.group).reshape(S, *term.mask.shape))
+            term.group: (
+                term.columns,
+                post.cov(term.group).reshape(S, term.n_columns, term.n_columns),
+            )
             for term in post.design.terms
         }
         beta = post.beta.reshape(S, -1)[:, fit_columns(post, design)]

@@ -220,5 +220,5 @@ def _is_covered(true: RandomTerm, fitted: Design, vc: VarianceComponents) -> boo
     if len(there) < len(places):
         return False
     same = np.array_equal(true.values[:, varies], term.values[:, there])
-    beyond = cov[np.ix_(varies, varies)][~term.mask[np.ix_(there, there)]]
+    beyond = cov[np.ix_(varies, varies)][~term.structure.mask[np.ix_(there, there)]]
     return same and not beyond.any()

@@ -167,7 +167,7 @@ def _log_correlations(design: Design, values: Parameters) -> dict[str, Array]:
     """Log determinant of the correlation matrix of every term that has one, shapes (S,)."""
     logs = {}
     for term in design.terms:
-        blocks = [np.array(block) for block in term.blocks if len(block) > 1]
+        blocks = [np.array(block) for block in term.structure.blocks if len(block) > 1]
         if blocks:
             corr = np.nan_to_num(cov_to_sd_corr(values.covs[term.group])[1])
             with np.errstate(divide="ignore"):
