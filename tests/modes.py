@@ -108,8 +108,8 @@ class Reference:
 def reference(target: Target, reml: bv.RemlFit, rng: np.random.Generator) -> Reference:
     """Climb from REML, from draws of the prior and from anywhere, then sample by importance."""
     coordinates = target.coordinates
-    starts = np.array(coordinates.prior_draws(rng, _STARTS))
-    covs = {term.group: reml.components.block_for(term) for term in coordinates.terms}
+    starts = np.array(target.log_prior.draws(rng, _STARTS))
+    covs = {term.group: reml.components.block_for(term) for term in coordinates.design.terms}
     starts[0] = np.maximum(coordinates.from_covs(covs, reml.sigma2), -5.0)
     anywhere = starts[_STARTS // 2 :]
     anywhere[:] = np.where(

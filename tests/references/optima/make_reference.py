@@ -26,6 +26,7 @@ from bayesv.gram import statistics_of
 from bayesv.reml import fit_reml
 from bayesv.reml.criterion import Criterion
 from bayesv.reml.search import _Search
+from bayesv.structures import of_blocks
 
 HERE = Path(__file__).parent
 STARTS = 20
@@ -90,7 +91,7 @@ def _term(rng, group, codes, pool):
     u = rng.normal(size=(J, k)) * sd
     labels = np.array([str(level) for level in levels], dtype=object)
     part = (values * u[codes]).sum(axis=1) / max(1, np.abs(values).max())
-    return bv.design.RandomTerm(group, tuple(names), labels, codes, values, blocks), part
+    return bv.design.RandomTerm(group, tuple(names), labels, codes, values, of_blocks(blocks)), part
 
 
 def _design(y, X, names, terms) -> bv.Design:
@@ -166,7 +167,8 @@ def freeze(seeds: list[int]) -> None:
                 continue
             terms = [
                 {"group": t.group, "columns": t.columns, "levels": list(t.levels),
-                 "codes": t.codes.tolist(), "values": t.values.tolist(), "blocks": t.blocks}
+                 "codes": t.codes.tolist(), "values": t.values.tolist(),
+                 "blocks": t.structure.blocks}
                 for t in design.terms
             ]  # fmt: skip
             cases.append(
