@@ -18,8 +18,8 @@ from bayesv.priors.draws import draw_prior
 from bayesv.study import ecdf_band, sbc
 from bayesv.study.calibration import setting as calibration_setting
 from bayesv.study.calibration.bands import detectable
-from bayesv.study.calibration.quantities import ranked_quantities, sensitivities
-from bayesv.study.calibration.run import _rank
+from bayesv.study.calibration.calibrate import _rank
+from bayesv.study.calibration.ranked import ranked_quantities, sensitivities
 from bayesv.study.calibration.setting import (
     Parameters,
     posterior_setting,

@@ -15,7 +15,7 @@ import bayesv as bv
 from bayesv.covariance import geometry as geometry_room
 from bayesv.covariance.moments import f_moments
 from bayesv.covariance.sandwich import robust
-from bayesv.study.scoring import _moved_along
+from bayesv.study.scoring.scorer import _moved_along
 
 FOLDER = Path(__file__).parent / "references" / "small_sample"
 BOUNDARY = json.loads((FOLDER / "boundary.json").read_text())

@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
-from bayesv.study import read, run, store
-from bayesv.study.execution import KILLED
-from bayesv.study.fingerprint import fingerprint
-from bayesv.study.store import Store
-from bayesv.study.work import failed
+from bayesv.study import read, run
+from bayesv.study.estimation.fingerprint import fingerprint
+from bayesv.study.execution.chunks import KILLED
+from bayesv.study.results import store
+from bayesv.study.results.row import failed
+from bayesv.study.results.store import Store
 from tests.fuzz_files import LEVELS
 from tests.test_study_run import same
 

@@ -15,7 +15,7 @@ from scipy import stats
 
 import bayesv as bv
 from bayesv.study import Bayes, Scenario, Scores, read, run
-from bayesv.study.execution import Died, in_chunks
+from bayesv.study.execution.chunks import Died, in_chunks
 
 SLOPES = Scenario(
     name="slopes", formula="y ~ x + (x | g)", levels={"g": 8}, rows=5,

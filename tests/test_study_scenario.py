@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
-from bayesv.study.designs import draw_rows
-from bayesv.study.laws import draw_counts
+from bayesv.study.declared.laws import draw_counts
+from bayesv.study.simulation.rows import draw_rows
 
 Scenario = bv.study.Scenario
 

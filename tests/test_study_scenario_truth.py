@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
-from bayesv.study.truths import autoregression
+from bayesv.study.simulation.simulator import autoregression
 from tests.test_study_scenario import BASE, CROSSED, NESTED
 
 Scenario = bv.study.Scenario
@@ -139,7 +139,7 @@ def test_moments_of_nested_and_crossed_truths(base):
     ],
 )
 def test_laws_of_errors_have_variance_1_and_their_own_shape(law, skewness, kurtosis):
-    from bayesv.study.laws import STANDARD, read_law
+    from bayesv.study.declared.laws import STANDARD, read_law
 
     found, values = read_law("errors", law, STANDARD)
     x = found.draw(np.random.default_rng(5), 400_000, values)

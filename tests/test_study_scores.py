@@ -8,10 +8,11 @@ import pytest
 from scipy import linalg, stats
 
 import bayesv as bv
-from bayesv.study import Scenario, Scores, losses, run
-from bayesv.study.losses import LOSSES, Losses
-from bayesv.study.performance import performance
-from bayesv.study.targets import Point, Target, Targets, interval
+from bayesv.study import Scenario, Scores, run
+from bayesv.study.results.performance import performance
+from bayesv.study.scoring import losses
+from bayesv.study.scoring.estimands import Estimand, Estimands, Point, interval
+from bayesv.study.scoring.losses import LOSSES, Losses
 
 COMMON = {"beta": {"Intercept": 1, "x": 2}, "sigma": 1.5}
 X = {"covariates": {"x": {"law": "normal"}}}
@@ -67,7 +68,7 @@ def test_truths_are_those_of_the_simulated_v(scenario):
     replicate = scenario.prepare(3).replicate(0)
     model, truth = replicate.model, replicate.truth
     scores = Scores(functionals=["log|V|", "tr V", "design effect", "ICC"], rows=[0, 3])
-    targets = Targets(model.design, model.statistics, scores)
+    targets = Estimands(model.design, model.statistics, scores)
     values = targets.truth(truth)
     found = {t.name: v for t, v in zip(targets.list, values, strict=True)}
     V = truth.V.toarray()
@@ -86,7 +87,7 @@ def test_wald_errors_are_the_delta_method():
     replicate = NESTED.prepare(3).replicate(1)
     model = replicate.model
     design, fit = model.design, model.reml()
-    targets = Targets(design, model.statistics, Scores(functionals=["log|V|"], rows=[]))
+    targets = Estimands(design, model.statistics, Scores(functionals=["log|V|"], rows=[]))
     vc = bv.VarianceComponents.from_sd_corr(
         {"s": {"Intercept": 1.0, "x": 0.6}, "s:c": {"Intercept": 0.5}}, {"s": 0.2}, sigma=1.4
     ).aligned(design)
@@ -110,7 +111,9 @@ def test_wald_errors_of_r_squared_have_those_of_beta():
     replicate = WEIGHTS.prepare(3).replicate(1)
     model, names = replicate.model, ["R² marginal", "log|V|"]
     design, fit = model.design, model.reml()
-    targets = Targets(design, model.statistics, Scores(functionals=names, rows=[], scales=["var"]))
+    targets = Estimands(
+        design, model.statistics, Scores(functionals=names, rows=[], scales=["var"])
+    )
     vc = bv.VarianceComponents.from_sd_corr({"g": [1.0, 0.5]}, sigma=1.5)
     point = Point.of(design, vc.aligned(design), fit.beta.to_numpy())
     slopes = targets.slopes(point, fit.se.to_numpy())[-design.p :]
@@ -126,9 +129,9 @@ def test_wald_errors_of_r_squared_have_those_of_beta():
 
 
 def test_intervals_on_their_own_scales():
-    targets = [Target("sd", "sd g"), Target("corr", "corr g"), Target("functional", "VPC g"),
-               Target("V", "V[0, 1]"), Target("corr", "corr h"),
-               Target("functional", "design effect")]  # fmt: skip
+    targets = [Estimand("sd", "sd g"), Estimand("corr", "corr g"), Estimand("functional", "VPC g"),
+               Estimand("V", "V[0, 1]"), Estimand("corr", "corr h"),
+               Estimand("functional", "design effect")]  # fmt: skip
     values, se = np.array([2.0, 0.5, 0.25, -1.0, 1.0, 4.0]), np.full(6, 0.1)
     low, high = interval(values, se, targets, 2.0)
     assert np.sqrt(low[0] * high[0]) == pytest.approx(2.0)

@@ -10,7 +10,7 @@ import pytest
 
 import bayesv as bv
 from bayesv.study import Scenario, Scores, read, run
-from bayesv.study.store import Store
+from bayesv.study.results.store import Store
 from tests.test_study_run import SEED, SLOPES, same
 
 

@@ -81,7 +81,7 @@ class Posterior(MarginalMethods, Savable):
         post = cls(draws.to_datatree(design, engine), design, priors, engine, density)
         problems = (*draws.problems, *post._diagnose(draws.sample_stats))
         if problems:
-            ours = (str(Path(__file__).parent),)  # so that the warning names the user's line
+            ours = (str(Path(__file__).parent.parent),)  # so that the warning names the user's line
             text = f"{engine}: {'; '.join(problems)}"
             warnings.warn(text, SamplingWarning, skip_file_prefixes=ours)
         return cls(post.draws, design, priors, engine, density, problems)

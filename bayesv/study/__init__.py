@@ -2,14 +2,14 @@
 
 from bayesv.study.calibration import Band, Calibration, ecdf_band, sbc
 from bayesv.study.declaration import Declaration, read_study
-from bayesv.study.estimators import ML, REML, Bayes, Custom
-from bayesv.study.grids import grid, read_scenarios, scenarios_of
-from bayesv.study.prepared import Prepared
-from bayesv.study.replicate import Replicate, Truth
-from bayesv.study.results import StudyResult, read
+from bayesv.study.estimation.procedures import ML, REML, Bayes, Custom
+from bayesv.study.results.result import StudyResult, read
 from bayesv.study.run import run
-from bayesv.study.scenario import Scenario
-from bayesv.study.scores import Scores
+from bayesv.study.scenarios.grids import grid, read_scenarios, scenarios_of
+from bayesv.study.scenarios.scenario import Scenario
+from bayesv.study.scoring.scores import Scores
+from bayesv.study.simulation.prepared import Prepared
+from bayesv.study.simulation.replicate import Replicate, Truth
 
 __all__ = [
     "ML",

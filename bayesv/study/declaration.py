@@ -9,11 +9,11 @@ from typing import Any
 
 from bayesv.errors import BayesvError, ScenarioError
 from bayesv.priors.text import priors_from_dict
-from bayesv.study.estimators import ML, REML, Bayes, Estimator, estimators_of
-from bayesv.study.grids import read_scenarios
-from bayesv.study.reading import choice, number, refusal, table, toml
-from bayesv.study.scenario import Scenario
-from bayesv.study.scores import Scores
+from bayesv.study.declared.reading import choice, number, refusal, table, toml
+from bayesv.study.estimation.procedures import ML, REML, Bayes, Estimator, estimators_of
+from bayesv.study.scenarios.grids import read_scenarios
+from bayesv.study.scenarios.scenario import Scenario
+from bayesv.study.scoring.scores import Scores
 from bayesv.support.arguments import PATH, accepts
 
 __all__ = ["Declaration", "read_study"]

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from bayesv.errors import BayesvError
-from bayesv.study.estimators import Estimator, estimators_of
-from bayesv.study.execution import Died, in_chunks
-from bayesv.study.results import StudyResult
-from bayesv.study.scenario import Scenario
-from bayesv.study.scores import Scores
-from bayesv.study.store import FORMAT, Store, arranged
-from bayesv.study.work import Replicates, failed
+from bayesv.study.estimation.procedures import Estimator, estimators_of
+from bayesv.study.execution.chunks import Died, in_chunks
+from bayesv.study.results.result import StudyResult
+from bayesv.study.results.row import failed
+from bayesv.study.results.store import FORMAT, Store, arranged
+from bayesv.study.scenarios.scenario import Scenario
+from bayesv.study.scoring.scores import Scores
+from bayesv.study.work import Replicates
 from bayesv.support.progress import progress
 
 __all__ = ["run"]
@@ -46,7 +47,7 @@ def run(
         Such as `bayesv.study.grid` makes.
     estimators : Estimator, callable, str, an iterable of these, or a mapping of name to callable
         `bayesv.study.REML`, `ML`, `Bayes`, or functions of a model; see
-        `bayesv.study.estimators.Custom`.
+        `bayesv.study.estimation.procedures.Custom`.
     replicates : int
         Of each scenario.
     seed : int

@@ -12,16 +12,15 @@ from typing import Any
 import pandas as pd
 
 from bayesv.errors import BayesvError, ScenarioError
-from bayesv.study.estimators import Estimator
-from bayesv.study.prepared import Prepared
-from bayesv.study.replicate import Replicate
-from bayesv.study.scenario import Scenario
-from bayesv.study.scores import Scores
-from bayesv.study.scoring import Row, Scorer
+from bayesv.study.estimation.procedures import Estimator
+from bayesv.study.results.row import COLUMNS, Row
+from bayesv.study.scenarios.scenario import Scenario
+from bayesv.study.scoring.scorer import Scorer
+from bayesv.study.scoring.scores import Scores
+from bayesv.study.simulation.prepared import Prepared
+from bayesv.study.simulation.replicate import Replicate
 
-__all__ = ["COLUMNS", "Replicates", "failed"]
-
-COLUMNS = ("scenario", "replicate", "estimator", *Row._fields)
+__all__ = ["Replicates"]
 
 type Key = tuple[int, int]  # position of the scenario, number of the replicate
 
@@ -110,12 +109,6 @@ class Replicates:
         if self._at is None or self._at[0] != at:
             self._at = at, self.scenarios[at].prepare(self.seed), Scorer(self.scores)
         return self._at[1:]
-
-
-def failed(scenario: str, replicate: int, message: str) -> pd.DataFrame:
-    """Return the rows of a replicate that could not be computed at all."""
-    row = Row("status", "failed", "", _NAN, 1.0, message=message)
-    return pd.DataFrame([(scenario, replicate, "", *row)], columns=list(COLUMNS))
 
 
 @dataclass(frozen=True, eq=False)

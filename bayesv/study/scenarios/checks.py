@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bayesv.covariance import VarianceComponents
-from bayesv.design.design import Design
 from bayesv.errors import BayesvError, ScenarioError, near
 from bayesv.formula import build, parse
 from bayesv.linalg import Array
-from bayesv.names import factors_of, matched
-from bayesv.posterior.posterior import Posterior
-from bayesv.reml import RemlFit
-from bayesv.study.designs import column_of, cycled, latent_correlation
-from bayesv.study.laws import POSITIVE, STANDARD, VALUES, draw_counts, read_law
-from bayesv.study.reading import choice, number, refusal, table
+from bayesv.study.declared.content import ScenarioContent
+from bayesv.study.declared.laws import POSITIVE, STANDARD, VALUES, draw_counts, read_law
+from bayesv.study.declared.reading import choice, number, refusal, table
+from bayesv.study.simulation.parameters import chosen_beta, chosen_components, fit_columns
+from bayesv.study.simulation.rows import column_of, cycled, latent_correlation
 
-if TYPE_CHECKING:
-    from bayesv.study.scenario import Scenario
-
-__all__ = ["check", "chosen_beta", "chosen_components", "fit_columns"]
+__all__ = ["check"]
 
 _DESIGNS = ("fixed", "redrawn")
 _OF_ROWS = ("levels", "nested", "covariates", "correlations", "rows")
@@ -31,7 +25,7 @@ _OF_TRUTH = ("beta", "sd", "corr", "cov", "sigma")
 _PROBE_ROWS = 400
 
 
-def check(scenario: Scenario) -> None:
+def check(scenario: ScenarioContent) -> None:
     """Refuse what cannot be drawn or simulated from.
 
     Raises
@@ -60,7 +54,7 @@ def check(scenario: Scenario) -> None:
     _check_truth(scenario)
 
 
-def _check_groups(scenario: Scenario) -> None:
+def _check_groups(scenario: ScenarioContent) -> None:
     levels, nested = table("levels", scenario.levels), table("nested", scenario.nested)
     rng = np.random.default_rng(0)
     if not levels:
@@ -89,7 +83,7 @@ def _check_groups(scenario: Scenario) -> None:
         number("crossing", scenario.crossing, "(0, 1]")
 
 
-def _check_covariates(scenario: Scenario) -> None:
+def _check_covariates(scenario: ScenarioContent) -> None:
     levels = list(scenario.levels)
     laws = (*VALUES, "grid", "cycle")
     table("correlations", scenario.correlations)
@@ -120,7 +114,7 @@ def _check_covariates(scenario: Scenario) -> None:
     latent_correlation(scenario)
 
 
-def _check_rest(scenario: Scenario) -> None:
+def _check_rest(scenario: ScenarioContent) -> None:
     if scenario.data is None:
         names = [*scenario.levels, *scenario.covariates]
     else:
@@ -164,7 +158,7 @@ def _check_heteroscedastic(given: Any, names: list[str]) -> None:
         number(f"heteroscedastic.ratios.{level}", ratio, "(0, inf)")
 
 
-def _check_names(scenario: Scenario) -> None:
+def _check_names(scenario: ScenarioContent) -> None:
     """Refuse formulas that differ in the response, and factors and covariates that nobody uses."""
     formulas = {"formula": scenario.formula}
     if scenario.truth_formula is not None:
@@ -205,7 +199,7 @@ def _check_names(scenario: Scenario) -> None:
 # --- parameters -----------------------------------------------------------------------------------
 
 
-def _check_truth(scenario: Scenario) -> None:
+def _check_truth(scenario: ScenarioContent) -> None:
     given = [key for key in _OF_TRUTH if getattr(scenario, key)]
     if scenario.parameters is not None and given:
         raise refusal(given[0], getattr(scenario, given[0]), "nothing beside 'parameters'.")
@@ -229,99 +223,7 @@ def _check_truth(scenario: Scenario) -> None:
         chosen_components(scenario, design)
 
 
-def fit_columns(given: RemlFit | Posterior, design: Design) -> list[int]:
-    """Return where each fixed effect of a design stands in a fit whose terms are the same."""
-    names = given.beta.index if isinstance(given, RemlFit) else given.design.fixed_names
-    labels = [str(name) for name in names]
-    found = matched(design.fixed_names, labels, "parameters: the coefficient", ScenarioError)
-    for name, place in zip(design.fixed_names, found, strict=True):
-        if place is None:
-            raise ScenarioError(
-                f"parameters: the fit has no coefficient {name!r}; it has {', '.join(names)}."
-            )
-    if len(labels) > design.p:
-        raise ScenarioError(
-            f"parameters: the fit has {', '.join(names)}; the formula has only "
-            f"{', '.join(design.fixed_names)}."
-        )
-    components = given.components if isinstance(given, RemlFit) else given.components(0, 0)
-    try:
-        components.aligned(design)
-    except BayesvError as error:
-        raise ScenarioError(f"parameters: {error}") from error
-    return [place for place in found if place is not None]
-
-
-def chosen_beta(scenario: Scenario, design: Design) -> pd.Series:
-    """Return the fixed effects by name, 0 where none is given."""
-    beta = pd.Series(0.0, list(design.fixed_names), name="beta")
-    given = table("beta", scenario.beta)
-    found = matched(list(given), design.fixed_names, "beta: the name", ScenarioError)
-    for (name, value), place in zip(given.items(), found, strict=True):
-        if place is None:
-            choice("beta: its keys", name, list(design.fixed_names))
-        else:
-            beta.iloc[place] = number(f"beta.{name}", value)
-    return beta
-
-
-def chosen_components(scenario: Scenario, design: Design) -> VarianceComponents:
-    """Return Σ_f and σ² as they are given, in the design's columns."""
-    sigma = number("sigma", scenario.sigma, "(0, inf)")
-    by_group = {key: _by_group(scenario, key, design) for key in ("sd", "corr", "cov")}
-    blocks = {}
-    for term in design.terms:
-        own = {key: given.get(term.group) for key, given in by_group.items()}
-        key = "cov" if own["sd"] is None else "sd"
-        if (own["sd"] is None) == (own["cov"] is None) or (
-            key == "cov" and own["corr"] is not None
-        ):
-            found = [name for name, value in own.items() if value is not None]
-            raise ScenarioError(
-                f"sd.{term.group}: found {', '.join(found) or 'nothing'} of {term.group!r}; "
-                "needed: sd, or sd and corr, or cov."
-            )
-        cov = _labelled(f"cov.{term.group}", own["cov"])
-        try:
-            if key == "cov":
-                vc = VarianceComponents({term.group: cov}, sigma * sigma)
-            else:
-                corr = None if own["corr"] is None else {term.group: own["corr"]}
-                vc = VarianceComponents.from_sd_corr({term.group: own["sd"]}, corr, sigma=sigma)
-            block = vc.block_for(term)
-        except BayesvError as error:
-            raise ScenarioError(f"{key}.{term.group}: {error}") from error
-        if block[~term.structure.mask].any():
-            raise ScenarioError(
-                f"corr.{term.group}: found correlations of columns that the formula keeps "
-                "uncorrelated; write (x | g) instead of (x || g), or leave them out."
-            )
-        blocks[term.group] = pd.DataFrame(block, term.columns, term.columns)
-    return VarianceComponents(blocks, sigma * sigma)
-
-
-def _by_group(scenario: Scenario, key: str, design: Design) -> dict[str, Any]:
-    """Return what a table of the scenario says of each grouping factor of the design."""
-    given = table(key, getattr(scenario, key))
-    found = matched(list(given), design.groups, f"{key}: the group", ScenarioError, factors_of)
-    for group, place in zip(given, found, strict=True):
-        if place is None:
-            choice(f"{key}: its keys", group, design.groups)
-    return {
-        design.groups[i]: given[group]
-        for group, i in zip(given, found, strict=True)
-        if i is not None
-    }
-
-
-def _labelled(key: str, cov: Any) -> Any:
-    """Return covariances as given, a table of tables as a frame."""
-    if not isinstance(cov, Mapping):
-        return cov
-    return pd.DataFrame({name: table(f"{key}.{name}", row) for name, row in cov.items()})
-
-
-def _probe(scenario: Scenario) -> pd.DataFrame:
+def _probe(scenario: ScenarioContent) -> pd.DataFrame:
     """Return rows that have every category, on which formulas show their coefficients."""
     rng = np.random.default_rng(0)
     columns: dict[str, Any] = {}

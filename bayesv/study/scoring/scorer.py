@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -15,31 +15,17 @@ from bayesv.design.design import Design
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 from bayesv.model import Model
-from bayesv.study.estimators import Estimate
-from bayesv.study.losses import Losses
-from bayesv.study.replicate import Replicate, Truth
-from bayesv.study.scores import Scores
-from bayesv.study.targets import Point, Targets, interval
+from bayesv.study.estimation.procedures import Estimate
+from bayesv.study.results.row import Row
+from bayesv.study.scoring.estimands import Estimands, Point, interval
+from bayesv.study.scoring.losses import Losses
+from bayesv.study.scoring.scores import Scores
+from bayesv.study.simulation.replicate import Replicate, Truth
 
-__all__ = ["Row", "Scorer"]
+__all__ = ["Scorer"]
 
 _NAN = float("nan")
 _DIFFERENCE = 1e-4  # of slopes by differences: less is rounding
-
-
-class Row(NamedTuple):
-    """One line of the result, but for scenario, replicate and estimator."""
-
-    kind: str
-    quantity: str
-    method: str
-    truth: float
-    estimate: float
-    se: float = _NAN
-    df: float = _NAN
-    low: float = _NAN
-    high: float = _NAN
-    message: str = ""
 
 
 class Scorer:
@@ -167,7 +153,7 @@ class _Known:
 
     def __init__(self, model: Model, truth: Truth, scores: Scores) -> None:
         self.terms, self.of = model.design.terms, truth
-        self.targets = Targets(model.design, model.statistics, scores)
+        self.targets = Estimands(model.design, model.statistics, scores)
         self.truth = self.targets.truth(truth)
         self.beta = truth.beta.reindex(list(model.design.fixed_names)).to_numpy(dtype=float)
         self.losses = Losses(model.design, truth) if scores.losses else None

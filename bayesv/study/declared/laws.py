@@ -12,7 +12,7 @@ from scipy.special import ndtr
 
 from bayesv.errors import ScenarioError
 from bayesv.linalg import Array
-from bayesv.study.reading import choice, number, refusal, table
+from bayesv.study.declared.reading import choice, number, refusal, table
 
 __all__ = ["COUNTS", "POSITIVE", "STANDARD", "VALUES", "Law", "draw_counts", "read_law"]
 

@@ -21,10 +21,10 @@ from bayesv.design.design import Design
 from bayesv.errors import BayesvError
 from bayesv.gram import GramStatistics
 from bayesv.linalg import Array
-from bayesv.study.replicate import Truth
-from bayesv.study.scores import Scores
+from bayesv.study.scoring.scores import Scores
+from bayesv.study.simulation.replicate import Truth
 
-__all__ = ["Point", "Target", "Targets"]
+__all__ = ["Point", "Estimand", "Estimands"]
 
 _STEP = 1e-4  # of differences, relative to the SDs
 _POSITIVE = ("tr V", "design effect", "effective n")
@@ -32,7 +32,7 @@ _OF_V = ("log|V|", *_POSITIVE)  # defined by any V
 
 
 @dataclass(frozen=True)
-class Target:
+class Estimand:
     """One scalar: its kind (sd, var, cov, corr, V, functional, curve) and its name."""
 
     kind: str
@@ -71,7 +71,7 @@ class Point:
         return cls(covs, np.array([vc.sigma2]), np.asarray(beta, dtype=float)[None])
 
 
-class Targets:
+class Estimands:
     """The scalars that a study scores, for one design.
 
     Parameters
@@ -103,34 +103,35 @@ class Targets:
             ", ".join(f"{name}={value:.10g}" for name, value in row.items())
             for _, row in self.at.iterrows()
         ]
-        self.list: list[Target] = []
+        self.list: list[Estimand] = []
 
     def __call__(self, point: Point) -> Array:
         """Return every scalar at every point, shape (S, K); the first call fills ``list``."""
         design, scores = self.design, self.scores
-        found: list[tuple[Target, Array]] = [
-            (Target(q.scale, q.label), q.values)
+        found: list[tuple[Estimand, Array]] = [
+            (Estimand(q.scale, q.label), q.values)
             for q in quantities(design, point.covs, point.sigma2, None)
             if q.scale in scores.scales
         ]
         if scores.functionals:
             values = functionals(design, self.stats, point.covs, point.sigma2, point.beta)
             found += [
-                (Target("functional", name), value)
+                (Estimand("functional", name), value)
                 for name, value in values.items()
                 if name in scores.functionals or name.split(" ")[0] in scores.functionals
             ]
         if self.pairs:
             elements = self._elements(point)
             found += [
-                (Target("V", f"V[{i}, {j}]"), elements[:, k]) for k, (i, j) in enumerate(self.pairs)
+                (Estimand("V", f"V[{i}, {j}]"), elements[:, k])
+                for k, (i, j) in enumerate(self.pairs)
             ]
         if len(self.at):
             variance, corr = function_of_covariates(design, point.covs, point.sigma2, self.at)
             for a, name in enumerate(self.points):
-                found.append((Target("curve", f"var y({name})"), variance[:, a]))
+                found.append((Estimand("curve", f"var y({name})"), variance[:, a]))
                 found += [
-                    (Target("curve", f"corr y({name}), y({other})"), corr[:, a, b])
+                    (Estimand("curve", f"corr y({name}), y({other})"), corr[:, a, b])
                     for b, other in enumerate(self.points[:a])
                 ]
         self.list = [target for target, _ in found]
@@ -213,13 +214,13 @@ class Targets:
         return out
 
 
-def interval(values: Array, se: Array, targets: list[Target], z: float) -> tuple[Array, Array]:
+def interval(values: Array, se: Array, targets: list[Estimand], z: float) -> tuple[Array, Array]:
     """Return normal intervals on each scalar's own scale; NaN where that scale has no such value.
 
     Parameters
     ----------
     values, se : ndarray, shape (K,)
-    targets : list of Target
+    targets : list of Estimand
     z : float
         Normal quantile.
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from bayesv.study.performance import GROUPS, performance
-from bayesv.study.store import Store, arranged
+from bayesv.study.results.performance import GROUPS, performance
+from bayesv.study.results.store import Store, arranged
 from bayesv.support.arguments import PATH, accepts
 
 __all__ = ["StudyResult", "read"]
@@ -56,8 +56,9 @@ class StudyResult:
         -------
         DataFrame
             Columns scenario, the factors of the grid, estimator, kind, quantity, method, score,
-            value, mcse, n; see `bayesv.study.performance.performance`. Replicates that could not
-            be simulated, or whose process died, are among the `failures`; n is without them.
+            value, mcse, n; see `bayesv.study.results.performance.performance`. Replicates that
+            could not be simulated, or whose process died, are among the `failures`; n is without
+            them.
         """
         return self._scores.copy()
 

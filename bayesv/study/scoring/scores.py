@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayesv.errors import BayesvError, near
-from bayesv.study.losses import LOSSES
+from bayesv.study.scoring.losses import LOSSES
 
 __all__ = ["Scores"]
 
@@ -33,7 +33,7 @@ class Scores:
         Of V, such as ``"log|V|"``, ``"VPC"`` or ``"ICC"``: see `bayesv.Posterior.functionals`.
         ``"reliability"`` is that of a level's mean, ``"correlation"`` that of two rows of a level.
     losses : sequence of {"stein", "affine_invariant", "frobenius"}
-        Of V̂ against V: see `bayesv.study.losses.Losses`.
+        Of V̂ against V: see `bayesv.study.scoring.losses.Losses`.
     beta : sequence of {"plug-in", "Satterthwaite", "Kenward–Roger", "CR2", "posterior"}
         Methods for standard errors and intervals of β.
     rows : sequence of int

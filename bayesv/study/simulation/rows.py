@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,14 +15,12 @@ from scipy.special import expit
 from bayesv.errors import ScenarioError
 from bayesv.linalg import Array, psd_root, smallest_relative_eigenvalue
 from bayesv.names import level_label
-from bayesv.study.laws import POSITIVE, VALUES, draw_counts, read_law
-from bayesv.study.reading import number, refusal
+from bayesv.study.declared.content import ScenarioContent
+from bayesv.study.declared.laws import POSITIVE, VALUES, draw_counts, read_law
+from bayesv.study.declared.reading import number, refusal
 from bayesv.support.memory import refuse_unless
 
-if TYPE_CHECKING:
-    from bayesv.study.scenario import Scenario
-
-__all__ = ["Rows", "draw_rows", "latent_correlation"]
+__all__ = ["DrawnRows", "draw_rows", "latent_correlation"]
 
 Index = NDArray[np.intp]
 Codes = dict[str, Index]
@@ -33,7 +31,7 @@ _BYTES_OF_A_COLUMN = 64.0  # in each row, of every factor and covariate
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class DrawnRows:
     """The rows of one design, without a response.
 
     Attributes
@@ -55,21 +53,23 @@ class Rows:
     series: Index | None
     times: Array | None
 
-    def take(self, at: Index) -> Rows:
+    def take(self, at: Index) -> DrawnRows:
         """Return some of the rows, in that order."""
         parts = (self.weights, self.scale, self.series, self.times)
         taken: list[Any] = [None if part is None else part[at] for part in parts]
-        return Rows(self.frame.iloc[at].reset_index(drop=True), *taken)
+        return DrawnRows(self.frame.iloc[at].reset_index(drop=True), *taken)
 
 
-def draw_rows(scenario: Scenario, rng: Rng) -> Rows:
+def draw_rows(scenario: ScenarioContent, rng: Rng) -> DrawnRows:
     """Draw a design: complete rows first, of which some are then dropped, and shuffled."""
     frame = scenario.own_data
     if frame is None:
         codes, position = _groups(scenario, rng)
         frame = _frame(scenario, codes, position, rng)
     series, times = _series(scenario, frame)
-    rows = Rows(frame, _weights(scenario, frame, rng), _scale(scenario, frame, rng), series, times)
+    rows = DrawnRows(
+        frame, _weights(scenario, frame, rng), _scale(scenario, frame, rng), series, times
+    )
     kept = _kept(scenario, frame, rng)
     return rows.take(rng.permutation(kept) if scenario.shuffle else kept)
 
@@ -77,7 +77,7 @@ def draw_rows(scenario: Scenario, rng: Rng) -> Rows:
 # --- groups ---------------------------------------------------------------------------------------
 
 
-def _groups(scenario: Scenario, rng: Rng) -> tuple[Codes, Index]:
+def _groups(scenario: ScenarioContent, rng: Rng) -> tuple[Codes, Index]:
     """Return the level of every factor in each row, and the row's position in its cell."""
     cells: Codes = {}
     for root in scenario.levels:
@@ -103,7 +103,7 @@ def _refuse_too_many(key: str, sizes: ArrayLike, columns: int = 0) -> None:
     )
 
 
-def _tree(scenario: Scenario, root: str, rng: Rng) -> Codes:
+def _tree(scenario: ScenarioContent, root: str, rng: Rng) -> Codes:
     """Return the cells of a factor and all that is nested in it."""
     _refuse_too_many(f"levels.{root}", [scenario.levels[root]])
     cells: Codes = {root: np.arange(scenario.levels[root])}
@@ -133,7 +133,7 @@ def _crossed(a: Codes, b: Codes) -> Codes:
     return {k: np.repeat(v, m) for k, v in a.items()} | {k: np.tile(v, n) for k, v in b.items()}
 
 
-def _met(scenario: Scenario, cells: Codes, rng: Rng) -> Index:
+def _met(scenario: ScenarioContent, cells: Codes, rng: Rng) -> Index:
     """Return the cells that have rows, where factors are partially crossed."""
     n = len(next(iter(cells.values())))
     crossing = scenario.crossing
@@ -172,7 +172,7 @@ def _position(codes: Index) -> Index:
 # --- covariates -----------------------------------------------------------------------------------
 
 
-def latent_correlation(scenario: Scenario) -> tuple[list[str], Array]:
+def latent_correlation(scenario: ScenarioContent) -> tuple[list[str], Array]:
     """Return the covariates that are drawn, and the correlation of their normal scores."""
     names = [name for name, law in scenario.covariates.items() if law["law"] in VALUES]
     corr = np.eye(len(names))
@@ -189,7 +189,7 @@ def latent_correlation(scenario: Scenario) -> tuple[list[str], Array]:
     return names, corr
 
 
-def _frame(scenario: Scenario, codes: Codes, position: Index, rng: Rng) -> pd.DataFrame:
+def _frame(scenario: ScenarioContent, codes: Codes, position: Index, rng: Rng) -> pd.DataFrame:
     columns: dict[str, Any] = {}
     for factor, code in codes.items():
         labels = [str(i + 1) for i in range(int(code.max()) + 1)]
@@ -260,7 +260,7 @@ def _refuse_gaps(key: str, frame: pd.DataFrame, name: str) -> None:
         raise refusal(key, name, "a column without missing values.")
 
 
-def _weights(scenario: Scenario, frame: pd.DataFrame, rng: Rng) -> Array | None:
+def _weights(scenario: ScenarioContent, frame: pd.DataFrame, rng: Rng) -> Array | None:
     given = scenario.weights
     if given is None:
         return None
@@ -273,7 +273,7 @@ def _weights(scenario: Scenario, frame: pd.DataFrame, rng: Rng) -> Array | None:
     return np.asarray(law.draw("weights", rng.standard_normal(len(frame)), values))
 
 
-def _scale(scenario: Scenario, frame: pd.DataFrame, rng: Rng) -> Array:
+def _scale(scenario: ScenarioContent, frame: pd.DataFrame, rng: Rng) -> Array:
     """Return what the residual SD is multiplied with in each row."""
     given = scenario.heteroscedastic
     if given is None:
@@ -294,7 +294,7 @@ def _scale(scenario: Scenario, frame: pd.DataFrame, rng: Rng) -> Array:
     return np.array([ratios[label] for label in labels], dtype=float)
 
 
-def _series(scenario: Scenario, frame: pd.DataFrame) -> tuple[Index | None, Array | None]:
+def _series(scenario: ScenarioContent, frame: pd.DataFrame) -> tuple[Index | None, Array | None]:
     given = scenario.ar1
     if given is None:
         return None, None
@@ -309,7 +309,7 @@ def _series(scenario: Scenario, frame: pd.DataFrame) -> tuple[Index | None, Arra
     return series, times
 
 
-def _kept(scenario: Scenario, frame: pd.DataFrame, rng: Rng) -> Index:
+def _kept(scenario: ScenarioContent, frame: pd.DataFrame, rng: Rng) -> Index:
     """Return the rows that are not missing, in order."""
     given, n = scenario.missing, len(frame)
     if given is None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bayesv.errors import ScenarioError
-from bayesv.study.reading import choice, refusal, table, toml
-from bayesv.study.scenario import Scenario
+from bayesv.study.declared.reading import choice, refusal, table, toml
+from bayesv.study.scenarios.scenario import Scenario
 from bayesv.support.arguments import PATH, a, accepts, mapping
 
 __all__ = ["grid", "read_scenarios", "scenarios_of"]

@@ -17,12 +17,12 @@ from bayesv.formula import build
 from bayesv.linalg import Array
 from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
-from bayesv.study.checks import chosen_beta, chosen_components, fit_columns
-from bayesv.study.designs import Rows, draw_rows
-from bayesv.study.reading import number
-from bayesv.study.replicate import Replicate
-from bayesv.study.scenario import Scenario
-from bayesv.study.truths import Parameters, Simulator, autoregression
+from bayesv.study.declared.content import ScenarioContent
+from bayesv.study.declared.reading import number
+from bayesv.study.simulation.parameters import chosen_beta, chosen_components, fit_columns
+from bayesv.study.simulation.replicate import Replicate
+from bayesv.study.simulation.rows import DrawnRows, draw_rows
+from bayesv.study.simulation.simulator import Parameters, Simulator, autoregression
 
 __all__ = ["Prepared"]
 
@@ -33,9 +33,10 @@ class Prepared:
 
     Attributes
     ----------
-    scenario : Scenario
+    scenario : ScenarioContent
+        Mostly a `bayesv.study.Scenario`.
     seed : int
-    setting : Setting or None
+    setting : DrawnDesign or None
         The design that all replicates share; None if each draws its own.
 
     Notes
@@ -46,6 +47,7 @@ class Prepared:
 
     Examples
     --------
+    >>> from bayesv.study import Scenario
     >>> scenario = Scenario(name="few", formula="y ~ 1 + (1 | g)", levels={"g": 4}, rows=3,
     ...                     sd={"g": 1}, sigma=2)
     >>> prepared = scenario.prepare(seed=1)
@@ -53,17 +55,17 @@ class Prepared:
     True
     """
 
-    scenario: Scenario
+    scenario: ScenarioContent
     seed: int
     crc: int
-    setting: Setting | None
+    setting: DrawnDesign | None
 
     @classmethod
-    def of(cls, scenario: Scenario, seed: int) -> Prepared:
+    def of(cls, scenario: ScenarioContent, seed: int) -> Prepared:
         """Draw the design that replicates share."""
         seed, crc = int(number("seed", seed, "[0, inf)", whole=True)), scenario.crc
         shared = np.random.SeedSequence(seed, spawn_key=(crc,))
-        setting = Setting.draw(scenario, shared) if scenario.design == "fixed" else None
+        setting = DrawnDesign.draw(scenario, shared) if scenario.design == "fixed" else None
         return cls(scenario, seed, crc, setting)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -83,7 +85,7 @@ class Prepared:
         of_response, of_fits = sequence.spawn(2)
         setting = self.setting
         if setting is None:
-            setting = Setting.draw(self.scenario, sequence.spawn(1)[0])
+            setting = DrawnDesign.draw(self.scenario, sequence.spawn(1)[0])
         parameters = setting.parameters_of(k)
         y = setting.simulator.draw(parameters, np.random.default_rng(of_response))
         seed = int(of_fits.generate_state(1)[0]) >> 1
@@ -91,7 +93,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, eq=False)
-class Setting:
+class DrawnDesign:
     """One design with what responses are simulated from.
 
     Attributes
@@ -108,7 +110,7 @@ class Setting:
     source: Parameters | DrawnParameters
 
     @classmethod
-    def draw(cls, scenario: Scenario, sequence: np.random.SeedSequence) -> Setting:
+    def draw(cls, scenario: ScenarioContent, sequence: np.random.SeedSequence) -> DrawnDesign:
         """Draw rows, evaluate the formulas and find the parameters."""
         rng = np.random.default_rng(sequence)
         rows = draw_rows(scenario, rng)
@@ -175,7 +177,7 @@ class DrawnParameters:
         return self.beta.iloc[i], VarianceComponents(blocks, float(self.sigma2[i]))
 
 
-def _designs(scenario: Scenario, rows: Rows) -> tuple[Model, Design, Rows]:
+def _designs(scenario: ScenarioContent, rows: DrawnRows) -> tuple[Model, Design, DrawnRows]:
     """Return the fitted model, the true design, and the rows that both have."""
     frame = rows.frame
     response = scenario.response

@@ -15,15 +15,15 @@ from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array
 from bayesv.model import Model, check_sampling
 from bayesv.posterior.posterior import Posterior
-from bayesv.study.calibration.quantities import ranked_quantities, sensitivities
-from bayesv.study.calibration.result import Calibration
+from bayesv.study.calibration.calibration import Calibration
+from bayesv.study.calibration.ranked import ranked_quantities, sensitivities
 from bayesv.study.calibration.setting import (
     Setting,
     parameters_of,
     posterior_setting,
     prior_setting,
 )
-from bayesv.study.execution import Died, in_chunks
+from bayesv.study.execution.chunks import Died, in_chunks
 from bayesv.support.progress import progress
 
 __all__ = ["sbc"]

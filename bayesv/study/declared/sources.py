@@ -14,7 +14,7 @@ from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.storage import load
-from bayesv.study.reading import refusal
+from bayesv.study.declared.reading import refusal
 
 __all__ = ["METHODS", "read_data", "read_parameters"]
 

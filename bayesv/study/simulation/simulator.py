@@ -17,8 +17,8 @@ from bayesv.design.design import Design, RandomTerm
 from bayesv.errors import ScenarioError
 from bayesv.linalg import Array, psd_root
 from bayesv.names import factors_of, matched, places
-from bayesv.study.laws import STANDARD, Law, read_law
-from bayesv.study.replicate import Truth
+from bayesv.study.declared.laws import STANDARD, Law, read_law
+from bayesv.study.simulation.replicate import Truth
 
 __all__ = ["Parameters", "Simulator", "autoregression"]
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from bayesv.errors import BayesvError, StorageError, require
-from bayesv.study.execution import KILLED
-from bayesv.study.work import COLUMNS
+from bayesv.study.execution.chunks import KILLED
+from bayesv.study.results.row import COLUMNS
 from bayesv.support.writing import write_file
 
 __all__ = ["FORMAT", "Store", "arranged"]

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from bayesv.covariance import VarianceComponents, v_distances
 from bayesv.covariance.clusters import v_blocks
 from bayesv.design.design import Design
-from bayesv.study.replicate import Truth
+from bayesv.study.simulation.replicate import Truth
 
 __all__ = ["LOSSES", "Losses"]
 

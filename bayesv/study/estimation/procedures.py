@@ -22,8 +22,8 @@ from bayesv.posterior.posterior import ESTIMATES, Posterior
 from bayesv.priors.priors import Priors
 from bayesv.priors.text import priors_to_dict
 from bayesv.reml import RemlFit
-from bayesv.study.fingerprint import fingerprint
-from bayesv.study.replicate import Replicate
+from bayesv.study.estimation.fingerprint import fingerprint
+from bayesv.study.simulation.replicate import Replicate
 from bayesv.support.arguments import TEXT, choice
 
 __all__ = ["ML", "REML", "Bayes", "Custom", "Estimate", "Estimator", "estimators_of"]

@@ -1,0 +1,145 @@
+"""What a scenario says, in plain numbers, texts, lists and tables, and what it takes from files."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.formula import parse
+from bayesv.posterior.posterior import Posterior
+from bayesv.reml import RemlFit
+from bayesv.study.declared.sources import METHODS, read_data, read_parameters
+
+__all__ = ["OBJECTS", "ScenarioContent"]
+
+OBJECTS = ("data", "parameters")
+_DRAWN = ("levels", "covariates")  # one after the other: in which order they are named is no matter
+_TABLES = ("levels", "nested", "covariates", "correlations", "beta", "sd", "corr", "cov", "factors")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ScenarioContent:
+    """The keys of a scenario and what they stand for; `bayesv.study.Scenario` says what each means.
+
+    Nothing is checked here: whether rows can be drawn and responses simulated is for those to say
+    who know how.
+    """
+
+    name: str
+    formula: str
+    levels: Any = None
+    nested: Any = None
+    crossing: Any = 1.0
+    rows: Any = None
+    covariates: Any = None
+    correlations: Any = None
+    data: Any = None
+    beta: Any = None
+    sd: Any = None
+    corr: Any = None
+    cov: Any = None
+    sigma: float | None = None
+    parameters: Any = None
+    weights: Any = None
+    missing: Any = None
+    shuffle: bool = False
+    design: str = "fixed"
+    truth_formula: str | None = None
+    errors: Any = None
+    effects: Any = None
+    heteroscedastic: Any = None
+    ar1: Any = None
+    factors: Any = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = _plain(getattr(self, field.name))
+            if value is None and field.name in _TABLES:
+                value = {}
+            if field.name in _DRAWN and isinstance(value, dict):
+                value = dict(sorted(value.items()))
+            object.__setattr__(self, field.name, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that is not left at its default, as plain values.
+
+        Objects of Python are described by their type and a checksum, for the record; of these
+        `from_dict` makes no scenario.
+        """
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        for key in OBJECTS:
+            if not isinstance(found[key], str | None):
+                mark = zlib.crc32(json.dumps(_fingerprint(found[key])).encode())
+                found[key] = f"<{type(found[key]).__name__}, checksum {mark}>"
+        return {f.name: v for f in fields(self) if (v := found[f.name]) not in (f.default, {})}
+
+    @cached_property
+    def own_data(self) -> pd.DataFrame | None:
+        """The own rows, if there are any."""
+        return None if self.data is None else read_data(self.data)
+
+    @cached_property
+    def true_parameters(self) -> RemlFit | Posterior | None:
+        """The fit whose parameters are taken for true, if they are not given one by one."""
+        if self.parameters is None:
+            return None
+        formula = self.truth_formula or self.formula
+        weights = self.weights if isinstance(self.weights, str) else None
+        return read_parameters(self.parameters, formula, self.own_data, weights)
+
+    @property
+    def response(self) -> str:
+        """The left side of the formula."""
+        return parse(self.formula).response
+
+    @property
+    def crc(self) -> int:
+        """Checksum of all that decides what is simulated: everything but name and factors."""
+        content = {
+            f.name: _fingerprint(getattr(self, f.name))
+            for f in fields(self)
+            if f.name not in ("name", "factors", *OBJECTS)
+        }
+        # Of files, what is in them counts, not where they lie.
+        content["data"] = _fingerprint(self.own_data)
+        # A fit of the own data follows from them; its last digits depend on the machine.
+        asked = self.parameters in METHODS if isinstance(self.parameters, str) else False
+        content["parameters"] = self.parameters if asked else _fingerprint(self.true_parameters)
+        return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+
+
+def _plain(value: Any) -> Any:
+    """Return a copy in plain Python types, so that what TOML gives back is the same."""
+    if isinstance(value, Mapping | pd.Series):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _fingerprint(value: Any) -> Any:
+    """Return what JSON can hold of a value, different for different contents."""
+    if isinstance(value, pd.DataFrame):
+        hashes = pd.util.hash_pandas_object(value, index=False).to_numpy()
+        return [list(map(str, value.columns)), zlib.crc32(hashes.tobytes())]
+    if isinstance(value, RemlFit):
+        frame = value.components.to_frame()
+        return [value.beta.to_dict(), frame.to_numpy().tolist()]
+    if isinstance(value, Posterior):
+        arrays = [value.beta, value.sigma2, *value.covs.values()]
+        return [zlib.crc32(np.ascontiguousarray(a).tobytes()) for a in arrays]
+    if isinstance(value, dict):
+        return {k: _fingerprint(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_fingerprint(v) for v in value]
+    return float(value) if isinstance(value, int) else value  # 1 and 1.0 mean the same

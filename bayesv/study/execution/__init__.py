@@ -1,0 +1,1 @@
+"""Where replicates are computed: this process, local processes or a Dask cluster."""

@@ -1,0 +1,1 @@
+"""Scenarios that are checked as they are stated, alone and in grids."""

@@ -1,0 +1,1 @@
+"""What is scored of an estimate against the truth."""

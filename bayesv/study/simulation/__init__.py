@@ -1,0 +1,1 @@
+"""Data sets from what a scenario says: rows, parameters, responses, and their truth."""

@@ -1,0 +1,111 @@
+"""The parameters that a scenario states, in the columns of a design."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from bayesv.covariance import VarianceComponents
+from bayesv.design.design import Design
+from bayesv.errors import BayesvError, ScenarioError
+from bayesv.names import factors_of, matched
+from bayesv.posterior.posterior import Posterior
+from bayesv.reml import RemlFit
+from bayesv.study.declared.content import ScenarioContent
+from bayesv.study.declared.reading import choice, number, table
+
+__all__ = ["chosen_beta", "chosen_components", "fit_columns"]
+
+
+def fit_columns(given: RemlFit | Posterior, design: Design) -> list[int]:
+    """Return where each fixed effect of a design stands in a fit whose terms are the same."""
+    names = given.beta.index if isinstance(given, RemlFit) else given.design.fixed_names
+    labels = [str(name) for name in names]
+    found = matched(design.fixed_names, labels, "parameters: the coefficient", ScenarioError)
+    for name, place in zip(design.fixed_names, found, strict=True):
+        if place is None:
+            raise ScenarioError(
+                f"parameters: the fit has no coefficient {name!r}; it has {', '.join(names)}."
+            )
+    if len(labels) > design.p:
+        raise ScenarioError(
+            f"parameters: the fit has {', '.join(names)}; the formula has only "
+            f"{', '.join(design.fixed_names)}."
+        )
+    components = given.components if isinstance(given, RemlFit) else given.components(0, 0)
+    try:
+        components.aligned(design)
+    except BayesvError as error:
+        raise ScenarioError(f"parameters: {error}") from error
+    return [place for place in found if place is not None]
+
+
+def chosen_beta(scenario: ScenarioContent, design: Design) -> pd.Series:
+    """Return the fixed effects by name, 0 where none is given."""
+    beta = pd.Series(0.0, list(design.fixed_names), name="beta")
+    given = table("beta", scenario.beta)
+    found = matched(list(given), design.fixed_names, "beta: the name", ScenarioError)
+    for (name, value), place in zip(given.items(), found, strict=True):
+        if place is None:
+            choice("beta: its keys", name, list(design.fixed_names))
+        else:
+            beta.iloc[place] = number(f"beta.{name}", value)
+    return beta
+
+
+def chosen_components(scenario: ScenarioContent, design: Design) -> VarianceComponents:
+    """Return Σ_f and σ² as they are given, in the design's columns."""
+    sigma = number("sigma", scenario.sigma, "(0, inf)")
+    by_group = {key: _by_group(scenario, key, design) for key in ("sd", "corr", "cov")}
+    blocks = {}
+    for term in design.terms:
+        own = {key: given.get(term.group) for key, given in by_group.items()}
+        key = "cov" if own["sd"] is None else "sd"
+        if (own["sd"] is None) == (own["cov"] is None) or (
+            key == "cov" and own["corr"] is not None
+        ):
+            found = [name for name, value in own.items() if value is not None]
+            raise ScenarioError(
+                f"sd.{term.group}: found {', '.join(found) or 'nothing'} of {term.group!r}; "
+                "needed: sd, or sd and corr, or cov."
+            )
+        cov = _labelled(f"cov.{term.group}", own["cov"])
+        try:
+            if key == "cov":
+                vc = VarianceComponents({term.group: cov}, sigma * sigma)
+            else:
+                corr = None if own["corr"] is None else {term.group: own["corr"]}
+                vc = VarianceComponents.from_sd_corr({term.group: own["sd"]}, corr, sigma=sigma)
+            block = vc.block_for(term)
+        except BayesvError as error:
+            raise ScenarioError(f"{key}.{term.group}: {error}") from error
+        if block[~term.structure.mask].any():
+            raise ScenarioError(
+                f"corr.{term.group}: found correlations of columns that the formula keeps "
+                "uncorrelated; write (x | g) instead of (x || g), or leave them out."
+            )
+        blocks[term.group] = pd.DataFrame(block, term.columns, term.columns)
+    return VarianceComponents(blocks, sigma * sigma)
+
+
+def _by_group(scenario: ScenarioContent, key: str, design: Design) -> dict[str, Any]:
+    """Return what a table of the scenario says of each grouping factor of the design."""
+    given = table(key, getattr(scenario, key))
+    found = matched(list(given), design.groups, f"{key}: the group", ScenarioError, factors_of)
+    for group, place in zip(given, found, strict=True):
+        if place is None:
+            choice(f"{key}: its keys", group, design.groups)
+    return {
+        design.groups[i]: given[group]
+        for group, i in zip(given, found, strict=True)
+        if i is not None
+    }
+
+
+def _labelled(key: str, cov: Any) -> Any:
+    """Return covariances as given, a table of tables as a frame."""
+    if not isinstance(cov, Mapping):
+        return cov
+    return pd.DataFrame({name: table(f"{key}.{name}", row) for name, row in cov.items()})
