@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 import bayesv as bv
+from bayesv.design.design import RandomTerm
 from bayesv.gram import statistics_of
 from bayesv.reml import fit_reml
 from bayesv.reml.criterion import Criterion
@@ -91,7 +92,7 @@ def _term(rng, group, codes, pool):
     u = rng.normal(size=(J, k)) * sd
     labels = np.array([str(level) for level in levels], dtype=object)
     part = (values * u[codes]).sum(axis=1) / max(1, np.abs(values).max())
-    return bv.design.RandomTerm(group, tuple(names), labels, codes, values, of_blocks(blocks)), part
+    return RandomTerm(group, tuple(names), labels, codes, values, of_blocks(blocks)), part
 
 
 def _design(y, X, names, terms) -> bv.Design:
@@ -106,7 +107,7 @@ def _design(y, X, names, terms) -> bv.Design:
 def read_design(case: dict) -> bv.Design:
     """Return a design of ``designs.json``."""
     terms = [
-        bv.design.RandomTerm(
+        RandomTerm(
             term["group"], tuple(term["columns"]), np.array(term["levels"], dtype=object),
             np.array(term["codes"]), np.array(term["values"]),
             tuple(tuple(block) for block in term["blocks"]),
