@@ -68,20 +68,22 @@ def independent_columns(X: Array, constant: Array | None = None) -> NDArray[np.i
 
 
 def psd_root(a: Array) -> Array:
-    """Return the lower-triangular Λ with ΛΛ' = a, for positive *semi*-definite a.
+    """Return the lower-triangular Λ with ΛΛ' = a, for positive *semi*-definite a, (..., k, k).
 
     A pivot that is zero to rounding gives a zero column, so that variances of 0 and correlations
     of ±1 are factored exactly.
     """
     a = symmetrize(np.asarray(a, dtype=float))
-    k = a.shape[0]
+    k = a.shape[-1]
     root = np.zeros_like(a)
     for j in range(k):
-        pivot = a[j, j] - root[j, :j] @ root[j, :j]
-        if pivot <= 4 * k * np.finfo(float).eps * a[j, j]:
-            continue
-        root[j, j] = np.sqrt(pivot)
-        root[j + 1 :, j] = (a[j + 1 :, j] - root[j + 1 :, :j] @ root[j, :j]) / root[j, j]
+        row = root[..., j, :j, None]
+        pivot = a[..., j, j, None] - (root[..., j, None, :j] @ row)[..., 0]
+        zero = pivot <= 4 * k * np.finfo(float).eps * a[..., j, j, None]
+        size = np.sqrt(np.where(zero, 1.0, pivot))
+        rest = a[..., j + 1 :, j] - (root[..., j + 1 :, :j] @ row)[..., 0]
+        root[..., j, j] = np.where(zero, 0.0, size)[..., 0]
+        root[..., j + 1 :, j] = np.where(zero, 0.0, rest / size)
     return root
 
 

@@ -409,7 +409,7 @@ class Model:
             Tails(density).refuse_improper()
             _ = self._start  # refuses a response that the model reproduces: σ → 0 has infinite mass
             result, name = self._run(engine, density, options, keep_u)
-        return Posterior.from_draws(result, self.design, self.priors, name, density)
+        return Posterior.from_draws(result, self.priors, name, density)
 
     def _run(
         self, engine: str, density: MarginalDensity, options: NutsOptions, keep_u: bool

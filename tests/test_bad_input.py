@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
+from bayesv.covariance import ComponentDraws
 from bayesv.inference.draws import Draws
 from bayesv.posterior.posterior import Posterior
 
@@ -344,8 +345,9 @@ def posterior(design: bv.Design) -> Posterior:
     rng = np.random.default_rng(0)
     shape = (2, 300)
     covs = {t.group: rng.uniform(1, 2, (*shape, 1, 1)) * np.eye(t.n_columns) for t in design.terms}
-    draws = Draws(covs, rng.uniform(1, 2, shape), rng.normal(size=(*shape, design.p)))
-    return Posterior.from_draws(draws, design, None, "made up")
+    sigma2, beta = rng.uniform(1, 2, shape), rng.normal(size=(*shape, design.p))
+    draws = Draws(ComponentDraws(design, covs, sigma2, beta))
+    return Posterior.from_draws(draws, None, "made up")
 
 
 POST = posterior(DESIGN)
@@ -398,5 +400,9 @@ def test_comparison_aligns_standard_errors_by_name():
 )
 @pytest.mark.filterwarnings("ignore")
 def test_draws_that_do_not_fit_the_design(covs, sigma2, part):
+    def label():
+        draws = Draws(ComponentDraws(DESIGN, covs, sigma2, np.ones((2, 9, 2))))
+        return Posterior.from_draws(draws, None, "made up")
+
     with pytest.raises(bv.BayesvError, match=part):
-        Posterior.from_draws(Draws(covs, sigma2, np.ones((2, 9, 2))), DESIGN, None, "made up")
+        label()

@@ -11,9 +11,9 @@ from scipy.stats import chi2, ks_2samp, kstest
 
 import bayesv as bv
 import bayesv.model
+from bayesv.covariance import ComponentDraws
 from bayesv.design.simulation import simulate
 from bayesv.inference.density import MarginalDensity
-from bayesv.linalg import psd_root
 from bayesv.priors.draws import draw_prior
 from bayesv.study import ecdf_band, sbc
 from bayesv.study.calibration import setting as calibration_setting
@@ -21,7 +21,7 @@ from bayesv.study.calibration.bands import detectable
 from bayesv.study.calibration.calibrate import _rank
 from bayesv.study.calibration.ranked import ranked_quantities, sensitivities
 from bayesv.study.calibration.setting import (
-    Parameters,
+    Drawn,
     posterior_setting,
     prior_setting,
     stacked,
@@ -114,14 +114,13 @@ def _found(model, priors, values):
             np.where(term.structure.mask, corr, 0.0) * sd[:, :, None] * sd[:, None, :]
         )
         u[term.group] = values[f"u_{term.group}"]
-    parameters = Parameters(covs, values["sigma"] ** 2, values["beta"], u)
+    parameters = ComponentDraws(model.design, covs, values["sigma"] ** 2, values["beta"])
     density = MarginalDensity(model.statistics, priors)
-    return ranked_quantities(model.design, density, parameters)
+    return ranked_quantities(density, Drawn(parameters, u))
 
 
-def simulated(design, covs, sigma2, beta, rng):
-    roots = [psd_root(covs[term.group][0]) for term in design.terms]
-    return simulate(design, beta[0], roots, np.sqrt(sigma2[0]), rng)
+def simulated(point, rng):
+    return simulate(point.design, point.beta, point.roots(), point.sigma, rng)
 
 
 @each_case
@@ -133,14 +132,15 @@ def test_simulated_parameters_and_data_are_distributed_as_dense_ones(case):
         roots = [truth[f"sd_{t.group}"] for t in model.design.terms]
         corrs = [_low(truth[f"corr_{t.group}"]) for t in model.design.terms]
         theirs.append(_features(truth["sigma"], truth["beta"], roots, corrs, y))
-        covs, sigma2, beta = draw_prior(model.priors, 1, rng)
-        y, _ = simulated(model.design, covs, sigma2, beta, rng)
-        sds = [np.sqrt(np.diagonal(covs[t.group][0])) for t in model.design.terms]
+        point = draw_prior(model.priors, 1, rng).take(0)
+        y, _ = simulated(point, rng)
+        covs = point.covs
+        sds = [np.sqrt(np.diagonal(cov)) for cov in covs.values()]
         corrs = [
-            _low(covs[t.group][0] / np.outer(sd, sd))
+            _low(covs[t.group] / np.outer(sd, sd))
             for t, sd in zip(model.design.terms, sds, strict=True)
         ]
-        ours.append(_features(np.sqrt(sigma2[0]), beta[0], sds, corrs, y))
+        ours.append(_features(point.sigma, point.beta, sds, corrs, y))
     for a, b in zip(np.transpose(theirs), np.transpose(ours), strict=True):
         assert ks_2samp(a, b).pvalue > 1e-4
 
@@ -162,12 +162,12 @@ def test_residuals_and_effects_are_normal_with_the_stated_covariance(case):
     w = _weights(design)
     residuals, effects = [], []
     for _ in range(100):
-        covs, sigma2, beta = draw_prior(model.priors, 1, rng)
-        y, u = simulated(design, covs, sigma2, beta, rng)
+        point = draw_prior(model.priors, 1, rng).take(0)
+        y, u = simulated(point, rng)
         Zu = design.Z.toarray() @ np.concatenate([u[t.group].ravel() for t in design.terms])
-        residuals.append((y - design.X @ beta[0] - Zu) * np.sqrt(w / sigma2[0]))
+        residuals.append((y - design.X @ point.beta - Zu) * np.sqrt(w / point.sigma2))
         for term in design.terms:
-            cov = covs[term.group][0]
+            cov = point.covs[term.group]
             if np.linalg.cond(cov) < 1e10:
                 z = np.linalg.solve(np.linalg.cholesky(cov), u[term.group].T)
                 effects.append(z.ravel())
@@ -204,13 +204,13 @@ def test_new_data_are_of_the_same_design_and_of_new_levels(name, engine):
     setting = posterior_setting(model, post, 3, np.random.default_rng(9), engine)
     truth, fitted = setting.replicate(2, np.random.default_rng(2))
     design, n = fitted.design, model.design.n
-    at = np.flatnonzero(post.sigma2[0] == truth.sigma2[0])[0]
-    np.testing.assert_array_equal(truth.beta[0], post.beta[0, at])
+    at = np.flatnonzero(post.sigma2[0] == truth.values.sigma2[0])[0]
+    np.testing.assert_array_equal(truth.values.beta[0], post.beta[0, at])
     assert fitted.priors.sigma == model.priors.sigma
     np.testing.assert_array_equal(design.y[:n], model.design.y)
     new = {group: u[0, len(u[0]) // 2 :] for group, u in truth.u.items()}
     Zu = model.design.Z @ np.concatenate([new[group].ravel() for group in design.groups])
-    residual = (design.y[n:] - model.design.X @ truth.beta[0] - Zu) / np.sqrt(truth.sigma2)
+    residual = (design.y[n:] - model.design.X @ truth.values.beta[0] - Zu) / truth.values.sigma
     assert kstest(residual * np.sqrt(_weights(design)[n:]), "norm").pvalue > 1e-3
     if engine == "bambi":
         np.testing.assert_array_equal(fitted.frame.data["y"], design.y)
@@ -403,15 +403,14 @@ def test_sensitivities_are_derivatives_of_posterior_means():
     """Of exact draws of a half-normal: a change of scale moves its score by its variance."""
     rng = np.random.default_rng(3)
     model = bv.Model(*CROSSED)
-    covs, sigma2, beta = draw_prior(model.priors, 40_000, rng)
-    found = sensitivities(model.priors, Parameters(covs, sigma2, beta, {}))
+    found = sensitivities(model.priors, draw_prior(model.priors, 40_000, rng))
     # −∂ log p/∂ log sd = sd²/s² is χ² with 1 degree of freedom.
     assert found["scale of sd a: Intercept"] == pytest.approx(np.sqrt(2), rel=0.05)
     sd = np.abs(rng.normal(size=400_000))
     ratio = np.log1p(sd**2 / 3) * -2 + sd**2 / 2
     assert found["tails of sd Residual"] == pytest.approx(ratio.std(), rel=0.1)
     slopes = bv.Model(*SLOPES)
-    moves = sensitivities(slopes.priors, Parameters(*draw_prior(slopes.priors, 40_000, rng), {}))
+    moves = sensitivities(slopes.priors, draw_prior(slopes.priors, 40_000, rng))
     # log(1 − c²), (c + 1)/2 ~ beta(2, 2).
     logs = np.log1p(-((2 * rng.beta(2, 2, 400_000) - 1) ** 2))
     assert moves["η of g"] == pytest.approx(logs.std(), rel=0.05)

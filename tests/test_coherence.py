@@ -125,7 +125,7 @@ def test_coordinates_of_draws_are_inverse_and_their_score_is_a_derivative(formul
     assert np.allclose(sigma2, post.sigma2)
     for group, cov in covs.items():
         assert np.allclose(cov, post.cov(group), rtol=1e-9, atol=1e-12)
-    score = posterior_score(post.density, {g: c[0] for g, c in post.covs.items()}, sigma2[0])
+    score = posterior_score(post.density, post.values.take(0))
     assert score.rounding < 1e-12
     # By central differences of log p(Σ, σ | y) at one draw: σ alone, SDs and correlations held.
     h, at = 1e-5, x[0, 7].copy()

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import bayesv as bv
+from bayesv.covariance import ComponentDraws
 from bayesv.covariance.functionals import definition, functionals
 from bayesv.gram import statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.posterior import estimators
 from bayesv.posterior.covariance_draws import PosteriorV
-from bayesv.posterior.posterior import ESTIMATES
+from bayesv.posterior.estimators import ESTIMATES
+from bayesv.posterior.labelled import tree_of
 from bayesv.structures import of_blocks
 
 
@@ -211,11 +213,10 @@ def test_every_estimate_keeps_the_blocks_of_its_term(pattern):
     mask = design.terms[0].structure.mask
     roots = np.tril(rng.normal(size=(2, 20, r, r))) * mask
     covs = roots @ np.swapaxes(roots, -1, -2)
-    draws = Draws({"g": covs}, rng.gamma(5.0, 0.2, (2, 20)), rng.normal(size=(2, 20, 1)))
+    sigma2, beta = rng.gamma(5.0, 0.2, (2, 20)), rng.normal(size=(2, 20, 1))
+    draws = Draws(ComponentDraws(design, {"g": covs}, sigma2, beta))
     density = MarginalDensity(model.statistics, model.priors)
-    post = bv.Posterior(
-        draws.to_datatree(design, "planted"), design, model.priors, "planted", density
-    )
+    post = bv.Posterior(tree_of(draws, "planted"), design, model.priors, "planted", density)
     for kind in ESTIMATES:
         cov = post.estimate(kind)["g"].to_numpy()
         assert (cov[~mask] == 0.0).all(), (kind, cov)
@@ -380,7 +381,7 @@ def test_refusals(post):
         bv.distances(np.eye(2), np.array([[1.0, 2.0], [2.0, 1.0]]))
     with pytest.raises(bv.BayesvError, match="not the same"):
         bv.distances(np.eye(2), np.eye(3))
-    many = PosteriorV(post.design, post.covs, post.sigma2, np.zeros(3000, dtype=int))
+    many = PosteriorV(post.design, post.values, np.zeros(3000, dtype=int))
     with pytest.raises(bv.DataError, match="too many"):
         many.mean()
 
@@ -423,7 +424,7 @@ def test_leave_one_cluster_out():
         subject = data["Subject"].unique()[at]
         rest = bv.Model(formula, data[data["Subject"] != subject], priors).sample(seed=2)
         own = np.flatnonzero((data["Subject"] == subject).to_numpy())
-        V = PosteriorV(post.design, rest.covs, rest.sigma2, own).draws(every=4).to_numpy()
+        V = PosteriorV(post.design, rest.values, own).draws(every=4).to_numpy()
         e = post.design.y[own] - rest.beta[:, ::4] @ post.design.X[own].T
         log_p = [
             stats.multivariate_normal(cov=v).logpdf(r)

@@ -236,7 +236,7 @@ def test_stated_priors_are_the_same_for_other_data_and_as_text(given):
 def test_draws_from_the_prior_are_of_the_centred_effects():
     far = FRAME.assign(x=FRAME.x + 50.0)
     model = bv.Model("y ~ x + (x | g)", far, bv.Priors(corr=bv.LKJ(3), center={"g": {"x": 50.0}}))
-    covs, _, _ = draw_prior(model.priors, 20_000, np.random.default_rng(1))
+    covs = draw_prior(model.priors, 20_000, np.random.default_rng(1)).covs
     A = model.priors.basis(model.design.terms[0]).map
     cov = A @ covs["g"] @ A.T
     sd = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))

@@ -56,9 +56,15 @@ def test_inverse_gamma_is_on_the_variance():
 def test_inverse_gamma_has_finite_draws_of_its_law(shape):
     """Without a warning: with a small shape, most of 1/variance is below the smallest double."""
     one_way = "Reaction ~ Days + (1 | Subject)"
-    drawn = draw_prior(
-        resolved(bv.Priors(sd=bv.InverseGamma(shape, 2.0)), one_way), 4000, np.random.default_rng(1)
-    )[0]["Subject"].ravel()
+    drawn = (
+        draw_prior(
+            resolved(bv.Priors(sd=bv.InverseGamma(shape, 2.0)), one_way),
+            4000,
+            np.random.default_rng(1),
+        )
+        .covs["Subject"]
+        .ravel()
+    )
     assert np.isfinite(drawn).all()
     for q in (0.3, 1.0, 30.0):
         want = stats.invgamma(shape, scale=2.0).cdf(q)

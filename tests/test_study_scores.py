@@ -8,10 +8,11 @@ import pytest
 from scipy import linalg, stats
 
 import bayesv as bv
+from bayesv.covariance import ComponentDraws
 from bayesv.study import Scenario, Scores, run
 from bayesv.study.results.performance import performance
 from bayesv.study.scoring import losses
-from bayesv.study.scoring.estimands import Estimand, Estimands, Point, interval
+from bayesv.study.scoring.estimands import Estimand, Estimands, interval
 from bayesv.study.scoring.losses import LOSSES, Losses
 
 COMMON = {"beta": {"Intercept": 1, "x": 2}, "sigma": 1.5}
@@ -91,9 +92,8 @@ def test_wald_errors_are_the_delta_method():
     vc = bv.VarianceComponents.from_sd_corr(
         {"s": {"Intercept": 1.0, "x": 0.6}, "s:c": {"Intercept": 0.5}}, {"s": 0.2}, sigma=1.4
     ).aligned(design)
-    slopes = targets.slopes(Point.of(design, vc, fit.beta.to_numpy()), fit.se.to_numpy())[
-        : -design.p
-    ]
+    point = ComponentDraws.of(design, vc, fit.beta.to_numpy()).flat
+    slopes = targets.slopes(point, fit.se.to_numpy())[: -design.p]
     inverse = np.linalg.inv(bv.MarginalCovariance(design, vc).to_dense())
     want = []  # d log|V| = tr(V⁻¹ dV)
     for term in design.terms:
@@ -115,7 +115,7 @@ def test_wald_errors_of_r_squared_have_those_of_beta():
         design, model.statistics, Scores(functionals=names, rows=[], scales=["var"])
     )
     vc = bv.VarianceComponents.from_sd_corr({"g": [1.0, 0.5]}, sigma=1.5)
-    point = Point.of(design, vc.aligned(design), fit.beta.to_numpy())
+    point = ComponentDraws.of(design, vc.aligned(design), fit.beta.to_numpy()).flat
     slopes = targets.slopes(point, fit.se.to_numpy())[-design.p :]
     at = {t.name: k for k, t in enumerate(targets.list)}
     # R² = f/(f + c) with f = β'Cβ, and C the covariance of the columns of X

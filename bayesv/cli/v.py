@@ -14,7 +14,7 @@ import bayesv as bv
 from bayesv.cli.options import add_command, check_writable
 from bayesv.cli.reading import read_fit
 from bayesv.errors import require
-from bayesv.posterior.posterior import ESTIMATES
+from bayesv.posterior.estimators import ESTIMATES
 from bayesv.support.writing import write_file
 
 __all__ = ["add"]

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.covariance import VarianceComponents
+from bayesv.covariance import ComponentDraws, VarianceComponents
 from bayesv.design.design import Design, RandomTerm
 from bayesv.gram import statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array
 from bayesv.names import factors_of, matched, paired
+from bayesv.posterior.labelled import tree_of
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.reml import RemlFit
@@ -116,8 +117,8 @@ class Alignment:
             replace(term, structure=of_linked(self.mask(term.group))) for term in self.design.terms
         )
         design = replace(self.design, terms=terms, formula=self.other.formula)
-        draws = Draws(covs, post.sigma2, post.beta @ self.fixed.T)
-        tree = draws.to_datatree(design, post.engine)
+        values = ComponentDraws(design, covs, post.sigma2, post.beta @ self.fixed.T)
+        tree = tree_of(Draws(values), post.engine)
         if (priors := self.priors(post)) is None:
             return Posterior(tree, design, None, post.engine, None, post.problems)
         priors = replace(priors, design=design)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from bayesv.comparison.alignment import Alignment, difference
 from bayesv.comparison.reasons import reasons
-from bayesv.covariance import GLSFit, VarianceComponents, gls
+from bayesv.covariance import ComponentDraws, GLSFit, VarianceComponents, gls
 from bayesv.covariance.quantities import Quantity, quantities
 from bayesv.design.design import Design
 from bayesv.diagnostics.convergence import density_mode
@@ -235,8 +235,7 @@ def _distinct(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _point(design: Design, vc: VarianceComponents, beta: pd.Series) -> list[Quantity]:
-    covs = {term.group: vc.block_for(term) for term in design.terms}
-    return quantities(design, covs, np.asarray(vc.sigma2), beta.to_numpy())
+    return quantities(ComponentDraws.of(design, vc, beta.to_numpy()))
 
 
 def _table(fit: RemlFit, post: Posterior, name: str, summary: pd.DataFrame) -> pd.DataFrame:

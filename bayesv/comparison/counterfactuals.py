@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesv.covariance import VarianceComponents
+from bayesv.covariance import ComponentDraws, VarianceComponents
 from bayesv.covariance.quantities import quantities
 from bayesv.design.design import Design, RandomTerm
 from bayesv.diagnostics.convergence import pareto_k
@@ -16,7 +16,7 @@ from bayesv.gram import GramStatistics, statistics_of
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.log_prior import LogPrior
-from bayesv.linalg import Array, psd_roots
+from bayesv.linalg import Array
 from bayesv.names import canonical
 from bayesv.posterior.coherence import fails_score
 from bayesv.posterior.estimators import joint_mode
@@ -116,21 +116,19 @@ def reweighted(post: Posterior, priors: ResolvedPriors | None) -> Reweighted:
     Weights are the ratio of the two densities of (Σ, σ), β integrated out; β itself is left out if
     its prior changes, a variance if its product with the weights has a tail above 0.7 as well.
     """
-    density, scalars = _density_of(post), post.quantities
-    flat_covs = {group: cov.reshape(-1, *cov.shape[2:]) for group, cov in post.covs.items()}
-    sigma2 = post.sigma2.ravel()
+    density, scalars, draws = _density_of(post), post.quantities, post.values.flat
     other_flat = priors is None or priors.flat_beta
     if priors is None:
-        parts = density.priors.log_densities(flat_covs, sigma2).values()
+        parts = density.priors.log_densities(draws.covs, draws.sigma2).values()
         log_w = -np.sum(list(parts), axis=0)
     else:  # both densities by the same coordinates, whatever each prior speaks of
         coordinates = Coordinates.centred(density.priors.design)
-        x = coordinates.from_draws(flat_covs, sigma2)
+        x = coordinates.from_draws(draws.covs, draws.sigma2)
         log_w = LogPrior(priors, coordinates)(x) - LogPrior(density.priors, coordinates)(x)
     if not (other_flat and density.priors.flat_beta):
         target = _flat_beta(density.priors) if priors is None else priors
-        log_w = log_w - _log_likelihood(density, flat_covs, sigma2)
-        log_w = log_w + _log_likelihood(MarginalDensity(density.stats, target), flat_covs, sigma2)
+        log_w = log_w - _log_likelihood(density, draws)
+        log_w = log_w + _log_likelihood(MarginalDensity(density.stats, target), draws)
     log_w = log_w - log_w.max()
     same = float(np.ptp(log_w)) < 1e-9
     k = 0.0 if same else pareto_k(log_w)
@@ -162,9 +160,8 @@ def reweighted(post: Posterior, priors: ResolvedPriors | None) -> Reweighted:
 
 def joint_mode_of(post: Posterior) -> dict[Key, float]:
     """Return every scalar at the maximum of p(SDs, correlations, σ | y)."""
-    covs, sigma2 = joint_mode(_density_of(post), post.covs, post.sigma2)
-    scalars = quantities(post.design, covs, np.asarray(sigma2), None)
-    return {q.key: float(q.values) for q in scalars}
+    mode = joint_mode(_density_of(post), post.values)
+    return {q.key: float(q.values) for q in quantities(mode, fixed=False)}
 
 
 def reml_of(post: Posterior) -> VarianceComponents:
@@ -175,7 +172,7 @@ def reml_of(post: Posterior) -> VarianceComponents:
 
 def contradicts_its_density(post: Posterior) -> bool:
     """Whether draws contradict the density that they are said to be from."""
-    return post.priors is not None and fails_score(_density_of(post), post.covs, post.sigma2)
+    return post.priors is not None and fails_score(_density_of(post), post.values)
 
 
 def same_structure(one: Design, other: Design) -> bool:
@@ -185,9 +182,8 @@ def same_structure(one: Design, other: Design) -> bool:
 
 def point_values(design: Design, components: VarianceComponents) -> dict[Key, float]:
     """Return every scalar of variance components."""
-    covs = {term.group: components.block_for(term) for term in design.terms}
-    sigma2 = np.asarray(components.sigma2)
-    return {q.key: float(q.values) for q in quantities(design, covs, sigma2, None)}
+    point = ComponentDraws.of(design, components)
+    return {q.key: float(q.values) for q in quantities(point, fixed=False)}
 
 
 def _density_of(post: Posterior) -> MarginalDensity:
@@ -210,10 +206,8 @@ def _blocks(term: RandomTerm) -> frozenset[frozenset[str]]:
     )
 
 
-def _log_likelihood(density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array) -> Array:
-    scale = sigma2[:, None, None]
-    lambdas = [psd_roots(covs[term.group] / scale) for term in density.priors.design.terms]
-    return density.conditional(lambdas, sigma2).log_likelihood
+def _log_likelihood(density: MarginalDensity, draws: ComponentDraws) -> Array:
+    return density.conditional(draws.relative_roots(), draws.sigma2).log_likelihood
 
 
 def _flat_beta(priors: ResolvedPriors) -> ResolvedPriors:

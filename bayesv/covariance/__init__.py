@@ -3,6 +3,7 @@
 from bayesv.covariance.adjustment import kenward_roger
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.distances import DISTANCES, distances, v_distances
+from bayesv.covariance.draws import ComponentDraws
 from bayesv.covariance.gls import GLSFit, gls
 from bayesv.covariance.marginal import MarginalCovariance, expand_G, residual_R
 from bayesv.covariance.pointwise import Pointwise
@@ -11,6 +12,7 @@ from bayesv.covariance.small_sample import KenwardRoger
 
 __all__ = [
     "DISTANCES",
+    "ComponentDraws",
     "GLSFit",
     "KenwardRoger",
     "MarginalCovariance",

@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesv.covariance.draws import ComponentDraws
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError
 from bayesv.formula.frame import as_numbers, column_names, take_columns
 from bayesv.gram import GramStatistics, eliminate_many
-from bayesv.linalg import Array, psd_roots
+from bayesv.linalg import Array
 
-__all__ = ["definition", "function_of_covariates", "functionals"]
+__all__ = ["definition", "function_of_covariates", "functionals", "log_determinant"]
 
 _DEFINITIONS = {
     "log|V|": "log determinant of V = Z G Z' + R",
@@ -42,24 +43,15 @@ _DEFINITIONS = {
 }
 
 
-def functionals(
-    design: Design,
-    stats: GramStatistics,
-    covs: Mapping[str, Array],
-    sigma2: Array,
-    beta: Array,
-) -> dict[str, Array]:
+def functionals(values: ComponentDraws, stats: GramStatistics) -> dict[str, Array]:
     """Return scalar functionals of V, each of shape (S,).
 
     Parameters
     ----------
-    design : Design
-        With its rows.
+    values : ComponentDraws, shape (S,)
+        Of a design with its rows.
     stats : GramStatistics
         Of the same design.
-    covs : mapping of group to ndarray, shape (S, r, r)
-    sigma2 : ndarray, shape (S,)
-    beta : ndarray, shape (S, p)
 
     Returns
     -------
@@ -77,8 +69,9 @@ def functionals(
     factors h that contain f, f itself among them. R² by
     https://doi.org/10.1111/j.2041-210x.2012.00261.x.
     """
+    design, covs, sigma2 = values.design, values.covs, values.sigma2
     n, inverse = design.n, _inverse_weights(design)
-    out = {"log|V|": _logdet(design, stats, covs, sigma2)}
+    out = {"log|V|": log_determinant(values, stats)}
     squares = {term.group: term.values.T @ term.values for term in design.terms}
     parts = {group: _inner(covs[group], square) for group, square in squares.items()}
     residual = sigma2 * inverse.sum()
@@ -95,12 +88,14 @@ def functionals(
         within = [shares[other.group] for other in design.terms if _contains(other, term)]
         out[f"ICC {term.group}"] = np.sum(within, axis=0)
         out[f"repeatability {term.group}"] = shares[term.group]
-        out |= _of_one_factor(design, term, covs, totals, trace, sigma2, inverse)
+        out |= _of_one_factor(values, term, totals, trace, inverse)
     effect = pairs_of_all / trace
     out["design effect"] = effect
     out["effective n"] = n / effect
     if design.p:
-        fixed = np.einsum("sp,pq,sq->s", beta, np.atleast_2d(np.cov(design.X.T)), beta)
+        fixed = np.einsum(
+            "sp,pq,sq->s", values.beta, np.atleast_2d(np.cov(design.X.T)), values.beta
+        )
         random = sum(parts.values()) / n
         whole = fixed + random + residual / n
         out["R² marginal"], out["R² conditional"] = fixed / whole, (fixed + random) / whole
@@ -120,19 +115,13 @@ def definition(name: str) -> str:
 
 
 def function_of_covariates(
-    design: Design,
-    covs: Mapping[str, Array],
-    sigma2: Array,
-    at: pd.DataFrame,
-    groups: Sequence[str] | None = None,
+    values: ComponentDraws, at: pd.DataFrame, groups: Sequence[str] | None = None
 ) -> tuple[Array, Array]:
     """Return Var(y(x)) and Corr(y(x), y(x')) of two rows that share the levels of ``groups``.
 
     Parameters
     ----------
-    design : Design
-    covs, sigma2
-        As in `functionals`.
+    values : ComponentDraws, shape (S,)
     at : DataFrame or mapping of columns, shape (m, …)
         Values of the columns that the random terms use, such as x of ``(poly(x, 2) | g)``; or of
         their coefficients' columns by name, where ``Intercept`` is 1 if left out.
@@ -146,13 +135,14 @@ def function_of_covariates(
         1 on the diagonal is the correlation of two *different* rows with the same x only if σ² is
         0: it is Var(y(x)) less σ², over Var(y(x)).
     """
+    design, sigma2 = values.design, values.sigma2
     shared = set(design.groups if groups is None else (design.term(g).group for g in groups))
     at = take_columns(at, column_names(at))
     m = len(at)
     cov, variance = np.zeros((len(sigma2), m, m)), np.tile(sigma2[:, None], (1, m))
     for term in design.terms:
         z = _columns_at(design, term, at)
-        part = z @ covs[term.group] @ z.T
+        part = z @ values.covs[term.group] @ z.T
         variance = variance + np.diagonal(part, axis1=1, axis2=2)
         if term.group in shared:
             cov += part
@@ -177,15 +167,10 @@ def _columns_at(design: Design, term: Any, at: pd.DataFrame) -> Array:
 
 
 def _of_one_factor(
-    design: Design,
-    term: Any,
-    covs: Mapping[str, Array],
-    totals: Mapping[str, Array],
-    trace: Array,
-    sigma2: Array,
-    inverse: Array,
+    values: ComponentDraws, term: Any, totals: Mapping[str, Array], trace: Array, inverse: Array
 ) -> dict[str, Array]:
     """Correlation of rows of one level, and reliability of their mean."""
+    design, covs, sigma2 = values.design, values.covs, values.sigma2
     counts = np.bincount(term.codes, minlength=term.n_levels).astype(float)
     several = counts > 1
     out: dict[str, Array] = {}
@@ -249,11 +234,7 @@ def _variance_of_means(term: Any, other: Any, counts: Array, cov: Array) -> Arra
     return np.asarray(cov.reshape(len(cov), -1) @ (per_level / counts[:, None] ** 2).T)
 
 
-def _logdet(
-    design: Design, stats: GramStatistics, covs: Mapping[str, Array], sigma2: Array
-) -> Array:
-    """log|V| = log|M| + n log σ² − Σ log w of every draw."""
-    scale = sigma2[:, None, None]
-    lambdas = [psd_roots(covs[term.group] / scale) for term in design.terms]
-    logdet, _ = eliminate_many(stats, stats.in_basis(lambdas))
-    return np.asarray(logdet + stats.n * np.log(sigma2) - stats.log_weights)
+def log_determinant(values: ComponentDraws, stats: GramStatistics) -> Array:
+    """Return log|V| = log|M| + n log σ² − Σ log w of every draw, shape (S,)."""
+    logdet, _ = eliminate_many(stats, stats.in_basis(values.relative_roots()))
+    return np.asarray(logdet + stats.n * np.log(values.sigma2) - stats.log_weights)

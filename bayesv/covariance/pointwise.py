@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from bayesv.covariance.clusters import cluster_roots, gram_batches
+from bayesv.covariance.draws import ComponentDraws
 from bayesv.design.design import Design
 from bayesv.linalg import Array
 
@@ -82,14 +84,14 @@ class Pointwise:
             position += len(batch.effects)
         self.order = np.argsort(firsts)
 
-    def unexplained(self, roots: list[Array], sigma2: Array) -> list[Array]:
+    def unexplained(self, values: ComponentDraws) -> list[Array]:
         """Return the mean over levels of Var(û − u) of each draw, (S, r) for each term.
 
         Parameters
         ----------
-        roots : list of ndarray, shapes (S, r, r)
-        sigma2 : ndarray, shape (S,)
+        values : ComponentDraws, shape (S,)
         """
+        roots, sigma2 = values.relative_roots(), values.sigma2
         size = max(batch.gram.size for batch in self.batches)
         step = max(1, int(_AT_ONCE // size))
         parts = [
@@ -122,16 +124,28 @@ class Pointwise:
                 at += J * r
         return out
 
-    def __call__(self, roots: list[Array], sigma2: float, beta: Array) -> tuple[Array, Array]:
-        """Return log likelihoods of rows, shape (n,), and clusters, shape (C,).
+    def __call__(
+        self, values: ComponentDraws, step: Callable[[int], None] = lambda _: None
+    ) -> tuple[Array, Array]:
+        """Return log likelihoods of rows, shape (S, n), and clusters, shape (S, C).
 
         Parameters
         ----------
-        roots : list of ndarray, shapes (r, r)
-            λ_f with Σ_f = σ² λ_fλ_f'.
-        sigma2 : float
-        beta : ndarray, shape (p,)
+        values : ComponentDraws, shape (S,)
+        step : callable
+            Hears of progress.
         """
+        roots = values.relative_roots()
+        rows = np.empty((values.size, self.design.n))
+        clusters = np.empty((values.size, self.n_clusters))
+        for s in range(values.size):
+            rows[s], clusters[s] = self._at_one(
+                [root[s] for root in roots], float(values.sigma2[s]), values.beta[s]
+            )
+            step(1)
+        return rows, clusters
+
+    def _at_one(self, roots: list[Array], sigma2: float, beta: Array) -> tuple[Array, Array]:
         residual = self.design.target - self.design.X @ beta
         rows, clusters = np.empty(self.design.n), []
         for batch in self.batches:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from bayesv.design.design import Design
+from bayesv.covariance.draws import ComponentDraws
 from bayesv.linalg import Array, cov_to_sd_corr
 
 __all__ = ["Quantity", "quantities"]
@@ -48,21 +45,18 @@ class Quantity:
         return self.scale, self.group, self.first, self.second
 
 
-def quantities(
-    design: Design, covs: Mapping[str, Array], sigma2: Array, beta: Array | None
-) -> list[Quantity]:
+def quantities(values: ComponentDraws, *, fixed: bool = True) -> list[Quantity]:
     """Return every scalar of (Σ_f, σ², β), element-wise over leading axes.
 
     Parameters
     ----------
-    design : Design
-    covs : mapping of group to ndarray, shape (..., r_f, r_f)
-    sigma2 : ndarray, shape (...)
-    beta : ndarray, shape (..., p), or None
+    values : ComponentDraws
+    fixed : bool
+        Whether β is among them.
     """
     out: list[Quantity] = []
-    for term in design.terms:
-        cov = np.asarray(covs[term.group], dtype=float)
+    for term in values.design.terms:
+        cov = values.covs[term.group]
         sd, corr = cov_to_sd_corr(cov)
         names, group = term.columns, term.group
         pairs = [
@@ -75,13 +69,11 @@ def quantities(
         out += [Quantity("cov", group, names[j], names[i], cov[..., i, j]) for i, j in pairs]
         out += [Quantity("sd", group, a, "", sd[..., i]) for i, a in enumerate(names)]
         out += [Quantity("corr", group, names[j], names[i], corr[..., i, j]) for i, j in pairs]
-    sigma2 = np.asarray(sigma2, dtype=float)
-    out.append(Quantity("var", "Residual", "", "", sigma2))
-    out.append(Quantity("sd", "Residual", "", "", np.sqrt(sigma2)))
-    if beta is not None:
-        beta = np.asarray(beta, dtype=float)
+    out.append(Quantity("var", "Residual", "", "", values.sigma2))
+    out.append(Quantity("sd", "Residual", "", "", values.sigma))
+    if fixed:
         out += [
-            Quantity("beta", "fixed", name, "", beta[..., j])
-            for j, name in enumerate(design.fixed_names)
+            Quantity("beta", "fixed", name, "", values.beta[..., j])
+            for j, name in enumerate(values.design.fixed_names)
         ]
     return out

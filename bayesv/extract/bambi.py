@@ -32,7 +32,7 @@ def extract_bambi(model: Any, draws: Any, design: Design | None, keep_u: bool) -
         _check_same_terms(own, design)
     result = draws_from_bambi(parts, draws, design or own, keep_u)
     _check_same_model(parts, draws, set(model.data.columns) - {"mu", "sigma"})
-    return Posterior.from_draws(result, design or own, None, "bambi (extracted)")
+    return Posterior.from_draws(result, None, "bambi (extracted)")
 
 
 def _check_same_model(parts: Any, draws: Any, columns: set[str]) -> None:

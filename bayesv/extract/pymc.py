@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, RandomTerm
 from bayesv.errors import ExtractionError, near
 from bayesv.inference.draws import Draws
@@ -42,7 +43,8 @@ def extract_pymc(tree: Any, design: Design, names: Mapping[str, Any]) -> Posteri
     stats = {}
     if "sample_stats" in tree.children and "diverging" in tree["sample_stats"]:
         stats["diverging"] = np.asarray(tree["sample_stats"]["diverging"])
-    return Posterior.from_draws(Draws(covs, sigma2, beta, {}, stats), design, None, "extracted")
+    draws = Draws(ComponentDraws(design, covs, sigma2, beta), sample_stats=stats)
+    return Posterior.from_draws(draws, None, "extracted")
 
 
 def _by_group(names: Mapping[str, Any], design: Design) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design
 from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, by_factor, reml_fit
@@ -102,8 +103,8 @@ def read_fit(path: str | Path) -> RemlFit | Posterior:
     design = design_of(record, table, terms, labels)
     if engine in _POINT:
         return _point_fit(record, design, terms)
-    draws = _draws(record, read_columns(folder, "draws.csv.gz"), terms)
-    return Posterior.from_draws(draws, design, None, engine)
+    draws = _draws(record, read_columns(folder, "draws.csv.gz"), terms, design)
+    return Posterior.from_draws(draws, None, engine)
 
 
 @accepts(path=PATH)
@@ -177,7 +178,7 @@ def _point_fit(record: Record, design: Design, terms: list[list[RTerm]]) -> Reml
     return reml_fit(point, design)
 
 
-def _draws(record: Record, table: Table, terms: list[list[RTerm]]) -> Draws:
+def _draws(record: Record, table: Table, terms: list[list[RTerm]], design: Design) -> Draws:
     chain, draw = table.numbers("chain"), table.numbers("draw")
     chains, draws = np.unique(chain), np.unique(draw)
     order = np.lexsort((draw, chain))
@@ -207,9 +208,13 @@ def _draws(record: Record, table: Table, terms: list[list[RTerm]]) -> Draws:
     names = record.record("beta").texts("names")
     beta = [values(f"beta[{name}]") for name in names]
     versions = record.record("versions")
-    return Draws(
+    parameters = ComponentDraws(
+        design,
         covs={own[0].group: covariance(own) for own in terms},
         sigma2=values("sigma") ** 2,
         beta=np.stack(beta, axis=-1) if beta else np.empty((len(chains), len(draws), 0)),
+    )
+    return Draws(
+        parameters,
         attrs={f"version of {name}": versions.text(name) for name in versions.values},
     )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, Index, RandomTerm
 from bayesv.errors import ExtractionError, FormulaError
 from bayesv.formula import parse
@@ -310,7 +311,8 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
         if keep_u:
             effects[term.group] = _effects(own, term, posterior)[..., order]
     beta = np.concatenate(betas, axis=-1) if betas else np.empty((*shape, 0))
-    return Draws(covs, sigma**2, beta, effects, sampler_stats(trace))
+    parameters = ComponentDraws(design, covs, sigma**2, beta)
+    return Draws(parameters, effects, sampler_stats(trace))
 
 
 def _posterior_group(trace: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesv.covariance import VarianceComponents
+from bayesv.covariance import ComponentDraws, VarianceComponents
 from bayesv.gram import draw_effects
 from bayesv.inference.adaptation import Effort, ProposalError
 from bayesv.inference.density import Conditional, MarginalDensity, joined
@@ -187,9 +187,7 @@ def labelled(
         lambdas, sigma = target.coordinates.to_lambdas(x)
         u = _effects(density, lambdas, sigma, gamma, rng)
     return Draws(
-        covs={g: c.reshape(*shape, *c.shape[1:]) for g, c in covs.items()},
-        sigma2=sigma2.reshape(shape),
-        beta=beta.reshape(*shape, -1),
+        ComponentDraws(target.coordinates.design, covs, sigma2, beta).reshape(*shape),
         u={g: v.reshape(*shape, *v.shape[1:]) for g, v in u.items()},
         sample_stats=sample_stats,
         attrs=attrs,

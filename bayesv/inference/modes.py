@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import chdtri, logsumexp
 
-from bayesv.covariance import VarianceComponents
+from bayesv.covariance import ComponentDraws, VarianceComponents
 from bayesv.errors import BayesvError
 from bayesv.inference.ascent import climb
 from bayesv.inference.target import Target, factor
@@ -80,8 +80,8 @@ def find_modes(
     the same variance, contradict each other. Climbs start at ``start``, there with each SD small
     or at its prior's median, with correlations at 0 and near ±1, and at draws from the prior.
     """
-    covs = {term.group: start.block_for(term) for term in target.coordinates.design.terms}
-    first = target.coordinates.from_covs(covs, start.sigma2)
+    point = ComponentDraws.of(target.coordinates.design, start)
+    first = target.coordinates.from_covs(point.covs, start.sigma2)
     # An SD estimated as 0 starts at a tenth of σ: at 0 the density by log SD is flat.
     is_sd = target.coordinates.is_sd
     first[is_sd] = np.maximum(first[is_sd], -2.5)

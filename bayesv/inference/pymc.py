@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, Index, RandomTerm
 from bayesv.errors import BayesvError, require
 from bayesv.inference.draws import Draws
@@ -228,7 +229,8 @@ def sample_pymc(model: Any, priors: ResolvedPriors, options: NutsOptions, keep_u
             u[term.group] = values(f"u_{term.group}")
     sigma2 = values("sigma") ** 2
     beta = values("beta") if design.p else np.empty((*sigma2.shape, 0))
-    return Draws(covs, sigma2, beta, u, sampler_stats(trace), attrs)
+    parameters = ComponentDraws(design, covs, sigma2, beta)
+    return Draws(parameters, u, sampler_stats(trace), attrs)
 
 
 def covariances(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design
 from bayesv.gram.threads import run
 from bayesv.inference.coordinates import Coordinates
@@ -45,14 +45,13 @@ class Score:
     rounding: float
 
 
-def posterior_score(density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array) -> Score:
+def posterior_score(density: MarginalDensity, values: ComponentDraws) -> Score:
     """Return the score at draws of (Σ, σ²), with u and β integrated out.
 
     Parameters
     ----------
     density : MarginalDensity
-    covs : mapping of group to ndarray, shape (S, r, r)
-    sigma2 : ndarray, shape (S,)
+    values : ComponentDraws, shape (S,)
 
     Notes
     -----
@@ -62,7 +61,7 @@ def posterior_score(density: MarginalDensity, covs: Mapping[str, Array], sigma2:
     """
     target = Target(density)
     coordinates = target.coordinates
-    x = coordinates.from_draws(covs, sigma2)
+    x = coordinates.from_draws(values.covs, values.sigma2)
     gradient, prior, n_outside = np.zeros_like(x), np.zeros_like(x), 0
     # Side by side only what takes long: threads cost, too.
     slopes_at = run(target.value_and_gradient, list(x), serial=not target.expensive)
@@ -76,7 +75,7 @@ def posterior_score(density: MarginalDensity, covs: Mapping[str, Array], sigma2:
         slopes[:, -1] -= slopes[:, is_sd].sum(axis=1)
     with np.errstate(invalid="ignore"):
         x[:, is_sd] += x[:, -1:]
-    rounding = _rounding(coordinates, covs, sigma2)
+    rounding = _rounding(coordinates, values)
     return Score(coordinates.names, np.nan_to_num(x), gradient, prior, n_outside, rounding)
 
 
@@ -86,16 +85,16 @@ def sd_positions(design: Design) -> dict[str, NDArray[np.intp]]:
     return {part.term.group: places[part.sds] for part in Coordinates.as_written(design).parts}
 
 
-def _rounding(coordinates: Coordinates, covs: Mapping[str, Array], sigma2: Array) -> float:
+def _rounding(coordinates: Coordinates, values: ComponentDraws) -> float:
     """Return the median error of log SDs by rounding of Σ, from a change that is 10⁴ times it."""
-    at, rng = evenly_spaced(len(sigma2), 50), np.random.default_rng(0)
+    some, rng = values.take(evenly_spaced(values.size, 50)), np.random.default_rng(0)
     eps, x = 1e4 * np.finfo(float).eps, []
     for size in (0.0, eps):
         moved = {}
-        for group, cov in covs.items():
-            sign = np.sign(symmetrize(rng.normal(size=cov[at].shape)))
-            moved[group] = cov[at] * (1.0 + size * sign)
-        x.append(coordinates.from_draws(moved, sigma2[at])[:, coordinates.is_sd])
+        for group, cov in some.covs.items():
+            sign = np.sign(symmetrize(rng.normal(size=cov.shape)))
+            moved[group] = cov * (1.0 + size * sign)
+        x.append(coordinates.from_draws(moved, some.sigma2)[:, coordinates.is_sd])
     with np.errstate(invalid="ignore"):
         gap = np.abs(x[1] - x[0])
     return float(np.median(gap[np.isfinite(gap)])) / 1e4 if np.isfinite(gap).any() else np.inf

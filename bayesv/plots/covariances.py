@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
+from bayesv.covariance import ComponentDraws
 from bayesv.covariance.functionals import function_of_covariates
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array, evenly_spaced, psd_root, psd_roots
@@ -282,10 +283,8 @@ def _at_point(
     post: Posterior, fit: RemlFit, table: pd.DataFrame, groups: list[str] | None
 ) -> tuple[Array, Array]:
     """Return Var(y(x)), (m,), and the correlations, (m, m), at a fit."""
-    covs = {t.group: fit.components.block_for(t)[None] for t in post.design.terms}
-    variance, corr = function_of_covariates(
-        post.design, covs, np.array([fit.components.sigma2]), table, groups
-    )
+    point = ComponentDraws.of(post.design, fit.components)
+    variance, corr = function_of_covariates(point.flat, table, groups)
     return variance[0], corr[0]
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta as beta_distribution
 from scipy.stats import gaussian_kde
 
-from bayesv.covariance import VarianceComponents, v_distances
+from bayesv.covariance import ComponentDraws, VarianceComponents, v_distances
 from bayesv.covariance.quantities import Quantity, quantities
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError, PriorError
@@ -302,10 +302,8 @@ def _unit(q: Quantity, design: Design) -> str:
 
 def _points(design: Design, vc: VarianceComponents) -> dict[Any, float]:
     """Return the estimate of every scalar, by its key."""
-    vc = vc.aligned(design)
-    blocks = {term.group: vc.block_for(term) for term in design.terms}
-    found = quantities(design, blocks, np.asarray(vc.sigma2), None)
-    return {q.key: float(q.values) for q in found}
+    point = ComponentDraws.of(design, vc.aligned(design))
+    return {q.key: float(q.values) for q in quantities(point, fixed=False)}
 
 
 def _prior_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | None:
@@ -340,11 +338,11 @@ def _prior_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | Non
 def _implied_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | None:
     """Return a kernel estimate, on the log or atanh scale, from draws of the prior."""
     try:
-        covs, _, _ = draw_prior(priors, _PRIOR_DRAWS, np.random.default_rng(0))
+        drawn = draw_prior(priors, _PRIOR_DRAWS, np.random.default_rng(0))
     except PriorError:  # flat
         return None
     i, j = (priors.design.term(q.group).columns.index(n) for n in (q.first, q.second or q.first))
-    cov = covs[q.group]
+    cov = drawn.covs[q.group]
     if q.scale == "corr":
         draws = np.arctanh(cov[:, i, j] / np.sqrt(cov[:, i, i] * cov[:, j, j]) * (1 - 1e-12))
         with np.errstate(divide="ignore"):

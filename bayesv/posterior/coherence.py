@@ -9,21 +9,24 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammainc, stdtrit
 
-from bayesv.covariance import MarginalCovariance, VarianceComponents
-from bayesv.design.design import Design
+from bayesv.covariance import ComponentDraws, MarginalCovariance
 from bayesv.diagnostics.convergence import ess_mean
 from bayesv.errors import BayesvError
 from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.score import Score, posterior_score, sd_positions
-from bayesv.linalg import Array, evenly_spaced, psd_root
+from bayesv.linalg import Array, evenly_spaced
+from bayesv.posterior.effects import gls_draws
 
-__all__ = ["Coherence", "Drawn", "coherence", "fails_score"]
+__all__ = ["Coherence", "coherence", "fails_score"]
 
 _ALPHA = 1e-4  # chance that a coherent fit fails one family of identities
 _LEAST = 8  # draws a chain
 _SCORES = 4000  # draws at which the gradient is computed
 _SCORES_LARGE = 200  # as many where each takes a large dense factorisation, or a look is enough
+_DRAWS_OF_U = 400  # held against their conditional mean, which then sees small errors
+_DRAWS_OF_U_LARGE = 100  # as many where rows and random effects are more than _LARGE
+_LARGE = 20_000
 _ROUNDING = 1e-3  # error of a log SD by rounding, above which gradients are not compared
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that is inverted
 
@@ -61,42 +64,25 @@ class Coherence:
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """Draws that are held against their model.
-
-    Attributes
-    ----------
-    covs : mapping of group to ndarray, shape (chain, draw, r, r)
-    sigma2 : ndarray, shape (chain, draw)
-    beta : ndarray, shape (chain, draw, p)
-    center, cov : ndarray, shapes (chain, draw, p) and (chain, draw, p, p)
-        Conditional mean and covariance of β given each drawn (Σ, σ²).
-    u : mapping of group to ndarray, shape (chain, draw, J, r)
-        Draws of the random effects; empty if they were not kept.
-    """
-
-    covs: Mapping[str, Array]
-    sigma2: Array
-    beta: Array
-    center: Array
-    cov: Array
-    u: Mapping[str, Array]
-
-
 def coherence(
-    design: Design, density: MarginalDensity, drawn: Drawn, draws_of_u: int, priors_known: bool
+    density: MarginalDensity,
+    values: ComponentDraws,
+    u: Mapping[str, Array],
+    draws_of_u: int | None,
+    priors_known: bool,
 ) -> Coherence:
     """Hold draws against what (design, priors) say they must be.
 
     Parameters
     ----------
-    design : Design
     density : MarginalDensity
         Of the draws; if ``priors_known`` is False, with a flat prior of β.
-    drawn : Drawn
+    values : ComponentDraws, shape (chain, draw)
+    u : mapping of group to ndarray, shape (chain, draw, J, r)
+        Draws of the random effects; empty if they were not kept.
     draws_of_u : int
-        At how many draws, evenly spaced, u is held against its conditional moments.
+        At how many draws, evenly spaced, u is held against its conditional moments; None: 400, or
+        100 where rows and effects are more than 20,000.
     priors_known : bool
 
     Raises
@@ -113,26 +99,26 @@ def coherence(
     average along the scale of each Σ_f and of σ². Monte Carlo errors are those of each series
     itself, so that autocorrelation is accounted for; limits are Student's with its effective size.
     """
-    if drawn.sigma2.shape[1] < _LEAST:
+    design = values.design
+    if values.shape[1] < _LEAST:
         raise BayesvError(
-            f"{drawn.sigma2.shape[1]} draws a chain are too few to check; at least {_LEAST} are "
-            "needed."
+            f"{values.shape[1]} draws a chain are too few to check; at least {_LEAST} are needed."
         )
     notes: list[str] = []
-    rows = _that_vary(design, drawn)
-    rows += _of_beta(list(design.fixed_names), drawn)
+    rows = _that_vary(values)
+    rows += _of_beta(values, density)
     if priors_known:
         each = _SCORES_LARGE if density.stats.large_border else _SCORES
-        step = max(1, -(-drawn.sigma2.size // each))
-        score, of_score = _of_score(density, drawn.covs, drawn.sigma2, step)
+        step = max(1, -(-values.size // each))
+        score, of_score = _of_score(density, values.every(step))
         if score.rounding > _ROUNDING:
             notes.append(
                 "covariates are so far from 0 that draws of Σ, rounded, do not hold its SDs at "
                 "their mean; the score is not computed (centre the covariates)"
             )
         rows += of_score
-        if drawn.u and design.has_rows and of_score:
-            rows += _given_u(design, density, drawn, score, step, notes)
+        if u and design.has_rows and of_score:
+            rows += _given_u(density, values, u, score, step, notes)
         if score.n_outside:
             notes.append(
                 f"{score.n_outside} of {score.position.shape[0]} draws are on the boundary or so "
@@ -141,12 +127,14 @@ def coherence(
     else:
         notes.append(
             "the priors are not known: that of β is taken to be flat; Σ and σ² are tested through "
-            f"β{' and u' if drawn.u else ''} alone, and may be off by a factor that moves "
-            f"{'these' if drawn.u else 'it'} little"
+            f"β{' and u' if u else ''} alone, and may be off by a factor that moves "
+            f"{'these' if u else 'it'} little"
         )
-    if drawn.u and design.has_rows:
-        rows += _of_u(design, density, drawn, draws_of_u)
-    elif drawn.u:
+    if u and design.has_rows:
+        large = design.n + design.q > _LARGE
+        number = draws_of_u or (_DRAWS_OF_U_LARGE if large else _DRAWS_OF_U)
+        rows += _of_u(density, values, u, number)
+    elif u:
         notes.append("the rows were not kept, so that u is not checked")
     else:
         notes.append("u was not kept (keep_u=True), so that its labels are not checked")
@@ -157,15 +145,15 @@ def coherence(
 Row = tuple[str, str, float, float, float, bool]
 
 
-def _that_vary(design: Design, drawn: Drawn) -> list[Row]:
+def _that_vary(values: ComponentDraws) -> list[Row]:
     """Test that no variance is the same in all draws: it would not be drawn, but plugged in."""
     variances = {
-        f"var {term.group}: {column}": drawn.covs[term.group][..., i, i]
-        for term in design.terms
+        f"var {term.group}: {column}": values.covs[term.group][..., i, i]
+        for term in values.design.terms
         for i, column in enumerate(term.columns)
     }
     rows: list[Row] = []
-    for name, x in {**variances, "var Residual": drawn.sigma2}.items():
+    for name, x in {**variances, "var Residual": values.sigma2}.items():
         varies = bool(np.ptp(x) > 0)
         rows.append(
             ("Σ and σ² vary", name, 0.0 if varies else 1.0, 0.0, 0.0 if varies else np.inf, varies)
@@ -173,12 +161,14 @@ def _that_vary(design: Design, drawn: Drawn) -> list[Row]:
     return rows
 
 
-def _of_beta(names: list[str], drawn: Drawn) -> list[Row]:
+def _of_beta(values: ComponentDraws, density: MarginalDensity) -> list[Row]:
+    names = list(values.design.fixed_names)
     if not names:
         return []
-    away = drawn.beta - drawn.center
-    sd = np.sqrt(np.diagonal(drawn.cov, axis1=-2, axis2=-1))
-    unit = np.linalg.solve(np.linalg.cholesky(drawn.cov), away[..., None])[..., 0]
+    center, cov = (x.reshape(*values.shape, *x.shape[1:]) for x in gls_draws(values.flat, density))
+    away = values.beta - center
+    sd = np.sqrt(np.diagonal(cov, axis1=-2, axis2=-1))
+    unit = np.linalg.solve(np.linalg.cholesky(cov), away[..., None])[..., 0]
     pooled = (unit**2).mean(axis=-1, keepdims=True)
     square = np.concatenate([(away / sd) ** 2, pooled], axis=-1) - 1.0
     return [
@@ -187,22 +177,18 @@ def _of_beta(names: list[str], drawn: Drawn) -> list[Row]:
     ]
 
 
-def fails_score(density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array) -> bool:
-    """Whether draws, shapes (chain, draw, …), are not from the density: by a part of them.
+def fails_score(density: MarginalDensity, values: ComponentDraws) -> bool:
+    """Whether draws, shape (chain, draw), are not from the density: by a part of them.
 
     A test of E[∇ log p] = 0 and E[(θ − c)∇'log p] = −I at some hundred draws.
     """
-    step = max(1, -(-sigma2.size // _SCORES_LARGE))
-    return not all(row[-1] for row in _of_score(density, covs, sigma2, step)[1])
+    step = max(1, -(-values.size // _SCORES_LARGE))
+    return not all(row[-1] for row in _of_score(density, values.every(step))[1])
 
 
-def _of_score(
-    density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array, step: int
-) -> tuple[Score, list[Row]]:
+def _of_score(density: MarginalDensity, values: ComponentDraws) -> tuple[Score, list[Row]]:
     """Test E[∇ log p] = 0, also along the scale of each Σ, and E[(θ − c)∇'log p] = −I."""
-    shape = sigma2[:, ::step].shape
-    flat = {group: _flat(cov[:, ::step]) for group, cov in covs.items()}
-    score = posterior_score(density, flat, sigma2[:, ::step].ravel())
+    shape, score = values.shape, posterior_score(density, values.flat)
     if score.rounding > _ROUNDING:
         return score, []
     sds = sd_positions(density.priors.design)
@@ -220,20 +206,22 @@ def _of_score(
 
 
 def _given_u(
-    design: Design,
     density: MarginalDensity,
-    drawn: Drawn,
+    values: ComponentDraws,
+    u: Mapping[str, Array],
     score: Score,
     step: int,
     notes: list[str],
 ) -> list[Row]:
     """Test derivatives of log p(Σ, σ | u, β, y) along the scale of each Σ_f and by log σ."""
     names, columns = [], []
-    residual = design.target - _flat(drawn.beta[:, ::step]) @ design.X.T
+    values = values.every(step)
+    design, draws = values.design, values.flat
+    residual = design.target - draws.beta @ design.X.T
     for term in design.terms:
-        cov, u = _flat(drawn.covs[term.group][:, ::step]), _flat(drawn.u[term.group][:, ::step])
-        residual = residual - np.einsum("sij,ij->si", u[:, term.codes], term.values)
-        square = _mahalanobis(cov, u)
+        effects = _flat(u[term.group][:, ::step])
+        residual = residual - np.einsum("sij,ij->si", effects[:, term.codes], term.values)
+        square = _mahalanobis(draws.covs[term.group], effects)
         singular = np.isnan(square)
         if singular.mean() > 1e-3:
             notes.append(f"Σ of {term.group} is singular in some draws; given u it is not checked")
@@ -243,35 +231,34 @@ def _given_u(
         names.append(f"scale of Σ {term.group}")
         columns.append(square - term.n_effects + prior)
     w = 1.0 if design.weights is None else design.weights
-    squares = (residual**2 * w).sum(axis=1) / drawn.sigma2[:, ::step].ravel()
+    squares = (residual**2 * w).sum(axis=1) / draws.sigma2
     names.append("log sd Residual")
     columns.append(squares - design.n + score.prior[:, -1])
-    shape = drawn.sigma2[:, ::step].shape
-    x = np.column_stack(columns).reshape(*shape, -1)
+    x = np.column_stack(columns).reshape(*values.shape, -1)
     return _family("score given u, E[∇ log p(θ | u, β, y)]", names, x)
 
 
-def _of_u(design: Design, density: MarginalDensity, drawn: Drawn, draws_of_u: int) -> list[Row]:
+def _of_u(
+    density: MarginalDensity, values: ComponentDraws, u: Mapping[str, Array], draws_of_u: int
+) -> list[Row]:
     """Mean of u − û, and second moments of u − û less those of exact draws of u."""
-    beta, sigma2 = _flat(drawn.beta), drawn.sigma2.ravel()
-    covs = {group: _flat(cov) for group, cov in drawn.covs.items()}
-    u = {group: _flat(x) for group, x in drawn.u.items()}
+    design, draws = values.design, values.flat
+    u = {group: _flat(x) for group, x in u.items()}
     stats, rng = density.stats, np.random.default_rng(0)
     labels = [": ".join(map(str, label)) for label in design.effect_labels]
     gaps, moments, shares = [], [], []
-    for s in evenly_spaced(len(sigma2), draws_of_u):
-        blocks = {
-            t.group: pd.DataFrame(covs[t.group][s], t.columns, t.columns) for t in design.terms
-        }
-        vc = VarianceComponents(blocks, float(sigma2[s]))
+    for s in evenly_spaced(draws.size, draws_of_u):
+        point = draws.take(s)
+        vc = point.components()
         V = MarginalCovariance(design, vc)
-        expected = V.G @ (design.Z.T @ V.solve(design.target - design.X @ beta[s]))
-        sigma, gamma = float(np.sqrt(sigma2[s])), stats.R @ (beta[s] - stats.start)
-        roots = [psd_root(covs[term.group][s]) / sigma for term in design.terms]
-        exact = draw_effects(stats, stats.in_basis(roots), sigma, gamma, rng, moments=False).u
+        expected = V.G @ (design.Z.T @ V.solve(design.target - design.X @ point.beta))
+        gamma, lambdas = stats.R @ (point.beta - stats.start), point.relative_roots()
+        exact = draw_effects(
+            stats, stats.in_basis(lambdas), float(point.sigma), gamma, rng, moments=False
+        ).u
         gaps.append(np.concatenate([u[t.group][s].ravel() for t in design.terms]) - expected)
-        moments.append(_second_moments(design, covs, s, gaps[-1], exact, expected))
-        shares.append(_share_nearer(design, vc, gaps[-1]))
+        moments.append(_second_moments(point, gaps[-1], exact, expected))
+        shares.append(_share_nearer(point, gaps[-1]))
     names = [
         f"{term.group}: {term.columns[i]} × {term.columns[j]}"
         for term in design.terms
@@ -288,18 +275,19 @@ def _of_u(design: Design, density: MarginalDensity, drawn: Drawn, draws_of_u: in
     ]
 
 
-def _share_nearer(design: Design, vc: VarianceComponents, gap: Array) -> float:
+def _share_nearer(point: ComponentDraws, gap: Array) -> float:
     """Return which share of exact draws would be nearer to û: uniform on (0, 1).
 
     The distance (u − û)'Q(u − û), Q = Z'R⁻¹Z + G⁻¹ the precision of u given (β, V, y), is χ² with q
     degrees of freedom. NaN where Σ is singular.
     """
+    design = point.design
     w = 1.0 if design.weights is None else design.weights
-    distance, start = float((w * (design.Z @ gap) ** 2).sum()) / vc.sigma2, 0
+    distance, start = float((w * (design.Z @ gap) ** 2).sum() / point.sigma2), 0
     for term in design.terms:
         stop = start + term.n_effects
         levels = gap[start:stop].reshape(1, term.n_levels, term.n_columns)
-        distance += float(_mahalanobis(vc.block_for(term)[None], levels)[0])
+        distance += float(_mahalanobis(point.covs[term.group][None], levels)[0])
         start = stop
     return float(gammainc(0.5 * design.q, 0.5 * distance))
 
@@ -317,20 +305,15 @@ def _mahalanobis(cov: Array, u: Array) -> Array:
 
 
 def _second_moments(
-    design: Design,
-    covs: Mapping[str, Array],
-    s: int,
-    gap: Array,
-    exact: list[Array],
-    expected: Array,
+    point: ComponentDraws, gap: Array, exact: list[Array], expected: Array
 ) -> Array:
     """Sum products of deviations over levels, drawn less exact, in units of Σ's SDs."""
     parts, start = [], 0
-    for term, draw in zip(design.terms, exact, strict=True):
+    for term, draw in zip(point.design.terms, exact, strict=True):
         stop = start + term.n_effects
         shape = (term.n_levels, term.n_columns)
         ours, theirs = gap[start:stop].reshape(shape), draw - expected[start:stop].reshape(shape)
-        sd = np.sqrt(np.diagonal(covs[term.group][s]))
+        sd = np.sqrt(np.diagonal(point.covs[term.group]))
         scale = np.where(sd > 0, sd, 1.0)
         ours, theirs = ours / scale, theirs / scale
         parts.append((ours.T @ ours - theirs.T @ theirs)[np.tril_indices(term.n_columns)])

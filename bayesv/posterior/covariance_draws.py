@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError, DataError
-from bayesv.formula.new_rows import NewRows
+from bayesv.formula.new_rows import NewRows, new_rows
 from bayesv.linalg import Array
+from bayesv.posterior.labelled import array
 from bayesv.support.arguments import NUMBER, PROBABILITY, accepts, whole
 
-__all__ = ["PosteriorV"]
+__all__ = ["PosteriorV", "v_of_rows"]
 
 _MOST_ROWS = 2_000
 _AT_ONCE = 2e7  # numbers of draws of V in memory
+
+
+def v_of_rows(
+    values: ComponentDraws,
+    group: str | None,
+    level: object,
+    *,
+    rows: ArrayLike | None,
+    newdata: pd.DataFrame | None,
+    weights: str | None,
+) -> PosteriorV:
+    """Return the posterior of V of a cluster, of chosen rows or of new ones; see `Posterior.V`."""
+    design = values.design
+    if sum(given is not None for given in (group, rows, newdata)) != 1:
+        raise BayesvError(
+            "Say which rows of V: post.V(group, level), post.V(rows=[…]) or post.V(newdata=…)."
+        )
+    if newdata is not None:
+        new = new_rows(design, newdata, weights)
+        return PosteriorV(new, values, np.arange(new.n))
+    _ = design.row_labels  # a design without rows says here that it has none
+    if group is not None:
+        term, place = design.level(group, level)
+        return PosteriorV(design, values, np.flatnonzero(term.codes == place))
+    positions = np.asarray(rows)
+    if positions.ndim != 1 or not np.issubdtype(positions.dtype, np.integer) or not len(positions):
+        raise DataError(f"rows must be a list of integers; found {rows!r}.")
+    if positions.min() < -design.n or positions.max() >= design.n:
+        raise DataError(f"rows must be below {design.n}; found {positions.max()}.")
+    return PosteriorV(design, values, positions % design.n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +64,13 @@ class PosteriorV:
     Attributes
     ----------
     design : Design or NewRows
-    covs : mapping of group to ndarray, shape (chain, draw, r_f, r_f)
-    sigma2 : ndarray, shape (chain, draw)
+    values : ComponentDraws, shape (chain, draw)
     positions : ndarray of int, shape (m,)
         The rows, as positions among the design's.
     """
 
     design: Design | NewRows
-    covs: Mapping[str, Array]
-    sigma2: Array
+    values: ComponentDraws
     positions: NDArray[np.intp]
 
     @property
@@ -71,8 +100,9 @@ class PosteriorV:
     @cached_property
     def _theta(self) -> list[Array]:
         """Draws that the parts are multiplied by, shapes (S, elements)."""
-        S = self.sigma2.size
-        return [*(cov.reshape(S, -1) for cov in self.covs.values()), self.sigma2.reshape(S, 1)]
+        values, S = self.values, self.values.size
+        covs = [cov.reshape(S, -1) for cov in values.covs.values()]
+        return [*covs, values.sigma2.reshape(S, 1)]
 
     # --- moments ----------------------------------------------------------------------------------
 
@@ -99,7 +129,7 @@ class PosteriorV:
             raise BayesvError(f"q is a probability; found {q!r}.")
         m = len(self.positions)
         out = np.empty((m, m))
-        step = max(1, int(_AT_ONCE / (max(m, 1) * self.sigma2.size)))
+        step = max(1, int(_AT_ONCE / (max(m, 1) * self.values.size)))
         for at in range(0, m, step):
             rows = slice(at, at + step)
             total = sum(
@@ -143,11 +173,10 @@ class PosteriorV:
     @accepts(every=whole(1))
     def eigenvalues(self, every: int = 1) -> Any:
         """Return draws of the smallest and largest eigenvalue, dims (chain, draw, end)."""
-        import xarray as xr
-
         values = np.linalg.eigvalsh(self._values(every))[..., [0, -1]]
-        coords = {"draw": np.arange(0, self.sigma2.shape[1], every), "end": ["smallest", "largest"]}
-        return xr.DataArray(values, dims=("chain", "draw", "end"), coords=coords, name="eigenvalue")
+        draws = np.arange(0, self.values.shape[1], every)
+        coords = {"chain": None, "draw": draws, "end": ["smallest", "largest"]}
+        return array(values, coords, "eigenvalue")
 
     @accepts(every=whole(1))
     def components(self, every: int = 1) -> Any:
@@ -159,12 +188,12 @@ class PosteriorV:
             np.tensordot(theta, np.diagonal(part, axis1=1, axis2=2), 1)
             for theta, (_, part) in zip(self._theta, self._parts, strict=True)
         ]
-        values = np.stack(each, axis=1).reshape(*self.sigma2.shape, len(each), -1)[:, ::every]
+        values = np.stack(each, axis=1).reshape(*self.values.shape, len(each), -1)[:, ::every]
         shares = values / values.sum(axis=2, keepdims=True)
         return self._array(shares, every, "share", component=[name for name, _ in self._parts])
 
     def _values(self, every: int) -> Array:
-        m, (chains, n) = len(self.positions), self.sigma2.shape
+        m, (chains, n) = len(self.positions), self.values.shape
         size = m * m * chains * -(-n // every)
         if size > 10 * _AT_ONCE:
             raise DataError(
@@ -179,14 +208,12 @@ class PosteriorV:
         return np.asarray(total).reshape(*keep.shape, m, m)
 
     def _array(self, values: Array, every: int, name: str, **coords: list[str]) -> Any:
-        import xarray as xr
-
-        chains, n = self.sigma2.shape
-        dims = ["chain", "draw", *coords, "row", "column"][: values.ndim]
-        known = {"chain": np.arange(chains), "draw": np.arange(0, n, every), **coords}
+        chains, n = self.values.shape
         labels = [str(label) for label in self.labels]
-        known |= {dim: labels for dim in dims if dim in ("row", "column")}
-        return xr.DataArray(values, dims=dims, coords=known, name=name)
+        known = {"chain": np.arange(chains), "draw": np.arange(0, n, every), **coords}
+        for dim in ("row", "column")[: values.ndim - len(known)]:
+            known[dim] = labels
+        return array(values, known, name)
 
     def _frame(self, values: Array) -> pd.DataFrame:
         return pd.DataFrame(values, self.labels, self.labels)
@@ -194,5 +221,5 @@ class PosteriorV:
     def __repr__(self) -> str:
         return (
             f"<PosteriorV of {len(self.positions)} rows of {self.design.formula!r}, "
-            f"{self.sigma2.size} draws: mean(), sd(), interval(), draws(), corr(), components()>"
+            f"{self.values.size} draws: mean(), sd(), interval(), draws(), corr(), components()>"
         )

@@ -2,22 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from bayesv.covariance import ComponentDraws
+from bayesv.errors import BayesvError
 from bayesv.gram import GramStatistics, eliminate
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.log_prior import LogPrior
-from bayesv.linalg import Array, cov_to_sd_corr, evenly_spaced, psd_root, psd_roots, symmetrize
+from bayesv.linalg import Array, cov_to_sd_corr, evenly_spaced, psd_root, symmetrize
 
-__all__ = ["geometric_median", "joint_mode", "log_euclidean", "medoid", "stein"]
+__all__ = [
+    "ESTIMATES",
+    "geometric_median",
+    "joint_mode",
+    "log_euclidean",
+    "medoid",
+    "point_estimate",
+    "stein",
+]
 
+ESTIMATES = ("mean", "median", "mode", "stein", "log_euclidean", "medoid")
 
 _STEIN_DRAWS = 1000  # over which derivatives of log|V| are averaged
+
+
+def point_estimate(
+    values: ComponentDraws, kind: str, stats: GramStatistics | None, density: MarginalDensity | None
+) -> ComponentDraws:
+    """Return the one point that draws of any shape are summarised by; see `Posterior.estimate`.
+
+    ``stats`` is needed for Stein's loss, ``density`` for the mode.
+
+    Raises
+    ------
+    BayesvError
+        If the mode is asked for and the density is not known.
+    """
+    design, draws = values.design, values.flat
+    if kind == "mode":
+        if density is None:
+            raise BayesvError(
+                "The mode needs the posterior density, and the priors of these draws are not "
+                "known. Use 'mean' or 'median'."
+            )
+        return joint_mode(density, values)
+    if kind == "medoid":
+        return draws.take(medoid(draws))
+    if kind == "stein" and stats is not None:
+        return stein(stats, draws)
+    sigma2 = draws.sigma2
+    if kind == "mean":
+        means = {group: cov.mean(axis=0) for group, cov in draws.covs.items()}
+        return ComponentDraws(design, means, sigma2.mean())
+    if kind == "median":
+        medians = {group: geometric_median(cov) for group, cov in draws.covs.items()}
+        return ComponentDraws(design, medians, np.median(sigma2))
+    # The mask takes off what rounding of eigenvectors leaves between blocks.
+    logs = {
+        term.group: term.structure.project(log_euclidean(draws.covs[term.group]))
+        for term in design.terms
+    }
+    return ComponentDraws(design, logs, np.exp(np.log(sigma2).mean()))
 
 
 def geometric_median(draws: Array) -> Array:
@@ -58,25 +107,13 @@ def geometric_median(draws: Array) -> Array:
     return np.asarray(center.reshape(draws.shape[1:]) * np.outer(sd, sd))
 
 
-def stein(
-    stats: GramStatistics,
-    covs: Sequence[Array],
-    sigma2: Array,
-    start: Sequence[Array],
-    masks: Sequence[NDArray[np.bool_]],
-) -> tuple[list[Array], float]:
-    """Return the (Σ_f), σ² whose V minimises the posterior mean of Stein's loss.
+def stein(stats: GramStatistics, values: ComponentDraws) -> ComponentDraws:
+    """Return the (Σ_f, σ²) whose V minimises the posterior mean of Stein's loss.
 
     Parameters
     ----------
     stats : GramStatistics
-    covs : sequence of ndarray, shapes (S, r_f, r_f)
-        Draws of Σ_f, in the order of the design's terms.
-    sigma2 : ndarray, shape (S,)
-    start : sequence of ndarray, shapes (r_f, r_f)
-        Σ_f/σ² where the search starts.
-    masks : sequence of ndarray, shapes (r_f, r_f)
-        Which elements of Σ_f the model lets differ from 0; the search keeps to them.
+    values : ComponentDraws, shape (S,)
 
     Notes
     -----
@@ -84,10 +121,12 @@ def stein(
     that are the derivatives of log|V| at the draws. On Σ_f itself E[Σ_f⁻¹] is infinite under every
     prior that has a density at an SD of 0; on V it is not, because V ≥ R.
     """
+    design, covs, sigma2 = values.design, list(values.covs.values()), values.sigma2
+    start = [cov.mean(axis=0) / sigma2.mean() for cov in covs]
     n, slopes = stats.n, [np.zeros(cov.shape[1:]) for cov in covs]
     by_sigma2 = 0.0
     at = evenly_spaced(len(sigma2), _STEIN_DRAWS)
-    roots = [psd_roots(cov[at] / sigma2[at, None, None]) for cov in covs]
+    roots = values.take(at).relative_roots()
     inverses = [np.linalg.pinv(root) for root in roots]
     for i, s2 in enumerate(sigma2[at]):
         lambdas = [root[i] for root in roots]
@@ -99,7 +138,7 @@ def stein(
             rest -= float((each * (lam @ lam.T)).sum())
         by_sigma2 += rest / s2 / len(at)  # log|V| is n log t + log|V| at t times (Σ, σ²)
     # A root within the mask has a product within it: blocks do not mix.
-    shapes = [np.nonzero(np.tril(mask)) for mask in masks]
+    shapes = [np.nonzero(np.tril(term.structure.mask)) for term in design.terms]
     splits = np.cumsum([len(rows) for rows, _ in shapes])[:-1]
 
     def unpack(x: Array) -> list[Array]:
@@ -127,7 +166,8 @@ def stein(
     first = np.append(np.concatenate(x0), np.log(sigma2.mean()))
     found = minimize(objective, first, jac=True, method="BFGS", options={"gtol": 1e-9})
     s2 = float(np.exp(found.x[-1]))
-    return [s2 * lam @ lam.T for lam in unpack(found.x)], s2
+    best = zip(design.groups, unpack(found.x), strict=True)
+    return ComponentDraws(design, {group: s2 * lam @ lam.T for group, lam in best}, s2)
 
 
 def _log_m(stats: GramStatistics, lambdas: Sequence[Array]) -> tuple[float, list[Array]]:
@@ -157,16 +197,16 @@ def log_euclidean(draws: Array) -> Array:
     return np.asarray((vectors * np.exp(values)) @ vectors.T * np.outer(scale, scale))
 
 
-def medoid(parts: Sequence[Array]) -> int:
-    """Return the position of the draw nearest to the medians of all elements.
+def medoid(values: ComponentDraws) -> int:
+    """Return the position of the draw nearest to the medians of all elements of Σ_f and σ².
 
     Parameters
     ----------
-    parts : sequence of ndarray, shapes (S, …)
-        Draws of each Σ_f and of σ², in units of their own spread.
+    values : ComponentDraws, shape (S,)
+        Elements are taken in units of their own spread.
     """
-    total = np.zeros(len(parts[0]))
-    for part in parts:
+    total = np.zeros(values.size)
+    for part in (*values.covs.values(), values.sigma2):
         flat = part.reshape(len(part), -1)
         spread = flat.std(axis=0)
         away = (flat - np.median(flat, axis=0)) / np.where(spread > 0, spread, 1.0)
@@ -174,9 +214,7 @@ def medoid(parts: Sequence[Array]) -> int:
     return int(np.argmin(total))
 
 
-def joint_mode(
-    density: MarginalDensity, covs: Mapping[str, Array], sigma2: Array
-) -> tuple[dict[str, Array], float]:
+def joint_mode(density: MarginalDensity, values: ComponentDraws) -> ComponentDraws:
     """Return the maximum of p(SDs, correlations, σ | y), started at the mean of the draws.
 
     Notes
@@ -186,14 +224,14 @@ def joint_mode(
     """
     coordinates = Coordinates.centred(density.priors.design)
     log_prior = LogPrior(density.priors, coordinates)
-    mean = {g: np.asarray(c).reshape(-1, *c.shape[-2:]).mean(axis=0) for g, c in covs.items()}
+    mean = {group: cov.mean(axis=0) for group, cov in values.flat.covs.items()}
 
     def objective(x: Array) -> float:
         lambdas, sigma = coordinates.to_lambdas(x[None])
         likelihood = density.conditional(lambdas, sigma**2).log_likelihood
         return -float((likelihood + log_prior(x[None], jacobian=False))[0])
 
-    start = coordinates.from_covs(mean, float(np.mean(sigma2)))
+    start = coordinates.from_covs(mean, float(np.mean(values.sigma2)))
     found = minimize(
         objective,
         start,
@@ -202,5 +240,4 @@ def joint_mode(
         bounds=[(value - 12.0, value + 12.0) for value in start],
         options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-7},
     )
-    mode, s2 = coordinates.to_covs(np.asarray(found.x))
-    return mode, float(s2)
+    return ComponentDraws(values.design, *coordinates.to_covs(np.asarray(found.x)))

@@ -1,45 +1,59 @@
-"""Posterior draws of G, σ² and β, their diagnostics, and the posterior-summary step."""
+"""Posterior draws of G, σ² and β, their diagnostics, and what they say of V."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from bayesv.covariance import VarianceComponents
-from bayesv.covariance.quantities import Quantity, quantities
-from bayesv.design.design import Design, DesignSummary
-from bayesv.diagnostics.convergence import ess_bulk, ess_tail, rhat
-from bayesv.diagnostics.summaries import summary_columns, without_undefined
+from bayesv.covariance import (
+    DISTANCES,
+    MarginalCovariance,
+    VarianceComponents,
+    v_distances,
+)
 from bayesv.errors import BayesvError, SamplingWarning
-from bayesv.gram import draw_effects
+from bayesv.formula.prediction import fitted_rows, rows_of
+from bayesv.gram import statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
-from bayesv.inference.tails import Tails
-from bayesv.linalg import Array, evenly_spaced, psd_root
-from bayesv.names import variable_name
-from bayesv.posterior.estimators import geometric_median, joint_mode, log_euclidean, medoid, stein
-from bayesv.posterior.marginal_methods import MarginalMethods
-from bayesv.priors.priors import ResolvedPriors
-from bayesv.reml import unidentified
-from bayesv.support.arguments import INDEX, TEXT, a, accepts, choice, whole
+from bayesv.linalg import Array, evenly_spaced
+from bayesv.posterior import diagnosis, labelled
+from bayesv.posterior.coherence import Coherence, coherence
+from bayesv.posterior.covariance_draws import PosteriorV, v_of_rows
+from bayesv.posterior.effects import gls_draws, random_effects
+from bayesv.posterior.estimators import ESTIMATES, point_estimate
+from bayesv.posterior.functions_of_v import curves, functionals_of_v, mapped, reliabilities
+from bayesv.posterior.likelihoods import likelihood_groups
+from bayesv.posterior.prediction import responses
+from bayesv.posterior.summarised import SummarisedDraws
+from bayesv.priors.priors import Priors, ResolvedPriors
+from bayesv.support.arguments import (
+    FLAG,
+    FUNCTION,
+    TEXT,
+    TEXTS,
+    a,
+    accepts,
+    choice,
+    optional,
+    whole,
+)
 from bayesv.support.saving import Savable
+from bayesv.support.xarray import data_tree
 
 __all__ = ["Posterior"]
 
-ESTIMATES = ("mean", "median", "mode", "stein", "log_euclidean", "medoid")
-_MAX_RHAT = 1.01
-_MIN_ESS = 400  # Vehtari et al. 2021, https://doi.org/10.1214/20-BA1221
 
-
-@dataclass(frozen=True, eq=False)
-class Posterior(MarginalMethods, Savable):
+@dataclass(frozen=True, eq=False, repr=False)
+class Posterior(SummarisedDraws, Savable):
     """Posterior draws of a Gaussian mixed model, whatever engine made them.
 
     Attributes
@@ -60,93 +74,28 @@ class Posterior(MarginalMethods, Savable):
         Divergences, R-hat, ESS: empty when nothing is wrong.
     """
 
-    draws: Any
-    design: Design
-    priors: ResolvedPriors | None
-    engine: str
-    density: MarginalDensity | None = field(default=None, repr=False)
-    problems: tuple[str, ...] = ()
-
     @classmethod
-    @accepts(draws=a(Draws), design=a(Design, DesignSummary), engine=TEXT)
+    @accepts(draws=a(Draws), engine=TEXT)
     def from_draws(
         cls,
         draws: Draws,
-        design: Design,
         priors: ResolvedPriors | None,
         engine: str,
         density: MarginalDensity | None = None,
     ) -> Posterior:
         """Label raw draws, diagnose them, and warn once if something is wrong."""
-        post = cls(draws.to_datatree(design, engine), design, priors, engine, density)
-        problems = (*draws.problems, *post._diagnose(draws.sample_stats))
+        tree, design = labelled.tree_of(draws, engine), draws.values.design
+        post = cls(tree, design, priors, engine, density)
+        problems = [*draws.problems, *diagnosis.of_chains(post.quantities, draws.sample_stats)]
+        if post._tails is not None:
+            problems += diagnosis.of_tails(post._tails)
+        if density is not None:
+            problems += diagnosis.of_model(post.values, density.stats)
         if problems:
             ours = (str(Path(__file__).parent.parent),)  # so that the warning names the user's line
             text = f"{engine}: {'; '.join(problems)}"
             warnings.warn(text, SamplingWarning, skip_file_prefixes=ours)
-        return cls(post.draws, design, priors, engine, density, problems)
-
-    # --- arrays -----------------------------------------------------------------------------------
-
-    @property
-    def n_chains(self) -> int:
-        """Number of chains."""
-        return int(self.draws["posterior"].sizes["chain"])
-
-    @property
-    def n_draws(self) -> int:
-        """Number of draws per chain."""
-        return int(self.draws["posterior"].sizes["draw"])
-
-    def _array(self, name: str) -> Array:
-        values = self.draws["posterior"][name]
-        # One layout in memory whatever made the draws: sums depend on it in their last digit.
-        return np.ascontiguousarray(values.transpose("chain", "draw", ...).to_numpy(), dtype=float)
-
-    def cov(self, group: str) -> Array:
-        """Return draws of Σ_f, shape (chain, draw, r_f, r_f)."""
-        return self._array(f"cov_{variable_name(self.design.term(group).group)}")
-
-    @property
-    def covs(self) -> dict[str, Array]:
-        """Draws of every Σ_f."""
-        return {group: self.cov(group) for group in self.design.groups}
-
-    @property
-    def sigma2(self) -> Array:
-        """Draws of σ², shape (chain, draw)."""
-        return self._array("sigma2")
-
-    @property
-    def beta(self) -> Array:
-        """Draws of β, shape (chain, draw, p)."""
-        return self._array("beta")
-
-    @accepts(chain=INDEX, draw=INDEX)
-    def components(self, chain: int, draw: int) -> VarianceComponents:
-        """Return one draw of (Σ_f, σ²)."""
-        if not (-self.n_chains <= chain < self.n_chains and -self.n_draws <= draw < self.n_draws):
-            raise BayesvError(
-                f"There are {self.n_chains} chains of {self.n_draws} draws; found chain {chain}, "
-                f"draw {draw}."
-            )
-        blocks = {
-            term.group: pd.DataFrame(self.cov(term.group)[chain, draw], term.columns, term.columns)
-            for term in self.design.terms
-        }
-        return VarianceComponents(blocks, float(self.sigma2[chain, draw]))
-
-    @accepts(step=whole(1))
-    def each_components(self, step: int = 1) -> Iterator[VarianceComponents]:
-        """Yield every ``step``-th draw of (Σ_f, σ²), chain by chain."""
-        covs = self._flat_covs
-        for i, s2 in enumerate(self.sigma2.ravel()):
-            if i % step == 0:
-                blocks = {
-                    t.group: pd.DataFrame(covs[t.group][i], t.columns, t.columns)
-                    for t in self.design.terms
-                }
-                yield VarianceComponents(blocks, float(s2))
+        return cls(tree, design, priors, engine, density, tuple(problems))
 
     # --- the posterior-summary step ---------------------------------------------------------------
 
@@ -175,47 +124,8 @@ class Posterior(MarginalMethods, Savable):
         """
         if kind not in ESTIMATES:
             raise BayesvError(f"kind must be one of {', '.join(ESTIMATES)}; found {kind!r}.")
-        if kind == "mode":
-            if self.density is None:
-                raise BayesvError(
-                    "The mode needs the posterior density, and the priors of these draws are not "
-                    "known. Use 'mean' or 'median'."
-                )
-            covs, sigma2 = joint_mode(self.density, self.covs, self.sigma2)
-        else:
-            covs, sigma2 = self._summarised(kind)
-        blocks = {
-            t.group: pd.DataFrame(covs[t.group], t.columns, t.columns) for t in self.design.terms
-        }
-        return VarianceComponents(blocks, sigma2)
-
-    def _summarised(self, kind: str) -> tuple[dict[str, Array], float]:
-        flat = self._flat_covs
-        s2 = self.sigma2.ravel()
-        if kind == "medoid":
-            at = medoid([*flat.values(), s2])
-            return {group: cov[at] for group, cov in flat.items()}, float(s2[at])
-        if kind == "mean":
-            return {group: cov.mean(axis=0) for group, cov in flat.items()}, float(s2.mean())
-        if kind == "median":
-            medians = {group: geometric_median(cov) for group, cov in flat.items()}
-            return medians, float(np.median(s2))
-        if kind == "log_euclidean":
-            # The mask takes off what rounding of eigenvectors leaves between blocks.
-            means = {
-                term.group: term.structure.project(log_euclidean(flat[term.group]))
-                for term in self.design.terms
-            }
-            return means, float(np.exp(np.log(s2).mean()))
-        start = [cov.mean(axis=0) / s2.mean() for cov in flat.values()]
-        masks = [term.structure.mask for term in self.design.terms]
-        covs, sigma2 = stein(self._density.stats, list(flat.values()), s2, start, masks)
-        return dict(zip(flat, covs, strict=True)), sigma2
-
-    @property
-    def beta_mean(self) -> pd.Series:
-        """Posterior mean of the fixed effects."""
-        return pd.Series(self.beta.mean(axis=(0, 1)), list(self.design.fixed_names), name="beta")
+        stats = self._density.stats if kind == "stein" else None
+        return point_estimate(self.values, kind, stats, self.density).components()
 
     @accepts(draws=whole(1), seed=whole(0))
     def random_effects(self, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -248,147 +158,221 @@ class Posterior(MarginalMethods, Savable):
                 "Random effects need the model of the draws, which is not known for draws made "
                 "elsewhere; refit with bv.Model(...).sample()."
             )
-        stats, terms, rng = self.density.stats, self.design.terms, np.random.default_rng(seed)
-        total = self.n_chains * self.n_draws
-        at = evenly_spaced(total, draws)
-        sigma = np.sqrt(self.sigma2.ravel())
-        gamma = (self.beta.reshape(total, -1) - stats.start) @ stats.R.T
-        covs = [self.cov(term.group).reshape(total, term.n_columns, -1) for term in terms]
-        mean, square, var = (np.zeros(self.design.q) for _ in range(3))
-        for s in at:
-            lambdas = stats.in_basis([psd_root(cov[s]) / sigma[s] for cov in covs])
-            found = draw_effects(stats, lambdas, float(sigma[s]), gamma[s], rng)
-            given = np.concatenate([m.ravel() for m in found.mean])
-            mean += given / len(at)
-            square += given**2 / len(at)
-            var += np.concatenate([v.ravel() for v in found.var]) / len(at)
-        sd = np.sqrt(var + np.clip(square - mean**2, 0.0, None))
-        return pd.DataFrame({"mean": mean, "sd": sd}, index=self.design.effect_labels)
+        return random_effects(self.values.flat, self.density.stats, draws, seed)
 
-    @cached_property
-    def quantities(self) -> list[Quantity]:
-        """Draws of every scalar, with its scale."""
-        return quantities(self.design, self.covs, self.sigma2, self.beta)
+    # --- V ----------------------------------------------------------------------------------------
 
-    @cached_property
-    def _tails(self) -> Tails | None:
-        """Powers of the posterior's tails; None where the density is not known."""
-        return None if self.density is None else Tails(self.density)
-
-    @cached_property
-    def _moments(self) -> Array:
-        """Order below which the moments of each quantity exist, shape (K,)."""
-        if self._tails is None:
-            return np.full(len(self.quantities), np.inf)
-        return np.array([self._tails.moments(q.key) for q in self.quantities])
-
-    @property
-    def moments(self) -> dict[str, float]:
-        """Order m of each quantity x, by label: E|x|^k is finite for k < m, by priors and levels.
-
-        ∞ where all exist, and for draws whose priors are not known.
-        """
-        return {
-            q.label: float(order) for q, order in zip(self.quantities, self._moments, strict=True)
-        }
-
-    @property
-    def _moments_of_V(self) -> float:
-        """Order below which the moments of tr V exist."""
-        pairs = zip(self.quantities, self._moments, strict=True)
-        return float(min(order for q, order in pairs if q.scale == "var"))
-
-    @property
-    def undefined(self) -> dict[str, str]:
-        """Quantities without a finite mean or variance, and why; empty for most models.
-
-        Their draws' mean or SD would depend on how many draws there are.
-        """
-        return {
-            q.label: f"the posterior has no finite {'mean' if order <= 1 else 'variance'}: its "
-            f"density falls as |x|^-{1 + order:.4g} only; read median and interval, or give a "
-            "prior of the SD with lighter tails, such as HalfNormal"
-            for q, order in zip(self.quantities, self._moments, strict=True)
-            if order <= 2
-        }
-
-    def summary(self, prob: float = 0.95) -> pd.DataFrame:
-        """Return one line per scalar: location, spread, intervals and diagnostics.
+    @accepts(weights=optional(TEXT))
+    def V(
+        self,
+        group: str | None = None,
+        level: object = None,
+        *,
+        rows: ArrayLike | None = None,
+        newdata: pd.DataFrame | None = None,
+        weights: str | None = None,
+    ) -> PosteriorV:
+        """Return the posterior of V of a cluster or of chosen rows; computed when asked.
 
         Parameters
         ----------
-        prob : float
-            Probability of the intervals.
+        group, level : str, object
+            The rows of one level, such as ``post.V("Subject", "308")``.
+        rows : array_like of int, optional
+            Positions among the design's rows, instead.
+        newdata : DataFrame, optional
+            Rows that were not fitted, instead; see `bayesv.formula.new_rows`. Levels may be new.
+        weights : str, optional
+            Column of ``newdata`` with known weights.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+        >>> V = model.sample(seed=1).V("Subject", "308")
+        >>> V.mean().shape, V.corr(every=100).dims
+        ((10, 10), ('chain', 'draw', 'row', 'column'))
+        """
+        return v_of_rows(self.values, group, level, rows=rows, newdata=newdata, weights=weights)
+
+    def expected_V(self) -> MarginalCovariance:
+        """Return E[V | y] of all rows, exactly: V at the posterior means, an operator.
+
+        V is linear in (Σ, σ²), so that no draw of V is needed; ``expected_V().to_sparse()`` is the
+        matrix.
+        """
+        return MarginalCovariance(self.design, self.estimate("mean"))
+
+    def functionals(self) -> Any:
+        """Return draws of scalar functionals of V as a Dataset with dims (chain, draw).
+
+        log|V|, tr V, variance shares (VPC), of each grouping factor ICC, repeatability, correlation
+        within levels and reliability of a level's mean, design effect and effective sample size of
+        the mean, R². Each variable has its ``definition`` among its attributes; the table of
+        ``bv.summarize(post.functionals())`` prints them as footnotes. Attribute ``moments`` is the
+        order below which moments exist.
+        """
+        return functionals_of_v(self.values, self._density.stats, self._moments_of_V)
+
+    @accepts(groups=optional(TEXTS))
+    def curves(self, at: Any, groups: Sequence[str] | None = None) -> Any:
+        """Return draws of Var(y(x)) and Corr(y(x), y(x')), dims (chain, draw, x[, x2]).
+
+        Parameters
+        ----------
+        at : DataFrame or mapping of columns
+            Values of the columns of the random terms, one line per x; see
+            `bayesv.covariance.functionals.function_of_covariates`.
+        groups : sequence of str, optional
+            Grouping factors whose level the two rows share; all if left out.
+        """
+        return curves(self.values, at, groups)
+
+    @accepts(every=whole(1))
+    def reliability(self, every: int = 1) -> Any:
+        """Return draws of the reliability of the BLUPs, dims (chain, draw, effect).
+
+        1 − Var(û − u)/Var(u), averaged over the levels of a factor, one value for each of its
+        columns; Var(û − u) allows for the estimation of β.
+
+        Parameters
+        ----------
+        every : int
+            Keep every so many draws of each chain.
+        """
+        return reliabilities(self.values, every)
+
+    @accepts(function=FUNCTION, every=whole(1))
+    def map(self, function: Callable[[VarianceComponents], Any], every: int = 1) -> Any:
+        """Apply a function to draws of (Σ, σ²); a DataArray with dims (chain, draw, …).
+
+        Parameters
+        ----------
+        function : callable
+            Takes `VarianceComponents` and returns a number or an array.
+        every : int
+            Keep every so many draws of each chain.
+
+        Examples
+        --------
+        ``post.map(lambda vc: bv.MarginalCovariance(post.design, vc).logdet(), every=10)``
+        """
+        return mapped(self.values, function, every)
+
+    @accepts(reference=a(VarianceComponents), kind=choice(*DISTANCES), every=whole(1))
+    def distance(
+        self, reference: VarianceComponents, kind: str = "affine_invariant", every: int = 10
+    ) -> Any:
+        """Return draws of the distance between V and V at ``reference``, dims (chain, draw).
+
+        Parameters
+        ----------
+        reference : VarianceComponents
+            Such as ``fit.components`` of a REML fit.
+        kind : str
+            One of `bayesv.covariance.DISTANCES`.
+        every : int
+            Keep every so many draws of each chain.
+        """
+        if kind not in DISTANCES:
+            raise BayesvError(f"kind must be one of {', '.join(DISTANCES)}; found {kind!r}.")
+        return self.map(lambda vc: v_distances(self.design, reference, vc)[kind], every)
+
+    def gls_draws(self) -> tuple[Array, Array]:
+        """Return β̂_GLS(V) and (X'V⁻¹X)⁻¹ of every draw, shapes (S, p) and (S, p, p).
+
+        Under a normal prior of β they are mean and covariance of β given (Σ, σ², y).
+        """
+        return gls_draws(self.values.flat, self._density)
+
+    @accepts(every=optional(whole(1)))
+    def log_likelihood(self, every: int | None = None) -> Any:
+        """Return the draws with a group ``log_likelihood``, u integrated out, for ``az.loo``.
+
+        Parameters
+        ----------
+        every : int, optional
+            Keep every so many draws of each chain; left out, about 1,000 draws in all.
 
         Returns
         -------
-        DataFrame
-            Columns scale, group, first, second, mean, sd, median, eti_low, eti_high, hdi_low,
-            hdi_high, mcse_mean, ess_bulk, ess_tail, rhat. Each scalar is computed per draw and
-            then summarised. ``mean``, ``sd`` and ``mcse_mean`` are NaN where the posterior has no
-            finite mean or variance; `undefined` says why.
+        DataTree
+            Group ``log_prior``, by parameter, makes ``az.psense_summary`` work (power-scaling
+            sensitivity to prior and likelihood, ``likelihood_var_names="by_cluster"``). Group
+            ``log_likelihood`` has ``by_row``, log p(y_i | y_−i, β, Σ, σ), for leaving out one row,
+            and ``by_cluster``, log p(y_c | β, Σ, σ), for leaving out one connected cluster:
+            ``az.loo(post.log_likelihood(), var_name="by_cluster")``.
         """
-        x = np.stack([q.values for q in self.quantities], axis=-1)
-        columns = without_undefined(summary_columns(x, prob), self._moments)
-        labels = pd.DataFrame(
-            [q.key for q in self.quantities], columns=["scale", "group", "first", "second"]
-        )
-        return pd.concat([labels, pd.DataFrame(columns)], axis=1)
+        step = every or max(1, self.n_chains * self.n_draws // 1000)
+        groups = likelihood_groups(self.values, self.priors, step)
+        posterior = self.draws["posterior"].to_dataset().isel(draw=slice(None, None, step))
+        return data_tree({"posterior": posterior, **groups})
 
-    def _diagnose(self, sample_stats: Mapping[str, Array]) -> tuple[str, ...]:
-        problems = []
-        diverging = sample_stats.get("diverging")
-        if diverging is not None and (count := int(np.sum(diverging))):
-            problems.append(
-                f"{count} divergent transition{'s' * (count > 1)} of "
-                f"{self.n_chains * self.n_draws}; the posterior may be explored incompletely "
-                "(raise target_accept or tune)"
-            )
-        free = [q for q in self.quantities if q.scale in ("sd", "corr", "beta")]
-        x = np.stack([q.values for q in free], axis=-1)
-        ratio, ess = rhat(x), np.fmin(ess_bulk(x), ess_tail(x))
-        if self.n_chains > 1 and (ratio > _MAX_RHAT).any():
-            i = int(np.nanargmax(ratio))
-            worst = min(float(ratio[i]), 10.0)
-            problems.append(f"R-hat up to {worst:.3f} ({free[i].label}), above {_MAX_RHAT}")
-        if np.isnan(ess).all():
-            problems.append(f"{self.n_draws} draws a chain are too few for diagnostics; draw more")
-        elif (ess < _MIN_ESS).any():
-            i = int(np.nanargmin(ess))
-            problems.append(
-                f"effective sample size down to {ess[i]:.0f} ({free[i].label}), below {_MIN_ESS}; "
-                "draw more"
-            )
-        if self._tails is not None and (heavy := self._tails.infinite_mean):
-            problems.append(
-                f"E[V | y] is infinite: the posterior of the SD of {', '.join(heavy)} has a tail "
-                "too heavy for a mean of its square (few levels, a prior with a heavy tail); use "
-                "medians, or HalfNormal or HalfStudentT(3, …)"
-            )
+    @accepts(draws=whole(1), weights=optional(TEXT), new_levels=FLAG, seed=whole(0))
+    def predict(
+        self,
+        draws: int = 1000,
+        *,
+        newdata: Any = None,
+        weights: str | None = None,
+        new_levels: bool = False,
+        seed: int = 0,
+    ) -> Any:
+        """Return draws of responses, a DataArray with dims (sample, row).
+
+        Parameters
+        ----------
+        draws : int
+            How many draws of (β, Σ, σ), evenly spaced.
+        newdata : DataFrame or mapping of columns, optional
+            Rows to predict, coded as the fitted ones were; the rows of the fit if left out.
+        weights : str, optional
+            Column of ``newdata`` with known weights; 1 if left out.
+        new_levels : bool
+            For groups never seen, u drawn from N(0, Σ): replications of the whole study. Else u of
+            fitted levels is drawn from its conditional given y; levels of ``newdata`` that were
+            not fitted are new all the same, and rows without a level share none.
+        seed : int
+        """
+        rng, values = np.random.default_rng(seed), self.values.flat
+        rows = fitted_rows(self.design)
+        if newdata is not None:
+            rows = rows_of(self.design, newdata, weights)
+        kept, stats = values.take(evenly_spaced(values.size, draws)), self._density.stats
+        y = responses(kept, rows, stats, rng, new_levels=new_levels)
+        return labelled.array(y, {"sample": None, "row": rows.labels}, "y")
+
+    @accepts(draws_of_u=optional(whole(1)))
+    def check(self, draws_of_u: int | None = None) -> Coherence:
+        """Check that draws, labels, design and V belong together.
+
+        Parameters
+        ----------
+        draws_of_u : int, optional
+            At how many draws kept random effects are held against E[u | β, V, y]; 400 if not
+            given, 100 where rows and effects are more than 20,000.
+
+        Returns
+        -------
+        Coherence
+            ``passed``, a table with Monte Carlo errors, and notes.
+
+        Notes
+        -----
+        E[β | y] must be the mean of GLS(V) over draws of V, Var(β | y) the mean of (X'V⁻¹X)⁻¹ plus
+        the variance of GLS(V), and E[u | y] the mean of BLUPs; where u was kept, its second moments
+        are held against those of exact draws. Where the priors are known, the gradient of log
+        p(Σ, σ | y) must be 0 on average and −I on average times the parameters (Stein's identity),
+        which sees draws that are shifted, scaled, too narrow or not paired. For draws made
+        elsewhere β is taken to have a flat prior, and a note says what cannot be tested.
+        """
+        known = self.priors is not None
+        return coherence(self._density, self.values, self.u, draws_of_u, known)
+
+    @cached_property
+    def _density(self) -> MarginalDensity:
+        """The density of the draws; where priors are not known, with a flat prior of β."""
         if self.density is not None:
-            problems += unidentified(self.design, self.density.stats)
-            sigma2 = float(np.median(self.sigma2))
-            middle = [np.median(cov, axis=(0, 1)) / sigma2 for cov in self.covs.values()]
-            if lost := self.density.stats.lost_digits([psd_root(cov) for cov in middle]):
-                problems.append(lost)
-        return tuple(problems)
-
-    def __repr__(self) -> str:
-        lines = [
-            f"Posterior of {self.design.formula}",
-            f"engine {self.engine}, {self.n_chains} chains × {self.n_draws} draws",
-        ]
-        table = self.summary()
-        table.insert(0, "quantity", [q.label for q in self.quantities])
-        show = ["quantity", "mean", "sd", "median", "eti_low", "eti_high", "ess_bulk", "rhat"]
-        formats = {"ess_bulk": "{:.0f}".format, "rhat": "{:.3f}".format}
-        text = table[show].to_string(
-            index=False, formatters=formats, float_format=lambda v: f"{v:.5g}", justify="right"
-        )
-        lines.append(text)
-        reasons: dict[str, list[str]] = {}
-        for label, reason in self.undefined.items():
-            reasons.setdefault(reason, []).append(label)
-        lines += [f"note: {', '.join(labels)}: {reason}" for reason, labels in reasons.items()]
-        lines += [f"problem: {problem}" for problem in self.problems]
-        return "\n".join(lines)
+            return self.density
+        priors = self.priors or Priors().resolve(self.design)
+        return MarginalDensity(statistics_of(self.design), priors)

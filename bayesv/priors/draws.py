@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesv.covariance import ComponentDraws
 from bayesv.covariance.functionals import definition, functionals
 from bayesv.errors import PriorError
 from bayesv.gram import GramStatistics
@@ -27,10 +28,8 @@ __all__ = ["draw_prior", "prior_predictive"]
 _LARGEST_LOG = 600.0  # of a variance
 
 
-def draw_prior(
-    priors: ResolvedPriors, size: int, rng: np.random.Generator
-) -> tuple[dict[str, Array], Array, Array]:
-    """Draw Σ_f by group, (size, r, r), σ², (size,), and β, (size, p).
+def draw_prior(priors: ResolvedPriors, size: int, rng: np.random.Generator) -> ComponentDraws:
+    """Draw (Σ_f, σ², β), shape (size,).
 
     Flat elements of β, which have no draws, are NaN.
 
@@ -52,7 +51,7 @@ def draw_prior(
     for i, prior in enumerate(priors.beta):
         if isinstance(prior, Normal):
             beta[:, i] = rng.normal(prior.mean, prior.sd, size)
-    return covs, sigma**2, beta
+    return ComponentDraws(priors.design, covs, sigma**2, beta)
 
 
 def prior_predictive(
@@ -61,8 +60,8 @@ def prior_predictive(
     """Return a Dataset of draws of SDs, correlations and functionals of V, dims (chain, draw)."""
     import xarray as xr
 
-    covs, sigma2, beta = draw_prior(priors, draws, rng)
-    out = {"sd Residual": np.sqrt(sigma2)}
+    values = draw_prior(priors, draws, rng)
+    covs, out = values.covs, {"sd Residual": values.sigma}
     for term in priors.design.terms:
         sd = np.sqrt(np.diagonal(covs[term.group], axis1=1, axis2=2))
         out |= {f"sd {term.group}: {c}": sd[:, i] for i, c in enumerate(term.columns)}
@@ -70,7 +69,7 @@ def prior_predictive(
             pair = f"corr {term.group}: {term.columns[j]}, {term.columns[i]}"
             with np.errstate(invalid="ignore"):
                 out[pair] = covs[term.group][:, i, j] / (sd[:, i] * sd[:, j])
-    found = functionals(priors.design, stats, covs, sigma2, beta)
+    found = functionals(values, stats)
     out |= {name: x for name, x in found.items() if np.isfinite(x).all()}
     said = {name: {"definition": text} if (text := definition(name)) else {} for name in out}
     return xr.Dataset({name: (("chain", "draw"), x[None], said[name]) for name, x in out.items()})

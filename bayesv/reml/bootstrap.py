@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesv.covariance import ComponentDraws
 from bayesv.covariance.quantities import quantities
 from bayesv.design.simulation import simulate
 from bayesv.errors import BayesvError, FitWarning, without
@@ -113,6 +114,5 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
 
 
 def _scalars(fit: RemlFit) -> pd.Series:
-    covs = {term.group: fit.components.block_for(term) for term in fit.design.terms}
-    found = quantities(fit.design, covs, np.asarray(fit.sigma2), fit.beta.to_numpy())
-    return pd.Series({q.label: float(q.values) for q in found}, name="estimate")
+    point = ComponentDraws.of(fit.design, fit.components, fit.beta.to_numpy())
+    return pd.Series({q.label: float(q.values) for q in quantities(point)}, name="estimate")

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.optimize import brentq, minimize
 from scipy.special import chdtri
 
+from bayesv.covariance import ComponentDraws
 from bayesv.errors import BayesvError
 from bayesv.inference.coordinates import Coordinates
 from bayesv.linalg import Array, cov_to_sd_corr
@@ -86,8 +87,8 @@ class _Profiler:
         # Of the columns as written: their SDs and correlations are what is held.
         self.coordinates = Coordinates.as_written(fit.design)
         self.criterion = Criterion(fit.design, fit._stats, fit.method)
-        covs = {t.group: fit.components.block_for(t) for t in fit.design.terms}
-        self.best = self.coordinates.from_covs(covs, fit.sigma2)
+        point = ComponentDraws.of(fit.design, fit.components)
+        self.best = self.coordinates.from_covs(point.covs, fit.sigma2)
         self.limit = fit.criterion + rise
         self.sigma_hat = float(np.sqrt(fit.sigma2))
 

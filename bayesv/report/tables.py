@@ -11,7 +11,7 @@ from great_tables import GT, loc, style
 
 from bayesv.comparison.compare import Comparison
 from bayesv.comparison.uncertainty import BetaUncertainty
-from bayesv.covariance import MarginalCovariance
+from bayesv.covariance import ComponentDraws, MarginalCovariance
 from bayesv.covariance.quantities import quantities
 from bayesv.design.design import Design
 from bayesv.diagnostics.summaries import footnotes, summarize
@@ -77,9 +77,8 @@ def levels(design: Design) -> str:
 def components(fit: RemlFit) -> str:
     """Σ and σ² of a point fit, as lme4's VarCorr prints them."""
     design = fit.design
-    covs = {term.group: fit.components.block_for(term) for term in design.terms}
-    found = quantities(design, covs, np.asarray(fit.sigma2), None)
-    by = {q.key: float(q.values) for q in found}
+    point = ComponentDraws.of(design, fit.components)
+    by = {q.key: float(q.values) for q in quantities(point, fixed=False)}
     rows = []
     for term in design.terms:
         for i, name in enumerate(term.columns):

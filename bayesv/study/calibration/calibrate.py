@@ -19,7 +19,7 @@ from bayesv.study.calibration.calibration import Calibration
 from bayesv.study.calibration.ranked import ranked_quantities, sensitivities
 from bayesv.study.calibration.setting import (
     Setting,
-    parameters_of,
+    drawn_of,
     posterior_setting,
     prior_setting,
 )
@@ -210,12 +210,12 @@ class _Work:
         post = model.sample(
             seed=int(rng.integers(2**31)), keep_u=self.keep_u, progressbar=False, **self.run
         )
-        drawn = parameters_of(post, slice(self.thin - 1, None, self.thin), keep_u=self.keep_u)
+        drawn = drawn_of(post, slice(self.thin - 1, None, self.thin), keep_u=self.keep_u)
         density = MarginalDensity(model.statistics, model.priors)
         both = truth.followed_by(drawn)
-        values = ranked_quantities(model.design, density, both)
+        values = ranked_quantities(density, both)
         ranks = {name: _rank(x[0], x[1:], rng) for name, x in values.items()}
-        return _Ranks(ranks, sensitivities(model.priors, drawn))
+        return _Ranks(ranks, sensitivities(model.priors, drawn.values))
 
 
 def _rank(true: float, drawn: Array, rng: np.random.Generator) -> int:
@@ -265,7 +265,7 @@ def _known(setting: Setting, keep_u: bool, entropy: int) -> list[str]:
     density = MarginalDensity(model.statistics, model.priors)
     truth = truth if keep_u else replace(truth, u={})
     with np.errstate(all="ignore"):
-        return list(ranked_quantities(model.design, density, truth))
+        return list(ranked_quantities(density, truth))
 
 
 def _check_names(given: Any, known: list[str]) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from bayesv.covariance import ComponentDraws
 from bayesv.covariance.quantities import quantities
 from bayesv.design.design import Design
 from bayesv.inference.density import MarginalDensity
-from bayesv.linalg import Array, cov_to_sd_corr, psd_roots
+from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.priors.families import SdPrior
 from bayesv.priors.priors import (
     LKJ,
@@ -21,7 +22,7 @@ from bayesv.priors.priors import (
     InverseGamma,
     ResolvedPriors,
 )
-from bayesv.study.calibration.setting import Parameters
+from bayesv.study.calibration.setting import Drawn
 
 __all__ = ["ranked_quantities", "sensitivities"]
 
@@ -29,19 +30,15 @@ _STEP = 1e-3  # of a log scale, for a derivative
 _DIGITS = 12  # of a correlation: values that differ from ±1 by rounding alone are ties
 
 
-def ranked_quantities(
-    design: Design, density: MarginalDensity, values: Parameters
-) -> dict[str, Array]:
+def ranked_quantities(density: MarginalDensity, drawn: Drawn) -> dict[str, Array]:
     """Return every quantity of S parameter values, shapes (S,).
 
     Parameters
     ----------
-    design : Design
-        Of the fitted rows.
     density : MarginalDensity
-        Of the same rows and responses.
-    values : Parameters
-        With u of all levels, or without any.
+        Of the fitted rows and responses.
+    drawn : Drawn
+        Values for the design of these rows, with u of all levels, or without any.
 
     Returns
     -------
@@ -60,10 +57,11 @@ def ranked_quantities(
     https://doi.org/10.1214/23-BA1404). Where only the scale of a prior or LKJ's η is wrong, the
     log prior and log|C| are what moves most.
     """
-    stats, sigma2, i = density.stats, values.sigma2, design.n - 1
+    stats, values = density.stats, drawn.values
+    design, sigma2, i = values.design, values.sigma2, values.design.n - 1
     out = {}
     product = np.zeros(len(sigma2))  # of logs
-    for quantity in quantities(design, values.covs, sigma2, values.beta):
+    for quantity in quantities(values):
         if quantity.scale == "corr":
             out[quantity.label] = quantity.values.round(_DIGITS)
         elif quantity.scale in ("sd", "beta"):
@@ -72,10 +70,9 @@ def ranked_quantities(
             with np.errstate(divide="ignore"):
                 product = product + np.log(quantity.values)
     out["product of SDs"] = product
-    out |= _log_correlations(design, values)
+    out |= _log_correlations(values)
 
-    scale = sigma2[:, None, None]
-    lambdas = [psd_roots(values.covs[term.group] / scale) for term in design.terms]
+    lambdas = values.relative_roots()
     logdet, T = density.eliminated(lambdas)
     gamma = (values.beta - stats.start) @ stats.R.T
     g = np.concatenate([-gamma, np.ones((len(gamma), 1))], axis=1)
@@ -89,26 +86,26 @@ def ranked_quantities(
     out["log posterior"] = marginal.log_likelihood + log_prior
 
     w = 1.0 if design.weights is None else design.weights[i]
-    out["V[i, i]"] = sigma2 / w + _shared(design, values, i, i)
+    out["V[i, i]"] = sigma2 / w + _shared(values, i, i)
     if (k := _partner(design, i)) is not None:
-        out["V[i, k]"] = _shared(design, values, i, k)
-    if values.u:
+        out["V[i, k]"] = _shared(values, i, k)
+    if drawn.u:
         fitted = values.beta @ design.X[i]
         for term in design.terms:
-            u = values.u[term.group][:, term.codes[i]]
+            u = drawn.u[term.group][:, term.codes[i]]
             out |= {f"u {term.group}: {c}": u[:, j] for j, c in enumerate(term.columns)}
             fitted = fitted + u @ term.values[i]
         out["fitted value"] = fitted
     return out
 
 
-def sensitivities(priors: ResolvedPriors, drawn: Parameters) -> dict[str, float]:
+def sensitivities(priors: ResolvedPriors, values: ComponentDraws) -> dict[str, float]:
     """Return how far draws move, in their own SDs, when a prior moves.
 
     Parameters
     ----------
     priors : ResolvedPriors
-    drawn : Parameters
+    values : ComponentDraws, shape (S,)
         Draws of one posterior.
 
     Returns
@@ -123,10 +120,10 @@ def sensitivities(priors: ResolvedPriors, drawn: Parameters) -> dict[str, float]
     A change ε of a parameter h of the prior moves E[f | y] by ε Cov(f, s), s = ∂ log p(θ)/∂h; of
     all functions s itself moves most, by ε SD(s | y) in units of its own SD.
     """
-    start = _log_prior(priors, drawn)
+    start = _log_prior(priors, values)
 
     def moved(other: ResolvedPriors, step: float) -> float:
-        return float(np.std(_log_prior(other, drawn) - start)) / step
+        return float(np.std(_log_prior(other, values) - start)) / step
 
     spread = {}
     for term in priors.design.terms:
@@ -145,7 +142,7 @@ def sensitivities(priors: ResolvedPriors, drawn: Parameters) -> dict[str, float]
     return spread
 
 
-def _log_prior(priors: ResolvedPriors, values: Parameters) -> Array:
+def _log_prior(priors: ResolvedPriors, values: ComponentDraws) -> Array:
     parts = priors.log_densities(values.covs, values.sigma2).values()
     return np.asarray(np.sum(list(parts), axis=0))
 
@@ -163,10 +160,10 @@ def _changes(prior: Any) -> Iterator[tuple[str, SdPrior, float]]:
             yield "tails", HalfNormal(scale), 1.0
 
 
-def _log_correlations(design: Design, values: Parameters) -> dict[str, Array]:
+def _log_correlations(values: ComponentDraws) -> dict[str, Array]:
     """Log determinant of the correlation matrix of every term that has one, shapes (S,)."""
     logs = {}
-    for term in design.terms:
+    for term in values.design.terms:
         blocks = [np.array(block) for block in term.structure.blocks if len(block) > 1]
         if blocks:
             corr = np.nan_to_num(cov_to_sd_corr(values.covs[term.group])[1])
@@ -176,10 +173,10 @@ def _log_correlations(design: Design, values: Parameters) -> dict[str, Array]:
     return logs
 
 
-def _shared(design: Design, values: Parameters, i: int, k: int) -> Array:
+def _shared(values: ComponentDraws, i: int, k: int) -> Array:
     """Covariance of rows i and k through the levels they share, shape (S,)."""
-    total = np.zeros(len(values.sigma2))
-    for term in design.terms:
+    total = np.zeros(values.size)
+    for term in values.design.terms:
         if term.codes[i] == term.codes[k]:
             total += np.einsum(
                 "a,sab,b->s", term.values[i], values.covs[term.group], term.values[k]

@@ -8,24 +8,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, RandomTerm
 from bayesv.design.simulation import simulate
 from bayesv.errors import BayesvError, PriorError
 from bayesv.formula import ModelFrame
 from bayesv.formula.frame import as_factor
-from bayesv.linalg import Array, psd_root
+from bayesv.linalg import Array
 from bayesv.model import Model
-from bayesv.names import variable_name
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.draws import draw_prior
 from bayesv.priors.priors import Flat
 
 __all__ = [
-    "Parameters",
+    "Drawn",
     "Setting",
-    "parameters_of",
+    "drawn_of",
     "posterior_setting",
     "prior_setting",
     "stacked",
@@ -33,54 +32,30 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False)
-class Parameters:
+class Drawn:
     """S values of everything that is drawn.
 
     Attributes
     ----------
-    covs : mapping of group to ndarray, shape (S, r, r)
-    sigma2 : ndarray, shape (S,)
-    beta : ndarray, shape (S, p)
+    values : ComponentDraws, shape (S,)
     u : mapping of group to ndarray, shape (S, J, r)
         Empty where random effects are not looked at.
     """
 
-    covs: Mapping[str, Array]
-    sigma2: Array
-    beta: Array
+    values: ComponentDraws
     u: Mapping[str, Array]
 
-    def __getitem__(self, s: slice | NDArray[np.intp]) -> Parameters:
-        """Return some of them."""
-        covs, u = ({group: x[s] for group, x in both.items()} for both in (self.covs, self.u))
-        return Parameters(covs, self.sigma2[s], self.beta[s], u)
-
-    def followed_by(self, other: Parameters) -> Parameters:
+    def followed_by(self, other: Drawn) -> Drawn:
         """Return both, one after the other; with u if the other has it."""
-        covs = {group: np.concatenate([x, other.covs[group]]) for group, x in self.covs.items()}
         u = {group: np.concatenate([self.u[group], x]) for group, x in other.u.items()}
-        sigma2 = np.concatenate([self.sigma2, other.sigma2])
-        return Parameters(covs, sigma2, np.concatenate([self.beta, other.beta]), u)
+        return Drawn(self.values.followed_by(other.values), u)
 
 
-def parameters_of(post: Posterior, each: slice, *, keep_u: bool = False) -> Parameters:
+def drawn_of(post: Posterior, each: slice, *, keep_u: bool = False) -> Drawn:
     """Return some draws of every chain, chain after chain."""
-
-    def flat(x: Array) -> Array:
-        kept = x[:, each]
-        return kept.reshape(-1, *kept.shape[2:])
-
-    u = {}
-    if keep_u:
-        drawn = post.draws["posterior"]
-        u = {
-            group: flat(
-                drawn[f"u_{variable_name(group)}"].transpose("chain", "draw", ...).to_numpy()
-            )
-            for group in post.design.groups
-        }
-    covs = {group: flat(cov) for group, cov in post.covs.items()}
-    return Parameters(covs, flat(post.sigma2), flat(post.beta), u)
+    kept = (slice(None), each)
+    u = {group: x[kept].reshape(-1, *x.shape[2:]) for group, x in post.u.items()} if keep_u else {}
+    return Drawn(post.values.take(kept).flat, u)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,27 +69,26 @@ class Setting:
     template : Model
         What is fitted, but for the response. The simulated rows are its last and their levels the
         last ones. Its priors are stated one by one, so that none moves with the data.
-    truths : Parameters or None
+    truths : ComponentDraws or None
         Draws of p(θ | y_obs) that replicates start from, one each; None: draws from the priors.
     """
 
     simulated: Design
     template: Model
-    truths: Parameters | None
+    truths: ComponentDraws | None
 
-    def replicate(self, k: int, rng: np.random.Generator) -> tuple[Parameters, Model]:
+    def replicate(self, k: int, rng: np.random.Generator) -> tuple[Drawn, Model]:
         """Return parameters, one of each, and the model of data simulated from them."""
         if self.truths is None:
-            covs, sigma2, beta = draw_prior(self.template.priors, 1, rng)
-            truth = Parameters(covs, sigma2, beta, {})
+            truth = draw_prior(self.template.priors, 1, rng)
         else:
-            truth = self.truths[k : k + 1]
-        roots = [psd_root(truth.covs[term.group][0]) for term in self.simulated.terms]
-        sigma = float(np.sqrt(truth.sigma2[0]))
-        y, u = simulate(self.simulated, truth.beta[0], roots, sigma, rng)
-        truth = replace(truth, u={group: self._after_old(group, v) for group, v in u.items()})
+            truth = self.truths.take(slice(k, k + 1))
+        point = truth.take(0)
+        y, u = simulate(self.simulated, point.beta, point.roots(), float(point.sigma), rng)
         y = np.concatenate([self.template.design.y[: -len(y)], y])
-        return truth, self.template.with_response(y)
+        model = self.template.with_response(y)
+        effects = {group: self._after_old(group, v) for group, v in u.items()}
+        return Drawn(replace(truth, design=model.design), effects), model
 
     def _after_old(self, group: str, u: Array) -> Array:
         """Effects of all fitted levels, shape (1, J, r); those of levels of y_obs are not known."""
@@ -163,7 +137,7 @@ def posterior_setting(
         )
     # Neighbours in a chain are apart, and the k-th does not depend on how many are used.
     at = order.permutation(S)[:replicates]
-    truths = parameters_of(posterior, slice(None))[at]
+    truths = posterior.values.flat.take(at)
     return Setting(design, _template(model, stacked(design), engine), truths)
 
 

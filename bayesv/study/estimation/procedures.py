@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.covariance import VarianceComponents, gls
+from bayesv.covariance import ComponentDraws, VarianceComponents, gls
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array, smallest_relative_eigenvalue
 from bayesv.model import Model, check_sampling
-from bayesv.posterior.posterior import ESTIMATES, Posterior
+from bayesv.posterior.estimators import ESTIMATES
+from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import Priors
 from bayesv.priors.text import priors_to_dict
 from bayesv.reml import RemlFit
@@ -251,8 +252,10 @@ class Custom(Estimator):
         if isinstance(found, VarianceComponents):
             return _of_components(found, model.design)
         if isinstance(found, Mapping) and {"covs", "sigma2", "beta"} <= set(found):
-            draws = Draws(*(found[key] for key in ("covs", "sigma2", "beta")))
-            post = Posterior.from_draws(draws, model.design, None, self.name)
+            values = ComponentDraws(
+                model.design, *(found[key] for key in ("covs", "sigma2", "beta"))
+            )
+            post = Posterior.from_draws(Draws(values), None, self.name)
             return _of_posterior(post, "mean", self.name)
         raise BayesvError(
             f"{self.name} returned {type(found).__name__}; needed are bv.VarianceComponents, a "

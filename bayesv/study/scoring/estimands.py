@@ -6,7 +6,6 @@ standard errors of a REML estimate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ import pandas as pd
 from scipy.sparse.linalg import splu
 from scipy.special import expit, logit
 
-from bayesv.covariance import VarianceComponents
+from bayesv.covariance import ComponentDraws
 from bayesv.covariance.functionals import function_of_covariates, functionals
 from bayesv.covariance.quantities import quantities
 from bayesv.design.design import Design
@@ -24,7 +23,7 @@ from bayesv.linalg import Array
 from bayesv.study.scoring.scores import Scores
 from bayesv.study.simulation.replicate import Truth
 
-__all__ = ["Point", "Estimand", "Estimands"]
+__all__ = ["Estimand", "Estimands"]
 
 _STEP = 1e-4  # of differences, relative to the SDs
 _POSITIVE = ("tr V", "design effect", "effective n")
@@ -47,28 +46,6 @@ class Estimand:
             return "atanh"
         shares = ("VPC", "ICC", "repeatability", "reliability", "R²")
         return "logit" if self.name.startswith(shares) else "identity"
-
-
-@dataclass(frozen=True, eq=False)
-class Point:
-    """A value of (Σ, σ², β), or many along a first axis.
-
-    Attributes
-    ----------
-    covs : mapping of group to ndarray, shapes (S, r, r)
-    sigma2 : ndarray, shape (S,)
-    beta : ndarray, shape (S, p)
-    """
-
-    covs: Mapping[str, Array]
-    sigma2: Array
-    beta: Array
-
-    @classmethod
-    def of(cls, design: Design, vc: VarianceComponents, beta: Array) -> Point:
-        """Return the one point at variance components."""
-        covs = {term.group: vc.block_for(term)[None] for term in design.terms}
-        return cls(covs, np.array([vc.sigma2]), np.asarray(beta, dtype=float)[None])
 
 
 class Estimands:
@@ -105,16 +82,16 @@ class Estimands:
         ]
         self.list: list[Estimand] = []
 
-    def __call__(self, point: Point) -> Array:
+    def __call__(self, point: ComponentDraws) -> Array:
         """Return every scalar at every point, shape (S, K); the first call fills ``list``."""
-        design, scores = self.design, self.scores
+        scores = self.scores
         found: list[tuple[Estimand, Array]] = [
             (Estimand(q.scale, q.label), q.values)
-            for q in quantities(design, point.covs, point.sigma2, None)
+            for q in quantities(point, fixed=False)
             if q.scale in scores.scales
         ]
         if scores.functionals:
-            values = functionals(design, self.stats, point.covs, point.sigma2, point.beta)
+            values = functionals(point, self.stats)
             found += [
                 (Estimand("functional", name), value)
                 for name, value in values.items()
@@ -127,7 +104,7 @@ class Estimands:
                 for k, (i, j) in enumerate(self.pairs)
             ]
         if len(self.at):
-            variance, corr = function_of_covariates(design, point.covs, point.sigma2, self.at)
+            variance, corr = function_of_covariates(point, self.at)
             for a, name in enumerate(self.points):
                 found.append((Estimand("curve", f"var y({name})"), variance[:, a]))
                 found += [
@@ -145,7 +122,7 @@ class Estimands:
         """
         beta = truth.beta.reindex(list(self.design.fixed_names)).to_numpy(dtype=float)
         vc = truth.components.aligned(self.design)
-        values: Array = self(Point.of(self.design, vc, np.nan_to_num(beta)))[0]
+        values: Array = self(ComponentDraws.of(self.design, vc, np.nan_to_num(beta)).flat)[0]
         if truth.well_specified:
             return values
         of_v = self._of_v(truth)
@@ -154,15 +131,14 @@ class Estimands:
                 values[k] = of_v.get(target.name, np.nan)
         return values
 
-    def slopes(self, point: Point, se: Array) -> Array:
+    def slopes(self, point: ComponentDraws, se: Array) -> Array:
         """Return derivatives by the elements of Σ_f, by σ² and by β, shape (m + p, K).
 
         In the order of `bayesv.KenwardRoger`, by central differences.
 
         Parameters
         ----------
-        point : Point
-            One point.
+        point : ComponentDraws, shape (1,)
         se : ndarray, shape (p,)
             Of β, the unit of its steps.
         """
@@ -184,10 +160,10 @@ class Estimands:
                     covs[group][row, b, a] += sign * step
             sigma2[rows[m]] += sign * steps[m]
             beta[rows[m + 1 :], np.arange(len(se))] += sign * steps[m + 1 :]
-        values = self(Point(covs, sigma2, beta))
+        values = self(ComponentDraws(self.design, covs, sigma2, beta))
         return np.asarray((values[::2] - values[1::2]) / (2.0 * steps[:, None]))
 
-    def _elements(self, point: Point) -> Array:
+    def _elements(self, point: ComponentDraws) -> Array:
         """Return V_ij of the pairs of rows, shape (S, pairs)."""
         i, j = np.array(self.pairs).T
         w = self.design.weights
@@ -245,5 +221,5 @@ def interval(values: Array, se: Array, targets: list[Estimand], z: float) -> tup
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
-def _nothing(point: Point) -> Array:
-    return np.empty((len(point.sigma2), 0))
+def _nothing(point: ComponentDraws) -> Array:
+    return np.empty((point.size, 0))

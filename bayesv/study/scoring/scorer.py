@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import block_diag
 from scipy.special import ndtri, stdtrit
 
-from bayesv.covariance import KenwardRoger, kenward_roger
+from bayesv.covariance import ComponentDraws, KenwardRoger, kenward_roger
 from bayesv.covariance.sandwich import robust
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError
@@ -17,7 +17,7 @@ from bayesv.linalg import Array
 from bayesv.model import Model
 from bayesv.study.estimation.procedures import Estimate
 from bayesv.study.results.row import Row
-from bayesv.study.scoring.estimands import Estimands, Point, interval
+from bayesv.study.scoring.estimands import Estimands, interval
 from bayesv.study.scoring.losses import Losses
 from bayesv.study.scoring.scores import Scores
 from bayesv.study.simulation.replicate import Replicate, Truth
@@ -80,14 +80,12 @@ class Scorer:
         self, known: _Known, design: Design, estimate: Estimate, kr: KenwardRoger | str | None
     ) -> list[Row]:
         targets = known.targets
-        point = Point.of(design, estimate.components, estimate.beta)
+        point = ComponentDraws.of(design, estimate.components, estimate.beta).flat
         values = targets(point)[0]
         se = low = high = np.full(len(values), _NAN)
         method = "Wald" if kr is not None else ""  # also where it gives no interval
         if (post := estimate.draws) is not None:
-            size = post.sigma2.size
-            covs = {g: cov.reshape(size, *cov.shape[2:]) for g, cov in post.covs.items()}
-            drawn = targets(Point(covs, post.sigma2.ravel(), post.beta.reshape(size, design.p)))
+            drawn = targets(post.values.flat)
             method, se = "posterior", drawn.std(axis=0, ddof=1)
             low, high = np.quantile(drawn, _ends(self.scores.prob), axis=0)
         elif isinstance(kr, KenwardRoger) and not estimate.flags["singular"]:
@@ -118,7 +116,7 @@ class Scorer:
             if method == "posterior":
                 if estimate.draws is None:
                     continue
-                drawn = estimate.draws.beta.reshape(estimate.draws.sigma2.size, design.p)
+                drawn = estimate.draws.values.flat.beta
                 low, high = np.quantile(drawn, _ends(prob), axis=0)
                 columns = (drawn.mean(axis=0), drawn.std(axis=0, ddof=1), df * _NAN, low, high)
                 yield from _rows(known, design, method, columns, why)

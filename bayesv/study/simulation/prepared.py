@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from bayesv.covariance import VarianceComponents
+from bayesv.covariance import ComponentDraws, VarianceComponents
 from bayesv.design.design import Design
 from bayesv.errors import ScenarioError
 from bayesv.formula import build
-from bayesv.linalg import Array
 from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.study.declared.content import ScenarioContent
@@ -101,13 +98,13 @@ class DrawnDesign:
     model : Model
         The fitted formula on the design, with whatever response.
     simulator : Simulator
-    source : Parameters or DrawnParameters
+    source : Parameters or PosteriorTruths
         Of all replicates, or of which each takes another.
     """
 
     model: Model
     simulator: Simulator
-    source: Parameters | DrawnParameters
+    source: Parameters | PosteriorTruths
 
     @classmethod
     def draw(cls, scenario: ScenarioContent, sequence: np.random.SeedSequence) -> DrawnDesign:
@@ -123,7 +120,7 @@ class DrawnDesign:
         )
         given = scenario.true_parameters
         if isinstance(given, Posterior):
-            return cls(model, simulator, DrawnParameters.of(given, design, rng))
+            return cls(model, simulator, PosteriorTruths.of(given, design, rng))
         if given is None:
             beta, vc = chosen_beta(scenario, design), chosen_components(scenario, design)
         else:
@@ -135,46 +132,36 @@ class DrawnDesign:
         """Return the parameters of replicate k."""
         if isinstance(self.source, Parameters):
             return self.source
-        return self.simulator.parameters(*self.source.at(k))
+        return self.simulator.parameters(*self.source.of_replicate(k))
 
 
 @dataclass(frozen=True, eq=False)
-class DrawnParameters:
-    """Draws from a posterior, in an order of their own.
+class PosteriorTruths:
+    """Draws from a posterior, each the truth of a replicate.
 
     Attributes
     ----------
+    values : ComponentDraws, shape (S,)
+        Of the posterior's design, in an order of their own.
     beta : DataFrame, shape (S, p)
-    covs : mapping of group to (names, ndarray of shape (S, r_f, r_f))
-    sigma2 : ndarray, shape (S,)
-    order : ndarray of int, shape (S,)
+        Of the true design.
     """
 
+    values: ComponentDraws
     beta: pd.DataFrame
-    covs: Mapping[str, tuple[tuple[str, ...], Array]]
-    sigma2: Array
-    order: NDArray[np.intp]
 
     @classmethod
-    def of(cls, post: Posterior, design: Design, rng: np.random.Generator) -> DrawnParameters:
+    def of(cls, post: Posterior, design: Design, rng: np.random.Generator) -> PosteriorTruths:
         """Take the draws of a posterior in random order, with the coefficients of a design."""
-        S = post.sigma2.size
-        covs = {
-            term.group: (
-                term.columns,
-                post.cov(term.group).reshape(S, term.n_columns, term.n_columns),
-            )
-            for term in post.design.terms
-        }
-        beta = post.beta.reshape(S, -1)[:, fit_columns(post, design)]
-        beta = pd.DataFrame(beta, columns=list(design.fixed_names))
-        return cls(beta, covs, post.sigma2.ravel(), rng.permutation(S))
+        draws = post.values.flat
+        values = draws.take(rng.permutation(draws.size))
+        beta = values.beta[:, fit_columns(post, design)]
+        return cls(values, pd.DataFrame(beta, columns=list(design.fixed_names)))
 
-    def at(self, k: int) -> tuple[pd.Series, VarianceComponents]:
-        """Return the draw of replicate k."""
-        i = int(self.order[k % len(self.order)])
-        blocks = {g: pd.DataFrame(cov[i], list(c), list(c)) for g, (c, cov) in self.covs.items()}
-        return self.beta.iloc[i], VarianceComponents(blocks, float(self.sigma2[i]))
+    def of_replicate(self, k: int) -> tuple[pd.Series, VarianceComponents]:
+        """Return β and the components of replicate k."""
+        i = k % self.values.size
+        return self.beta.iloc[i], self.values.components(i)
 
 
 def _designs(scenario: ScenarioContent, rows: DrawnRows) -> tuple[Model, Design, DrawnRows]:

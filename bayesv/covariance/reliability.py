@@ -1,0 +1,33 @@
+"""How well the data tell the levels of a grouping factor apart."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayesv.covariance.draws import ComponentDraws
+from bayesv.covariance.pointwise import Pointwise
+from bayesv.linalg import Array
+
+__all__ = ["reliability"]
+
+
+def reliability(values: ComponentDraws) -> Array:
+    """Return 1 − Var(û − u)/Var(u), averaged over levels, for every column of every term.
+
+    Parameters
+    ----------
+    values : ComponentDraws, shape (S,)
+        Of a design with its rows.
+
+    Returns
+    -------
+    ndarray, shape (S, Σ r_f)
+        NaN where Var(u) is 0. Var(û − u) allows for the estimation of β.
+    """
+    left = Pointwise(values.design).unexplained(values)
+    with np.errstate(invalid="ignore"):
+        each = [
+            1.0 - mean / np.diagonal(cov, axis1=1, axis2=2)
+            for mean, cov in zip(left, values.covs.values(), strict=True)
+        ]
+    return np.concatenate(each, axis=1)

@@ -1,0 +1,55 @@
+"""What draws say of β and u: conditional moments given each draw of (Σ, σ²)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bayesv.covariance import ComponentDraws
+from bayesv.gram import GramStatistics, draw_effects
+from bayesv.inference.density import MarginalDensity
+from bayesv.linalg import Array, evenly_spaced
+
+__all__ = ["gls_draws", "random_effects"]
+
+
+def gls_draws(values: ComponentDraws, density: MarginalDensity) -> tuple[Array, Array]:
+    """Return β̂_GLS(V) and (X'V⁻¹X)⁻¹ of every draw, shapes (S, p) and (S, p, p).
+
+    Under a normal prior of β they are mean and covariance of β given (Σ, σ², y).
+
+    Parameters
+    ----------
+    values : ComponentDraws, shape (S,)
+    density : MarginalDensity
+    """
+    given_v = density.conditional(values.relative_roots(), values.sigma2)
+    back = np.linalg.inv(density.stats.R)
+    half = np.linalg.inv(given_v.factor) @ back.T
+    return density.stats.start + given_v.mean @ back.T, np.swapaxes(half, 1, 2) @ half
+
+
+def random_effects(
+    values: ComponentDraws, stats: GramStatistics, draws: int, seed: int
+) -> pd.DataFrame:
+    """Return posterior means and SDs of u; see `Posterior.random_effects`.
+
+    Parameters
+    ----------
+    values : ComponentDraws, shape (S,)
+    stats : GramStatistics
+    draws, seed : int
+    """
+    design, rng = values.design, np.random.default_rng(seed)
+    kept = values.take(evenly_spaced(values.size, draws))
+    gamma = (kept.beta - stats.start) @ stats.R.T
+    mean, square, var = (np.zeros(design.q) for _ in range(3))
+    relative = stats.in_basis(kept.relative_roots())
+    for s, sigma in enumerate(kept.sigma):
+        effects = draw_effects(stats, [lam[s] for lam in relative], float(sigma), gamma[s], rng)
+        center = np.concatenate([m.ravel() for m in effects.mean])
+        mean += center / kept.size
+        square += center**2 / kept.size
+        var += np.concatenate([v.ravel() for v in effects.var]) / kept.size
+    sd = np.sqrt(var + np.clip(square - mean**2, 0.0, None))
+    return pd.DataFrame({"mean": mean, "sd": sd}, index=design.effect_labels)

@@ -1,0 +1,102 @@
+"""Arrays with names: draws as ArviZ knows them, and what is computed from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bayesv.covariance import ComponentDraws
+from bayesv.design.design import Design
+from bayesv.errors import BayesvError
+from bayesv.inference.draws import Draws
+from bayesv.linalg import Array, cov_to_sd_corr
+from bayesv.names import variable_name
+from bayesv.support.xarray import data_array, data_tree, dataset
+
+__all__ = ["array", "draws_of", "tree_of"]
+
+_DIMS = ("chain", "draw")
+
+
+def array(values: Array, coords: Mapping[str, Any], name: str | None = None) -> Any:
+    """Return a DataArray; keys of ``coords`` are its dims, None stands for no labels."""
+    labels = {dim: label for dim, label in coords.items() if label is not None}
+    return data_array(values, dims=list(coords), coords=labels, name=name)
+
+
+def draws_of(tree: Any, name: str) -> Array:
+    """Return a variable of the posterior, shape (chain, draw, …)."""
+    values = tree["posterior"][name]
+    # One layout in memory whatever made the draws: sums depend on it in their last digit.
+    return np.ascontiguousarray(values.transpose(*_DIMS, ...).to_numpy(), dtype=float)
+
+
+def tree_of(draws: Draws, engine: str) -> Any:
+    """Return an ArviZ DataTree with the design's labels.
+
+    Raises
+    ------
+    BayesvError
+        If a draw is not finite, a variance not positive, or two variables would share a name.
+    """
+    values = draws.values
+    design = values.design
+    for what, numbers in {"σ²": values.sigma2, "β": values.beta, **values.covs}.items():
+        if not np.isfinite(numbers).all():
+            raise BayesvError(f"{engine}: some draws of {what} are not finite.")
+    if (values.sigma2 <= 0).any():
+        raise BayesvError(f"{engine}: some draws of σ² are not positive.")
+    variables: dict[str, Any] = {
+        "beta": ((*_DIMS, "coef"), values.beta),
+        "sigma": (_DIMS, values.sigma),
+        "sigma2": (_DIMS, values.sigma2),
+    }
+    coords: dict[str, Any] = {
+        "chain": np.arange(values.shape[0]),
+        "draw": np.arange(values.shape[1]),
+        "coef": list(design.fixed_names),
+    }
+    for term in design.terms:
+        names, labels = _of_term(term, values, draws.u)
+        coords |= labels
+        if taken := [name for name in names if name in variables or name in coords]:
+            raise BayesvError(
+                f"The draws of {term.group!r} would be called {taken[0]!r}, as others are; rename "
+                "the grouping factor."
+            )
+        variables |= names
+    groups = {"posterior": dataset(variables, coords=coords, attrs=dict(draws.attrs))}
+    if design.has_rows:
+        groups["observed_data"] = _observed(design)
+    if draws.sample_stats:
+        stats = {name: (_DIMS, np.asarray(v)) for name, v in draws.sample_stats.items()}
+        groups["sample_stats"] = dataset(stats, coords={dim: coords[dim] for dim in _DIMS})
+    return data_tree(groups)
+
+
+def _of_term(
+    term: Any, values: ComponentDraws, u: Mapping[str, Array]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the variables of a term, (dims, values) by name, and labels of their dims."""
+    safe, cov = variable_name(term.group), values.covs[term.group]
+    sd, corr = cov_to_sd_corr(cov)
+    columns = (f"{safe}_coef", f"{safe}_coef_bis")
+    labels = {name: list(term.columns) for name in columns}
+    variables = {
+        f"cov_{safe}": ((*_DIMS, *columns), cov),
+        f"sd_{safe}": ((*_DIMS, columns[0]), sd),
+        f"corr_{safe}": ((*_DIMS, *columns), corr),
+    }
+    if term.group in u:
+        level = f"{safe}_level"
+        labels[level] = term.levels.astype(str)
+        variables[f"u_{safe}"] = ((*_DIMS, level, columns[0]), u[term.group])
+    return variables, labels
+
+
+def _observed(design: Design) -> Any:
+    name = variable_name(design.response)
+    name = "response" if name == "row" else name
+    return dataset({name: ("row", design.y)}, coords={"row": np.asarray(design.rows)})

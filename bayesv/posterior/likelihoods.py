@@ -1,0 +1,61 @@
+"""Log likelihoods and log priors of draws, for leaving out and for power-scaling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bayesv.covariance import ComponentDraws, Pointwise
+from bayesv.linalg import Array
+from bayesv.names import variable_name
+from bayesv.priors.priors import Normal, ResolvedPriors
+from bayesv.support.progress import progress
+from bayesv.support.xarray import dataset
+
+__all__ = ["likelihood_groups"]
+
+
+def likelihood_groups(
+    values: ComponentDraws, priors: ResolvedPriors | None, step: int
+) -> dict[str, Any]:
+    """Return Datasets ``log_likelihood`` and, where priors are known, ``log_prior``.
+
+    Parameters
+    ----------
+    values : ComponentDraws, shape (chain, draw)
+        Of a design with its rows.
+    priors : ResolvedPriors or None
+    step : int
+        Of the draws that are kept.
+    """
+    design, kept, pointwise = values.design, values.every(step), Pointwise(values.design)
+    with progress("pointwise log likelihood", kept.size) as done:
+        of_rows, of_clusters = pointwise(kept.flat, done)
+    data = {
+        f"by_{name}": (("chain", "draw", name), x.reshape(*kept.shape, -1))
+        for name, x in (("row", of_rows), ("cluster", of_clusters))
+    }
+    coords = {"chain": np.arange(values.shape[0]), "draw": np.arange(0, values.shape[1], step)}
+    labels = {
+        "row": [str(label) for label in design.row_labels],
+        "cluster": np.arange(pointwise.n_clusters),
+    }
+    groups = {"log_likelihood": dataset(data, coords={**coords, **labels})}
+    if priors is not None:
+        parts = _log_prior(kept, priors).items()
+        prior = {variable_name(name): (("chain", "draw"), x) for name, x in parts}
+        groups["log_prior"] = dataset(prior, coords=coords)
+    return groups
+
+
+def _log_prior(values: ComponentDraws, priors: ResolvedPriors) -> dict[str, Array]:
+    """Log prior density of every draw by parameter, (chain, draw); flat ones left out."""
+    densities = priors.log_densities(values.covs, values.sigma2)
+    for name, prior, beta in zip(
+        values.design.fixed_names, priors.beta, np.moveaxis(values.beta, -1, 0), strict=True
+    ):
+        if isinstance(prior, Normal):
+            z = (beta - prior.mean) / prior.sd
+            densities[f"beta_{name}"] = -0.5 * z**2 - np.log(prior.sd)
+    return densities

@@ -1,0 +1,49 @@
+"""Replicated responses, draw by draw."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayesv.covariance import ComponentDraws
+from bayesv.formula.prediction import PredictedRows
+from bayesv.gram import GramStatistics, draw_effects
+from bayesv.linalg import Array
+
+__all__ = ["responses"]
+
+
+def responses(
+    values: ComponentDraws,
+    rows: PredictedRows,
+    stats: GramStatistics,
+    rng: np.random.Generator,
+    *,
+    new_levels: bool,
+) -> Array:
+    """Return one response of the rows per draw, shape (S, m); see `Posterior.predict`.
+
+    Parameters
+    ----------
+    values : ComponentDraws, shape (S,)
+    rows : PredictedRows
+    stats : GramStatistics
+        Of the fit, for u of fitted levels given y.
+    rng : Generator
+    new_levels : bool
+        Whether all levels are new.
+    """
+    all_roots, all_lambdas = values.roots(), values.relative_roots()
+    y = np.empty((values.size, len(rows.labels)))
+    for s, (sigma, beta) in enumerate(zip(values.sigma, values.beta, strict=True)):
+        roots = [root[s] for root in all_roots]
+        effects: list[Array | None] = [None] * len(roots)
+        if not new_levels:
+            gamma = (beta - stats.start) @ stats.R.T
+            lambdas = stats.in_basis([lam[s] for lam in all_lambdas])
+            drawn = draw_effects(stats, lambdas, float(sigma), gamma, rng, moments=False)
+            effects = list(drawn.u)
+        y[s] = rows.offset + rows.X @ beta
+        for term, u, root in zip(rows.terms, effects, roots, strict=True):
+            y[s] += term.apply(u, root, rng)
+        y[s] += sigma * rng.normal(size=y.shape[1]) / np.sqrt(rows.weights)
+    return y

@@ -1,0 +1,198 @@
+"""Draws of a model with their names, and what is said of them scalar by scalar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.covariance import ComponentDraws, VarianceComponents
+from bayesv.covariance.quantities import Quantity, quantities
+from bayesv.design.design import Design
+from bayesv.diagnostics.summaries import summary_columns, without_undefined
+from bayesv.errors import BayesvError
+from bayesv.inference.density import MarginalDensity
+from bayesv.inference.tails import Tails
+from bayesv.linalg import Array
+from bayesv.names import variable_name
+from bayesv.posterior import labelled
+from bayesv.priors.priors import ResolvedPriors
+from bayesv.support.arguments import INDEX, accepts, whole
+
+__all__ = ["SummarisedDraws"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SummarisedDraws:
+    """Draws with labels, design and, where they are known, priors and density; see `Posterior`."""
+
+    draws: Any
+    design: Design
+    priors: ResolvedPriors | None
+    engine: str
+    density: MarginalDensity | None = field(default=None, repr=False)
+    problems: tuple[str, ...] = ()
+
+    # --- arrays -----------------------------------------------------------------------------------
+
+    @property
+    def n_chains(self) -> int:
+        """Number of chains."""
+        return int(self.draws["posterior"].sizes["chain"])
+
+    @property
+    def n_draws(self) -> int:
+        """Number of draws per chain."""
+        return int(self.draws["posterior"].sizes["draw"])
+
+    @property
+    def values(self) -> ComponentDraws:
+        """Draws of (Σ_f, σ², β), shape (chain, draw)."""
+        covs = {group: self.cov(group) for group in self.design.groups}
+        return ComponentDraws(self.design, covs, self.sigma2, self.beta)
+
+    def _array(self, name: str) -> Array:
+        return labelled.draws_of(self.draws, name)
+
+    def cov(self, group: str) -> Array:
+        """Return draws of Σ_f, shape (chain, draw, r_f, r_f)."""
+        return self._array(f"cov_{variable_name(self.design.term(group).group)}")
+
+    @property
+    def covs(self) -> dict[str, Array]:
+        """Draws of every Σ_f."""
+        return dict(self.values.covs)
+
+    @property
+    def sigma2(self) -> Array:
+        """Draws of σ², shape (chain, draw)."""
+        return self._array("sigma2")
+
+    @property
+    def beta(self) -> Array:
+        """Draws of β, shape (chain, draw, p)."""
+        return self._array("beta")
+
+    @property
+    def u(self) -> dict[str, Array]:
+        """Draws of random effects, (chain, draw, J_f, r_f) by group; empty if not all were kept."""
+        names = {group: f"u_{variable_name(group)}" for group in self.design.groups}
+        if not all(name in self.draws["posterior"] for name in names.values()):
+            return {}
+        return {group: self._array(name) for group, name in names.items()}
+
+    @accepts(chain=INDEX, draw=INDEX)
+    def components(self, chain: int, draw: int) -> VarianceComponents:
+        """Return one draw of (Σ_f, σ²)."""
+        if not (-self.n_chains <= chain < self.n_chains and -self.n_draws <= draw < self.n_draws):
+            raise BayesvError(
+                f"There are {self.n_chains} chains of {self.n_draws} draws; found chain {chain}, "
+                f"draw {draw}."
+            )
+        return self.values.components((chain, draw))
+
+    @accepts(step=whole(1))
+    def each_components(self, step: int = 1) -> Iterator[VarianceComponents]:
+        """Yield every ``step``-th draw of (Σ_f, σ²), chain by chain."""
+        return (point.components() for point in self.values.flat.every(step))
+
+    # --- scalars ----------------------------------------------------------------------------------
+
+    @property
+    def beta_mean(self) -> pd.Series:
+        """Posterior mean of the fixed effects."""
+        return pd.Series(self.beta.mean(axis=(0, 1)), list(self.design.fixed_names), name="beta")
+
+    @cached_property
+    def quantities(self) -> list[Quantity]:
+        """Draws of every scalar, with its scale."""
+        return quantities(self.values)
+
+    @cached_property
+    def _tails(self) -> Tails | None:
+        """Powers of the posterior's tails; None where the density is not known."""
+        return None if self.density is None else Tails(self.density)
+
+    @cached_property
+    def _moments(self) -> Array:
+        """Order below which the moments of each quantity exist, shape (K,)."""
+        if self._tails is None:
+            return np.full(len(self.quantities), np.inf)
+        return np.array([self._tails.moments(q.key) for q in self.quantities])
+
+    @property
+    def moments(self) -> dict[str, float]:
+        """Order m of each quantity x, by label: E|x|^k is finite for k < m, by priors and levels.
+
+        ∞ where all exist, and for draws whose priors are not known.
+        """
+        return {
+            q.label: float(order) for q, order in zip(self.quantities, self._moments, strict=True)
+        }
+
+    @property
+    def _moments_of_V(self) -> float:
+        """Order below which the moments of tr V exist."""
+        pairs = zip(self.quantities, self._moments, strict=True)
+        return float(min(order for q, order in pairs if q.scale == "var"))
+
+    @property
+    def undefined(self) -> dict[str, str]:
+        """Quantities without a finite mean or variance, and why; empty for most models.
+
+        Their draws' mean or SD would depend on how many draws there are.
+        """
+        return {
+            q.label: f"the posterior has no finite {'mean' if order <= 1 else 'variance'}: its "
+            f"density falls as |x|^-{1 + order:.4g} only; read median and interval, or give a "
+            "prior of the SD with lighter tails, such as HalfNormal"
+            for q, order in zip(self.quantities, self._moments, strict=True)
+            if order <= 2
+        }
+
+    def summary(self, prob: float = 0.95) -> pd.DataFrame:
+        """Return one line per scalar: location, spread, intervals and diagnostics.
+
+        Parameters
+        ----------
+        prob : float
+            Probability of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            Columns scale, group, first, second, mean, sd, median, eti_low, eti_high, hdi_low,
+            hdi_high, mcse_mean, ess_bulk, ess_tail, rhat. Each scalar is computed per draw and
+            then summarised. ``mean``, ``sd`` and ``mcse_mean`` are NaN where the posterior has no
+            finite mean or variance; `undefined` says why.
+        """
+        x = np.stack([q.values for q in self.quantities], axis=-1)
+        columns = without_undefined(summary_columns(x, prob), self._moments)
+        labels = pd.DataFrame(
+            [q.key for q in self.quantities], columns=["scale", "group", "first", "second"]
+        )
+        return pd.concat([labels, pd.DataFrame(columns)], axis=1)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"Posterior of {self.design.formula}",
+            f"engine {self.engine}, {self.n_chains} chains × {self.n_draws} draws",
+        ]
+        table = self.summary()
+        table.insert(0, "quantity", [q.label for q in self.quantities])
+        show = ["quantity", "mean", "sd", "median", "eti_low", "eti_high", "ess_bulk", "rhat"]
+        formats = {"ess_bulk": "{:.0f}".format, "rhat": "{:.3f}".format}
+        text = table[show].to_string(
+            index=False, formatters=formats, float_format=lambda v: f"{v:.5g}", justify="right"
+        )
+        lines.append(text)
+        reasons: dict[str, list[str]] = {}
+        for label, reason in self.undefined.items():
+            reasons.setdefault(reason, []).append(label)
+        lines += [f"note: {', '.join(labels)}: {reason}" for reason, labels in reasons.items()]
+        lines += [f"problem: {problem}" for problem in self.problems]
+        return "\n".join(lines)
