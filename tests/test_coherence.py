@@ -119,11 +119,11 @@ def test_coordinates_of_draws_are_inverse_and_their_score_is_a_derivative(formul
     post = model.sample(seed=1, draws=30, chains=1)
     coordinates = Coordinates.centred(model.design)
     log_prior = LogPrior(model.priors, coordinates)
-    x = coordinates.from_draws(post.covs, post.sigma2)
+    x = coordinates.from_values(post.values)
     assert x.shape == (1, 30, coordinates.size)
-    covs, sigma2 = coordinates.to_covs(x)
-    assert np.allclose(sigma2, post.sigma2)
-    for group, cov in covs.items():
+    values = coordinates.to_values(x)
+    assert np.allclose(values.sigma2, post.sigma2)
+    for group, cov in values.covs.items():
         assert np.allclose(cov, post.cov(group), rtol=1e-9, atol=1e-12)
     score = posterior_score(post.density, post.values.take(0))
     assert score.rounding < 1e-12

@@ -38,13 +38,13 @@ def case(request):
 
 def stated(found: LogPrior, x: np.ndarray) -> np.ndarray:
     """SDs and correlations that priors speak of, and σ, in one vector."""
-    covs, sigma2 = found.coordinates.to_covs(x)
+    point = found.coordinates.to_values(x)
     values = []
     for term in found.priors.design.terms:
         A = found.priors.basis(term).map
-        sd, corr = cov_to_sd_corr(A @ covs[term.group] @ A.T)
+        sd, corr = cov_to_sd_corr(A @ point.covs[term.group] @ A.T)
         values += [*sd, *corr[np.tril_indices(len(sd), -1)]]
-    return np.array([*values, np.sqrt(sigma2)])
+    return np.array([*values, point.sigma])
 
 
 def test_gradient_of_the_prior(case):
@@ -59,9 +59,8 @@ def test_density_by_parameter_is_that_of_the_priors(case):
     found, x = case
     gaps = []
     for point in x:
-        covs, sigma2 = found.coordinates.to_covs(point)
-        densities = found.priors.log_densities(covs, np.asarray(sigma2))
-        gaps.append(sum(densities.values()) - found(point, jacobian=False))
+        values = found.coordinates.to_values(point)
+        gaps.append(found.priors.log_density(values) - found(point, jacobian=False))
     assert gaps == pytest.approx([0.0] * len(x), abs=1e-7)
 
 
@@ -81,13 +80,13 @@ def test_jacobian_by_differences(case):
 
 def test_there_and_back(case):
     found, x = case
-    covs, sigma2 = found.coordinates.to_covs(x)
-    assert found.coordinates.from_draws(covs, sigma2) == pytest.approx(x, abs=1e-7)
+    values = found.coordinates.to_values(x)
+    assert found.coordinates.from_values(values) == pytest.approx(x, abs=1e-7)
 
 
 def test_draws_of_the_prior_are_of_the_stated_scale():
     """Median of a half-normal SD of the user's column, whatever the coordinates are of."""
     found = log_prior(FORMULAS[0], PRIORS["of the columns"], 20)
-    covs, _ = found.coordinates.to_covs(found.draws(np.random.default_rng(3), 20_000))
-    sd = np.sqrt(covs["Subject"][:, 0, 0])
+    values = found.coordinates.to_values(found.draws(np.random.default_rng(3), 20_000))
+    sd = np.sqrt(values.covs["Subject"][:, 0, 0])
     assert np.median(sd) == pytest.approx(50 * 0.6745, rel=0.03)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
+from bayesv.covariance import ComponentDraws
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.log_prior import LogPrior
@@ -62,8 +63,8 @@ def test_marginal_likelihood_equals_dense_gaussian_algebra(beta):
     for seed in range(3):
         root = np.random.default_rng(seed).normal(size=(2, 2))
         vc = bv.VarianceComponents({"g": root @ root.T, "c": 0.3 + seed}, 0.5 + seed)
-        covs = {g: vc[g].to_numpy() for g in vc.groups}
-        assert density.log_likelihood(covs, vc.sigma2) == pytest.approx(dense(vc), abs=1e-4)
+        values = ComponentDraws.of(design, vc)
+        assert float(density.log_likelihood(values)) == pytest.approx(dense(vc), abs=1e-4)
 
 
 def test_prior_in_coordinates_has_the_right_jacobian(star):
@@ -75,9 +76,9 @@ def test_prior_in_coordinates_has_the_right_jacobian(star):
 
     def parameters(x: np.ndarray) -> np.ndarray:
         """SDs and correlations that the priors speak of: at the mean of sx."""
-        covs, sigma2 = coordinates.to_covs(x)
-        out = [np.sqrt(sigma2)]
-        for A, cov in zip(bases, covs.values(), strict=True):
+        values = coordinates.to_values(x)
+        out = [values.sigma]
+        for A, cov in zip(bases, values.covs.values(), strict=True):
             cov = A @ cov @ A.T
             sd = np.sqrt(np.diagonal(cov))
             out += [*sd, cov[0, 1] / sd.prod()]
@@ -87,15 +88,12 @@ def test_prior_in_coordinates_has_the_right_jacobian(star):
     J = np.array(
         [(parameters(x + h * e) - parameters(x - h * e)) / (2 * h) for e in np.eye(len(x))]
     )
-    density = MarginalDensity(star.statistics, star.priors)
-    covs, sigma2 = coordinates.to_covs(x)
-    want = density.log_prior(covs, float(sigma2)) + np.linalg.slogdet(J)[1]
+    want = star.priors.log_density(coordinates.to_values(x)) + np.linalg.slogdet(J)[1]
     other = x + 0.3
     J2 = np.array(
         [(parameters(other + h * e) - parameters(other - h * e)) / (2 * h) for e in np.eye(len(x))]
     )
-    covs2, sigma2_2 = coordinates.to_covs(other)
-    want2 = density.log_prior(covs2, float(sigma2_2)) + np.linalg.slogdet(J2)[1]
+    want2 = star.priors.log_density(coordinates.to_values(other)) + np.linalg.slogdet(J2)[1]
     got = LogPrior(star.priors, coordinates)(np.stack([x, other]))
     assert got == pytest.approx([want, want2], abs=1e-6)
 
@@ -303,9 +301,9 @@ def test_estimates(sleepstudy, sleepstudy_posterior):
     for kind in ("mean", "median", "mode"):
         assert np.linalg.eigvalsh(post.estimate(kind)["Subject"])[0] >= 0
     mode = post.estimate("mode")
-    at_mode = post.density.log_posterior({"Subject": mode["Subject"].to_numpy()}, mode.sigma2)
+    at_mode = post.density.log_posterior(ComponentDraws.of(post.design, mode))
     for vc in post.each_components(step=20):
-        other = post.density.log_posterior({"Subject": vc["Subject"].to_numpy()}, vc.sigma2)
+        other = post.density.log_posterior(ComponentDraws.of(post.design, vc))
         assert other < at_mode
     with pytest.raises(bv.BayesvError, match="mean, median, mode"):
         post.estimate("average")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesv.covariance import ComponentDraws, VarianceComponents
+from bayesv.covariance import VarianceComponents
 from bayesv.gram import draw_effects
 from bayesv.inference.adaptation import Effort, ProposalError
 from bayesv.inference.density import Conditional, MarginalDensity, joined
@@ -177,7 +177,7 @@ def labelled(
 ) -> Draws:
     """Return draws of (Σ, σ) at x, chain after chain, with β (and u) from their conditionals."""
     density, stats = target.density, target.density.stats
-    covs, sigma2 = target.coordinates.to_covs(x)
+    values = target.coordinates.to_values(x)
     z = rng.normal(size=conditional.mean.shape)
     noise = np.linalg.solve(np.swapaxes(conditional.factor, -1, -2), z[..., None])[..., 0]
     gamma = conditional.mean + noise
@@ -187,7 +187,7 @@ def labelled(
         lambdas, sigma = target.coordinates.to_lambdas(x)
         u = _effects(density, lambdas, sigma, gamma, rng)
     return Draws(
-        ComponentDraws(target.coordinates.design, covs, sigma2, beta).reshape(*shape),
+        replace(values, beta=beta).reshape(*shape),
         u={g: v.reshape(*shape, *v.shape[1:]) for g, v in u.items()},
         sample_stats=sample_stats,
         attrs=attrs,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, RandomTerm
 from bayesv.linalg import Array, cov_to_sd_corr, psd_root
 from bayesv.priors.basis import Basis, centred_basis
@@ -127,41 +128,41 @@ class Coordinates:
             lambdas.append(part.basis.back @ root if part.basis.centred else root)
         return lambdas, np.exp(x[..., -1] + self.log_scale)
 
-    def to_covs(self, x: Array) -> tuple[dict[str, Array], Array]:
-        """Return Σ_f by group, shapes (..., r, r), and σ², shape (...)."""
+    def to_values(self, x: Array) -> ComponentDraws:
+        """Return (Σ_f, σ²), shape (...), β left out."""
         lambdas, sigma = self.to_lambdas(x)
         covs = {
             term.group: sigma[..., None, None] ** 2 * lam @ np.swapaxes(lam, -1, -2)
             for term, lam in zip(self.design.terms, lambdas, strict=True)
         }
-        return covs, sigma**2
+        return ComponentDraws(self.design, covs, sigma**2)
 
-    def from_covs(self, covs: Mapping[str, Array], sigma2: float) -> Array:
+    def near(self, point: ComponentDraws) -> Array:
         """Return x of one (Σ_f, σ²), pulled a little inside where it is on the boundary."""
         x = np.empty(self.size)
-        x[-1] = 0.5 * np.log(sigma2) - self.log_scale
+        x[-1] = 0.5 * np.log(point.sigma2) - self.log_scale
         for part in self.parts:
             structure = part.term.structure
             # By a root: AΣA' of a covariate far from 0 cancels, and must stay a covariance.
-            root = part.basis.map @ psd_root(covs[part.term.group])
+            root = part.basis.map @ psd_root(point.covs[part.term.group])
             sd, corr = cov_to_sd_corr(root @ root.T)
-            relative = structure.free_sds(sd) / np.sqrt(sigma2) * np.exp(part.log_units)
+            relative = structure.free_sds(sd) / point.sigma * np.exp(part.log_units)
             x[part.sds] = np.log(np.maximum(relative, _SMALLEST))
             corr = _SHRUNK * np.nan_to_num(corr)
             np.fill_diagonal(corr, 1.0)
             x[part.corrs] = structure.coordinates(corr)
         return x
 
-    def from_draws(self, covs: Mapping[str, Array], sigma2: Array) -> Array:
-        """Return x of many (Σ_f, σ²), shape (..., d): the inverse of `to_covs`.
+    def from_values(self, values: ComponentDraws) -> Array:
+        """Return x of (Σ_f, σ²), shape (..., d): the inverse of `to_values`.
 
         An SD of 0 is at −∞; a correlation of ±1 is as far out as numbers go.
         """
-        log_sigma = 0.5 * np.log(np.asarray(sigma2))
+        log_sigma = 0.5 * np.log(values.sigma2)
         x = np.empty((*log_sigma.shape, self.size))
         x[..., -1] = log_sigma - self.log_scale
         for part in self.parts:
-            structure, cov = part.term.structure, np.asarray(covs[part.term.group])
+            structure, cov = part.term.structure, values.covs[part.term.group]
             if part.basis.centred:
                 cov = part.basis.map @ cov @ part.basis.map.T
             sd, corr = cov_to_sd_corr(cov)

@@ -150,6 +150,6 @@ class LogPrior:
     def draws(self, rng: np.random.Generator, size: int) -> Array:
         """Draw x from the priors, shape (size, d); a flat prior is replaced by the default."""
         drawn = draw_prior(self.priors.with_proper_sds(), size, rng)
-        x = self.coordinates.from_draws(drawn.covs, drawn.sigma2)
+        x = self.coordinates.from_values(drawn)
         limits = np.where(self.coordinates.is_sd, _LARGEST_SD, _LARGEST_CORR)
         return np.clip(np.nan_to_num(x, neginf=-30.0, posinf=30.0), -limits, limits)

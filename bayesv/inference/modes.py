@@ -81,7 +81,7 @@ def find_modes(
     or at its prior's median, with correlations at 0 and near ±1, and at draws from the prior.
     """
     point = ComponentDraws.of(target.coordinates.design, start)
-    first = target.coordinates.from_covs(point.covs, start.sigma2)
+    first = target.coordinates.near(point)
     # An SD estimated as 0 starts at a tenth of σ: at 0 the density by log SD is flat.
     is_sd = target.coordinates.is_sd
     first[is_sd] = np.maximum(first[is_sd], -2.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,7 @@ def posterior_score(density: MarginalDensity, values: ComponentDraws) -> Score:
     """
     target = Target(density)
     coordinates = target.coordinates
-    x = coordinates.from_draws(values.covs, values.sigma2)
+    x = coordinates.from_values(values)
     gradient, prior, n_outside = np.zeros_like(x), np.zeros_like(x), 0
     # Side by side only what takes long: threads cost, too.
     slopes_at = run(target.value_and_gradient, list(x), serial=not target.expensive)
@@ -94,7 +94,7 @@ def _rounding(coordinates: Coordinates, values: ComponentDraws) -> float:
         for group, cov in some.covs.items():
             sign = np.sign(symmetrize(rng.normal(size=cov.shape)))
             moved[group] = cov * (1.0 + size * sign)
-        x.append(coordinates.from_draws(moved, some.sigma2)[:, coordinates.is_sd])
+        x.append(coordinates.from_values(replace(some, covs=moved))[:, coordinates.is_sd])
     with np.errstate(invalid="ignore"):
         gap = np.abs(x[1] - x[0])
     return float(np.median(gap[np.isfinite(gap)])) / 1e4 if np.isfinite(gap).any() else np.inf

@@ -224,14 +224,15 @@ def joint_mode(density: MarginalDensity, values: ComponentDraws) -> ComponentDra
     """
     coordinates = Coordinates.centred(density.priors.design)
     log_prior = LogPrior(density.priors, coordinates)
-    mean = {group: cov.mean(axis=0) for group, cov in values.flat.covs.items()}
+    covs = {group: cov.mean(axis=0) for group, cov in values.flat.covs.items()}
+    mean = ComponentDraws(values.design, covs, values.sigma2.mean())
 
     def objective(x: Array) -> float:
         lambdas, sigma = coordinates.to_lambdas(x[None])
         likelihood = density.conditional(lambdas, sigma**2).log_likelihood
         return -float((likelihood + log_prior(x[None], jacobian=False))[0])
 
-    start = coordinates.from_covs(mean, float(np.mean(values.sigma2)))
+    start = coordinates.near(mean)
     found = minimize(
         objective,
         start,
@@ -240,4 +241,4 @@ def joint_mode(density: MarginalDensity, values: ComponentDraws) -> ComponentDra
         bounds=[(value - 12.0, value + 12.0) for value in start],
         options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-7},
     )
-    return ComponentDraws(values.design, *coordinates.to_covs(np.asarray(found.x)))
+    return coordinates.to_values(np.asarray(found.x))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, DesignSummary, RandomTerm
 from bayesv.design.scales import ColumnFacts
 from bayesv.errors import PriorError
@@ -86,14 +87,8 @@ class ResolvedPriors:
         """Return the effects that the priors of a term speak of."""
         return self.bases.get(term.group) or Basis.as_written(term)
 
-    def log_densities(self, covs: Mapping[str, Array], sigma2: Array) -> dict[str, Array]:
+    def log_densities(self, values: ComponentDraws) -> dict[str, Array]:
         """Return log prior densities of SDs, correlations and σ, by parameter.
-
-        Parameters
-        ----------
-        covs : mapping of group to ndarray, shapes (..., r, r)
-            Σ_f of the user's columns.
-        sigma2 : ndarray, shape (...)
 
         Returns
         -------
@@ -105,10 +100,14 @@ class ResolvedPriors:
         sds, corrs = [], []
         for term in self.design.terms:
             A = self.basis(term).map
-            sd, corr = cov_to_sd_corr(A @ np.asarray(covs[term.group]) @ A.T)
+            sd, corr = cov_to_sd_corr(A @ values.covs[term.group] @ A.T)
             sds.append(term.structure.free_sds(sd))
             corrs.append(term.structure.coordinates(np.nan_to_num(corr)))
-        return self.by_parameter(sds, corrs, np.sqrt(sigma2))
+        return self.by_parameter(sds, corrs, values.sigma)
+
+    def log_density(self, values: ComponentDraws) -> Array:
+        """Return the log prior density by (SDs, correlations, σ), shape (...)."""
+        return np.asarray(np.sum(list(self.log_densities(values).values()), axis=0))
 
     def by_parameter(
         self,

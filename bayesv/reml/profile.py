@@ -88,7 +88,7 @@ class _Profiler:
         self.coordinates = Coordinates.as_written(fit.design)
         self.criterion = Criterion(fit.design, fit._stats, fit.method)
         point = ComponentDraws.of(fit.design, fit.components)
-        self.best = self.coordinates.from_covs(point.covs, fit.sigma2)
+        self.best = self.coordinates.near(point)
         self.limit = fit.criterion + rise
         self.sigma_hat = float(np.sqrt(fit.sigma2))
 

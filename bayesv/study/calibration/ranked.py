@@ -81,7 +81,7 @@ def ranked_quantities(density: MarginalDensity, drawn: Drawn) -> dict[str, Array
     out["log p(y | Σ, σ, β)"] = -0.5 * (stats.n * np.log(2 * np.pi) + out["log|V|"] + square)
     marginal = density.conditional(lambdas, sigma2, (logdet, T))
     out["log p(y | Σ, σ)"] = marginal.log_likelihood
-    log_prior = _log_prior(density.priors, values)
+    log_prior = density.priors.log_density(values)
     out["log prior"] = log_prior.round(_DIGITS)
     out["log posterior"] = marginal.log_likelihood + log_prior
 
@@ -120,10 +120,10 @@ def sensitivities(priors: ResolvedPriors, values: ComponentDraws) -> dict[str, f
     A change ε of a parameter h of the prior moves E[f | y] by ε Cov(f, s), s = ∂ log p(θ)/∂h; of
     all functions s itself moves most, by ε SD(s | y) in units of its own SD.
     """
-    start = _log_prior(priors, values)
+    start = priors.log_density(values)
 
     def moved(other: ResolvedPriors, step: float) -> float:
-        return float(np.std(_log_prior(other, values) - start)) / step
+        return float(np.std(other.log_density(values) - start)) / step
 
     spread = {}
     for term in priors.design.terms:
@@ -140,11 +140,6 @@ def sensitivities(priors: ResolvedPriors, values: ComponentDraws) -> dict[str, f
         corr = {**priors.corr, group: LKJ(lkj.eta + 1.0)}
         spread[f"η of {group}"] = moved(replace(priors, corr=corr), 1.0)
     return spread
-
-
-def _log_prior(priors: ResolvedPriors, values: ComponentDraws) -> Array:
-    parts = priors.log_densities(values.covs, values.sigma2).values()
-    return np.asarray(np.sum(list(parts), axis=0))
 
 
 def _changes(prior: Any) -> Iterator[tuple[str, SdPrior, float]]:
