@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import minimize
@@ -53,20 +54,27 @@ def point_estimate(
     if kind == "medoid":
         return draws.take(medoid(draws))
     if kind == "stein" and stats is not None:
-        return stein(stats, draws)
+        return _in_families(stein(stats, draws))
     sigma2 = draws.sigma2
     if kind == "mean":
         means = {group: cov.mean(axis=0) for group, cov in draws.covs.items()}
         return ComponentDraws(design, means, sigma2.mean())
     if kind == "median":
         medians = {group: geometric_median(cov) for group, cov in draws.covs.items()}
-        return ComponentDraws(design, medians, np.median(sigma2))
-    # The mask takes off what rounding of eigenvectors leaves between blocks.
-    logs = {
-        term.group: term.structure.project(log_euclidean(draws.covs[term.group]))
-        for term in design.terms
+        return _in_families(ComponentDraws(design, medians, np.median(sigma2)))
+    logs = {group: log_euclidean(cov) for group, cov in draws.covs.items()}
+    return _in_families(ComponentDraws(design, logs, np.exp(np.log(sigma2).mean())))
+
+
+def _in_families(values: ComponentDraws) -> ComponentDraws:
+    """Return the nearest values in which each Σ_f is of its term's family.
+
+    Of blocks this takes off what rounding of eigenvectors leaves between them.
+    """
+    covs = {
+        term.group: term.structure.project(values.covs[term.group]) for term in values.design.terms
     }
-    return ComponentDraws(design, logs, np.exp(np.log(sigma2).mean()))
+    return replace(values, covs=covs)
 
 
 def geometric_median(draws: Array) -> Array:

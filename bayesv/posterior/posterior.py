@@ -106,7 +106,9 @@ class Posterior(SummarisedDraws, Savable):
         Parameters
         ----------
         kind : {"mean", "median", "mode", "stein", "log_euclidean", "medoid"}
-            ``mean``: E[Σ_f | y] and E[σ² | y], the mean of the drawn matrices (quadratic loss).
+            ``mean``: E[Σ_f | y] and E[σ² | y], the mean of the drawn matrices (quadratic loss), so
+            that V is E[V | y]. All others are in the family of the term's covariances; of families
+            that are not closed under sums, such as an AR(1), the mean is not.
             ``median``: geometric median of the drawn Σ_f in units of their SDs, and the median of
             σ² (absolute loss); for one column it is the ordinary median of the variance.
             ``mode``: maximum of the joint posterior density by (SDs, correlations, σ), with u and β
