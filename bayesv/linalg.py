@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -96,6 +99,25 @@ def psd_roots(a: Array) -> Array:
 def evenly_spaced(total: int, wanted: int) -> NDArray[np.intp]:
     """Return at most ``wanted`` positions below ``total``, evenly spaced."""
     return np.unique(np.linspace(0, total - 1, min(wanted, total)).astype(np.intp))
+
+
+def connected(size: int, left: NDArray[np.intp], right: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the connected component of each of ``size`` things, numbered by their first ones.
+
+    Parameters
+    ----------
+    size : int
+    left, right : ndarray of int, shape (m,)
+        The two ends of each link.
+
+    Examples
+    --------
+    >>> connected(4, np.array([0, 3]), np.array([2, 1])).tolist()
+    [0, 1, 0, 1]
+    """
+    links = sparse.coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(size, size))
+    labels = connected_components(links, directed=False)[1]
+    return np.asarray(pd.factorize(labels)[0], dtype=np.intp)
 
 
 def cholesky_or_nan(a: Array) -> Array:

@@ -86,7 +86,7 @@ def simulate(priors: ResolvedPriors, rng: np.random.Generator) -> tuple[Values, 
     beta = np.array([rng.normal(prior.mean, prior.sd) for prior in priors.beta])
     sigma = _draw_sd(priors.sigma, rng)
     truth: Values = {"sigma": np.array(sigma), "beta": beta}
-    w = np.ones(design.n) if design.weights is None else design.weights
+    w = design.residual.weights
     y = design.X @ beta + sigma * rng.normal(size=design.n) / np.sqrt(w)
     for term in design.terms:
         root = np.zeros((term.n_columns, term.n_columns))
@@ -130,7 +130,7 @@ def quantities(priors: ResolvedPriors, values: Values, y: Array) -> Values:
     design, sigma, beta = priors.design, values["sigma"], values["beta"]
     out = {"sd Residual": sigma}
     out |= {f"beta {name}": beta[:, i] for i, name in enumerate(design.fixed_names)}
-    w = np.ones(design.n) if design.weights is None else design.weights
+    w = design.residual.weights
     V = sigma[:, None, None] ** 2 * np.diag(1 / w)
     fitted = beta @ design.X[-1]
     shares = np.zeros(design.n, dtype=bool)

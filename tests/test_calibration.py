@@ -12,7 +12,7 @@ from scipy.stats import chi2, ks_2samp, kstest
 import bayesv as bv
 import bayesv.model
 from bayesv.covariance import ComponentDraws
-from bayesv.design.simulation import simulate
+from bayesv.design.simulation import normal_scores, simulate
 from bayesv.inference.density import MarginalDensity
 from bayesv.priors.draws import draw_prior
 from bayesv.study import ecdf_band, sbc
@@ -120,7 +120,9 @@ def _found(model, priors, values):
 
 
 def simulated(point, rng):
-    return simulate(point.design, point.beta, point.roots(), point.sigma, rng)
+    design, scores = point.design, normal_scores(point.design, rng)
+    y, u = simulate(design, point.beta, point.roots(), point.sigma, scores)
+    return y, dict(zip(design.groups, u, strict=True))
 
 
 @each_case
@@ -221,7 +223,7 @@ def test_new_data_are_of_the_same_design_and_of_new_levels(name, engine):
 
 
 def _weights(design):
-    return np.ones(design.n) if design.weights is None else design.weights
+    return design.residual.weights
 
 
 def _some(model):

@@ -53,7 +53,7 @@ def test_everything_equals_dense_algebra(seed, formula, weighted):
             r = term.n_columns
             G[start : start + r, start : start + r] = block
             start += r
-    R = vc.sigma2 * np.diag(1 / design.weights if weighted else np.ones(design.n))
+    R = vc.sigma2 * np.diag(1 / design.residual.weights if weighted else np.ones(design.n))
     dense = Z @ G @ Z.T + R
     V = bv.MarginalCovariance(design, vc)
     scale = np.abs(dense).max()

@@ -359,7 +359,7 @@ def test_missing_and_infinite_rows_are_dropped_and_counted():
     for text in ("1 in y", "1 in x", "1 in g", "1 in f", "1 in var_weights"):
         assert text in note
     np.testing.assert_array_equal(got.y, d.y[5:])
-    np.testing.assert_array_equal(got.weights, d.w[5:])
+    np.testing.assert_array_equal(got.residual.weights, d.w[5:])
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in log")
@@ -389,7 +389,9 @@ def test_a_level_without_complete_rows_is_no_level():
 def test_weights_by_name_array_or_series():
     d = frame()
     for given in ("w", d.w, d.w.to_numpy(), list(d.w)):
-        np.testing.assert_array_equal(design("y ~ x + (1 | g)", d, var_weights=given).weights, d.w)
+        np.testing.assert_array_equal(
+            design("y ~ x + (1 | g)", d, var_weights=given).residual.weights, d.w
+        )
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_rows_and_labels():
     missing = sorted(set(range(150)) - set(design.rows))
     assert missing == [4, 16, 59]
     assert list(design.row_labels) == [f"row{i + 1}" for i in design.rows]
-    assert set(design.weights) == {0.5, 1.0, 3.0}
+    assert set(design.residual.weights) == {0.5, 1.0, 3.0}
     data = read_data(EXPORTS / "lmer_mixed")
     np.testing.assert_allclose(design.offset, data["o"] / 10)
     np.testing.assert_allclose(design.y, np.log(data["y"]))
@@ -198,7 +198,7 @@ def test_labels_of_levels_that_brms_writes_without_punctuation():
 
 def test_known_weights_of_nlme():
     design = bv.read_fit(EXPORTS / "lme_diagonal").design  # varFixed(~ size): R = σ² size
-    assert set(design.weights) == {1.0, 0.5, 0.25}
+    assert set(design.residual.weights) == {1.0, 0.5, 0.25}
     assert design.term("Subject").structure == Diagonal(2)
 
 

@@ -131,7 +131,7 @@ def test_directions_are_those_of_dense_algebra(seed):
     fixed = "0 + factor(g)" if seed % 5 == 0 else "1"
     formula = f"y ~ {fixed} + (x | g) + (x || h) + (1 | k)"
     design = bv.Model(formula, frame, var_weights="w" if seed % 2 else None).design
-    root = np.ones(n) if design.weights is None else np.sqrt(design.weights)
+    root = np.sqrt(design.residual.weights)
     Q = np.linalg.qr(design.X * root[:, None])[0]
     M = np.eye(n) - Q @ Q.T
     parts = []

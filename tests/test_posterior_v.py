@@ -102,9 +102,8 @@ def test_icc_and_repeatability_are_the_fields():
     pupils = bv.load_dataset("three_level")
     design = bv.Model("y ~ 1 + (1 | sch.cl/tch.cl)", pupils).design
     covs = {"tch.cl:sch.cl": np.array([[[3.0]]]), "sch.cl": np.array([[[2.0]]])}
-    found = functionals(
-        design, statistics_of(design), covs, np.array([5.0]), np.zeros((1, design.p))
-    )
+    values = ComponentDraws(design, covs, np.array([5.0]), np.zeros((1, design.p)))
+    found = functionals(values, statistics_of(design))
     assert found["ICC sch.cl"] == pytest.approx(0.2)
     assert found["ICC tch.cl:sch.cl"] == pytest.approx(0.5)
     assert found["repeatability tch.cl:sch.cl"] == pytest.approx(0.3)
@@ -122,7 +121,7 @@ def test_icc_of_random_slopes_is_by_the_mean_variance(post):
     found, design = post.functionals(), post.design
     z = design.term("a").values
     own = np.einsum("ia,cdab,ib->cdi", z, post.cov("a"), z).mean(axis=-1)
-    total = own + post.cov("b")[..., 0, 0] + post.sigma2 * (1 / design.weights).mean()
+    total = own + post.cov("b")[..., 0, 0] + post.sigma2 * (1 / design.residual.weights).mean()
     assert np.allclose(found["ICC a"], own / total)
     assert np.allclose(found["repeatability b"], post.cov("b")[..., 0, 0] / total)
 
@@ -142,8 +141,8 @@ def test_r_squared(post):
     found = post.functionals()
     design = post.design
     fixed = (post.beta @ design.X.T).var(axis=-1, ddof=1)
-    random = found["tr V"] / design.n - post.sigma2 * (1 / design.weights).mean()
-    residual = post.sigma2 * (1 / design.weights).mean()
+    random = found["tr V"] / design.n - post.sigma2 * (1 / design.residual.weights).mean()
+    residual = post.sigma2 * (1 / design.residual.weights).mean()
     assert np.allclose(found["R² marginal"], fixed / (fixed + random + residual))
     assert np.allclose(found["R² conditional"], (fixed + random) / (fixed + random + residual))
 
@@ -299,7 +298,7 @@ def test_gls_draws_are_gls_at_the_draws(post):
 def test_beta_uncertainty(post):
     frame = pd.DataFrame({"y": post.design.y, "x": post.design.X[:, 1]})
     frame["a"], frame["b"] = post.design.term("a").codes, post.design.term("b").codes
-    frame["w"] = post.design.weights
+    frame["w"] = post.design.residual.weights
     fit = bv.Model("y ~ x + (x | a) + (1 | b)", frame, var_weights="w").reml()
     found = bv.beta_uncertainty(fit, post, {"sum": [1.0, 1.0]})
     table = found.table.set_index(["coefficient", "method"])

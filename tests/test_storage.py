@@ -62,11 +62,13 @@ def same_design(a: Any, b: Any) -> None:
             b.weight_range,
         )
         return
-    for name in ("y", "X", "rows", "weights", "offset"):
+    for name in ("y", "X", "rows", "offset"):
         one, two = getattr(a, name), getattr(b, name)
         assert (one is None) == (two is None)
         if one is not None:
             np.testing.assert_array_equal(one, two, strict=True)
+    assert type(a.residual) is type(b.residual)
+    np.testing.assert_array_equal(a.residual.weights, b.residual.weights, strict=True)
     assert (a.Z != b.Z).nnz == 0
     pd.testing.assert_index_equal(a.row_labels, b.row_labels, exact=True, check_freq=True)
 

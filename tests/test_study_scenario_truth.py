@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
-from bayesv.study.simulation.simulator import autoregression
 from tests.test_study_scenario import BASE, CROSSED, NESTED
 
 Scenario = bv.study.Scenario
@@ -49,7 +48,7 @@ TRUTHS = {
     "plain": ({}, lambda d: 4 * np.eye(d.n)),
     "weights": (
         {"weights": {"law": "uniform", "low": 0.5, "high": 3}},
-        lambda d: np.diag(4 / d.weights),
+        lambda d: np.diag(4 / d.residual.weights),
     ),
     "t errors": ({"errors": {"law": "t", "df": 5}}, lambda d: 4 * np.eye(d.n)),
     "gamma effects": ({"effects": {"law": "gamma", "shape": 2}}, lambda d: 4 * np.eye(d.n)),
@@ -76,7 +75,7 @@ TRUTHS = {
             "heteroscedastic": {"by": "x", "rate": -0.2},
             "weights": {"law": "lognormal", "sdlog": 0.5},
         },
-        lambda d: lagged(d, 0.5, 2 * np.exp(-0.2 * d.X[:, 1]) / np.sqrt(d.weights)),
+        lambda d: lagged(d, 0.5, 2 * np.exp(-0.2 * d.X[:, 1]) / np.sqrt(d.residual.weights)),
     ),
 }
 
@@ -99,9 +98,9 @@ def test_V_equals_its_formula_and_the_simulated_moments(case):
 
 def _check_moments(made: Any, mean: Any, V: Any, draws: int = 4000) -> None:
     """Mean, squares and products in random directions, in Monte Carlo standard errors."""
-    simulator, parameters = made.setting.simulator, made.setting.parameters_of(0)
+    simulator, point = made.setting.simulator, made.setting.point_of(0)
     rng = np.random.default_rng(11)
-    y = np.array([simulator.draw(parameters, rng) for _ in range(draws)]) - mean
+    y = np.array([simulator.draw(point, rng) for _ in range(draws)]) - mean
     directions = np.vstack([np.eye(len(V)), rng.normal(size=(20, len(V)))])
     along = y @ directions.T
     z = along.mean(axis=0) / (along.std(axis=0) / np.sqrt(draws))
@@ -147,14 +146,6 @@ def test_laws_of_errors_have_variance_1_and_their_own_shape(law, skewness, kurto
     assert x.var() == pytest.approx(1, abs=0.02)
     assert (x**3).mean() == pytest.approx(skewness, abs=0.06)
     assert (x**4).mean() == pytest.approx(kurtosis, rel=0.06)
-
-
-def test_autoregression_equals_the_dense_formula():
-    rng = np.random.default_rng(3)
-    series, times = rng.integers(0, 4, 40), rng.permutation(40) * 0.5
-    expected = np.where(series[:, None] == series, 0.8 ** np.abs(times[:, None] - times), 0.0)
-    L = autoregression(0.8, series, times)
-    np.testing.assert_allclose((L @ L.T).toarray(), expected, atol=1e-13)
 
 
 # --- truths that the fitted formula does not hold -------------------------------------------------
@@ -222,10 +213,11 @@ def test_parameters_of_a_fit_and_of_posterior_draws(sleepstudy, sleepstudy_poste
     drawn = Scenario(**own, parameters=post).prepare(1)
     truths = [drawn.replicate(k).truth for k in range(40)]
     sigma2 = [truth.components.sigma2 for truth in truths]
-    order = drawn.setting.source.order  # no draw twice before all were taken
-    assert sorted(order) == list(range(post.sigma2.size)) != list(order)
+    taken = drawn.setting.source.values.sigma2  # no draw twice before all were taken
+    assert sorted(taken) == sorted(post.sigma2.ravel())
+    assert list(taken) != list(post.sigma2.ravel())
     assert set(sigma2) <= set(post.sigma2.ravel())
-    at = divmod(int(order[7]), post.n_draws)
+    at = divmod(int(np.flatnonzero(post.sigma2.ravel() == taken[7])[0]), post.n_draws)
     np.testing.assert_array_equal(truths[7].beta, post.beta[at])
     np.testing.assert_allclose(truths[7].components["Subject"], post.cov("Subject")[at])
     V = bv.MarginalCovariance(sleepstudy.design, truths[7].components).to_dense()

@@ -55,7 +55,7 @@ def test_losses_are_those_of_dense_algebra(scenario, monkeypatch):
     # The other way, for clusters that are large, where it exists.
     monkeypatch.setattr(losses, "_DENSE", 0)
     other = Losses(design, truth)
-    assert other.through_Z == (truth.well_specified and design.weights is None)
+    assert other.through_Z == (truth.well_specified and design.residual.iid)
     assert other(vc) == pytest.approx(want, rel=1e-8)
     monkeypatch.setattr(losses, "_MOST", 0)
     if not other.through_Z:

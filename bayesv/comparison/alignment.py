@@ -157,7 +157,7 @@ def difference(design: Design, other: Design) -> str | None:
         return None
     if other.n != design.n or not np.allclose(other.y, design.y):
         return f"responses ({design.n} and {other.n} rows)"
-    if not _equal(design.weights, other.weights):
+    if not _equal(design.residual.weights, other.residual.weights):
         return "known weights"
     if not _equal(design.offset, other.offset):
         return "offsets"

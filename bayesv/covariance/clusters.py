@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.linalg import Array
 
-__all__ = ["cluster_roots", "gram_batches", "v_blocks"]
+__all__ = ["cluster_roots", "gram_batches", "row_batches", "v_blocks"]
 
-_MOST = 12_000  # random effects of one connected cluster: their q × q matrix takes 8 q² bytes
-_AT_ONCE = 2e7  # numbers in a batch of such matrices
+_MOST_EFFECTS = 12_000  # of one connected cluster: their q × q matrix takes 8 q² bytes
+_BATCH_NUMBERS = 2e7  # in a batch of such matrices
 
 
 def gram_batches(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.intp], Array]]:
-    """Yield Z_c'WZ_c of connected clusters of the same shape, batch by batch.
+    """Yield Z_c'R_c⁻¹Z_c σ² of connected clusters of the same shape, batch by batch.
 
     Parameters
     ----------
@@ -41,9 +41,8 @@ def gram_batches(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.i
     DataError
         If one cluster has more than 12,000 random effects.
     """
-    Z = design.Z
-    weighted = Z if design.weights is None else sparse.diags_array(design.weights) @ Z
-    A = sparse.coo_array(Z.T @ weighted)
+    white = design.residual.whiten(design.Z)
+    A = sparse.coo_array(white.T @ white)
     place, local = np.empty(design.q, dtype=int), np.empty(design.q, dtype=int)
     for counts, effects in _shapes(design):
         b, q = effects.shape
@@ -67,13 +66,30 @@ def cluster_roots(counts: Sequence[int], roots: Sequence[Array]) -> Array:
     roots : sequence of ndarray, shapes (…, r, r)
     """
     q = sum(J * lam.shape[-1] for J, lam in zip(counts, roots, strict=True))
-    out, at = np.zeros((*roots[0].shape[:-2], q, q)), 0
+    whole, offset = np.zeros((*roots[0].shape[:-2], q, q)), 0
     for J, lam in zip(counts, roots, strict=True):
         r = lam.shape[-1]
-        for start in range(at, at + J * r, r):
-            out[..., start : start + r, start : start + r] = lam
-        at += J * r
-    return out
+        for start in range(offset, offset + J * r, r):
+            whole[..., start : start + r, start : start + r] = lam
+        offset += J * r
+    return whole
+
+
+def row_batches(codes: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """Yield the rows of each cluster, shape (b, m), clusters of m rows together.
+
+    Parameters
+    ----------
+    codes : ndarray of int, shape (n,)
+        Cluster of each row.
+    """
+    order = np.argsort(codes, kind="stable")
+    sizes = np.bincount(codes)
+    starts = np.cumsum(sizes) - sizes
+    for m in np.unique(sizes[sizes > 0]):
+        rows = order[starts[sizes == m][:, None] + np.arange(m)]
+        step = max(1, int(_BATCH_NUMBERS // m**2))
+        yield from (rows[start : start + step] for start in range(0, len(rows), step))
 
 
 def v_blocks(design: Design, vc: VarianceComponents, rows: NDArray[np.intp]) -> Array:
@@ -86,36 +102,27 @@ def v_blocks(design: Design, vc: VarianceComponents, rows: NDArray[np.intp]) -> 
     rows : ndarray of int, shape (b, m)
         Rows of each cluster.
     """
-    b, m = rows.shape
-    out = np.zeros((b, m, m))
-    inverse = 1.0 if design.weights is None else 1.0 / design.weights[rows]
-    out[:, np.arange(m), np.arange(m)] = vc.sigma2 * inverse
+    V = vc.sigma2 * design.residual.block(rows)
     for term in design.terms:
         z, codes = term.values[rows], term.codes[rows]
         shared = codes[:, :, None] == codes[:, None, :]
-        out += (z @ vc.block_for(term) @ np.swapaxes(z, 1, 2)) * shared
-    return out
+        V += (z @ vc.block_for(term) @ np.swapaxes(z, 1, 2)) * shared
+    return V
 
 
 def _shapes(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.intp]]]:
+    """Yield levels of each term in a cluster, and columns of Z of clusters that have as many."""
     terms = design.terms
-    starts = np.cumsum([0, *(t.n_levels for t in terms)])
-    total = int(starts[-1])
-    label = np.arange(total)
-    if len(terms) > 1:
-        first = np.tile(terms[0].codes, len(terms) - 1)
-        others = np.concatenate([t.codes + s for t, s in zip(terms[1:], starts[1:-1], strict=True)])
-        graph = sparse.coo_array((np.ones(len(first)), (first, others)), shape=(total, total))
-        label = connected_components(graph, directed=False)[1]
+    label = _level_clusters(design)
     term_of = np.repeat(np.arange(len(terms)), [t.n_levels for t in terms])
     columns = np.array([t.n_columns for t in terms])
     counts = np.zeros((int(label.max()) + 1, len(terms)), dtype=int)
     np.add.at(counts, (label, term_of), 1)
     widest = int((counts @ columns).max())
-    if widest > _MOST:
+    if widest > _MOST_EFFECTS:
         raise DataError(
-            f"A connected cluster has {widest} random effects; at most {_MOST} fit: their q × q "
-            "matrix is dense."
+            f"A connected cluster has {widest} random effects; at most {_MOST_EFFECTS} fit: their "
+            "q × q matrix is dense."
         )
     # All effects sorted by cluster, within a cluster term by term and level by level.
     cluster = np.concatenate(
@@ -127,9 +134,16 @@ def _shapes(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.intp]]
     for s, shape in enumerate(shapes):
         q = int(shape @ columns)
         members = bounds[np.flatnonzero(which.ravel() == s)]
-        chunk = max(1, int(_AT_ONCE // (q * q)))
-        for at in range(0, len(members), chunk):
-            yield (
-                tuple(int(c) for c in shape),
-                order[members[at : at + chunk, None] + np.arange(q)],
-            )
+        chunk = max(1, int(_BATCH_NUMBERS // (q * q)))
+        for start in range(0, len(members), chunk):
+            firsts = members[start : start + chunk, None]
+            yield tuple(int(count) for count in shape), order[firsts + np.arange(q)]
+
+
+def _level_clusters(design: Design) -> NDArray[np.intp]:
+    """Cluster of each level, term by term, numbered by their first ones, shape (Σ J_f,)."""
+    starts = np.cumsum([0, *(term.n_levels for term in design.terms)])
+    label = design.n + np.arange(starts[-1])  # levels without rows are clusters of their own
+    for term, start in zip(design.terms, starts, strict=False):
+        label[start + term.codes] = design.clusters
+    return np.asarray(pd.factorize(label)[0], dtype=np.intp)

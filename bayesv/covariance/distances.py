@@ -119,7 +119,7 @@ def v_distances(design: Design, a: VarianceComponents, b: VarianceComponents) ->
         ).sum()
         traces = np.trace(K_a, axis1=1, axis2=2) + np.trace(K_b, axis1=1, axis2=2)
         bures += float(traces.sum() - 2.0 * nuclear)
-    plain = design.weights is None
+    plain = design.residual.iid
     return {
         "affine_invariant": float(np.sqrt(max(square, 0.0))),
         "stein": float(max(stein, 0.0)),

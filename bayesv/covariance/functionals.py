@@ -70,7 +70,7 @@ def functionals(values: ComponentDraws, stats: GramStatistics) -> dict[str, Arra
     https://doi.org/10.1111/j.2041-210x.2012.00261.x.
     """
     design, covs, sigma2 = values.design, values.covs, values.sigma2
-    n, inverse = design.n, _inverse_weights(design)
+    n, inverse = design.n, design.residual.diagonal
     out = {"log|V|": log_determinant(values, stats)}
     squares = {term.group: term.values.T @ term.values for term in design.terms}
     parts = {group: _inner(covs[group], square) for group, square in squares.items()}
@@ -195,10 +195,6 @@ def _contains(coarse: Any, fine: Any) -> bool:
     """Whether each level of the fine factor lies in one level of the coarse one."""
     pairs = fine.codes.astype(np.int64) * coarse.n_levels + coarse.codes
     return len(np.unique(pairs)) == len(np.unique(fine.codes))
-
-
-def _inverse_weights(design: Design) -> Array:
-    return np.ones(design.n) if design.weights is None else 1.0 / design.weights
 
 
 def _inner(cov: Array, square: Array) -> Array:

@@ -11,6 +11,7 @@ from scipy.linalg import lapack, solve_triangular
 from bayesv.covariance.clusters import gram_batches
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design.design import Design, RandomTerm
+from bayesv.design.residual import Residual
 from bayesv.linalg import Array, psd_root
 
 __all__ = ["ClusterBatch", "Geometry", "geometry"]
@@ -97,23 +98,23 @@ def geometry(design: Design, vc: VarianceComponents) -> Geometry:
     weight: every power of it is a sum of positive terms, and nothing cancels when the variances of
     the random effects are large beside σ².
     """
-    root_w = np.sqrt(np.ones(design.n) if design.weights is None else design.weights)
-    Q, scale = np.linalg.qr(design.X * root_w[:, None])
-    start = Q.T @ (root_w * design.target)
-    columns = np.column_stack([Q, root_w * design.target - Q @ start])
-    turned = [_turned(term, vc.block_for(term), root_w) for term in design.terms]
+    whiten, target = design.residual.whiten, design.residual.whiten(design.target)
+    Q, scale = np.linalg.qr(whiten(design.X))
+    start = Q.T @ target
+    columns = np.column_stack([Q, target - Q @ start])
+    turned = [_turned(term, vc.block_for(term), design.residual) for term in design.terms]
     terms = tuple(term for term, *_ in turned)
     design = replace(design, terms=terms)
     roots = [(counts, effects, *_roots(gram)) for counts, effects, gram in gram_batches(design)]
     inside = [np.zeros((*R.shape[:2], columns.shape[1])) for *_, R, _ in roots]
     for _ in range(_PASSES):
-        shared = np.asarray(design.Z.T @ (columns * root_w[:, None]))
+        shared = np.asarray(design.Z.T @ whiten(columns, transposed=True))
         weights = np.zeros_like(shared)
         for U, (_, effects, _, inverse) in zip(inside, roots, strict=True):
             part = inverse @ shared[effects]
             U += part
             weights[effects] = np.swapaxes(inverse, 1, 2) @ part
-        columns = columns - root_w[:, None] * (design.Z @ weights)
+        columns = columns - whiten(design.Z @ weights)
     return Geometry(
         terms=terms,
         maps=tuple(C for _, C, _ in turned),
@@ -129,12 +130,12 @@ def geometry(design: Design, vc: VarianceComponents) -> Geometry:
     )
 
 
-def _turned(term: RandomTerm, block: Array, root_w: Array) -> tuple[RandomTerm, Array, Array]:
+def _turned(term: RandomTerm, block: Array, residual: Residual) -> tuple[RandomTerm, Array, Array]:
     """Return the term in its own columns, C with Σ = C Σ* C', and the diagonal of Σ*."""
     values, C = np.empty_like(term.values), np.zeros_like(block)
-    variance, size = np.zeros(len(block)), np.sqrt(len(root_w))
+    variance, size = np.zeros(len(block)), np.sqrt(residual.size)
     for part in (list(part) for part in term.structure.blocks):
-        weighted = term.values[:, part] * root_w[:, None]
+        weighted = residual.whiten(term.values[:, part])
         length = np.linalg.norm(weighted, axis=0)
         length = np.where(length > 0, length, 1.0)
         Q, R = np.linalg.qr(weighted / length)
@@ -143,7 +144,7 @@ def _turned(term: RandomTerm, block: Array, root_w: Array) -> tuple[RandomTerm, 
             Q, R = weighted / length, np.eye(len(part))
         R = R * length / size
         turn, root, _ = np.linalg.svd(R @ psd_root(block[np.ix_(part, part)]))
-        values[:, part] = size * (Q @ turn) / root_w[:, None]
+        values[:, part] = size * residual.draw(Q @ turn)
         C[np.ix_(part, part)] = np.linalg.solve(R, turn)
         variance[part] = root**2
     return replace(term, values=values), C, variance

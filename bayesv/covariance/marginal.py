@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, splu
 
 from bayesv.covariance.components import VarianceComponents
@@ -42,9 +41,9 @@ def expand_G(design: Design, vc: VarianceComponents) -> sparse.csr_array:
     return _per_level(design, [vc.block_for(term) for term in design.terms])
 
 
-def residual_R(design: Design, vc: VarianceComponents) -> sparse.dia_array:
+def residual_R(design: Design, vc: VarianceComponents) -> sparse.sparray:
     """Return R = σ² diag(1/w), sparse of shape (n, n)."""
-    return sparse.diags_array(_residual_variances(design, _checked(design, vc)))
+    return _checked(design, vc).sigma2 * design.residual.matrix
 
 
 class MarginalCovariance(LinearOperator):
@@ -64,9 +63,9 @@ class MarginalCovariance(LinearOperator):
 
     Notes
     -----
-    With G = σ² ΛΛ' and R = σ² W⁻¹, all of V⁻¹ and log|V| come from one sparse factorisation of
-    M = I + Λ'Z'WZΛ, which exists for singular G too:
-    V⁻¹ = (W − W Z Λ M⁻¹ Λ'Z'W)/σ² and log|V| = log|M| + n log σ² − Σ log w.
+    With G = σ² ΛΛ' and R = σ² LL', all of V⁻¹ and log|V| come from one sparse factorisation of
+    M = I + N'N, N = L⁻¹ZΛ, which exists for singular G too:
+    V⁻¹ = L'⁻¹(I − N M⁻¹ N')L⁻¹/σ² and log|V| = log|M| + n log σ² + log|LL'|.
 
     Examples
     --------
@@ -95,13 +94,13 @@ class MarginalCovariance(LinearOperator):
         return expand_G(self.design, self.vc)
 
     @cached_property
-    def R_diagonal(self) -> Array:
-        """Residual variances σ²/w, shape (n,)."""
-        return _residual_variances(self.design, self.vc)
+    def R(self) -> sparse.csr_array:
+        """Covariance of the residuals, sparse (n, n)."""
+        return sparse.csr_array(residual_R(self.design, self.vc))
 
     def _matmat(self, X: Array) -> Array:
         Z = self.design.Z
-        return np.asarray(Z @ (self.G @ (Z.T @ X))) + self.R_diagonal[:, None] * X
+        return np.asarray(Z @ (self.G @ (Z.T @ X)) + self.R @ X)
 
     def _matvec(self, x: Array) -> Array:
         return self._matmat(np.reshape(x, (-1, 1))).reshape(np.shape(x))
@@ -113,16 +112,14 @@ class MarginalCovariance(LinearOperator):
 
     @cached_property
     def _root(self) -> sparse.csr_array:
-        """W^½ Z Λ, shape (n, q)."""
+        """N = L⁻¹ZΛ, shape (n, q)."""
         design = self.design
         roots = [self.vc.relative_root(term) for term in design.terms]
-        ZL = design.Z @ _per_level(design, roots)
-        w = design.weights
-        return ZL if w is None else sparse.csr_array(sparse.diags_array(np.sqrt(w)) @ ZL)
+        return sparse.csr_array(design.residual.whiten(design.Z @ _per_level(design, roots)))
 
     @cached_property
     def _factor(self) -> Any:
-        """LU of the positive definite M without pivoting, so that U's diagonal is D of LDL'."""
+        """LU of the positive definite M, without pivoting, so that U's diagonal is D of LDL'."""
         M = sparse.csc_array(self._root.T @ self._root + sparse.eye_array(self._root.shape[1]))
         try:
             return splu(
@@ -153,16 +150,15 @@ class MarginalCovariance(LinearOperator):
             raise DataError(
                 f"b has shape {b.shape}; V has {self.design.n} rows: needed is (n,) or (n, k)."
             )
-        w = 1.0 if self.design.weights is None else np.sqrt(self.design.weights)
-        scaled = (b.T * w).T
-        inner = scaled - self._root @ self._factor.solve(self._root.T @ scaled)
-        return np.asarray((inner.T * w).T / self.vc.sigma2)
+        whiten = self.design.residual.whiten
+        white = whiten(b)
+        inner = white - self._root @ self._factor.solve(self._root.T @ white)
+        return np.asarray(whiten(inner, transposed=True) / self.vc.sigma2)
 
     def logdet(self) -> float:
         """Return log|V|."""
-        return float(
-            np.log(np.abs(self._factor.U.diagonal())).sum() + np.log(self.R_diagonal).sum()
-        )
+        of_R = self.design.n * np.log(self.vc.sigma2) + self.design.residual.log_det
+        return float(np.log(np.abs(self._factor.U.diagonal())).sum() + of_R)
 
     @accepts(b=numeric)
     def quadratic(self, b: ArrayLike) -> Array:
@@ -174,8 +170,9 @@ class MarginalCovariance(LinearOperator):
 
     def diagonal(self) -> Array:
         """Return Var(y_i), shape (n,)."""
-        Z = self.design.Z
-        return np.asarray((Z @ self.G).multiply(Z).sum(axis=1)).ravel() + self.R_diagonal
+        Z, residual = self.design.Z, self.design.residual
+        random = np.asarray((Z @ self.G).multiply(Z).sum(axis=1)).ravel()
+        return np.asarray(random + self.vc.sigma2 * residual.diagonal)
 
     def trace(self) -> float:
         """Return the trace of V."""
@@ -190,7 +187,7 @@ class MarginalCovariance(LinearOperator):
             "Use V @ x, V.solve(b), V.diagonal() or V.block(group, level), which do not form it.",
         )
         Z = self.design.Z
-        V = sparse.csr_array(Z @ self.G @ Z.T + sparse.diags_array(self.R_diagonal))
+        V = sparse.csr_array(Z @ self.G @ Z.T + self.R)
         V.sort_indices()
         return V
 
@@ -238,7 +235,7 @@ class MarginalCovariance(LinearOperator):
         if len(at) > DENSE_LIMIT:
             raise DataError(f"{len(at)} rows are too many for a dense block ({DENSE_LIMIT}).")
         Z = self.design.Z[at]
-        block = (Z @ self.G @ Z.T).toarray() + np.diag(self.R_diagonal[at])
+        block = (Z @ self.G @ Z.T).toarray() + self.vc.sigma2 * self.design.residual.block(at)
         labels = self.design.row_labels[at]
         return pd.DataFrame(block, labels, labels)
 
@@ -262,21 +259,10 @@ class MarginalCovariance(LinearOperator):
         term, place = self.design.level(group, level)
         return np.flatnonzero(term.codes == place)
 
-    @cached_property
+    @property
     def clusters(self) -> NDArray[np.intp]:
-        """Cluster of each row, shape (n,): rows of different clusters have covariance 0.
-
-        Clusters are the connected components of rows through shared levels, numbered by first row.
-        """
-        terms = self.design.terms
-        n = self.design.n
-        starts = n + np.cumsum([0, *(t.n_levels for t in terms)])
-        rows = np.tile(np.arange(n), len(terms))
-        levels = np.concatenate([t.codes + s for t, s in zip(terms, starts, strict=False)])
-        graph = sparse.coo_array((np.ones(len(rows)), (rows, levels)), shape=(starts[-1],) * 2)
-        labels = connected_components(graph, directed=False)[1][:n]
-        _, first, codes = np.unique(labels, return_index=True, return_inverse=True)
-        return np.argsort(np.argsort(first))[codes].astype(np.intp)
+        """Cluster of each row, shape (n,); see `Design.clusters`."""
+        return self.design.clusters
 
     def __repr__(self) -> str:
         return (
@@ -297,12 +283,6 @@ def _checked(design: Any, vc: VarianceComponents) -> VarianceComponents:
             "bv.VarianceComponents({group: matrix}, sigma2=…)."
         )
     return vc.aligned(design)
-
-
-def _residual_variances(design: Design, vc: VarianceComponents) -> Array:
-    if design.weights is None:
-        return np.full(design.n, vc.sigma2)
-    return vc.sigma2 / design.weights
 
 
 def _per_level(design: Design, blocks: list[Array]) -> sparse.csr_array:

@@ -51,7 +51,7 @@ class Pointwise:
 
     def __init__(self, design: Design) -> None:
         self.design = design
-        self.w = np.ones(design.n) if design.weights is None else design.weights
+        self.w = design.residual.weights
         weighted = sparse.csr_array(sparse.diags_array(self.w) @ design.Z)
         BX, By = weighted.T @ design.X, weighted.T @ design.target
         starts = np.cumsum([0, *(t.n_effects for t in design.terms)])[:-1]

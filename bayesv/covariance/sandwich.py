@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesv.covariance.clusters import v_blocks
+from bayesv.covariance.clusters import row_batches, v_blocks
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design.design import Design
@@ -19,11 +19,10 @@ from bayesv.support.arguments import TEXT, accepts, choice, optional
 
 __all__ = ["ClusterRobust", "cluster_robust", "robust"]
 
-_LARGEST = 5_000  # rows of one cluster, whose covariance is dense
-_WHOLE = 1e-8  # of a direction of X: what is left over of a residual is rounding
+_MOST_ROWS = 5_000  # of one cluster, whose covariance is dense
+_WHOLE_SHARE = 1e-8  # of a direction of X: what is left over of a residual is rounding
 _PASSES = 2  # of making X orthonormal: the second takes away what rounding left in the first
-_NOTHING = 1e-10  # of the plug-in variance: a mean of rounding
-_AT_ONCE = 2e7  # numbers in a batch of such matrices
+_ROUNDING_SHARE = 1e-10  # of the plug-in variance: a mean of rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +122,7 @@ def robust(
     if kind not in ("CR0", "CR2"):
         raise BayesvError(f"kind must be 'CR2' or 'CR0'; found {kind!r}.")
     V = MarginalCovariance(design, vc)
-    codes = _independent_clusters(design, V.clusters, cluster)
+    codes = _independent_clusters(design, cluster)
     if contrasts is None:
         contrasts = dict(zip(design.fixed_names, np.eye(design.p), strict=True))
     try:
@@ -153,37 +152,36 @@ def _sandwich(
     e = e - Q @ (Phi @ moved).ravel()
     names = list(contrasts)
     L = np.array(list(contrasts.values())).reshape(len(names), design.p)
-    to = Phi @ back.T @ L.T  # Φ of Q times l for every contrast l
-    p, many = to.shape
-    meat, M = np.zeros((p, p)), np.zeros((many, p, p))
-    total, squares = np.zeros(many), np.zeros(many)
+    projections = Phi @ back.T @ L.T  # Φ of Q times l for every contrast l
+    p, n_contrasts = projections.shape
+    meat, M = np.zeros((p, p)), np.zeros((n_contrasts, p, p))
+    total, squares = np.zeros(n_contrasts), np.zeros(n_contrasts)
     for (rows, V_c), VQ in zip(batches, solved, strict=True):
         X_c = Q[rows]
         A = _adjustment(V_c, X_c, Phi) if kind == "CR2" else None
         AVQ = VQ if A is None else A @ VQ
         score = (np.swapaxes(AVQ, 1, 2) @ e[rows][..., None])[..., 0]
         meat += score.T @ score
-        f = AVQ @ to  # (b, m, l)
-        own = (f * (V_c @ f)).sum(axis=1)
+        f = AVQ @ projections  # (b, m, l)
+        within = (f * (V_c @ f)).sum(axis=1)
         u = np.swapaxes(X_c, 1, 2) @ f
         shared = np.einsum("bak,ac,bck->bk", u, Phi, u)
-        total += (own - shared).sum(axis=0)
-        squares += ((own - shared) ** 2 - shared**2).sum(axis=0)
+        total += (within - shared).sum(axis=0)
+        squares += ((within - shared) ** 2 - shared**2).sum(axis=0)
         M += np.einsum("bak,bck->kac", u, u)
     squares += np.einsum("ab,kbc,cd,kda->k", Phi, M, Phi, M)
     # An estimate whose mean is 0 is 0 whatever the truth.
-    none = total <= _NOTHING * np.einsum("ak,ab,bk->k", to, np.asarray(information), to)
-    cov = np.where(none[:, None] | none, np.nan, symmetrize(to.T @ meat @ to))
-    df = np.divide(total**2, squares, out=np.full(many, np.nan), where=~none)
-    notes = [
+    plug_in = np.einsum("ak,ab,bk->k", projections, np.asarray(information), projections)
+    none = total <= _ROUNDING_SHARE * plug_in
+    cov = np.where(none[:, None] | none, np.nan, symmetrize(projections.T @ meat @ projections))
+    df = np.divide(total**2, squares, out=np.full(n_contrasts, np.nan), where=~none)
+    notes = tuple(
         f"{kind}: one cluster alone determines {name}, so that its residuals say nothing of the "
         "variance: NaN"
-        for name, on in zip(names, none, strict=True)
-        if on
-    ]
-    return ClusterRobust(
-        pd.DataFrame(cov, names, names), pd.Series(df, names, name="df"), tuple(notes)
+        for name, undetermined in zip(names, none, strict=True)
+        if undetermined
     )
+    return ClusterRobust(pd.DataFrame(cov, names, names), pd.Series(df, names, name="df"), notes)
 
 
 def _orthonormal(X: Array, batches: list[tuple[NDArray[np.intp], Array]]) -> tuple[Array, Array]:
@@ -213,7 +211,7 @@ def _adjustment(V: Array, X: Array, Phi: Array) -> Array:
         np.linalg.solve(L, X) @ np.linalg.cholesky(Phi), full_matrices=False
     )
     left = 1.0 - size**2  # what X leaves of each direction
-    whole = left < _WHOLE
+    whole = left < _WHOLE_SHARE
     shrink = 1.0 - np.sqrt(np.where(whole, 0.0, left))
     half = eye - (inside * shrink[:, None, :]) @ np.swapaxes(inside, 1, 2)
     _, values, vectors = np.linalg.svd(half @ (across @ L))
@@ -229,25 +227,19 @@ def _inner(a: Array, b: Array) -> Array:
     return np.asarray(np.einsum("bia,bic->ac", a, b))
 
 
-def _batches(codes: np.ndarray) -> list[np.ndarray]:
+def _batches(codes: NDArray[np.intp]) -> list[NDArray[np.intp]]:
     """Rows of each cluster, (b, m), clusters of the same size together."""
-    order = np.argsort(codes, kind="stable")
-    sizes = np.bincount(codes)
-    if sizes.max() > _LARGEST:
+    largest = int(np.bincount(codes).max())
+    if largest > _MOST_ROWS:
         raise DataError(
-            f"A cluster has {sizes.max()} rows; at most {_LARGEST} fit: its covariance is dense."
+            f"A cluster has {largest} rows; at most {_MOST_ROWS} fit: its covariance is dense."
         )
-    starts = np.cumsum(sizes) - sizes
-    out = []
-    for m in np.unique(sizes[sizes > 0]):
-        rows = order[starts[sizes == m][:, None] + np.arange(m)]
-        step = max(1, int(_AT_ONCE // m**2))
-        out += [rows[at : at + step] for at in range(0, len(rows), step)]
-    return out
+    return list(row_batches(codes))
 
 
-def _independent_clusters(design: Design, clusters: np.ndarray, name: str | None) -> np.ndarray:
+def _independent_clusters(design: Design, name: str | None) -> NDArray[np.intp]:
     """Return the code of each row's cluster, checked to be independent under V."""
+    clusters = design.clusters
     independent = [
         term
         for term in design.terms

@@ -17,10 +17,11 @@ from bayesv.design.labels import (
     level_place,
 )
 from bayesv.design.random_terms import Index, RandomTerm, TermSummary
+from bayesv.design.residual import Residual
 from bayesv.design.row_encoder import RowEncoder
 from bayesv.design.scales import ResponseScale, residual_scale
 from bayesv.errors import DataError
-from bayesv.linalg import Array
+from bayesv.linalg import Array, connected
 from bayesv.names import factors_of, resolved
 
 __all__ = ["Design", "DesignSummary", "Index", "RandomTerm", "TermSummary", "refuse_constant"]
@@ -179,7 +180,7 @@ class DesignSummary(_Design):
         return self.weight_range
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("y", "X", "Z", "weights", "offset", "rows", "row_labels", "target"):
+        if name in ("y", "X", "Z", "residual", "offset", "rows", "row_labels", "target"):
             raise DataError(
                 f"This design was summed up in batches and keeps no rows, so there is no {name}. "
                 "For V, GLS and residuals of chosen rows, build bv.Model(formula, those rows) from "
@@ -206,8 +207,8 @@ class Design(_Design):
         Names of X's columns.
     terms : tuple of RandomTerm
         One per grouping factor, by decreasing number of levels (as lme4).
-    weights : ndarray, shape (n,), or None
-        Known w in R = σ² diag(1/w).
+    residual : Residual
+        R/σ², such as diag(1/w) of known weights w.
     offset : ndarray, shape (n,), or None
         Known part of the mean.
     rows : ndarray of int, shape (n,)
@@ -230,7 +231,7 @@ class Design(_Design):
     X: Array
     fixed_names: tuple[str, ...]
     terms: tuple[RandomTerm, ...]
-    weights: Array | None
+    residual: Residual
     offset: Array | None
     rows: Index
     row_labels: pd.Index
@@ -252,6 +253,8 @@ class Design(_Design):
             )
         if any(len(term.codes) != n for term in self.terms):
             raise DataError("A random term has another number of rows than y.")
+        if self.residual.size != n:
+            raise DataError(f"R has {self.residual.size} rows, but y has {n}; they must agree.")
 
     @property
     def n(self) -> int:
@@ -305,17 +308,35 @@ class Design(_Design):
     @cached_property
     def response_scale(self) -> ResponseScale:
         """Residual SD of the response after weighted least squares on X."""
-        root = np.ones(self.n) if self.weights is None else np.sqrt(self.weights)
-        both = np.column_stack([self.X, self.target]) * root[:, None]
+        both = self.residual.whiten(np.column_stack([self.X, self.target]))
         # The last diagonal element of R in [X y] = QR is the norm of the residual of y.
         last = np.linalg.qr(both, mode="r")[-1, -1] if self.n > self.p else 0.0
-        log_weights = float(2.0 * np.log(root).sum())
-        return residual_scale(float(last) ** 2, self.n, self.p, log_weights, self.response_sd)
+        return residual_scale(
+            float(last) ** 2, self.n, self.p, -self.residual.log_det, self.response_sd
+        )
+
+    @cached_property
+    def clusters(self) -> Index:
+        """Cluster of each row, shape (n,): rows of different clusters have covariance 0.
+
+        Clusters are the connected components of rows through shared levels and series of
+        residuals, numbered by first row.
+        """
+        codes = [term.codes for term in self.terms]
+        if self.residual.clusters is not None:
+            codes.append(self.residual.clusters)
+        if len(codes) == 1:
+            return np.asarray(pd.factorize(codes[0])[0], dtype=np.intp)
+        starts = self.n + np.cumsum([0, *(int(code.max(initial=-1)) + 1 for code in codes)])
+        rows = np.tile(np.arange(self.n), len(codes))
+        ends = [code + start for code, start in zip(codes, starts, strict=False)]
+        others = np.concatenate([np.empty(0, dtype=np.intp), *ends])
+        return connected(int(starts[-1]), rows, others)[: self.n]
 
     @property
     def known_weights(self) -> tuple[float, float] | None:
         """Smallest and largest weight, if there are any."""
-        return None if self.weights is None else (self.weights.min(), self.weights.max())
+        return self.residual.weight_range
 
 
 def refuse_constant(response: str, y: Array) -> None:

@@ -23,7 +23,7 @@ TERM_FIELDS = {
 DESIGN_FIELDS = {
     "formula": TEXT, "response": TEXT, "y": array(1, "biuf"), "X": array(2, "biuf"),
     "fixed_names": TEXTS, "terms": some(called("RandomTerm")),
-    "weights": optional(array(1, "biuf")), "offset": optional(array(1, "biuf")),
+    "residual": called("Residual"), "offset": optional(array(1, "biuf")),
     "rows": array(1, "iu"), "row_labels": a(pd.Index),
     "n_rows_given": whole(0), "aliased": TEXTS, "notes": TEXTS,
 }  # fmt: skip

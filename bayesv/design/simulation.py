@@ -1,43 +1,109 @@
-"""Responses drawn from a Gaussian mixed model."""
+"""Responses of a Gaussian mixed model, put together of what is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from bayesv.design.design import Design
+from bayesv.design.residual import Residual
 from bayesv.linalg import Array
 
-__all__ = ["simulate"]
+__all__ = ["Rows", "Scores", "TermRows", "normal_scores", "response", "simulate"]
+
+
+class TermRows(Protocol):
+    """A random term in rows that get a response."""
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels, J."""
+
+    @property
+    def n_columns(self) -> int:
+        """Number of effects of each level, r."""
+
+    def apply(self, u: Array) -> Array:
+        """Return Zu, shape (n,), for effects of shape (J, r)."""
+
+
+class Rows(Protocol):
+    """Rows that get a response: a design, or rows that were not fitted."""
+
+    @property
+    def X(self) -> Array:
+        """Fixed-effects design, shape (n, p)."""
+
+    @property
+    def offset(self) -> Array | None:
+        """Known part of the mean, shape (n,)."""
+
+    @property
+    def terms(self) -> Sequence[TermRows]:
+        """Random terms."""
+
+    @property
+    def residual(self) -> Residual:
+        """R/σ²."""
+
+
+class Scores(NamedTuple):
+    """Independent numbers of mean 0 and variance 1 that a response is made of.
+
+    Attributes
+    ----------
+    effects : sequence of ndarray, shapes (J_f, r_f)
+    residuals : ndarray, shape (n,)
+    """
+
+    effects: Sequence[Array]
+    residuals: Array
+
+
+def normal_scores(rows: Rows, rng: np.random.Generator) -> Scores:
+    """Draw standard normal scores: of the residuals, then of the effects term by term."""
+    residuals = rng.normal(size=rows.residual.size)
+    return Scores([rng.normal(size=(t.n_levels, t.n_columns)) for t in rows.terms], residuals)
 
 
 def simulate(
-    design: Design, beta: Array, roots: Sequence[Array], sigma: float, rng: np.random.Generator
-) -> tuple[Array, dict[str, Array]]:
-    """Draw y = offset + Xβ + Zu + e with u_j ~ N(0, Σ_f) and e_i ~ N(0, σ²/w_i).
+    rows: Rows, beta: Array, roots: Sequence[Array], sigma: float, scores: Scores
+) -> tuple[Array, list[Array]]:
+    """Return y = offset + Xβ + Zu + e with u_j ~ (0, Σ_f) and e ~ (0, R), made of scores.
 
     Parameters
     ----------
-    design : Design
+    rows : Rows
     beta : ndarray, shape (p,)
     roots : sequence of ndarray, shapes (r_f, r_f)
-        Λ_f with Σ_f = Λ_f Λ_f', in the order of the design's terms.
+        Λ_f with Σ_f = Λ_f Λ_f', in the order of the terms.
     sigma : float
-    rng : Generator
+    scores : Scores
+        Whatever their law and the order in which they were drawn; normal ones by `normal_scores`.
 
     Returns
     -------
-    ndarray, dict of str to ndarray
-        y, shape (n,), and u by group, shapes (J_f, r_f).
+    ndarray, list of ndarray
+        y, shape (n,), and u of each term, shapes (J_f, r_f).
     """
-    w = np.ones(design.n) if design.weights is None else design.weights
-    offset = np.zeros(design.n) if design.offset is None else design.offset
-    y = offset + design.X @ beta
-    y += sigma * rng.normal(size=design.n) / np.sqrt(w)
-    effects = {}
-    for term, root in zip(design.terms, roots, strict=True):
-        u = rng.normal(size=(term.n_levels, term.n_columns)) @ root.T
-        y += term.apply(u)
-        effects[term.group] = u
-    return y, effects
+    effects = [z @ root.T for z, root in zip(scores.effects, roots, strict=True)]
+    return response(rows, beta, effects, sigma * rows.residual.draw(scores.residuals)), effects
+
+
+def response(rows: Rows, beta: Array, effects: Sequence[Array], residuals: Array) -> Array:
+    """Return y = offset + Xβ + Zu + e, shape (n,).
+
+    Parameters
+    ----------
+    rows : Rows
+    beta : ndarray, shape (p,)
+    effects : sequence of ndarray, shapes (J_f, r_f)
+    residuals : ndarray, shape (n,)
+    """
+    y = rows.X @ beta
+    if rows.offset is not None:
+        y = y + rows.offset
+    for term, u in zip(rows.terms, effects, strict=True):
+        y = y + term.apply(u)
+    return np.asarray(y + residuals)

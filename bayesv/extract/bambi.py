@@ -61,7 +61,7 @@ def _check_same_model(parts: Any, draws: Any, columns: set[str]) -> None:
 
 def _check_same_terms(own: Design, design: Design) -> None:
     """Refuse a design whose V has parts that the Bambi model lacks, or the reverse."""
-    if design.weights is not None:
+    if not design.residual.iid:
         raise ExtractionError(
             "The design has var_weights, but a Bambi model has R = σ²I; pass a design without."
         )

@@ -39,8 +39,6 @@ def extract_interlace(obj: Any, design: Design | None, names: Mapping[str, str])
     if design is None:
         design = rebuilt("interlace", _formula(obj), obj.model.data.frame)
     kenward_roger = obj.df_method == "kenward-roger"
-    # With weights its likelihood is that of √w y, without log|W|.
-    jacobian = 0.0 if design.weights is None else float(np.log(design.weights).sum())
     point = PointFit(
         origin="interlace",
         method=obj.method,
@@ -50,7 +48,8 @@ def extract_interlace(obj: Any, design: Design | None, names: Mapping[str, str])
         sigma2=float(obj.scale),
         beta=obj.fe_params,
         cov_beta=None if kenward_roger else np.asarray(obj.fe_cov, dtype=float),
-        criterion=-2.0 * float(obj.llf) - jacobian,
+        # With weights its likelihood is that of √w y, without log|W|.
+        criterion=-2.0 * float(obj.llf) + design.residual.log_det,
     )
     return reml_fit(point.renamed(names), design)
 

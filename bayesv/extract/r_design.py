@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.design.design import Design, Index, RandomTerm
+from bayesv.design.residual import Residual
 from bayesv.errors import ExtractionError
 from bayesv.extract.r_files import Record, Table
 from bayesv.linalg import independent_columns
@@ -189,7 +190,7 @@ def design_of(record: Record, table: Table, terms: list[list[RTerm]], labels: RL
         X=X,
         fixed_names=tuple(labels.of(name) for name in names),
         terms=tuple(sorted((_term(own, table) for own in terms), key=lambda term: -term.n_levels)),
-        weights=weights,
+        residual=Residual.of_weights(weights, n),
         offset=table.numbers("offset") if record.flag("offset") else None,
         rows=rows,
         row_labels=_row_labels(table.row_names),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.design.design import Design
+from bayesv.design.residual import Residual
 from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, reml_fit
 from bayesv.extract.variance_components import Piece, merged, variance_pieces
@@ -151,7 +152,7 @@ def _design(model: Any, fixed: list[str], terms: tuple[Any, ...]) -> Design:
         X=np.asarray(model.exog, dtype=float),
         fixed_names=tuple(fixed),
         terms=terms,
-        weights=None,
+        residual=Residual.of_weights(None, n),
         offset=None,
         rows=np.arange(n),
         row_labels=pd.RangeIndex(n) if labels is None else pd.Index(labels),

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesv.design.design import Design, RandomTerm, refuse_constant
+from bayesv.design.residual import Residual
 from bayesv.errors import DataError, near
 from bayesv.formula.encoding import Encoded, encode
 from bayesv.formula.frame import (
@@ -120,7 +121,7 @@ def build(
         X=X,
         fixed_names=names,
         terms=terms,
-        weights=None if w is None else w[rows],
+        residual=Residual.of_weights(w if w is None else w[rows], len(rows)),
         offset=encoded.offset,
         rows=rows,
         row_labels=frame.index[rows],

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesv.design.design import Design
+from bayesv.design.residual import Residual
 from bayesv.errors import DataError
 from bayesv.formula.frame import (
     as_factor,
@@ -42,7 +43,7 @@ class NewRows:
 
     formula: str
     terms: tuple[NewTerm, ...]
-    weights: Array | None
+    residual: Residual
     row_labels: NDArray[np.object_]
 
     @property
@@ -105,7 +106,8 @@ def new_rows(design: Design, data: Any, weights: str | None = None) -> NewRows:
         w = _numbers(weights, frame[weights])
         if not (w > 0).all():
             raise DataError(f"Weights {weights!r} must be a column of positive numbers.")
-    return NewRows(design.formula, tuple(terms), w, np.asarray(frame.index, dtype=object))
+    residual = Residual.of_weights(w, len(frame))
+    return NewRows(design.formula, tuple(terms), residual, np.asarray(frame.index, dtype=object))
 
 
 def _shared(frame: pd.DataFrame, factors: tuple[str, ...]) -> NDArray[np.intp]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesv.design.design import Design
+from bayesv.design.residual import Residual
 from bayesv.errors import DataError
 from bayesv.formula.frame import as_factor, finite_rows, take_columns
 from bayesv.formula.groups import level_texts
@@ -26,48 +27,68 @@ class PredictedTerm:
     Attributes
     ----------
     values : ndarray, shape (m, r)
-    fitted : ndarray of int, shape (m,)
-        Level of the fit, −1 for one that was not fitted.
-    shared : ndarray of int, shape (m,)
-        Which rows share a level, fitted or not.
+    codes : ndarray of int, shape (m,)
+        Level of each row, fitted or not.
+    fitted : ndarray of int, shape (J,)
+        Which level of the fit each level is, −1 for one that was not fitted.
     """
 
     values: Array
+    codes: NDArray[np.intp]
     fitted: NDArray[np.intp]
-    shared: NDArray[np.intp]
 
-    def apply(self, effects: Array | None, root: Array, rng: np.random.Generator) -> Array:
-        """Return Zu, shape (m,): effects (J, r) of fitted levels, draws from N(0, ΛΛ') of others.
+    @property
+    def n_levels(self) -> int:
+        """Number of levels in these rows, J."""
+        return len(self.fitted)
 
-        All levels are new where ``effects`` is None.
+    @property
+    def n_columns(self) -> int:
+        """Number of effects of each level, r."""
+        return int(self.values.shape[1])
+
+    def effects(self, fitted: Array | None, root: Array, rng: np.random.Generator) -> Array:
+        """Return u of the levels, shape (J, r): draws from N(0, ΛΛ') of those not fitted.
+
+        Parameters
+        ----------
+        fitted : ndarray, shape (levels of the fit, r), or None
+            Effects of fitted levels; None: all levels are new.
+        root : ndarray, shape (r, r)
+            Λ.
+        rng : Generator
         """
         known = self.fitted >= 0
-        if effects is not None and known.all():
-            return np.asarray((self.values * effects[self.fitted]).sum(axis=1))
-        levels, place = np.unique(self.shared, return_inverse=True)
-        u = (rng.normal(size=(len(levels), root.shape[0])) @ root.T)[np.ravel(place)]
-        if effects is not None:
-            u[known] = effects[self.fitted[known]]
-        return np.asarray((self.values * u).sum(axis=1))
+        if fitted is not None and known.all():
+            return np.asarray(fitted[self.fitted])
+        u = rng.normal(size=(self.n_levels, self.n_columns)) @ root.T
+        if fitted is not None:
+            u[known] = fitted[self.fitted[known]]
+        return np.asarray(u)
+
+    def apply(self, u: Array) -> Array:
+        """Return Zu, shape (m,), for effects of shape (J, r)."""
+        return np.asarray((self.values * u[self.codes]).sum(axis=1))
 
 
 @dataclass(frozen=True, eq=False)
 class PredictedRows:
-    """What predictions need of rows: X, offset, random terms, weights, labels."""
+    """What predictions need of rows: X, offset, random terms, R/σ², labels."""
 
     X: Array
-    offset: Array
+    offset: Array | None
     terms: Sequence[PredictedTerm]
-    weights: Array
+    residual: Residual
     labels: list[str]
 
 
 def fitted_rows(design: Design) -> PredictedRows:
     """Return the rows of the fit."""
-    w = np.ones(design.n) if design.weights is None else design.weights
-    terms = [PredictedTerm(term.values, term.codes, term.codes) for term in design.terms]
+    terms = [
+        PredictedTerm(term.values, term.codes, np.arange(term.n_levels)) for term in design.terms
+    ]
     labels = [str(label) for label in design.row_labels]
-    return PredictedRows(design.X, design.y - design.target, terms, w, labels)
+    return PredictedRows(design.X, design.offset, terms, design.residual, labels)
 
 
 def rows_of(design: Design, data: Any, weights: str | None = None) -> PredictedRows:
@@ -86,9 +107,9 @@ def rows_of(design: Design, data: Any, weights: str | None = None) -> PredictedR
         )
     rows = new_rows(design, data, weights)
     names, X = encoding.fixed_columns(data)
-    given = encoding.offset(data)
-    offset = np.zeros(rows.n) if given is None else given
-    gaps = ~(np.isfinite(X).all(axis=1) & np.isfinite(offset))
+    offset = encoding.offset(data)
+    complete = np.isfinite(X).all(axis=1)
+    gaps = ~(complete if offset is None else complete & np.isfinite(offset))
     if gaps.any():
         raise DataError(
             f"{int(gaps.sum())} of the {rows.n} new rows have a gap in a covariate or the offset "
@@ -104,14 +125,13 @@ def rows_of(design: Design, data: Any, weights: str | None = None) -> PredictedR
         kept = [as_factor(frame.loc[present, name]) for name in factors]
         texts[present] = level_texts(kept)
         place = {str(level): i for i, level in enumerate(term.levels)}
-        fitted = [
-            place.get(text, -1) if ok else -1 for text, ok in zip(texts, present, strict=True)
-        ]
-        terms.append(PredictedTerm(new.values, np.array(fitted, dtype=np.intp), new.codes))
+        _, first, codes = np.unique(new.codes, return_index=True, return_inverse=True)
+        fitted = [place.get(texts[i], -1) if present[i] else -1 for i in first]
+        terms.append(PredictedTerm(new.values, np.ravel(codes), np.array(fitted, dtype=np.intp)))
     return PredictedRows(
         X[:, [names.index(name) for name in design.fixed_names]],
         offset,
         terms,
-        np.ones(rows.n) if rows.weights is None else rows.weights,
+        rows.residual,
         [str(label) for label in rows.row_labels],
     )

@@ -33,4 +33,5 @@ def _rows(design: Design) -> Rows:
     groupings = tuple(
         Grouping(t.codes, t.values, t.n_levels, t.structure.blocks) for t in design.terms
     )
-    return Rows(design.X, design.target, design.weights, groupings)
+    weights = None if design.residual.iid else design.residual.weights
+    return Rows(design.X, design.target, weights, groupings)

@@ -53,7 +53,7 @@ def build_bambi(design: Design, frame: ModelFrame, priors: ResolvedPriors) -> An
     build all products of levels. Correlation within a term is stated through ``Prior(dist=…)``.
     """
     bmb = require("bambi", "bambi")
-    if design.weights is not None:
+    if not design.residual.iid:
         raise BayesvError(
             "Bambi cannot state known weights: its weighted() raises the likelihood to a power, "
             "which is not R = σ²/w. Use engine='pymc' or to_pymc(model)."

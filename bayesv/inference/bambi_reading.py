@@ -10,6 +10,7 @@ import pandas as pd
 
 from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, Index, RandomTerm
+from bayesv.design.residual import Residual
 from bayesv.errors import ExtractionError, FormulaError
 from bayesv.formula import parse
 from bayesv.formula.scan import quoted
@@ -101,7 +102,7 @@ class BambiParts:
             X=self.X,
             fixed_names=self.fixed_names,
             terms=tuple(sorted(terms, key=lambda term: -term.n_levels)),
-            weights=None,
+            residual=Residual.of_weights(None, n),
             offset=self.offset,
             rows=np.arange(n),
             row_labels=self.row_labels,

@@ -99,8 +99,8 @@ def build_pymc(design: Design, priors: ResolvedPriors) -> Any:
             else:
                 mean = mean + (u[term.codes] * term.values).sum(axis=-1)
         sigma = sigma_variable(priors)
-        if design.weights is not None:
-            sigma = sigma / np.sqrt(design.weights)
+        if not design.residual.iid:  # a scalar is faster than a vector of it
+            sigma = sigma / np.sqrt(design.residual.weights)
         pm.Normal("y", mean, sigma, observed=design.y)
     return model
 

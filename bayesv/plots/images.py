@@ -178,7 +178,7 @@ def image_V(
         what = f", {len(at):,} evenly spaced of {total:,} rows"
     V = MarginalCovariance(design, vc)
     Z = design.Z[at]
-    block = sparse.csr_array(Z @ V.G @ Z.T + sparse.diags_array(V.R_diagonal[at]))
+    block = sparse.csr_array(Z @ V.G @ Z.T + V.R[at][:, at])
     if corr:
         scale = sparse.diags_array(1.0 / np.sqrt(block.diagonal()))
         block = scale @ block @ scale
@@ -321,8 +321,7 @@ def _place(design: Design) -> NDArray[np.intp]:
 
     Clusters are in the order of the coarsest factor's levels.
     """
-    unit = VarianceComponents({t.group: np.eye(t.n_columns) for t in design.terms}, sigma2=1.0)
-    clusters = MarginalCovariance(design, unit).clusters
+    clusters = design.clusters
     keys = [t.codes for t in sorted(design.terms, key=lambda t: -t.n_levels)]
     first = np.full(int(clusters.max()) + 1, design.n)
     np.minimum.at(first, clusters, keys[-1])

@@ -229,8 +229,7 @@ def _given_u(
         prior = score.prior[:, sd_positions(design)[term.group]].sum(axis=1)
         names.append(f"scale of Σ {term.group}")
         columns.append(square - term.n_effects + prior)
-    w = 1.0 if design.weights is None else design.weights
-    squares = (residual**2 * w).sum(axis=1) / draws.sigma2
+    squares = (design.residual.whiten(residual.T) ** 2).sum(axis=0) / draws.sigma2
     names.append("log sd Residual")
     columns.append(squares - design.n + score.prior[:, -1])
     x = np.column_stack(columns).reshape(*values.shape, -1)
@@ -281,8 +280,8 @@ def _share_nearer(point: ComponentDraws, gap: Array) -> float:
     degrees of freedom. NaN where Σ is singular.
     """
     design = point.design
-    w = 1.0 if design.weights is None else design.weights
-    distance, start = float((w * (design.Z @ gap) ** 2).sum() / point.sigma2), 0
+    distance = float((design.residual.whiten(design.Z @ gap) ** 2).sum() / point.sigma2)
+    start = 0
     for term in design.terms:
         stop = start + term.n_effects
         levels = gap[start:stop].reshape(1, term.n_levels, term.n_columns)

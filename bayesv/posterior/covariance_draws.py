@@ -93,9 +93,7 @@ class PosteriorV:
             z, codes = term.values[self.positions], term.codes[self.positions]
             same = (codes[:, None] == codes).astype(float)
             parts.append((term.group, np.einsum("ia,jb,ij->abij", z, z, same).reshape(-1, m, m)))
-        w = self.design.weights
-        inverse = np.ones(m) if w is None else 1.0 / w[self.positions]
-        return [*parts, ("Residual", np.diag(inverse)[None])]
+        return [*parts, ("Residual", self.design.residual.block(self.positions)[None])]
 
     @cached_property
     def _theta(self) -> list[Array]:

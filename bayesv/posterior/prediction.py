@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bayesv.covariance import ComponentDraws
+from bayesv.design.simulation import response
 from bayesv.formula.prediction import PredictedRows
 from bayesv.gram import GramStatistics, draw_effects
 from bayesv.linalg import Array
@@ -36,14 +37,16 @@ def responses(
     y = np.empty((values.size, len(rows.labels)))
     for s, (sigma, beta) in enumerate(zip(values.sigma, values.beta, strict=True)):
         roots = [root[s] for root in all_roots]
-        effects: list[Array | None] = [None] * len(roots)
+        fitted: list[Array | None] = [None] * len(roots)
         if not new_levels:
             gamma = (beta - stats.start) @ stats.R.T
             lambdas = stats.in_basis([lam[s] for lam in all_lambdas])
             drawn = draw_effects(stats, lambdas, float(sigma), gamma, rng, moments=False)
-            effects = list(drawn.u)
-        y[s] = rows.offset + rows.X @ beta
-        for term, u, root in zip(rows.terms, effects, roots, strict=True):
-            y[s] += term.apply(u, root, rng)
-        y[s] += sigma * rng.normal(size=y.shape[1]) / np.sqrt(rows.weights)
+            fitted = list(drawn.u)
+        effects = [
+            term.effects(u, root, rng)
+            for term, u, root in zip(rows.terms, fitted, roots, strict=True)
+        ]
+        residuals = sigma * rows.residual.draw(rng.normal(size=y.shape[1]))
+        y[s] = response(rows, beta, effects, residuals)
     return y

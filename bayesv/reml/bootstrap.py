@@ -9,7 +9,7 @@ import pandas as pd
 
 from bayesv.covariance import ComponentDraws
 from bayesv.covariance.quantities import quantities
-from bayesv.design.simulation import simulate
+from bayesv.design.simulation import normal_scores, simulate
 from bayesv.errors import BayesvError, FitWarning, without
 from bayesv.gram import responses_of
 from bayesv.linalg import Array
@@ -100,7 +100,7 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
     with progress("refitting", draws) as step:
         for k in range(draws):
             step(1)
-            y, _ = simulate(design, beta, roots, vc.sigma, rng)
+            y, _ = simulate(design, beta, roots, vc.sigma, normal_scores(design, rng))
             try:
                 with without(FitWarning):
                     new = design.with_response(y)

@@ -146,9 +146,7 @@ def _summary(fit: RemlFit) -> str:
 
 def _scaled_residuals(fit: RemlFit) -> str:
     residuals = fit.gls.residuals.to_numpy() / fit.components.sigma
-    if fit.design.weights is not None:
-        residuals = residuals * np.sqrt(fit.design.weights)
-    values = np.quantile(residuals, [0, 0.25, 0.5, 0.75, 1])
+    values = np.quantile(fit.design.residual.whiten(residuals), [0, 0.25, 0.5, 0.75, 1])
     heads = ("Min", "1Q", "Median", "3Q", "Max")
     return "\n".join(
         ("".join(f"{head:>9}" for head in heads), "".join(f"{value:9.4f}" for value in values))

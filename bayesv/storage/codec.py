@@ -14,6 +14,7 @@ import pandas as pd
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
+from bayesv.design.residual import Homoscedastic, Independent, Residual
 from bayesv.design.scales import ColumnFacts, ResponseScale
 from bayesv.errors import StorageError
 from bayesv.formula import Encoding
@@ -28,7 +29,6 @@ from bayesv.priors.text import KINDS
 from bayesv.storage.labels import index_from, index_parts
 from bayesv.storage.text import is_storable
 from bayesv.structures import CovarianceStructure, of_blocks
-from bayesv.structures.structure import Blocks
 
 __all__ = ["decode", "encode"]
 
@@ -120,20 +120,26 @@ def _encoded(value: Any, path: str, arrays: dict[str, Array]) -> Any:
     name = type(value).__name__
     if _CLASSES.get(name) is not type(value):
         raise StorageError(f"{path} is a {name}, which cannot be saved.")
-    parts = {f.name: getattr(value, f.name) for f in fields(value)}
-    if isinstance(value, RandomTerm | TermSummary):
-        parts["blocks"] = _blocks(parts.pop("structure"), path)
+    parts = dict(_part(value, f.name, path) for f in fields(value))
     return {
         "class": name,
         "fields": {k: _encoded(v, f"{path}.{k}", arrays) for k, v in parts.items()},
     }
 
 
-def _blocks(structure: CovarianceStructure, path: str) -> Blocks:
-    """Return which columns are correlated, the file's word for the families that have no other."""
-    if structure != of_blocks(structure.blocks):
-        raise StorageError(f"{path} has {structure}, which cannot be saved.")
-    return structure.blocks
+def _part(value: Any, name: str, path: str) -> tuple[str, Any]:
+    """Return the name of a field in a file, and its value.
+
+    Of R/σ² = diag(1/w) these are the weights; of a family of Σ which columns are correlated.
+    """
+    part = getattr(value, name)
+    if isinstance(part, Homoscedastic | Independent):
+        return "weights", None if part.iid else part.weights
+    if isinstance(part, CovarianceStructure):
+        if part != of_blocks(part.blocks):
+            raise StorageError(f"{path} has a covariance {part}, which cannot be saved.")
+        return "blocks", part.blocks
+    return name, part
 
 
 def _array(value: Array, path: str, arrays: dict[str, Array]) -> dict[str, Any]:
@@ -159,6 +165,8 @@ def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
         parts = {key: _decoded(v, arrays) for key, v in value["fields"].items()}
         if cls in (RandomTerm, TermSummary):
             parts["structure"] = of_blocks(parts.pop("blocks"))
+        if cls is Design:
+            parts["residual"] = Residual.of_weights(parts.pop("weights"), len(parts["y"]))
         return cls(**parts)
     if "array" in value:
         found = arrays[value["array"]]

@@ -85,8 +85,7 @@ def ranked_quantities(density: MarginalDensity, drawn: Drawn) -> dict[str, Array
     out["log prior"] = log_prior.round(_DIGITS)
     out["log posterior"] = marginal.log_likelihood + log_prior
 
-    w = 1.0 if design.weights is None else design.weights[i]
-    out["V[i, i]"] = sigma2 / w + _shared(values, i, i)
+    out["V[i, i]"] = sigma2 * design.residual.diagonal[i] + _shared(values, i, i)
     if (k := _partner(design, i)) is not None:
         out["V[i, k]"] = _shared(values, i, k)
     if drawn.u:

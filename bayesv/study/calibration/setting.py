@@ -11,7 +11,7 @@ import pandas as pd
 
 from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, RandomTerm
-from bayesv.design.simulation import simulate
+from bayesv.design.simulation import normal_scores, simulate
 from bayesv.errors import BayesvError, PriorError
 from bayesv.formula import ModelFrame
 from bayesv.formula.frame import as_factor
@@ -83,12 +83,15 @@ class Setting:
             truth = draw_prior(self.template.priors, 1, rng)
         else:
             truth = self.truths.take(slice(k, k + 1))
-        point = truth.take(0)
-        y, u = simulate(self.simulated, point.beta, point.roots(), float(point.sigma), rng)
+        point, scores = truth.take(0), normal_scores(self.simulated, rng)
+        y, effects = simulate(self.simulated, point.beta, point.roots(), float(point.sigma), scores)
         y = np.concatenate([self.template.design.y[: -len(y)], y])
         model = self.template.with_response(y)
-        effects = {group: self._after_old(group, v) for group, v in u.items()}
-        return Drawn(replace(truth, design=model.design), effects), model
+        u = {
+            group: self._after_old(group, v)
+            for group, v in zip(self.simulated.groups, effects, strict=True)
+        }
+        return Drawn(replace(truth, design=model.design), u), model
 
     def _after_old(self, group: str, u: Array) -> Array:
         """Effects of all fitted levels, shape (1, J, r); those of levels of y_obs are not known."""
@@ -163,7 +166,7 @@ def stacked(design: Design) -> Design:
         y=np.concatenate([design.y, design.y]),
         X=np.concatenate([design.X, design.X]),
         terms=terms,
-        weights=twice(design.weights),
+        residual=design.residual.take(np.tile(np.arange(design.n), 2)),
         offset=twice(design.offset),
         rows=np.arange(2 * design.n),
         row_labels=design.row_labels.append(pd.Index(_new(design.row_labels), dtype=object)),
@@ -183,7 +186,7 @@ def _template(model: Model, design: Design, engine: str) -> Model:
     given = model.priors.stated()
     if engine != "bambi":
         return Model.from_design(design, given)
-    if design.weights is not None:
+    if not design.residual.iid:
         raise BayesvError("Bambi cannot state known weights; use another engine.")
     frame = model.frame.with_response(model.design.y)  # says so if the response is no column
     data = frame.data if design is model.design else _stacked_frame(frame)

@@ -166,9 +166,7 @@ class Estimands:
     def _elements(self, point: ComponentDraws) -> Array:
         """Return V_ij of the pairs of rows, shape (S, pairs)."""
         i, j = np.array(self.pairs).T
-        w = self.design.weights
-        own = (i == j) / (1.0 if w is None else w[i])
-        out = point.sigma2[:, None] * own
+        out = point.sigma2[:, None] * ((i == j) * self.design.residual.diagonal[i])
         for term in self.design.terms:
             left = term.values[i] * (term.codes[i] == term.codes[j])[:, None]
             out = out + np.einsum("ka,sab,kb->sk", left, point.covs[term.group], term.values[j])

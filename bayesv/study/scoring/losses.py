@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from bayesv.covariance import VarianceComponents, v_distances
-from bayesv.covariance.clusters import v_blocks
+from bayesv.covariance.clusters import row_batches, v_blocks
 from bayesv.design.design import Design
+from bayesv.linalg import connected
 from bayesv.study.simulation.replicate import Truth
 
 __all__ = ["LOSSES", "Losses"]
@@ -55,20 +55,17 @@ class Losses:
         cluster = _clusters(design, V)
         sizes = np.bincount(cluster)
         largest = int(sizes.max())
-        plain = design.weights is None
+        plain = design.residual.iid
         self.through_Z = largest > _DENSE and truth.well_specified and plain
         self.missing = ""  # why there are none
         if largest > _MOST and not self.through_Z:
             self.missing = f"not computed: a cluster has {largest:,} rows, more than {_MOST:,}"
         if self.through_Z or self.missing:
             return
-        order = np.argsort(cluster, kind="stable")
-        ends = np.cumsum(sizes)
         place, local = np.empty(design.n, dtype=int), np.empty(design.n, dtype=int)
         self.batches = []
-        for m in np.unique(sizes):
-            starts = (ends - sizes)[sizes == m]
-            rows = order[starts[:, None] + np.arange(m)]
+        for rows in row_batches(cluster):
+            m = rows.shape[1]
             place[:] = -1
             place[rows] = np.arange(len(rows))[:, None]
             local[rows] = np.arange(m)
@@ -104,11 +101,7 @@ class Losses:
 
 def _clusters(design: Design, V: Any) -> NDArray[np.intp]:
     """Cluster of each row: what is connected by shared levels or by the truth's V."""
-    n, terms = design.n, design.terms
-    starts = n + np.cumsum([0, *(term.n_levels for term in terms)])
-    levels = [term.codes + start for term, start in zip(terms, starts[:-1], strict=True)]
-    rows = np.concatenate([np.tile(np.arange(n), len(terms)), V.coords[0]])
-    others = np.concatenate([*levels, V.coords[1]])
-    graph = sparse.coo_array((np.ones(len(rows)), (rows, others)), shape=(starts[-1],) * 2)
-    labels = connected_components(graph, directed=False)[1][:n]
-    return np.asarray(np.unique(labels, return_inverse=True)[1])
+    n = design.n
+    rows = np.concatenate([np.arange(n), V.coords[0]])
+    others = np.concatenate([n + design.clusters, V.coords[1]])
+    return connected(2 * n, rows, others)[:n]

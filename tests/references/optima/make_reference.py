@@ -23,6 +23,7 @@ import pandas as pd
 
 import bayesv as bv
 from bayesv.design.design import RandomTerm
+from bayesv.design.residual import Homoscedastic
 from bayesv.gram import statistics_of
 from bayesv.reml import fit_reml
 from bayesv.reml.criterion import Criterion
@@ -99,7 +100,7 @@ def _design(y, X, names, terms) -> bv.Design:
     rows = np.arange(len(y))
     return bv.Design(
         formula="y ~ nasty", response="y", y=y, X=X, fixed_names=tuple(names), terms=tuple(terms),
-        weights=None, offset=None, rows=rows, row_labels=pd.RangeIndex(len(y)),
+        residual=Homoscedastic(len(y)), offset=None, rows=rows, row_labels=pd.RangeIndex(len(y)),
         n_rows_given=len(y),
     )  # fmt: skip
 
