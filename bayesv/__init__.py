@@ -24,6 +24,7 @@ from bayesv.covariance import (
 )
 from bayesv.data.datasets import load_dataset
 from bayesv.design.design import Design, RandomTerm
+from bayesv.design.residual import Residual
 from bayesv.diagnostics.summaries import summarize
 from bayesv.errors import (
     BayesvError,
@@ -98,6 +99,7 @@ __all__ = [
     "PriorError",
     "Priors",
     "RandomTerm",
+    "Residual",
     "RemlFit",
     "Report",
     "SamplingWarning",

@@ -220,17 +220,17 @@ def matched(
     exact = {name: i for i, name in enumerate(names)}
     free = [name for name in names if name not in wanted]
     left = [meaning(name) for name in wanted if name not in exact]
-    found: list[int | None] = []
+    positions: list[int | None] = []
     for name in wanted:
         if name in exact:
-            found.append(exact[name])
+            positions.append(exact[name])
             continue
         meant = meaning(name)
         candidates = [other for other in free if meaning(other) == meant]
         if len(candidates) > 1 or (candidates and left.count(meant) > 1):
             raise error(_ambiguous(what, name, candidates))
-        found.append(exact[candidates[0]] if candidates else None)
-    return found
+        positions.append(exact[candidates[0]] if candidates else None)
+    return positions
 
 
 def paired(
@@ -244,24 +244,24 @@ def paired(
     if len(wanted) != len(names):
         return None
     try:
-        found = matched(wanted, names, meaning=meaning)
+        positions = matched(wanted, names, meaning=meaning)
     except BayesvError:
         return None
-    complete = [i for i in found if i is not None]
+    complete = [i for i in positions if i is not None]
     return complete if len(complete) == len(names) else None
 
 
-def reordered_levels(given: str, label: str, level: str) -> Iterator[str]:
-    """Yield how a level of ``given`` may read where the factors stand in the order of ``label``.
+def reordered_levels(name: str, label: str, level: str) -> Iterator[str]:
+    """Yield how a level of ``name`` may read where the factors stand in the order of ``label``.
 
     Levels may contain colons themselves, so that there can be several ways.
 
     >>> list(reordered_levels("a:b", "b:a", "1:3"))
     ['3:1']
     """
-    theirs, ours = _in_order(given), _in_order(label)
-    pieces, k = level.split(":"), len(theirs)
-    orders = {p for p in permutations(range(k)) if [theirs[i] for i in p] == ours}
+    factors, target = _in_order(name), _in_order(label)
+    pieces, k = level.split(":"), len(factors)
+    orders = {p for p in permutations(range(k)) if [factors[i] for i in p] == target}
     for cuts in combinations(range(1, len(pieces)), k - 1):
         ends = [0, *cuts, len(pieces)]
         parts = [":".join(pieces[a:b]) for a, b in pairwise(ends)]

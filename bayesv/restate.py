@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from bayesv.inference.bambi import build_bambi
 from bayesv.inference.density import MarginalDensity
+from bayesv.inference.pymc import build_pymc
 from bayesv.model import Model
 from bayesv.support.arguments import FLAG, a, accepts
 
@@ -29,8 +31,6 @@ def to_pymc(model: Model, marginal: bool = False) -> Any:
         Conditional on non-centred random effects, with LKJ correlations within a term and labelled
         coords. It can be extended and sampled like any other.
     """
-    from bayesv.inference.pymc import build_pymc
-
     if marginal:
         from bayesv.inference.marginal import build_marginal
 
@@ -56,6 +56,4 @@ def to_bambi(model: Model) -> Any:
     BayesvError
         For ``var_weights``: Bambi's ``weighted()`` is a power likelihood, not R = σ²/w.
     """
-    from bayesv.inference.bambi import build_bambi
-
     return build_bambi(model.design, model.frame, model.priors)

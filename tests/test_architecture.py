@@ -2,79 +2,204 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests import architecture
+from tests.architecture import (
+    CHECKS,
+    HEAVY,
+    LINES_OF_FILE,
+    LINES_OF_FUNCTION,
+    LONG,
+    ORDER,
+    OWNERS,
+    Import,
+)
+
 PACKAGE = Path(__file__).parent.parent / "bayesv"
-FILES = sorted(PACKAGE.rglob("*.py"))
+GUIDE = PACKAGE.parent / "notebooks" / "guides" / "architecture.md"
 
-# Each room may import those that stand before it.
-ORDER = (
-    "errors", "linalg", "support", "names", "diagnostics", "data", "structures", "design", "gram",
-    "formula", "covariance", "priors", "inference", "reml", "posterior", "model", "restate",
-    "comparison", "storage", "extract", "plots", "report", "study", "cli",
+Check = Callable[[Path], list[str]]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_package_keeps_its_rules(check):
+    assert [problem for problem in check(PACKAGE) if not problem.startswith(PENDING)] == []
+
+
+# Files that are being rebuilt elsewhere.
+PENDING = (
+    "study", "model.py", "posterior", "inference/draws.py", "priors/draws.py", "reml/criterion.py",
 )  # fmt: skip
-FLOORS = {name: place for place, name in enumerate(ORDER)}
-# The only rooms that may import these.
-OWNERS = {
-    "formulae": set(),  # Bambi brings it; formulas are read by bayesv alone
-    "pymc": {"inference"},
-    "pytensor": {"inference"},
-    "bambi": {"inference"},
-    "nutpie": {"inference"},
-    "narwhals": {"formula"},
-    "matplotlib": {"plots"},
-    "jinja2": {"report"},
-    "great_tables": {"report"},
-    "rich": {"support"},
-    "statsmodels": {"extract"},
-    "rpy2": {"extract"},
-}
 
 
-def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def test_every_room_of_the_order_is_there():
+    rooms = {file.room for file in architecture.source_files(PACKAGE).values()} - {""}
+    assert rooms == set(ORDER)
 
 
-def imported(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return names
+def test_no_exception_outlives_its_reason():
+    files = architecture.source_files(PACKAGE)
+    for stack, owners in OWNERS.items():
+        for owner in owners:
+            users = [f for f in files.values() if architecture.belongs(f.path, owner)]
+            assert any(_stack(i) == stack for f in users for i in f.imports), (stack, owner)
+        assert len(owners) == 1 or all(owners.values()), f"{stack} has owners without a reason"
+    lengths = architecture.function_lengths(PACKAGE)
+    assert all(lengths[name] > LINES_OF_FUNCTION for name in LONG)
+    lazy = {i.module for f in files.values() for i in f.imports if i.own and i.lazy}
+    assert set(HEAVY) <= lazy
+    for module in HEAVY:
+        assert _loads(module) & {"numba", "pytensor", "matplotlib", "great_tables"}, module
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_go_downwards(path):
-    here = room(path)
-    if here == "__init__":
-        return
-    for name in imported(path):
-        top, *rest = name.split(".")
-        if top == "bayesv" and rest:
-            assert FLOORS[rest[0]] <= FLOORS[here], f"{here} imports {name}"
-        if top in OWNERS:
-            assert here in OWNERS[top], f"{here} imports {name}"
+def _stack(target: Import) -> str:
+    return "" if target.own else target.module.split(".")[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_files_are_short_and_say_why_they_exist(path):
-    text = path.read_text()
-    assert ast.get_docstring(ast.parse(text))
-    assert len(text.splitlines()) <= 450
+def _loads(module: str) -> set[str]:
+    """Return the third-party stacks that a module loads as it is imported."""
+    files = architecture.source_files(PACKAGE)
+    stacks, waiting, seen = set(), [module], set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in files:
+            continue
+        seen.add(name)
+        for target in files[name].imports:
+            if not target.lazy and target.own:
+                waiting.append(target.module)
+            elif not target.lazy:
+                stacks.add(_stack(target))
+    return stacks
 
 
 def test_import_is_light():
     code = (
         "import sys, bayesv; "
-        "print([m for m in ('pymc', 'pytensor', 'bambi', 'nutpie', 'matplotlib', 'numba') "
-        "if m in sys.modules])"
+        "print([m for m in ('pymc', 'pytensor', 'bambi', 'nutpie', 'matplotlib', 'numba', 'jinja2',"
+        " 'great_tables', 'xarray', 'zarr', 'dask') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_guide_names_every_room(room):
+    assert f"`{room}`" in GUIDE.read_text()
+
+
+# --- the checks see what they are for -------------------------------------------------------------
+
+CLEAN = {
+    "__init__.py": '"""A package."""\n\nimport importlib\n\nfrom pack.names import word\n',
+    "linalg.py": '"""Numbers."""\n\nimport numpy as np\n',
+    "names.py": '"""Words."""\n\nfrom pack.linalg import np\n\nword = np\n',
+    "gram/__init__.py": '"""Sums."""\n\nfrom pack.gram.sums import total\n',
+    "gram/kernels.py": '"""Loops."""\n\nimport numba\n',
+    "gram/sums.py": '"""Sums."""\n\n\ndef total():\n    """Add."""\n'
+    "    from pack.gram.kernels import numba\n\n    return numba\n",
+    "cli/__init__.py": '"""Commands."""\n\nimport pack as p\n\nprint(p)\n',
+}
+LONG_DOCSTRING = '    """' + "Say it.\n" * (LINES_OF_FUNCTION + 1) + '    """\n'
+PLANTED: list[tuple[str, Check, str, str]] = [
+    ("a room imports one after it", architecture.upward_imports,
+     "linalg.py", "from pack.names import word\n"),
+    ("a room imports one after it, by a function", architecture.upward_imports,
+     "linalg.py", "def f():\n    import pack.names\n"),
+    ("a room imports one after it, through the package", architecture.upward_imports,
+     "linalg.py", "from pack import names\n"),
+    ("a room imports the package", architecture.upward_imports, "names.py", "import pack\n"),
+    ("a room that is not in the order", architecture.upward_imports, "attic.py", "x = 1\n"),
+    ("an import that is relative", architecture.upward_imports,
+     "gram/sums.py", "from .kernels import numba\n"),
+    ("a circle", architecture.circles, "gram/kernels.py", "import pack.gram.sums\n"),
+    ("a circle for types alone", architecture.circles,
+     "gram/kernels.py", "if False:\n    from pack.gram.sums import total\n"),
+    ("a circle by the room's own list", architecture.circles,
+     "gram/sums.py", "from pack.gram import total as t\n"),
+    ("a stack of another room", architecture.owned_by_others, "names.py", "import numba\n"),
+    ("a part of a stack", architecture.owned_by_others,
+     "names.py", "from numba.core import types\n"),
+    ("a stack that nobody owns", architecture.owned_by_others, "names.py", "import sympy\n"),
+    ("a stack in a function", architecture.owned_by_others,
+     "names.py", "def f():\n    import xarray as xr\n"),
+    ("a stack that is required", architecture.owned_by_others,
+     "names.py", 'require("pyarrow", "parquet")\n'),
+    ("a stack by import_module", architecture.owned_by_others,
+     "names.py", 'importlib.import_module("dask.array")\n'),
+    ("an own module in a function", architecture.lazy_own_imports,
+     "gram/sums.py", "def f():\n    from pack.linalg import np\n"),
+    ("an own module in a method", architecture.lazy_own_imports,
+     "gram/sums.py", "class A:\n    def f(self):\n        import pack.linalg\n"),
+    ("a long file", architecture.long_files, "names.py", "x = 1\n" * LINES_OF_FILE),
+    ("a long function", architecture.long_functions,
+     "names.py", "def f():\n" + "    x = 1\n" * LINES_OF_FUNCTION),
+    ("a long function with a docstring", architecture.long_functions,
+     "names.py", "def f():\n" + LONG_DOCSTRING + "    x = 1\n" * LINES_OF_FUNCTION),
+    ("a long method", architecture.long_functions,
+     "names.py", "class A:\n    async def f(self):\n" + "        x = 1\n" * LINES_OF_FUNCTION),
+]  # fmt: skip
+
+
+@pytest.fixture
+def package(tmp_path) -> Path:
+    """A package that keeps every rule."""
+    for name, text in CLEAN.items():
+        path = tmp_path / "pack" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path / "pack"
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_clean_package_passes(package, check):
+    assert check(package) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "text"), [case[1:] for case in PLANTED], ids=[case[0] for case in PLANTED]
+)
+def test_planted_violations_are_seen(package, check, name, text):
+    path = package / name
+    path.write_text((path.read_text() if path.exists() else '"""New."""\n') + text)
+    (problem,) = check(package)
+    assert name.removesuffix(".py").replace("/", ".") in problem.replace("/", ".")
+
+
+def test_circle_of_folders_is_seen(package):
+    for name, text in {
+        "gram/inner/one.py": '"""One."""\n\nfrom pack.gram.sums import total\n',
+        "gram/inner/two.py": '"""Two."""\n',
+        "gram/words.py": '"""Words."""\n\nimport pack.gram.inner.two\n',
+    }.items():
+        path = package / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert architecture.circles(package) == []
+    (problem,) = architecture.circles_of_folders(package)
+    assert "gram.inner" in problem
+
+
+def test_missing_docstring_is_seen(package):
+    (package / "names.py").write_text("word = 1\n")
+    assert architecture.without_docstring(package) == ["names.py"]
+
+
+def test_docstrings_do_not_count_as_lines(package):
+    (package / "names.py").write_text(
+        '"""Words."""\n\n\ndef f():\n' + LONG_DOCSTRING + "    x = 1\n" * (LINES_OF_FUNCTION - 1)
+    )
+    assert architecture.long_functions(package) == []
+
+
+def test_every_circle_is_named(package):
+    for name, other in (("linalg", "names"), ("gram/kernels", "gram.sums")):
+        path = package / f"{name}.py"
+        path.write_text(path.read_text() + f"import pack.{other}\n")
+    assert len(architecture.circles(package)) == 2

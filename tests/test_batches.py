@@ -17,7 +17,7 @@ STAR = "read ~ cltype + sx + (sx | sch/tch)"
 @pytest.fixture
 def parquet(tmp_path, monkeypatch):
     """Write a frame to Parquet, to be read a few hundred rows at a time."""
-    monkeypatch.setattr(sources, "_ROWS", 200)
+    monkeypatch.setattr(sources, "_BATCH_ROWS", 200)
 
     def write(frame: pd.DataFrame):
         import pyarrow.parquet as pq
@@ -219,7 +219,7 @@ def test_no_batch_is_like_the_whole(formula, frame, parquet):
 
 def test_categories_keep_their_order_across_batches(tmp_path, monkeypatch):
     """Dictionaries of Arrow batches differ; identifiers of 17 digits have a gap in one of them."""
-    monkeypatch.setattr(sources, "_ROWS", 1)
+    monkeypatch.setattr(sources, "_BATCH_ROWS", 1)
     rng = np.random.default_rng(4)
     parts = []
     for levels in (["c", "a"], ["a", "b"]):

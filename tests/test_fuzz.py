@@ -68,7 +68,7 @@ def test_toml_too_deep_or_long_is_refused(line):
 def test_rows_take_no_more_memory_than_was_asked_for(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "bayesv.study.simulation.rows.refuse_unless", lambda needed, *_: asked.append(needed)
+        "bayesv.study.simulation.groups.refuse_unless", lambda needed, *_: asked.append(needed)
     )
     text = fuzzers.TOML.replace('{law = "poisson", mean = 4.0, least = 2}', "10000")
     tracemalloc.start()

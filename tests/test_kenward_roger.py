@@ -217,7 +217,7 @@ def test_large_clusters_have_the_numbers_of_small_ones(monkeypatch):
     frame["y"] = frame["x"] + rng.normal(size=9)[frame["a"]] + rng.normal(size=80)
     fit = bv.Model("y ~ x + (x | a) + (1 | b)", frame).reml()
     small = bv.kenward_roger(fit)
-    monkeypatch.setattr(geometry_room, "_SMALL", 0)
+    monkeypatch.setattr(geometry_room, "_BATCHED_EFFECTS", 0)
     large = bv.kenward_roger(fit)
     assert scaled(large.cov, small.cov) < 1e-10
     assert np.allclose(large.df, small.df, rtol=1e-10)

@@ -101,7 +101,7 @@ def test_evidences_that_disagree_are_named(monkeypatch):
     assert evidence_gap([proposed(two), proposed(two)]) < 4.5
     assert evidence_gap([proposed(one), proposed(two)]) > 10
     assert evidence_gap([proposed(one)]) == 0
-    monkeypatch.setattr(collapsed, "_MAX_GAP", -1.0)
+    monkeypatch.setattr(collapsed, "_MAX_GAP_SE", -1.0)
     model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
     with pytest.warns(bv.SamplingWarning, match="log evidences"):
         assert "a mode may have been missed" in model.sample(seed=1).problems[0]

@@ -18,8 +18,8 @@ from threadpoolctl import ThreadpoolController
 import bayesv as bv
 from bayesv.errors import warn, without
 from bayesv.gram.threads import n_threads, one_blas_thread, run, threads
+from bayesv.inference.completeness import require_all_draws
 from bayesv.inference.options import NutsOptions
-from bayesv.inference.whole import whole
 from bayesv.support.process import Shared
 
 
@@ -170,10 +170,10 @@ def test_missing_draws_are_no_posterior():
     def posterior(values):
         return xr.Dataset({"z": (("chain", "draw"), values), "k": (("chain", "draw"), values)})
 
-    whole(posterior(full), options(5, 2))
+    require_all_draws(posterior(full), options(5, 2))
     for values, asked in [(full, (6, 2)), (full, (5, 3)), (short, (5, 2)), (full[:, :0], (5, 2))]:
         with pytest.raises(KeyboardInterrupt, match="not a posterior"):
-            whole(posterior(values), options(*asked))
+            require_all_draws(posterior(values), options(*asked))
 
 
 @pytest.mark.parametrize(("engine", "chains"), [("nuts", 1), ("nuts", 3), ("collapsed", 2)])

@@ -23,7 +23,7 @@ import pytest
 
 import bayesv as bv
 from bayesv.cli import main
-from bayesv.report import pictures, tables, work
+from bayesv.report import budget, packages, pictures, tables
 from bayesv.report.mathematics import equations, words
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -256,7 +256,7 @@ def test_random_effects_are_asked_for_once(monkeypatch):
         "random_effects",
         lambda self, draws=1000, seed=0: asked.append(draws) or whole(self, draws, seed),
     )
-    monkeypatch.setattr(work, "_BUDGET", 50 * (12**3 + 32e3))
+    monkeypatch.setattr(budget, "_MAX_OPERATIONS", 50 * (12**3 + 32e3))
     page = bv.report(fit, post).html
     assert asked == [50]
     assert "from 50 draws" in page
@@ -279,7 +279,7 @@ def test_progress_is_shown_and_the_work_is_the_same(sleepstudy, monkeypatch):
 def test_missing_packages_are_refused_before_the_work(package, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(bv.BayesvError, match=rf"{package}.*bayesv\[report\]"):
-        work.check_packages()
+        packages.check_packages()
     data = tmp_path / "d.csv"
     data.write_text("y,g\n1,1\n")  # which no model can be fitted to
     report = str(tmp_path / "r.html")

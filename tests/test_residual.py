@@ -11,7 +11,7 @@ from scipy import sparse
 
 import bayesv as bv
 from bayesv.design.residual import Autoregressive, Homoscedastic, Independent, Residual
-from bayesv.design.simulation import Scores, normal_scores, response, simulate
+from bayesv.design.simulation import StandardScores, normal_scores, response, simulate
 from bayesv.linalg import connected
 
 N = 40
@@ -107,6 +107,14 @@ def test_weights_are_of_independent_residuals_only(family):
     np.testing.assert_array_equal(Residual.of_weights(np.array([1.0, 4.0]), 2).diagonal, [1, 0.25])
 
 
+@pytest.mark.parametrize(
+    "wrong", [[1.0, 0.0], [1.0, -1.0], [1.0, np.nan], ["a", "b"], [[1.0]], 2.0]
+)
+def test_weights_are_positive(wrong):
+    with pytest.raises(bv.BayesvError, match=r"weights must be positive|known must be"):
+        bv.Residual.of_weights(np.array(wrong), 2)
+
+
 # --- designs with it ------------------------------------------------------------------------------
 
 
@@ -193,7 +201,7 @@ def test_response_is_linear_in_the_scores(family):
     again = np.random.default_rng(6)
     np.testing.assert_array_equal(scores.residuals, again.normal(size=N))
     np.testing.assert_array_equal(scores.effects[0], again.normal(size=scores.effects[0].shape))
-    none = Scores([np.zeros_like(z) for z in scores.effects], np.zeros(N))
+    none = StandardScores([np.zeros_like(z) for z in scores.effects], np.zeros(N))
     np.testing.assert_array_equal(simulate(design, beta, roots, 1.3, none)[0], design.X @ beta)
 
 

@@ -15,7 +15,7 @@ import pytest
 import bayesv as bv
 from bayesv.study import read, run
 from bayesv.study.estimation.fingerprint import fingerprint
-from bayesv.study.execution.chunks import KILLED
+from bayesv.study.execution.pool import KILLED
 from bayesv.study.results import store
 from bayesv.study.results.row import failed
 from bayesv.study.results.store import Store

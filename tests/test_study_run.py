@@ -135,14 +135,7 @@ def test_a_killed_study_resumes(tmp_path):
         time.sleep(0.05)
     process.kill()
     process.wait()
-    while time.monotonic() < deadline:  # its workers end with it
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("workers outlive their parent")
+    wait_for_the_end_of(process.pid)  # its workers end with it
     partial = read(out)
     done = int(partial.done.sum())
     assert 0 < done < 4000
@@ -151,6 +144,72 @@ def test_a_killed_study_resumes(tmp_path):
         run(SLOPES, ["REML"], replicates=wanted, seed=20, workers=1, out=out),
         run(SLOPES, ["REML"], replicates=wanted, seed=20, workers=1),
     )
+
+
+BUSY = """
+import time
+from bayesv.study.execution.chunks import in_chunks
+def work(chunk):
+    if 0 not in chunk:
+        print("busy", flush=True)
+        time.sleep(600)
+    return chunk
+if __name__ == "__main__":
+    list(in_chunks(work, range(3), workers=2))
+"""
+
+
+def test_busy_workers_end_with_a_parent_that_is_killed():
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"busy\n"
+        process.kill()
+    wait_for_the_end_of(process.pid)
+
+
+def wait_for_the_end_of(group):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.killpg(group, signal.SIGKILL)
+    pytest.fail("workers outlive their parent")
+
+
+INTERRUPTED = """
+import os, signal, threading, time
+from bayesv.study.execution.chunks import in_chunks
+def work(chunk):
+    if chunk == (0,):
+        return os.getpid()
+    time.sleep(600)
+if __name__ == "__main__":
+    results = in_chunks(work, range(3), workers=2)
+    print(next(results)[0])
+    threading.Timer(0.5, os.killpg, (os.getpgrp(), signal.SIGINT)).start()
+    try:
+        next(results)
+    except KeyboardInterrupt:
+        results.close()
+        print("interrupted")
+"""
+
+
+def test_ctrl_c_is_the_parents_alone():
+    """The terminal sends it to all processes of the group; workers say nothing and end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True, text=True,
+    )  # fmt: skip
+    said, errors = process.communicate(timeout=120)
+    assert said.split("\n") == ["(0,)", "interrupted", ""]
+    assert errors == ""
+    wait_for_the_end_of(process.pid)
 
 
 def fails_on_small_values(model):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import bayesv as bv
-from bayesv.support import writing
+from bayesv.support import swapping, writing
 from bayesv.support.writing import check_writable, write_file, write_folder
 
 
@@ -180,7 +180,7 @@ def test_a_folder_is_replaced_without_a_moment_of_none(tmp_path):
 def test_a_disk_that_cannot_swap_folders_is_refused_before_any_work(tmp_path, monkeypatch):
     path = write_folder(tmp_path / "f", filled("old"))
     for swap, reason in ((None, "this system"), (lambda *_: -1, "this disk")):
-        monkeypatch.setattr(writing, "_swapping_rename", lambda swap=swap: swap)
+        monkeypatch.setattr(swapping, "_swapping_rename", lambda swap=swap: swap)
         for write in (lambda: check_writable(path), lambda: write_folder(path, filled("new"))):
             with pytest.raises(bv.StorageError, match=f"{reason} cannot replace a folder"):
                 write()

@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except MemoryError as error:
-        said = "bayesv describe says how large the model is."
-        print(f"error: not enough memory ({error}); {said}", file=sys.stderr)
+        advice = "bayesv describe says how large the model is."
+        print(f"error: not enough memory ({error}); {advice}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stopped:
         print(str(stopped) or "interrupted", file=sys.stderr)

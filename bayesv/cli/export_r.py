@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from bayesv.cli.options import add_command, check_writable
+from bayesv.extract import r_script
 from bayesv.support.writing import write_file
 
 __all__ = ["add"]
@@ -28,8 +29,6 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from bayesv.extract import r_script
-
     check_writable("--output", arguments.output)
     if arguments.output and arguments.output != "-":
         write_file(arguments.output, r_script())

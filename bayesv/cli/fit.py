@@ -25,6 +25,7 @@ from bayesv.cli.results import (
     posterior_values,
     write_json,
 )
+from bayesv.report import check_packages
 from bayesv.storage import check_target
 
 __all__ = ["add"]
@@ -71,8 +72,6 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.save:
         check_target(arguments.save, arguments.force)
     if arguments.report:
-        from bayesv.report import check_packages
-
         check_packages()
     model = model_of(arguments)
     silent = arguments.quiet or arguments.json == "-"
@@ -88,11 +87,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.save:
         (fit if post is None else post).save(arguments.save, overwrite=arguments.force)
     if arguments.report:
-        from bayesv.report import report
-
         fits = [fit] if post is None else [fit, post]
         name = None if arguments.data == "-" else arguments.data
-        report(
+        bv.report(
             *fits,
             path=arguments.report,
             data=name,

@@ -132,8 +132,8 @@ def model_of(arguments: argparse.Namespace) -> bv.Model:
 
 def reading_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return how the data file is to be read, as `read_table` is told."""
-    given = {"separator": arguments.sep, "decimal": arguments.decimal, "na": arguments.na}
-    return {name: value for name, value in given.items() if value}
+    choices = {"separator": arguments.sep, "decimal": arguments.decimal, "na": arguments.na}
+    return {name: value for name, value in choices.items() if value}
 
 
 def check_sampling_options(arguments: argparse.Namespace) -> None:

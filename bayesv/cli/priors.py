@@ -34,12 +34,12 @@ def read_priors(arguments: argparse.Namespace) -> bv.Priors | None:
     PriorError
         If one cannot be read, or a parameter gets two.
     """
-    found: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
     for part in _KINDS:
-        given = getattr(arguments, f"prior_{part}")
-        if given:
-            found[part] = _part(part, given)
-    return bv.Priors(**found) if found else None
+        texts = getattr(arguments, f"prior_{part}")
+        if texts:
+            parts[part] = _part(part, texts)
+    return bv.Priors(**parts) if parts else None
 
 
 def read_prior(part: str, text: str) -> tuple[tuple[str, ...], Any]:

@@ -43,7 +43,5 @@ def read_fit(name: str) -> bv.RemlFit | bv.Posterior:
     """
     path = Path(name)
     if path.is_dir() and path.suffix.lower() != ".zarr":
-        from bayesv.extract import read_fit as read_exported
-
-        return read_exported(path)
+        return bv.read_fit(path)
     return bv.load(path)

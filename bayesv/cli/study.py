@@ -43,11 +43,11 @@ def add(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     check_writable("--json", arguments.json, arguments.file)
     declared = bv.study.read_study(arguments.file)
-    given = {}
+    settings = {}
     for name in ("replicates", "seed"):
         value = getattr(arguments, name)
-        given[name] = getattr(declared, name) if value is None else value
-        if given[name] is None:
+        settings[name] = getattr(declared, name) if value is None else value
+        if settings[name] is None:
             raise bv.BayesvError(
                 f"--{name} is missing: neither the command nor [study] in {arguments.file} has it."
             )
@@ -66,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> None:
             workers=arguments.workers,
             client=client,
             progressbar=shows_progress(arguments),
-            **given,
+            **settings,
         )
     if arguments.json != "-" and not arguments.quiet:
         print(result)

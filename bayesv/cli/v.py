@@ -13,7 +13,7 @@ from scipy import sparse
 import bayesv as bv
 from bayesv.cli.options import add_command, check_writable
 from bayesv.cli.reading import read_fit
-from bayesv.errors import require
+from bayesv.data.tables import write_table
 from bayesv.posterior.estimators import ESTIMATES
 from bayesv.support.writing import write_file
 
@@ -69,20 +69,20 @@ def _run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     fit = read_fit(arguments.fit)
     design = fit.design
-    at = _positions(arguments, design)
+    positions = _positions(arguments, design)
     if arguments.summary:
         if not isinstance(fit, bv.Posterior):
             raise bv.DataError(f"--summary needs draws, and {arguments.fit} is a {fit.label} fit.")
-        post_v = fit.V(rows=at)
+        post_v = fit.V(rows=positions)
         low, high = post_v.interval(arguments.prob)
         frames = {"mean": post_v.mean(), "sd": post_v.sd(), "low": low, "high": high}
         _write_block(frames, arguments.output)
         return
     V = bv.MarginalCovariance(design, _components(fit, arguments))
-    if at is None:
+    if positions is None:
         _write_whole(V, Path(arguments.output))
     else:
-        _write_block({"V": V.rows(at)}, arguments.output)
+        _write_block({"V": V.rows(positions)}, arguments.output)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -157,7 +157,7 @@ def _write_whole(V: bv.MarginalCovariance, path: Path) -> None:
         entries = matrix.tocoo()
         labels = V.design.row_labels.map(str).to_numpy()
         i, j = entries.coords
-        _write_table(pd.DataFrame({"row": labels[i], "column": labels[j], "V": entries.data}), path)
+        write_table(pd.DataFrame({"row": labels[i], "column": labels[j], "V": entries.data}), path)
 
 
 def _write_block(frames: dict[str, pd.DataFrame], output: str | None) -> None:
@@ -177,19 +177,10 @@ def _write_block(frames: dict[str, pd.DataFrame], output: str | None) -> None:
         m = len(labels)
         table = {"row": np.repeat(labels, m), "column": np.tile(labels, m)}
         values = {name: frame.to_numpy().ravel() for name, frame in frames.items()}
-        _write_table(pd.DataFrame(table | values), path)
+        write_table(pd.DataFrame(table | values), path)
 
 
 def _write_mtx(path: Path, matrix: Any) -> None:
     from scipy.io import mmwrite
 
     write_file(path, lambda file: mmwrite(file, matrix, symmetry="symmetric", precision=17))
-
-
-def _write_table(table: pd.DataFrame, path: Path) -> None:
-    if path.suffix.lower() == ".parquet":
-        require("pyarrow", "parquet")
-        write_file(path, lambda file: table.to_parquet(file, index=False))
-    else:
-        separator = "\t" if path.suffix.lower() == ".tsv" else ","
-        write_file(path, lambda file: table.to_csv(file, index=False, sep=separator, mode="wb"))

@@ -29,8 +29,8 @@ from bayesv.structures import of_linked
 
 __all__ = ["Alignment", "difference"]
 
-_SAME = 1e-7  # of a column's spread that rounding may move it
-_DIGITS = 1e-12  # of a column's size
+_COLUMN_TOLERANCE = 1e-7  # of a column's spread that rounding may move it
+_COLUMN_ROUNDING = 1e-12  # of a column's size
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,12 +139,12 @@ class Alignment:
         same = all(np.array_equal(N, np.eye(len(N))) for N in self.random.values())
         if not same or not post.priors.flat_beta:
             return None
-        given = post.priors
+        source = post.priors
         return replace(
-            given,
-            sd={ours: given.sd[theirs] for ours, theirs in pairs},
-            corr={ours: given.corr[theirs] for ours, theirs in pairs if theirs in given.corr},
-            bases={ours: given.bases[theirs] for ours, theirs in pairs if theirs in given.bases},
+            source,
+            sd={group: source.sd[name] for group, name in pairs},
+            corr={group: source.corr[name] for group, name in pairs if name in source.corr},
+            bases={group: source.bases[name] for group, name in pairs if name in source.bases},
         )
 
 
@@ -209,7 +209,7 @@ def _map(A: Array, B: Array, names: tuple[str, ...], others: tuple[str, ...]) ->
 def _close(a: Array, b: Array) -> bool:
     spread = float(np.ptp(b)) if len(b) else 0.0
     size = float(np.abs(b).max(initial=0.0))
-    limit = max(_SAME * (spread or size), _DIGITS * size)
+    limit = max(_COLUMN_TOLERANCE * (spread or size), _COLUMN_ROUNDING * size)
     return bool(np.abs(a - b).max(initial=0.0) <= limit)
 
 

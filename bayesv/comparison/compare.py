@@ -96,9 +96,9 @@ class Comparison:
         lines += ["", "V = Z G Z' + R at each estimate", _marginal_text(self.marginal)]
         for note in self.notes:
             lines += ["", *wrap(f"note: {note}", 98, subsequent_indent="  ")]
-        if found := self.reasons():
+        if reasons := self.reasons():
             lines += ["", "Where they differ, and why"]
-            for line in found:
+            for line in reasons:
                 lines += wrap(line, 98, initial_indent="  ", subsequent_indent="    ")
         return "\n".join(lines)
 
@@ -163,8 +163,10 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
         vc, beta, _ = way.fit(fit)
         rows.append(_marginal_row(label, fit.gls, reml[0].criterion_at(vc)))
         points[label] = pd.Series({q.label: float(q.values) for q in _point(joint, vc, beta)})
-    for post, name, mean, at in zip(posts, names, means, at_mean, strict=True):
-        rows.append(_marginal_row(f"{name}: mean", at, reml[0].criterion_at(mean.aligned(design))))
+    for post, name, mean, center in zip(posts, names, means, at_mean, strict=True):
+        rows.append(
+            _marginal_row(f"{name}: mean", center, reml[0].criterion_at(mean.aligned(design)))
+        )
         for kind in ("median", "mode") if post.density is not None else ("median",):
             vc = post.estimate(kind).aligned(design)
             rows.append(_marginal_row(f"{name}: {kind}", gls(design, vc), reml[0].criterion_at(vc)))
@@ -223,10 +225,10 @@ def _left_out(post: Posterior, way: Alignment) -> str:
     )
 
 
-def _distinct(given: Sequence[str]) -> tuple[str, ...]:
+def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
     """Return the names, numbered where they occur again: ``collapsed``, ``collapsed 2``."""
     names: list[str] = []
-    for first in given:
+    for first in labels:
         name, k = first, 2
         while name in names:
             name, k = f"{first} {k}", k + 1

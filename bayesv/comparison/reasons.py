@@ -28,10 +28,10 @@ from bayesv.reml import RemlFit
 __all__ = ["reasons"]
 
 _KEY = ["scale", "group", "first", "second"]
-_FAR = 0.3  # posterior SDs between a fit and the posterior mean that are worth a word
-_SHARE = 0.1  # of a difference that is worth a word
-_Z = 4.0  # Monte Carlo standard errors between two posteriors
-_LOST = 2.0  # as many from a fit, where a difference may be noise alone
+_FAR_SDS = 0.3  # posterior SDs between a fit and the posterior mean that are worth a word
+_MIN_SHARE = 0.1  # of a difference that is worth a word
+_MCSE_BETWEEN = 4.0  # Monte Carlo standard errors between two posteriors
+_MCSE_FROM_FIT = 2.0  # as many from a fit, where a difference may be noise alone
 
 Gaps = Mapping[Key, tuple[float, float]]  # differences of means, and their standard errors
 
@@ -85,7 +85,7 @@ def _from_fit(
         key: Key = tuple(row[k] for k in _KEY)
         if pd.isna(row["reml"]):
             undefined.append(_label(key))
-        elif abs(row["mean"] - row["reml"]) > _FAR * spread[key]:
+        elif abs(row["mean"] - row["reml"]) > _FAR_SDS * spread[key]:
             far.append((key, row))
     lines = []
     if undefined:
@@ -105,26 +105,26 @@ def _from_fit(
             f"{name}: {_label(key)}: mean {row['mean']:.4g}, {fit.method} {row['reml']:.4g} "
             f"({gap / spread[key] if spread[key] else np.inf:+.1f} posterior SDs): "
         )
-        if abs(gap) <= _LOST * row["mcse"]:
+        if abs(gap) <= _MCSE_FROM_FIT * row["mcse"]:
             lines.append(f"{head}within Monte Carlo error (MCSE {row['mcse']:.2g}); draw more")
             continue
         causes, last = [], float(row["reml"])
         for step in steps:
             value = step.values.get(key, np.nan)
             share = (value - last) / gap
-            if abs(share) >= _SHARE:
-                said = _because(step, steps, key, last, k, fit, post)
-                causes.append((share, said))
+            if abs(share) >= _MIN_SHARE:
+                cause = _because(step, steps, key, last, k, fit, post)
+                causes.append((share, cause))
             last = value
         rest = (row["mean"] - last) / gap
-        if not abs(rest) < _SHARE:
+        if not abs(rest) < _MIN_SHARE:
             why = (
                 "the draws contradict their own density, see post.check()"
                 if contradicted
                 else "the priors of the draws are not known"
             )
             causes.append((rest, f"not explained ({why})"))
-        lines.append(head + "; ".join(f"{_percent(share)} {said}" for share, said in causes))
+        lines.append(head + "; ".join(f"{_percent(share)} {cause}" for share, cause in causes))
     return lines
 
 
@@ -174,14 +174,18 @@ def _between(
 ) -> list[str]:
     """Differences between two posteriors that Monte Carlo error does not explain."""
     a, b = (table[table["posterior"] == name].set_index(_KEY) for name in names)
-    both = a.index.intersection(b.index)
-    gap = b.loc[both, "mean"] - a.loc[both, "mean"]
-    mcse = np.hypot(a.loc[both, "mcse"], b.loc[both, "mcse"])
+    keys = a.index.intersection(b.index)
+    gap = b.loc[keys, "mean"] - a.loc[keys, "mean"]
+    mcse = np.hypot(a.loc[keys, "mcse"], b.loc[keys, "mcse"])
     differing = [
-        key for key in both[(gap.abs() > _Z * mcse).to_numpy()] if key[0] in ("var", "corr", "beta")
+        key
+        for key in keys[(gap.abs() > _MCSE_BETWEEN * mcse).to_numpy()]
+        if key[0] in ("var", "corr", "beta")
     ]
     if not differing:
-        return [f"{names[0]} and {names[1]} agree within {_Z:g} Monte Carlo standard errors"]
+        return [
+            f"{names[0]} and {names[1]} agree within {_MCSE_BETWEEN:g} Monte Carlo standard errors"
+        ]
     labels = ", ".join(_label(key) for key in differing)
     head = f"{names[0]} and {names[1]} differ beyond Monte Carlo error in {labels}: "
     gaps = {key: (float(gap[key]), float(mcse[key])) for key in differing}
@@ -235,7 +239,7 @@ def _explained(moved: Reweighted, source: Posterior, sign: float, gaps: Gaps) ->
     left = [
         _label(key)
         for key, change in changes.items()
-        if abs(gaps[key][0] - change) > _Z * np.hypot(gaps[key][1], moved.mcse[key])
+        if abs(gaps[key][0] - change) > _MCSE_BETWEEN * np.hypot(gaps[key][1], moved.mcse[key])
     ]
     unknown = [_label(key) for key in gaps if key not in changes]
     text += f"; the rest of {', '.join(left)} is not explained" if left else ""
@@ -243,8 +247,8 @@ def _explained(moved: Reweighted, source: Posterior, sign: float, gaps: Gaps) ->
 
 
 def _listed(shares: Mapping[Key, float]) -> str:
-    said = [f"{_percent(share)} of {_label(key)}" for key, share in shares.items()]
-    return ", ".join(said) or "nothing"
+    parts = [f"{_percent(share)} of {_label(key)}" for key, share in shares.items()]
+    return ", ".join(parts) or "nothing"
 
 
 def _percent(share: float) -> str:

@@ -125,14 +125,7 @@ def beta_uncertainty(
     for name, weights in (contrasts or {}).items():
         L[name] = contrast_row(weights, names, f"Contrast {name!r}")
     kr, notes = _kenward_roger(fit, design)
-    sandwiches: dict[str, ClusterRobust] = {}
-    for kind in ("CR0", "CR2"):
-        try:
-            sandwiches[kind] = robust(design, fit.components, kind, contrasts=L)
-        except BayesvError as error:
-            notes.append(f"{kind}: {error}")
-        else:
-            notes += sandwiches[kind].notes
+    sandwiches = _sandwiches(fit, design, L, notes)
     at_mean = gls(design, post.estimate("mean"))
     draws, moments = post.beta.reshape(post.n_chains * post.n_draws, len(names)), post.moments
     # A factor that leaves what exists: the mean of finitely many draws is finite always.
@@ -147,12 +140,12 @@ def beta_uncertainty(
             method: str,
             variance: float,
             df: float = np.inf,
-            at: float = estimate,
+            middle: float = estimate,
             name: str = name,
         ) -> None:
             se = float(np.sqrt(variance))
             half = se * float(t_quantile(df, (1 + prob) / 2))
-            rows.append((name, method, at, se, df, at - half, at + half))
+            rows.append((name, method, middle, se, df, middle - half, middle + half))
 
         plug_in = float(row @ fit.cov_beta.to_numpy() @ row)
         add(f"{fit.method} plug-in", plug_in)
@@ -162,7 +155,7 @@ def beta_uncertainty(
         for kind, sandwich in sandwiches.items():
             add(f"cluster-robust {kind}", sandwich.cov.loc[name, name], sandwich.df[name])
         mean, variance = row @ at_mean.beta.to_numpy(), row @ at_mean.cov.to_numpy() @ row
-        add("GLS at E[V | y]", float(variance * of_V), at=float(mean * of_V))
+        add("GLS at E[V | y]", float(variance * of_V), middle=float(mean * of_V))
         order = min((moments[f"beta {names[i]}"] for i in np.flatnonzero(row)), default=np.inf)
         values, inside = draws @ row, np.einsum("a,sab,b->s", row, within, row)
         location, parts[name] = _of_posterior(values, center @ row, inside, order)
@@ -190,9 +183,9 @@ def _of_posterior(
     mean = float(values.mean()) if order > 1 else np.nan
     if order <= 2:
         return mean, (np.nan,) * 5
-    given, between = float(inside.mean()), float(center.var(ddof=1))
-    total = given + between
-    return mean, (given, between, total, float(values.var(ddof=1)), between / total)
+    within, between = float(inside.mean()), float(center.var(ddof=1))
+    total = within + between
+    return mean, (within, between, total, float(values.var(ddof=1)), between / total)
 
 
 def _nonexistent(post: Posterior) -> list[str]:
@@ -236,3 +229,18 @@ def _kenward_roger(fit: RemlFit, design: Design) -> tuple[KenwardRoger | None, l
     except BayesvError as error:
         return None, [f"Kenward–Roger and Satterthwaite: {error}"]
     return kr, list(kr.notes)
+
+
+def _sandwiches(
+    fit: RemlFit, design: Design, contrasts: Mapping[str, Array], notes: list[str]
+) -> dict[str, ClusterRobust]:
+    """Return robust covariances of a fit by kind; to ``notes`` goes what is to be known of them."""
+    results: dict[str, ClusterRobust] = {}
+    for kind in ("CR0", "CR2"):
+        try:
+            results[kind] = robust(design, fit.components, kind, contrasts=contrasts)
+        except BayesvError as error:
+            notes.append(f"{kind}: {error}")
+        else:
+            notes += results[kind].notes
+    return results

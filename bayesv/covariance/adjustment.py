@@ -20,8 +20,8 @@ from bayesv.linalg import Array, symmetrize
 
 __all__ = ["kenward_roger"]
 
-_MOST = 1e9  # variance of the random effects in the rows beside σ²: 6 digits are left …
-_TOO_MUCH = 1e14  # … and none
+# Variance of the random effects in the rows beside σ², of which 6 digits are left, and none.
+_MAX_VARIANCE_RATIO, _LOST_VARIANCE_RATIO = 1e9, 1e14
 _ROUNDING = 1e-10
 
 
@@ -88,7 +88,7 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
         raise DataError("There are no fixed effects, so there is nothing to adjust.")
     space = geometry(design, vc)
     info = information(space)
-    if info.largest > _TOO_MUCH:
+    if info.largest > _LOST_VARIANCE_RATIO:
         raise ComponentsError(
             f"The random effects' variance in the rows is {info.largest:.1g} times sigma2: no "
             "digit of a Kenward–Roger adjustment would be left. A residual variance that is next "
@@ -214,7 +214,7 @@ def _alarms(info: Information, known: Identified, method: str) -> list[str]:
             "Kenward–Roger: the information on the variance parameters is so nearly singular that "
             "it cannot be told what is identified; what is nearly not was taken as not"
         )
-    if info.largest > _MOST:
+    if info.largest > _MAX_VARIANCE_RATIO:
         digits = max(15.0 - np.log10(info.largest), 0.0)
         notes.append(
             f"Kenward–Roger: the random effects' variance in the rows is {info.largest:.1g} times "

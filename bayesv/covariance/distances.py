@@ -58,22 +58,22 @@ def distances(a: Array, b: Array) -> dict[str, float]:
     a, b = (_checked(x) for x in (a, b))
     if a.shape != b.shape:
         raise BayesvError(f"The matrices have shapes {a.shape} and {b.shape}, not the same.")
-    out = dict.fromkeys(DISTANCES, float("nan"))
+    result = dict.fromkeys(DISTANCES, float("nan"))
     roots = [_root(x) for x in (a, b)]
     if all(values[0] > 1e-13 * values[-1] for values, _ in roots):
         ratio = np.log(eigh(b, a, eigvals_only=True))
-        out["affine_invariant"] = float(np.sqrt((ratio**2).sum()))
-        out["stein"] = float((np.expm1(ratio) - ratio).sum())
-        out["kl"] = 0.5 * out["stein"]
+        result["affine_invariant"] = float(np.sqrt((ratio**2).sum()))
+        result["stein"] = float((np.expm1(ratio) - ratio).sum())
+        result["kl"] = 0.5 * result["stein"]
     root_a, root_b = (vectors * np.sqrt(values.clip(min=0.0)) for values, vectors in roots)
     nuclear = float(np.linalg.svd(root_a.T @ root_b, compute_uv=False).sum())
     square = max(float(np.trace(a) + np.trace(b)) - 2.0 * nuclear, 0.0)
-    out["bures_wasserstein"] = float(np.sqrt(square))
+    result["bures_wasserstein"] = float(np.sqrt(square))
     size = float(np.linalg.norm(a))
-    out["frobenius"] = float(np.linalg.norm(b - a)) / size if size else float("nan")
+    result["frobenius"] = float(np.linalg.norm(b - a)) / size if size else float("nan")
     gap = np.abs(cov_to_sd_corr(a)[1] - cov_to_sd_corr(b)[1])
-    out["max_corr"] = float(np.nanmax(gap)) if np.isfinite(gap).any() else float("nan")
-    return out
+    result["max_corr"] = float(np.nanmax(gap)) if np.isfinite(gap).any() else float("nan")
+    return result
 
 
 def v_distances(design: Design, a: VarianceComponents, b: VarianceComponents) -> dict[str, float]:
@@ -132,14 +132,14 @@ def v_distances(design: Design, a: VarianceComponents, b: VarianceComponents) ->
 
 def _reduced(S: Array, counts: Sequence[int], design: Design, vc: VarianceComponents) -> Array:
     """σ²I + S G S' of every cluster, shape (b, q_c, q_c)."""
-    out, at = np.tile(vc.sigma2 * np.eye(S.shape[1]), (len(S), 1, 1)), 0
+    blocks, start = np.tile(vc.sigma2 * np.eye(S.shape[1]), (len(S), 1, 1)), 0
     for J, term in zip(counts, design.terms, strict=True):
         r = term.n_columns
-        part = S[:, :, at : at + J * r].reshape(len(S), -1, J, r)
+        part = S[:, :, start : start + J * r].reshape(len(S), -1, J, r)
         scaled = (part @ vc.block_for(term)).reshape(len(S), -1, J * r)
-        out += scaled @ np.swapaxes(part.reshape(len(S), -1, J * r), 1, 2)
-        at += J * r
-    return out
+        blocks += scaled @ np.swapaxes(part.reshape(len(S), -1, J * r), 1, 2)
+        start += J * r
+    return blocks
 
 
 def _largest_gap(design: Design, a: VarianceComponents, b: VarianceComponents) -> float:

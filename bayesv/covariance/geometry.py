@@ -16,9 +16,10 @@ from bayesv.linalg import Array, psd_root
 
 __all__ = ["ClusterBatch", "Geometry", "geometry"]
 
-_SPAN = 1e-13  # of the largest eigenvalue of Z'WZ in unit columns: below that there is no direction
-_SHORT = 1e-9  # of a column's length: what is left of it after those before it is rounding
-_SMALL = 200  # random effects of a cluster, up to which eigenvectors are taken in batches
+# Of the largest eigenvalue of Z'WZ in unit columns: below that there is no direction.
+_MIN_EIGENVALUE = 1e-13
+_MIN_LENGTH = 1e-9  # of a column's length: what is left of it after those before it is rounding
+_BATCHED_EFFECTS = 200  # random effects of a cluster, up to which eigenvectors are taken in batches
 _PASSES = 2  # of the projection on Z: the second takes away what rounding left in the first
 
 
@@ -139,7 +140,7 @@ def _turned(term: RandomTerm, block: Array, residual: Residual) -> tuple[RandomT
         length = np.linalg.norm(weighted, axis=0)
         length = np.where(length > 0, length, 1.0)
         Q, R = np.linalg.qr(weighted / length)
-        if len(Q) < len(part) or (np.abs(np.diagonal(R)) < _SHORT).any():
+        if len(Q) < len(part) or (np.abs(np.diagonal(R)) < _MIN_LENGTH).any():
             # Columns that determine each other stay as they are: Σ has directions that V lacks.
             Q, R = weighted / length, np.eye(len(part))
         R = R * length / size
@@ -155,9 +156,9 @@ def _roots(gram: Array) -> tuple[Array, Array]:
     length = np.sqrt(np.diagonal(gram, axis1=1, axis2=2))
     length = np.where(length > 0, length, 1.0)
     unit = gram / (length[:, :, None] * length[:, None, :])
-    if unit.shape[-1] <= _SMALL:
+    if unit.shape[-1] <= _BATCHED_EFFECTS:
         values, vectors = np.linalg.eigh(unit)
-        there = values > _SPAN * values[:, -1:]
+        there = values > _MIN_EIGENVALUE * values[:, -1:]
         size = np.sqrt(np.where(there, values, 1.0))
         across = np.swapaxes(vectors, 1, 2) * there[:, :, None]
         R, N = across * size[:, :, None], across / size[:, :, None]
@@ -170,7 +171,7 @@ def _roots(gram: Array) -> tuple[Array, Array]:
 def _pivoted(unit: Array) -> Sequence[Array]:
     """Return the same two of one large cluster, by a pivoted Cholesky factor."""
     q = len(unit)
-    factor, order, rank, _ = lapack.dpstrf(unit, tol=_SPAN * q)
+    factor, order, rank, _ = lapack.dpstrf(unit, tol=_MIN_EIGENVALUE * q)
     order = order[:rank] - 1, order - 1
     R, N = np.zeros_like(unit), np.zeros_like(unit)
     R[:rank, order[1]] = np.triu(factor)[:rank]

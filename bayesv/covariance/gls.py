@@ -112,7 +112,7 @@ def gls(design: Design, vc: VarianceComponents) -> GLSFit:
 
     Notes
     -----
-    X is orthonormalised first, X = QR, so that the scale and offset of its columns cost no digits;
+    X is orthonormalised first, X = QT, so that the scale and offset of its columns cost no digits;
     Q'V⁻¹Q is factored by Cholesky. V itself is never inverted.
 
     Examples
@@ -127,7 +127,7 @@ def gls(design: Design, vc: VarianceComponents) -> GLSFit:
     names = list(design.fixed_names)
     if design.p == 0:
         return GLSFit(pd.Series(dtype=float), pd.DataFrame(dtype=float), V)
-    Q, R = np.linalg.qr(design.X)
+    Q, triangle = np.linalg.qr(design.X)
     start = Q.T @ design.target  # ordinary least squares: what is left to solve for is small
     VQ = V.solve(Q)
     try:
@@ -138,6 +138,6 @@ def gls(design: Design, vc: VarianceComponents) -> GLSFit:
             f"are too large beside sigma2={vc.sigma2:g}."
         ) from error
     gamma = start + cho_solve(factor, VQ.T @ (design.target - Q @ start))
-    beta = solve_triangular(R, gamma)
-    half = solve_triangular(R, solve_triangular(factor[0], np.eye(design.p), lower=True).T)
+    beta = solve_triangular(triangle, gamma)
+    half = solve_triangular(triangle, solve_triangular(factor[0], np.eye(design.p), lower=True).T)
     return GLSFit(pd.Series(beta, names, name="beta"), pd.DataFrame(half @ half.T, names, names), V)

@@ -17,8 +17,8 @@ __all__ = ["Identified", "identified"]
 # scale, what is linearly dependent has eigenvalues of 1e-15 or so and what is not seldom one
 # below 1e-4: between the two bounds a judgement would be a guess.
 _NULL, _CLEAR = 1e-11, 1e-8
-_ROUNDING = 1e-10  # element of a unit vector that is 0
-_SUSPECT = 1e-5  # smallest eigenvalue at the estimates below which the rank is looked at
+_ZERO_ELEMENT = 1e-10  # element of a unit vector that is 0
+_SUSPECT_EIGENVALUE = 1e-5  # smallest eigenvalue at the estimates below which the rank is looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ def identified(geometry: Geometry, info: Information) -> Identified:
     lost besides.
     """
     m, unit = len(info.products), _unit(info.products)
-    if np.linalg.eigvalsh(info.expected() * np.outer(unit, unit))[0] > _SUSPECT:
+    if np.linalg.eigvalsh(info.expected() * np.outer(unit, unit))[0] > _SUSPECT_EIGENVALUE:
         return Identified(np.zeros((m, 0)), np.zeros((m, 0)), unit, False)
     at_zero = information(geometry, [np.zeros(len(C)) for C in geometry.maps], 1.0)
     unit = _unit(at_zero.products)
@@ -124,6 +124,6 @@ def _null(information: Array) -> tuple[Array, bool]:
     """Return the null space, and whether it is doubtful."""
     values, vectors = np.linalg.eigh(information)
     null = values < _CLEAR
-    directions = np.where(np.abs(vectors[:, null]) > _ROUNDING, vectors[:, null], 0.0)
+    directions = np.where(np.abs(vectors[:, null]) > _ZERO_ELEMENT, vectors[:, null], 0.0)
     # A gap must lie between what is taken for zero and the rest.
     return directions, bool((np.abs(values[null]) > _NULL).any())

@@ -227,16 +227,16 @@ class MarginalCovariance(LinearOperator):
         positions : array_like of int
             Positions among the design's rows.
         """
-        at = np.asarray(positions)
+        places = np.asarray(positions)
         n = self.design.n
-        whole = at.ndim == 1 and (at.size == 0 or np.issubdtype(at.dtype, np.integer))
-        if not whole or (at.size and not (-n <= at.min() and at.max() < n)):
+        whole = places.ndim == 1 and (places.size == 0 or np.issubdtype(places.dtype, np.integer))
+        if not whole or (places.size and not (-n <= places.min() and places.max() < n)):
             raise DataError(f"positions must be a list of integers below {n}; found {positions!r}.")
-        if len(at) > DENSE_LIMIT:
-            raise DataError(f"{len(at)} rows are too many for a dense block ({DENSE_LIMIT}).")
-        Z = self.design.Z[at]
-        block = (Z @ self.G @ Z.T).toarray() + self.vc.sigma2 * self.design.residual.block(at)
-        labels = self.design.row_labels[at]
+        if len(places) > DENSE_LIMIT:
+            raise DataError(f"{len(places)} rows are too many for a dense block ({DENSE_LIMIT}).")
+        Z = self.design.Z[places]
+        block = (Z @ self.G @ Z.T).toarray() + self.vc.sigma2 * self.design.residual.block(places)
+        labels = self.design.row_labels[places]
         return pd.DataFrame(block, labels, labels)
 
     def block(self, group: str, level: object) -> pd.DataFrame:

@@ -6,7 +6,8 @@ import numpy as np
 
 __all__ = ["f_moments"]
 
-_ZERO = 1e-10  # pbkrtest's bounds: a difference below is 0; df within of 2 leave F unscaled
+# pbkrtest's bounds: a difference below is 0; df within of 2 leave F unscaled.
+_ZERO_DIFFERENCE = 1e-10
 _NEAR_TWO = 0.01
 
 
@@ -35,8 +36,14 @@ def f_moments(q: int, A1: float, A2: float) -> tuple[float, float, str]:
     base = 3.0 * q + 2.0 * (1.0 - g)
     c1, c2, c3 = g / base, (q - g) / base, (q + 2.0 - g) / base
     V0, V1, V2, mean = 1.0 + c1 * B, 1.0 - c2 * B, 1.0 - c3 * B, 1.0 - A2 / q
-    ratio = 1.0 if abs(mean) < _ZERO and abs(V1) < _ZERO else mean / V1 if V1 else np.inf
-    rho = ratio**2 * (0.0 if abs(V0) < _ZERO else V0) / V2 / q if V2 else np.inf
+    ratio = (
+        1.0
+        if abs(mean) < _ZERO_DIFFERENCE and abs(V1) < _ZERO_DIFFERENCE
+        else mean / V1
+        if V1
+        else np.inf
+    )
+    rho = ratio**2 * (0.0 if abs(V0) < _ZERO_DIFFERENCE else V0) / V2 / q if V2 else np.inf
     excess = q * rho - 1.0
     df = 4.0 + (q + 2.0) / excess if excess else np.inf
     near_two = abs(df - 2.0) < _NEAR_TWO

@@ -190,8 +190,8 @@ def _orthonormal(X: Array, batches: list[tuple[NDArray[np.intp], Array]]) -> tup
     So that units cost no digits, and that what varies between clusters, of small weight where
     variances are large, is not read off a column with a part that varies within them.
     """
-    Q, R = np.linalg.qr(X)
-    T = np.linalg.inv(R)
+    Q, triangle = np.linalg.qr(X)
+    T = np.linalg.inv(triangle)
     for _ in range(_PASSES):
         metric = sum(_inner(np.linalg.solve(V_c, Q[rows]), Q[rows]) for rows, V_c in batches)
         turn = np.linalg.inv(np.linalg.cholesky(symmetrize(np.asarray(metric)))).T

@@ -11,11 +11,13 @@ from bayesv.linalg import Array, symmetrize
 
 __all__ = ["observed_covariance"]
 
-_ZERO = 1e-6  # of its standard error if all else were known: a variance below is on the boundary
-_FLAT = 1e-10  # of the largest eigenvalue: no curvature, as lmerTest drops it
-_SADDLE = 1e-6  # of the largest: negative curvature, so that this is no maximum …
-_MOVES = 1e-2  # … if V moves along it by that share of what its curvature would have it known
-_OFF = 1e-2  # by which −2 log-likelihood may be above its minimum, rounded estimates
+# Of its standard error if all else were known: a variance below is on the boundary.
+_BOUNDARY_VARIANCE = 1e-6
+_FLAT_CURVATURE = 1e-10  # of the largest eigenvalue: no curvature, as lmerTest drops it
+# Of the largest: negative curvature, so that this is no maximum if V moves along it by that share
+# of what its curvature would have it known.
+_SADDLE_CURVATURE, _MOVING_SHARE = 1e-6, 1e-2
+_MAX_EXCESS = 1e-2  # by which −2 log-likelihood may be above its minimum, rounded estimates
 
 
 def observed_covariance(
@@ -61,21 +63,21 @@ def observed_covariance(
         basis = rows[: int((size > 1e-9 * size[0]).sum())].T
         J, H = J @ basis, basis.T @ H @ basis
     values, vectors = np.linalg.eigh(H)
-    falling = values < -_SADDLE * values[-1]
+    falling = values < -_SADDLE_CURVATURE * values[-1]
     moves = J @ vectors[:, falling]
     # Next to a boundary the gradient that an optimiser left decides the sign of a curvature along
     # which V hardly moves.
     moved = np.einsum("ik,ij,jk->k", moves, info.products, moves)
     name = "restricted likelihood" if method == "REML" else "likelihood"
-    if (moved > _MOVES * np.abs(values[falling])).any():
+    if (moved > _MOVING_SHARE * np.abs(values[falling])).any():
         return np.full((len(J), len(J)), np.nan), (
             "Satterthwaite: the observed information is not positive definite, so these components "
             f"are no maximum of the {name}"
         )
-    there = values > _FLAT * values[-1]
+    there = values > _FLAT_CURVATURE * values[-1]
     half = (J @ vectors[:, there]) / np.sqrt(values[there])
     above = 0.5 * float(((gradient @ half) ** 2).sum()) + _above(geometry, info, gradient)
-    problem = "" if above < _OFF else (
+    problem = "" if above < _MAX_EXCESS else (
         f"these components are no {method} estimates: twice the log {name} can rise by about "
         f"{above:.2g}"
     )  # fmt: skip
@@ -93,7 +95,7 @@ def _above(geometry: Geometry, info: Information, gradient: Array) -> float:
 
 def _at_zero(geometry: Geometry, info: Information, place: int, f: int, column: int) -> bool:
     scale = np.sqrt(0.5 * info.products[place, place])
-    return bool(geometry.variances[f][column] * scale <= _ZERO)
+    return bool(geometry.variances[f][column] * scale <= _BOUNDARY_VARIANCE)
 
 
 def _tangents(geometry: Geometry, info: Information) -> tuple[Array, Array]:

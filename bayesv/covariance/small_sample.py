@@ -20,7 +20,7 @@ from bayesv.support.arguments import FLAG, PROBABILITY, TEXT, accepts
 __all__ = ["Adjustment", "KenwardRoger"]
 
 _METHODS = ("Kenward–Roger", "Satterthwaite")
-_LOST = 1e-6  # of a contrast's SE per unit of what is not identified: less is rounding
+_LOST_SHARE = 1e-6  # of a contrast's SE per unit of what is not identified: less is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,4 +248,4 @@ class Adjustment:
         variance = float(row @ self.Phi @ row)
         slope = np.einsum("a,iab,b->i", row, self.lost_slopes, row) / variance
         square = np.einsum("a,iab,b->i", row, self.lost_squares, row) / variance
-        return bool(np.maximum(slope**2, square).max(initial=0.0) > _LOST**2)
+        return bool(np.maximum(slope**2, square).max(initial=0.0) > _LOST_SHARE**2)

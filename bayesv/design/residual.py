@@ -34,7 +34,24 @@ class Residual(ABC):
 
     @staticmethod
     def of_weights(weights: Array | None, n: int) -> Residual:
-        """Return R/σ² = diag(1/w), or I for n rows without weights."""
+        """Return R/σ² = diag(1/w), or I for n rows without weights.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (n,), or None
+            Known w > 0.
+        n : int
+
+        Raises
+        ------
+        DataError
+            If weights are not positive.
+
+        Examples
+        --------
+        >>> Residual.of_weights(np.array([1.0, 4.0]), 2).diagonal
+        array([1.  , 0.25])
+        """
         return Homoscedastic(n) if weights is None else Independent(weights)
 
     @property
@@ -44,7 +61,7 @@ class Residual(ABC):
 
     @property
     def clusters(self) -> Index | None:
-        """Cluster of each row, shape (n,), of which two are uncorrelated; None: any two rows."""
+        """Cluster of each row, shape (n,): between clusters R is 0; None: between any two rows."""
         return None
 
     @property
@@ -171,6 +188,8 @@ class Independent(Residual):
 
     def __post_init__(self) -> None:
         check_fields(self, {"known": array(1, "biuf")})
+        if not (np.isfinite(self.known) & (self.known > 0)).all():
+            raise DataError("Known weights must be positive numbers: R = σ² diag(1/w).")
 
     @property
     def weights(self) -> Array:
@@ -320,10 +339,10 @@ class Autoregressive(Residual):
         order, phi, _ = self._steps
         n = self.size
         size = 1.0 / np.sqrt(1.0 - phi**2)
-        own = sparse.coo_array((size / self.sd[order], (order, order)), shape=(n, n))
+        present = sparse.coo_array((size / self.sd[order], (order, order)), shape=(n, n))
         before = np.roll(order, 1)
         lagged = sparse.coo_array((-size * phi / self.sd[before], (order, before)), shape=(n, n))
-        return sparse.csr_array(own + lagged)
+        return sparse.csr_array(present + lagged)
 
     @cached_property
     def _factor(self) -> sparse.csr_array:

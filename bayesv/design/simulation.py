@@ -10,7 +10,7 @@ import numpy as np
 from bayesv.design.residual import Residual
 from bayesv.linalg import Array
 
-__all__ = ["Rows", "Scores", "TermRows", "normal_scores", "response", "simulate"]
+__all__ = ["Rows", "StandardScores", "TermRows", "normal_scores", "response", "simulate"]
 
 
 class TermRows(Protocol):
@@ -48,7 +48,7 @@ class Rows(Protocol):
         """R/σ²."""
 
 
-class Scores(NamedTuple):
+class StandardScores(NamedTuple):
     """Independent numbers of mean 0 and variance 1 that a response is made of.
 
     Attributes
@@ -61,14 +61,16 @@ class Scores(NamedTuple):
     residuals: Array
 
 
-def normal_scores(rows: Rows, rng: np.random.Generator) -> Scores:
+def normal_scores(rows: Rows, rng: np.random.Generator) -> StandardScores:
     """Draw standard normal scores: of the residuals, then of the effects term by term."""
     residuals = rng.normal(size=rows.residual.size)
-    return Scores([rng.normal(size=(t.n_levels, t.n_columns)) for t in rows.terms], residuals)
+    return StandardScores(
+        [rng.normal(size=(t.n_levels, t.n_columns)) for t in rows.terms], residuals
+    )
 
 
 def simulate(
-    rows: Rows, beta: Array, roots: Sequence[Array], sigma: float, scores: Scores
+    rows: Rows, beta: Array, roots: Sequence[Array], sigma: float, scores: StandardScores
 ) -> tuple[Array, list[Array]]:
     """Return y = offset + Xβ + Zu + e with u_j ~ (0, Σ_f) and e ~ (0, R), made of scores.
 
@@ -79,7 +81,7 @@ def simulate(
     roots : sequence of ndarray, shapes (r_f, r_f)
         Λ_f with Σ_f = Λ_f Λ_f', in the order of the terms.
     sigma : float
-    scores : Scores
+    scores : StandardScores
         Whatever their law and the order in which they were drawn; normal ones by `normal_scores`.
 
     Returns

@@ -14,7 +14,7 @@ from bayesv.linalg import Array
 
 __all__ = ["density_mode", "ess_bulk", "ess_mean", "ess_tail", "hdi", "pareto_k", "rhat"]
 
-_GRID = 512
+_GRID_POINTS = 512
 
 
 def rhat(x: Array) -> Array:
@@ -85,14 +85,14 @@ def hdi(x: Array, prob: float) -> Array:
 
     NaN are left out.
     """
-    out = np.full((x.shape[-1], 2), np.nan)
+    intervals = np.full((x.shape[-1], 2), np.nan)
     for k, column in enumerate(x.reshape(-1, x.shape[-1]).T):
         ordered = np.sort(column[~np.isnan(column)])
         step = min(int(np.floor(prob * len(ordered))), len(ordered) - 1)
         if step >= 0:
             i = int(np.argmin(ordered[step:] - ordered[: len(ordered) - step]))
-            out[k] = ordered[i], ordered[i + step]
-    return out
+            intervals[k] = ordered[i], ordered[i + step]
+    return intervals
 
 
 def density_mode(values: Array) -> float:
@@ -103,11 +103,11 @@ def density_mode(values: Array) -> float:
     values = values[np.isfinite(values)]
     if len(values) == 0 or np.ptp(values) == 0:
         return float(values[0]) if len(values) else float("nan")
-    counts, edges = np.histogram(values, _GRID)
+    counts, edges = np.histogram(values, _GRID_POINTS)
     width = edges[1] - edges[0]
     quartiles = np.quantile(values, [0.25, 0.75])
     spread = min(values.std(), np.ptp(quartiles) / 1.34) or values.std()
-    half = min(max(int(4.0 * 0.9 * spread * len(values) ** -0.2 / width), 1), _GRID)
+    half = min(max(int(4.0 * 0.9 * spread * len(values) ** -0.2 / width), 1), _GRID_POINTS)
     kernel = np.exp(-0.5 * (4.0 * np.arange(-half, half + 1) / half) ** 2)
     density = np.convolve(np.pad(counts, half, mode="symmetric"), kernel, mode="valid")
     return float(edges[np.argmax(density)] + 0.5 * width)
@@ -122,12 +122,12 @@ def _split(x: Array) -> Array:
 def _normal_scores(x: Array) -> Array:
     """Return normal scores of the ranks in each column; NaN for columns with NaN."""
     flat = x.reshape(-1, x.shape[-1])
-    out = np.empty_like(flat)
+    rank_of = np.empty_like(flat)
     for k, column in enumerate(flat.T):
         _, inverse, counts = np.unique(column, return_inverse=True, return_counts=True)
         ranks = np.cumsum(counts) - 0.5 * (counts - 1)  # ties share their average
-        out[:, k] = ranks[inverse]
-    scores = ndtri((out - 0.375) / (len(flat) + 0.25))
+        rank_of[:, k] = ranks[inverse]
+    scores = ndtri((rank_of - 0.375) / (len(flat) + 0.25))
     return np.asarray(np.where(np.isnan(flat).any(axis=0), np.nan, scores).reshape(x.shape))
 
 
@@ -160,7 +160,7 @@ def _ess(x: Array) -> Array:
     sums[np.arange(most)[:, None] >= last] = 0.0
     tau = 2.0 * np.minimum.accumulate(sums).sum(axis=0) - 1.0
     tau += np.maximum(pairs[last, 0, np.arange(K)], 0.0)
-    out = size / np.maximum(tau, 1.0 / np.log10(size))
+    ess = size / np.maximum(tau, 1.0 / np.log10(size))
     constant = np.ptp(x.reshape(-1, K), axis=0) < np.finfo(float).resolution
-    out = np.where(constant, size, out)
-    return np.asarray(np.where(np.isnan(x).any(axis=(0, 1)), np.nan, out))
+    ess = np.where(constant, size, ess)
+    return np.asarray(np.where(np.isnan(x).any(axis=(0, 1)), np.nan, ess))

@@ -104,8 +104,8 @@ def summarize(draws: Any, prob: float = 0.95) -> pd.DataFrame:
             moments.append(float(array.attrs.get("moments", np.inf)))
             names.append(f"{name}[{', '.join(labels)}]" if labels else str(name))
         columns.append(array.to_numpy().reshape(*array.shape[:2], -1))
-    found = summary_columns(np.concatenate(columns, axis=-1).astype(float), prob)
-    table = pd.DataFrame(without_undefined(found, np.array(moments)))
+    columns_of_table = summary_columns(np.concatenate(columns, axis=-1).astype(float), prob)
+    table = pd.DataFrame(without_undefined(columns_of_table, np.array(moments)))
     table.insert(0, "quantity", names)
     definitions = {
         str(name): str(array.attrs["definition"])

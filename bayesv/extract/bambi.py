@@ -8,6 +8,7 @@ import numpy as np
 
 from bayesv.design.design import Design
 from bayesv.errors import ExtractionError
+from bayesv.inference.bambi_reading import draws_from_bambi, read_bambi
 from bayesv.posterior.posterior import Posterior
 
 __all__ = ["extract_bambi"]
@@ -15,22 +16,20 @@ __all__ = ["extract_bambi"]
 
 def extract_bambi(model: Any, draws: Any, design: Design | None, keep_u: bool) -> Posterior:
     """Read draws of a Bambi model; see `bayesv.extract`."""
-    from bayesv.inference.bambi_reading import draws_from_bambi, read_bambi
-
     if draws is None:
         raise ExtractionError("Pass the draws as well: bv.extract(model, model.fit()).")
     parts = read_bambi(model)
-    own = parts.design()
+    source = parts.design()
     if design is not None:
-        same = own.n == design.n and np.allclose(own.y, design.y) and own.p == design.p
-        if not same or not np.allclose(own.X, design.X):
+        same = source.n == design.n and np.allclose(source.y, design.y) and source.p == design.p
+        if not same or not np.allclose(source.X, design.X):
             raise ExtractionError(
-                f"The Bambi model and the design differ in y or X ({own.n}×{own.p} and "
+                f"The Bambi model and the design differ in y or X ({source.n}×{source.p} and "
                 f"{design.n}×{design.p}); are they of the same rows, in the same order, with the "
                 "same reference levels?"
             )
-        _check_same_terms(own, design)
-    result = draws_from_bambi(parts, draws, design or own, keep_u)
+        _check_same_terms(source, design)
+    result = draws_from_bambi(parts, draws, design or source, keep_u)
     _check_same_model(parts, draws, set(model.data.columns) - {"mu", "sigma"})
     return Posterior.from_draws(result, None, "bambi (extracted)")
 
@@ -42,7 +41,7 @@ def _check_same_model(parts: Any, draws: Any, columns: set[str]) -> None:
         name
         for name in map(str, draws["posterior"].data_vars)
         if "|" in name or name in columns
-        if not any(name == own or name.startswith(f"{own}_") for own in known)
+        if not any(name == variable or name.startswith(f"{variable}_") for variable in known)
     ]
     if others:
         raise ExtractionError(
@@ -59,20 +58,20 @@ def _check_same_model(parts: Any, draws: Any, columns: set[str]) -> None:
             )
 
 
-def _check_same_terms(own: Design, design: Design) -> None:
+def _check_same_terms(bambi: Design, design: Design) -> None:
     """Refuse a design whose V has parts that the Bambi model lacks, or the reverse."""
     if not design.residual.iid:
         raise ExtractionError(
             "The design has var_weights, but a Bambi model has R = σ²I; pass a design without."
         )
-    zero = np.zeros(own.n)
-    ours, theirs = (zero if d.offset is None else d.offset for d in (own, design))
-    if not np.allclose(ours, theirs):
+    zero = np.zeros(bambi.n)
+    offset, expected = (zero if d.offset is None else d.offset for d in (bambi, design))
+    if not np.allclose(offset, expected):
         raise ExtractionError("The Bambi model and the design have different offsets.")
-    columns = [sum(term.n_columns for term in d.terms) for d in (own, design)]
-    if columns[0] != columns[1] or len(own.terms) != len(design.terms):
+    columns = [sum(term.n_columns for term in d.terms) for d in (bambi, design)]
+    if columns[0] != columns[1] or len(bambi.terms) != len(design.terms):
         raise ExtractionError(
-            f"The Bambi model has random columns {_columns(own)}, the design {_columns(design)}; "
+            f"The Bambi model has random columns {_columns(bambi)}, the design {_columns(design)}; "
             "they must be the same."
         )
 

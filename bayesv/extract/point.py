@@ -104,12 +104,13 @@ def by_factor(parts: Iterable[tuple[str, Sequence[str], Any]]) -> dict[str, pd.D
     names: dict[tuple[str, ...], str] = {}
     labels: dict[str, list[str]] = {}
     matrices: dict[str, list[Any]] = {}
-    for group, own, cov in parts:
+    for group, columns, cov in parts:
         name = names.setdefault(factors_of(group), group)
-        labels.setdefault(name, []).extend(own)
+        labels.setdefault(name, []).extend(columns)
         matrices.setdefault(name, []).append(cov)
     return {
-        name: pd.DataFrame(block_diag(*matrices[name]), own, own) for name, own in labels.items()
+        name: pd.DataFrame(block_diag(*matrices[name]), columns, columns)
+        for name, columns in labels.items()
     }
 
 
@@ -147,19 +148,19 @@ def reml_fit(point: PointFit, design: Design) -> RemlFit:
     fit = fit_from_components(
         design, components, point.method, point.origin, converged=point.converged
     )
-    found = _disagreements(point, fit, order)
+    disagreements = _disagreements(point, fit, order)
     if not point.converged:
-        also = f" At its components, {'; '.join(found)}." if found else ""
+        also = f" At its components, {'; '.join(disagreements)}." if disagreements else ""
         warnings.warn(
             f"{point.origin} says that this fit did not converge; its estimates are taken as they "
             f"are.{also}",
             FitWarning,
             stacklevel=4,
         )
-    elif found:
+    elif disagreements:
         raise ExtractionError(
             f"The numbers of the {point.origin} fit are not those of V at its components: "
-            f"{'; '.join(found)}. It has other data, weights or offset than the design, is "
+            f"{'; '.join(disagreements)}. It has other data, weights or offset than the design, is "
             "penalised, or a label or unit is mistaken. Pass design=bv.Model(formula, data, "
             "var_weights=…).design of what was fitted."
         )
@@ -194,9 +195,19 @@ def _order(point: PointFit, design: Design) -> list[int]:
     order = paired(design.fixed_names, labels)
     if order is not None:
         return order
-    theirs, ours = ([canonical(name) for name in names] for names in (labels, design.fixed_names))
-    extra = [str(n) for n, c in zip(point.beta.index, theirs, strict=True) if c not in ours]
-    missing = [n for n, c in zip(design.fixed_names, ours, strict=True) if c not in theirs]
+    labels_of_fit, labels_of_design = (
+        [canonical(name) for name in names] for names in (labels, design.fixed_names)
+    )
+    extra = [
+        str(n)
+        for n, c in zip(point.beta.index, labels_of_fit, strict=True)
+        if c not in labels_of_design
+    ]
+    missing = [
+        n
+        for n, c in zip(design.fixed_names, labels_of_design, strict=True)
+        if c not in labels_of_fit
+    ]
     raise ExtractionError(
         f"The fixed effects of the {point.origin} fit and of the design differ: the fit alone has "
         f"{', '.join(extra) or 'none'}, the design alone {', '.join(missing) or 'none'}. If only "
@@ -206,27 +217,27 @@ def _order(point: PointFit, design: Design) -> list[int]:
 
 def _disagreements(point: PointFit, fit: RemlFit, order: list[int]) -> list[str]:
     """Say where the fit's own numbers are not those of V."""
-    found = []
-    theirs, ours = point.criterion, fit.criterion
-    if not np.isfinite(theirs):
-        found.append(
-            f"-2 log L is {theirs:g} in the fit, {ours:.8g} from V: its algebra broke down, as it "
-            "may where a variance is exactly 0; refit with another optimiser"
+    lines = []
+    printed, computed = point.criterion, fit.criterion
+    if not np.isfinite(printed):
+        lines.append(
+            f"-2 log L is {printed:g} in the fit, {computed:.8g} from V: its algebra broke down, "
+            "as it may where a variance is exactly 0; refit with another optimiser"
         )
-    elif abs(theirs - ours) > _CRITERION * (abs(ours) + fit.design.n):
-        found.append(f"-2 log L is {theirs:.8g} in the fit, {ours:.8g} from V")
+    elif abs(printed - computed) > _CRITERION * (abs(computed) + fit.design.n):
+        lines.append(f"-2 log L is {printed:.8g} in the fit, {computed:.8g} from V")
     se = fit.se.to_numpy()
     beta = point.beta.to_numpy(dtype=float)[order]
-    for name, b, own, e in zip(fit.beta.index, beta, fit.beta, se, strict=True):
-        if abs(b - own) > _BETA * e:
-            found.append(f"beta of {name} is {b:.8g} in the fit, {own:.8g} from V")
+    for name, b, estimate, e in zip(fit.beta.index, beta, fit.beta, se, strict=True):
+        if abs(b - estimate) > _BETA * e:
+            lines.append(f"beta of {name} is {b:.8g} in the fit, {estimate:.8g} from V")
     if point.cov_beta is not None:
         cov = np.asarray(point.cov_beta)[np.ix_(order, order)]
         wrong = np.abs(cov - fit.cov_beta.to_numpy()) > _COV * np.outer(se, se)
         if wrong.any():
             i, j = np.argwhere(wrong)[0]
-            found.append(
+            lines.append(
                 f"cov({fit.beta.index[i]}, {fit.beta.index[j]}) of the estimates is "
                 f"{cov[i, j]:.6g} in the fit, {fit.cov_beta.iloc[i, j]:.6g} from V"
             )
-    return found
+    return lines

@@ -51,41 +51,41 @@ def _by_group(names: Mapping[str, Any], design: Design) -> dict[str, Any]:
     """Return what is named for each grouping factor of the design."""
     known = ("sigma", "sigma2", "beta")
     keys = [key for key in names if key not in known]
-    found = matched(keys, design.groups, "names: the group", ExtractionError, factors_of)
-    for key, place in zip(keys, found, strict=True):
+    places = matched(keys, design.groups, "names: the group", ExtractionError, factors_of)
+    for key, place in zip(keys, places, strict=True):
         if place is None:
             raise ExtractionError(
                 f"names has {key!r}; expected are sigma, sigma2, beta and the groups "
                 f"{', '.join(design.groups)}{near(key, [*known, *design.groups])}"
             )
     return {
-        design.groups[i]: names[key] for key, i in zip(keys, found, strict=True) if i is not None
+        design.groups[i]: names[key] for key, i in zip(keys, places, strict=True) if i is not None
     }
 
 
-def _group(reader: _Reader, term: RandomTerm, given: Any) -> Array:
+def _group(reader: _Reader, term: RandomTerm, names: Any) -> Array:
     """Draws of Σ_f from a covariance, or SDs with a correlation."""
-    if given is None:
+    if names is None:
         if f"cov_{term.group}" in reader.posterior:
-            given = {"cov": f"cov_{term.group}"}
+            names = {"cov": f"cov_{term.group}"}
         else:
             chol = f"chol_{term.group}"
-            given = {"sd": f"sd_{term.group}"}
-            given |= {"chol": chol} if chol in reader.posterior else {}
-    if not isinstance(given, Mapping) or set(given) not in _FORMS:
+            names = {"sd": f"sd_{term.group}"}
+            names |= {"chol": chol} if chol in reader.posterior else {}
+    if not isinstance(names, Mapping) or set(names) not in _FORMS:
         raise ExtractionError(
             f"names[{term.group!r}] must be {{'cov': variable}}, {{'chol': variable}}, {{'sd': "
-            f"variable(s)}} or {{'sd': variable(s), 'corr' or 'chol': variable}}; found {given!r}."
+            f"variable(s)}} or {{'sd': variable(s), 'corr' or 'chol': variable}}; found {names!r}."
         )
-    if "cov" in given:
-        cov = reader.square(given["cov"], term)
-    elif "sd" not in given:
-        cov = _squared(reader.root(given["chol"], term))
+    if "cov" in names:
+        cov = reader.square(names["cov"], term)
+    elif "sd" not in names:
+        cov = _squared(reader.root(names["chol"], term))
     else:
-        sd = reader.columns(given["sd"], term.columns, f"SDs of {term.group!r}")
+        sd = reader.columns(names["sd"], term.columns, f"SDs of {term.group!r}")
         if (sd < 0).any():
             raise ExtractionError(f"Some draws of the SDs of {term.group!r} are negative.")
-        cov = _correlation(reader, term, given) * sd[..., :, None] * sd[..., None, :]
+        cov = _correlation(reader, term, names) * sd[..., :, None] * sd[..., None, :]
     _check_psd(cov, term)
     if (cov[..., ~term.structure.mask] != 0).any():
         raise ExtractionError(
@@ -95,10 +95,10 @@ def _group(reader: _Reader, term: RandomTerm, given: Any) -> Array:
     return cov
 
 
-def _correlation(reader: _Reader, term: RandomTerm, given: Mapping[str, Any]) -> Array:
+def _correlation(reader: _Reader, term: RandomTerm, names: Mapping[str, Any]) -> Array:
     """Return draws of the correlation that stands beside SDs; none is needed for ``||``."""
     r = term.n_columns
-    if "corr" not in given and "chol" not in given:
+    if "corr" not in names and "chol" not in names:
         if term.structure.n_corrs:
             raise ExtractionError(
                 f"names[{term.group!r}] has SDs alone, but the design correlates "
@@ -106,18 +106,18 @@ def _correlation(reader: _Reader, term: RandomTerm, given: Mapping[str, Any]) ->
                 "none, pass the design of '(x || group)'."
             )
         return np.eye(r)
-    if "chol" in given:
-        corr = _squared(reader.root(given["chol"], term))
+    if "chol" in names:
+        corr = _squared(reader.root(names["chol"], term))
     else:
-        values = reader.array(given["corr"])
+        values = reader.array(names["corr"])
         if r == 2 and values.ndim == 2:
             corr = np.ones((*values.shape, 2, 2))
             corr[..., 0, 1] = corr[..., 1, 0] = values
         else:
-            corr = reader.square(given["corr"], term)
+            corr = reader.square(names["corr"], term)
     if not np.allclose(np.diagonal(corr, axis1=-2, axis2=-1), 1.0, atol=1e-6):
         raise ExtractionError(
-            f"{given.get('corr', given.get('chol'))!r} of {term.group!r} is not of a correlation: "
+            f"{names.get('corr', names.get('chol'))!r} of {term.group!r} is not of a correlation: "
             "its diagonal is not 1. Name a covariance as {'cov': …} and its Cholesky factor as "
             "{'chol': …}, without SDs."
         )
@@ -164,25 +164,25 @@ class _Reader:
             raise ExtractionError(f"{name!r} has {int(bad.sum())} values that are not finite.")
         return array
 
-    def columns(self, name: str | list[str], wanted: tuple[str, ...], what: str) -> Array:
+    def columns(self, name: str | list[str], labels: tuple[str, ...], what: str) -> Array:
         """Return (chain, draw, k) in the order of the wanted coefficients."""
         if not isinstance(name, str):
             if not isinstance(name, list | tuple):
                 raise ExtractionError(f"{what}: a variable or a list of them, found {name!r}.")
-            if len(name) != len(wanted):
+            if len(name) != len(labels):
                 raise ExtractionError(
-                    f"{what}: {len(name)} variables named, {len(wanted)} needed, in this order: "
-                    f"{', '.join(wanted)}."
+                    f"{what}: {len(name)} variables named, {len(labels)} needed, in this order: "
+                    f"{', '.join(labels)}."
                 )
             return np.stack([self.array(n) for n in name], axis=-1)
         values = self.array(name)
         values = values[..., None] if values.ndim == 2 else values
-        if values.ndim != 3 or values.shape[2] != len(wanted):
+        if values.ndim != 3 or values.shape[2] != len(labels):
             raise ExtractionError(
-                f"{what}: {name!r} has shape {values.shape[2:]} a draw; {len(wanted)} are needed: "
-                f"{', '.join(wanted)}."
+                f"{what}: {name!r} has shape {values.shape[2:]} a draw; {len(labels)} are needed: "
+                f"{', '.join(labels)}."
             )
-        order = self._order(name, 0, wanted, what)
+        order = self._order(name, 0, labels, what)
         return values if order is None else values[..., order]
 
     def square(self, name: str, term: RandomTerm) -> Array:
@@ -211,7 +211,7 @@ class _Reader:
         root[..., *np.tril_indices(r)] = values
         return root
 
-    def _order(self, name: str, axis: int, wanted: tuple[str, ...], what: str) -> list[int] | None:
+    def _order(self, name: str, axis: int, columns: tuple[str, ...], what: str) -> list[int] | None:
         """Positions by label; None where the axis has no text labels."""
         variable = self.posterior[name]
         dims = [dim for dim in variable.dims if dim not in ("chain", "draw")]
@@ -220,10 +220,10 @@ class _Reader:
         labels = [str(v) for v in variable.coords[dims[axis]].to_numpy()]
         if all(label.isdigit() for label in labels):
             return None
-        order = paired(wanted, labels)
+        order = paired(columns, labels)
         if order is None:
             raise ExtractionError(
                 f"{what}: the draws have labels {', '.join(labels)}; the design has "
-                f"{', '.join(wanted)}. Rename the coordinate, or drop it if the order is the same."
+                f"{', '.join(columns)}. Rename the coordinate, or drop it if the order is the same."
             )
         return order

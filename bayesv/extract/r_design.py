@@ -76,9 +76,9 @@ class RLabels:
                 continue
             if self.contrasts.get(factor, "contr.treatment") != "contr.treatment":
                 continue
-            own = text.removeprefix(factor)
+            rest_of_text = text.removeprefix(factor)
             for level in levels:
-                if own in (level, re.sub(r"[^\w.]", "", level)):  # brms: no punctuation
+                if rest_of_text in (level, re.sub(r"[^\w.]", "", level)):  # brms: no punctuation
                     return f"{factor}[{level}]"
         return None
 
@@ -189,7 +189,9 @@ def design_of(record: Record, table: Table, terms: list[list[RTerm]], labels: RL
         y=table.numbers("y"),
         X=X,
         fixed_names=tuple(labels.of(name) for name in names),
-        terms=tuple(sorted((_term(own, table) for own in terms), key=lambda term: -term.n_levels)),
+        terms=tuple(
+            sorted((_term(parts, table) for parts in terms), key=lambda term: -term.n_levels)
+        ),
         residual=Residual.of_weights(weights, n),
         offset=table.numbers("offset") if record.flag("offset") else None,
         rows=rows,
@@ -204,26 +206,26 @@ def _omitted(record: Record, n: int) -> Index:
     """Positions of the rows that R left out, from 0."""
     listed = record.values.get("omitted", ())
     size = len(listed) if isinstance(listed, list) else 0
-    found = record.numbers("omitted", (size,)).astype(np.intp) - 1
-    if len(set(found)) < len(found) or ((found < 0) | (found >= n + len(found))).any():
+    rows = record.numbers("omitted", (size,)).astype(np.intp) - 1
+    if len(set(rows)) < len(rows) or ((rows < 0) | (rows >= n + len(rows))).any():
         raise ExtractionError(
-            f"{record.place}: 'omitted' must hold different positions among {n + len(found)} rows."
+            f"{record.place}: 'omitted' must hold different positions among {n + len(rows)} rows."
         )
-    return found
+    return rows
 
 
-def _term(own: list[RTerm], table: Table) -> RandomTerm:
-    first = own[0]
+def _term(parts: list[RTerm], table: Table) -> RandomTerm:
+    first = parts[0]
     codes = table.whole(f"level[{first.group}]", len(first.levels)) - 1
     seen, codes = np.unique(codes, return_inverse=True)
     values, structures = [], list[CovarianceStructure]()
-    for term in own:
+    for term in parts:
         size = len(term.names)
         structures.append(Unstructured(size) if term.correlated else Diagonal(size))
         values += [table.numbers(f"Z[{term.group}: {name}]") for name in term.names]
     return RandomTerm(
         group=first.group,
-        columns=tuple(column for term in own for column in term.columns),
+        columns=tuple(column for term in parts for column in term.columns),
         levels=np.array(first.levels, dtype=object)[seen],
         codes=codes.astype(np.intp),
         values=np.column_stack(values),

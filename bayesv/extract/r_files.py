@@ -50,22 +50,22 @@ class Record:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Return a list of texts."""
-        found = self._value(key, list, "a list of texts")
-        if not all(isinstance(item, str) for item in found):
-            raise self._wrong(key, found, "a list of texts")
-        return tuple(found)
+        items = self._value(key, list, "a list of texts")
+        if not all(isinstance(item, str) for item in items):
+            raise self._wrong(key, items, "a list of texts")
+        return tuple(items)
 
     def numbers(self, key: str, shape: tuple[int, ...]) -> Array:
         """Return finite numbers of a shape."""
-        found = self._value(key, object, "numbers")
+        stored = self._value(key, object, "numbers")
         try:
-            values = np.array(found, dtype=float)
+            values = np.array(stored, dtype=float)
         except (TypeError, ValueError, OverflowError, RecursionError):
-            raise self._wrong(key, found, "numbers") from None
+            raise self._wrong(key, stored, "numbers") from None
         if values.shape != shape and not (values.size == 0 and 0 in shape):
-            raise self._wrong(key, found, f"numbers of shape {shape}")
+            raise self._wrong(key, stored, f"numbers of shape {shape}")
         if not np.isfinite(values).all():
-            raise self._wrong(key, found, "finite numbers")
+            raise self._wrong(key, stored, "finite numbers")
         return values.reshape(shape)
 
     def record(self, key: str) -> Record:
@@ -74,10 +74,10 @@ class Record:
 
     def records(self, key: str) -> list[Record]:
         """Return a list of objects."""
-        found = self._value(key, list, "a list of objects")
-        if not found or not all(isinstance(item, dict) for item in found):
-            raise self._wrong(key, found, "a list of objects")
-        return [Record(item, f"{self.place}, '{key}' {i + 1}") for i, item in enumerate(found)]
+        items = self._value(key, list, "a list of objects")
+        if not items or not all(isinstance(item, dict) for item in items):
+            raise self._wrong(key, items, "a list of objects")
+        return [Record(item, f"{self.place}, '{key}' {i + 1}") for i, item in enumerate(items)]
 
     def _value(self, key: str, kind: type, needed: str) -> Any:
         if key not in self.values:
@@ -89,11 +89,11 @@ class Record:
             raise self._wrong(key, value, needed)
         return value
 
-    def _wrong(self, key: str, found: Any, needed: str) -> ExtractionError:
+    def _wrong(self, key: str, value: Any, needed: str) -> ExtractionError:
         try:
-            shown = json.dumps(found)
+            shown = json.dumps(value)
         except (RecursionError, ValueError):
-            shown = type(found).__name__
+            shown = type(value).__name__
         shown = shown if len(shown) < 60 else shown[:57] + "…"
         return ExtractionError(f"{self.place}: '{key}' must be {needed}, found {shown}. {AGAIN}")
 
@@ -174,16 +174,16 @@ def open_export(path: str | Path) -> tuple[Path, Record]:
             "`bayesv export-r` prints that function."
         )
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        facts = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:  # nested or numbers without end, too
         raise ExtractionError(f"{file} is damaged or incomplete: {error}. {AGAIN}") from error
-    if not isinstance(found, dict) or "format" not in found:
+    if not isinstance(facts, dict) or "format" not in facts:
         raise ExtractionError(f"{file} was not written by bayesv_export: it names no format.")
-    if found["format"] != FORMAT:
+    if facts["format"] != FORMAT:
         raise ExtractionError(
-            f"{file} has format {found['format']!r}; this version of bayesv reads {FORMAT}. {AGAIN}"
+            f"{file} has format {facts['format']!r}; this version of bayesv reads {FORMAT}. {AGAIN}"
         )
-    return file.parent, Record(found, str(file))
+    return file.parent, Record(facts, str(file))
 
 
 def read_columns(folder: Path, name: str, n_rows: int | None = None) -> Table:

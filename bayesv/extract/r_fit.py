@@ -161,8 +161,8 @@ def _point_fit(record: Record, design: Design, terms: list[list[RTerm]]) -> Reml
         raise ExtractionError(f"{record.place}: 'method' must be REML or ML, found {method!r}.")
     parts = [
         (term.group, term.columns, term.record.numbers("cov", (len(term.names),) * 2))
-        for own in terms
-        for term in own
+        for pieces in terms
+        for term in pieces
     ]
     point = PointFit(
         origin=engine,
@@ -192,25 +192,26 @@ def _draws(record: Record, table: Table, terms: list[list[RTerm]], design: Desig
     def values(name: str) -> Array:
         return table.numbers(name)[order].reshape(len(chains), len(draws))
 
-    def covariance(own: list[RTerm]) -> Array:
+    def covariance(parts: list[RTerm]) -> Array:
         """Σ_f of terms that share a factor; they are independent of each other."""
-        r, start = sum(len(term.names) for term in own), 0
-        out = np.zeros((len(chains), len(draws), r, r))
-        for term in own:
+        r, start = sum(len(term.names) for term in parts), 0
+        matrices = np.zeros((len(chains), len(draws), r, r))
+        for term in parts:
             for i, a in enumerate(term.names):
                 for j, b in enumerate(term.names[: i + 1]):
                     if i == j or term.correlated:
                         cov = values(f"cov[{term.group}: {a}, {b}]")
-                        out[..., start + i, start + j] = out[..., start + j, start + i] = cov
+                        row, column = start + i, start + j
+                        matrices[..., row, column] = matrices[..., column, row] = cov
             start += len(term.names)
-        return out
+        return matrices
 
     names = record.record("beta").texts("names")
     beta = [values(f"beta[{name}]") for name in names]
     versions = record.record("versions")
     parameters = ComponentDraws(
         design,
-        covs={own[0].group: covariance(own) for own in terms},
+        covs={pieces[0].group: covariance(pieces) for pieces in terms},
         sigma2=values("sigma") ** 2,
         beta=np.stack(beta, axis=-1) if beta else np.empty((len(chains), len(draws), 0)),
     )

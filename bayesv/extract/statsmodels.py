@@ -12,7 +12,7 @@ from bayesv.design.design import Design
 from bayesv.design.residual import Residual
 from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, reml_fit
-from bayesv.extract.variance_components import Piece, merged, variance_pieces
+from bayesv.extract.statsmodels_variances import Piece, merged, variance_pieces
 from bayesv.linalg import Array
 from bayesv.names import INTERCEPT, factors_of, level_label, unquoted
 from bayesv.reml import RemlFit
@@ -46,21 +46,21 @@ def extract_statsmodels(obj: Any, design: Design | None, names: Mapping[str, str
     components = variance_pieces(model, np.asarray(results.vcomp), group, frame)
     terms, blocks = merged([*_random_columns(results, group), *components])
     fixed = [INTERCEPT if n == "const" else unquoted(str(n)) for n in model.exog_names]
-    own = _design(model, fixed, terms)
+    source = _design(model, fixed, terms)
     if design is not None:
-        blocks = _by_partition(blocks, own, design, names)
+        blocks = _by_partition(blocks, source, design, names)
     point = PointFit(
         origin="statsmodels",
         method=results.method,
         converged=bool(results.converged),
-        y=own.y,
+        y=source.y,
         blocks=blocks,
         sigma2=float(results.scale),
         beta=pd.Series(np.asarray(results.fe_params), fixed),
         cov_beta=_cov_beta(results),
         criterion=-2.0 * float(results.llf),
     )
-    return reml_fit(point.renamed(names), own if design is None else design)
+    return reml_fit(point.renamed(names), source if design is None else design)
 
 
 def _check_readable(results: Any) -> None:
@@ -171,15 +171,15 @@ def _sum(columns: Sequence[str]) -> str:
 
 
 def _by_partition(
-    blocks: dict[str, pd.DataFrame], own: Design, design: Design, names: Mapping[str, str]
+    blocks: dict[str, pd.DataFrame], source: Design, design: Design, names: Mapping[str, str]
 ) -> dict[str, pd.DataFrame]:
     """Rename ``cls:sch`` to ``cls`` where a design writes it so: nesting is implicit in labels."""
     known = {factors_of(group) for group in design.groups}
-    out = {}
+    renamed = {}
     for group, block in blocks.items():
         alike = [group]
         if factors_of(names.get(group, group)) not in known:
-            codes = own.term(group).codes
+            codes = source.term(group).codes
             alike = [term.group for term in design.terms if term.splits_as(codes)] or alike
-        out[alike[0]] = block
-    return out
+        renamed[alike[0]] = block
+    return renamed

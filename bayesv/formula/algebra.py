@@ -91,8 +91,8 @@ class Terms:
         """
         parts = [Terms((), (), True)] if self.intercept else []
         for term in self.terms:
-            own = tuple(self.variables[v] for v in term)
-            parts.append(Terms(own, (tuple(range(len(own))),), False))
+            variables = tuple(self.variables[v] for v in term)
+            parts.append(Terms(variables, (tuple(range(len(variables))),), False))
         return replace(parts[0], notes=self.notes), *parts[1:]
 
 

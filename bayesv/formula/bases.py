@@ -79,11 +79,6 @@ class Polynomial:
         return np.column_stack(columns)
 
 
-def _inner_knots(x: Array, n: int) -> tuple[float, ...]:
-    """Knots at equally spaced quantiles of the rows."""
-    return tuple(float(k) for k in np.quantile(x, np.linspace(0, 1, n + 2)[1:-1]))
-
-
 @dataclass(frozen=True)
 class Spline:
     """B-splines, as R's ``bs``; beyond the boundary the polynomials go on.
@@ -106,17 +101,10 @@ class Spline:
         boundary: tuple[float, ...] | None = None,
     ) -> Spline:
         """Place the knots."""
-        low, high = _boundary(x, boundary)
         if degree < 1:
             raise ValueError("needs a degree of at least 1")
-        if knots is None:
-            n_inner = 0 if df is None else df - degree - int(intercept)
-            if n_inner < 0:
-                raise ValueError(f"needs df of at least {degree + int(intercept)}; found {df}")
-            within = x[(x >= low) & (x <= high)]
-            knots = _inner_knots(within, n_inner)
-        inner = _checked_knots(knots, low, high)
-        return cls((low,) * (degree + 1) + inner + (high,) * (degree + 1), degree, intercept)
+        full = _full_knots(x, df, degree + int(intercept), knots, boundary, degree + 1)
+        return cls(full, degree, intercept)
 
     def __call__(self, x: Array) -> Array:
         """Return columns of any rows, shape (n, df)."""
@@ -144,15 +132,7 @@ class NaturalSpline:
         boundary: tuple[float, ...] | None = None,
     ) -> NaturalSpline:
         """Place the knots."""
-        low, high = _boundary(x, boundary)
-        if knots is None:
-            n_inner = 0 if df is None else df - 1 - int(intercept)
-            if n_inner < 0:
-                raise ValueError(f"needs df of at least {1 + int(intercept)}; found {df}")
-            within = x[(x >= low) & (x <= high)]
-            knots = _inner_knots(within, n_inner)
-        inner = _checked_knots(knots, low, high)
-        return cls((low,) * 4 + inner + (high,) * 4, intercept)
+        return cls(_full_knots(x, df, 1 + int(intercept), knots, boundary, 4), intercept)
 
     def __call__(self, x: Array) -> Array:
         """Return columns of any rows, shape (n, df)."""
@@ -169,10 +149,33 @@ class NaturalSpline:
         return np.asarray((basis @ Q)[:, 2:])
 
 
-def _boundary(x: Array, given: tuple[float, ...] | None) -> tuple[float, float]:
-    if given is not None and len(given) != 2:
+def _full_knots(
+    x: Array,
+    df: int | None,
+    least_df: int,
+    knots: tuple[float, ...] | None,
+    boundary: tuple[float, ...] | None,
+    order: int,
+) -> tuple[float, ...]:
+    """Return inner knots between ``order`` copies of the boundaries.
+
+    Left out, inner knots are at equally spaced quantiles of the rows within, as many as ``df``
+    exceeds the number of columns without any.
+    """
+    low, high = _boundary(x, boundary)
+    if knots is None:
+        n_inner = 0 if df is None else df - least_df
+        if n_inner < 0:
+            raise ValueError(f"needs df of at least {least_df}; found {df}")
+        within = x[(x >= low) & (x <= high)]
+        knots = tuple(float(k) for k in np.quantile(within, np.linspace(0, 1, n_inner + 2)[1:-1]))
+    return (low,) * order + _checked_knots(knots, low, high) + (high,) * order
+
+
+def _boundary(x: Array, knots: tuple[float, ...] | None) -> tuple[float, float]:
+    if knots is not None and len(knots) != 2:
         raise ValueError("needs two boundary knots")
-    low, high = (float(x.min()), float(x.max())) if given is None else sorted(given)
+    low, high = (float(x.min()), float(x.max())) if knots is None else sorted(knots)
     if not low < high:
         raise ValueError("needs more than one value between its boundaries")
     return float(low), float(high)

@@ -165,19 +165,19 @@ def check_formula(
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def _weights(given: Any, frame: pd.DataFrame) -> Array | None:
-    if given is None:
+def _weights(values: Any, frame: pd.DataFrame) -> Array | None:
+    if values is None:
         return None
-    if isinstance(given, pd.Series) and not given.index.equals(frame.index):
+    if isinstance(values, pd.Series) and not values.index.equals(frame.index):
         raise DataError(
             "var_weights has another index than the data; pass the column's name, or an array in "
             "the order of the rows."
         )
     try:
-        w = as_numbers(plain_column(pd.Series(np.ravel(given))))
-        w = w.reshape(np.shape(given))
+        w = as_numbers(plain_column(pd.Series(np.ravel(values))))
+        w = w.reshape(np.shape(values))
     except (TypeError, ValueError) as error:
-        name = f" ({given.name!r})" if getattr(given, "name", None) else ""
+        name = f" ({values.name!r})" if getattr(values, "name", None) else ""
         raise DataError(f"var_weights{name} must be real numbers, one a row: {error}") from None
     if w.shape != (len(frame),):
         raise DataError(f"var_weights has shape {w.shape}; the data have {len(frame)} rows.")
@@ -233,12 +233,12 @@ def _drop_aliased(
 
 def _check_functions(formula: Formula, namespace: Mapping[str, Any]) -> None:
     known = {*ELEMENTWISE, *AGGREGATES, *SPECIAL, "offset"}
-    given = {name for name, value in namespace.items() if callable(value)}
+    callables = {name for name, value in namespace.items() if callable(value)}
     for name, place in formula.functions.items():
-        if name in known or name in given:
+        if name in known or name in callables:
             continue
         raise pointed_error(
-            f"There is no function {name!r}{near(name, [*known, *given])} Known: "
+            f"There is no function {name!r}{near(name, [*known, *callables])} Known: "
             f"{', '.join(sorted(k for k in known if '.' not in k))}; others are passed as "
             "namespace={'name': function}.",
             formula.text,
@@ -261,8 +261,8 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     if counts:
-        found = ", ".join(f"{count} in {name}" for name, count in counts.items())
-        notes.append(f"rows with missing or infinite values were dropped: {found}")
+        gaps = ", ".join(f"{count} in {name}" for name, count in counts.items())
+        notes.append(f"rows with missing or infinite values were dropped: {gaps}")
     if aliased:
         notes.append(
             "fixed-effects columns determined by earlier ones were dropped: " + ", ".join(aliased)

@@ -10,6 +10,7 @@ import numpy as np
 
 from bayesv.errors import DataError
 from bayesv.formula.algebra import Terms, variable_label
+from bayesv.formula.bases import Polynomial
 from bayesv.formula.syntax import label
 from bayesv.formula.values import Columns, Contrasts, Factor
 from bayesv.linalg import Array
@@ -154,8 +155,6 @@ def contrast_matrix(value: Factor) -> tuple[Array, tuple[str, ...]]:
 
 def _polynomials(k: int) -> tuple[Array, tuple[str, ...]]:
     """Return orthonormal polynomials of 1 … k."""
-    from bayesv.formula.bases import Polynomial
-
     scores = np.arange(1.0, k + 1)
     matrix = Polynomial.fit(scores, k - 1)(scores)
     names = (".L", ".Q", ".C", *(f"^{j}" for j in range(4, k)))

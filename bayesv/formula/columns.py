@@ -29,8 +29,8 @@ __all__ = [
 
 Kind = Literal["number", "logical", "factor", "time"]
 
-_EXACT = 2**53  # floating-point numbers from here on do not hold every integer
-_MOST = np.iinfo(np.int64).max
+_EXACT_INTEGERS = 2**53  # floating-point numbers from here on do not hold every integer
+_LARGEST_INTEGER = np.iinfo(np.int64).max
 _DAY = np.timedelta64(1, "D")
 _INFINITE = (math.inf, -math.inf)
 
@@ -154,7 +154,7 @@ def as_factor(column: pd.Series) -> pd.Categorical:
     if isinstance(column.dtype, pd.CategoricalDtype):
         factor = factor.remove_unused_categories()
     levels = factor.categories
-    if pd.api.types.is_float_dtype(levels.dtype) and (np.abs(levels) >= _EXACT).any():
+    if pd.api.types.is_float_dtype(levels.dtype) and (np.abs(levels) >= _EXACT_INTEGERS).any():
         raise DataError(
             f"Factor {column.name!r} has floats such as {np.abs(levels).max():.0f}, "
             "which cannot tell neighbours apart: different levels may have become one. Give the "
@@ -193,10 +193,13 @@ def _integers(column: pd.Series) -> pd.Series:
     """Integers in 64 bits, so that no product of theirs wraps around earlier than in R."""
     if column.hasnans:
         present = column.dropna()
-        if len(present) and max(abs(int(present.min())), abs(int(present.max()))) >= _EXACT:
-            return column.astype("Int64" if int(present.max()) <= _MOST else "UInt64")
+        if (
+            len(present)
+            and max(abs(int(present.min())), abs(int(present.max()))) >= _EXACT_INTEGERS
+        ):
+            return column.astype("Int64" if int(present.max()) <= _LARGEST_INTEGER else "UInt64")
         return _like(column, column.to_numpy(dtype=float, na_value=np.nan))
-    large = len(column) and int(column.max()) > _MOST
+    large = len(column) and int(column.max()) > _LARGEST_INTEGER
     return _like(column, column.to_numpy(dtype=np.uint64 if large else np.int64))
 
 
@@ -294,7 +297,7 @@ def _meaning(name: Hashable, value: Any) -> str:
 def _numbers(column: pd.Series, gap: NDArray[np.bool_], present: Any) -> pd.Series:
     whole = all(isinstance(value, numbers.Integral) for value in present)
     largest = max((abs(int(v)) for v in present), default=0) if whole else 0
-    if whole and largest <= _MOST:
+    if whole and largest <= _LARGEST_INTEGER:
         nullable = pd.array([None] * len(column), dtype="Int64")
         nullable[~gap] = np.array([int(v) for v in present], dtype=np.int64)
         return _integers(_like(column, nullable))

@@ -88,14 +88,14 @@ def releveled(value: Factor, reference: Any, name: str) -> Factor:
     return value.among(levels, name, "")
 
 
-def contrasts_of(given: Any, levels: tuple[str, ...], base: Any = None) -> Contrasts:
+def contrasts_of(argument: Any, levels: tuple[str, ...], base: Any = None) -> Contrasts:
     """Return the coding that C(f, …) names; a reference must be one of the levels."""
-    if isinstance(given, Contrasts):
-        coding = given
-    elif isinstance(given, str) and given in _CODINGS:
-        coding = Contrasts(_CODINGS[given])
+    if isinstance(argument, Contrasts):
+        coding = argument
+    elif isinstance(argument, str) and argument in _CODINGS:
+        coding = Contrasts(_CODINGS[argument])
     else:
-        shown = repr(given) if isinstance(given, str) else "this"
+        shown = repr(argument) if isinstance(argument, str) else "this"
         raise FormulaError(
             f"C(): {shown} is no coding; there are contr.treatment, contr.sum, contr.helmert, "
             "contr.poly, contr.SAS, and Treatment('level'), Sum('level')."

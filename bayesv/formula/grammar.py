@@ -149,10 +149,10 @@ def _summands(node: Node, sign: str, text: str) -> list[tuple[str, Node]]:
     """Return what is added and subtracted at the top, through parentheses that hold bars."""
     if isinstance(node, Sum):
         parts: list[tuple[str, Node]] = []
-        for own, item in node.items:
+        for item_sign, item in node.items:
             if sign == "-" and _has_parts(item):
                 raise pointed_error("A random term cannot be subtracted.", text, item.start)
-            parts += _summands(item, own, text)
+            parts += _summands(item, item_sign, text)
         return parts
     if isinstance(node, Paren) and _has_parts(node):
         if sign == "-":

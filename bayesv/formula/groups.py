@@ -47,7 +47,7 @@ def combined(random: Sequence[RandomText], lhs: Sequence[LeftSide]) -> list[Comb
         key = tuple(sorted(set(term.factors)))
         first.setdefault(key, term)
         parts.setdefault(key, []).extend(left_side)
-    out = []
+    groups = []
     for key, blocks in parts.items():
         label = first[key].label
         names = tuple(name for _, columns in blocks for name in columns)
@@ -57,7 +57,7 @@ def combined(random: Sequence[RandomText], lhs: Sequence[LeftSide]) -> list[Comb
                 f"{', '.join(sorted(twice))} appears in two random terms of {label!r}; V "
                 "depends on the sum of their variances only. Write each column once."
             )
-        out.append(
+        groups.append(
             Combined(
                 label,
                 first[key].factors,
@@ -66,7 +66,7 @@ def combined(random: Sequence[RandomText], lhs: Sequence[LeftSide]) -> list[Comb
                 direct_sum([Unstructured(len(columns)) for _, columns in blocks]),
             )
         )
-    return out
+    return groups
 
 
 def random_terms(

@@ -15,7 +15,7 @@ from bayesv.formula.columns import Kind, kind, plain_column
 
 __all__ = ["ArrowSource", "DaskSource", "Source", "open_source"]
 
-_ROWS = 1 << 19  # batches are gathered up to here: merging levels costs the same for any size
+_BATCH_ROWS = 1 << 19  # batches are gathered up to here: merging levels costs the same for any size
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class ArrowSource:
         waiting: list[Any] = []
         for batch in self.batches(names):
             waiting.append(batch)
-            if sum(len(b) for b in waiting) >= _ROWS:
+            if sum(len(b) for b in waiting) >= _BATCH_ROWS:
                 yield _to_pandas(waiting, names)
                 waiting = []
         if waiting:

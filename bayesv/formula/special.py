@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,12 +20,10 @@ from bayesv.formula.factors import (
     texts_of,
     to_factor,
 )
+from bayesv.formula.reader import ColumnReader
 from bayesv.formula.syntax import Call, Name, Node, label
 from bayesv.formula.values import Columns, Contrasts, Factor, Logical, Vector, as_numeric, missing
 from bayesv.support.memory import refuse_unless
-
-if TYPE_CHECKING:
-    from bayesv.formula.evaluator import Evaluator
 
 __all__ = ["SPECIAL", "STATEFUL", "Special", "is_coding"]
 
@@ -34,11 +32,35 @@ Arguments = dict[str, Node]
 _COPIES = 4  # of the columns of a basis, while they are made
 
 
+class Evaluation(Protocol):
+    """What these functions need of the evaluator that calls them."""
+
+    reader: ColumnReader
+    states: dict[str, Any]
+    fitting: bool
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+
+    def value(self, node: Node) -> Any:
+        """Return the value of a node; constants are single values."""
+
+    def numbers(self, node: Node) -> Any:
+        """Return the numbers of a part, shape (n,)."""
+
+    def present(self, node: Node) -> Any:
+        """Return the finite numbers of a part."""
+
+    def learnt(self, node: Node, learn: Callable[[], Any]) -> Any:
+        """Return what a transform has learnt, from these rows if they are the ones to fit."""
+
+
 @dataclass(frozen=True)
 class Special:
     """A function by its arguments' names, the first ``needed`` of which must be given."""
 
-    compute: Callable[[Evaluator, Call, Arguments], Any]
+    compute: Callable[[Evaluation, Call, Arguments], Any]
     parameters: tuple[str, ...] = ("x",)
     needed: int = 1
 
@@ -48,7 +70,7 @@ def is_coding(name: str) -> bool:
     return name in CODING_NAMES
 
 
-def _numbers_of(ev: Evaluator, node: Node | None, what: str) -> tuple[float, ...] | None:
+def _numbers_of(ev: Evaluation, node: Node | None, what: str) -> tuple[float, ...] | None:
     """Return constants as numbers."""
     if node is None:
         return None
@@ -62,7 +84,7 @@ def _numbers_of(ev: Evaluator, node: Node | None, what: str) -> tuple[float, ...
     return tuple(float(number) for number in numbers)
 
 
-def _number_of(ev: Evaluator, node: Node | None, what: str, whole: bool = False) -> Any:
+def _number_of(ev: Evaluation, node: Node | None, what: str, whole: bool = False) -> Any:
     numbers = _numbers_of(ev, node, what)
     if numbers is None:
         return None
@@ -79,14 +101,14 @@ def _number_of(ev: Evaluator, node: Node | None, what: str, whole: bool = False)
     return columns
 
 
-def _flag(ev: Evaluator, node: Node | None, what: str, default: bool) -> bool:
+def _flag(ev: Evaluation, node: Node | None, what: str, default: bool) -> bool:
     value = default if node is None else ev.value(node)
     if not isinstance(value, bool | int | float):
         raise FormulaError(f"{what} must be TRUE or FALSE.")
     return bool(value)
 
 
-def _level_factor(ev: Evaluator, node: Node) -> Factor:
+def _level_factor(ev: Evaluation, node: Node) -> Factor:
     """Return a part as a factor; the levels of numbers are those of the fit."""
     name = label(node)
     if isinstance(node, Name) and node.name in ev.reader:
@@ -111,109 +133,111 @@ def _level_factor(ev: Evaluator, node: Node) -> Factor:
 # --- factors --------------------------------------------------------------------------------------
 
 
-def _factor(ev: Evaluator, node: Call, given: Arguments) -> Factor:
-    parts = {k: ev.value(given[k]) for k in ("levels", "labels", "ordered") if k in given}
-    value = factor(_level_factor(ev, given["x"]), **parts)
-    return replace(value, shared=value.shared or ("levels" in given and ev.reader.shared))
+def _factor(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
+    parts = {k: ev.value(arguments[k]) for k in ("levels", "labels", "ordered") if k in arguments}
+    value = factor(_level_factor(ev, arguments["x"]), **parts)
+    return replace(value, shared=value.shared or ("levels" in arguments and ev.reader.shared))
 
 
-def _ordered(ev: Evaluator, node: Call, given: Arguments) -> Factor:
-    return replace(_factor(ev, node, given), ordered=True)
+def _ordered(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
+    return replace(_factor(ev, node, arguments), ordered=True)
 
 
-def _C(ev: Evaluator, node: Call, given: Arguments) -> Factor:
-    value = _level_factor(ev, given["x"])
+def _C(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
+    value = _level_factor(ev, arguments["x"])
     levels = value.observed().levels
-    base = ev.value(given["base"]) if "base" in given else None
+    base = ev.value(arguments["base"]) if "base" in arguments else None
     coding = None
-    if "contr" in given or base is not None:
-        named = ev.value(given["contr"]) if "contr" in given else "contr.treatment"
+    if "contr" in arguments or base is not None:
+        named = ev.value(arguments["contr"]) if "contr" in arguments else "contr.treatment"
         coding = contrasts_of(named, value.levels if base is not None else levels, base)
     return coded(value, coding)
 
 
-def _T(ev: Evaluator, node: Call, given: Arguments) -> Factor:
-    return _named(ev, given, "treatment", "ref")
+def _T(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
+    return _named(ev, arguments, "treatment", "ref")
 
 
-def _S(ev: Evaluator, node: Call, given: Arguments) -> Factor:
-    return _named(ev, given, "sum", "omit")
+def _S(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
+    return _named(ev, arguments, "sum", "omit")
 
 
-def _named(ev: Evaluator, given: Arguments, kind: str, key: str) -> Factor:
-    value = _level_factor(ev, given["x"])
-    level = texts_of(ev.value(given[key]), key)[0] if key in given else None
+def _named(ev: Evaluation, arguments: Arguments, kind: str, key: str) -> Factor:
+    value = _level_factor(ev, arguments["x"])
+    level = texts_of(ev.value(arguments[key]), key)[0] if key in arguments else None
     return coded(value, contrasts_of(Contrasts(kind, level), value.levels))
 
 
-def _coding(kind: str) -> Callable[[Evaluator, Call, Arguments], Contrasts]:
-    def of(ev: Evaluator, node: Call, given: Arguments) -> Contrasts:
-        level = texts_of(ev.value(given["reference"]), "reference")[0] if given else None
+def _coding(kind: str) -> Callable[[Evaluation, Call, Arguments], Contrasts]:
+    def of(ev: Evaluation, node: Call, arguments: Arguments) -> Contrasts:
+        level = texts_of(ev.value(arguments["reference"]), "reference")[0] if arguments else None
         return Contrasts(kind, level)
 
     return of
 
 
-def _relevel(ev: Evaluator, node: Call, given: Arguments) -> Factor:
-    return releveled(_level_factor(ev, given["x"]), ev.value(given["ref"]), label(given["x"]))
+def _relevel(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
+    return releveled(
+        _level_factor(ev, arguments["x"]), ev.value(arguments["ref"]), label(arguments["x"])
+    )
 
 
-def _droplevels(ev: Evaluator, node: Call, given: Arguments) -> Factor:
-    return _level_factor(ev, given["x"]).observed()
+def _droplevels(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
+    return _level_factor(ev, arguments["x"]).observed()
 
 
-def _as_character(ev: Evaluator, node: Call, given: Arguments) -> Factor:
-    value = _level_factor(ev, given["x"])
-    value = value.among(tuple(sorted(value.levels)), label(given["x"]), "")
+def _as_character(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
+    value = _level_factor(ev, arguments["x"])
+    value = value.among(tuple(sorted(value.levels)), label(arguments["x"]), "")
     return replace(value, ordered=False, contrasts=None, is_text=True)
 
 
-def _as_numeric(ev: Evaluator, node: Call, given: Arguments) -> Any:
-    return as_number(ev.value(given["x"]), label(given["x"]))
+def _as_numeric(ev: Evaluation, node: Call, arguments: Arguments) -> Any:
+    return as_number(ev.value(arguments["x"]), label(arguments["x"]))
 
 
-def _as_integer(ev: Evaluator, node: Call, given: Arguments) -> Any:
-    return np.trunc(_as_numeric(ev, node, given))
+def _as_integer(ev: Evaluation, node: Call, arguments: Arguments) -> Any:
+    return np.trunc(_as_numeric(ev, node, arguments))
 
 
-def _cut(ev: Evaluator, node: Call, given: Arguments) -> Any:
-    x = ev.numbers(given["x"])
-    breaks = _numbers_of(ev, given["breaks"], "breaks") or ()
-    labels = ev.value(given["labels"]) if "labels" in given else None
-    right = _flag(ev, given.get("right"), "right", True)
-    lowest = _flag(ev, given.get("include.lowest"), "include.lowest", False)
+def _cut(ev: Evaluation, node: Call, arguments: Arguments) -> Any:
+    x = ev.numbers(arguments["x"])
+    breaks = _numbers_of(ev, arguments["breaks"], "breaks") or ()
+    labels = ev.value(arguments["labels"]) if "labels" in arguments else None
+    right = _flag(ev, arguments.get("right"), "right", True)
+    lowest = _flag(ev, arguments.get("include.lowest"), "include.lowest", False)
     named = None if labels is None or labels is False else texts_of(labels, "labels")
 
     def learn() -> Cut:
-        return Cut.fit(ev.present(given["x"]), breaks, named, right, lowest)
+        return Cut.fit(ev.present(arguments["x"]), breaks, named, right, lowest)
 
     intervals = learn() if len(breaks) > 1 else ev.learnt(node, learn)
     codes = intervals(x)
     if labels is False:
         return np.where(codes < 0, np.nan, codes + 1.0)
-    ordered = _flag(ev, given.get("ordered_result"), "ordered_result", False)
+    ordered = _flag(ev, arguments.get("ordered_result"), "ordered_result", False)
     return Factor(codes, intervals.labels, ordered, shared=ev.reader.shared)
 
 
 # --- transforms that learn ------------------------------------------------------------------------
 
 
-def _scale(ev: Evaluator, node: Call, given: Arguments) -> Any:
+def _scale(ev: Evaluation, node: Call, arguments: Arguments) -> Any:
     options: list[bool | float] = []
     for name in ("center", "scale"):
-        value = ev.value(given[name]) if name in given else True
+        value = ev.value(arguments[name]) if name in arguments else True
         options.append(value if isinstance(value, bool) else float(as_numeric(value, name)))
     center, scale = options
     if center is False:
         center = 0.0
-    return ev.learnt(node, lambda: Centered.fit(ev.present(given["x"]), center, scale))(
-        ev.numbers(given["x"])
+    return ev.learnt(node, lambda: Centered.fit(ev.present(arguments["x"]), center, scale))(
+        ev.numbers(arguments["x"])
     )
 
 
-def _center(ev: Evaluator, node: Call, given: Arguments) -> Any:
-    return ev.learnt(node, lambda: Centered.fit(ev.present(given["x"]), True, False))(
-        ev.numbers(given["x"])
+def _center(ev: Evaluation, node: Call, arguments: Arguments) -> Any:
+    return ev.learnt(node, lambda: Centered.fit(ev.present(arguments["x"]), True, False))(
+        ev.numbers(arguments["x"])
     )
 
 
@@ -221,74 +245,74 @@ def _numbered(values: Any) -> Columns:
     return Columns(values, tuple(str(j + 1) for j in range(values.shape[1])))
 
 
-def _poly(ev: Evaluator, node: Call, given: Arguments) -> Columns:
-    x = ev.numbers(given["x"])
-    degree = _number_of(ev, given.get("degree"), "degree", whole=True) or 1
-    if _flag(ev, given.get("raw"), "raw", False):
+def _poly(ev: Evaluation, node: Call, arguments: Arguments) -> Columns:
+    x = ev.numbers(arguments["x"])
+    degree = _number_of(ev, arguments.get("degree"), "degree", whole=True) or 1
+    if _flag(ev, arguments.get("raw"), "raw", False):
         return _numbered(np.column_stack([x**k for k in range(1, degree + 1)]))
-    basis = ev.learnt(node, lambda: Polynomial.fit(ev.present(given["x"]), degree))
+    basis = ev.learnt(node, lambda: Polynomial.fit(ev.present(arguments["x"]), degree))
     return _numbered(basis(x))
 
 
-def _bs(ev: Evaluator, node: Call, given: Arguments) -> Columns:
-    degree = _number_of(ev, given.get("degree"), "degree", whole=True)
+def _bs(ev: Evaluation, node: Call, arguments: Arguments) -> Columns:
+    degree = _number_of(ev, arguments.get("degree"), "degree", whole=True)
 
     def learn() -> Spline:
         return Spline.fit(
-            ev.present(given["x"]),
-            _number_of(ev, given.get("df"), "df", whole=True),
-            _numbers_of(ev, given.get("knots"), "knots"),
+            ev.present(arguments["x"]),
+            _number_of(ev, arguments.get("df"), "df", whole=True),
+            _numbers_of(ev, arguments.get("knots"), "knots"),
             3 if degree is None else degree,
-            _flag(ev, given.get("intercept"), "intercept", False),
-            _numbers_of(ev, given.get("Boundary.knots"), "Boundary.knots"),
+            _flag(ev, arguments.get("intercept"), "intercept", False),
+            _numbers_of(ev, arguments.get("Boundary.knots"), "Boundary.knots"),
         )
 
-    return _numbered(ev.learnt(node, learn)(ev.numbers(given["x"])))
+    return _numbered(ev.learnt(node, learn)(ev.numbers(arguments["x"])))
 
 
-def _ns(ev: Evaluator, node: Call, given: Arguments) -> Columns:
+def _ns(ev: Evaluation, node: Call, arguments: Arguments) -> Columns:
     def learn() -> NaturalSpline:
         return NaturalSpline.fit(
-            ev.present(given["x"]),
-            _number_of(ev, given.get("df"), "df", whole=True),
-            _numbers_of(ev, given.get("knots"), "knots"),
-            _flag(ev, given.get("intercept"), "intercept", False),
-            _numbers_of(ev, given.get("Boundary.knots"), "Boundary.knots"),
+            ev.present(arguments["x"]),
+            _number_of(ev, arguments.get("df"), "df", whole=True),
+            _numbers_of(ev, arguments.get("knots"), "knots"),
+            _flag(ev, arguments.get("intercept"), "intercept", False),
+            _numbers_of(ev, arguments.get("Boundary.knots"), "Boundary.knots"),
         )
 
-    return _numbered(ev.learnt(node, learn)(ev.numbers(given["x"])))
+    return _numbered(ev.learnt(node, learn)(ev.numbers(arguments["x"])))
 
 
 # --- the rest -------------------------------------------------------------------------------------
 
 
-def _identity(ev: Evaluator, node: Call, given: Arguments) -> Any:
-    return ev.value(given["x"])
+def _identity(ev: Evaluation, node: Call, arguments: Arguments) -> Any:
+    return ev.value(arguments["x"])
 
 
-def _ifelse(ev: Evaluator, node: Call, given: Arguments) -> Any:
-    test = as_numeric(ev.value(given["test"]), label(given["test"]))
-    yes, no = ev.value(given["yes"]), ev.value(given["no"])
+def _ifelse(ev: Evaluation, node: Call, arguments: Arguments) -> Any:
+    test = as_numeric(ev.value(arguments["test"]), label(arguments["test"]))
+    yes, no = ev.value(arguments["yes"]), ev.value(arguments["no"])
     gap = np.isnan(test)
     if isinstance(yes, str) and isinstance(no, str):
         levels = tuple(sorted({yes, no}))
         codes = np.where(test != 0, levels.index(yes), levels.index(no))
         return Factor(np.where(gap, -1, codes).astype(np.intp), levels, shared=ev.reader.shared)
-    values = np.where(test != 0, as_numeric(yes, label(given["yes"])),
-                      as_numeric(no, label(given["no"])))  # fmt: skip
+    values = np.where(test != 0, as_numeric(yes, label(arguments["yes"])),
+                      as_numeric(no, label(arguments["no"])))  # fmt: skip
     values = np.where(gap, np.nan, values)
     both = all(isinstance(part, Logical | bool) for part in (yes, no))
     return Logical(values) if both else values
 
 
-def _is_na(ev: Evaluator, node: Call, given: Arguments) -> Logical:
-    value = ev.value(given["x"])
+def _is_na(ev: Evaluation, node: Call, arguments: Arguments) -> Logical:
+    value = ev.value(arguments["x"])
     if isinstance(value, Factor):
         return Logical(missing(value).astype(float))
-    return Logical(np.isnan(as_numeric(value, label(given["x"]))).astype(float))
+    return Logical(np.isnan(as_numeric(value, label(arguments["x"]))).astype(float))
 
 
-def _vector(ev: Evaluator, node: Call, given: Arguments) -> Vector:
+def _vector(ev: Evaluation, node: Call, arguments: Arguments) -> Vector:
     items: list[Any] = []
     for key, argument in node.arguments:
         if key is not None:
@@ -335,5 +359,5 @@ SPECIAL: dict[str, Special] = {
     "np.where": Special(_ifelse, ("test", "yes", "no"), 3),
     "is.na": Special(_is_na),
 }
-# These learn from all rows; cut() does if it is given a number of intervals.
+# These learn from all rows; cut() does if it is arguments a number of intervals.
 STATEFUL = ("scale", "standardize", "center", "poly", "bs", "ns")

@@ -23,9 +23,9 @@ __all__ = [
     "truncated",
 ]
 
-_ROUNDS = 5
-_STRAIGHTEN = 1  # round after which coordinates are straightened
-_ENOUGH = 0.6  # importance ESS per draw at which adaptation stops
+_MAX_ROUNDS = 5
+_STRAIGHTENING_ROUND = 1  # round after which coordinates are straightened
+_ENOUGH_EFFICIENCY = 0.6  # importance ESS per draw at which adaptation stops
 _FIRST_SHARE = 0.05  # of a mode, whatever its normal approximation says
 
 
@@ -88,7 +88,7 @@ def adapt(
         Draws of each round.
     """
     best = (0.0, proposal, proposal.parts[0].mixture.means[:1])
-    for step in range(_ROUNDS):
+    for step in range(_MAX_ROUNDS):
         x = proposal.sample(rng, size)
         log_w = log_density(x) - proposal.log_density(x)
         if not np.isfinite(log_w).any():
@@ -98,9 +98,9 @@ def adapt(
         if step and fraction > best[0]:
             share = np.exp(log_w - logsumexp(log_w))
             best = (fraction, proposal, x[rng.choice(size, 200, p=share)])
-        if fraction > _ENOUGH and step > 1:
+        if fraction > _ENOUGH_EFFICIENCY and step > 1:
             break
-        if step == _STRAIGHTEN:
+        if step == _STRAIGHTENING_ROUND:
             proposal = proposal.straightened(x, weights, rng)
         else:
             proposal = proposal.adapted(x, weights)

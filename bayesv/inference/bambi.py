@@ -131,17 +131,17 @@ def _beta_priors(bmb: Any, parts: BambiParts, priors: ResolvedPriors) -> dict[st
     stated = {}
     start = 0
     for fixed in parts.fixed:
-        own = priors.beta[start : start + fixed.width]
+        beta_priors = priors.beta[start : start + fixed.width]
         start += fixed.width
-        if all(isinstance(prior, Flat) for prior in own):
+        if all(isinstance(prior, Flat) for prior in beta_priors):
             stated[fixed.name] = bmb.Prior("Flat")
-        elif any(isinstance(prior, Flat) for prior in own):
+        elif any(isinstance(prior, Flat) for prior in beta_priors):
             raise BayesvError(
                 f"Bambi has one prior for all columns of {fixed.name!r}; give each of them a "
                 "normal prior, or none."
             )
         else:
-            normal = [prior for prior in own if isinstance(prior, Normal)]
+            normal = [prior for prior in beta_priors if isinstance(prior, Normal)]
             mu, sd = np.array([p.mean for p in normal]), np.array([p.sd for p in normal])
             one = fixed.width == 1
             stated[fixed.name] = bmb.Prior(
@@ -154,24 +154,24 @@ def _group_priors(
     bmb: Any, term: RandomTerm, parts: BambiParts, priors: ResolvedPriors
 ) -> dict[str, Any]:
     """Priors of the Bambi terms that make up one random term."""
-    own = [part for part in parts.random if term.splits_as(part.codes)]
-    order = column_order(own, term) if own else None
-    if order is None or any(not np.array_equal(part.codes, term.codes) for part in own):
+    pieces = [part for part in parts.random if term.splits_as(part.codes)]
+    order = column_order(pieces, term) if pieces else None
+    if order is None or any(not np.array_equal(part.codes, term.codes) for part in pieces):
         raise BayesvError(
             f"Bambi codes the columns of {term.group!r} differently from lme4 (it has "
-            f"{', '.join(label for part in own for label in part.labels)}; needed are "
+            f"{', '.join(label for part in pieces for label in part.labels)}; needed are "
             f"{', '.join(term.columns)}). Write the columns as one term, or use engine='pymc'."
         )
     places: dict[str, list[int]] = {}  # of each Bambi column among the term's
     start = 0
-    for part in own:
+    for part in pieces:
         width = len(part.labels)
         places[part.name] = [order.index(i) for i in range(start, start + width)]
         start += width
     stated = {}
     sds = priors.sd[term.group]
     for k, block in enumerate(term.structure.blocks):
-        members = [part for part in own if set(places[part.name]) <= set(block)]
+        members = [part for part in pieces if set(places[part.name]) <= set(block)]
         columns = [column for part in members for column in places[part.name]]
         if set(columns) != set(block):
             raise BayesvError(

@@ -78,18 +78,18 @@ class BambiParts:
         for part in self.random:
             by_factor.setdefault(part.factor, []).append(part)
         terms = []
-        for factor, own in by_factor.items():
-            seen, codes = np.unique(own[0].codes, return_inverse=True)
-            levels = np.array([str(own[0].levels[i]) for i in seen], dtype=object)
-            columns = tuple(label for part in own for label in part.labels)
+        for factor, pieces in by_factor.items():
+            seen, codes = np.unique(pieces[0].codes, return_inverse=True)
+            levels = np.array([str(pieces[0].levels[i]) for i in seen], dtype=object)
+            columns = tuple(label for part in pieces for label in part.labels)
             terms.append(
                 RandomTerm(
                     group=factor,
                     columns=columns,
                     levels=levels,
                     codes=codes.astype(np.intp),
-                    values=np.hstack([part.values for part in own]),
-                    structure=_structure(own),
+                    values=np.hstack([part.values for part in pieces]),
+                    structure=_structure(pieces),
                 )
             )
         n = len(self.y)
@@ -276,8 +276,8 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
     covs: dict[str, Array] = {}
     effects: dict[str, Array] = {}
     for term in design.terms:
-        own = [part for part in parts.random if term.splits_as(part.codes)]
-        if not own:
+        pieces = [part for part in parts.random if term.splits_as(part.codes)]
+        if not pieces:
             raise ExtractionError(
                 f"The Bambi model has no group effects for {term.group!r}; its factors are "
                 f"{', '.join(dict.fromkeys(part.factor for part in parts.random))}."
@@ -286,14 +286,14 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
             np.full((*shape, len(part.labels)), part.sd)
             if isinstance(part.sd, float)
             else values(part.sd).reshape(*shape, -1)
-            for part in own
+            for part in pieces
         ]
-        order = column_order(own, term)
+        order = column_order(pieces, term)
         if order is None:
             raise ExtractionError(f"Columns of {term.group!r} differ between draws and design.")
         factors, back = {}, np.eye(term.n_columns)
         for k, block in enumerate(term.structure.blocks):
-            linked = [part.correlated for part in own if part.correlated is not None]
+            linked = [part.correlated for part in pieces if part.correlated is not None]
             names = {c.chol for c in linked if set(c.labels) == {term.columns[i] for i in block}}
             if len(block) > 1:
                 if len(names) != 1:
@@ -303,14 +303,16 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
                     )
                 chol = next(iter(names))
                 stated = next(c for c in linked if c.chol == chol)
-                at = [stated.labels.index(term.columns[i]) for i in block]
+                order_of_block = [stated.labels.index(term.columns[i]) for i in block]
                 # A reordered Cholesky factor is still a root of the reordered correlation.
-                factors[k] = values(chol)[..., at, :]
-                back[np.ix_(block, block)] = np.array(stated.back)[np.ix_(at, at)]
+                factors[k] = values(chol)[..., order_of_block, :]
+                back[np.ix_(block, block)] = np.array(stated.back)[
+                    np.ix_(order_of_block, order_of_block)
+                ]
         sd = np.concatenate(sds, axis=-1)[..., order]
         covs[term.group] = covariances(term, sd, factors, back)
         if keep_u:
-            effects[term.group] = _effects(own, term, posterior)[..., order]
+            effects[term.group] = _effects(pieces, term, posterior)[..., order]
     beta = np.concatenate(betas, axis=-1) if betas else np.empty((*shape, 0))
     parameters = ComponentDraws(design, covs, sigma**2, beta)
     return Draws(parameters, effects, sampler_stats(trace))
@@ -330,14 +332,14 @@ def column_order(parts: list[BambiTerm], term: RandomTerm) -> list[int] | None:
     values = np.hstack([part.values for part in parts])
     order: list[int] = []
     for column in term.values.T:
-        found = [
+        matches = [
             i
             for i in range(values.shape[1])
             if i not in order and np.allclose(values[:, i], column, rtol=1e-12)
         ]
-        if not found:
+        if not matches:
             return None
-        order.append(found[0])
+        order.append(matches[0])
     return order if len(order) == values.shape[1] else None
 
 

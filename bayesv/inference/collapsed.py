@@ -19,22 +19,21 @@ from bayesv.inference.log_prior import coordinates_for
 from bayesv.inference.modes import find_modes
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.target import Target
-from bayesv.inference.teams import Proposed, Team, agreed, evidence_gap, form_teams
+from bayesv.inference.teams import MAX_KHAT, Proposed, Team, agreed, evidence_gap, form_teams
 from bayesv.linalg import Array
 
 __all__ = ["labelled", "limit_reached", "sample_collapsed"]
 
 # What adaptation may cost, by the cost of an evaluation.
 _CHEAP, _EXPENSIVE = Effort(1000, 0.15, 0.03), Effort(500, 0.03, 0.002)
-_WANTED = 0.9  # importance ESS per kept draw that thinning aims at
-_MAX_STUCK = 0.04  # share of a chain that one point may hold: more, and the proposal is no use
+_THINNED_EFFICIENCY = 0.9  # importance ESS per kept draw that thinning aims at
+_MAX_HELD = 0.04  # share of a chain that one point may hold: more, and the proposal is no use
 _MAX_THIN = 8
-_MAX_KHAT = 0.7  # Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
 _MIN_ACCEPTANCE = 0.2
-_MAX_GAP = 4.5  # standard errors between the log evidences of two teams
-_AT_LIMIT = 1e-3  # share of draws near the limit of what can be evaluated
+_MAX_GAP_SE = 4.5  # standard errors between the log evidences of two teams
+_SHARE_AT_LIMIT = 1e-3  # share of draws near the limit of what can be evaluated
 _ATTEMPTS = 4
-_JUDGED = 1000  # draws of a chain, on which the proposal is judged however few are kept
+_JUDGED_DRAWS = 1000  # draws of a chain, on which the proposal is judged however few are kept
 
 
 def sample_collapsed(
@@ -92,11 +91,11 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
     teams = form_teams(target, modes, options.chains, rng, effort)
     for attempt in range(_ATTEMPTS):
         fraction = min(team.efficiency for team in teams)
-        thin = int(np.clip(np.ceil(_WANTED / fraction), 1, _MAX_THIN))
-        length = max(draws * thin, _JUDGED)
+        thin = int(np.clip(np.ceil(_THINNED_EFFICIENCY / fraction), 1, _MAX_THIN))
+        length = max(draws * thin, _JUDGED_DRAWS)
         proposed = [team.propose(target, length) for team in teams]
         gap = evidence_gap(proposed)
-        if gap <= _MAX_GAP and all(p.suffices(length, draws) for p in proposed):
+        if gap <= _MAX_GAP_SE and all(p.suffices(length, draws) for p in proposed):
             break
         if attempt < _ATTEMPTS - 1:  # the last ones stay the proposals of these draws
             teams = agreed(teams, proposed)
@@ -104,12 +103,7 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
     khat = max(p.pareto_k for p in proposed)
     rate = float(np.mean([walk.accepted.mean() for walk in walks]))
     stuck = max(p.largest for p in proposed) / length
-    covered = all(p.is_covered for p in proposed)
-    if not (covered and rate >= _MIN_ACCEPTANCE and stuck <= _MAX_STUCK):
-        raise ProposalError(
-            f"Pareto k̂ {khat:.2f} (at most {_MAX_KHAT}), acceptance {rate:.2f} (at least "
-            f"{_MIN_ACCEPTANCE}), one point holds {stuck:.1%} of a chain (at most {_MAX_STUCK:.0%})"
-        )
+    _refuse_unless_covered(all(p.is_covered for p in proposed), khat, rate, stuck)
     last = slice(length - draws * thin + thin - 1, None, thin)
     kept = [walk.state[:, last].ravel() for walk in walks]
     x = np.concatenate([w.x[k] for w, k in zip(walks, kept, strict=True)])
@@ -143,10 +137,19 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
     return replace(result, problems=(*_disagreement(gap), *limit_reached(target, x)))
 
 
+def _refuse_unless_covered(covered: bool, khat: float, rate: float, stuck: float) -> None:
+    """Raise the ProposalError of a proposal whose chains would not be the posterior's."""
+    if not (covered and rate >= _MIN_ACCEPTANCE and stuck <= _MAX_HELD):
+        raise ProposalError(
+            f"Pareto k̂ {khat:.2f} (at most {MAX_KHAT}), acceptance {rate:.2f} (at least "
+            f"{_MIN_ACCEPTANCE}), one point holds {stuck:.1%} of a chain (at most {_MAX_HELD:.0%})"
+        )
+
+
 def limit_reached(target: Target, x: Array) -> tuple[str, ...]:
     """Say so if draws reach the largest SD over σ at which the density is evaluated."""
     share = float(target.near_limit(x).mean())
-    if share < _AT_LIMIT:
+    if share < _SHARE_AT_LIMIT:
         return ()
     return (
         f"{share:.1%} of the draws are at the largest ratio of SD to σ that can be computed "
@@ -155,11 +158,11 @@ def limit_reached(target: Target, x: Array) -> tuple[str, ...]:
 
 
 def _disagreement(gap: float) -> tuple[str, ...]:
-    if gap <= _MAX_GAP:
+    if gap <= _MAX_GAP_SE:
         return ()
     return (
         f"independent proposals give log evidences that are {gap:.1f} standard errors apart (at "
-        f"most {_MAX_GAP:g}): a mode may have been missed by some chains; run with another seed "
+        f"most {_MAX_GAP_SE:g}): a mode may have been missed by some chains; run with another seed "
         "and more draws",
     )
 
@@ -250,10 +253,10 @@ def _effects(
     """Draw u | β, Σ, σ, y exactly, for each draw."""
     terms = density.priors.design.terms
     inner = density.stats.in_basis(lambdas)
-    out = [np.empty((len(sigma), term.n_levels, term.n_columns)) for term in terms]
+    arrays = [np.empty((len(sigma), term.n_levels, term.n_columns)) for term in terms]
     for s in range(len(sigma)):
-        at = [lam[s] for lam in inner]
-        drawn = draw_effects(density.stats, at, float(sigma[s]), gamma[s], rng, moments=False)
-        for to, values in zip(out, drawn.u, strict=True):
+        roots = [lam[s] for lam in inner]
+        drawn = draw_effects(density.stats, roots, float(sigma[s]), gamma[s], rng, moments=False)
+        for to, values in zip(arrays, drawn.u, strict=True):
             to[s] = values
-    return {term.group: values for term, values in zip(terms, out, strict=True)}
+    return {term.group: values for term, values in zip(terms, arrays, strict=True)}

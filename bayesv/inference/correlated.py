@@ -95,12 +95,12 @@ class CorrelatedEffects:
             sd[i] * sum(L[i, j] * z[j] for j in range(i + 1)) for i in range(len(self.labels))
         ]
         start = sum(sibling.width for sibling in self.siblings[: self.place])
-        own = [
+        draws = [
             sum(weight * c for weight, c in zip(self.back[i], centred, strict=True) if weight)
             for i in range(start, start + self.siblings[self.place].width)
         ]
         return pm.Deterministic(
-            name, own[0] if len(dims) == 1 else pt.stack(own, axis=1), dims=dims
+            name, draws[0] if len(dims) == 1 else pt.stack(draws, axis=1), dims=dims
         )
 
     def _share(self, model: Any) -> None:
@@ -116,8 +116,8 @@ class CorrelatedEffects:
                 if dim not in model.coords:
                     model.add_coords({dim: list(labels)})
             pm.Normal(f"{sibling.name}_offset", 0, 1, dims=sibling.dims)
-            own = [dim for dim in sibling.dims if not dim.endswith("__factor_dim")]
-            SharedSds(sibling.sds)(f"{sibling.name}_sigma", own)
+            dims = [dim for dim in sibling.dims if not dim.endswith("__factor_dim")]
+            SharedSds(sibling.sds)(f"{sibling.name}_sigma", dims)
 
 
 @dataclass(frozen=True)

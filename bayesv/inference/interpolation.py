@@ -16,11 +16,11 @@ __all__ = ["Interpolant", "interpolate"]
 
 RADIUS = 6.0  # of the ball that is covered, in standard deviations of the normal approximation
 _TOLERANCE = 2e-4  # at the centre, of log|M| and of T in units that say what it does to log p
-_GROWTH = (0.8, 0.9, 1.0, 1.2, 1.5)  # of the degrees, until the error is within tolerance
-_NODES = 15  # of each axis, from which its degree is read
-_PER_TERM = 1.6  # points for each coefficient
-_CHECKS = 16
-_MOST = 4000  # points: beyond, exact evaluations of the draws themselves are cheaper
+_DEGREE_GROWTH = (0.8, 0.9, 1.0, 1.2, 1.5)  # of the degrees, until the error is within tolerance
+_AXIS_NODES = 15  # of each axis, from which its degree is read
+_POINTS_PER_TERM = 1.6  # points for each coefficient
+_CHECK_POINTS = 16
+_MAX_POINTS = 4000  # points: beyond, exact evaluations of the draws themselves are cheaper
 
 Function = Callable[[Array], Array]
 
@@ -85,29 +85,29 @@ def interpolate(function: Function, scale: Function, centre: Array, L: Array) ->
     degree below that are fitted (weighted least squares at low-discrepancy points).
     """
     d = len(centre)
-    degrees, z, found = _axis_degrees(function, scale, centre, L)
-    units = scale(found[:1])
+    degrees, z, outputs = _axis_degrees(function, scale, centre, L)
+    units = scale(outputs[:1])
     points = _points(d)
     used = 0
-    for growth in _GROWTH:
+    for growth in _DEGREE_GROWTH:
         powers = _powers(growth * degrees)
-        wanted = int(_PER_TERM * len(powers)) + 2 * d
-        if wanted + _CHECKS > min(_MOST, len(points)):
+        wanted = int(_POINTS_PER_TERM * len(powers)) + 2 * d
+        if wanted + _CHECK_POINTS > min(_MAX_POINTS, len(points)):
             return None
-        new = points[used : wanted + _CHECKS]
-        z, found = np.vstack([z, new]), np.vstack([found, function(centre + new @ L.T)])
-        used = wanted + _CHECKS
-        if not np.isfinite(found).all():
+        new = points[used : wanted + _CHECK_POINTS]
+        z, outputs = np.vstack([z, new]), np.vstack([outputs, function(centre + new @ L.T)])
+        used = wanted + _CHECK_POINTS
+        if not np.isfinite(outputs).all():
             return None
         weights, features = _weights(z)[:, None], _features(z, powers)
-        fit = slice(0, len(z) - _CHECKS)
+        fit = slice(0, len(z) - _CHECK_POINTS)
         solution = np.linalg.lstsq(
-            (weights * features)[fit], (weights * (found - found[0]) / units)[fit]
+            (weights * features)[fit], (weights * (outputs - outputs[0]) / units)[fit]
         )[0]
         coefficients = solution * units
-        coefficients[0] += found[0]  # the constant
-        gap = weights * np.abs(features @ coefficients - found) / scale(found)
-        error = float(gap[-_CHECKS:].max())
+        coefficients[0] += outputs[0]  # the constant
+        gap = weights * np.abs(features @ coefficients - outputs) / scale(outputs)
+        error = float(gap[-_CHECK_POINTS:].max())
         if error <= _TOLERANCE:
             return Interpolant(centre, L, powers, coefficients, error, len(z))
     return None
@@ -118,23 +118,25 @@ def _axis_degrees(
 ) -> tuple[Array, Array, Array]:
     """Return the degree each axis needs, with the points and outputs used; the centre is first."""
     d = len(centre)
-    nodes = RADIUS * np.cos((np.arange(_NODES) + 0.5) * np.pi / _NODES)
-    z = np.zeros((1 + d * _NODES, d))
+    nodes = RADIUS * np.cos((np.arange(_AXIS_NODES) + 0.5) * np.pi / _AXIS_NODES)
+    z = np.zeros((1 + d * _AXIS_NODES, d))
     for axis in range(d):
-        z[1 + axis * _NODES : 1 + (axis + 1) * _NODES, axis] = nodes
-    found = function(centre + z @ L.T)
-    units, weights = scale(found[:1]), _weights(nodes[:, None])[:, None]
-    basis = legendre.legvander(nodes / RADIUS, _NODES - 1)
-    degrees = np.full(d, float(_NODES - 1))
+        z[1 + axis * _AXIS_NODES : 1 + (axis + 1) * _AXIS_NODES, axis] = nodes
+    outputs = function(centre + z @ L.T)
+    units, weights = scale(outputs[:1]), _weights(nodes[:, None])[:, None]
+    basis = legendre.legvander(nodes / RADIUS, _AXIS_NODES - 1)
+    degrees = np.full(d, float(_AXIS_NODES - 1))
     for axis in range(d):
-        values = (found[1 + axis * _NODES : 1 + (axis + 1) * _NODES] - found[0]) / units
-        for degree in range(1, _NODES - 1):
+        values = (
+            outputs[1 + axis * _AXIS_NODES : 1 + (axis + 1) * _AXIS_NODES] - outputs[0]
+        ) / units
+        for degree in range(1, _AXIS_NODES - 1):
             features = weights * basis[:, : degree + 1]
             gap = features @ np.linalg.lstsq(features, weights * values)[0] - weights * values
             if np.abs(gap).max() <= _TOLERANCE / 4:
                 degrees[axis] = degree
                 break
-    return degrees, z, found
+    return degrees, z, outputs
 
 
 def _points(d: int) -> Array:
@@ -158,7 +160,7 @@ def _powers(degrees: Array) -> Array:
     for degree in degrees:
         rows = [
             ((*row, k), left - k / degree)
-            for row, left in rows[:_MOST]
+            for row, left in rows[:_MAX_POINTS]
             for k in range(int(left * degree + 1e-9) + 1)
         ]
     return np.array([row for row, _ in rows])
@@ -167,7 +169,7 @@ def _powers(degrees: Array) -> Array:
 def _features(z: Array, powers: Array) -> Array:
     highest = int(powers.max())
     each = [legendre.legvander(z[:, i] / RADIUS, highest) for i in range(z.shape[1])]
-    out = np.ones((len(z), len(powers)))
+    products = np.ones((len(z), len(powers)))
     for values, power in zip(each, powers.T, strict=True):
-        out *= values[:, power]
-    return out
+        products *= values[:, power]
+    return products

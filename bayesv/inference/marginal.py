@@ -39,11 +39,11 @@ class MarginalLikelihoodOp(Op):
     def perform(self, node: Any, inputs: Any, output_storage: Any) -> None:
         """Evaluate value and gradients together: the reverse pass shares the elimination."""
         flat, sigma = np.asarray(inputs[0]), float(inputs[1])
-        lambdas, at = [], 0
+        lambdas, start = [], 0
         for term in self.density.priors.design.terms:
             r = term.n_columns
-            lambdas.append(flat[at : at + r * r].reshape(r, r))
-            at += r * r
+            lambdas.append(flat[start : start + r * r].reshape(r, r))
+            start += r * r
         value, bars, by_sigma = self.density.value_and_gradient(lambdas, sigma)
         output_storage[0][0] = np.asarray(value)
         output_storage[1][0] = np.concatenate([bar.ravel() for bar in bars])

@@ -25,12 +25,12 @@ _MOST_STARTS = 40
 _FEW_STARTS = 3  # beside REML's, where an evaluation takes long
 _SHIFTS_OF_SIGMA = np.array([-3.0, -1.5, -0.7, 0.0, 0.7, 1.5, 3.0])
 _FEW_SHIFTS = np.array([-1.0, 0.0, 1.0])
-_SMALL = -4.0  # log SD over σ of a small random effect
-_STRONG = 2.0  # atanh of a strong partial correlation
-_NEGLIGIBLE = 16.0  # log mass below the largest at which a mode is left out
+_SMALL_LOG_SD = -4.0  # log SD over σ of a small random effect
+_STRONG_ATANH = 2.0  # atanh of a strong partial correlation
+_NEGLIGIBLE_LOG_MASS = 16.0  # log mass below the largest at which a mode is left out
 _MOST_SUMMITS, _MOST_MODES = 12, 6
-_WORTH_SAYING = 0.01  # share of a mode that draws must not miss
-_OUTSIDE = 1e12  # minus the log density where it cannot be evaluated
+_SHARE_WORTH_SAYING = 0.01  # share of a mode that draws must not miss
+_OUTSIDE_VALUE = 1e12  # minus the log density where it cannot be evaluated
 
 NOWHERE = (
     "The posterior density cannot be evaluated around its mode: too few digits are left there. "
@@ -89,7 +89,9 @@ def find_modes(
         starts = _starts(target, first, rng)
         search = _climb_together if target.cheap else _climb_one_by_one
         modes = sorted(search(target, starts, step), key=lambda mode: -mode.log_mass)
-    return tuple(m for m in modes if m.log_mass > modes[0].log_mass - _NEGLIGIBLE)[:_MOST_MODES]
+    return tuple(m for m in modes if m.log_mass > modes[0].log_mass - _NEGLIGIBLE_LOG_MASS)[
+        :_MOST_MODES
+    ]
 
 
 def laplace_shares(modes: Sequence[Mode]) -> Array:
@@ -114,7 +116,7 @@ def _climb_one_by_one(target: Target, starts: Array, step: Callable[[int], None]
     def objective(x: Array) -> tuple[float, Array]:
         step(1)
         value, gradient = target.value_and_gradient(x)
-        return (-value, -gradient) if np.isfinite(value) else (_OUTSIDE, 0.0 * x)
+        return (-value, -gradient) if np.isfinite(value) else (_OUTSIDE_VALUE, 0.0 * x)
 
     def stop_near_a_mode(x: Array) -> None:
         if any(mode.is_near(x) for mode in modes):
@@ -150,10 +152,10 @@ def _starts(target: Target, first: Array, rng: np.random.Generator) -> Array:
     is_corr[-1] = False
     points = [_with(typical, -1, first[-1])]
     for j in np.flatnonzero(is_sd):
-        points += [_with(first, j, _SMALL), _with(first, j, typical[j])]
-    points += [_with(first, is_sd, value) for value in (_SMALL, typical[is_sd])]
+        points += [_with(first, j, _SMALL_LOG_SD), _with(first, j, typical[j])]
+    points += [_with(first, is_sd, value) for value in (_SMALL_LOG_SD, typical[is_sd])]
     if is_corr.any():
-        ends = (-_STRONG, 0.0, _STRONG)
+        ends = (-_STRONG_ATANH, 0.0, _STRONG_ATANH)
         points += [_with(point, is_corr, z) for point in (first, typical) for z in ends]
     # The total variance of the data is about right whatever share of it the residual has.
     shifts = (_SHIFTS_OF_SIGMA if target.cheap else _FEW_SHIFTS)[:, None] * np.eye(len(first))[-1]
@@ -191,7 +193,7 @@ def unvisited(modes: Sequence[Mode], x: Array) -> tuple[str, ...]:
     radius = chdtri(x.shape[1], 1e-3)
     for mode, share in zip(modes, laplace_shares(modes), strict=True):
         distance = (np.linalg.solve(mode.factor, (x - mode.x).T) ** 2).sum(axis=0)
-        if share >= _WORTH_SAYING and not (distance < radius).any():
+        if share >= _SHARE_WORTH_SAYING and not (distance < radius).any():
             problems.append(
                 f"no draw is near a mode of the posterior that holds about {share:.0%} of its "
                 "mass; use engine='collapsed', which draws from all modes"

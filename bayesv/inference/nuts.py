@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,12 @@ from bayesv.covariance import VarianceComponents
 from bayesv.errors import BayesvError, require
 from bayesv.gram.threads import in_this_context, n_threads
 from bayesv.inference.collapsed import labelled, limit_reached
+from bayesv.inference.completeness import require_all_draws
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
-from bayesv.inference.modes import NOWHERE, find_modes, unvisited
+from bayesv.inference.modes import NOWHERE, Mode, find_modes, unvisited
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.target import Target
-from bayesv.inference.whole import whole
 from bayesv.linalg import Array
 
 __all__ = ["sample_nuts"]
@@ -51,6 +52,44 @@ def sample_nuts(
     target = Target(density, options.progressbar)
     rng = np.random.default_rng(options.seed)
     modes = find_modes(target, start, rng)
+    trace = _run(nutpie, target, modes, rng, options)
+    require_all_draws(trace["posterior"], options)
+    z = trace["posterior"]["z"].transpose("chain", "draw", ...).to_numpy()
+    x = modes[0].x + z.reshape(-1, target.size) @ modes[0].factor.T
+    lp, conditional = target.evaluate(x)
+    stats = trace["sample_stats"].to_dataset()
+    result = labelled(
+        target,
+        x,
+        conditional,
+        z.shape[:2],
+        rng,
+        keep_u=keep_u,
+        sample_stats={
+            "lp": lp.reshape(z.shape[:2]),
+            "diverging": stats["diverging"].transpose("chain", "draw").to_numpy(),
+            "n_steps": stats["n_steps"].transpose("chain", "draw").to_numpy(),
+        },
+        attrs={
+            "method": "NUTS on the collapsed density",
+            "nutpie_version": nutpie.__version__,
+            "n_modes": len(modes),
+            "n_evaluations": target.n_evaluations,
+            "seconds": round(time.perf_counter() - started, 3),
+            "seed": "none" if options.seed is None else str(options.seed),
+        },
+    )
+    return replace(result, problems=(*unvisited(modes, x), *limit_reached(target, x)))
+
+
+def _run(
+    nutpie: ModuleType,
+    target: Target,
+    modes: tuple[Mode, ...],
+    rng: np.random.Generator,
+    options: NutsOptions,
+) -> Any:
+    """Return nutpie's draws of z, x = mode + L z with the first mode and its factor."""
     mode, L, d = modes[0].x, modes[0].factor, target.size
 
     def log_density(z: Array) -> tuple[float, Array]:
@@ -95,34 +134,7 @@ def sample_nuts(
         blocking=False,
     )
     try:
-        trace = sampler.wait()
+        return sampler.wait()
     except BaseException:  # Ctrl-C too, on which nutpie's own waiting returns what there is
         sampler.cancel()
         raise
-    whole(trace["posterior"], options)
-    z = trace["posterior"]["z"].transpose("chain", "draw", ...).to_numpy()
-    x = mode + z.reshape(-1, d) @ L.T
-    lp, conditional = target.evaluate(x)
-    stats = trace["sample_stats"].to_dataset()
-    result = labelled(
-        target,
-        x,
-        conditional,
-        z.shape[:2],
-        rng,
-        keep_u=keep_u,
-        sample_stats={
-            "lp": lp.reshape(z.shape[:2]),
-            "diverging": stats["diverging"].transpose("chain", "draw").to_numpy(),
-            "n_steps": stats["n_steps"].transpose("chain", "draw").to_numpy(),
-        },
-        attrs={
-            "method": "NUTS on the collapsed density",
-            "nutpie_version": nutpie.__version__,
-            "n_modes": len(modes),
-            "n_evaluations": target.n_evaluations,
-            "seconds": round(time.perf_counter() - started, 3),
-            "seed": "none" if options.seed is None else str(options.seed),
-        },
-    )
-    return replace(result, problems=(*unvisited(modes, x), *limit_reached(target, x)))

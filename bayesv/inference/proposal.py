@@ -19,7 +19,7 @@ __all__ = ["Mixture", "Part", "Proposal", "Warp", "merged", "spread"]
 
 _NU = 5.0  # degrees of freedom: heavier tails than any posterior of the vocabulary
 _MOST_BENT = 4.0
-_WIDE = 9.0  # scale of the covariance of the wide component
+_WIDE_SCALE = 9.0  # scale of the covariance of the wide component
 _LEAST_POINTS = 10.0  # effective points from which a part is adapted
 _LEAST_SHARE = 0.01  # of a part, whatever the last sample said
 
@@ -76,7 +76,7 @@ class Mixture:
         mean = weights @ x
         away = x - mean
         means.append(mean)
-        factors.append(np.sqrt(_WIDE) * factor((weights[:, None] * away).T @ away))
+        factors.append(np.sqrt(_WIDE_SCALE) * factor((weights[:, None] * away).T @ away))
         portions = np.append((1 - self.wide) * total / total.sum(), self.wide)
         return Mixture(portions, np.array(means), np.array(factors), self.wide)
 
@@ -223,8 +223,8 @@ def _quantiles(x: Array, weights: Array, probabilities: tuple[float, ...]) -> Ar
     """Quantiles of each column of a weighted sample, shape (probabilities, d)."""
     order = np.argsort(x, axis=0)
     reached = np.cumsum(weights[order], axis=0)
-    at = [(reached < q).sum(axis=0).clip(max=len(x) - 1) for q in probabilities]
-    return np.array([np.take_along_axis(x, order, 0)[a, np.arange(x.shape[1])] for a in at])
+    places = [(reached < q).sum(axis=0).clip(max=len(x) - 1) for q in probabilities]
+    return np.array([np.take_along_axis(x, order, 0)[a, np.arange(x.shape[1])] for a in places])
 
 
 def _log_sum(log: Array) -> Array:

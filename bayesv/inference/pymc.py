@@ -14,9 +14,9 @@ import numpy as np
 from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, Index, RandomTerm
 from bayesv.errors import BayesvError, require
+from bayesv.inference.completeness import require_all_draws
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
-from bayesv.inference.whole import whole
 from bayesv.linalg import Array
 from bayesv.priors.priors import (
     Exponential,
@@ -191,11 +191,11 @@ def prior_vector(name: str, priors: Sequence[Any], dim: str, flat: str) -> Any:
     if len(families) > 1 or families == {InverseGamma}:
         parts = []
         for i, prior in enumerate(priors):
-            own = f"{name}_{i}"
+            element = f"{name}_{i}"
             parts.append(
-                pm.Flat(own)
+                pm.Flat(element)
                 if isinstance(prior, Flat) and flat == "Flat"
-                else sd_scalar(own, prior)
+                else sd_scalar(element, prior)
             )
         return pm.Deterministic(name, pt.stack(parts), dims=dim)
     stated = [pymc_prior(prior) for prior in priors]
@@ -273,7 +273,7 @@ def nuts(run: Any, options: NutsOptions, **arguments: Any) -> tuple[Any, dict[st
     started = time.perf_counter()
     with _QUIET:
         trace = run(**options.arguments(), **arguments)
-    whole(trace["posterior"], options)
+    require_all_draws(trace["posterior"], options)
     return trace, {
         "pymc_version": pymc.__version__,
         "seconds": round(time.perf_counter() - started, 3),

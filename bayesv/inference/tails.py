@@ -17,13 +17,14 @@ from bayesv.priors.priors import Flat, ResolvedPriors
 
 __all__ = ["Tails"]
 
-_NEAR, _FAR = 1e4, 1e5  # relative SDs, in column units of size 1, between which growth is measured
+# Relative SDs, in column units of size 1, between which growth is measured.
+_NEAR_SD, _FAR_SD = 1e4, 1e5
 _SHRINKS = (1.0, 0.1, 0.01, 0.001)
-_WHOLE = 0.1  # how near a measured rank must be to a whole number
-_ENOUGH = 4.0  # power beyond which a variance has a variance
+_WHOLE_RANK = 0.1  # how near a measured rank must be to a whole number
+_ENOUGH_POWER = 4.0  # power beyond which a variance has a variance
 _MOST_FLAT = 4  # flat SDs of which all subsets are tried
 _UNSEEN = 1e-9  # eigenvalue of a level that has no part in a combination, relative to the other
-_SAME = 1e-5  # combinations that are one
+_SAME_COMBINATION = 1e-5  # combinations that are one
 _SEEN = 1e-12  # Z_j'WZ_j of a level that has a part in an effect, relative to the largest
 
 
@@ -114,16 +115,16 @@ class Tails:
         """The power e of every SD, in the prior's basis."""
         powers = []
         for f, term in enumerate(self._terms):
-            own = []
+            exponents = []
             for i in range(term.n_columns):
                 e = self._tail(f, i) - 1.0 + self._levels_of((f, i))
                 for subset in self._flat_subsets:  # that grow with it
                     e = min(e, self._power_of({*subset, (f, i)}))
-                own.append(e)
+                exponents.append(e)
             for pair, e in self._combined[f].items():
                 for i in pair:
-                    own[i] = min(own[i], e)
-            powers.append(own)
+                    exponents[i] = min(exponents[i], e)
+            powers.append(exponents)
         return powers
 
     @cached_property
@@ -172,7 +173,7 @@ class Tails:
     def _levels_of(self, *effects: _Effect) -> float:
         """Return d of effects that grow together, or a lower bound where that is enough."""
         bound = max(self._seen[f][i] for f, i in effects) - self._n_flat_beta
-        if bound > 2.0 * _ENOUGH + len(effects):
+        if bound > 2.0 * _ENOUGH_POWER + len(effects):
             return float(bound)
         return self._measured(tuple(self._column(f, i) for f, i in sorted(effects)))
 
@@ -190,15 +191,15 @@ class Tails:
     def _per_level(self) -> list[Array]:
         """Z_j'WZ_j of the levels of each term, in the prior's basis and column units, (J, r, r)."""
         stats = self.density.stats
-        found: dict[int, Array] = {level.term: level.A for level in stats.levels}
+        products: dict[int, Array] = {level.term: level.A for level in stats.levels}
         for part in stats.border:
             places = part.start + np.arange(part.n_levels * part.k).reshape(-1, part.k)
-            found[part.term] = stats.A_border[places[:, :, None], places[:, None, :]]
+            products[part.term] = stats.A_border[places[:, :, None], places[:, None, :]]
         per_level = []
         for f, term in enumerate(self._terms):
             basis = self._priors.basis(term)
             M = stats.bases[f] @ basis.back / basis.units
-            per_level.append(np.einsum("ai,jab,bk->jik", M, found[f], M))
+            per_level.append(np.einsum("ai,jab,bk->jik", M, products[f], M))
         return per_level
 
     @cached_property
@@ -210,7 +211,7 @@ class Tails:
             for k, i in zip(*np.nonzero(np.tril(term.structure.mask, -1)), strict=True):
                 prior = self._tail(f, i) + self._tail(f, k)
                 prior += 2.0 * self._priors.corr[term.group].eta - 1.0
-                if prior <= 2.0 * _ENOUGH:
+                if prior <= 2.0 * _ENOUGH_POWER:
                     levels = [self._measured((v,)) for v in self._blind(f, i, k)]
                     if levels:
                         combined[f][i, k] = prior + min(levels)
@@ -221,11 +222,11 @@ class Tails:
         A = self._per_level[f][:, [i, k]][:, :, [i, k]]
         values, vectors = np.linalg.eigh(A)
         both = vectors[values[:, 0] <= _UNSEEN * values[:, 1], :, 0]
-        both = both[(np.abs(both) > _SAME).all(axis=1)]
+        both = both[(np.abs(both) > _SAME_COMBINATION).all(axis=1)]
         both = both * np.sign(both[:, :1])
         directions = []
         while len(both):
-            near = np.abs(both - both[0]).max(axis=1) < _SAME
+            near = np.abs(both - both[0]).max(axis=1) < _SAME_COMBINATION
             weights = np.zeros(self._terms[f].n_columns)
             weights[[i, k]] = both[near].mean(axis=0)
             directions.append(_Direction(f, tuple(weights / self._units(f))))
@@ -238,9 +239,9 @@ class Tails:
             growth = np.nan
             # A rank is a whole number; where rounding spoils it, smaller SDs have to do.
             for shrink in _SHRINKS:
-                near, far = self._criteria(directions, (shrink * _NEAR, shrink * _FAR))[0]
-                growth = float((far - near) / np.log(_FAR / _NEAR))
-                if abs(growth - np.rint(growth)) < _WHOLE:
+                near, far = self._criteria(directions, (shrink * _NEAR_SD, shrink * _FAR_SD))[0]
+                growth = float((far - near) / np.log(_FAR_SD / _NEAR_SD))
+                if abs(growth - np.rint(growth)) < _WHOLE_RANK:
                     break
             else:
                 raise DataError(
@@ -303,9 +304,9 @@ class Tails:
         moments = np.full(len(flat), np.inf)
         for f, term in enumerate(self._terms):
             for i in range(term.n_columns):
-                if self.powers[f][i] > _ENOUGH or not any(flat):
+                if self.powers[f][i] > _ENOUGH_POWER or not any(flat):
                     continue
-                near, far = self._criteria((self._column(f, i),), (_NEAR, _FAR))[1]
+                near, far = self._criteria((self._column(f, i),), (_NEAR_SD, _FAR_SD))[1]
                 grows = np.zeros(len(flat), dtype=bool)
                 grows[flat] = far > 10.0 * near
                 moments[grows] = np.minimum(moments[grows], self.powers[f][i])

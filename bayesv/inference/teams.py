@@ -23,14 +23,14 @@ from bayesv.inference.proposal import Proposal, merged
 from bayesv.inference.target import Target
 from bayesv.linalg import Array
 
-__all__ = ["Proposed", "Team", "evidence_gap", "form_teams"]
+__all__ = ["MAX_KHAT", "Proposed", "Team", "agreed", "evidence_gap", "form_teams"]
 
 _TEAMS = 2
-_LEAST = 0.5  # importance ESS per kept draw below which the proposal is adapted again
-_STUCK = 0.02  # share of a chain that one point may hold; more, and it is adapted again
-_MAX_KHAT = 0.7  # Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
-_BOUNDED = 20.0  # largest weight over the mean: up to here chains mix fast whatever k̂ says
-_LEAST_ERROR = 0.02  # of a log evidence: Monte Carlo errors are themselves estimates
+_MIN_EFFICIENCY = 0.5  # importance ESS per kept draw below which the proposal is adapted again
+_MAX_HELD = 0.02  # share of a chain that one point may hold; more, and it is adapted again
+MAX_KHAT = 0.7  # Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
+_MAX_WEIGHT_RATIO = 20.0  # largest weight over the mean: up to here chains mix fast whatever k̂ says
+_MIN_LOG_EVIDENCE_ERROR = 0.02  # of a log evidence: Monte Carlo errors are themselves estimates
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +110,12 @@ class Proposed:
     @property
     def is_covered(self) -> bool:
         """Whether the proposal reaches wherever the target is."""
-        return self.pareto_k <= _MAX_KHAT or self.largest <= _BOUNDED
+        return self.pareto_k <= MAX_KHAT or self.largest <= _MAX_WEIGHT_RATIO
 
     def suffices(self, length: int, draws: int) -> bool:
         """Whether chains of ``length`` points mix well enough for the draws that are kept."""
-        enough = self.efficiency * length >= _LEAST * draws
-        return self.is_covered and enough and self.largest <= _STUCK * length
+        enough = self.efficiency * length >= _MIN_EFFICIENCY * draws
+        return self.is_covered and enough and self.largest <= _MAX_HELD * length
 
 
 def form_teams(
@@ -147,7 +147,7 @@ def evidence_gap(proposed: Sequence[Proposed]) -> float:
     """
     log = np.array([p.log_evidence for p in proposed])
     error = np.array([p.evidence_error for p in proposed])
-    scale = np.sqrt(error[:, None] ** 2 + error**2 + _LEAST_ERROR**2)
+    scale = np.sqrt(error[:, None] ** 2 + error**2 + _MIN_LOG_EVIDENCE_ERROR**2)
     return float((np.abs(log[:, None] - log) / scale).max())
 
 

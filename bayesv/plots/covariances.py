@@ -42,8 +42,8 @@ def _frame_or_numbers(name: str, value: Any) -> None:
 _FIT = a(RemlFit, hint="fit one by model.reml().")
 _POSTERIOR = a(Posterior, hint="draw one by model.sample().")
 
-_POINTS = 120  # of one ellipse
-_DRAWS = 120  # ellipses of draws
+_ELLIPSE_POINTS = 120  # of one ellipse
+_ELLIPSE_DRAWS = 120  # ellipses of draws
 _MOST_MARKED = 12  # values of x up to which each has a marker
 
 
@@ -54,7 +54,7 @@ def ellipses(
     fit: RemlFit | None = None,
     *,
     prob: float = 0.95,
-    draws: int = _DRAWS,
+    draws: int = _ELLIPSE_DRAWS,
     axes: Any = None,
 ) -> NDArray[np.object_]:
     """Draw Σ_f of draws as ellipses that hold a share of the effects, one panel a pair of columns.
@@ -114,7 +114,7 @@ def ellipses(
     pairs = list(combinations(range(term.n_columns), 2))
     panels, new = several_axes(axes, len(pairs), (4.4, 4.2), most_across=3)
     for ax, pair in zip(panels, pairs, strict=True):
-        at = np.ix_(pair, pair)
+        block = np.ix_(pair, pair)
         outlines = _outlines(psd_roots(kept[:, pair][:, :, pair]), prob)
         ax.add_collection(
             LineCollection(
@@ -126,7 +126,7 @@ def ellipses(
         ax.plot([], [], color=COLORS["posterior"], alpha=0.6, label=f"{len(kept)} draws")
         reach = np.quantile(np.abs(outlines).max(axis=1), 0.97, axis=0)
         for name, vc, color, dash in lines:
-            outline = _outlines(psd_root(vc.block_for(term)[at])[None], prob)[0]
+            outline = _outlines(psd_root(vc.block_for(term)[block])[None], prob)[0]
             ax.plot(*outline.T, color=color, linestyle=dash, linewidth=2.2, label=name)
             reach = np.maximum(reach, np.abs(outline).max(axis=0))
         reach = np.where(reach > 0, 1.05 * reach, 1.0)
@@ -215,19 +215,14 @@ def curves(
     """
     if not 0 < prob < 1:
         raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
-    table = at if isinstance(at, pd.DataFrame) else pd.DataFrame({x: np.asarray(at, dtype=float)})
-    if x not in table:
-        raise BayesvError(f"at has no column {x!r}; it has {', '.join(map(str, table.columns))}.")
-    table = table.sort_values(x, ignore_index=True)
+    table = _sorted_by(x, at)
     values = table[x].to_numpy(dtype=float)
-    if len(values) < 2:
-        raise BayesvError(f"A curve needs at least two values of {x!r}; found {len(values)}.")
     chosen = np.unique([0, len(values) // 2, len(values) - 1] if beside is None else beside)
     if not np.isin(chosen, np.arange(len(values))).all():
         raise BayesvError(f"beside must be lines of at below {len(values)}; found {beside!r}.")
-    found = post.curves(table, groups)
-    variance = found["variance"].to_numpy().reshape(-1, len(values))
-    corr = found["corr"].to_numpy().reshape(-1, len(values), len(values))
+    draws = post.curves(table, groups)
+    variance = draws["variance"].to_numpy().reshape(-1, len(values))
+    corr = draws["corr"].to_numpy().reshape(-1, len(values), len(values))
     point = None if fit is None else _at_point(post, fit, table, groups)
     panels, _ = several_axes(axes, 2, (5.0, 3.9))
     response, share = post.design.response, f"posterior median, {100 * prob:g} % band"
@@ -267,9 +262,19 @@ def curves(
     return panels
 
 
+def _sorted_by(x: str, at: pd.DataFrame | ArrayLike) -> pd.DataFrame:
+    """Return the lines of ``at`` by their values of x."""
+    table = at if isinstance(at, pd.DataFrame) else pd.DataFrame({x: np.asarray(at, dtype=float)})
+    if x not in table:
+        raise BayesvError(f"at has no column {x!r}; it has {', '.join(map(str, table.columns))}.")
+    if len(table) < 2:
+        raise BayesvError(f"A curve needs at least two values of {x!r}; found {len(table)}.")
+    return table.sort_values(x, ignore_index=True)
+
+
 def _outlines(roots: Array, prob: float) -> Array:
     """Return ellipses of roots (S, 2, 2), shape (S, points, 2)."""
-    angle = np.linspace(0.0, 2 * np.pi, _POINTS)
+    angle = np.linspace(0.0, 2 * np.pi, _ELLIPSE_POINTS)
     circle = np.sqrt(chi2.ppf(prob, 2)) * np.stack([np.cos(angle), np.sin(angle)])
     return np.asarray(np.swapaxes(roots @ circle, 1, 2))
 

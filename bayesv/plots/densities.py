@@ -29,7 +29,7 @@ __all__ = ["density", "distance_density", "variance_densities"]
 _FIT = a(RemlFit, hint="fit one by model.reml().")
 _POSTERIOR = a(Posterior, hint="draw one by model.sample().")
 
-_GRID = 300
+_GRID_POINTS = 300
 _PRIOR_DRAWS = 8_000
 _MOST_DRAWS = 8_000  # of a kernel estimate; more would not change a pixel
 _BOUNDS = {"sd": (0.0, np.inf), "var": (0.0, np.inf), "corr": (-1.0, 1.0)}
@@ -222,11 +222,11 @@ def density(draws: Array, scale: str, include: float = np.nan) -> tuple[Array, A
     kept = draws[evenly_spaced(len(draws), _MOST_DRAWS)]
     if scale == "var":
         # A pole at 0 is drawn as far as there are draws, on points that are denser there.
-        x = ends[0] + (stop - ends[0]) * np.linspace(0.0, 1.0, _GRID) ** 2
+        x = ends[0] + (stop - ends[0]) * np.linspace(0.0, 1.0, _GRID_POINTS) ** 2
         x = np.maximum(x, np.finfo(float).tiny)
         return x, _kernel(np.sqrt(kept), low, high, np.sqrt(x)) / (2 * np.sqrt(x))
     start = low if start - low < 0.25 * spread else start - 0.04 * spread
-    x = np.linspace(start, stop, _GRID)
+    x = np.linspace(start, stop, _GRID_POINTS)
     return x, _kernel(kept, low, high, x)
 
 
@@ -329,10 +329,10 @@ def _prior_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | Non
         return None
     sd = x if q.scale == "sd" else np.sqrt(x)
     with np.errstate(divide="ignore", over="ignore"):
-        out = np.exp(prior.log_density(sd))
+        density = np.exp(prior.log_density(sd))
         if q.scale == "var":
-            out = out / (2 * sd)
-    return np.where(np.isfinite(out), out, np.nan)
+            density = density / (2 * sd)
+    return np.where(np.isfinite(density), density, np.nan)
 
 
 def _implied_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | None:
@@ -346,18 +346,18 @@ def _implied_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | N
     if q.scale == "corr":
         draws = np.arctanh(cov[:, i, j] / np.sqrt(cov[:, i, i] * cov[:, j, j]) * (1 - 1e-12))
         with np.errstate(divide="ignore"):
-            at, slope = np.arctanh(x), 1.0 / (1.0 - x**2)
+            unbounded, slope = np.arctanh(x), 1.0 / (1.0 - x**2)
     else:
         draws = np.log(cov[:, i, i]) * (0.5 if q.scale == "sd" else 1.0)
         with np.errstate(divide="ignore"):
-            at, slope = np.log(x), 1.0 / x
+            unbounded, slope = np.log(x), 1.0 / x
     density = np.full(len(x), np.nan)
-    inside = np.isfinite(at)
-    density[inside] = gaussian_kde(draws)(at[inside]) * slope[inside]
+    inside = np.isfinite(unbounded)
+    density[inside] = gaussian_kde(draws)(unbounded[inside]) * slope[inside]
     return density
 
 
 def _fullest(panels: NDArray[np.object_]) -> Axes:
     """Return the panel with the most things to explain."""
-    found: Axes = max(panels, key=lambda ax: len(ax.get_legend_handles_labels()[0]))
-    return found
+    panel: Axes = max(panels, key=lambda ax: len(ax.get_legend_handles_labels()[0]))
+    return panel

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from bayesv.covariance.quantities import Quantity
 from bayesv.diagnostics.convergence import ess_bulk
 from bayesv.errors import BayesvError, require
 from bayesv.linalg import Array
@@ -29,13 +31,14 @@ from bayesv.plots.style import (
 )
 from bayesv.posterior.posterior import Posterior
 from bayesv.support.arguments import TEXTS, a, accepts, whole
+from bayesv.support.xarray import data_tree, dataset
 
 __all__ = ["acceptance", "chains"]
 
 _POSTERIOR = a(Posterior, hint="draw one by model.sample().")
 
-_WINDOW = 50  # draws of a moving average
-_ALPHA = 0.01  # probability outside the band of ranks
+_WINDOW_DRAWS = 50  # of a moving average
+_OUTSIDE_BAND = 0.01  # probability outside the band of ranks
 
 
 @accepts(post=_POSTERIOR, scales=TEXTS, most=whole(1))
@@ -83,7 +86,6 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
     """
     arviz_plots = require("arviz_plots", "plots")
     import arviz_base
-    import xarray as xr
 
     shown = [q for q in post.quantities if q.scale in scales and np.isfinite(q.values).all()]
     if not shown:
@@ -91,20 +93,16 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
     total = len(shown)
     ess = ess_bulk(np.stack([q.values for q in shown], axis=-1))
     shown = [shown[i] for i in np.sort(np.argsort(ess, kind="stable")[:most])]
-    tree = xr.DataTree.from_dict(
-        {
-            "posterior": xr.Dataset(
-                # Names of their own: a label may have a slash, which DataTree takes for a path.
-                {f"q{i}": (("chain", "draw"), q.values) for i, q in enumerate(shown)},
-                coords={"chain": np.arange(post.n_chains), "draw": np.arange(post.n_draws)},
-            )
-        }
+    posterior = dataset(
+        # Names of their own: a label may have a slash, which DataTree takes for a path.
+        {f"q{i}": (("chain", "draw"), q.values) for i, q in enumerate(shown)},
+        coords={"chain": np.arange(post.n_chains), "draw": np.arange(post.n_draws)},
     )
     unlabelled = {"title": False, "xlabel": False}
     # ArviZ's own limit counts panels, of which every quantity has two; `most` is the limit here.
     with arviz_base.rc_context({"plot.max_subplots": 2 * len(shown)}):
         pc = arviz_plots.combine_plots(
-            tree,
+            data_tree({"posterior": posterior}),
             plots=[
                 (arviz_plots.plot_trace, {"visuals": {**unlabelled, "trace": {"width": 0.6}}}),
                 (arviz_plots.plot_rank, {"visuals": unlabelled}),
@@ -118,19 +116,7 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
     figure = figure_of(pc)
     roomy(figure)
     for i, quantity in enumerate(shown):
-        pair = figure.axes[2 * i : 2 * i + 2]
-        for ax, what in zip(pair, ("trace", "rank ECDF"), strict=True):
-            ax.set_title(plain(f"{short(quantity.label, 40)}: {what}"), fontsize=TITLE, loc="left")
-            ax.tick_params(labelsize=TICK, colors=INK)
-            # ArviZ's p values, which lie over titles, and the ranks that its test marks.
-            for item in [*ax.texts, *ax.collections]:
-                item.remove()
-        # Of each chain by itself: chains that disagree must not widen the band.
-        own = min(float(ess_bulk(chain[None, :, None])[0]) for chain in quantity.values)
-        reach = np.sqrt(np.log(2 / _ALPHA) / (2 * max(own, 1.0)))
-        largest = max(np.abs(item.get_ydata()).max() for item in pair[1].lines)
-        pair[1].axhspan(-reach, reach, color=GRID, alpha=0.5, linewidth=0, zorder=0)
-        pair[1].set_ylim(*(np.array([-1.1, 1.1]) * max(reach, largest)))
+        _dress_chains(figure.axes[2 * i], figure.axes[2 * i + 1], quantity)
     for ax, name in zip(figure.axes[-2:], ("draw", "share of all draws below"), strict=True):
         ax.set_xlabel(name, fontsize=LABEL)
     which = f"{len(shown)} quantities"
@@ -143,6 +129,22 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
         f"{post.n_draws} draws: {problems}.",
     )
     return pc
+
+
+def _dress_chains(trace: Axes, ranks: Axes, quantity: Quantity) -> None:
+    """Title ArviZ's two panels of a quantity, and put the band in place of its test."""
+    for ax, what in ((trace, "trace"), (ranks, "rank ECDF")):
+        ax.set_title(plain(f"{short(quantity.label, 40)}: {what}"), fontsize=TITLE, loc="left")
+        ax.tick_params(labelsize=TICK, colors=INK)
+        # ArviZ's p values, which lie over titles, and the ranks that its test marks.
+        for item in [*ax.texts, *ax.collections]:
+            item.remove()
+    # Of each chain by itself: chains that disagree must not widen the band.
+    ess = min(float(ess_bulk(chain[None, :, None])[0]) for chain in quantity.values)
+    reach = np.sqrt(np.log(2 / _OUTSIDE_BAND) / (2 * max(ess, 1.0)))
+    largest = max(np.abs(item.get_ydata()).max() for item in ranks.lines)
+    ranks.axhspan(-reach, reach, color=GRID, alpha=0.5, linewidth=0, zorder=0)
+    ranks.set_ylim(*(np.array([-1.1, 1.1]) * max(reach, largest)))
 
 
 @accepts(post=_POSTERIOR)
@@ -182,7 +184,7 @@ def acceptance(post: Posterior, axes: Any = None) -> NDArray[np.object_]:
     stats = post.draws["sample_stats"] if "sample_stats" in post.draws.children else {}
     attrs = post.draws["posterior"].attrs
     lp, name = _density(post, stats)
-    window = min(_WINDOW, moved.shape[1])
+    window = min(_WINDOW_DRAWS, moved.shape[1])
     kernel = np.ones(window) / window
     runs = [_runs(chain) for chain in moved]
     for c in range(post.n_chains):

@@ -100,13 +100,15 @@ def caterpillar(
     half = float(ndtri((1 + prob) / 2)) * sd
     for i, ax in enumerate(panels):
         order = np.argsort(mean[:, i], kind="stable")
-        at, x, reach = np.arange(J), mean[order, i], half[order, i]
+        places, x, reach = np.arange(J), mean[order, i], half[order, i]
         crowded = J > _MOST_NAMED
         if crowded:
-            ax.fill_betweenx(at, x - reach, x + reach, step="mid", color=color, alpha=0.25, lw=0)
+            ax.fill_betweenx(
+                places, x - reach, x + reach, step="mid", color=color, alpha=0.25, lw=0
+            )
         else:
-            ax.hlines(at, x - reach, x + reach, color=color, alpha=0.6, linewidth=2.0)
-        ax.plot(x, at, "o", color=color, markersize=float(np.clip(240.0 / J, 1.0, 4.5)))
+            ax.hlines(places, x - reach, x + reach, color=color, alpha=0.6, linewidth=2.0)
+        ax.plot(x, places, "o", color=color, markersize=float(np.clip(240.0 / J, 1.0, 4.5)))
         ax.axvline(0, color=INK, linewidth=0.8, zorder=0)
         ax.set_ylim(-1 - 0.01 * J, J + 0.01 * J)
         column = term.columns[i]
@@ -124,7 +126,7 @@ def caterpillar(
         if crowded:
             ax.set_yticks([])
         else:
-            label_ticks(ax, "y", list(at), term.levels[order], height - 1.1 if new else None)
+            label_ticks(ax, "y", list(places), term.levels[order], height - 1.1 if new else None)
     if new:
         panels[0].figure.suptitle(
             plain(f"{name}, {100 * prob:g} % interval"), fontsize=10.5, color=INK, x=0.01, ha="left"
@@ -197,7 +199,7 @@ def forest(
     percent = f"{100 * fit.prob:g} %"
     for name, ax in zip(names, panels, strict=True):
         rows = fit.table[fit.table["coefficient"] == name].set_index("method").loc[shown]
-        at = np.arange(len(shown))
+        places = np.arange(len(shown))
         ax.axvline(rows["estimate"].iloc[0], color="#999999", linewidth=0.8, zorder=0)
         if rows["low"].min() <= 0 <= rows["high"].max():
             ax.axvline(0, color=INK, linewidth=0.8, linestyle=":", zorder=0)
@@ -205,8 +207,8 @@ def forest(
             color = _color(str(method))
             ax.plot([row["low"], row["high"]], [i, i], color=color, linewidth=2.2)
             ax.plot(row["estimate"], i, "o", color=color, markersize=5.5)
-        ax.set_yticks(at, [plain(method) for method in shown])
-        ax.set_ylim(len(at) - 0.5, -0.5)
+        ax.set_yticks(places, [plain(method) for method in shown])
+        ax.set_ylim(len(places) - 0.5, -0.5)
         said = "; ".join(
             f"{method} {row['low']:.4g} to {row['high']:.4g}" for method, row in rows.iterrows()
         )
@@ -228,10 +230,10 @@ def _effects(
     """Return means and SDs of u given y, shapes (J, r)."""
     shape = (term.n_levels, term.n_columns)
     if isinstance(source, RemlFit):
-        own = source.design.effect_labels.get_level_values("group") == term.group
-        return source.blup.to_numpy()[own].reshape(shape), conditional_sd(source)[own].reshape(
-            shape
-        )
+        of_term = source.design.effect_labels.get_level_values("group") == term.group
+        return source.blup.to_numpy()[of_term].reshape(shape), conditional_sd(source)[
+            of_term
+        ].reshape(shape)
     name = f"u_{variable_name(term.group)}"
     if effects is None and source.density is None and name in source.draws["posterior"]:
         u = source.draws["posterior"][name]
@@ -243,21 +245,21 @@ def _effects(
             "effects are what source.random_effects() returned, a row for each random effect of "
             "the design; these have other rows."
         )
-    own = table.index.get_level_values("group") == term.group
-    return tuple(table[c].to_numpy()[own].reshape(shape) for c in ("mean", "sd"))
+    of_term = table.index.get_level_values("group") == term.group
+    return tuple(table[c].to_numpy()[of_term].reshape(shape) for c in ("mean", "sd"))
 
 
 def conditional_sd(fit: RemlFit) -> Array:
     """Return the SD of every random effect given y, at a fit's V and β, shape (q,)."""
     design, vc = fit.design, fit.components
     roots = [vc.relative_root(term) for term in design.terms]
-    out = np.empty(design.q)
+    sds = np.empty(design.q)
     for counts, effects, gram in gram_batches(design):
         root = cluster_roots(counts, roots)
         M = np.eye(len(root)) + root.T @ gram @ root
         half = np.linalg.solve(np.linalg.cholesky(M), np.broadcast_to(root.T, M.shape))
-        out[effects] = fit.components.sigma * np.sqrt((half**2).sum(axis=1))
-    return out
+        sds[effects] = fit.components.sigma * np.sqrt((half**2).sum(axis=1))
+    return sds
 
 
 def _color(method: str) -> str:

@@ -95,12 +95,12 @@ def study_funnel(
         ax.errorbar(x, bias, half, color=colors[name], marker="o", ms=4, capsize=2, label="bias")
         ax.axhline(0.0, color=COLORS["prior"], ls="--", lw=1.0)
         ax.set_ylim(ends[0] - margin, ends[1] + margin)
-        told = [
+        texts = [
             f"at {along} = {x[i]:g} {prob:.0%} between {low.iloc[i]:.3g} and {high.iloc[i]:.3g}, "
             f"bias {bias.iloc[i]:.3g}"
             for i in (0, -1)
         ]
-        alt = f"Errors of {quantity} by {name}: {'; '.join(told)}."
+        alt = f"Errors of {quantity} by {name}: {'; '.join(texts)}."
         dress(ax, short(name, 34), along, f"error of {short(quantity, 24)}", alt)
     below(panels[0], new)
     return panels

@@ -21,7 +21,7 @@ __all__ = ["block"]
 _MOST_ROWS = 200  # of a cluster; a larger one is shown by evenly spaced rows
 _MOST_NUMBERED = 12  # rows up to which every element is printed
 _SMALLEST_PRINT = 4.5  # points
-_MOST_DRAWN = 2e7  # numbers of draws of correlations in memory
+_MAX_NUMBERS = 2e7  # numbers of draws of correlations in memory
 
 
 def block(
@@ -78,30 +78,30 @@ def block(
         )
     term, place = source.design.level(group, level)
     every = np.flatnonzero(term.codes == place)
-    at = every[evenly_spaced(len(every), _MOST_ROWS)]
+    rows = every[evenly_spaced(len(every), _MOST_ROWS)]
     where = f"{term.group} {term.levels[place]}"
-    if len(at) < len(every):
-        where += f", {len(at)} of {len(every):,} rows"
+    if len(rows) < len(every):
+        where += f", {len(rows)} of {len(every):,} rows"
     what = "Correlations" if corr else "V"
-    labels = [(label, 1) for label in source.design.row_labels[at]]
+    labels = [(label, 1) for label in source.design.row_labels[rows]]
     if isinstance(source, MarginalCovariance):
-        values = source.rows(at).to_numpy()
+        values = source.rows(rows).to_numpy()
         ax = new_axes(ax, (6.0, 5.2))
         return _heatmap(ax, _corr(values) if corr else values, f"{what}, {where}", labels, corr)
     panels, _ = several_axes(ax, 2, (5.9, 5.1))
-    mean, sd = _moments(source, at, corr)
+    mean, sd = _moments(source, rows, corr)
     _heatmap(panels[0], mean, f"{what}, {where}: posterior mean", labels, corr)
     unit = "posterior SD of corr" if corr else "posterior SD of var and cov"
     _heatmap(panels[1], sd, f"{what}, {where}: posterior SD", labels, False, unit)
     return panels
 
 
-def _moments(post: Posterior, at: NDArray[np.intp], corr: bool) -> tuple[Array, Array]:
+def _moments(post: Posterior, rows: NDArray[np.intp], corr: bool) -> tuple[Array, Array]:
     """Return posterior means and SDs of the elements."""
-    V = post.V(rows=at)
+    V = post.V(rows=rows)
     if not corr:
         return V.mean().to_numpy(), V.sd().to_numpy()
-    step = int(np.ceil(len(at) ** 2 * post.sigma2.size / _MOST_DRAWN))
+    step = int(np.ceil(len(rows) ** 2 * post.sigma2.size / _MAX_NUMBERS))
     draws = V.corr(every=step).to_numpy()
     sd = draws.std(axis=(0, 1), ddof=1)
     np.fill_diagonal(sd, 0.0)  # not rounding

@@ -60,20 +60,20 @@ def image_Z(
     'Z, rows 1–30 of 180'
     >>> plt.close(ax.figure)
     """
-    at, what = _chosen(design, rows, by_cluster)
+    positions, what = _chosen(design, rows, by_cluster)
     levels, starts = _levels(design)
     return image(
-        design.Z[at],
+        design.Z[positions],
         ax,
         **{
             "title": f"Z{what}",
             "rows": _row_name(design, by_cluster),
             "columns": _effects_name(design),
-            "row_blocks": _clusters(design, at) if by_cluster else None,
+            "row_blocks": _clusters(design, positions) if by_cluster else None,
             "column_blocks": levels,
             "heavy": ((), starts),
             "colorbar": "coefficient of the effect",
-            "first": (_first(at), 1),
+            "first": (_first(positions), 1),
         }
         | options,
     )
@@ -135,9 +135,9 @@ def image_R(
     -------
     Axes
     """
-    at, what = _chosen(design, rows, by_cluster)
-    R = sparse.csr_array(residual_R(design, vc))[at][:, at]
-    return _square(R, design, at, f"R{what}", "var (residual)", by_cluster, ax, options)
+    positions, what = _chosen(design, rows, by_cluster)
+    R = sparse.csr_array(residual_R(design, vc))[positions][:, positions]
+    return _square(R, design, positions, f"R{what}", "var (residual)", by_cluster, ax, options)
 
 
 @accepts(by_cluster=FLAG, corr=FLAG)
@@ -171,20 +171,20 @@ def image_V(
     V is never dense. Where more than 2e7 of its elements are not 0, evenly spaced rows stand for
     all, and the title says so.
     """
-    at, what = _chosen(design, rows, by_cluster)
-    if _elements(design, at) > _MOST_ELEMENTS:
-        total = len(at)
-        at = at[evenly_spaced(total, _MOST_ROWS)]
-        what = f", {len(at):,} evenly spaced of {total:,} rows"
+    positions, what = _chosen(design, rows, by_cluster)
+    if _elements(design, positions) > _MOST_ELEMENTS:
+        total = len(positions)
+        positions = positions[evenly_spaced(total, _MOST_ROWS)]
+        what = f", {len(positions):,} evenly spaced of {total:,} rows"
     V = MarginalCovariance(design, vc)
-    Z = design.Z[at]
-    block = sparse.csr_array(Z @ V.G @ Z.T + V.R[at][:, at])
+    Z = design.Z[positions]
+    block = sparse.csr_array(Z @ V.G @ Z.T + V.R[positions][:, positions])
     if corr:
         scale = sparse.diags_array(1.0 / np.sqrt(block.diagonal()))
         block = scale @ block @ scale
         options = {"limits": (-1.0 if block.min() < 0 else 0.0, 1.0)} | options
     name, values = ("V as correlations", "corr") if corr else ("V", "var and cov of rows")
-    return _square(block, design, at, f"{name}{what}", values, by_cluster, ax, options)
+    return _square(block, design, positions, f"{name}{what}", values, by_cluster, ax, options)
 
 
 @accepts(by_cluster=FLAG)
@@ -239,7 +239,7 @@ def matrices(
 def _square(
     matrix: Any,
     design: Design,
-    at: NDArray[np.intp],
+    positions: NDArray[np.intp],
     title: str,
     values: str,
     by_cluster: bool,
@@ -247,7 +247,7 @@ def _square(
     options: dict[str, Any],
 ) -> Axes:
     """Draw a matrix of rows by rows."""
-    blocks = _clusters(design, at) if by_cluster else None
+    blocks = _clusters(design, positions) if by_cluster else None
     name = _row_name(design, by_cluster)
     settings = {
         "title": title,
@@ -256,7 +256,7 @@ def _square(
         "row_blocks": blocks,
         "column_blocks": blocks,
         "colorbar": values,
-        "first": (_first(at), _first(at)),
+        "first": (_first(positions), _first(positions)),
     }
     return image(matrix, ax, **settings | options)
 
@@ -271,27 +271,33 @@ def _chosen(
         )
     every = np.arange(design.n)
     try:
-        at = every if rows is None else every[rows if isinstance(rows, slice) else np.asarray(rows)]
+        positions = (
+            every if rows is None else every[rows if isinstance(rows, slice) else np.asarray(rows)]
+        )
     except (IndexError, TypeError, ValueError) as error:
         raise DataError(
             f"rows must be a slice or positions below {design.n}; found {rows!r} ({error})."
         ) from error
-    if np.ndim(at) != 1 or not len(at):
+    if np.ndim(positions) != 1 or not len(positions):
         raise DataError(f"No row is chosen by {rows!r}; the design has {design.n} rows.")
-    what = f", {len(at):,} of {design.n:,} rows"
-    if len(at) == at[-1] - at[0] + 1:
-        what = f", rows {at[0] + 1:,}–{at[-1] + 1:,} of {design.n:,}"
-    if len(at) == design.n:
+    what = f", {len(positions):,} of {design.n:,} rows"
+    if len(positions) == positions[-1] - positions[0] + 1:
+        what = f", rows {positions[0] + 1:,}–{positions[-1] + 1:,} of {design.n:,}"
+    if len(positions) == design.n:
         what = f", {design.n:,} rows"
     if by_cluster:
-        at = at[np.argsort(_place(design)[at])]
+        positions = positions[np.argsort(_place(design)[positions])]
         what += " sorted by cluster"
-    return at, what
+    return positions, what
 
 
-def _first(at: NDArray[np.intp]) -> int:
+def _first(positions: NDArray[np.intp]) -> int:
     """Return the number of the first row; 1 if rows do not follow each other."""
-    return int(at[0]) + 1 if len(at) == at[-1] - at[0] + 1 and (np.diff(at) == 1).all() else 1
+    return (
+        int(positions[0]) + 1
+        if len(positions) == positions[-1] - positions[0] + 1 and (np.diff(positions) == 1).all()
+        else 1
+    )
 
 
 def _row_name(design: Design, by_cluster: bool) -> str:
@@ -331,16 +337,16 @@ def _place(design: Design) -> NDArray[np.intp]:
     return place
 
 
-def _clusters(design: Design, at: NDArray[np.intp]) -> list[tuple[object, int]]:
+def _clusters(design: Design, positions: NDArray[np.intp]) -> list[tuple[object, int]]:
     """Return blocks of rows that share the coarsest factor's level, labelled by it."""
     term = _coarsest(design)
-    codes = term.codes[at]
+    codes = term.codes[positions]
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     ends = [*starts[1:], len(codes)]
     return [(term.levels[codes[s]], int(e - s)) for s, e in zip(starts, ends, strict=True)]
 
 
-def _elements(design: Design, at: NDArray[np.intp]) -> float:
+def _elements(design: Design, positions: NDArray[np.intp]) -> float:
     """Bound the number of V's elements that are not 0."""
-    found = [(np.bincount(t.codes[at]).astype(float) ** 2).sum() for t in design.terms]
-    return float(sum(found))
+    squares = [(np.bincount(t.codes[positions]).astype(float) ** 2).sum() for t in design.terms]
+    return float(sum(squares))

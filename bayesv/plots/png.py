@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import struct
 from typing import Any
 
 import matplotlib.pyplot as plt
+from PIL import Image
 
 from bayesv.plots.style import figure_of
 
@@ -37,6 +37,6 @@ def png(picture: Any, dpi: float = 110.0) -> tuple[bytes, int, int]:
     figure, buffer = figure_of(picture), io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     plt.close(figure)
-    data = buffer.getvalue()
-    width, height = struct.unpack(">II", data[16:24])  # the header stands first in every PNG
-    return data, width, height
+    with Image.open(buffer) as pixels:  # reads the header alone
+        width, height = pixels.size
+    return buffer.getvalue(), width, height

@@ -59,7 +59,7 @@ def pixels(matrix: Any, most: int = MOST_PIXELS) -> Array:
     row = elements.coords[0].astype(np.int64) * height // m
     column = elements.coords[1].astype(np.int64) * width // k
     values = np.asarray(elements.data, dtype=float)
-    out = np.zeros((height, width))
+    image = np.zeros((height, width))
     order = np.argsort(np.abs(values))  # what is assigned last stays: the largest
-    out[row[order], column[order]] = values[order]
-    return out
+    image[row[order], column[order]] = values[order]
+    return image

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from bayesv.errors import BayesvError, near
+from bayesv.linalg import Array
 from bayesv.plots.densities import density
 from bayesv.plots.style import CHAINS, COLORS, below, dress, several_axes, short
 from bayesv.support.arguments import TEXTS, accepts, called, optional
@@ -85,16 +86,10 @@ def study_scores(
     if not varying:
         raise BayesvError("No factor varies in this study; make scenarios by bv.study.grid.")
     along = varying[0] if against is None else one_of("factor", against, varying)
-    kind = table["kind"].astype(str)
     if quantities is None:
-        table = table[kind.isin(["sd", "corr", "beta"])]
+        table = table[table["kind"].astype(str).isin(["sd", "corr", "beta"])]
         quantities = list(dict.fromkeys(table["quantity"].astype(str)))
-    for name in quantities:
-        one_of("quantity", name, table["quantity"])
-    if methods is not None:
-        for name in methods:
-            one_of("method", name, table["method"])
-        table = table[table["method"].isin(methods)]
+    table = _chosen(table, quantities, methods)
     if table.empty or not quantities:
         raise BayesvError(f"There is no {score} to draw of these quantities and methods.")
     others = [name for name in varying if name != along]
@@ -103,47 +98,29 @@ def study_scores(
     places = {v: float(v) if numeric else float(i) for i, v in enumerate(dict.fromkeys(values))}
     target = result.manifest["scores"]["prob"] if score == "coverage" else _TARGETS.get(score)
     panels, new = several_axes(axes, len(quantities), (3.6, 3.0), most_across=3)
-    colors = colors_of(result)
     # One series per estimator, method and combination of the other factors, alike in all panels.
     keys = ["estimator", "method", *others]
     if score in ("bias", "relative bias", "rmse", "empirical se"):
         table = table.drop_duplicates([*keys[:1], *others, along, "quantity", "value"])
     series = list(dict.fromkeys(map(tuple, table[keys].astype(str).itertuples(index=False))))
-    styles = [
-        {
-            "label": " · ".join(part for part in key if part),
-            "color": colors[key[0]],
-            "marker": _MARKERS[j % len(_MARKERS)],
-            "ls": _LINES[[one[0] for one in series[:j]].count(key[0]) % len(_LINES)],
-        }
-        for j, key in enumerate(series)
-    ]
+    styles = _styles(series, colors_of(result))
     for i, (ax, name) in enumerate(zip(panels, quantities, strict=True)):
-        own = table[table["quantity"] == name]
-        told = []
-        for j, key in enumerate(series):
-            mine = own[(own[keys].astype(str) == list(key)).all(axis=1)]
-            if mine.empty:
+        rows = table[table["quantity"] == name]
+        texts = []
+        for j, (key, style) in enumerate(zip(series, styles, strict=True)):
+            line = rows[(rows[keys].astype(str) == list(key)).all(axis=1)]
+            if line.empty:
                 continue
-            x = np.array([places[v] for v in mine[along]])
-            order = np.argsort(x)
-            y, mcse = (mine[c].to_numpy(dtype=float)[order] for c in ("value", "mcse"))
             # Series stand side by side, so that their bars can be told apart.
             shift = (j - (len(series) - 1) / 2) * 0.012 * (max(places.values()) or 1.0)
-            low, high = y - 1.96 * mcse, y + 1.96 * mcse
-            if score in ("coverage", "rate"):
-                low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
-            ax.errorbar(
-                x[order] + shift, y, (y - low, high - y), **styles[j], ms=4.5, lw=1.2,
-                elinewidth=1.0, capsize=2,
-            )  # fmt: skip
-            told.append(f"{styles[j]['label']} from {y[0]:.3g} to {y[-1]:.3g}")
+            x = np.array([places[v] for v in line[along]])
+            texts.append(_series(ax, x, line, shift, score in ("coverage", "rate"), style))
         if target is not None:
             ax.axhline(target, color=COLORS["prior"], ls="--", lw=1.0, zorder=0)
         ax.set_xticks(list(places.values()), [str(v) for v in places])
         dress(
             ax, name, along, score if i % 3 == 0 else "",
-            f"{score} of {name} against {along}: {'; '.join(told)}.", grid="y",
+            f"{score} of {name} against {along}: {'; '.join(texts)}.", grid="y",
         )  # fmt: skip
     if new:  # one legend for all panels, whichever series they have
         drawn = panels[0].get_legend_handles_labels()[1]
@@ -152,6 +129,48 @@ def study_scores(
                 panels[0].plot([], [], **style)
     below(panels[0], new, columns=3)
     return panels
+
+
+def _chosen(
+    table: pd.DataFrame, quantities: Sequence[str], methods: Sequence[str] | None
+) -> pd.DataFrame:
+    """Return the scores by some methods; quantities and methods must be there."""
+    for name in quantities:
+        one_of("quantity", name, table["quantity"])
+    if methods is None:
+        return table
+    for name in methods:
+        one_of("method", name, table["method"])
+    return table[table["method"].isin(methods)]
+
+
+def _styles(series: Sequence[tuple[str, ...]], colors: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return how series look: a colour for each estimator, lines by its methods."""
+    return [
+        {
+            "label": " · ".join(part for part in key if part),
+            "color": colors[key[0]],
+            "marker": _MARKERS[j % len(_MARKERS)],
+            "ls": _LINES[[one[0] for one in series[:j]].count(key[0]) % len(_LINES)],
+        }
+        for j, key in enumerate(series)
+    ]
+
+
+def _series(
+    ax: Axes, x: Array, line: pd.DataFrame, shift: float, is_share: bool, style: dict[str, Any]
+) -> str:
+    """Draw scores with their Monte Carlo errors, and return what the line says."""
+    order = np.argsort(x)
+    y, mcse = (line[c].to_numpy(dtype=float)[order] for c in ("value", "mcse"))
+    low, high = y - 1.96 * mcse, y + 1.96 * mcse
+    if is_share:
+        low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+    ax.errorbar(
+        x[order] + shift, y, (y - low, high - y), **style, ms=4.5, lw=1.2, elinewidth=1.0,
+        capsize=2,
+    )  # fmt: skip
+    return f"{style['label']} from {y[0]:.3g} to {y[-1]:.3g}"
 
 
 @accepts(result=called("StudyResult"))
@@ -219,9 +238,9 @@ def study_intervals(
             (True, COLORS["posterior"], "covers the truth"),
             (False, COLORS["REML"], "misses it"),
         ):
-            at = shown[covers[shown] == held]
-            ax.hlines(rank[at], low[at] - truth[at], high[at] - truth[at], color=color, lw=0.7,
-                      label=label)  # fmt: skip
+            part = shown[covers[shown] == held]
+            spans = low[part] - truth[part], high[part] - truth[part]
+            ax.hlines(rank[part], *spans, color=color, lw=0.7, label=label)
         ax.axvline(0.0, color=COLORS["prior"], lw=1.0)
         ax.axhline(100.0 * prob, color=COLORS["prior"], lw=1.0, ls="--")
         share = covers.mean()
@@ -273,10 +292,10 @@ def study_losses(
     colors = colors_of(result)
     panels, new = several_axes(axes, len(chosen), (3.6, 2.8), most_across=3)
     for ax, name in zip(panels, chosen, strict=True):
-        own = frame[frame["scenario"] == name]
-        told, end = [], 0.0
+        errors = frame[frame["scenario"] == name]
+        texts, end = [], 0.0
         for estimator, color in colors.items():
-            values = own.loc[own["estimator"] == estimator, "estimate"].to_numpy(dtype=float)
+            values = errors.loc[errors["estimator"] == estimator, "estimate"].to_numpy(dtype=float)
             values = values[np.isfinite(values)]
             if len(values) < 2 or np.ptp(values) == 0:
                 continue
@@ -284,14 +303,14 @@ def study_losses(
             ax.plot(x, y, color=color, label=estimator, lw=1.6)
             ax.axvline(values.mean(), color=color, lw=1.0, ls=":")
             end = max(end, float(np.quantile(values, 0.99)))
-            told.append(f"{estimator} mean {values.mean():.3g}")
+            texts.append(f"{estimator} mean {values.mean():.3g}")
         if end > 0:
             ax.set_xlim(0, end)
         ax.set_ylim(bottom=0)
         ax.set_yticks([])
         dress(
             ax, short(name, 44), f"{loss.replace('_', ' ')} loss of V (dotted: mean)", "",
-            f"Densities of the {loss} loss in {name}: {'; '.join(told) or 'none'}.",
+            f"Densities of the {loss} loss in {name}: {'; '.join(texts) or 'none'}.",
         )  # fmt: skip
     below(_fullest(panels), new)
     return panels
@@ -300,27 +319,27 @@ def study_losses(
 def colors_of(result: Result) -> dict[str, str]:
     """Return a colour for each estimator: REML's and the first posterior's as in every picture."""
     kinds = {one["name"]: one["kind"] for one in result.manifest["estimators"]}
-    out: dict[str, str] = {}
+    colors: dict[str, str] = {}
     for name, kind in kinds.items():
-        if kind in ("REML", "posterior") and COLORS[kind] not in out.values():
-            out[name] = COLORS[kind]
-    rest = [color for color in CHAINS if color not in out.values()]
-    others = [name for name in kinds if name not in out]
-    out |= {name: rest[i % len(rest)] for i, name in enumerate(others)}
-    return {name: out[name] for name in kinds}
+        if kind in ("REML", "posterior") and COLORS[kind] not in colors.values():
+            colors[name] = COLORS[kind]
+    rest = [color for color in CHAINS if color not in colors.values()]
+    others = [name for name in kinds if name not in colors]
+    colors |= {name: rest[i % len(rest)] for i, name in enumerate(others)}
+    return {name: colors[name] for name in kinds}
 
 
 def _fullest(panels: NDArray[np.object_]) -> Axes:
-    found: Axes = max(panels, key=lambda ax: len(ax.lines))
-    return found
+    panel: Axes = max(panels, key=lambda ax: len(ax.lines))
+    return panel
 
 
-def one_of(what: str, given: str, known: Any) -> str:
+def one_of(what: str, name: str, known: Any) -> str:
     """Return the name if there is one like it; else say which there are."""
-    there = list(dict.fromkeys(map(str, known)))
-    if not isinstance(given, str) or given not in there:
+    names = list(dict.fromkeys(map(str, known)))
+    if not isinstance(name, str) or name not in names:
         raise BayesvError(
-            f"There is no {what} {given!r} in this study; there are "
-            f"{', '.join(filter(None, there))}{near(given, there)}"
+            f"There is no {what} {name!r} in this study; there are "
+            f"{', '.join(filter(None, names))}{near(name, names)}"
         )
-    return given
+    return name

@@ -84,19 +84,21 @@ def describe(picture: Any) -> str:
     except TypeError:
         pass  # an array of axes cannot be a key
     if isinstance(picture, Axes):
-        found = []
+        sentences = []
     elif isinstance(picture, np.ndarray | list | tuple):
-        found = [_texts[ax] for ax in np.ravel(np.asarray(picture, dtype=object)) if ax in _texts]
+        sentences = [
+            _texts[ax] for ax in np.ravel(np.asarray(picture, dtype=object)) if ax in _texts
+        ]
     else:
         figure = figure_of(picture)
         whole = _texts.get(figure)
-        found = [whole] if whole else [_texts[ax] for ax in figure.axes if ax in _texts]
-    if not found:
+        sentences = [whole] if whole else [_texts[ax] for ax in figure.axes if ax in _texts]
+    if not sentences:
         raise BayesvError(
             "There is no description of this picture: it was not drawn by bayesv.plots. Pass what "
             "a function of bayesv.plots returned, or its figure."
         )
-    return " ".join(dict.fromkeys(found))
+    return " ".join(dict.fromkeys(sentences))
 
 
 def figure_of(picture: Any) -> Figure:
@@ -187,13 +189,13 @@ def several_axes(
         If the number of axes given is another one.
     """
     if axes is not None:
-        given = np.ravel(np.asarray(axes, dtype=object))
-        if len(given) != count or not all(isinstance(ax, Axes) for ax in given):
+        panels = np.ravel(np.asarray(axes, dtype=object))
+        if len(panels) != count or not all(isinstance(ax, Axes) for ax in panels):
             raise BayesvError(
-                f"This picture has {count} panels; found {len(given)} axes. Pass {count} "
+                f"This picture has {count} panels; found {len(panels)} axes. Pass {count} "
                 "matplotlib axes, or none for a new figure."
             )
-        return given, False
+        return panels, False
     across = min(count, most_across)
     down = -(-count // across)
     across = -(-count // down)  # even rows
@@ -252,8 +254,8 @@ def plain(text: object) -> str:
 
 def short(text: object, longest: int) -> str:
     """Return text of at most ``longest`` letters."""
-    out = str(text)
-    return out if len(out) <= longest else out[: longest - 1] + "…"
+    label = str(text)
+    return label if len(label) <= longest else label[: longest - 1] + "…"
 
 
 def below(ax: Axes, own_figure: bool, columns: int = 4, **options: Any) -> None:
@@ -282,7 +284,11 @@ def below(ax: Axes, own_figure: bool, columns: int = 4, **options: Any) -> None:
 
 
 def label_ticks(
-    ax: Axes, which: str, at: Sequence[float], labels: Sequence[object], room: float | None = None
+    ax: Axes,
+    which: str,
+    places: Sequence[float],
+    labels: Sequence[object],
+    room: float | None = None,
 ) -> None:
     """Label positions of an axis, as many of them as can be read.
 
@@ -290,7 +296,7 @@ def label_ticks(
     ----------
     ax : Axes
     which : {"x", "y"}
-    at : sequence of float
+    places : sequence of float
         Positions, ascending.
     labels : sequence
         Of the same length; long ones are shortened.
@@ -298,7 +304,7 @@ def label_ticks(
         Length of the axis in inches; measured if left out.
     """
     axis = ax.xaxis if which == "x" else ax.yaxis
-    if not len(at):
+    if not len(places):
         axis.set_major_locator(MaxNLocator(1))
         axis.set_ticks([])
         return
@@ -312,10 +318,10 @@ def label_ticks(
     low, high = sorted(ax.get_xlim() if which == "x" else ax.get_ylim())
     gap = each * (high - low) / max(room, each)
     shown: list[int] = []
-    for i, place in enumerate(at):
-        if not shown or place - at[shown[-1]] >= gap:
+    for i, place in enumerate(places):
+        if not shown or place - places[shown[-1]] >= gap:
             shown.append(i)
-    axis.set_ticks([at[i] for i in shown], [texts[i] for i in shown])
+    axis.set_ticks([places[i] for i in shown], [texts[i] for i in shown])
     if which == "x":
         ax.tick_params(axis="x", rotation=90 if upright else 0)
 

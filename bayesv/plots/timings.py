@@ -83,12 +83,12 @@ def scaling(
         raise DataError("No series has two points or more, so that there is no curve to draw.")
     panels, new = several_axes(axes, len(series), (3.9, 3.7), sharey=True)
     for i, (ax, name) in enumerate(zip(panels, series, strict=True)):
-        own = frame[frame["series"] == name].sort_values("x")
-        x = own["x"].to_numpy(dtype=float)
+        rows = frame[frame["series"] == name].sort_values("x")
+        x = rows["x"].to_numpy(dtype=float)
         last = []
         for key, (usual, color, marker) in _STEPS.items():
             label = (labels or {}).get(key, usual)
-            seconds = own[key].to_numpy(dtype=float) if key in own else np.full(len(own), np.nan)
+            seconds = rows[key].to_numpy(dtype=float) if key in rows else np.full(len(rows), np.nan)
             known = seconds > 0
             if known.any():
                 ax.plot(x[known], seconds[known], color=color, marker=marker, ms=5, label=label)

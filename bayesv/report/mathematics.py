@@ -11,7 +11,7 @@ from bayesv.names import INTERCEPT, factors_of
 
 __all__ = ["equations", "words"]
 
-_MOST = 8  # parts of the mean that are written out
+_MAX_PARTS = 8  # parts of the mean that are written out
 
 
 def equations(design: Design) -> list[dict[str, str]]:
@@ -69,25 +69,24 @@ def words(design: Design) -> list[str]:
     others = [name for name in design.fixed_names if name != INTERCEPT]
     by = f" by {_listed(others)}" if others else ""
     intercept = "an intercept" if INTERCEPT in design.fixed_names else "no intercept"
-    out = [f"The mean of {design.response} is modelled{by}, with {intercept}."]
+    sentences = [f"The mean of {design.response} is modelled{by}, with {intercept}."]
     for term in design.terms:
         inner = factors_of(term.group)
         level = " within ".join(term.group.split(":")) if len(inner) > 1 else term.group
         has = _listed(["intercept" if c == INTERCEPT else f"effect of {c}" for c in term.columns])
         how = ""
         if term.n_columns > 1:
-            how = (
-                ", uncorrelated" if len(term.structure.blocks) > 1 else ", which may be correlated"
-            )
-        out.append(
+            apart = len(term.structure.blocks) > 1
+            how = ", uncorrelated" if apart else ", which may be correlated"
+        sentences.append(
             f"Each of the {term.n_levels:,} levels of {level} has its own {has}{how}, drawn from a "
             "normal distribution around 0."
         )
-    out.append(
+    sentences.append(
         "What is left in a row is independent and normal, with a variance that is "
         + ("σ² divided by its known weight." if design.known_weights else "the same everywhere.")
     )
-    return out
+    return sentences
 
 
 def _mean(design: Design) -> str:
@@ -99,8 +98,8 @@ def _mean(design: Design) -> str:
         for c, name in enumerate(term.columns):
             index = _row(*([_n(str(k)), _o(",")] if len(design.terms) > 1 else []), _n(str(c)))
             parts.append(_row(_sub(_i("u"), index), *([] if name == INTERCEPT else [_t(name)])))
-    if len(parts) > _MOST:
-        parts = [*parts[: _MOST - 1], _o("…")]
+    if len(parts) > _MAX_PARTS:
+        parts = [*parts[: _MAX_PARTS - 1], _o("…")]
     summed: list[str] = []
     for part in [*parts, _i("ε")]:
         summed += [_o("+"), part] if summed else [part]
@@ -113,14 +112,14 @@ def _mean_text(design: Design) -> str:
     ]
     for term in design.terms:
         parts += [f"u {'' if n == INTERCEPT else n}".strip() for n in term.columns]
-    if len(parts) > _MOST:
-        parts = [*parts[: _MOST - 1], "…"]
+    if len(parts) > _MAX_PARTS:
+        parts = [*parts[: _MAX_PARTS - 1], "…"]
     return f"{design.response} = {' + '.join([*parts, 'ε'])}"
 
 
 def _listed(names: Sequence[str]) -> str:
-    if len(names) > _MOST:
-        return f"{', '.join(names[: _MOST - 1])} and {len(names) - _MOST + 1} more"
+    if len(names) > _MAX_PARTS:
+        return f"{', '.join(names[: _MAX_PARTS - 1])} and {len(names) - _MAX_PARTS + 1} more"
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 

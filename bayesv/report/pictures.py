@@ -17,7 +17,7 @@ from bayesv.design.design import Design
 from bayesv.names import INTERCEPT
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
-from bayesv.report.work import affordable
+from bayesv.report.budget import affordable
 
 __all__ = ["Picture", "draw"]
 
@@ -91,10 +91,10 @@ def _wanted(
                 partial(plots.ellipses, post, group, fit=fit),
                 f"Ellipses of Σ of {group}: draws, posterior mean and {fit.label}.",
             )
-        if (at := _grid(design)) is not None:
+        if (grid := _grid(design)) is not None:
             yield (
-                partial(plots.curves, post, *at, fit=fit),
-                f"Variance and correlation of {design.response} along {at[1]}, with 95 % bands.",
+                partial(plots.curves, post, *grid, fit=fit),
+                f"Variance and correlation of {design.response} along {grid[1]}, with 95 % bands.",
             )
         if by_method is not None:
             yield (

@@ -19,8 +19,8 @@ from bayesv.gram import statistics_of
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit, fit_reml
 from bayesv.report.mathematics import equations, words
+from bayesv.report.packages import check_packages
 from bayesv.report.reproduce import citations, code, versions
-from bayesv.report.work import check_packages
 from bayesv.support.progress import progress
 from bayesv.support.writing import check_writable, write_file
 
@@ -145,10 +145,10 @@ def _sorted(
         design = posts[0].design
         density = posts[0].density
         reml = [fit_reml(design, statistics_of(design) if density is None else density.stats)]
-    both: list[RemlFit | Posterior] = [*reml, *posts]
+    all_fits: list[RemlFit | Posterior] = [*reml, *posts]
     # compare() takes each to V, which a design without rows does not have.
-    comparable = len(both) > 1 and reml[0].design.has_rows
-    return reml, posts, compare(*both) if comparable else None
+    comparable = len(all_fits) > 1 and reml[0].design.has_rows
+    return reml, posts, compare(*all_fits) if comparable else None
 
 
 def _facts(

@@ -20,8 +20,8 @@ _PACKAGES = ("bayesv", "numpy", "scipy", "pandas", "numba", "xarray")
 
 def versions() -> dict[str, str]:
     """Return the versions of what computed the page."""
-    found = {"Python": platform.python_version()}
-    return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
+    result = {"Python": platform.python_version()}
+    return result | {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
 def code(
@@ -34,12 +34,12 @@ def code(
 ) -> str:
     """Return Python that makes the fits again; each formula and prior has a model of its own."""
     design = reml[0].design
-    given = [_text(data or "data.csv"), *(f"{key}={value!r}" for key, value in reading.items())]
+    options = [_text(data or "data.csv"), *(f"{key}={value!r}" for key, value in reading.items())]
     lines = [
         "import bayesv as bv",
         "from bayesv.data.tables import read_table",
         "",
-        f"df = read_table({', '.join(given)})",
+        f"df = read_table({', '.join(options)})",
     ]
     for name in factors:
         lines.append(f'df[{_text(name)}] = df[{_text(name)}].astype("category")')
@@ -77,7 +77,7 @@ def _needed(reml: Sequence[RemlFit], posts: Sequence[Posterior]) -> list[tuple[s
     """Return formula and priors of each model; REML needs no priors, and takes what is there."""
     models = [(p.design.formula, _priors(p.priors)) for p in posts if p.priors is not None]
     for formula in [fit.design.formula for fit in reml if fit.origin == "bayesv"]:
-        if formula not in [there for there, _ in models]:
+        if formula not in [known for known, _ in models]:
             models.append((formula, ""))
     return list(dict.fromkeys(models)) or [(reml[0].design.formula, "")]
 
@@ -134,17 +134,17 @@ def _text(text: str) -> str:
 def citations(reml: list[RemlFit], posts: list[Posterior]) -> list[str]:
     """Return what a paper with these results should cite."""
     version = importlib.metadata.version("bayesv")
-    out = [
+    sources = [
         f"The bayesv developers. bayesv {version}: the marginal covariance of Gaussian linear "
         "mixed models, with its uncertainty. Software."
     ]
     if any(fit.method == "REML" for fit in reml):
-        out.append(
+        sources.append(
             "Patterson HD, Thompson R (1971). Recovery of inter-block information when block sizes "
             "are unequal. Biometrika 58, 545–554. https://doi.org/10.1093/biomet/58.3.545"
         )
     if posts:
-        out += [
+        sources += [
             "Vehtari A, Gelman A, Simpson D, Carpenter B, Bürkner P-C (2021). Rank-normalization, "
             "folding, and localization: an improved R̂. Bayesian Analysis 16, 667–718. "
             "https://doi.org/10.1214/20-BA1221",
@@ -152,5 +152,5 @@ def citations(reml: list[RemlFit], posts: list[Posterior]) -> list[str]:
             "maximum likelihood. Biometrics 53, 983–997. https://doi.org/10.2307/2533558",
         ]
     origins = {fit.origin for fit in reml if fit.origin != "bayesv"}
-    out += [f"The program that made the fit: {origin}." for origin in sorted(origins)]
-    return out
+    sources += [f"The program that made the fit: {origin}." for origin in sorted(origins)]
+    return sources

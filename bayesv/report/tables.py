@@ -17,7 +17,7 @@ from bayesv.design.design import Design
 from bayesv.diagnostics.summaries import footnotes, summarize
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
-from bayesv.report.work import affordable, thinned
+from bayesv.report.budget import affordable, thinned
 
 __all__ = [
     "block",
@@ -144,10 +144,10 @@ def fixed(fit: RemlFit) -> str:
     return _html(_numbers(table, ["estimate", "se"], 6).cols_label(se="SE given V", t="t value"))
 
 
-def uncertainty(found: BetaUncertainty) -> str:
+def uncertainty(by_method: BetaUncertainty) -> str:
     """β by each method."""
-    df = found.table["df"]
-    frame = found.table.assign(df=df.where(np.isfinite(df)))
+    df = by_method.table["df"]
+    frame = by_method.table.assign(df=df.where(np.isfinite(df)))
     table = GT(frame, id="uncertainty", groupname_col="coefficient", rowname_col="method")
     table = table.tab_header(title="Uncertainty of the fixed effects, by each method")
     table = _numbers(table, ["estimate", "se", "low", "high"], 5).fmt_number("df", decimals=1)
@@ -155,15 +155,15 @@ def uncertainty(found: BetaUncertainty) -> str:
     return _html(table.cols_label(se="SE"))
 
 
-def comparison(found: Comparison) -> str:
+def comparison(result: Comparison) -> str:
     """REML and posterior, scalar by scalar; or point fits only."""
-    if found.table.empty:
-        frame = found.points.rename_axis("quantity").reset_index()
+    if result.table.empty:
+        frame = result.points.rename_axis("quantity").reset_index()
         table = GT(frame, id="comparison", rowname_col="quantity")
         table = table.tab_header(title="Estimates, fit by fit")
-        return _html(_numbers(table, list(found.points.columns), 6))
-    t = found.table
-    labels = [q.label for post in found.posteriors for q in post.quantities]
+        return _html(_numbers(table, list(result.points.columns), 6))
+    t = result.table
+    labels = [q.label for post in result.posteriors for q in post.quantities]
     frame = pd.DataFrame(
         {
             "posterior": t["posterior"],
@@ -172,29 +172,29 @@ def comparison(found: Comparison) -> str:
             "inside": [{True: "yes", False: "no"}.get(v, "–") for v in t["inside"]],
         }
     )
-    several = len(found.posteriors) > 1
+    several = len(result.posteriors) > 1
     table = GT(
         frame if several else frame.drop(columns="posterior"),
         id="comparison",
         rowname_col="quantity",
         groupname_col="posterior" if several else None,
     )
-    label = found.fits[0].label
+    label = result.fits[0].label
     table = table.tab_header(title=f"{label} and posterior, scalar by scalar")
     table = _numbers(table, ["reml", "mean", "median", "mode", "low", "high"])
-    table = table.tab_spanner(f"{100 * found.prob:g} % interval", ["low", "high"])
+    table = table.tab_spanner(f"{100 * result.prob:g} % interval", ["low", "high"])
     table = table.tab_style(style.text(weight="bold"), loc.body("inside", _where(frame, "no")))
     return _html(table.cols_label(reml=label, inside=f"{label} inside?"))
 
 
-def marginal(found: Comparison | None, fit: RemlFit) -> str:
+def marginal(result: Comparison | None, fit: RemlFit) -> str:
     """log|V|, tr V and the criterion at every estimate."""
-    if found is None:
+    if result is None:
         V = fit.gls.V
         rows = {"V at": fit.label, "log_det": V.logdet(), "trace": V.trace()}
         frame = pd.DataFrame([{**rows, "criterion": fit.criterion}])
     else:
-        frame = found.marginal
+        frame = result.marginal
     table = GT(frame, id="marginal", rowname_col="V at")
     table = table.tab_header(title="V = Z G Zᵀ + R at each estimate")
     table = table.fmt_number(["log_det", "criterion"], decimals=4)
@@ -229,14 +229,14 @@ def block(fit: RemlFit, posts: Sequence[Posterior]) -> str:
 def functionals(post: Posterior) -> str:
     """Shares of variance and the like, computed for each draw."""
     few = thinned(post, affordable(post, most=post.n_chains * post.n_draws))
-    found = summarize(few.functionals())
-    frame = found[["quantity", "mean", "sd", "eti_low", "eti_high"]]
+    table_of_draws = summarize(few.functionals())
+    frame = table_of_draws[["quantity", "mean", "sd", "eti_low", "eti_high"]]
     table = GT(frame, id="functionals", rowname_col="quantity")
     table = table.tab_header(title="Functionals of V, posterior", subtitle=_share(few, post))
     table = _numbers(table, ["mean", "sd", "eti_low", "eti_high"])
     table = table.sub_missing(["mean", "sd"], missing_text="–")
     table = table.tab_spanner("95 % interval", ["eti_low", "eti_high"])
-    for note in footnotes(found.attrs["definitions"]):
+    for note in footnotes(table_of_draws.attrs["definitions"]):
         table = table.tab_source_note(note)
     return _html(table.cols_label(eti_low="low", eti_high="high"))
 

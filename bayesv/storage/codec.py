@@ -169,12 +169,12 @@ def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
             parts["residual"] = Residual.of_weights(parts.pop("weights"), len(parts["y"]))
         return cls(**parts)
     if "array" in value:
-        found = arrays[value["array"]]
+        array = arrays[value["array"]]
         if value["dtype"] == "object":
-            return np.array(found.tolist(), dtype=object)
+            return np.array(array.tolist(), dtype=object)
         if not _PLAIN.fullmatch(value["dtype"]):
             raise StorageError(f"the contents have an array of type {value['dtype']!r}")
-        return np.ascontiguousarray(found, dtype=value["dtype"]).reshape(found.shape)
+        return np.ascontiguousarray(array, dtype=value["dtype"]).reshape(array.shape)
     if "texts" in value:
         return np.array([str(v) for v in value["texts"]], dtype=object).reshape(value["shape"])
     if "empty" in value:
@@ -185,8 +185,8 @@ def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
     if kind == "dict":
         return {key: _decoded(v, arrays) for key, v in inner}
     if kind in ("tuple", "list"):
-        out = [_decoded(v, arrays) for v in inner]
-        return tuple(out) if kind == "tuple" else out
+        items = [_decoded(v, arrays) for v in inner]
+        return tuple(items) if kind == "tuple" else items
     parts = _decoded(inner, arrays)
     if kind == "index":
         return index_from(parts)

@@ -20,8 +20,8 @@ def digest(groups: Mapping[str, Any]) -> str:
         Without the attribute that holds this fingerprint.
     """
     whole = blake2b(digest_size=16)
-    for place, found in sorted(_pieces(groups)):
-        whole.update(_framed(place, found))
+    for place, content in sorted(_pieces(groups)):
+        whole.update(_framed(place, content))
     return whole.hexdigest()
 
 
@@ -38,28 +38,28 @@ def _pieces(groups: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for name, variable in data.variables.items():
             role = "coordinate" if name in data.coords else "variable"
             content = (role, *map(str, variable.dims), _of_attributes(variable.attrs))
-            found = blake2b(_framed(*content), digest_size=16)
-            _add_values(found, variable.to_numpy())
-            yield f"{group}/{name}", found.hexdigest()
+            checksum = blake2b(_framed(*content), digest_size=16)
+            _add_values(checksum, variable.to_numpy())
+            yield f"{group}/{name}", checksum.hexdigest()
 
 
 def _of_attributes(attrs: Mapping[Any, Any]) -> str:
-    found = blake2b(digest_size=16)
+    checksum = blake2b(digest_size=16)
     for name in sorted(attrs, key=str):
-        found.update(_framed(str(name)))
-        _add_values(found, np.atleast_1d(np.asarray(attrs[name])))
-    return found.hexdigest()
+        checksum.update(_framed(str(name)))
+        _add_values(checksum, np.atleast_1d(np.asarray(attrs[name])))
+    return checksum.hexdigest()
 
 
-def _add_values(found: Any, values: Any) -> None:
+def _add_values(checksum: Any, values: Any) -> None:
     if values.dtype.kind in "biufmM":
         values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-        found.update(_framed(str(values.dtype), str(values.shape)))
-        found.update(values.tobytes())
+        checksum.update(_framed(str(values.dtype), str(values.shape)))
+        checksum.update(values.tobytes())
     else:
-        found.update(_framed("text", str(values.shape)))
+        checksum.update(_framed("text", str(values.shape)))
         for text in values.ravel().tolist():
-            found.update(_framed(str(text)))
+            checksum.update(_framed(str(text)))
 
 
 def _framed(*texts: str) -> bytes:

@@ -121,10 +121,10 @@ def read(
     if _is_zarr(path):
         require("zarr", "zarr")
     groups = _loaded(path, kinds)
-    own = groups.pop(GROUP)
-    arrays = {str(k): v.to_numpy() for k, v in own.data_vars.items() if k != "contents"}
+    contents = groups.pop(GROUP)
+    arrays = {str(k): v.to_numpy() for k, v in contents.data_vars.items() if k != "contents"}
     tree = xr.DataTree.from_dict(groups)
-    return str(own.attrs["kind"]), tree, str(own["contents"].item()), arrays
+    return str(contents.attrs["kind"]), tree, str(contents["contents"].item()), arrays
 
 
 def _loaded(path: Path, kinds: Collection[str]) -> dict[str, Any]:
@@ -133,19 +133,19 @@ def _loaded(path: Path, kinds: Collection[str]) -> dict[str, Any]:
         with _opened(path) as source:
             if GROUP not in source.groups:
                 raise StorageError(_foreign(path, source.groups))
-            own = _plain(source.load(GROUP))
-            if not own.attrs.keys() >= _OWN:
+            contents = _plain(source.load(GROUP))
+            if not contents.attrs.keys() >= _OWN:
                 raise StorageError(_foreign(path, source.groups))
-            _check_format(path, own.attrs)
-            if (kind := own.attrs["kind"]) not in kinds:
+            _check_format(path, contents.attrs)
+            if (kind := contents.attrs["kind"]) not in kinds:
                 raise StorageError(
                     f"{path} holds a {kind}; this version of bayesv reads {', '.join(kinds)}."
                 )
-            names = json.loads(own.attrs["groups"])
+            names = json.loads(contents.attrs["groups"])
             groups = {name: _plain(source.load(name)) for name in names if name in source.groups}
-            expected = own.attrs.pop("digest", None)
-            groups[GROUP] = own
-            same = "contents" in own and expected == digest(groups)
+            expected = contents.attrs.pop("digest", None)
+            groups[GROUP] = contents
+            same = "contents" in contents and expected == digest(groups)
     except UnreadableError as error:
         raise StorageError(f"{path} cannot be read as {_format_name(path)}: {error}.") from error
     except StorageError:
@@ -201,16 +201,16 @@ def _foreign(path: Path, groups: Collection[str]) -> str:
 
 def _check_format(path: Path, attrs: Mapping[Any, Any]) -> None:
     # What is no number at all comes from later than any number known here.
-    found, by = attrs["format"], attrs.get("bayesv_version", "?")
-    if not str(found).isdigit() or int(found) > FORMAT:
+    number, program = attrs["format"], attrs.get("bayesv_version", "?")
+    if not str(number).isdigit() or int(number) > FORMAT:
         raise StorageError(
-            f"{path} has format {found}, written by bayesv {by}; this is bayesv "
+            f"{path} has format {number}, written by bayesv {program}; this is bayesv "
             f"{version('bayesv')}, which reads formats up to {FORMAT}. Install that version or a "
             "later one."
         )
-    if int(found) < FORMAT:
+    if int(number) < FORMAT:
         raise StorageError(
-            f"{path} has format {found}, written by bayesv {by}; this is bayesv "
+            f"{path} has format {number}, written by bayesv {program}; this is bayesv "
             f"{version('bayesv')}, which reads format {FORMAT}. Make the fit again, or read it "
             "with that version."
         )

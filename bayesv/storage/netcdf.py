@@ -15,13 +15,13 @@ from bayesv.errors import StorageError
 __all__ = ["Source", "UnreadableError", "netcdf_file", "open_netcdf", "refusal"]
 
 _SEAL = b"\nbayesv blake2b-128 "  # what follows HDF5's own end, which its readers pass over
-_DIGITS = 32
+_SEAL_DIGITS = 32
 _FILTERS = {1, 2, 3}  # deflate, shuffle, Fletcher's checksum: in every HDF5, and no plug-in
 _NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
-_RATIO = 1100  # deflate packs 1032 bytes into one at most
-_SPARE = 1 << 16
-_ATTRIBUTE = 1 << 20  # bytes
-_OBJECTS, _DEPTH = 20_000, 8
+_MAX_COMPRESSION = 1100  # deflate packs 1032 bytes into one at most
+_SPARE_BYTES = 1 << 16
+_MAX_ATTRIBUTE_BYTES = 1 << 20  # bytes
+_MAX_OBJECTS, _MAX_DEPTH = 20_000, 8
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ def netcdf_file(groups: Mapping[str, Any]) -> io.BytesIO:
     # HDF5 can end the process if it writes to a disk that is full: it writes to memory.
     file = io.BytesIO()
     xr.DataTree.from_dict(dict(groups)).to_netcdf(file, engine="h5netcdf")
-    found = blake2b(file.getbuffer(), digest_size=16)
+    checksum = blake2b(file.getbuffer(), digest_size=16)
     file.seek(0, os.SEEK_END)
-    file.write(_SEAL + found.hexdigest().encode() + b"\n")
+    file.write(_SEAL + checksum.hexdigest().encode() + b"\n")
     return file
 
 
@@ -97,19 +97,19 @@ def refusal(what: str) -> UnreadableError:
 
 
 def _check_seal(file: BinaryIO, size: int) -> None:
-    length = len(_SEAL) + _DIGITS + 1
+    length = len(_SEAL) + _SEAL_DIGITS + 1
     if size < length:
         return
     file.seek(size - length)
     seal = file.read(length)
     if not seal.startswith(_SEAL):
         return
-    found, left = blake2b(digest_size=16), size - length
+    checksum, left = blake2b(digest_size=16), size - length
     file.seek(0)
     while left > 0 and (piece := file.read(min(left, 1 << 24))):
-        found.update(piece)
+        checksum.update(piece)
         left -= len(piece)
-    if seal[len(_SEAL) :] != found.hexdigest().encode() + b"\n":
+    if seal[len(_SEAL) :] != checksum.hexdigest().encode() + b"\n":
         raise UnreadableError("its checksum is another one: it is damaged")
 
 
@@ -131,8 +131,10 @@ def _check_objects(opened: Any, size: int) -> None:
             if (place := (info.fileno, info.addr)) in seen:
                 raise refusal(f"two names for one object ({name})")
             seen.add(place)
-            if len(seen) > _OBJECTS or depth > _DEPTH:
-                raise refusal(f"more than {_OBJECTS} objects, or groups deeper than {_DEPTH}")
+            if len(seen) > _MAX_OBJECTS or depth > _MAX_DEPTH:
+                raise refusal(
+                    f"more than {_MAX_OBJECTS} objects, or groups deeper than {_MAX_DEPTH}"
+                )
             if isinstance(entry, h5py.Group):
                 todo.append((entry, depth + 1))
             elif isinstance(entry, h5py.Dataset):
@@ -164,7 +166,7 @@ def _check_dataset(entry: Any) -> int:
         entry.attrs.get("CLASS") == b"DIMENSION_SCALE"
         and bytes(entry.attrs.get("NAME", b"")).startswith(_NO_VARIABLE)
     )
-    if declared > _RATIO * stored + _SPARE and not is_bare_dimension:
+    if declared > _MAX_COMPRESSION * stored + _SPARE_BYTES and not is_bare_dimension:
         raise refusal(
             f"an array of {declared:,} bytes of which {stored:,} are there ({entry.name})"
         )
@@ -176,5 +178,7 @@ def _check_attributes(entry: Any) -> None:
 
     for i in range(h5py.h5a.get_num_attrs(entry.id)):
         attribute = h5py.h5a.open(entry.id, index=i)
-        if attribute.get_storage_size() > _ATTRIBUTE:
-            raise refusal(f"an attribute of more than {_ATTRIBUTE:,} bytes ({entry.name})")
+        if attribute.get_storage_size() > _MAX_ATTRIBUTE_BYTES:
+            raise refusal(
+                f"an attribute of more than {_MAX_ATTRIBUTE_BYTES:,} bytes ({entry.name})"
+            )

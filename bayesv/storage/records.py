@@ -69,11 +69,11 @@ def load(path: str | os.PathLike[str]) -> Posterior | RemlFit:
     """
     kind, tree, contents, arrays = read(path, ("Posterior", "RemlFit"))
     try:
-        found = decode(contents, arrays)
+        parts = decode(contents, arrays)
         if kind == "RemlFit":
-            statistics = _statistics(found.pop("statistics"), found["design"])
-            return RemlFit(**found, _stats=statistics)
-        return _posterior(tree, found)
+            statistics = _statistics(parts.pop("statistics"), parts["design"])
+            return RemlFit(**parts, _stats=statistics)
+        return _posterior(tree, parts)
     except Exception as error:  # what a file that another program made says may be anything
         raise StorageError(f"{path} cannot be understood: {error}") from error
 
@@ -102,13 +102,13 @@ def _save_posterior(
     return write(target, post.draws, "Posterior", *encode(contents), overwrite)
 
 
-def _posterior(tree: Any, found: dict[str, Any]) -> Posterior:
-    design = found["design"]
-    priors = found["priors"] and ResolvedPriors(**found["priors"], design=design)
+def _posterior(tree: Any, parts: dict[str, Any]) -> Posterior:
+    design = parts["design"]
+    priors = parts["priors"] and ResolvedPriors(**parts["priors"], design=design)
     density = None
-    if priors is not None and found["statistics"] is not None:
-        density = MarginalDensity(_statistics(found["statistics"], design), priors)
-    return Posterior(tree, design, priors, found["engine"], density, found["problems"])
+    if priors is not None and parts["statistics"] is not None:
+        density = MarginalDensity(_statistics(parts["statistics"], design), priors)
+    return Posterior(tree, design, priors, parts["engine"], density, parts["problems"])
 
 
 def _recipe(stats: GramStatistics, design: Design) -> Any:

@@ -21,8 +21,9 @@ _PLAIN = re.compile(r"[<>|](?:[biufSU]\d{1,9}|[mM]8\[\w{1,9}\])")  # type string
 _NAMED = re.compile(r"bool|u?int(?:8|16|32|64)|float(?:16|32|64)")  # and of version 3
 _TEXT = ("fixed_length_utf32", "null_terminated_bytes")
 _CODECS = {"blosc", "zlib", "gzip", "zstd", "lz4", "shuffle", "bytes", "crc32c", "transpose"}
-_RATIO, _SPARE = 1100, 1 << 26  # bytes declared for each one stored, and beside them
-_FILES, _RECORD = 100_000, 1 << 22
+# Bytes declared for each one stored, and beside them.
+_MAX_COMPRESSION, _SPARE_BYTES = 1100, 1 << 26
+_MAX_FILES, _MAX_RECORD_BYTES = 100_000, 1 << 22
 
 
 def write_zarr(folder: Path, groups: Mapping[str, Any]) -> None:
@@ -73,7 +74,7 @@ def open_zarr(folder: Path) -> Iterator[Source]:
 
 def _sizes(folder: Path) -> dict[Path, int]:
     """Return the files of a folder with their sizes; nothing in it may lead elsewhere."""
-    found: dict[Path, int] = {}
+    sizes: dict[Path, int] = {}
     todo = [folder]
     while todo:
         with os.scandir(todo.pop()) as entries:
@@ -83,16 +84,16 @@ def _sizes(folder: Path) -> dict[Path, int]:
                 if entry.is_dir():
                     todo.append(Path(entry.path))
                 elif entry.is_file():
-                    found[Path(entry.path)] = entry.stat().st_size
-                if len(found) > _FILES:
-                    raise refusal(f"more than {_FILES:,} files")
-    return found
+                    sizes[Path(entry.path)] = entry.stat().st_size
+                if len(sizes) > _MAX_FILES:
+                    raise refusal(f"more than {_MAX_FILES:,} files")
+    return sizes
 
 
 def _check_record(file: Path, sizes: Mapping[Path, int]) -> None:
     """Refuse an array that would run code as it is read, or take memory without end."""
-    if sizes[file] > _RECORD:
-        raise refusal(f"metadata of more than {_RECORD:,} bytes")
+    if sizes[file] > _MAX_RECORD_BYTES:
+        raise refusal(f"metadata of more than {_MAX_RECORD_BYTES:,} bytes")
     record = json.loads(file.read_text(encoding="utf-8"))
     if file.name == "zarr.json" and record.get("node_type") == "group":
         return
@@ -107,7 +108,7 @@ def _check_record(file: Path, sizes: Mapping[Path, int]) -> None:
         raise refusal(f"an array of impossible shape ({file.parent.name})")
     declared = max(math.prod(record["shape"]), math.prod(chunk)) * kind.itemsize
     stored = sum(size for path, size in sizes.items() if file.parent in path.parents)
-    if declared > _RATIO * stored + _SPARE:
+    if declared > _MAX_COMPRESSION * stored + _SPARE_BYTES:
         raise refusal(
             f"an array of {declared:,} bytes of which {stored:,} are there ({file.parent.name})"
         )
@@ -125,12 +126,12 @@ def _of_version_2(record: Any) -> tuple[np.dtype[Any], list[Any], list[Any]]:
 def _of_version_3(record: Any) -> tuple[np.dtype[Any], list[Any], list[Any]]:
     kind = record["data_type"]
     if isinstance(kind, dict) and kind.get("name") in _TEXT:
-        found = np.dtype(f"S{int(kind['configuration']['length_bytes'])}")
+        dtype = np.dtype(f"S{int(kind['configuration']['length_bytes'])}")
     elif isinstance(kind, str) and _NAMED.fullmatch(kind):
-        found = np.dtype(kind)
+        dtype = np.dtype(kind)
     else:
         raise refusal(f"an array of Python objects or of type {str(kind)[:40]}")
     if record.get("storage_transformers"):
         raise refusal("an array behind a storage transformer")
     codecs = [codec["name"] for codec in record["codecs"]]
-    return found, codecs, record["chunk_grid"]["configuration"]["chunk_shape"]
+    return dtype, codecs, record["chunk_grid"]["configuration"]["chunk_shape"]

@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesv.linalg import Array, connected
+from bayesv.structures.elements import ElementForm
 from bayesv.structures.structure import Blocks, CovarianceStructure
 from bayesv.structures.unstructured import Unstructured
 
 __all__ = ["Diagonal", "DirectSum", "direct_sum", "of_blocks", "of_linked"]
 
 Part = tuple[tuple[int, ...], CovarianceStructure]
+_Rows = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 @dataclass(frozen=True)
-class Diagonal(CovarianceStructure):
+class Diagonal(ElementForm):
     """Diagonal covariances: r standard deviations and no correlation."""
 
     kind: ClassVar[str] = "diag"
@@ -85,6 +87,9 @@ class Diagonal(CovarianceStructure):
 
     def natural(self, z: Array) -> Array:  # noqa: D102
         return z
+
+    def from_natural(self, psi: Array) -> Array:  # noqa: D102
+        return psi
 
     def project(self, cov: Array) -> Array:
         """Return the covariances without what stands off the diagonal."""
@@ -209,6 +214,55 @@ class DirectSum(CovarianceStructure):
     def natural(self, z: Array) -> Array:  # noqa: D102
         parts = [part.natural(z[..., own]) for _, part, own in self._each()]
         return np.concatenate(parts, axis=-1)
+
+    def from_natural(self, psi: Array) -> Array:  # noqa: D102
+        parts = [part.from_natural(psi[..., own]) for _, part, own in self._each()]
+        return np.concatenate(parts, axis=-1)
+
+    @property
+    def is_linear(self) -> bool:  # noqa: D102
+        return all(part.is_linear for _, part in self.summands)
+
+    def theta_labels(self, columns: Sequence[str]) -> tuple[str, ...]:  # noqa: D102
+        return tuple(
+            label
+            for rows, part in self.summands
+            for label in part.theta_labels([columns[row] for row in rows])
+        )
+
+    def theta(self, free_sds: Array, z: Array) -> Array:  # noqa: D102
+        sds = self.sds(free_sds)
+        parts = [part.theta(part.free_sds(sds[rows]), z[own]) for rows, part, own in self._each()]
+        return np.concatenate(parts)
+
+    def _by_theta(self, theta: Array) -> Iterator[tuple[_Rows, CovarianceStructure, Array]]:
+        """Yield rows, family and θ of every part: as many as it has labels."""
+        start = 0
+        for rows, part, _ in self._each():
+            stop = start + len(part.theta_labels([""] * part.size))
+            yield (rows[:, None], rows), part, theta[start:stop]
+            start = stop
+
+    def natural_covariance(self, theta: Array) -> Array:  # noqa: D102
+        cov = np.zeros((self.size, self.size))
+        for block, part, mine in self._by_theta(theta):
+            cov[block] = part.natural_covariance(mine)
+        return cov
+
+    def first(self, theta: Array) -> Array:  # noqa: D102
+        slopes, start = np.zeros((len(theta), self.size, self.size)), 0
+        for block, part, mine in self._by_theta(theta):
+            slopes[start : start + len(mine), block[0], block[1]] = part.first(mine)
+            start += len(mine)
+        return slopes
+
+    def second(self, theta: Array) -> Array:  # noqa: D102
+        curvature, start = np.zeros((len(theta), len(theta), self.size, self.size)), 0
+        for block, part, mine in self._by_theta(theta):
+            places = slice(start, start + len(mine))
+            curvature[places, places, block[0], block[1]] = part.second(mine)
+            start += len(mine)
+        return curvature
 
     def project(self, cov: Array) -> Array:
         """Return the covariances with every part in its family, and 0 between parts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesv.linalg import Array
+from bayesv.structures.natural_form import NaturalForm
 
 __all__ = ["Blocks", "CovarianceStructure"]
 
 Blocks = tuple[tuple[int, ...], ...]
 
 
-class CovarianceStructure(ABC):
+class CovarianceStructure(NaturalForm):
     """A family of r × r covariances Σ = D C D: standard deviations apart from the correlation.
 
     Coordinates are log standard deviations, and z ∈ ℝ^m for the correlation C. Everything is
@@ -97,12 +98,33 @@ class CovarianceStructure(ABC):
         """Return the natural parameters of C (what `corr_labels` name), (..., m) → (..., m)."""
 
     @abstractmethod
+    def from_natural(self, psi: Array) -> Array:
+        """Return z of natural parameters of C, (..., m) → (..., m): the inverse of `natural`.
+
+        Finite, as `coordinates`.
+
+        Raises
+        ------
+        DataError
+            If they are of no correlation of the family.
+        """
+
+    @abstractmethod
     def project(self, cov: Array) -> Array:
         """Return the member of the family nearest to covariances (..., r, r), and itself if in it.
 
         Nearest in the sense that each family states; what an average over draws must go through to
         be a point estimate of the family.
         """
+
+    def corr(self, z: Array) -> Array:
+        """Return C, (..., m) → (..., r, r)."""
+        root = self.root(z)
+        return np.asarray(root @ np.swapaxes(root, -1, -2))
+
+    def corr_pullback(self, z: Array, bar: Array) -> Array:
+        """Return the derivative by z, (m,), of what has derivative ``bar`` by C, (r, r)."""
+        return self.pullback(z, (bar + bar.T) @ self.root(z))
 
     @property
     def mask(self) -> NDArray[np.bool_]:

@@ -10,7 +10,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesv.linalg import Array
+from bayesv.errors import DataError
+from bayesv.linalg import PSD_TOLERANCE, Array
+from bayesv.structures.elements import ElementForm
 from bayesv.structures.partials import (
     all_partials,
     fisher_z,
@@ -19,7 +21,7 @@ from bayesv.structures.partials import (
     log_one_less_square,
     partial_root,
 )
-from bayesv.structures.structure import Blocks, CovarianceStructure
+from bayesv.structures.structure import Blocks
 
 __all__ = ["Unstructured"]
 
@@ -27,7 +29,7 @@ _Index = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Unstructured(CovarianceStructure):
+class Unstructured(ElementForm):
     """All covariances: r standard deviations and every correlation.
 
     Coordinates are atanh of the canonical partial correlations c of rows i and j < i given the
@@ -103,6 +105,19 @@ class Unstructured(CovarianceStructure):
         root = self.root(z)
         i, j = self._pairs
         return np.asarray((root @ np.swapaxes(root, -1, -2))[..., i, j])
+
+    def from_natural(self, psi: Array) -> Array:  # noqa: D102
+        i, j = self._pairs
+        corr = np.broadcast_to(np.eye(self.size), (*psi.shape[:-1], self.size, self.size)).copy()
+        corr[..., i, j] = corr[..., j, i] = psi
+        least = float(np.linalg.eigvalsh(corr).min(initial=1.0)) if np.isfinite(psi).all() else -1.0
+        if least < -PSD_TOLERANCE:
+            raise DataError(
+                f"These {len(i)} correlations of 'us' are no correlation matrix (its smallest "
+                f"eigenvalue would be {least:.3g}). Give those of one positive semi-definite "
+                "matrix, pair by pair: of row 2 with 1, 3 with 1, 3 with 2 and so on."
+            )
+        return self.coordinates(corr)
 
     def project(self, cov: Array) -> Array:
         """Return the covariances themselves."""

@@ -70,7 +70,7 @@ def read_study(path: str | Path) -> Declaration:
     estimators = content.get("estimators", [{"kind": "REML"}, {"kind": "posterior"}])
     if not isinstance(estimators, list):
         raise refusal("estimators", estimators, "a list of tables, [[estimators]].")
-    chosen = [_estimator(f"estimators[{i}]", given) for i, given in enumerate(estimators)]
+    chosen = [_estimator(f"estimators[{i}]", one) for i, one in enumerate(estimators)]
     return Declaration(
         scenarios,
         estimators_of(chosen),
@@ -80,19 +80,19 @@ def read_study(path: str | Path) -> Declaration:
     )
 
 
-def _estimator(key: str, given: Any) -> Estimator:
+def _estimator(key: str, content: Any) -> Estimator:
     """Return the estimator of a table, such as its ``to_dict`` makes."""
     allowed = [item.name for item in fields(Bayes)]
-    found = table(key, given, ["kind"], allowed)
-    kind = _KINDS[choice(f"{key}.kind", found.pop("kind"), list(_KINDS))]
-    table(key, found, [], [item.name for item in fields(kind)])
-    if not isinstance(found.get("name", ""), str):
-        raise refusal(f"{key}.name", found["name"], "a text.")
+    options = table(key, content, ["kind"], allowed)
+    kind = _KINDS[choice(f"{key}.kind", options.pop("kind"), list(_KINDS))]
+    table(key, options, [], [item.name for item in fields(kind)])
+    if not isinstance(options.get("name", ""), str):
+        raise refusal(f"{key}.name", options["name"], "a text.")
     try:
-        if "priors" in found:
-            priors: Mapping[str, Any] = found["priors"]
-            found["priors"] = priors_from_dict(priors)
-        made: Estimator = kind(**found)
+        if "priors" in options:
+            priors: Mapping[str, Any] = options["priors"]
+            options["priors"] = priors_from_dict(priors)
+        made: Estimator = kind(**options)
     except BayesvError as error:
         raise ScenarioError(f"{key}: {error}") from error
     return made

@@ -14,12 +14,12 @@ import pandas as pd
 from bayesv.errors import BayesvError
 from bayesv.study.estimation.procedures import Estimator, estimators_of
 from bayesv.study.execution.chunks import Died, in_chunks
+from bayesv.study.replication import Replicates
 from bayesv.study.results.result import StudyResult
 from bayesv.study.results.row import failed
 from bayesv.study.results.store import FORMAT, Store, arranged
 from bayesv.study.scenarios.scenario import Scenario
 from bayesv.study.scoring.scores import Scores
-from bayesv.study.work import Replicates
 from bayesv.support.progress import progress
 
 __all__ = ["run"]
@@ -90,30 +90,32 @@ def run(
     >>> len(result.failures), int(result.done["few"])
     (0, 3)
     """
-    given = _scenarios(scenarios)
-    chosen, scores = estimators_of(estimators), Scores() if scores is None else scores
+    chosen_scenarios = _scenarios(scenarios)
+    chosen_estimators, scores = estimators_of(estimators), Scores() if scores is None else scores
     if not isinstance(scores, Scores):
         raise BayesvError(f"scores must be bv.study.Scores(…); found {scores!r}.")
     for name, value, least in (("replicates", replicates, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise BayesvError(f"{name} must be an integer of at least {least}; found {value!r}.")
-    work = Replicates(given, chosen, scores, int(seed))
+    work = Replicates(chosen_scenarios, chosen_estimators, scores, int(seed))
     work.check()
-    manifest = _manifest(given, chosen, scores, int(seed), int(replicates))
+    manifest = _manifest(chosen_scenarios, chosen_estimators, scores, int(seed), int(replicates))
     store = None if out is None else Store(out)
     done: set[tuple[str, int]] = set()
     if store is not None:
         store.begin(manifest)
         done = store.done()
-    names = [one.name for one in given]
+    names = [one.name for one in chosen_scenarios]
     todo = [(s, k) for s, n in enumerate(names) for k in range(replicates) if (n, k) not in done]
     kept: list[pd.DataFrame] = []
     finished = len(names) * replicates - len(todo)
     try:
         with progress("study", len(todo), show=progressbar) as advance:
-            for chunk, found in in_chunks(work, todo, workers=workers, client=client):
+            for chunk, result in in_chunks(work, todo, workers=workers, client=client):
                 first, k = chunk[0]
-                rows = failed(names[first], k, found.reason) if isinstance(found, Died) else found
+                rows = (
+                    failed(names[first], k, result.reason) if isinstance(result, Died) else result
+                )
                 if store is None:
                     kept.append(rows)
                 else:
@@ -131,18 +133,18 @@ def run(
     return StudyResult(manifest, arranged(rows, names, replicates))
 
 
-def _scenarios(given: Any) -> tuple[Scenario, ...]:
+def _scenarios(asked: Any) -> tuple[Scenario, ...]:
     """Return the scenarios, checked to be some and to have names of their own."""
-    found = tuple(given) if isinstance(given, Iterable) else (given,)
-    for one in found:
+    chosen = tuple(asked) if isinstance(asked, Iterable) else (asked,)
+    for one in chosen:
         if not isinstance(one, Scenario):
             raise BayesvError(f"Scenarios are bv.study.Scenario objects; found {one!r}.")
-    names = [one.name for one in found]
-    if not found or len(set(names)) < len(names):
+    names = [one.name for one in chosen]
+    if not chosen or len(set(names)) < len(names):
         raise BayesvError(
             f"Scenarios need names that differ; found {', '.join(names) if names else 'none'}."
         )
-    return found
+    return chosen
 
 
 def _manifest(
@@ -153,11 +155,9 @@ def _manifest(
     replicates: int,
 ) -> dict[str, Any]:
     """Return what a study is asked for, as plain values."""
-    import bayesv
-
     return {
         "format": FORMAT,
-        "bayesv": bayesv.__version__,
+        "bayesv": version("bayesv"),
         "seed": seed,
         "replicates": replicates,
         "names": [one.name for one in scenarios],
@@ -180,10 +180,10 @@ def _declared(scenario: Scenario) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

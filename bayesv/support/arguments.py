@@ -61,10 +61,10 @@ def accepts(**rules: Rule) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> T:
-            given = signature.bind(*args, **kwargs).arguments
+            bound = signature.bind(*args, **kwargs).arguments
             for name, rule in rules.items():
-                if name in given:
-                    rule(name, given[name])
+                if name in bound:
+                    rule(name, bound[name])
             return function(*args, **kwargs)
 
         return checked
@@ -77,8 +77,8 @@ def a(*kinds: type, hint: str = "") -> Rule:
 
     def rule(name: str, value: Any) -> None:
         if not isinstance(value, kinds):
-            wanted = " or ".join(kind.__name__ for kind in kinds)
-            raise BayesvError(f"{name} must be a {wanted}; {found(value)}.{hint and ' '}{hint}")
+            classes = " or ".join(kind.__name__ for kind in kinds)
+            raise BayesvError(f"{name} must be a {classes}; {found(value)}.{hint and ' '}{hint}")
 
     return rule
 

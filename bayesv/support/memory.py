@@ -41,17 +41,17 @@ def refuse_unless(bytes_needed: float, what: str, instead: str) -> None:
     ------
     MemoryNeededError
     """
-    there = available()
-    if there is not None and bytes_needed > there:
+    free = available()
+    if free is not None and bytes_needed > free:
         raise MemoryNeededError(
-            f"{what} needs {size(bytes_needed)} of memory; {size(there)} are available. {instead}"
+            f"{what} needs {size(bytes_needed)} of memory; {size(free)} are available. {instead}"
         )
 
 
 def how_many(bytes_each: float) -> int:
     """Return how many things of a size fit into what there is; one at least."""
-    there = available()
-    return sys.maxsize if there is None else max(1, int(there / bytes_each))
+    free = available()
+    return sys.maxsize if free is None else max(1, int(free / bytes_each))
 
 
 def size(n_bytes: float) -> str:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import secrets
 import shutil
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from bayesv.errors import StorageError
+from bayesv.support.swapping import swap_names
 
 __all__ = ["check_writable", "is_stream", "write_file", "write_folder"]
 
-_LONGEST = 180  # bytes of a name to which the rest of a part's name can be put
-_AT_FDCWD = -100  # Linux: names are relative to the current directory
-_EXCHANGE = 2  # the flag that swaps two names, of Linux and of macOS
-_RIGHTS = 0o777
+_NAME_BYTES = 180  # of a name to which the rest of a part's name can be put
+_MODE_BITS = 0o777
 
 
 def write_file(
@@ -69,28 +65,23 @@ def write_file(
     ...     [p.name for p in Path(folder).iterdir()], path.read_text()
     (['a.txt'], 'two')
     """
-    given = Path(path)
+    name = Path(path)
     if isinstance(content, str):
         content = content.encode()
-    if is_stream(given):
-        _write_stream(given, content)
-        return given
-    try:
-        target = _resolved(given)
-        with _part_of(target, _new_file) as part:
-            with open(part.handle, "wb", closefd=False) as file:
-                _fill(file, content)
-            _take_over_rights(target, part.handle)
-            os.fsync(part.handle)
-            part.ready_to_move()
-            if overwrite:
-                os.replace(part.path, target)
-            else:
-                _move_to_free_name(part.path, target)
-        _flush_folder(target.parent)
-    except OSError as error:
-        raise _unwritable(given, error) from error
-    return given
+    if is_stream(name):
+        _write_stream(name, content)
+        return name
+    with _part_of(name, _new_file) as (part, target):
+        with open(part.handle, "wb", closefd=False) as file:
+            _fill(file, content)
+        _take_over_rights(target, part.handle)
+        os.fsync(part.handle)
+        part.ready_to_move()
+        if overwrite:
+            os.replace(part.path, target)
+        else:
+            _move_to_free_name(part.path, target)
+    return name
 
 
 def write_folder(path: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path:
@@ -112,24 +103,19 @@ def write_folder(path: str | os.PathLike[str], fill: Callable[[Path], object]) -
     StorageError
         If it cannot be written; what had the name before is untouched then.
     """
-    given = Path(path)
-    try:
-        target = _resolved(given)
-        with _part_of(target, _new_folder) as part:
-            whole = part.path / target.name
-            fill(whole)
-            for folder, _, names in os.walk(whole):
-                for name in names:
-                    _flush(Path(folder, name))
-            if target.exists():
-                _take_over_rights(target, whole)
-                _exchange(whole, target)  # the old folder is in the part now, and goes with it
-            else:
-                os.rename(whole, target)
-        _flush_folder(target.parent)
-    except OSError as error:
-        raise _unwritable(given, error) from error
-    return given
+    name = Path(path)
+    with _part_of(name, _new_folder) as (part, target):
+        whole = part.path / target.name
+        fill(whole)
+        for folder, _, files in os.walk(whole):
+            for file in files:
+                _flush(Path(folder, file))
+        if target.exists():
+            _take_over_rights(target, whole)
+            swap_names(whole, target)  # the old folder is in the part now, and goes with it
+        else:
+            os.rename(whole, target)
+    return name
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -141,37 +127,35 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         If its folder is missing or may not be written to, or what has the name is read-only; and
         for a folder, if the disk cannot replace it in one step.
     """
-    given = Path(path)
-    try:
-        if is_stream(given):
+    name = Path(path)
+    with _refusing(name):
+        if is_stream(name):
             return
-        target = _resolved(given)
+        target = _resolved(name)
         folder = target.absolute().parent
         if not folder.is_dir():
-            raise StorageError(f"{given}: there is no folder {folder}.")
+            raise StorageError(f"{name}: there is no folder {folder}.")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise StorageError(
-                f"{given}: the folder {folder} may not be written to; choose another one."
+                f"{name}: the folder {folder} may not be written to; choose another one."
             )
         if target.exists() and not os.access(target, os.W_OK):
-            raise StorageError(f"{given} may not be written; choose another name.")
+            raise StorageError(f"{name} may not be written; choose another name.")
         if target.is_dir():
-            _try_exchange(target)
-    except OSError as error:
-        raise _unwritable(given, error) from error
+            _try_swap(target)
 
 
 def is_stream(path: Path) -> bool:
     """Whether a name stands for a device, a pipe, or a stream that this process has open."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return False
-    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         return True
     for number in (1, 2):
         with suppress(OSError):
-            if os.path.samestat(found, os.fstat(number)):
+            if os.path.samestat(status, os.fstat(number)):
                 return True
     return False
 
@@ -223,7 +207,29 @@ class _Part:
 
 
 @contextmanager
-def _part_of(target: Path, new: Callable[[Path, Path], int]) -> Iterator[_Part]:
+def _refusing(path: Path) -> Iterator[None]:
+    """Say that a name cannot be written, where the system does."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror or error}. What had this name before is as "
+            "it was."
+        ) from error
+
+
+@contextmanager
+def _part_of(path: Path, new: Callable[[Path, Path], int]) -> Iterator[tuple[_Part, Path]]:
+    """Give a new file or folder beside what a name leads to, and that; flush when it has moved."""
+    with _refusing(path):
+        target = _resolved(path)
+        with _part_beside(target, new) as part:
+            yield part, target
+        _flush_folder(target.parent)
+
+
+@contextmanager
+def _part_beside(target: Path, new: Callable[[Path, Path], int]) -> Iterator[_Part]:
     """Give a new, locked file or folder beside the target, and take away what is left of it."""
     prefix = _prefix(target)
     _remove_stale(target.parent, prefix)
@@ -245,7 +251,7 @@ def _part_of(target: Path, new: Callable[[Path, Path], int]) -> Iterator[_Part]:
 def _prefix(target: Path) -> str:
     """Return how names of the parts of a target begin."""
     name = target.name
-    if len(os.fsencode(name)) > _LONGEST:
+    if len(os.fsencode(name)) > _NAME_BYTES:
         name = blake2b(os.fsencode(name), digest_size=16).hexdigest()
     return f".{name}."
 
@@ -255,7 +261,7 @@ def _new_file(part: Path, target: Path) -> int:
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
     for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
         flags |= getattr(os, name, 0)
-    mode = stat.S_IMODE(target.stat().st_mode) & _RIGHTS if target.exists() else 0o666
+    mode = stat.S_IMODE(target.stat().st_mode) & _MODE_BITS if target.exists() else 0o666
     return os.open(part, flags, mode | stat.S_IWUSR)  # never readable by more than the old one
 
 
@@ -318,7 +324,7 @@ def _take_over_rights(target: Path, part: int | Path) -> None:
     if os.name == "posix":
         with suppress(OSError):  # only the superuser may give files away
             os.chown(part, old.st_uid, old.st_gid)
-        os.chmod(part, stat.S_IMODE(old.st_mode) & _RIGHTS)
+        os.chmod(part, stat.S_IMODE(old.st_mode) & _MODE_BITS)
 
 
 def _move_to_free_name(part: Path, target: Path) -> None:
@@ -333,44 +339,10 @@ def _move_to_free_name(part: Path, target: Path) -> None:
         os.replace(part, target)
 
 
-def _exchange(one: Path, two: Path) -> None:
-    """Swap two names in one step.
-
-    Raises
-    ------
-    OSError
-        If the system or the disk cannot.
-    """
-    rename = _swapping_rename()
-    if rename is None:
-        raise OSError("this system cannot replace a folder in one step; delete the old one first")
-    if rename(os.fsencode(one), os.fsencode(two)) != 0:
-        number = ctypes.get_errno()
-        raise OSError(
-            f"this disk cannot replace a folder in one step ({os.strerror(number)}); delete the "
-            "old one first"
-        )
-
-
-def _try_exchange(target: Path) -> None:
-    """Raise the error of `_exchange` for folders that stand where a target does."""
-    with _part_of(target, _new_folder) as one, _part_of(target, _new_folder) as two:
-        _exchange(one.path, two.path)
-
-
-@cache
-def _swapping_rename() -> Callable[[bytes, bytes], int] | None:
-    """Return the system's function that swaps two names, if it has one."""
-    try:
-        system = ctypes.CDLL(None, use_errno=True)
-        if sys.platform == "darwin":
-            swap = system.renamex_np
-            return lambda one, two: int(swap(one, two, ctypes.c_uint(_EXCHANGE)))
-        renameat2 = system.renameat2
-    except (AttributeError, OSError, TypeError):
-        return None
-    here = ctypes.c_int(_AT_FDCWD)
-    return lambda one, two: int(renameat2(here, one, here, two, ctypes.c_uint(_EXCHANGE)))
+def _try_swap(target: Path) -> None:
+    """Raise the error of `swap_names` for folders that stand where a target does."""
+    with _part_beside(target, _new_folder) as one, _part_beside(target, _new_folder) as two:
+        swap_names(one.path, two.path)
 
 
 def _flush(path: Path) -> None:
@@ -394,10 +366,3 @@ def _remove(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def _unwritable(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"{path} cannot be written: {error.strerror or error}. What had this name before is as it "
-        "was."
-    )

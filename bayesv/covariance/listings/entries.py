@@ -116,15 +116,15 @@ def triangle(rows: Sequence[tuple[str, Name, Sequence[str], str]]) -> list[Entry
         All rows of a group in their order; a group that prints none is uncorrelated.
     """
     names: dict[str, list[Name]] = {}
-    given: dict[str, list[tuple[Name, Sequence[str], str]]] = {}
+    groups: dict[str, list[tuple[Name, Sequence[str], str]]] = {}
     for group, name, words, line in rows:
         names.setdefault(group, []).append(name)
-        given.setdefault(group, []).append((name, words, line))
+        groups.setdefault(group, []).append((name, words, line))
     entries = []
-    for group, own in given.items():
-        if not any(words for _, words, _ in own):
+    for group, of_group in groups.items():
+        if not any(words for _, words, _ in of_group):
             continue
-        for i, (name, words, line) in enumerate(own):
+        for i, (name, words, line) in enumerate(of_group):
             if len(words) != i:
                 raise refused(
                     line, f"{group!r}, row {name!r}: {i} correlations needed, found {len(words)}."
@@ -182,7 +182,7 @@ def _block(group: str, entries: list[Entry]) -> pd.DataFrame:
         if entry.kind in ("var", "sd"):
             scales.setdefault(entry.first, []).append(entry)
     names = list(scales)
-    cov = np.diag([_variance(own) for own in scales.values()])
+    cov = np.diag([_variance(scale) for scale in scales.values()])
     digits = None
     for entry in entries:
         if entry.kind in ("var", "sd"):

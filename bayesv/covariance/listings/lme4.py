@@ -183,7 +183,7 @@ def _entries(rows: list[_Row], titles: list[str]) -> list[Entry]:
 def _factors(lines: list[str]) -> set[str] | None:
     """Return the grouping factors of the line ``Number of obs: 180, groups:  Subject, 18``."""
     text = "\n".join(lines)
-    found = re.search(r"Number of obs: \d+(, groups:| / Conditional model:)([^\0]+?)(\n\n|$)", text)
-    if found is None:
+    match = re.search(r"Number of obs: \d+(, groups:| / Conditional model:)([^\0]+?)(\n\n|$)", text)
+    if match is None:
         return None
-    return {name.strip() for name in re.findall(r"([^;]+?), \d+", found[2])}
+    return {name.strip() for name in re.findall(r"([^;]+?), \d+", match[2])}

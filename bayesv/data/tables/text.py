@@ -117,21 +117,21 @@ def _split(line: str) -> list[str]:
     return [part.strip('"') for part in re.findall(r'"[^"]*"|\S+', line)]
 
 
-def _separator(header: str, given: str | None, likely: Sequence[str]) -> str:
+def _separator(header: str, separator: str | None, likely: Sequence[str]) -> str:
     """Return what stands between columns: as asked for, or the likeliest that the header has.
 
     A ``.csv`` of a spreadsheet that writes decimal commas has semicolons.
     """
-    if given is None:
+    if separator is None:
         bare = _QUOTED.sub("", header).strip()
-        given = next((sign for sign in likely if sign in bare), likely[0])
-    if given.isspace() and given != "\t":
+        separator = next((sign for sign in likely if sign in bare), likely[0])
+    if separator.isspace() and separator != "\t":
         return _BLANK
-    if len(given) != 1:
+    if len(separator) != 1:
         raise DataError(
-            f"A separator is one character, or a blank for white space; found {given!r}."
+            f"A separator is one character, or a blank for white space; found {separator!r}."
         )
-    return given
+    return separator
 
 
 def _rows(

@@ -12,7 +12,7 @@ from bayesv.errors import DataError
 __all__ = ["MISSING", "refuse_twice", "simple", "with_gaps"]
 
 MISSING = ("NA", "")
-_EXACT = 2**53
+_EXACT_INTEGERS = 2**53
 
 
 def refuse_twice(names: Sequence[str], name: str) -> None:
@@ -33,7 +33,10 @@ def simple(column: pd.Series) -> pd.Series:
         if not column.hasnans:
             return column.astype(np.dtype(str(dtype).lower()))
         present = column.dropna()
-        if len(present) and max(abs(int(present.min())), abs(int(present.max()))) >= _EXACT:
+        if (
+            len(present)
+            and max(abs(int(present.min())), abs(int(present.max()))) >= _EXACT_INTEGERS
+        ):
             return column  # as floats, identifiers of so many digits would coincide
     if pd.api.types.is_numeric_dtype(dtype):
         return pd.Series(column.to_numpy(float, na_value=np.nan), column.index, name=column.name)

@@ -49,8 +49,8 @@ class Band:
 
     def p_value(self, ranks: Any) -> float:
         """Return the share of uniform samples that stray as far."""
-        found = _smallest_p(self.counts(ranks)[None], self.n_replicates)
-        return float(np.searchsorted(self.smallest, found, side="right")[0] / len(self.smallest))
+        smallest = _smallest_p(self.counts(ranks)[None], self.n_replicates)
+        return float(np.searchsorted(self.smallest, smallest, side="right")[0] / len(self.smallest))
 
     def counts(self, ranks: Any) -> NDArray[np.intp]:
         """Return the numbers of ranks below 1, 2, …, shape (n_ranks - 1,)."""
@@ -161,7 +161,7 @@ def detectable(
 
 def _smallest_p(counts: NDArray[np.intp], n: int) -> Array:
     """Smallest two-sided binomial p-value in each row of counts, shape (S, n_ranks − 1)."""
-    at = np.arange(counts.shape[1])
-    z, possible = (at[:, None] + 1) / (len(at) + 1), np.arange(n + 1)
+    columns = np.arange(counts.shape[1])
+    z, possible = (columns[:, None] + 1) / (len(columns) + 1), np.arange(n + 1)
     tail = np.minimum(binom.cdf(possible, n, z), binom.sf(possible - 1, n, z))
-    return np.asarray(2 * tail[at, counts].min(axis=1))
+    return np.asarray(2 * tail[columns, counts].min(axis=1))

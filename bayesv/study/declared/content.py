@@ -74,12 +74,12 @@ class ScenarioContent:
         Objects of Python are described by their type and a checksum, for the record; of these
         `from_dict` makes no scenario.
         """
-        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
         for key in OBJECTS:
-            if not isinstance(found[key], str | None):
-                mark = zlib.crc32(json.dumps(_fingerprint(found[key])).encode())
-                found[key] = f"<{type(found[key]).__name__}, checksum {mark}>"
-        return {f.name: v for f in fields(self) if (v := found[f.name]) not in (f.default, {})}
+            if not isinstance(values[key], str | None):
+                mark = zlib.crc32(json.dumps(_fingerprint(values[key])).encode())
+                values[key] = f"<{type(values[key]).__name__}, checksum {mark}>"
+        return {f.name: v for f in fields(self) if (v := values[f.name]) not in (f.default, {})}
 
     @cached_property
     def own_data(self) -> pd.DataFrame | None:

@@ -29,7 +29,7 @@ class Law:
 
 
 def read_law(
-    key: str, given: Any, laws: Mapping[str, Law], also: tuple[str, ...] = ()
+    key: str, description: Any, laws: Mapping[str, Law], also: tuple[str, ...] = ()
 ) -> tuple[Law, dict[str, Any]]:
     """Return the law that is named and its parameters.
 
@@ -37,23 +37,23 @@ def read_law(
     ----------
     key : str
         Where it stands, for messages.
-    given : mapping
+    description : mapping
         ``law`` and parameters.
     laws : mapping of str to Law
         The ones that are allowed here.
     also : tuple of str
         Other keys that may stand there.
     """
-    found = table(key, given, ["law"])
-    law = laws[choice(f"{key}.law", found["law"], laws)]
-    table(key, given, ["law"], [*law.parameters, *also])
+    content = table(key, description, ["law"])
+    law = laws[choice(f"{key}.law", content["law"], laws)]
+    table(key, description, ["law"], [*law.parameters, *also])
     values: dict[str, Any] = {}
     for name, (within, default) in law.parameters.items():
-        if name not in found and default is None:
+        if name not in content and default is None:
             raise ScenarioError(
-                f"{key}: the law {found['law']!r} needs {name!r}; found {', '.join(found)}."
+                f"{key}: the law {content['law']!r} needs {name!r}; found {', '.join(content)}."
             )
-        value = found.get(name, default)
+        value = content.get(name, default)
         values[name] = value if within == "" else number(f"{key}.{name}", value, within)
     if {"low", "high"} <= set(values) and values["low"] >= values["high"]:
         raise refusal(f"{key}.high", values["high"], f"a number above low = {values['low']:g}.")
@@ -63,41 +63,53 @@ def read_law(
 # --- sizes ----------------------------------------------------------------------------------------
 
 
-def draw_counts(key: str, given: Any, units: int | None, rng: Rng, least: int) -> NDArray[np.intp]:
+def draw_counts(
+    key: str, description: Any, units: int | None, rng: Rng, least: int
+) -> NDArray[np.intp]:
     """Return a size for every unit: a number for all, one for each, or a law.
 
     Parameters
     ----------
     key : str
-    given : int, sequence of int, or mapping
+    description : int, sequence of int, or mapping
     units : int or None
         None: nothing is drawn, the description is only checked.
     rng : Generator
     least : int
         Smallest size, unless the law has another ``least``; smaller draws are raised to it.
     """
-    at = 0 if units is None else units
-    if isinstance(given, Mapping):
-        law, values = read_law(key, given, COUNTS, ("least",))
-        least = int(number(f"{key}.least", given.get("least", least), "[0, inf)", whole=True))
-        if given["law"] == "dirichlet" and values["total"] < least * at:
-            raise refusal(f"{key}.total", given["total"], f"at least {least} × {at} units.")
-        if given["law"] == "dirichlet":
-            values["total"] -= least * at
-            return np.asarray(least + law.draw(rng, at, values), dtype=np.intp)
-        return np.maximum(np.asarray(law.draw(rng, at, values), dtype=np.intp), least)
-    if isinstance(given, list | tuple | np.ndarray):
-        sizes = [number(f"{key}[{i}]", v, "[0, inf)", whole=True) for i, v in enumerate(given)]
+    count = 0 if units is None else units
+    if isinstance(description, Mapping):
+        law, values = read_law(key, description, COUNTS, ("least",))
+        least = int(number(f"{key}.least", description.get("least", least), "[0, inf)", whole=True))
+        if description["law"] == "dirichlet" and values["total"] < least * count:
+            raise refusal(
+                f"{key}.total", description["total"], f"at least {least} × {count} units."
+            )
+        if description["law"] == "dirichlet":
+            values["total"] -= least * count
+            return np.asarray(least + law.draw(rng, count, values), dtype=np.intp)
+        return np.maximum(np.asarray(law.draw(rng, count, values), dtype=np.intp), least)
+    if isinstance(description, list | tuple | np.ndarray):
+        sizes = [
+            number(f"{key}[{i}]", v, "[0, inf)", whole=True) for i, v in enumerate(description)
+        ]
         if units is not None and len(sizes) != units:
-            raise refusal(key, given, f"one size for each of {units} units; these are {len(sizes)}")
+            raise refusal(
+                key, description, f"one size for each of {units} units; these are {len(sizes)}"
+            )
         return np.array(sizes, dtype=np.intp)
-    if not isinstance(given, int | np.integer) or isinstance(given, bool) or given < least:
+    if (
+        not isinstance(description, int | np.integer)
+        or isinstance(description, bool)
+        or description < least
+    ):
         raise refusal(
             key,
-            given,
+            description,
             f"a whole number from {least}, a list of them, or a law: {', '.join(COUNTS)}.",
         )
-    return np.full(at, given, dtype=np.intp)
+    return np.full(count, description, dtype=np.intp)
 
 
 def _negative_binomial(rng: Rng, units: int, v: Values) -> Any:
@@ -146,8 +158,8 @@ def _shares(key: str, levels: Any) -> dict[str, float]:
     """Return the probability of each category; a list has equal ones."""
     if isinstance(levels, list | tuple):
         levels = {str(level): 1 / len(levels) for level in levels} if levels else {}
-    found = table(f"{key}.levels", levels)
-    shares = {k: number(f"{key}.levels.{k}", p, "(0, 1)") for k, p in found.items()}
+    content = table(f"{key}.levels", levels)
+    shares = {k: number(f"{key}.levels.{k}", p, "(0, 1)") for k, p in content.items()}
     if len(shares) < 2 or abs(sum(shares.values()) - 1) > 1e-9:
         raise refusal(f"{key}.levels", levels, "two or more labels, or their probabilities, sum 1.")
     return shares

@@ -22,40 +22,40 @@ METHODS = ("REML", "ML")
 _ALLOWED = f"a data frame, a path that ends in {', '.join(ENDINGS)}, or the name of a data set."
 
 
-def read_data(given: Any) -> pd.DataFrame:
+def read_data(source: Any) -> pd.DataFrame:
     """Return the rows of a frame, a file, or a data set that comes with bayesv."""
-    if isinstance(given, pd.DataFrame):
-        return given.reset_index(drop=True)
-    if not isinstance(given, str | Path):
-        raise refusal("data", given, _ALLOWED)
-    if Path(given).name.lower().endswith(ENDINGS):
+    if isinstance(source, pd.DataFrame):
+        return source.reset_index(drop=True)
+    if not isinstance(source, str | Path):
+        raise refusal("data", source, _ALLOWED)
+    if Path(source).name.lower().endswith(ENDINGS):
         try:
-            return read_table(given)
+            return read_table(source)
         except BayesvError as error:
             raise ScenarioError(f"data: {error}") from error
     try:
-        return load_dataset(str(given))
+        return load_dataset(str(source))
     except BayesvError as error:
-        raise ScenarioError(f"data: found {str(given)!r}; allowed: {_ALLOWED} {error}") from error
+        raise ScenarioError(f"data: found {str(source)!r}; allowed: {_ALLOWED} {error}") from error
 
 
 def read_parameters(
-    given: Any, formula: str, data: pd.DataFrame | None, var_weights: str | None
+    source: Any, formula: str, data: pd.DataFrame | None, var_weights: str | None
 ) -> RemlFit | Posterior:
     """Return the fit or posterior whose parameters are taken for true."""
-    if isinstance(given, RemlFit | Posterior):
-        return given
-    if isinstance(given, str) and given in METHODS:
+    if isinstance(source, RemlFit | Posterior):
+        return source
+    if isinstance(source, str) and source in METHODS:
         if data is None:
-            raise refusal("parameters", given, "a fit of own data, which are not given.")
-        return Model(formula, data, var_weights=var_weights).reml(given)
-    if isinstance(given, str | Path):
+            raise refusal("parameters", source, "a fit of own data, which are not given.")
+        return Model(formula, data, var_weights=var_weights).reml(source)
+    if isinstance(source, str | Path):
         try:
-            found = load(given)
+            content = load(source)
         except (BayesvError, OSError) as error:
-            raise ScenarioError(f"parameters: {given} cannot be read: {error}") from error
-        if isinstance(found, RemlFit | Posterior):
-            return found
+            raise ScenarioError(f"parameters: {source} cannot be read: {error}") from error
+        if isinstance(content, RemlFit | Posterior):
+            return content
     raise refusal(
-        "parameters", given, "'REML', 'ML', a RemlFit, a Posterior, or the path of a saved one."
+        "parameters", source, "'REML', 'ML', a RemlFit, a Posterior, or the path of a saved one."
     )

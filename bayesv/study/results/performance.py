@@ -64,10 +64,10 @@ def performance(rows: pd.DataFrame, by: Sequence[str] = GROUPS) -> pd.DataFrame:
     mean = _Mean(which, count)
     scored = ~np.isin(kind, ("status", "loss"))
     seconds = heads["quantity"].astype(str).to_numpy() == "seconds"
-    found: list[tuple[str, Mask, Array, Array, Array]] = []
+    columns: list[tuple[str, Mask, Array, Array, Array]] = []
 
     def add(name: str, where: Mask, value: Array, mcse: Array, n: Array) -> None:
-        found.append((name, where & (n > 0), value, mcse, n))
+        columns.append((name, where & (n > 0), value, mcse, n))
 
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         bias, var, n = mean(error)
@@ -94,11 +94,12 @@ def performance(rows: pd.DataFrame, by: Sequence[str] = GROUPS) -> pd.DataFrame:
         rate = (kind == "status") & ~seconds
         add("rate", rate, center, np.sqrt(center * (1.0 - center) / n), n)
     parts = []
-    for rank, (name, where, value, mcse, n) in enumerate(found):
-        at = np.flatnonzero(where)
-        part = heads.iloc[at].copy()
-        part["score"], part["value"], part["mcse"], part["n"] = name, value[at], mcse[at], n[at]
-        parts.append(part.assign(_group=at, _rank=rank))
+    for rank, (name, where, value, mcse, n) in enumerate(columns):
+        group = np.flatnonzero(where)
+        part = heads.iloc[group].assign(
+            score=name, value=value[group], mcse=mcse[group], n=n[group], _group=group, _rank=rank
+        )
+        parts.append(part)
     table = pd.concat(parts).sort_values(["_group", "_rank"]).drop(columns=["_group", "_rank"])
     table["n"] = table["n"].astype(int)
     return table.reset_index(drop=True)
@@ -123,13 +124,13 @@ class _Mean:
 def _median(which: Index, count: int, values: Array) -> tuple[Array, Array, Array]:
     """Return median, Monte Carlo error and n of what is finite in each group."""
     ok = np.isfinite(values)
-    found = np.full((3, count), np.nan)
+    quantiles = np.full((3, count), np.nan)
     n = np.zeros(count)
-    for group, own in pd.Series(values[ok]).groupby(which[ok]):
-        n[group] = len(own)
-        step = min(0.5, 0.5 / np.sqrt(len(own)))
-        found[:, group] = np.quantile(own, [0.5 - step, 0.5, 0.5 + step])
-    return found[1], (found[2] - found[0]) / 2.0, n
+    for group, part in pd.Series(values[ok]).groupby(which[ok]):
+        n[group] = len(part)
+        step = min(0.5, 0.5 / np.sqrt(len(part)))
+        quantiles[:, group] = np.quantile(part, [0.5 - step, 0.5, 0.5 + step])
+    return quantiles[1], (quantiles[2] - quantiles[0]) / 2.0, n
 
 
 def _relative(

@@ -208,21 +208,21 @@ def _table(scores: pd.DataFrame) -> list[str]:
         of = f" of {n}" if score == "coverage" and n < known[(*key, "bias")][2] else ""
         return f"{value:.4g} ± {mcse:.2g}{of}"
 
-    out = [f"{'':<46}{'bias, or mean':>22}{'rmse':>20}{'coverage':>24}"]
+    lines = [f"{'':<46}{'bias, or mean':>22}{'rmse':>20}{'coverage':>24}"]
     left = _LINES
     for section in dict.fromkeys(key[:2] for key in heads):
         here = [key for key in heads if key[:2] == section]
         shown = [key for key in here if key[2] in ("sd", "corr", "beta", "loss")]
         if left <= 0:
-            out.append("…; all of it is in .scores()")
+            lines.append("…; all of it is in .scores()")
             break
         left -= len(shown)
-        out.append(", ".join(part for part in section if part))
+        lines.append(", ".join(part for part in section if part))
         for key in shown:
             name = f"loss {key[3]}" if key[2] == "loss" else key[3]
             label = f"{name} ({key[4]})" if key[2] == "beta" else name
             first = text(key, "bias") or text(key, "mean")
-            out.append(
+            lines.append(
                 f"  {label[:43]:<44}{first:>22}{text(key, 'rmse'):>20}{text(key, 'coverage'):>24}"
             )
         rates = [
@@ -230,5 +230,5 @@ def _table(scores: pd.DataFrame) -> list[str]:
         ]
         seconds = [known[(*key, "mean")][0] for key in here if key[3] == "seconds"]
         rates += [f"{value:.3g} s a fit" for value in seconds]
-        out.append(f"  {', '.join(rates)}")
-    return out
+        lines.append(f"  {', '.join(rates)}")
+    return lines

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.errors import BayesvError, StorageError, require
-from bayesv.study.execution.chunks import KILLED
+from bayesv.study.execution.pool import KILLED
 from bayesv.study.results.row import COLUMNS
 from bayesv.support.writing import write_file
 
@@ -62,22 +62,22 @@ class Store:
             If there is no study here, or one of a later format.
         """
         try:
-            found = json.loads(self.manifest_path.read_text(encoding="utf-8"))
+            content = json.loads(self.manifest_path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise BayesvError(f"{self.path} holds no study: there is no study.json.") from None
         except (ValueError, OSError, RecursionError) as error:
             raise BayesvError(f"{self.manifest_path} cannot be read: {error}.") from None
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            written = found.get("format") if isinstance(found, dict) else None
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            written = content.get("format") if isinstance(content, dict) else None
             raise BayesvError(
                 f"{self.manifest_path} has format {written}; this version reads {FORMAT}."
             )
-        if found.pop("checksum", None) != _checksum_of(found):
+        if content.pop("checksum", None) != _checksum_of(content):
             raise BayesvError(
                 f"{self.manifest_path} is damaged or was changed: its checksum is another one. "
                 "Take a copy of it, or run the study in another folder."
             )
-        return found
+        return content
 
     def begin(self, asked: Mapping[str, Any]) -> None:
         """Start a study here, or go on with the same one.
@@ -254,9 +254,9 @@ def _number(value: Any) -> Any:
 
 def _relevant(versions: Any) -> dict[str, str]:
     """Return the versions that numbers depend on; of Python, without the last place."""
-    found = dict(versions) if isinstance(versions, dict) else {}
-    found["python"] = ".".join(str(found.get("python")).split(".")[:2])
-    return {name: str(found.get(name)) for name in _NUMBERS_DEPEND_ON}
+    numbers = dict(versions) if isinstance(versions, dict) else {}
+    numbers["python"] = ".".join(str(numbers.get("python")).split(".")[:2])
+    return {name: str(numbers.get(name)) for name in _NUMBERS_DEPEND_ON}
 
 
 def _differences(where: str, there: Any, here: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -14,8 +14,8 @@ from bayesv.linalg import Array
 from bayesv.study.declared.content import ScenarioContent
 from bayesv.study.declared.laws import POSITIVE, STANDARD, VALUES, draw_counts, read_law
 from bayesv.study.declared.reading import choice, number, refusal, table
+from bayesv.study.simulation.covariates import column_of, cycled, latent_correlation
 from bayesv.study.simulation.parameters import chosen_beta, chosen_components, fit_columns
-from bayesv.study.simulation.rows import column_of, cycled, latent_correlation
 
 __all__ = ["check"]
 
@@ -67,11 +67,11 @@ def _check_groups(scenario: ScenarioContent) -> None:
             above = nested[above]
         if above in seen:
             raise refusal(f"nested.{child}", parent, "a factor that is not nested in itself.")
-    for factor, given in levels.items():
+    for factor, sizes in levels.items():
         if factor in nested:
-            draw_counts(f"levels.{factor}", given, None, rng, least=1)
+            draw_counts(f"levels.{factor}", sizes, None, rng, least=1)
         else:
-            number(f"levels.{factor}", given, "[2, inf)", whole=True)
+            number(f"levels.{factor}", sizes, "[2, inf)", whole=True)
     if scenario.rows is None:
         raise ScenarioError("rows: the number of rows of each cell is missing.")
     draw_counts("rows", scenario.rows, None, rng, least=1)
@@ -87,30 +87,30 @@ def _check_covariates(scenario: ScenarioContent) -> None:
     levels = list(scenario.levels)
     laws = (*VALUES, "grid", "cycle")
     table("correlations", scenario.correlations)
-    for name, given in table("covariates", scenario.covariates).items():
+    for name, description in table("covariates", scenario.covariates).items():
         key = f"covariates.{name}"
         if name in scenario.levels:
             raise refusal(key, name, "a name that is no grouping factor's.")
-        law = choice(f"{key}.law", table(key, given, ["law"])["law"], laws)
+        law = choice(f"{key}.law", table(key, description, ["law"])["law"], laws)
         if law == "grid":
-            table(key, given, ["law"], ["start", "step", "within"])
+            table(key, description, ["law"], ["start", "step", "within"])
             for part in ("start", "step"):
-                number(f"{key}.{part}", given.get(part, 0.0))
+                number(f"{key}.{part}", description.get(part, 0.0))
         elif law == "cycle":
-            values = table(key, given, ["law", "values"], ["group"])["values"]
+            values = table(key, description, ["law", "values"], ["group"])["values"]
             good = isinstance(values, list) and all(
                 isinstance(v, int | float | str) for v in values
             )
             if not good or not values:
                 raise refusal(f"{key}.values", values, "a list of numbers or texts.")
         else:
-            column_of(name, given, np.zeros(1))
-            if "between" in given:
-                number(f"{key}.between", given["between"], "[0, 1]")
-                table(f"{key} (with 'between')", given, ["group"])
+            column_of(name, description, np.zeros(1))
+            if "between" in description:
+                number(f"{key}.between", description["between"], "[0, 1]")
+                table(f"{key} (with 'between')", description, ["group"])
         for part in ("group", "within"):
-            if part in given:
-                choice(f"{key}.{part}", given[part], levels)
+            if part in description:
+                choice(f"{key}.{part}", description[part], levels)
     latent_correlation(scenario)
 
 
@@ -144,17 +144,17 @@ def _check_rest(scenario: ScenarioContent) -> None:
                 choice(f"ar1.{part}", ar1[part], names)
 
 
-def _check_heteroscedastic(given: Any, names: list[str]) -> None:
+def _check_heteroscedastic(description: Any, names: list[str]) -> None:
     kinds = ("rate", "ratios", "log_sd")
-    found = table("heteroscedastic", given, ["by"], kinds)
-    choice("heteroscedastic.by", found["by"], names)
-    if len(found) != 2:
-        raise refusal("heteroscedastic", given, f"'by' and one of {', '.join(kinds)}.")
-    if "rate" in found:
-        number("heteroscedastic.rate", found["rate"])
-    if "log_sd" in found:
-        number("heteroscedastic.log_sd", found["log_sd"], "[0, inf)")
-    for level, ratio in table("heteroscedastic.ratios", found.get("ratios", {})).items():
+    content = table("heteroscedastic", description, ["by"], kinds)
+    choice("heteroscedastic.by", content["by"], names)
+    if len(content) != 2:
+        raise refusal("heteroscedastic", description, f"'by' and one of {', '.join(kinds)}.")
+    if "rate" in content:
+        number("heteroscedastic.rate", content["rate"])
+    if "log_sd" in content:
+        number("heteroscedastic.log_sd", content["log_sd"], "[0, inf)")
+    for level, ratio in table("heteroscedastic.ratios", content.get("ratios", {})).items():
         number(f"heteroscedastic.ratios.{level}", ratio, "(0, inf)")
 
 
@@ -180,11 +180,11 @@ def _check_names(scenario: ScenarioContent) -> None:
     used = {name for formula in parsed.values() for name in formula.names}
     used |= {*scenario.nested.values()}
     used |= {part.strip() for pair in scenario.correlations for part in pair.split(":")}
-    for given in (*scenario.covariates.values(), scenario.missing, scenario.heteroscedastic,
+    for description in (*scenario.covariates.values(), scenario.missing, scenario.heteroscedastic,
                   scenario.ar1, scenario.crossing):  # fmt: skip
-        if isinstance(given, Mapping):
+        if isinstance(description, Mapping):
             parts = ("group", "within", "column", "by", "time", "per")
-            used |= {given[part] for part in parts if part in given}
+            used |= {description[part] for part in parts if part in description}
     if isinstance(scenario.weights, str):
         used.add(scenario.weights)
     for key in ("levels", "covariates"):
@@ -200,9 +200,9 @@ def _check_names(scenario: ScenarioContent) -> None:
 
 
 def _check_truth(scenario: ScenarioContent) -> None:
-    given = [key for key in _OF_TRUTH if getattr(scenario, key)]
-    if scenario.parameters is not None and given:
-        raise refusal(given[0], getattr(scenario, given[0]), "nothing beside 'parameters'.")
+    stated = [key for key in _OF_TRUTH if getattr(scenario, key)]
+    if scenario.parameters is not None and stated:
+        raise refusal(stated[0], getattr(scenario, stated[0]), "nothing beside 'parameters'.")
     frame = scenario.own_data
     frame = _probe(scenario) if frame is None else frame
     for key in ("formula", "truth_formula"):
@@ -229,19 +229,21 @@ def _probe(scenario: ScenarioContent) -> pd.DataFrame:
     columns: dict[str, Any] = {}
     for factor in scenario.levels:
         columns[factor] = pd.Categorical(rng.integers(1, 6, _PROBE_ROWS).astype(str))
-    for name, given in scenario.covariates.items():
-        at = rng.permutation(_PROBE_ROWS)
-        if given["law"] in VALUES:
-            columns[name] = _with_all(name, given, rng.standard_normal(_PROBE_ROWS), at)
-        elif given["law"] == "grid":
-            columns[name] = given.get("start", 0.0) + given.get("step", 1.0) * (at % 7)
+    for name, description in scenario.covariates.items():
+        order = rng.permutation(_PROBE_ROWS)
+        if description["law"] in VALUES:
+            columns[name] = _with_all(name, description, rng.standard_normal(_PROBE_ROWS), order)
+        elif description["law"] == "grid":
+            columns[name] = description.get("start", 0.0) + description.get("step", 1.0) * (
+                order % 7
+            )
         else:
-            columns[name] = cycled(given["values"], at)
+            columns[name] = cycled(description["values"], order)
     return pd.DataFrame(columns)
 
 
-def _with_all(name: str, given: Mapping[str, Any], z: Array, at: Any) -> Any:
-    if given["law"] == "categorical":
-        levels = [str(level) for level in given["levels"]]
-        return pd.Categorical.from_codes(at % len(levels), levels)
-    return at % 2.0 if given["law"] == "bernoulli" else column_of(name, given, z)
+def _with_all(name: str, description: Mapping[str, Any], z: Array, order: Any) -> Any:
+    if description["law"] == "categorical":
+        levels = [str(level) for level in description["levels"]]
+        return pd.Categorical.from_codes(order % len(levels), levels)
+    return order % 2.0 if description["law"] == "bernoulli" else column_of(name, description, z)

@@ -52,9 +52,9 @@ def grid(scenario: Scenario, /, **values: Any) -> tuple[Scenario, ...]:
     few: levels.g=8, errors=normal
     few: levels.g=8, errors=t5
     """
-    axes = {key: _labelled(f"grid.{key}", given) for key, given in values.items()}
+    axes = {key: _labelled(f"grid.{key}", values_of_key) for key, values_of_key in values.items()}
     base = {field.name: getattr(scenario, field.name) for field in fields(scenario)}
-    found = []
+    scenarios = []
     for combination in product(*axes.values()):
         content = deepcopy({k: v for k, v in base.items() if k not in ("data", "parameters")})
         content |= {key: base[key] for key in ("data", "parameters")}
@@ -65,10 +65,10 @@ def grid(scenario: Scenario, /, **values: Any) -> tuple[Scenario, ...]:
         named = ", ".join(f"{key}={factors[key]}" for key in axes)
         content |= {"name": f"{scenario.name}: {named}" if named else scenario.name}
         try:
-            found.append(Scenario(**(content | {"factors": factors})))
+            scenarios.append(Scenario(**(content | {"factors": factors})))
         except ScenarioError as error:
             raise ScenarioError(f"grid ({named}): {error}") from error
-    return tuple(found)
+    return tuple(scenarios)
 
 
 @accepts(content=mapping())
@@ -82,12 +82,12 @@ def scenarios_of(content: Mapping[str, Any], folder: Path | None = None) -> tupl
     folder : Path, optional
         Which paths of ``data`` and ``parameters`` start from.
     """
-    given = dict(table("scenario", content.get("scenario")))
+    common = dict(table("scenario", content.get("scenario")))
     for key in ("data", "parameters"):
-        path = given.get(key)
+        path = common.get(key)
         if folder is not None and isinstance(path, str) and (folder / path).exists():
-            given[key] = str(folder / path)
-    base = Scenario.from_dict(given)
+            common[key] = str(folder / path)
+    base = Scenario.from_dict(common)
     axes = table("grid", content.get("grid", {}))
     return grid(base, **axes) if axes else (base,)
 
@@ -140,15 +140,15 @@ def read_scenarios(path: str | Path, also: Sequence[str] = ()) -> tuple[Scenario
     return scenarios_of(table(path.name, content, ["scenario"], ["grid", *also]), path.parent)
 
 
-def _labelled(key: str, given: Any) -> list[tuple[Any, Any]]:
-    if isinstance(given, Mapping):
-        pairs = list(given.items())
-    elif isinstance(given, list | tuple):
-        pairs = [(v if isinstance(v, int | float | str) else str(v), v) for v in given]
+def _labelled(key: str, values: Any) -> list[tuple[Any, Any]]:
+    if isinstance(values, Mapping):
+        pairs = list(values.items())
+    elif isinstance(values, list | tuple):
+        pairs = [(v if isinstance(v, int | float | str) else str(v), v) for v in values]
     else:
-        raise refusal(key, given, "a list of values, or a table of labelled ones.")
+        raise refusal(key, values, "a list of values, or a table of labelled ones.")
     if not pairs:
-        raise refusal(key, given, "at least one value.")
+        raise refusal(key, values, "at least one value.")
     return pairs
 
 
@@ -156,11 +156,11 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
     """Set a key that is dotted into the tables of a scenario."""
     first, *rest = key.split(".")
     choice(f"grid.{key}", first, [name for name in content if name not in _FIXED])
-    at, place = content, first
+    holder, place = content, first
     for part in rest:
-        if at.get(place) is None:
-            at[place] = {}
-        at, place = at[place], part
-        if not isinstance(at, dict):
-            raise refusal(f"grid.{key}", at, f"a table, in which {part!r} can stand.")
-    at[place] = value
+        if holder.get(place) is None:
+            holder[place] = {}
+        holder, place = holder[place], part
+        if not isinstance(holder, dict):
+            raise refusal(f"grid.{key}", holder, f"a table, in which {part!r} can stand.")
+    holder[place] = value

@@ -113,17 +113,17 @@ class Scenario(ScenarioContent):
         check(self)
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any], key: str = "scenario") -> Scenario:
+    def from_dict(cls, content: Mapping[str, Any], key: str = "scenario") -> Scenario:
         """Return the scenario of a table such as `to_dict` makes."""
         names = [field.name for field in fields(cls)]
-        return cls(**table(key, given, ["name", "formula"], names))
+        return cls(**table(key, content, ["name", "formula"], names))
 
     @classmethod
     @accepts(text=TEXT)
     def from_toml(cls, text: str) -> Scenario:
         """Return the scenario of a TOML text with one table, ``[scenario]``."""
-        found = toml(text, "This")
-        return cls.from_dict(table("the TOML text", found, ["scenario"], [])["scenario"])
+        content = toml(text, "This")
+        return cls.from_dict(table("the TOML text", content, ["scenario"], [])["scenario"])
 
     def to_toml(self) -> str:
         """Return the TOML text that `from_toml` reads.

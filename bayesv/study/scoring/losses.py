@@ -80,8 +80,8 @@ class Losses:
         if self.missing:
             return dict.fromkeys(LOSSES, float("nan"))
         if self.through_Z:
-            found = v_distances(self.design, self.truth.components, vc)
-            return {name: found[name] for name in LOSSES}
+            distances = v_distances(self.design, self.truth.components, vc)
+            return {name: distances[name] for name in LOSSES}
         stein = square = gap = size = 0.0
         for rows, block, L in self.batches:
             estimate = v_blocks(self.design, vc, rows)

@@ -83,8 +83,8 @@ class Scores:
             ("beta", METHODS),
         ):
             # A hyphen is easier to type than the dash between two names.
-            given = _list(name, getattr(self, name))
-            chosen = tuple(str(one).replace("Kenward-Roger", "Kenward–Roger") for one in given)
+            words = _list(name, getattr(self, name))
+            chosen = tuple(str(one).replace("Kenward-Roger", "Kenward–Roger") for one in words)
             for one in chosen:
                 if one not in allowed:
                     raise BayesvError(
@@ -111,7 +111,7 @@ class Scores:
         }
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any]) -> Scores:
+    def from_dict(cls, content: Mapping[str, Any]) -> Scores:
         """Return the scores that plain values declare.
 
         Raises
@@ -120,37 +120,37 @@ class Scores:
             If a key or a value is not understood.
         """
         allowed = [item.name for item in fields(cls)]
-        for key in given:
+        for key in content:
             if key not in allowed:
                 raise BayesvError(
                     f"scores has no key {key!r}; allowed are {', '.join(allowed)}"
                     f"{near(key, allowed)}"
                 )
-        return cls(**given)
+        return cls(**content)
 
 
-def _list(name: str, given: Any) -> Sequence[Any]:
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise BayesvError(f"scores.{name} must be a list; found {given!r}.")
-    return given
+def _list(name: str, value: Any) -> Sequence[Any]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise BayesvError(f"scores.{name} must be a list; found {value!r}.")
+    return value
 
 
-def _points(given: Any) -> dict[str, list[float]]:
-    if not isinstance(given, Mapping):
-        raise BayesvError(f"scores.at must map columns to lists of numbers; found {given!r}.")
+def _points(curves: Any) -> dict[str, list[float]]:
+    if not isinstance(curves, Mapping):
+        raise BayesvError(f"scores.at must map columns to lists of numbers; found {curves!r}.")
     try:
-        found = {str(name): [float(x) for x in values] for name, values in given.items()}
+        coordinates = {str(name): [float(x) for x in values] for name, values in curves.items()}
     except (TypeError, ValueError):
         raise BayesvError(
-            f"scores.at must map columns to lists of numbers; found {given!r}."
+            f"scores.at must map columns to lists of numbers; found {curves!r}."
         ) from None
-    if len({len(values) for values in found.values()}) > 1:
+    if len({len(values) for values in coordinates.values()}) > 1:
         raise BayesvError(
-            f"scores.at needs lists of the same length; found {given!r}: one value per point x."
+            f"scores.at needs lists of the same length; found {curves!r}: one value per point x."
         )
-    points = list(zip(*found.values(), strict=True))
+    points = list(zip(*coordinates.values(), strict=True))
     if not np.isfinite(points).all() or len(set(points)) < len(points):
         raise BayesvError(
-            f"scores.at needs points x that differ, of finite numbers; found {given!r}."
+            f"scores.at needs points x that differ, of finite numbers; found {curves!r}."
         )
-    return found
+    return coordinates

@@ -19,13 +19,13 @@ from bayesv.study.declared.reading import choice, number, table
 __all__ = ["chosen_beta", "chosen_components", "fit_columns"]
 
 
-def fit_columns(given: RemlFit | Posterior, design: Design) -> list[int]:
+def fit_columns(fit: RemlFit | Posterior, design: Design) -> list[int]:
     """Return where each fixed effect of a design stands in a fit whose terms are the same."""
-    names = given.beta.index if isinstance(given, RemlFit) else given.design.fixed_names
+    names = fit.beta.index if isinstance(fit, RemlFit) else fit.design.fixed_names
     labels = [str(name) for name in names]
-    found = matched(design.fixed_names, labels, "parameters: the coefficient", ScenarioError)
-    for name, place in zip(design.fixed_names, found, strict=True):
-        if place is None:
+    columns = matched(design.fixed_names, labels, "parameters: the coefficient", ScenarioError)
+    for name, column in zip(design.fixed_names, columns, strict=True):
+        if column is None:
             raise ScenarioError(
                 f"parameters: the fit has no coefficient {name!r}; it has {', '.join(names)}."
             )
@@ -34,24 +34,24 @@ def fit_columns(given: RemlFit | Posterior, design: Design) -> list[int]:
             f"parameters: the fit has {', '.join(names)}; the formula has only "
             f"{', '.join(design.fixed_names)}."
         )
-    components = given.components if isinstance(given, RemlFit) else given.components(0, 0)
+    components = fit.components if isinstance(fit, RemlFit) else fit.components(0, 0)
     try:
         components.aligned(design)
     except BayesvError as error:
         raise ScenarioError(f"parameters: {error}") from error
-    return [place for place in found if place is not None]
+    return [column for column in columns if column is not None]
 
 
 def chosen_beta(scenario: ScenarioContent, design: Design) -> pd.Series:
     """Return the fixed effects by name, 0 where none is given."""
     beta = pd.Series(0.0, list(design.fixed_names), name="beta")
-    given = table("beta", scenario.beta)
-    found = matched(list(given), design.fixed_names, "beta: the name", ScenarioError)
-    for (name, value), place in zip(given.items(), found, strict=True):
-        if place is None:
+    values = table("beta", scenario.beta)
+    columns = matched(list(values), design.fixed_names, "beta: the name", ScenarioError)
+    for (name, value), column in zip(values.items(), columns, strict=True):
+        if column is None:
             choice("beta: its keys", name, list(design.fixed_names))
         else:
-            beta.iloc[place] = number(f"beta.{name}", value)
+            beta.iloc[column] = number(f"beta.{name}", value)
     return beta
 
 
@@ -61,23 +61,23 @@ def chosen_components(scenario: ScenarioContent, design: Design) -> VarianceComp
     by_group = {key: _by_group(scenario, key, design) for key in ("sd", "corr", "cov")}
     blocks = {}
     for term in design.terms:
-        own = {key: given.get(term.group) for key, given in by_group.items()}
-        key = "cov" if own["sd"] is None else "sd"
-        if (own["sd"] is None) == (own["cov"] is None) or (
-            key == "cov" and own["corr"] is not None
+        stated = {key: values.get(term.group) for key, values in by_group.items()}
+        key = "cov" if stated["sd"] is None else "sd"
+        if (stated["sd"] is None) == (stated["cov"] is None) or (
+            key == "cov" and stated["corr"] is not None
         ):
-            found = [name for name, value in own.items() if value is not None]
+            keys = [name for name, value in stated.items() if value is not None]
             raise ScenarioError(
-                f"sd.{term.group}: found {', '.join(found) or 'nothing'} of {term.group!r}; "
+                f"sd.{term.group}: found {', '.join(keys) or 'nothing'} of {term.group!r}; "
                 "needed: sd, or sd and corr, or cov."
             )
-        cov = _labelled(f"cov.{term.group}", own["cov"])
+        cov = _labelled(f"cov.{term.group}", stated["cov"])
         try:
             if key == "cov":
                 vc = VarianceComponents({term.group: cov}, sigma * sigma)
             else:
-                corr = None if own["corr"] is None else {term.group: own["corr"]}
-                vc = VarianceComponents.from_sd_corr({term.group: own["sd"]}, corr, sigma=sigma)
+                corr = None if stated["corr"] is None else {term.group: stated["corr"]}
+                vc = VarianceComponents.from_sd_corr({term.group: stated["sd"]}, corr, sigma=sigma)
             block = vc.block_for(term)
         except BayesvError as error:
             raise ScenarioError(f"{key}.{term.group}: {error}") from error
@@ -92,14 +92,16 @@ def chosen_components(scenario: ScenarioContent, design: Design) -> VarianceComp
 
 def _by_group(scenario: ScenarioContent, key: str, design: Design) -> dict[str, Any]:
     """Return what a table of the scenario says of each grouping factor of the design."""
-    given = table(key, getattr(scenario, key))
-    found = matched(list(given), design.groups, f"{key}: the group", ScenarioError, factors_of)
-    for group, place in zip(given, found, strict=True):
-        if place is None:
+    content = table(key, getattr(scenario, key))
+    positions = matched(
+        list(content), design.groups, f"{key}: the group", ScenarioError, factors_of
+    )
+    for group, position in zip(content, positions, strict=True):
+        if position is None:
             choice(f"{key}: its keys", group, design.groups)
     return {
-        design.groups[i]: given[group]
-        for group, i in zip(given, found, strict=True)
+        design.groups[i]: content[group]
+        for group, i in zip(content, positions, strict=True)
         if i is not None
     }
 

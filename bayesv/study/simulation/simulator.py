@@ -13,7 +13,7 @@ import pandas as pd
 from bayesv.covariance import ComponentDraws, MarginalCovariance, VarianceComponents
 from bayesv.design.design import Design, RandomTerm
 from bayesv.design.residual import Autoregressive, Independent, Residual
-from bayesv.design.simulation import Scores, simulate
+from bayesv.design.simulation import StandardScores, simulate
 from bayesv.errors import ScenarioError
 from bayesv.linalg import Array
 from bayesv.names import factors_of, matched, places
@@ -54,7 +54,7 @@ class Simulator:
             effect.draw(rng, (term.n_levels, term.n_columns), of_effects)
             for term in self.design.terms
         ]
-        scores = Scores(effects, error.draw(rng, self.design.n, of_errors))
+        scores = StandardScores(effects, error.draw(rng, self.design.n, of_errors))
         y, _ = simulate(self.design, point.beta, point.roots(), float(point.sigma), scores)
         return y
 
@@ -141,9 +141,9 @@ def _block(term: RandomTerm, design: Design, vc: VarianceComponents) -> Array:
     if true is None:
         return block
     places = _places(term, true)
-    own = [i for i, j in enumerate(places) if j is not None]
-    there = [j for j in places if j is not None]
-    block[np.ix_(own, own)] = vc.block_for(true)[np.ix_(there, there)]
+    shared = [i for i, j in enumerate(places) if j is not None]
+    partners = [j for j in places if j is not None]
+    block[np.ix_(shared, shared)] = vc.block_for(true)[np.ix_(partners, partners)]
     return block
 
 

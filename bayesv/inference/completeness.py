@@ -8,10 +8,10 @@ import numpy as np
 
 from bayesv.inference.options import NutsOptions
 
-__all__ = ["whole"]
+__all__ = ["require_all_draws"]
 
 
-def whole(posterior: Any, options: NutsOptions) -> None:
+def require_all_draws(posterior: Any, options: NutsOptions) -> None:
     """Refuse draws of a run that was stopped before its end.
 
     Parameters
@@ -38,8 +38,10 @@ def whole(posterior: Any, options: NutsOptions) -> None:
 
 def _lengths(posterior: Any) -> list[int]:
     """Return how many draws each chain has before it ends in nothing but NaN."""
-    there = np.zeros((posterior.sizes.get("chain", 0), posterior.sizes.get("draw", 0)), dtype=bool)
+    written = np.zeros(
+        (posterior.sizes.get("chain", 0), posterior.sizes.get("draw", 0)), dtype=bool
+    )
     for values in posterior.data_vars.values():
         draws = values.transpose("chain", "draw", ...).to_numpy()
-        there |= ~np.isnan(draws).all(axis=tuple(range(2, draws.ndim)))
-    return [int(chain.nonzero()[0].max(initial=-1)) + 1 for chain in there]
+        written |= ~np.isnan(draws).all(axis=tuple(range(2, draws.ndim)))
+    return [int(chain.nonzero()[0].max(initial=-1)) + 1 for chain in written]

@@ -47,10 +47,10 @@ class Replicates:
     ) -> None:
         self.scenarios, self.estimators = tuple(scenarios), tuple(estimators)
         self.scores, self.seed = scores, seed
-        self._at: tuple[int, Prepared, Scorer] | None = None
+        self._latest: tuple[int, Prepared, Scorer] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_at": None}
+        return self.__dict__ | {"_latest": None}
 
     def __call__(self, keys: tuple[Key, ...]) -> pd.DataFrame:
         """Return the rows of some replicates; a failure is a row, not an exception."""
@@ -79,9 +79,9 @@ class Replicates:
                 for one in self.estimators:
                     one.check(made.value.model)
 
-    def _rows(self, at: int, k: int) -> list[tuple[Any, ...]]:
+    def _rows(self, position: int, k: int) -> list[tuple[Any, ...]]:
         """Return (estimator, *row) of one replicate."""
-        made = _attempt(lambda: self._prepared(at))
+        made = _attempt(lambda: self._prepared(position))
         if made.error is None:
             prepared, scorer = made.value
             made = _attempt(lambda: prepared.replicate(k))
@@ -89,7 +89,7 @@ class Replicates:
             return [("", *row) for row in made.status()]
         replicate: Replicate = made.value
         fits: dict[str, _Attempt] = {}
-        out: list[tuple[Any, ...]] = []
+        rows: list[tuple[Any, ...]] = []
         for one in self.estimators:
             if one.key not in fits:
                 seed = one.seed(replicate)
@@ -101,14 +101,18 @@ class Replicates:
             if done.error is None:
                 done = done.then(_attempt(partial(scorer, replicate, done.value)))
                 scored = done.value or []
-            out += [(one.name, *row) for row in [*done.status(), *scored]]
-        return out
+            rows += [(one.name, *row) for row in [*done.status(), *scored]]
+        return rows
 
-    def _prepared(self, at: int) -> tuple[Prepared, Scorer]:
+    def _prepared(self, position: int) -> tuple[Prepared, Scorer]:
         """Return the scenario ready to simulate; the last one is kept."""
-        if self._at is None or self._at[0] != at:
-            self._at = at, self.scenarios[at].prepare(self.seed), Scorer(self.scores)
-        return self._at[1:]
+        if self._latest is None or self._latest[0] != position:
+            self._latest = (
+                position,
+                self.scenarios[position].prepare(self.seed),
+                Scorer(self.scores),
+            )
+        return self._latest[1:]
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,24 +60,24 @@ def merged(pieces: list[Piece]) -> tuple[tuple[RandomTerm, ...], dict[str, pd.Da
     for piece in pieces:
         together.setdefault(factors_of(piece.group), []).append(piece)
     terms = []
-    for own in together.values():
-        group = own[0].group
-        columns = tuple(name for piece in own for name in piece.columns)
+    for members in together.values():
+        group = members[0].group
+        columns = tuple(name for piece in members for name in piece.columns)
         twice = sorted({name for name in columns if columns.count(name) > 1})
         if twice:
             raise ExtractionError(
                 f"{', '.join(twice)} has two variances in {group!r}; V has their sum only. Refit "
                 "with each random column once."
             )
-        levels, codes = np.unique(own[0].levels.astype(str), return_inverse=True)
+        levels, codes = np.unique(members[0].levels.astype(str), return_inverse=True)
         terms.append(
             RandomTerm(
                 group=group,
                 columns=columns,
                 levels=levels.astype(object),
                 codes=codes.astype(np.intp),
-                values=np.hstack([piece.values for piece in own]),
-                structure=direct_sum([piece.structure for piece in own]),
+                values=np.hstack([piece.values for piece in members]),
+                structure=direct_sum([piece.structure for piece in members]),
             )
         )
     blocks = by_factor((piece.group, piece.columns, piece.cov) for piece in pieces)
@@ -173,10 +173,10 @@ def _parse(column: str) -> tuple[tuple[str, ...], str, str]:
     """
     factors, levels, rest = [], [], []
     for part in _COLON.split(unquoted(column)):
-        found = _FACTOR.match(part.strip())
-        if found and not found[2]:
-            factors.append(found[1])
-            levels.append(found[3])
+        match = _FACTOR.match(part.strip())
+        if match and not match[2]:
+            factors.append(match[1])
+            levels.append(match[3])
         else:
             rest.append(part.strip())
     return tuple(factors), ":".join(levels), ":".join(rest)

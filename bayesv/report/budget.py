@@ -1,19 +1,17 @@
-"""How much of a page's work its facts need: draws that are enough, packages that must be there."""
+"""How many draws suffice for what a page says, where each draw takes long."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from bayesv.errors import require
 from bayesv.linalg import evenly_spaced
 from bayesv.posterior.posterior import Posterior
 
-__all__ = ["affordable", "check_packages", "thinned"]
+__all__ = ["affordable", "thinned"]
 
-_BUDGET = 1e11  # floating-point operations, about five seconds
-_LEAST = 20  # draws
-_PER_EFFECT = 1e3  # operations
+_MAX_OPERATIONS = 1e11  # floating-point, about five seconds
+_MIN_DRAWS = 20
+_OPERATIONS_PER_EFFECT = 1e3
 
 
 def affordable(post: Posterior, most: int) -> int:
@@ -30,8 +28,8 @@ def affordable(post: Posterior, most: int) -> int:
         border = sum(effects) - max(effects)
     else:
         border = len(post.density.stats.A_border)
-    cost = float(border) ** 3 + _PER_EFFECT * sum(effects)
-    return int(min(max(_BUDGET / cost, _LEAST), most, post.n_chains * post.n_draws))
+    cost = float(border) ** 3 + _OPERATIONS_PER_EFFECT * sum(effects)
+    return int(min(max(_MAX_OPERATIONS / cost, _MIN_DRAWS), most, post.n_chains * post.n_draws))
 
 
 def thinned(post: Posterior, draws: int) -> Posterior:
@@ -40,18 +38,3 @@ def thinned(post: Posterior, draws: int) -> Posterior:
     if kept >= post.n_draws:
         return post
     return replace(post, draws=post.draws.isel(draw=evenly_spaced(post.n_draws, kept)))
-
-
-def check_packages(pictures: bool = True) -> Any:
-    """Refuse a page whose packages are missing, before anything is computed for it.
-
-    Raises
-    ------
-    MissingPackageError
-        If Jinja, Great Tables or, with pictures, matplotlib or ArviZ's plots are not installed.
-    """
-    require("great_tables", "report")
-    if pictures:
-        require("matplotlib", "report")
-        require("arviz_plots", "report")
-    return require("jinja2", "report")

@@ -1,0 +1,24 @@
+"""What a page cannot be made without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bayesv.errors import require
+
+__all__ = ["check_packages"]
+
+
+def check_packages(pictures: bool = True) -> Any:
+    """Refuse a page whose packages are missing, before anything is computed for it.
+
+    Raises
+    ------
+    MissingPackageError
+        If Jinja, Great Tables or, with pictures, matplotlib or ArviZ's plots are not installed.
+    """
+    require("great_tables", "report")
+    if pictures:
+        require("matplotlib", "report")
+        require("arviz_plots", "report")
+    return require("jinja2", "report")
