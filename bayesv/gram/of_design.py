@@ -31,5 +31,7 @@ def responses_of(design: Design, stats: GramStatistics) -> Responses:
 
 
 def _rows(design: Design) -> RowBatch:
-    groupings = tuple(Grouping(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms)
+    groupings = tuple(
+        Grouping(t.codes, t.values, t.n_levels, t.structure.blocks) for t in design.terms
+    )
     return RowBatch(design.X, design.target, design.residual, groupings)
