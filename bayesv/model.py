@@ -200,10 +200,12 @@ class Model:
         >>> in_seconds.reml().beta.round(4).to_dict()
         {'Intercept': 0.2514, 'Days': 0.0105}
         """
-        responses, new = self._responses, copy(self)
+        structured = isinstance(self.design.residual, ParametricResidual)
+        responses, new = None if structured else self._responses, copy(self)
         new.__dict__.pop("_start", None)
         new._take(self._origin.with_response(y))
-        new.__dict__["statistics"] = responses.statistics(new.design.target)
+        if responses is not None:
+            new.__dict__["statistics"] = responses.statistics(new.design.target)
         return new
 
     def with_priors(self, priors: Priors | None) -> Model:
@@ -268,7 +270,7 @@ class Model:
     def elimination(self) -> str:
         """How random effects are eliminated, in words; or the memory needed, if there is less."""
         if isinstance(self.design.residual, ParametricResidual):
-            return f"sums by missingness pattern of {self.design.residual.describe()}"
+            return f"at every value of the parameters of {self.design.residual.describe()}"
         try:
             return self.statistics.describe(self.design.groups)
         except MemoryNeededError as error:

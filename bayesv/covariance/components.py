@@ -17,6 +17,7 @@ from bayesv.covariance.blocks import (
     real_array,
 )
 from bayesv.covariance.listings import read_varcorr
+from bayesv.covariance.residual_text import cut, residual_corr, residual_lines
 from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
 from bayesv.design.parametric import ParametricResidual, ResidualValues
 from bayesv.errors import ComponentsError
@@ -189,6 +190,11 @@ class VarianceComponents:
 
     def __getitem__(self, group: str) -> pd.DataFrame:
         """Return a labelled copy of Σ_f, shape (r_f, r_f)."""
+        if group == "Residual" and group not in self._blocks:
+            raise ComponentsError(
+                "The residuals have no Σ: .sigma2, .sd('Residual') and .residual say what R is, "
+                "and bv.residual_R(design, components) is R of the rows."
+            )
         return self._blocks[self._key(group)].copy()
 
     def __iter__(self) -> Iterator[str]:
@@ -220,7 +226,17 @@ class VarianceComponents:
         return pd.Series(cov_to_sd_corr(block.to_numpy())[0], block.index, name=f"sd_{group}")
 
     def corr(self, group: str) -> pd.DataFrame:
-        """Return the correlations, shape (r_f, r_f); NaN where a variance is 0."""
+        """Return the correlations, shape (r_f, r_f); NaN where a variance is 0.
+
+        Of ``"Residual"`` those of visits, where each pair has one of its own (us).
+
+        Raises
+        ------
+        ComponentsError
+            If the correlations of the residuals are functions of parameters.
+        """
+        if group == "Residual":
+            return residual_corr(self.residual)
         block = self[group]
         return pd.DataFrame(cov_to_sd_corr(block.to_numpy())[1], block.index, block.columns)
 
@@ -279,6 +295,24 @@ class VarianceComponents:
             )
         return ResidualValues()
 
+    def known_at(self, design: Design) -> tuple[Design, VarianceComponents]:
+        """Return a design whose residual covariance over σ² is known, and its components.
+
+        Parameters
+        ----------
+        design : Design
+            Which these components fit; if its residuals have no parameters, itself.
+
+        Raises
+        ------
+        ComponentsError
+            If the parameters of the residuals are not those of the design.
+        """
+        values = self._residual_of(design)
+        if not values.sd and not values.corr:
+            return design, self
+        return design.at(self), VarianceComponents(self._blocks, self.sigma2)
+
     def relative_root(self, term: RandomTerm) -> Array:
         """Return λ_f with Σ_f = σ² λ_f λ_f', lower triangular, shape (r_f, r_f)."""
         return psd_root(self.block_for(term)) / self.sigma
@@ -315,10 +349,8 @@ class VarianceComponents:
         residual = dict(self.residual.sd) or {"": self.sigma}
         for i, (name, size) in enumerate(residual.items()):
             label = "" if i else "Residual"
-            lines.append(f"{label:<16} {name:<22} {size * size:12.5g} {size:10.5g}")
-        lines += [
-            f"{'':<16} {name:<22} {'':>23} {c:7.3f}" for name, c in self.residual.corr.items()
-        ]
+            lines.append(f"{label:<16} {cut(name, 22):<22} {size * size:12.5g} {size:10.5g}")
+        lines += residual_lines(self.residual)
         return "\n".join(line.rstrip() for line in lines)
 
     def _key(self, group: str) -> str:

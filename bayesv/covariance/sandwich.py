@@ -127,7 +127,7 @@ def robust(
     if contrasts is None:
         contrasts = dict(zip(design.fixed_names, np.eye(design.p), strict=True))
     try:
-        return _sandwich(design, V.vc, kind, codes, contrasts)
+        return _sandwich(*V.vc.known_at(design), kind, codes, contrasts)
     except np.linalg.LinAlgError as error:
         raise ComponentsError(
             "V of a cluster cannot be factored in double precision: the variances of the random "

@@ -138,6 +138,10 @@ class ParametricResidual(Residual):
         )
 
     @property
+    def weights(self) -> Array:  # noqa: D102
+        self._valueless()
+
+    @property
     def diagonal(self) -> Array:  # noqa: D102
         self._valueless()
 

@@ -14,6 +14,7 @@ from bayesv.errors import DataError, FitWarning, without
 from bayesv.gram import statistics_of
 from bayesv.linalg import Array
 from bayesv.reml.criterion import Criterion
+from bayesv.reml.ridges import refuse_ridges
 from bayesv.reml.search import fit_reml
 from bayesv.structures.spatial import Spatial
 
@@ -98,6 +99,7 @@ def search_nested(design: Design, method: str) -> NestedFit:
     criterion with all else held.
     """
     refuse_mixed_series(design)
+    refuse_ridges(design)
     profile = _Profile(design, method)
     ends = [(profile(start)[0], start) for start in profile.starts()]
     best = min(value for value, _ in ends)

@@ -10,6 +10,7 @@ from scipy.optimize import brentq, minimize
 from scipy.special import chdtri
 
 from bayesv.covariance import ComponentDraws
+from bayesv.design.parametric import ParametricResidual
 from bayesv.errors import BayesvError
 from bayesv.inference.coordinates import Coordinates
 from bayesv.linalg import Array, cov_to_sd_corr
@@ -59,6 +60,12 @@ def profile(fit: RemlFit, prob: float = 0.95) -> pd.DataFrame:
     """
     if not 0 < prob < 1:
         raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
+    form = fit.design.residual if fit.design.has_rows else None
+    if isinstance(form, ParametricResidual):
+        raise BayesvError(
+            f"Likelihoods are not profiled yet where residuals have parameters ({form.describe()})."
+            " Use bv.bootstrap(fit).interval(), which refits them."
+        )
     with progress("profiling the likelihood") as step:
         profiler = _Profiler(fit, float(chdtri(1, 1 - prob)), step)
         rows = {}
@@ -161,9 +168,7 @@ class _Profiler:
             return self._excess(place, lambda _: z)[0]
 
         best = float(self.best[place])
-        low, high = (
-            self._end(excess, best, step, _LAST_Z * np.sign(step)) for step in (-0.3, 0.3)
-        )
+        low, high = (self._end(excess, best, step, _LAST_Z * np.sign(step)) for step in (-0.3, 0.3))
         z = np.array([float(family.coordinates(corr)[0]), low, high])
         on_boundary = np.abs(z) >= [_FARTHEST, _LAST_Z, _LAST_Z]
         z[on_boundary] *= np.inf

@@ -11,8 +11,8 @@ from great_tables import GT, loc, style
 
 from bayesv.comparison.compare import Comparison
 from bayesv.comparison.uncertainty import BetaUncertainty
-from bayesv.covariance import ComponentDraws, MarginalCovariance
-from bayesv.covariance.quantities import quantities
+from bayesv.covariance import MarginalCovariance, VarianceComponents
+from bayesv.covariance.quantities import point_quantities
 from bayesv.design.design import Design
 from bayesv.diagnostics.summaries import footnotes, summarize
 from bayesv.posterior.posterior import Posterior
@@ -77,8 +77,8 @@ def levels(design: Design) -> str:
 def components(fit: RemlFit) -> str:
     """Σ and σ² of a point fit, as lme4's VarCorr prints them."""
     design = fit.design
-    point = ComponentDraws.of(design, fit.components)
-    by = {q.key: float(q.values) for q in quantities(point, fixed=False)}
+    scalars = point_quantities(design, fit.components)
+    by = {q.key: float(q.values) for q in scalars}
     rows = []
     for term in design.terms:
         for i, name in enumerate(term.columns):
@@ -93,15 +93,32 @@ def components(fit: RemlFit) -> str:
                 "" if c is None else f"{c:.3f}".replace("-", "−") for c in pairs
             )
             rows.append(row)
-    rows.append(
-        {"group": "Residual", "coefficient": "", "variance": fit.sigma2,
-         "sd": fit.components.sigma, "corr": ""}
-    )  # fmt: skip
+    rows += _residual_rows(fit.components)
     frame = pd.DataFrame(rows)
     name = "components-" + "".join(c if c.isalnum() else "-" for c in fit.label)
     table = GT(frame, id=name, groupname_col="group", rowname_col="coefficient")
     table = table.tab_header(title=f"Variance components, {fit.label}")
     return _html(_numbers(table, ["variance", "sd"]).cols_label(sd="SD", corr="correlation"))
+
+
+def _residual_rows(vc: VarianceComponents) -> list[dict[str, Any]]:
+    """Return σ², or the variance of each label, and correlations or what makes them."""
+    sds = dict(vc.residual.sd) or {"": vc.sigma}
+    rows: list[dict[str, Any]] = [
+        {"group": "Residual", "coefficient": name, "variance": sd * sd, "sd": sd, "corr": ""}
+        for name, sd in sds.items()
+    ]
+    rows += [
+        {
+            "group": "Residual",
+            "coefficient": name,
+            "variance": None,
+            "sd": None,
+            "corr": f"{value:.3f}".replace("-", "−"),
+        }
+        for name, value in vc.residual.corr.items()
+    ]
+    return rows
 
 
 def posterior(post: Posterior) -> str:
