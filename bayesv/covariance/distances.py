@@ -96,7 +96,8 @@ def v_distances(design: Design, a: VarianceComponents, b: VarianceComponents) ->
     Notes
     -----
     V is reduced, cluster by cluster, to the space of Z; in what is left both are multiples of
-    diag(1/w). Where residuals have parameters, V is taken cluster by cluster. V is positive definite whatever G is, so that all distances exist for singular fits.
+    diag(1/w). Where residuals have parameters, V is taken cluster by cluster. V is positive
+    definite whatever G is, so that all distances exist for singular fits.
     """
     matrices = [MarginalCovariance(design, vc) for vc in (a, b)]
     reference = [V.vc for V in matrices]

@@ -126,6 +126,11 @@ class StructuredResidual(ParametricResidual):
         part = self.sequential
         return part is not None and part.series.by_visit and not self.scales
 
+    @property
+    def series(self) -> Series | None:
+        """Which rows are correlated; None if none are."""
+        return None if self.sequential is None else self.sequential.series
+
     def equals(self, other: StructuredResidual) -> bool:
         """Return whether another has the same family over the same rows and weights."""
         if self.text != other.text or self.n != other.n or self.labels != other.labels:

@@ -148,7 +148,7 @@ def _summary(fit: RemlFit) -> str:
         *(["Scaled residuals:", _scaled_residuals(fit), ""] if design.has_rows else []),
         "Random effects:" if design.terms else "Residuals:",
         repr(fit.components),
-        _sizes(design),
+        *_sizes(design),
     ]
     if design.p:
         lines += ["", "Fixed effects:", _fixed(fit)]
@@ -158,15 +158,15 @@ def _summary(fit: RemlFit) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _sizes(design: Design) -> str:
+def _sizes(design: Design) -> list[str]:
     """Return numbers of rows and levels, and the form of structured residuals."""
-    sizes = [f"Rows: {design.n}"]
+    sizes = f"Rows: {design.n}"
     if design.terms:
         levels = ", ".join(f"{term.group} {term.n_levels}" for term in design.terms)
-        sizes.append(f"levels: {levels}")
-    if isinstance(design.residual, ParametricResidual):
-        sizes.append(f"residuals {design.residual.describe()}")
-    return "; ".join(sizes)
+        sizes += f"; levels: {levels}"
+    form = design.residual if design.has_rows else None
+    structured = isinstance(form, ParametricResidual)
+    return [sizes, *([f"Residuals: {form.describe()}"] if structured else [])]
 
 
 def _scaled_residuals(fit: RemlFit) -> str:

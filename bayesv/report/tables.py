@@ -14,6 +14,7 @@ from bayesv.comparison.uncertainty import BetaUncertainty
 from bayesv.covariance import MarginalCovariance, VarianceComponents
 from bayesv.covariance.quantities import point_quantities
 from bayesv.design.design import Design
+from bayesv.design.parametric import coarsest
 from bayesv.diagnostics.summaries import footnotes, summarize
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
@@ -223,22 +224,24 @@ def marginal(result: Comparison | None, fit: RemlFit) -> str:
     )
 
 
-def block(fit: RemlFit, posts: Sequence[Posterior]) -> str:
+def block(fit: RemlFit, posts: Sequence[Posterior]) -> str | None:
     """V of one level of the coarsest factor, its first rows; E[V | y] if there is a posterior."""
     design = fit.design
-    term = design.terms[-1]
-    level = term.levels[0]
-    rows = np.flatnonzero(term.codes == 0)[:_BLOCK]
+    outer = coarsest(design)
+    if outer is None:
+        return None
+    members = np.flatnonzero(outer.codes == 0)
+    rows = members[:_BLOCK]
     vc = posts[0].estimate("mean") if posts else fit.components
     V = MarginalCovariance(design, vc).rows(rows).to_numpy()
     labels = [str(label) for label in design.row_labels[rows]]
     frame = pd.DataFrame(V, columns=[f"c{i}" for i in range(len(labels))])
     frame.insert(0, "row", labels)
     what = "E[V | y]" if posts else f"V at {fit.label}"
-    count = int((term.codes == 0).sum())
+    count = len(members)
     part = f", its first {len(rows)} of {count} rows" if count > len(rows) else ""
     table = GT(frame, id="block", rowname_col="row")
-    table = table.tab_header(title=f"{what} of {term.group} {level}{part}")
+    table = table.tab_header(title=f"{what} of {outer.group} {outer.levels[0]}{part}")
     names: dict[str, Any] = {f"c{i}": label for i, label in enumerate(labels)}
     return _html(_numbers(table, list(names)).cols_label(**names))
 
