@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -17,32 +16,24 @@ from bayesv.errors import (
     FitWarning,
     MemoryNeededError,
     PriorError,
-    SamplingWarning,
     without,
 )
-from bayesv.formula import ModelFrame, build, open_source, read_batches
+from bayesv.formula import ModelFrame, Origin
 from bayesv.gram import (
     GramStatistics,
-    Moments,
     Responses,
-    Units,
-    arrange,
-    check_structure,
-    responses_of,
-    statistics_of,
+    check_elimination,
     threads,
 )
-from bayesv.inference.adaptation import ProposalError
-from bayesv.inference.collapsed import sample_collapsed
 from bayesv.inference.density import MarginalDensity
-from bayesv.inference.draws import Draws
+from bayesv.inference.engines import draw
 from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refuse_too_many
 from bayesv.inference.tails import Tails
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.draws import prior_predictive
 from bayesv.priors.priors import Priors, ResolvedPriors
 from bayesv.reml import RemlFit, fit_reml
-from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, whole
+from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, renamed, whole
 
 __all__ = ["ENGINES", "Model", "check_sampling"]
 
@@ -69,7 +60,7 @@ class Model:
         Known w > 0 in R = σ² diag(1/w), or the name of their column.
     namespace : mapping, optional
         More functions and values for the formula.
-    structure : {"auto", "single", "nested", "crossed"}
+    elimination : {"auto", "single", "nested", "crossed"}
         How random effects are eliminated; `describe` shows what was chosen. The results are equal.
     dedupe : bool
         Whether levels with equal rows of (z, w) are eliminated once.
@@ -95,10 +86,9 @@ class Model:
 
     design: Design
     priors: ResolvedPriors
-    _frame: ModelFrame | None
-    _sums: tuple[Moments, Units] | None
 
-    @accepts(namespace=optional(mapping()), structure=TEXT)
+    @renamed(structure="elimination")
+    @accepts(namespace=optional(mapping()), elimination=TEXT)
     def __init__(
         self,
         formula: str,
@@ -107,38 +97,32 @@ class Model:
         var_weights: Any = None,
         namespace: Mapping[str, Any] | None = None,
         *,
-        structure: str = "auto",
+        elimination: str = "auto",
         dedupe: bool = True,
     ) -> None:
-        self._begin(priors, structure, dedupe)
-        source = open_source(data)
-        if source is None:
-            self.design, self._frame = build(formula, data, var_weights, namespace)
-        else:
-            design, moments, units = read_batches(formula, source, var_weights, namespace)
-            # Answers to the same names; those of rows raise an error that says why.
-            self.design = cast(Design, design)
-            self._sums = moments, units
-        self.priors = self._given_priors.resolve(self.design)
+        self._begin(priors, elimination, dedupe)
+        self._take(Origin.read(formula, data, var_weights, namespace))
 
-    def _begin(self, priors: Priors | None, structure: str, dedupe: bool) -> None:
+    def _begin(self, priors: Priors | None, elimination: str, dedupe: bool) -> None:
         """Check and keep what does not depend on the data."""
-        check_structure(structure)
-        self._structure, self._dedupe = structure, dedupe
+        check_elimination(elimination)
+        self._order, self._dedupe = elimination, dedupe
         self._given_priors = _checked(priors)
-        self._frame = None
-        self._frame_is_older = False  # than the response
+
+    def _take(self, origin: Origin) -> None:
+        self._origin, self.design = origin, origin.design
         self._last_reml: RemlFit | None = None
-        self._sums = None
+        self.priors = self._given_priors.resolve(origin.design)
 
     @classmethod
-    @accepts(structure=TEXT)
+    @renamed(structure="elimination")
+    @accepts(elimination=TEXT)
     def from_design(
         cls,
         design: Design,
         priors: Priors | None = None,
         *,
-        structure: str = "auto",
+        elimination: str = "auto",
         dedupe: bool = True,
     ) -> Model:
         """Return the model of a design, without a formula to evaluate or a data frame.
@@ -147,7 +131,7 @@ class Model:
         ----------
         design : Design
             With its rows, such as that of a fit made elsewhere.
-        priors, structure, dedupe
+        priors, elimination, dedupe
             As for `Model`.
 
         Returns
@@ -172,9 +156,8 @@ class Model:
         if not isinstance(design, Design):
             raise DataError(f"A bv.Design with its rows is needed; found {type(design).__name__}.")
         model = cls.__new__(cls)
-        model._begin(priors, structure, dedupe)
-        model.design = design
-        model.priors = model._given_priors.resolve(design)
+        model._begin(priors, elimination, dedupe)
+        model._take(Origin(design))
         return model
 
     def with_response(self, y: Any) -> Model:
@@ -208,11 +191,8 @@ class Model:
         """
         responses, new = self._responses, copy(self)
         new.__dict__.pop("_start", None)
-        new._last_reml = None
-        new.design = self.design.with_response(y)
+        new._take(self._origin.with_response(y))
         new.__dict__["statistics"] = responses.statistics(new.design.target)
-        new._frame_is_older = True
-        new.priors = self._given_priors.resolve(new.design)
         return new
 
     def with_priors(self, priors: Priors | None) -> Model:
@@ -243,36 +223,17 @@ class Model:
     @cached_property
     def _responses(self) -> Responses:
         """What the models of all responses on this design share."""
-        if self._sums is not None:
-            raise DataError(
-                "This model was read in batches and keeps no rows, so that Z'Wy of another "
-                "response cannot be summed up. Build it from a data frame."
-            )
-        return responses_of(self.design, self.statistics)
+        return self._origin.responses(self.statistics)
 
     @cached_property
     def statistics(self) -> GramStatistics:
         """Gram statistics of [Z X y]: all that the rows have to say."""
-        design = self.design
-        if self._sums is None:
-            return statistics_of(design, self._structure, dedupe=self._dedupe)
-        return arrange(*self._sums, self._structure, dedupe=self._dedupe)
+        return self._origin.statistics(self._order, dedupe=self._dedupe)
 
     @property
     def frame(self) -> ModelFrame:
         """The formula with the data it was evaluated on."""
-        if self._frame is None and self._sums is None:
-            raise DataError(
-                "This model was made from a design and has no data frame, which Bambi needs. Use "
-                "another engine, or build it by bv.Model(formula, data)."
-            )
-        if self._frame is None:
-            raise DataError(
-                "This model was read in batches and keeps no rows; PyMC and Bambi models of the "
-                "conditional likelihood need a data frame. engine='collapsed' and "
-                "bv.to_pymc(model, marginal=True) do not."
-            )
-        return self._frame.with_response(self.design.y) if self._frame_is_older else self._frame
+        return self._origin.frame
 
     @cached_property
     def _start(self) -> VarianceComponents:
@@ -289,8 +250,8 @@ class Model:
             return f"none. {error}"
 
     def describe(self) -> str:
-        """Return design, elimination structure and priors in words."""
-        return f"{self.design.describe()}\nstructure: {self.elimination}\npriors:\n{self.priors}"
+        """Return design, order of elimination and priors in words."""
+        return f"{self.design.describe()}\nelimination: {self.elimination}\npriors:\n{self.priors}"
 
     def __repr__(self) -> str:
         return f"<Model {self.design!r}>"
@@ -407,37 +368,12 @@ class Model:
         )
         with threads(cores):
             Tails(density).refuse_improper()
-            _ = self._start  # refuses a response that the model reproduces: σ → 0 has infinite mass
-            result, name = self._run(engine, density, options, keep_u)
+            start = self._start  # refuses a response that is reproduced: σ → 0 has infinite mass
+            result, name = draw(
+                engine, self.design, density, start, options,
+                keep_u=keep_u, frame=lambda: self.frame,
+            )  # fmt: skip
         return Posterior.from_draws(result, self.priors, name, density)
-
-    def _run(
-        self, engine: str, density: MarginalDensity, options: NutsOptions, keep_u: bool
-    ) -> tuple[Draws, str]:
-        """Run an engine; return the draws and the name of the engine that made them."""
-        if engine == "pymc":
-            from bayesv.inference.pymc import build_pymc, sample_pymc
-
-            built = build_pymc(self.design, self.priors)
-            return sample_pymc(built, self.priors, options, keep_u), engine
-        if engine == "bambi":
-            from bayesv.inference.bambi import build_bambi, sample_bambi
-
-            built = build_bambi(self.design, self.frame, self.priors)
-            return sample_bambi(built, self.design, options, keep_u), engine
-        if engine == "collapsed":
-            try:
-                return sample_collapsed(density, self._start, options, keep_u), engine
-            except ProposalError as error:
-                warnings.warn(
-                    f"The collapsed engine's proposal does not cover the posterior ({error}); NUTS "
-                    "on the same density runs instead.",
-                    SamplingWarning,
-                    stacklevel=4,
-                )
-        from bayesv.inference.nuts import sample_nuts
-
-        return sample_nuts(density, self._start, options, keep_u), "nuts"
 
 
 def _checked(priors: Priors | None) -> Priors:

@@ -11,10 +11,12 @@ import warnings
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
 
 import bayesv as bv
 from bayesv.gram import loop_cache
+from bayesv.gram.tables import BorderTable
 
 LOOP = """
 from bayesv.gram.compiled import compiled
@@ -53,6 +55,15 @@ def test_a_loop_is_compiled_once(load, tmp_path):
     assert files(tmp_path, ".nbc")
     loop = load()
     assert loop((1.0, 2.0)) == 3.0
+    assert sum(loop.stats.cache_hits.values()) == 1
+
+
+def test_a_loop_that_takes_named_tuples_is_compiled_once(load, tmp_path):
+    (tmp_path / "some_loop.py").write_text(LOOP.replace("for value in x", "for value in x.places"))
+    table = BorderTable(np.arange(2), np.ones(2, dtype=np.intp), np.array([3, 4]))
+    assert load()(table) == 7.0
+    loop = load()
+    assert loop(table) == 7.0
     assert sum(loop.stats.cache_hits.values()) == 1
 
 

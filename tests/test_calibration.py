@@ -118,9 +118,9 @@ def _found(model, priors, values):
 
 
 def simulated(point, rng):
-    scores = normal_scores(point.design, rng)
-    y, effects = simulate(point.design, point.beta, point.roots(), point.sigma, scores)
-    return y, dict(zip(point.design.groups, effects, strict=True))
+    design, scores = point.design, normal_scores(point.design, rng)
+    y, u = simulate(design, point.beta, point.roots(), point.sigma, scores)
+    return y, dict(zip(design.groups, u, strict=True))
 
 
 @each_case

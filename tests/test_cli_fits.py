@@ -281,7 +281,7 @@ def test_describe_does_not_fit(folder, monkeypatch, capsys):
     monkeypatch.delattr(bv.Model, "sample")
     assert main(["describe", str(folder / "sleep.csv"), FORMULA]) == 0
     out = capsys.readouterr().out
-    for part in ("180 rows", "Subject: 18 levels", "structure: single", "LKJ(1)"):
+    for part in ("180 rows", "Subject: 18 levels", "elimination: single", "LKJ(1)"):
         assert part in out
 
 

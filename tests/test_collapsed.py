@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
-from bayesv.gram import statistics
+from bayesv.gram import layout
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.target import Target
 
@@ -72,7 +72,7 @@ def test_far_outside_the_density_is_zero(penicillin):
 
 def test_interpolation_changes_nothing(penicillin, monkeypatch):
     """Polynomials of log|M| and T: the density at the draws is the exact one."""
-    monkeypatch.setattr(statistics, "_LARGE_BORDER", 1)
+    monkeypatch.setattr(layout, "_LARGE_BORDER", 1)
     # Six samples: under a wider prior the tail is longer than polynomials reach.
     penicillin = penicillin.with_priors(bv.Priors(sd=bv.HalfStudentT(3, 2.1)))
     post = penicillin.sample(seed=1)
@@ -94,7 +94,7 @@ def test_interpolation_changes_nothing(penicillin, monkeypatch):
 def test_interpolation_that_is_not_good_enough_is_not_used(penicillin, monkeypatch):
     from bayesv.inference import interpolation
 
-    monkeypatch.setattr(statistics, "_LARGE_BORDER", 1)
+    monkeypatch.setattr(layout, "_LARGE_BORDER", 1)
     monkeypatch.setattr(interpolation, "_TOLERANCE", 1e-30)
     attrs = penicillin.sample(seed=1).draws["posterior"].attrs
     assert "interpolation_error" not in attrs
@@ -114,8 +114,8 @@ def test_structures_give_the_same_fit():
     formula = "read ~ cltype + sx + (sx | sch/tch)"
     models = [
         bv.Model(formula, star),
-        bv.Model(formula, star, structure="crossed"),
-        bv.Model(formula, star, structure="nested", dedupe=False),
+        bv.Model(formula, star, elimination="crossed"),
+        bv.Model(formula, star, elimination="nested", dedupe=False),
     ]
     assert "nested: tch:sch (319×2) in sch (79×2); 1 dense block of 0" in models[0].describe()
     assert "1 dense block of 158 (sch (79×2))" in models[1].describe()
@@ -125,8 +125,12 @@ def test_structures_give_the_same_fit():
     for fit in fits[1:]:
         assert fit.criterion == pytest.approx(fits[0].criterion, abs=1e-7)
         assert np.allclose(fit.beta, fits[0].beta, rtol=1e-5)
-    with pytest.raises(bv.BayesvError, match="structure must be one of"):
-        bv.Model(formula, star, structure="tree")
+    with pytest.raises(bv.BayesvError, match="elimination must be one of"):
+        bv.Model(formula, star, elimination="tree")
+    with pytest.raises(bv.BayesvError, match="write elimination='nested'"):
+        bv.Model(formula, star, structure="nested")
+    with pytest.raises(bv.BayesvError, match="write elimination='nested'"):
+        bv.Model.from_design(models[0].design, structure="nested")
 
 
 @pytest.mark.filterwarnings("ignore::bayesv.FitWarning", "ignore::bayesv.SamplingWarning")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from bayesv.errors import BayesvError
 from bayesv.gram import (
     Grouping,
-    Rows,
-    Units,
+    RowBatch,
+    Scaling,
     accumulate,
     arrange,
     eliminate,
@@ -25,7 +25,9 @@ from bayesv.gram import (
 STRUCTURES = ("single", "nested", "nested three", "crossed", "chain and crossed", "many")
 
 
-def random_rows(structure: str, rng: np.random.Generator, p: int, k: int, weighted: bool) -> Rows:
+def random_rows(
+    structure: str, rng: np.random.Generator, p: int, k: int, weighted: bool
+) -> RowBatch:
     """72 rows in random order; some columns repeat, so that some levels have equal rows."""
     n = 72
     leaf = rng.integers(0, 12, n)
@@ -53,10 +55,10 @@ def random_rows(structure: str, rng: np.random.Generator, p: int, k: int, weight
         groupings.append(Grouping(code.astype(np.intp), values, int(code.max()) + 1, blocks))
     X = np.column_stack([np.ones(n), rng.normal(size=(n, max(p - 1, 0)))])[:, :p]
     w = np.exp(rng.normal(size=n)) if weighted else None
-    return Rows(X, 100 + rng.normal(size=n), w, tuple(groupings))
+    return RowBatch(X, 100 + rng.normal(size=n), w, tuple(groupings))
 
 
-def balanced_rows(n_levels: int, rng: np.random.Generator, p: int = 2) -> Rows:
+def balanced_rows(n_levels: int, rng: np.random.Generator, p: int = 2) -> RowBatch:
     """Levels with the same days in different orders, parents of three levels, one level short."""
     days = np.tile(np.arange(5.0) + 0.1, n_levels)
     leaf = np.repeat(np.arange(n_levels), 5)
@@ -68,10 +70,10 @@ def balanced_rows(n_levels: int, rng: np.random.Generator, p: int = 2) -> Rows:
         Grouping(leaf.astype(np.intp), values, n_levels, ((0, 1),)),
         Grouping((leaf // (n_levels // 2)).astype(np.intp), values[:, :1], 2, ((0,),)),
     )
-    return Rows(X, rng.normal(size=len(leaf)), None, groupings)
+    return RowBatch(X, rng.normal(size=len(leaf)), None, groupings)
 
 
-def random_lambdas(rows: Rows, rng: np.random.Generator) -> list[np.ndarray]:
+def random_lambdas(rows: RowBatch, rng: np.random.Generator) -> list[np.ndarray]:
     """Roots of Σ_f/σ² for the user's columns."""
     out = []
     for grouping in rows.groupings:
@@ -85,7 +87,7 @@ def random_lambdas(rows: Rows, rng: np.random.Generator) -> list[np.ndarray]:
     return out
 
 
-def dense(rows: Rows, lambdas) -> tuple[float, np.ndarray]:
+def dense(rows: RowBatch, lambdas) -> tuple[float, np.ndarray]:
     """log|M| and [X y]'V_r⁻¹[X y] with V_r formed."""
     n, w = len(rows.y), rows.weights
     V = np.diag(np.ones(n) if w is None else 1 / w)
@@ -101,12 +103,12 @@ def in_user_coordinates(stats, T: np.ndarray) -> np.ndarray:
     """Undo X = QR and y − X start."""
     p = stats.p
     back = np.eye(p + 1)
-    back[:p, :p] = stats.R
-    back[:p, p] = stats.R @ stats.start
+    back[:p, :p] = stats.fixed.upper
+    back[:p, p] = stats.fixed.upper @ stats.fixed.start
     return back.T @ T @ back
 
 
-def agrees(stats, rows: Rows, lambdas) -> None:
+def agrees(stats, rows: RowBatch, lambdas) -> None:
     want_logdet, want_T = dense(rows, lambdas)
     done = eliminate(stats, stats.in_basis(lambdas))
     assert done.logdet == pytest.approx(want_logdet, rel=1e-10, abs=1e-10)
@@ -119,7 +121,7 @@ def agrees(stats, rows: Rows, lambdas) -> None:
     assert logdet[1] == pytest.approx(0.0, abs=1e-12)
 
 
-def gradient_agrees(stats, rows: Rows, lambdas, rng: np.random.Generator) -> None:
+def gradient_agrees(stats, rows: RowBatch, lambdas, rng: np.random.Generator) -> None:
     m = stats.p + 1
     T_bar = rng.normal(size=(m, m))
     T_bar = T_bar + T_bar.T
@@ -173,10 +175,10 @@ def test_equal_levels_are_merged_exactly(n_levels, nested, p):
     rng = np.random.default_rng(n_levels)
     rows = balanced_rows(n_levels, rng, p)
     if not nested:
-        rows = Rows(rows.X, rows.y, None, rows.groupings[:1])
+        rows = RowBatch(rows.X, rows.y, None, rows.groupings[:1])
     merged, apart = gram_statistics(rows), gram_statistics(rows, dedupe=False)
-    assert merged.chain.n_leaves <= 3 * len(rows.groupings) < n_levels + 1
-    assert apart.chain.n_leaves == n_levels
+    assert merged.layout.plan.n_leaves <= 3 * len(rows.groupings) < n_levels + 1
+    assert apart.layout.plan.n_leaves == n_levels
     lambdas = random_lambdas(rows, rng)
     agrees(merged, rows, lambdas)
     gradient_agrees(merged, rows, lambdas, rng)
@@ -190,9 +192,10 @@ def test_levels_that_differ_in_a_weight_stay_apart():
     rows = balanced_rows(6, rng)
     w = np.ones(len(rows.y))
     w[rows.groupings[0].codes == 2] = 2.0
-    weighted = Rows(rows.X, rows.y, w, rows.groupings[:1])
-    plain = Rows(rows.X, rows.y, None, rows.groupings[:1])
-    assert gram_statistics(weighted).chain.n_leaves == gram_statistics(plain).chain.n_leaves + 1
+    weighted = RowBatch(rows.X, rows.y, w, rows.groupings[:1])
+    plain = RowBatch(rows.X, rows.y, None, rows.groupings[:1])
+    one, two = (gram_statistics(rows).layout.plan.n_leaves for rows in (weighted, plain))
+    assert one == two + 1
 
 
 @settings(max_examples=30, deadline=None)
@@ -201,8 +204,8 @@ def test_parts_add_up(seed, structure, weighted):
     """Sums over parts whose levels were numbered apart equal the sums over all rows."""
     rng = np.random.default_rng(seed)
     rows = random_rows(structure, rng, 2, 2, weighted)
-    units = Units.of(rows)
-    whole = arrange(accumulate(rows, units), units)
+    scaling = Scaling.of(rows)
+    whole = arrange(accumulate(rows, scaling), scaling)
     cuts = np.sort(rng.choice(np.arange(1, len(rows.y)), 3, replace=False))
     total = None
     for at in np.split(np.arange(len(rows.y)), cuts):
@@ -212,38 +215,38 @@ def test_parts_add_up(seed, structure, weighted):
             local.append(Grouping(codes, g.values[at], len(levels), g.blocks))
             seen.append(levels)
         w = None if rows.weights is None else rows.weights[at]
-        part = accumulate(Rows(rows.X[at], rows.y[at], w, tuple(local)), units)
+        part = accumulate(RowBatch(rows.X[at], rows.y[at], w, tuple(local)), scaling)
         part = recode(part, seen, [g.n_levels for g in rows.groupings])
         total = part if total is None else merge(total, part)
-    parts = arrange(total, units)
+    parts = arrange(total, scaling)
     lambdas = random_lambdas(rows, rng)
     one, two = (eliminate(s, s.in_basis(lambdas)) for s in (whole, parts))
     assert one.logdet == pytest.approx(two.logdet, rel=1e-12, abs=1e-12)
     assert np.allclose(
         in_user_coordinates(whole, one.T), in_user_coordinates(parts, two.T), rtol=1e-9
     )
-    for one, two in zip(total.hashes, accumulate(rows, units).hashes, strict=True):
+    for one, two in zip(total.hashes, accumulate(rows, scaling).hashes, strict=True):
         assert np.array_equal(one, two)
 
 
 def test_units_of_unlike_rows_do_for_all():
-    """Units may come from a first batch in which a column is constant or determined."""
+    """Scaling may come from a first batch in which a column is constant or determined."""
     rng = np.random.default_rng(4)
     rows = random_rows("nested", rng, 3, 2, False)
     X = rows.X.copy()
     X[:40, 2] = 0.0
     X[:40, 1] = 3.0
-    rows = Rows(X, rows.y, None, rows.groupings)
-    units = Units.of(rows.take(slice(40)))
-    agrees(arrange(accumulate(rows, units), units), rows, random_lambdas(rows, rng))
+    rows = RowBatch(X, rows.y, None, rows.groupings)
+    scaling = Scaling.of(rows.take(slice(40)))
+    agrees(arrange(accumulate(rows, scaling), scaling), rows, random_lambdas(rows, rng))
 
 
 def test_determined_columns_are_left_out():
     rng = np.random.default_rng(5)
     rows = random_rows("single", rng, 3, 1, False)
     X = np.column_stack([rows.X[:, :2], rows.X[:, 0] + rows.X[:, 1], rows.X[:, 2]])
-    stats = gram_statistics(Rows(X, rows.y, None, rows.groupings))
-    assert stats.kept.tolist() == [0, 1, 3]
+    stats = gram_statistics(RowBatch(X, rows.y, None, rows.groupings))
+    assert stats.fixed.kept.tolist() == [0, 1, 3]
     agrees(stats, rows, random_lambdas(rows, rng))
 
 
@@ -255,8 +258,8 @@ def test_threads_change_nothing(structure):
     values = np.column_stack([np.ones(n), rng.normal(size=n)])
     codes = [leaf] if structure == "single" else [leaf, leaf // 10, leaf // 100]
     groupings = tuple(Grouping(c, values, int(c.max()) + 1, ((0, 1),)) for c in codes)
-    stats = gram_statistics(Rows(values, rng.normal(size=n), None, groupings))
-    assert len(stats.chain.stops) > 1
+    stats = gram_statistics(RowBatch(values, rng.normal(size=n), None, groupings))
+    assert len(stats.layout.plan.spans) > 1
     lambdas = [np.array([[0.5, 0.0], [0.1, 0.3]])] * len(codes)
     results = []
     for limit in (1, 2):
@@ -279,7 +282,7 @@ def test_structure_in_words():
     text = gram_statistics(rows, "crossed").describe(["leaf", "top"])
     assert text == "crossed: leaf (12×2); 1 dense block of 2 (top (2×1))"
     rows = balanced_rows(60, rng)
-    text = gram_statistics(Rows(rows.X, rows.y, None, rows.groupings[:1])).describe(["leaf"])
+    text = gram_statistics(RowBatch(rows.X, rows.y, None, rows.groupings[:1])).describe(["leaf"])
     assert text.startswith("single: leaf (60×2); 1 dense block of 0; 60 levels of leaf merged into")
 
 
@@ -303,7 +306,7 @@ def test_large_means_cost_no_digits():
     lambdas = random_lambdas(rows, rng)
 
     def rest(y: np.ndarray) -> float:
-        stats = gram_statistics(Rows(rows.X, y, None, rows.groupings))
+        stats = gram_statistics(RowBatch(rows.X, y, None, rows.groupings))
         return float(eliminate(stats, stats.in_basis(lambdas)).T[-1, -1])
 
     assert rest(rows.y + 2.0**30) == pytest.approx(rest(rows.y - 100), rel=1e-6)

@@ -100,7 +100,7 @@ def test_other_responses_remember_the_answer(data):
     model = bv.Model("y ~ x + (x | g)", data)
     assert unidentified(model.design, model.statistics) == ()
     other = model.with_response(data["y"] ** 2)
-    assert other.statistics.remembered is model.statistics.remembered
+    assert other.statistics.layout.remembered is model.statistics.layout.remembered
 
 
 def test_in_batches_it_is_the_same(data, tmp_path):

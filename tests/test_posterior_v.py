@@ -101,9 +101,8 @@ def test_icc_and_repeatability_are_the_fields():
     pupils = bv.load_dataset("three_level")
     design = bv.Model("y ~ 1 + (1 | sch.cl/tch.cl)", pupils).design
     covs = {"tch.cl:sch.cl": np.array([[[3.0]]]), "sch.cl": np.array([[[2.0]]])}
-    found = functionals(
-        design, statistics_of(design), covs, np.array([5.0]), np.zeros((1, design.p))
-    )
+    values = ComponentDraws(design, covs, np.array([5.0]), np.zeros((1, design.p)))
+    found = functionals(values, statistics_of(design))
     assert found["ICC sch.cl"] == pytest.approx(0.2)
     assert found["ICC tch.cl:sch.cl"] == pytest.approx(0.5)
     assert found["repeatability tch.cl:sch.cl"] == pytest.approx(0.3)

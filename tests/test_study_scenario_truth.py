@@ -98,9 +98,9 @@ def test_V_equals_its_formula_and_the_simulated_moments(case):
 
 def _check_moments(made: Any, mean: Any, V: Any, draws: int = 4000) -> None:
     """Mean, squares and products in random directions, in Monte Carlo standard errors."""
-    simulator, parameters = made.setting.simulator, made.setting.parameters_of(0)
+    simulator, point = made.setting.simulator, made.setting.point_of(0)
     rng = np.random.default_rng(11)
-    y = np.array([simulator.draw(parameters, rng) for _ in range(draws)]) - mean
+    y = np.array([simulator.draw(point, rng) for _ in range(draws)]) - mean
     directions = np.vstack([np.eye(len(V)), rng.normal(size=(20, len(V)))])
     along = y @ directions.T
     z = along.mean(axis=0) / (along.std(axis=0) / np.sqrt(draws))
@@ -213,10 +213,11 @@ def test_parameters_of_a_fit_and_of_posterior_draws(sleepstudy, sleepstudy_poste
     drawn = Scenario(**own, parameters=post).prepare(1)
     truths = [drawn.replicate(k).truth for k in range(40)]
     sigma2 = [truth.components.sigma2 for truth in truths]
-    order = drawn.setting.source.order  # no draw twice before all were taken
-    assert sorted(order) == list(range(post.sigma2.size)) != list(order)
+    taken = drawn.setting.source.values.sigma2  # no draw twice before all were taken
+    assert sorted(taken) == sorted(post.sigma2.ravel())
+    assert list(taken) != list(post.sigma2.ravel())
     assert set(sigma2) <= set(post.sigma2.ravel())
-    at = divmod(int(order[7]), post.n_draws)
+    at = divmod(int(np.flatnonzero(post.sigma2.ravel() == taken[7])[0]), post.n_draws)
     np.testing.assert_array_equal(truths[7].beta, post.beta[at])
     np.testing.assert_allclose(truths[7].components["Subject"], post.cov("Subject")[at])
     V = bv.MarginalCovariance(sleepstudy.design, truths[7].components).to_dense()

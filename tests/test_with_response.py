@@ -44,7 +44,7 @@ CASES = {
     "no fixed effects": ("y ~ 0 + (1 | cl)", {}),
     "nested": ("y ~ x + (t | school/cl)", {}),
     "crossed": ("y ~ t + (t | cl) + (1 | rater)", {}),
-    "forced crossed": ("y ~ t + (1 | school/cl)", {"structure": "crossed"}),
+    "forced crossed": ("y ~ t + (1 | school/cl)", {"elimination": "crossed"}),
     "nested and crossed": ("y ~ x + (x | school/cl) + (x | rater)", {}),
     "weights": ("y ~ t + (t | cl)", {"var_weights": "w"}),
     "offset": ("y ~ t + offset(2 * x) + (t | cl)", {}),
@@ -62,9 +62,9 @@ def test_equals_a_fresh_model(case, dedupe):
     new = old.with_response(y)
     fresh = bv.Model(formula, frame.assign(y=y), dedupe=dedupe, **options)
 
-    assert new.statistics.chain.n_leaves == fresh.statistics.chain.n_leaves
+    assert new.statistics.layout.plan.n_leaves == fresh.statistics.layout.plan.n_leaves
     np.testing.assert_allclose(new.statistics.total, fresh.statistics.total, rtol=1e-14)
-    np.testing.assert_allclose(new.statistics.start, fresh.statistics.start, rtol=1e-8)
+    np.testing.assert_allclose(new.statistics.fixed.start, fresh.statistics.fixed.start, rtol=1e-8)
     for _ in range(3):
         vc = random_components(old.design, rng)
         lambdas = [vc.relative_root(term) for term in old.design.terms]
@@ -132,7 +132,9 @@ def test_statistics_of_any_design_and_response(seed, structure, forced, weighted
     size = np.sqrt(np.abs(np.diagonal(b.T)))
     np.testing.assert_allclose(a.T, b.T, atol=1e-8 * np.outer(size, size).max())
     assert a.logdet == pytest.approx(b.logdet, rel=1e-12)
-    np.testing.assert_allclose(new.start, fresh.start, rtol=1e-7, atol=1e-9 * np.abs(y).max())
+    np.testing.assert_allclose(
+        new.fixed.start, fresh.fixed.start, rtol=1e-7, atol=1e-9 * np.abs(y).max()
+    )
 
 
 def test_posterior_draws_are_those_of_a_fresh_model(sleepstudy):

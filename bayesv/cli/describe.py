@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "describe",
-        "show design, structure and priors without fitting",
+        "show design, order of elimination and priors without fitting",
         "Show what a formula makes of a data file: rows used, columns, levels, how random effects "
         "are\neliminated, and the priors that would be used.",
         "  bayesv describe sleep.csv 'Reaction ~ Days + (Days | Subject)'",
@@ -51,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 for t in design.terms
             ],
             "effects": design.q,
-            "structure": model.elimination,
+            "elimination": model.elimination,
             "priors": str(model.priors).splitlines(),
         }
         write_json(values, arguments.json)

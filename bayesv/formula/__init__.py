@@ -3,7 +3,17 @@
 from bayesv.formula.build import ModelFrame, build
 from bayesv.formula.encoding import Encoding
 from bayesv.formula.grammar import Formula, parse
+from bayesv.formula.origin import Origin
 from bayesv.formula.sources import open_source
 from bayesv.formula.stream import read_batches
 
-__all__ = ["Encoding", "Formula", "ModelFrame", "build", "open_source", "parse", "read_batches"]
+__all__ = [
+    "Encoding",
+    "Formula",
+    "ModelFrame",
+    "Origin",
+    "build",
+    "open_source",
+    "parse",
+    "read_batches",
+]

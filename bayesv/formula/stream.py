@@ -24,8 +24,8 @@ from bayesv.formula.special import STATEFUL
 from bayesv.gram import (
     Grouping,
     Moments,
-    Rows,
-    Units,
+    RowBatch,
+    Scaling,
     accumulate,
     independent,
     joined,
@@ -58,7 +58,7 @@ class _Part:
 
     keys: tuple[pd.DataFrame, ...]
     moments: Moments
-    units: Units  # of the moments: those of this part of the rows
+    scaling: Scaling  # of the moments: those of this part of the rows
     response: ColumnFacts
     facts: tuple[ColumnFacts, ...]  # of the columns of each random term
     names: tuple[str, ...]
@@ -71,12 +71,12 @@ class _Part:
 
 def read_batches(
     text: str, source: Source, var_weights: Any, namespace: Mapping[str, Any] | None
-) -> tuple[DesignSummary, Moments, Units]:
+) -> tuple[DesignSummary, Moments, Scaling]:
     """Sum up a source for a formula.
 
     Returns
     -------
-    DesignSummary, Moments, Units
+    DesignSummary, Moments, Scaling
 
     Raises
     ------
@@ -158,7 +158,7 @@ def _merged_or_none(a: _Part | None, b: _Part | None) -> _Part | None:
 class _Evaluated:
     """Rows of a batch with the levels they have met, and what is said of them."""
 
-    rows: Rows
+    rows: RowBatch
     keys: tuple[pd.DataFrame, ...]
     names: tuple[str, ...]
     labels: tuple[tuple[str, tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
@@ -195,7 +195,7 @@ def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
     target = y if offset is None else y - offset
     w = None if weights is None else weights[kept]
     return _Evaluated(
-        Rows(encoded.X, target, w, tuple(groupings)),
+        RowBatch(encoded.X, target, w, tuple(groupings)),
         tuple(keys),
         encoded.names,
         tuple(labels),
@@ -218,12 +218,12 @@ def _summed(frame: pd.DataFrame, plan: _Plan) -> _Part | None:
     batch = _rows(frame, plan)
     if batch is None:
         return None
-    rows, units = batch.rows, Units.of(batch.rows)
+    rows, scaling = batch.rows, Scaling.of(batch.rows)
     w = rows.weights
     return _Part(
         keys=batch.keys,
-        moments=accumulate(rows, units),
-        units=units,
+        moments=accumulate(rows, scaling),
+        scaling=scaling,
         response=ColumnFacts.of(rows.y[:, None]),
         facts=tuple(ColumnFacts.of(grouping.values) for grouping in rows.groupings),
         names=batch.names,
@@ -252,15 +252,15 @@ def _merged(a: _Part, b: _Part) -> _Part:
         codes.append((code[: len(first)], code[len(first) :]))
     sizes = [len(key) for key in keys]
     one, two = (
-        (recode(part.moments, [code[i] for code in codes], sizes), part.units)
+        (recode(part.moments, [code[i] for code in codes], sizes), part.scaling)
         for i, part in enumerate((a, b))
     )
-    moments, units = joined(one, two, [blocks for _, _, blocks in a.labels])
+    moments, scaling = joined(one, two, [blocks for _, _, blocks in a.labels])
     gaps = {name: a.gaps.get(name, 0) + b.gaps.get(name, 0) for name in (*a.gaps, *b.gaps)}
     return _Part(
         keys=tuple(keys),
         moments=moments,
-        units=units,
+        scaling=scaling,
         response=a.response + b.response,
         facts=tuple(one + two for one, two in zip(a.facts, b.facts, strict=True)),
         names=a.names,
@@ -280,7 +280,7 @@ def _stacked(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 # --- before and after -----------------------------------------------------------------------------
 
 
-def _finished(plan: _Plan, part: _Part) -> tuple[DesignSummary, Moments, Units]:
+def _finished(plan: _Plan, part: _Part) -> tuple[DesignSummary, Moments, Scaling]:
     """Order levels as for a data frame, drop determined columns, and describe the design."""
     orders, levels = [], []
     for key, (label, _, _) in zip(part.keys, part.labels, strict=True):
@@ -304,8 +304,8 @@ def _finished(plan: _Plan, part: _Part) -> tuple[DesignSummary, Moments, Units]:
     # As for a data frame: terms by decreasing number of levels.
     by_size = sorted(range(len(terms)), key=lambda i: -terms[i].n_levels)
     moments = permute(moments, by_size)
-    units = replace(part.units, bases=tuple(part.units.bases[i] for i in by_size))
-    kept, square = independent(moments, units)
+    scaling = replace(part.scaling, bases=tuple(part.scaling.bases[i] for i in by_size))
+    kept, square = independent(moments, scaling)
     notes = [f"read in batches: {n} of {part.n_given} rows used", *plan.notes]
     aliased = tuple(name for j, name in enumerate(part.names) if j not in kept)
     if aliased:
@@ -326,4 +326,4 @@ def _finished(plan: _Plan, part: _Part) -> tuple[DesignSummary, Moments, Units]:
         scale_after_X=residual_scale(square, n, len(kept), moments.log_weights, response_sd),
         encoding=part.encoding,
     )
-    return design, moments, units
+    return design, moments, scaling

@@ -1,45 +1,53 @@
 """Sufficient statistics of [Z X y] and the elimination of random effects from them."""
 
+from bayesv.gram.arrange import (
+    ELIMINATIONS,
+    arrange,
+    check_elimination,
+    gram_statistics,
+    independent,
+)
 from bayesv.gram.effects import Effects, draw_effects
-from bayesv.gram.elimination import Elimination, eliminate, eliminate_many
+from bayesv.gram.elimination import Adjoint, Elimination, eliminate
+from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.identification import Elements, flat_directions
+from bayesv.gram.layout import Layout
+from bayesv.gram.many import eliminate_many
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
 from bayesv.gram.of_design import responses_of, statistics_of
 from bayesv.gram.rebase import joined
 from bayesv.gram.responses import Responses
-from bayesv.gram.statistics import (
-    LARGEST_ERROR,
-    STRUCTURES,
-    GramStatistics,
-    arrange,
-    check_structure,
-    gram_statistics,
-    independent,
-)
+from bayesv.gram.scaling import Grouping, RowBatch, Scaling
+from bayesv.gram.statistics import LARGEST_ERROR, GramStatistics
+from bayesv.gram.tables import Sums, inner
 from bayesv.gram.threads import threads
-from bayesv.gram.units import Grouping, Rows, Units
 
 __all__ = [
+    "ELIMINATIONS",
     "LARGEST_ERROR",
-    "STRUCTURES",
+    "Adjoint",
     "Effects",
     "Elements",
     "Elimination",
+    "FixedCoordinates",
     "GramStatistics",
     "Grouping",
+    "Layout",
     "Moments",
     "Responses",
-    "Rows",
-    "Units",
+    "RowBatch",
+    "Scaling",
+    "Sums",
     "accumulate",
     "arrange",
-    "check_structure",
+    "check_elimination",
     "draw_effects",
     "eliminate",
     "eliminate_many",
     "flat_directions",
     "gram_statistics",
     "independent",
+    "inner",
     "joined",
     "merge",
     "permute",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayesv.gram.compiled import K, S, compiled
+from bayesv.gram.compiled import compiled
+from bayesv.gram.tables import K, S
 
 __all__ = ["border_gradient", "from_border", "mirror", "sandwich", "to_border"]
 
 
 @compiled
-def to_border(table, f, first, last, P, half, columns, slots, E, border_A, border_B):
+def to_border(tables, f, first, last, P, half, left):
     """Take E'DE and E'DH of one unit off the border and off the E of its ancestors."""
+    table, columns, slots = tables.table, tables.columns, tables.slots
+    E, border_A, border_B = left.E, left.A_border, left.B_border
     k, s, m = table[f, K], table[f, S], border_B.shape[1]
     half_E = np.zeros((last - first, k))
     for x in range(last - first):
@@ -26,21 +29,24 @@ def to_border(table, f, first, last, P, half, columns, slots, E, border_A, borde
                 border_A[row, columns[first + y]] -= v * half_E[y, i]
             for b in range(m):
                 border_B[row, b] -= v * half[i, s - m + b]
-        target, at = first + x, 0
+        target, column = first + x, 0
         for g in range(f + 1, len(table)):
             target = slots[target]
             for b in range(table[g, K]):
                 for i in range(k):
-                    E[target, b] -= half[i, at + b] * half_E[x, i]
-            at += table[g, K]
+                    E[target, b] -= half[i, column + b] * half_E[x, i]
+            column += table[g, K]
 
 
 @compiled
-def from_border(table, f, first, last, h, p, D, D_bar, columns, slots, E, E_bar, A_bar, B_bar):
+def from_border(tables, f, first, last, h, p, D, D_bar, left, bar, of_sums):
     """Add what the border and the E of ancestors say to p, the unit's D_bar and its E_bar.
 
-    ``A_bar`` is read in its lower triangle.
+    ``bar.A_border`` is read in its lower triangle. E_bar of the finest factor is only wanted
+    ``of_sums``.
     """
+    table, columns, slots, E = tables.table, tables.columns, tables.slots, left.E
+    E_bar, A_bar, B_bar = bar.E, bar.A_border, bar.B_border
     k, s, m = table[f, K], table[f, S], B_bar.shape[1]
     p_E = np.zeros((last - first, k))
     for x in range(last - first):
@@ -57,20 +63,20 @@ def from_border(table, f, first, last, h, p, D, D_bar, columns, slots, E, E_bar,
             for i in range(k):
                 p_E[x, i] += h[i, s - m + b] * v
                 p[i, s - m + b] += E[first + x, i] * v
-        target, at = first + x, 0
+        target, column = first + x, 0
         for g in range(f + 1, len(table)):
             target = slots[target]
             for b in range(table[g, K]):
                 v = 0.5 * E_bar[target, b]
                 for i in range(k):
-                    p_E[x, i] += h[i, at + b] * v
-                    p[i, at + b] += E[first + x, i] * v
-            at += table[g, K]
+                    p_E[x, i] += h[i, column + b] * v
+                    p[i, column + b] += E[first + x, i] * v
+            column += table[g, K]
     for x in range(last - first):
         for i in range(k):
             for j in range(k):
                 D_bar[i, j] -= p_E[x, i] * E[first + x, j]
-        if f > 0:
+        if f > 0 or of_sums:
             for i in range(k):
                 total = 0.0
                 for j in range(k):
@@ -90,31 +96,32 @@ def mirror(a):
 
 
 @compiled
-def sandwich(a, lam, starts, ks, places, identity, transpose, out):
-    """Write λ_i' a_ij λ_j + I (``identity`` 1) of all blocks to the lower triangle of ``out``.
+def sandwich(a, lam, blocks, identity, transpose, result):
+    """Write λ_i' a_ij λ_j + I (``identity`` 1) of all blocks to the lower triangle of ``result``.
 
-    ``a`` is read in its lower triangle. Block b stands at starts[b], has ks[b] columns, and its λ,
-    or its transpose, stands at places[b] of the flat ``lam``.
+    ``a`` is read in its lower triangle. Block b stands at starts[b], has widths[b] columns, and its
+    λ, or its transpose, stands at places[b] of the flat ``lam``.
     """
+    starts, ks, places = blocks.starts, blocks.widths, blocks.places
     k_max = 1
     for k in ks:
         k_max = max(k_max, k)
     work = np.empty((k_max, k_max))
     for b in range(len(starts)):
-        k_b, at_b, lam_b = ks[b], starts[b], places[b]
+        k_b, start_b, lam_b = ks[b], starts[b], places[b]
         for d in range(b + 1):
-            k_d, at_d, lam_d = ks[d], starts[d], places[d]
+            k_d, start_d, lam_d = ks[d], starts[d], places[d]
             if k_b == 1 and k_d == 1:
-                out[at_b, at_d] = lam[lam_b] * a[at_b, at_d] * lam[lam_d]
+                result[start_b, start_d] = lam[lam_b] * a[start_b, start_d] * lam[lam_d]
                 if b == d:
-                    out[at_b, at_d] += identity
+                    result[start_b, start_d] += identity
                 continue
             for i in range(k_b):
                 for j in range(k_d):
                     total = 0.0
                     for t in range(k_d):
                         y = lam[lam_d + (j * k_d + t if transpose else t * k_d + j)]
-                        row, column = at_b + i, at_d + t
+                        row, column = start_b + i, start_d + t
                         total += a[max(row, column), min(row, column)] * y
                     work[i, j] = total
             for i in range(k_b):
@@ -123,21 +130,22 @@ def sandwich(a, lam, starts, ks, places, identity, transpose, out):
                     for t in range(k_b):
                         y = lam[lam_b + (i * k_b + t if transpose else t * k_b + i)]
                         total += y * work[t, j]
-                    out[at_b + i, at_d + j] = total
+                    result[start_b + i, start_d + j] = total
 
 
 @compiled
-def border_gradient(a, N_inv, lam, starts, ks, places, lam_bar):
+def border_gradient(a, N_inv, lam, blocks, lam_bar):
     """Add the diagonal blocks of 2AΛN⁻¹, the derivative of log|I + Λ'AΛ|, to ``lam_bar``."""
+    starts, ks, places = blocks.starts, blocks.widths, blocks.places
     for b in range(len(starts)):
-        k_b, at_b = ks[b], starts[b]
+        k_b, start_b = ks[b], starts[b]
         for i in range(k_b):
             for j in range(k_b):
                 total = 0.0
                 for d in range(len(starts)):
-                    k_d, at_d, lam_d = ks[d], starts[d], places[d]
+                    k_d, start_d, lam_d = ks[d], starts[d], places[d]
                     for t in range(k_d):
                         for h in range(k_d):
-                            y = lam[lam_d + t * k_d + h] * N_inv[at_b + j, at_d + h]
-                            total += a[at_b + i, at_d + t] * y
+                            y = lam[lam_d + t * k_d + h] * N_inv[start_b + j, start_d + h]
+                            total += a[start_b + i, start_d + t] * y
                 lam_bar[places[b] + i * k_b + j] += 2.0 * total

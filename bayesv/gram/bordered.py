@@ -7,24 +7,25 @@ import numpy as np
 from bayesv.gram.border import sandwich
 from bayesv.gram.compiled import compiled
 from bayesv.gram.kernels import forward
+from bayesv.gram.tables import Sums
 
 __all__ = ["forward_bordered"]
 
 
 @compiled
-def forward_bordered(table, A, H, mult, pointer, factor, unit, lam, width, nested, edges, columns,
-                     slots, E, border_A, border_B, border_lam, starts, ks, places,
-                     logdet, T):  # fmt: skip
+def forward_bordered(tables, sums, lam, width, nested, blocks, border_lam, logdet, T):
     """Add log|M| to ``logdet``, (W,), and what T loses to the upper triangles of ``T``, (W, m, m).
 
-    ``lam``, (W, Σk²), is λ of the chain, ``border_lam`` that of the border, whose blocks stand at
-    ``starts``, have ``ks`` columns and their λ at ``places``. ``nested`` says that units of the
-    chain have ancestors in it, which the elimination writes to.
+    ``lam``, (W, Σk²), is λ of the chain, ``border_lam`` that of the border, whose levels stand at
+    ``blocks``. ``nested`` says that units of the chain have ancestors in it, which the
+    elimination writes to.
     """
+    A, H, E, border_A, border_B, C = sums
     n, m = border_B.shape
-    front, own = np.empty((width, width)), width - m
+    front, base = np.empty((width, width)), width - m
     kept_A, kept_H, kept_E = (A.copy(), H.copy(), E.copy()) if nested else (A, H, E)
     A_left, B_left = np.empty_like(border_A), np.empty_like(border_B)
+    left = Sums(kept_A, kept_H, kept_E, A_left, B_left, C)
     N, half = np.empty((n, n)), np.empty((n, m))
     for w in range(len(lam)):
         front[:] = 0.0
@@ -32,22 +33,20 @@ def forward_bordered(table, A, H, mult, pointer, factor, unit, lam, width, neste
         B_left[:] = border_B
         if nested:
             kept_E[:] = E
-        logdet[w] += forward(
-            table, A, H, mult, pointer, factor, unit, 0, len(factor), lam[w], front, kept_A,
-            kept_H, edges, columns, slots, kept_E, A_left, B_left,
-        )  # fmt: skip
-        sandwich(A_left, border_lam[w], starts, ks, places, 1.0, False, N)
-        for b in range(len(starts)):
-            k, at, place = ks[b], starts[b], places[b]
+        logdet[w] += forward(tables, sums, left, 0, len(tables.unit), lam[w], front)
+        sandwich(A_left, border_lam[w], blocks, 1.0, False, N)
+        for b in range(len(blocks.starts)):
+            k, start, place = blocks.widths[b], blocks.starts[b], blocks.places[b]
             for i in range(k):
                 for c in range(m):
-                    half[at + i, c] = 0.0
+                    half[start + i, c] = 0.0
                     for t in range(k):
-                        half[at + i, c] += border_lam[w, place + t * k + i] * B_left[at + t, c]
+                        x = border_lam[w, place + t * k + i]
+                        half[start + i, c] += x * B_left[start + t, c]
         logdet[w] += _solve_lower(N, half)
         for c in range(m):
             for d in range(c, m):
-                T[w, c, d] += front[own + c, own + d]
+                T[w, c, d] += front[base + c, base + d]
                 for i in range(n):
                     T[w, c, d] -= half[i, c] * half[i, d]
 

@@ -1,4 +1,4 @@
-"""How loops are compiled, and the table that tells them where things are."""
+"""How loops are compiled."""
 
 from __future__ import annotations
 
@@ -8,23 +8,9 @@ from typing import Any
 from numba import njit
 
 from bayesv.gram.loop_cache import remember
+from bayesv.gram.tables import K, S
 
-__all__ = [
-    "A_START",
-    "FLUSH",
-    "H_START",
-    "K",
-    "L_START",
-    "PLACE",
-    "S",
-    "U_START",
-    "compiled",
-    "widths",
-]
-
-# Columns of the table with one row per chain factor: number of columns k, width s of its couplings
-# H, its place in the frontal matrix, and where its A, H, units and λ start in the flat arrays.
-K, S, PLACE, A_START, H_START, U_START, L_START = range(7)
+__all__ = ["FLUSH", "compiled", "widths"]
 
 FLUSH = 1e200  # pivots are multiplied until here before one logarithm is taken of them
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
-from bayesv.gram.dense import flat_lambdas, times_lambda
-from bayesv.gram.elimination import eliminate_units
+from bayesv.gram.dense import Border, flat_lambdas, times_lambda
+from bayesv.gram.elimination import Eliminated, eliminate_units
+from bayesv.gram.layout import Layout
 from bayesv.gram.statistics import GramStatistics
 from bayesv.linalg import Array
 
@@ -57,47 +58,76 @@ def draw_effects(
     moments : bool
         Whether variances of the border are wanted, which costs an inverse of it.
     """
-    from bayesv.gram.kernels import draw_units  # compiled: loaded when it is needed
-
-    chain = stats.apart
-    done = eliminate_units(stats, chain, lambdas)
-    known = np.append(gamma, -1.0)
-    back = [np.linalg.inv(basis) for basis in stats.bases]
-    out = Effects(*([np.empty(0)] * len(lambdas) for _ in range(3)))
+    layout, known = stats.layout, np.append(gamma, -1.0)
+    done = eliminate_units(layout, layout.apart, stats.sums, lambdas)
+    back = [np.linalg.inv(basis) for basis in layout.bases]
+    effects = Effects(*([np.empty(0)] * len(lambdas) for _ in range(3)))
     u_border = np.zeros(0)
     if done.border is not None:
-        mean = -done.border.W @ known
-        z = rng.normal(size=len(mean))
-        noise = solve_triangular(done.border.factor, z, trans="T", lower=True, check_finite=False)
-        u_border = mean + sigma * _apply(stats, lambdas, noise[:, None])[:, 0]
-        to_user = [b @ lam for b, lam in zip(back, lambdas, strict=True)]
-        var = np.zeros_like(mean)
-        if moments:
-            inverse = np.triu(lapack.dtrtri(done.border.factor.T, lower=0)[0])
-            var = sigma**2 * (_apply(stats, to_user, inverse) ** 2).sum(axis=1)
-        u, mean = (_apply(stats, back, x[:, None])[:, 0] for x in (u_border, mean))
-        for term in stats.border:
-            for values, to in ((u, out.u), (mean, out.mean), (var, out.var)):
-                to[term.term] = values[term.slice].reshape(term.n_levels, term.k)
-    sizes = [level.A.shape[0] * level.k for level in stats.levels]
+        u_border = _draw_border(layout, done.border, lambdas, back, sigma, known, rng, effects,
+                                moments=moments)  # fmt: skip
+    _draw_chain(layout, done, back, sigma, known, rng, u_border, effects)
+    return effects
+
+
+def _draw_border(
+    layout: Layout,
+    border: Border,
+    lambdas: Sequence[Array],
+    back: Sequence[Array],
+    sigma: float,
+    known: Array,
+    rng: np.random.Generator,
+    effects: Effects,
+    *,
+    moments: bool,
+) -> Array:
+    """Fill in the effects of the border; return them in the basis of the statistics."""
+    mean = -border.W @ known
+    z = rng.normal(size=len(mean))
+    noise = solve_triangular(border.L, z, trans="T", lower=True, check_finite=False)
+    u_border = mean + sigma * _apply(layout, lambdas, noise[:, None])[:, 0]
+    to_user = [b @ lam for b, lam in zip(back, lambdas, strict=True)]
+    var = np.zeros_like(mean)
+    if moments:
+        inverse = np.triu(lapack.dtrtri(border.L.T, lower=0)[0])
+        var = sigma**2 * (_apply(layout, to_user, inverse) ** 2).sum(axis=1)
+    u, mean = (_apply(layout, back, x[:, None])[:, 0] for x in (u_border, mean))
+    for term in layout.border:
+        for values, parts in ((u, effects.u), (mean, effects.mean), (var, effects.var)):
+            parts[term.term] = values[term.slice].reshape(term.n_levels, term.k)
+    return np.asarray(u_border)
+
+
+def _draw_chain(
+    layout: Layout,
+    done: Eliminated,
+    back: Sequence[Array],
+    sigma: float,
+    known: Array,
+    rng: np.random.Generator,
+    u_border: Array,
+    effects: Effects,
+) -> None:
+    """Fill in the effects of the chain, given those of the border."""
+    from bayesv.gram.kernels import draw_units  # compiled: loaded when it is needed
+
+    sizes = [factor.n_units * factor.k for factor in layout.chain]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.intp)
     u, mean, var = np.empty(starts[-1]), np.empty(starts[-1]), np.empty(starts[-1])
-    front = np.zeros(chain.width)
+    front = np.zeros(layout.apart.width)
     front[-len(known) :] = known
     draw_units(
-        chain.table, done.A, done.H, chain.factor, chain.unit, done.lam,
-        flat_lambdas(back, [level.term for level in stats.levels]), sigma, front,
-        rng.normal(size=starts[-1]), chain.edges, chain.columns, done.E, u_border, starts,
-        mean, var, u,
+        layout.apart.tables, done.left, done.lam, flat_lambdas(back, layout.chain_terms), sigma,
+        front, rng.normal(size=starts[-1]), u_border, starts, (u, mean, var),
     )  # fmt: skip
-    for f, level in enumerate(stats.levels):
-        for values, to in ((u, out.u), (mean, out.mean), (var, out.var)):
-            to[level.term] = np.empty((len(level.A), level.k))
-            # From units to levels.
-            to[level.term][level.order] = values[starts[f] : starts[f + 1]].reshape(-1, level.k)
-    return out
+    for f, factor in enumerate(layout.chain):
+        for values, parts in ((u, effects.u), (mean, effects.mean), (var, effects.var)):
+            of_levels = np.empty((factor.n_units, factor.k))
+            of_levels[factor.order] = values[starts[f] : starts[f + 1]].reshape(-1, factor.k)
+            parts[factor.term] = of_levels
 
 
-def _apply(stats: GramStatistics, blocks: Sequence[Array], B: Array) -> Array:
+def _apply(layout: Layout, blocks: Sequence[Array], B: Array) -> Array:
     """Return blockdiag(block of each level) B for the border."""
-    return times_lambda(stats, [np.transpose(block) for block in blocks], B)
+    return times_lambda(layout, [np.transpose(block) for block in blocks], B)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesv.gram.chain import ChainLevel
+from bayesv.gram.chain import ChainFactor, FactorSums
+from bayesv.gram.layout import BorderTerm
 from bayesv.gram.moments import Pairs
-from bayesv.gram.statistics import BorderTerm, GramStatistics
-from bayesv.gram.units import Index
+from bayesv.gram.scaling import Index
+from bayesv.gram.statistics import GramStatistics
 from bayesv.linalg import Array, Mask, symmetrize
 
 __all__ = ["Elements", "flat_directions"]
@@ -117,12 +118,8 @@ def flat_directions(
 
 def _elements(stats: GramStatistics, masks: Sequence[Mask]) -> Elements:
     places = [np.nonzero(np.tril(mask)) for mask in masks]
-    squares = {level.term: level.A.sum(axis=0) for level in stats.levels}
-    for part in stats.border:
-        block = stats.A_border[part.slice, part.slice]
-        block = block.reshape(part.n_levels, part.k, part.n_levels, part.k)
-        squares[part.term] = np.einsum("jajb->ab", block)
-    grams = [basis.T @ squares[f] @ basis for f, basis in enumerate(stats.bases)]
+    totals = [blocks.sum(axis=0) for blocks in stats.squares]
+    grams = [basis.T @ total @ basis for basis, total in zip(stats.bases, totals, strict=True)]
     sizes = [np.sqrt(np.diagonal(gram)) for gram in grams]
     return Elements(
         tuple(p[0] for p in places),
@@ -138,45 +135,48 @@ def _elements(stats: GramStatistics, masks: Sequence[Mask]) -> Elements:
 def _by_fixed(stats: GramStatistics, fixed: bool) -> list[Array]:
     """Return Z_j'WX of all levels of every term, shape (J, k, p), in the order of its units."""
     p = stats.p if fixed else 0
-    means = [np.zeros((0, 0, 0))] * (len(stats.levels) + len(stats.border))
-    for level in stats.levels:
-        s = level.H.shape[2] - stats.p - 1
-        means[level.term] = level.H[:, :, s : s + p]
-    for part in stats.border:
-        means[part.term] = stats.B_border[part.slice, :p].reshape(part.n_levels, part.k, p)
+    layout = stats.layout
+    means = [np.zeros((0, 0, 0))] * len(stats.bases)
+    for factor, part in zip(layout.chain, layout.by_factor(stats.sums), strict=True):
+        s = factor.width - stats.p - 1
+        means[factor.term] = part.H[:, :, s : s + p]
+    for term in layout.border:
+        B = stats.sums.B_border[term.slice, :p]
+        means[term.term] = B.reshape(term.n_levels, term.k, p)
     return means
 
 
 def _pairs(stats: GramStatistics) -> list[tuple[int, int, Pairs]]:
     """Return Z_f'WZ_g of all pairs of terms, and of each term with itself."""
-    all_pairs = []
-    for depth, level in enumerate(stats.levels):
-        units = np.arange(len(level.A), dtype=np.intp)
-        all_pairs.append((level.term, level.term, Pairs(units, units, level.A)))
+    chain, border = stats.layout.chain, stats.layout.border
+    parts, all_pairs = stats.layout.by_factor(stats.sums), []
+    for depth, (factor, part) in enumerate(zip(chain, parts, strict=True)):
+        units = np.arange(factor.n_units, dtype=np.intp)
+        all_pairs.append((factor.term, factor.term, Pairs(units, units, part.A)))
         ancestor, start = units, 0
-        for finer, other in zip(stats.levels[depth:], stats.levels[depth + 1 :], strict=False):
+        for finer, other in zip(chain[depth:], chain[depth + 1 :], strict=False):
             ancestor = finer.parent[ancestor]
-            blocks = level.H[:, :, start : start + other.k]
-            all_pairs.append((level.term, other.term, Pairs(units, ancestor, blocks)))
+            blocks = part.H[:, :, start : start + other.k]
+            all_pairs.append((factor.term, other.term, Pairs(units, ancestor, blocks)))
             start += other.k
-        all_pairs += [(level.term, part.term, _edges(level, part)) for part in stats.border]
-    for b, one in enumerate(stats.border):
-        for two in stats.border[: b + 1]:
-            block = stats.A_border[one.slice, two.slice]
+        all_pairs += [(factor.term, term.term, _edges(factor, part, term)) for term in border]
+    for b, one in enumerate(border):
+        for two in border[: b + 1]:
+            block = stats.sums.A_border[one.slice, two.slice]
             blocks = np.swapaxes(block.reshape(one.n_levels, one.k, two.n_levels, two.k), 1, 2)
             i, j = np.nonzero((blocks != 0).any(axis=(2, 3)))
             all_pairs.append((one.term, two.term, Pairs(i, j, blocks[i, j])))
     return all_pairs
 
 
-def _edges(level: ChainLevel, part: BorderTerm) -> Pairs:
+def _edges(factor: ChainFactor, sums: FactorSums, term: BorderTerm) -> Pairs:
     """Return the products of a factor of the chain with one of the border."""
-    units = np.repeat(np.arange(len(level.A), dtype=np.intp), np.diff(level.edges))
-    inside = (level.columns >= part.slice.start) & (level.columns < part.slice.stop)
+    units = np.repeat(np.arange(factor.n_units, dtype=np.intp), np.diff(factor.edges))
+    inside = (factor.columns >= term.slice.start) & (factor.columns < term.slice.stop)
     # All columns of a level of the border stand together.
-    blocks = level.E[inside].reshape(-1, part.k, level.k)
-    levels = (level.columns[inside] - part.start) // part.k
-    return Pairs(units[inside][:: part.k], levels[:: part.k], np.swapaxes(blocks, 1, 2))
+    blocks = sums.E[inside].reshape(-1, term.k, factor.k)
+    levels = (factor.columns[inside] - term.start) // term.k
+    return Pairs(units[inside][:: term.k], levels[:: term.k], np.swapaxes(blocks, 1, 2))
 
 
 def _products(pairs: Pairs, f: Array, g: Array) -> Array:

@@ -12,53 +12,46 @@ from __future__ import annotations
 import numpy as np
 
 from bayesv.gram.border import from_border, to_border
-from bayesv.gram.compiled import (
-    A_START,
-    FLUSH,
-    H_START,
-    L_START,
-    PLACE,
-    U_START,
-    K,
-    S,
-    compiled,
-    widths,
-)
+from bayesv.gram.compiled import FLUSH, compiled, widths
+from bayesv.gram.tables import A_START, H_START, L_START, PLACE, U_START, K, S
 
 __all__ = ["draw_units", "forward", "reverse"]
 
 
 @compiled
-def forward(table, A, H, mult, pointer, factor, unit, start, stop, lam, front, kept_A, kept_H,
-            edges, columns, slots, E, border_A, border_B):  # fmt: skip
+def forward(tables, sums, left, start, stop, lam, front):
     """Eliminate the units of events start…stop; return Σ log|N|, NaN if rounding leaves no N > 0.
 
-    ``front``, (s, s), loses H'DH in its upper triangle. ``kept_A`` and ``kept_H`` receive what the
-    units of coarser factors looked like when their turn came, for `reverse`. With a border, E
-    (nnz, k) is updated in place, and the border loses E'DE (lower triangle) and E'DH.
+    ``front``, (s, s), loses H'DH in its upper triangle. A and H of ``left`` receive what the units
+    of coarser factors looked like when their turn came, for `reverse`. With a border, its E is
+    updated in place, and its border loses E'DE (lower triangle) and E'DH.
     """
+    table, mult, pointer = tables.table, tables.mult, tables.pointer
+    depth, unit = tables.depth, tables.unit
+    A, H, kept_A, kept_H = sums.A, sums.H, left.A, left.H
+    crossed = len(left.A_border) > 0
     k_max, s_max = widths(table)
     a, N, P = np.empty((k_max, k_max)), np.empty((k_max, k_max)), np.empty((k_max, k_max))
     h, half = np.empty((k_max, s_max)), np.empty((k_max, s_max))
     logdet, product = 0.0, 1.0
     for e in range(start, stop):
-        f, c = factor[e], unit[e]
+        f, c = depth[e], unit[e]
         k, s, place = table[f, K], table[f, S], table[f, PLACE]
         trail = place + k if f > 0 else 0
-        at = table[f, A_START] + c * k * k
+        base = table[f, A_START] + c * k * k
         for i in range(k):
             for j in range(k):
-                a[i, j] = A[at + i * k + j]
+                a[i, j] = A[base + i * k + j]
         if f > 0:
             for i in range(k):
                 for j in range(k):
                     a[i, j] += front[place + min(i, j), place + max(i, j)]
-                    kept_A[at + i * k + j] = a[i, j]
+                    kept_A[base + i * k + j] = a[i, j]
             for i in range(k):
                 for j in range(i, k):
                     front[place + i, place + j] = 0.0
         offset = table[f, L_START]
-        determinant = _factor(a, lam[offset : offset + k * k].reshape(k, k), k, N, P)
+        determinant = _root(a, lam[offset : offset + k * k].reshape(k, k), k, N, P)
         u = table[f, U_START] + c
         if mult[u] == 1.0:
             product *= determinant
@@ -68,14 +61,14 @@ def forward(table, A, H, mult, pointer, factor, unit, start, stop, lam, front, k
         else:
             logdet += mult[u] * np.log(determinant)
         for r in range(pointer[u], pointer[u + 1]):
-            at = table[f, H_START] + (r - pointer[table[f, U_START]]) * k * s
+            base = table[f, H_START] + (r - pointer[table[f, U_START]]) * k * s
             for i in range(k):
                 for t in range(s):
-                    h[i, t] = H[at + i * s + t]
+                    h[i, t] = H[base + i * s + t]
                     if f > 0:
                         h[i, t] += front[place + i, trail + t]
                         front[place + i, trail + t] = 0.0
-                        kept_H[at + i * s + t] = h[i, t]
+                        kept_H[base + i * s + t] = h[i, t]
             for i in range(k):
                 for t in range(s):
                     total = 0.0
@@ -86,39 +79,43 @@ def forward(table, A, H, mult, pointer, factor, unit, start, stop, lam, front, k
                 for t in range(s):
                     for b in range(t, s):
                         front[trail + t, trail + b] -= half[i, t] * half[i, b]
-        if len(border_A):
-            to_border(table, f, edges[u], edges[u + 1], P, half, columns, slots, E, border_A,
-                       border_B)  # fmt: skip
+        if crossed:
+            to_border(tables, f, tables.edges[u], tables.edges[u + 1], P, half, left)
     return logdet + np.log(product)
 
 
 @compiled
-def reverse(table, A, H, mult, pointer, factor, unit, start, stop, lam, bars, lam_bar,
-            edges, columns, slots, E, E_bar, border_A_bar, border_B_bar):  # fmt: skip
+def reverse(tables, left, bar, start, stop, lam, bars, lam_bar, of_sums):
     """Take derivatives back through `forward`, events stop…start, and add them to ``lam_bar``.
 
-    A and H are as they stood when their unit was eliminated. With K = [H E] the coupling of a unit
+    ``left`` has A, H and E as they stood when their unit was eliminated; ``bar`` the derivatives by
+    the border, and it receives those by E and, if ``of_sums``, by A and H: a sum enters where its
+    unit is eliminated, with all that was taken off it before. With K = [H E] the coupling of a unit
     and S_bar the derivative by all that loses K'DK: P = K S_bar, K_bar = −2DP, D_bar = −PK',
     A_bar = D − D D_bar D (the first D from log|N|), and λ_bar = 2AλN⁻¹ + 2(I − AD) D_bar λN⁻¹.
     ``bars`` is S_bar in the place of the frontal matrix; what is stored once but stands twice in a
     symmetric matrix enters by half its derivative. Backwards in post-order, the unit visited last
     at a coarser factor is the ancestor, so that its bars are in place.
     """
+    table, mult, pointer = tables.table, tables.mult, tables.pointer
+    depth, unit = tables.depth, tables.unit
+    A, H = left.A, left.H
+    crossed = len(bar.A_border) > 0
     k_max, s_max = widths(table)
     shape = (k_max, k_max)
     a, N, P, D = np.empty(shape), np.empty(shape), np.empty(shape), np.empty(shape)
     lam_N, D_bar, work = np.empty(shape), np.empty(shape), np.empty(shape)
     h, p = np.empty((k_max, s_max)), np.empty((k_max, s_max))
     for e in range(stop - 1, start - 1, -1):
-        f, c = factor[e], unit[e]
+        f, c = depth[e], unit[e]
         k, s, place = table[f, K], table[f, S], table[f, PLACE]
         trail = place + k if f > 0 else 0
-        at = table[f, A_START] + c * k * k
+        base = table[f, A_START] + c * k * k
         for i in range(k):
             for j in range(k):
-                a[i, j] = A[at + i * k + j]
+                a[i, j] = A[base + i * k + j]
         offset = table[f, L_START]
-        _factor(a, lam[offset : offset + k * k].reshape(k, k), k, N, P)
+        _root(a, lam[offset : offset + k * k].reshape(k, k), k, N, P)
         for i in range(k):
             for j in range(k):
                 D[i, j] = 0.0
@@ -132,23 +129,30 @@ def reverse(table, A, H, mult, pointer, factor, unit, start, stop, lam, bars, la
                 lam_N[i, j] = total / N[j, j]
         u = table[f, U_START] + c
         for r in range(pointer[u], pointer[u + 1]):
-            at = table[f, H_START] + (r - pointer[table[f, U_START]]) * k * s
+            base = table[f, H_START] + (r - pointer[table[f, U_START]]) * k * s
             for i in range(k):
                 for t in range(s):
-                    h[i, t] = H[at + i * s + t]
+                    h[i, t] = H[base + i * s + t]
             for i in range(k):
                 for t in range(s):
                     total = 0.0
                     for b in range(s):
                         total += h[i, b] * bars[trail + b, trail + t]
                     p[i, t] = total
-            if len(border_A_bar):
-                from_border(table, f, edges[u], edges[u + 1], h, p, D, D_bar, columns, slots, E,
-                             E_bar, border_A_bar, border_B_bar)  # fmt: skip
+            if crossed:
+                first, last = tables.edges[u], tables.edges[u + 1]
+                from_border(tables, f, first, last, h, p, D, D_bar, left, bar, of_sums)
             for i in range(k):
                 for j in range(k):
                     for t in range(s):
                         D_bar[i, j] -= p[i, t] * h[j, t]
+            if of_sums:
+                for i in range(k):
+                    for t in range(s):
+                        total = 0.0
+                        for j in range(k):
+                            total -= D[i, j] * p[j, t]
+                        bar.H[base + i * s + t] = 2.0 * total
         for i in range(k):
             for j in range(i):
                 D_bar[i, j] = D_bar[j, i] = 0.5 * (D_bar[i, j] + D_bar[j, i])
@@ -168,7 +172,7 @@ def reverse(table, A, H, mult, pointer, factor, unit, start, stop, lam, bars, la
                 for t in range(k):
                     total += a[i, t] * P[t, j]
                 lam_bar[offset + i * k + j] += 2.0 * total
-        if f > 0:
+        if f > 0 or of_sums:
             for i in range(k):
                 for j in range(k):
                     work[i, j] = 0.0
@@ -176,10 +180,19 @@ def reverse(table, A, H, mult, pointer, factor, unit, start, stop, lam, bars, la
                         work[i, j] += D_bar[i, t] * D[t, j]
             for i in range(k):
                 for j in range(k):
-                    total = D[i, j]
+                    total = mult[u] * D[i, j]
                     for t in range(k):
                         total -= D[i, t] * work[t, j]
-                    bars[place + i, place + j] = total
+                    P[i, j] = total
+        if of_sums:
+            base = table[f, A_START] + c * k * k
+            for i in range(k):
+                for j in range(k):
+                    bar.A[base + i * k + j] = P[i, j]
+        if f > 0:
+            for i in range(k):
+                for j in range(k):
+                    bars[place + i, place + j] = P[i, j]
                 for t in range(s):
                     total = 0.0
                     for j in range(k):
@@ -189,7 +202,7 @@ def reverse(table, A, H, mult, pointer, factor, unit, start, stop, lam, bars, la
 
 
 @compiled
-def _factor(a, lam, k, N, P):
+def _root(a, lam, k, N, P):
     """Overwrite N by the Cholesky factor of I + λ'aλ and P by L⁻¹λ'; return |I + λ'aλ|."""
     for i in range(k):
         for j in range(k):
@@ -223,53 +236,56 @@ def _factor(a, lam, k, N, P):
 
 
 @compiled
-def draw_units(table, A, H, factor, unit, lam, back, sigma, front, z, edges, columns, E,
-               u_border, starts, mean, var, u):  # fmt: skip
+def draw_units(tables, left, lam, back, sigma, front, z, u_border, starts, effects):
     """Draw the effects of all units given (β, σ, λ), coarser factors before finer ones.
 
-    A and H are as they stood when their unit was eliminated. ``front``, (s,), ends with the
+    ``left`` is as it stood when a unit was eliminated. ``front``, (s,), ends with the
     coefficients of [X y], those of y being −1; the effects of a unit's ancestors are put into it.
     With N = LL' and P = L⁻¹λ', u = P'(P r + σz) for the rest r = −[H E] × (what is known).
-    ``mean`` and ``var``, flat like ``u`` and ``z``, get E[u | what is known] and its variance;
-    all three are of the user's columns, ``back`` × those of the statistics.
+    ``effects`` are u, mean and var, each flat like ``z``: a draw, E[u | what is known] and its
+    variance; all three are of the user's columns, ``back`` × those of the statistics.
     """
+    table, depth, unit = tables.table, tables.depth, tables.unit
+    edges, columns = tables.edges, tables.columns
+    A, H, E = left.A, left.H, left.E
+    u, mean, var = effects
     k_max, _ = widths(table)
     a, N, P = np.empty((k_max, k_max)), np.empty((k_max, k_max)), np.empty((k_max, k_max))
     rest, half, draw = np.empty(k_max), np.empty(k_max), np.empty(k_max)
-    for e in range(len(factor) - 1, -1, -1):
-        f, c = factor[e], unit[e]
+    for e in range(len(depth) - 1, -1, -1):
+        f, c = depth[e], unit[e]
         k, s, place = table[f, K], table[f, S], table[f, PLACE]
         trail = place + k if f > 0 else 0
-        at = table[f, A_START] + c * k * k
+        base = table[f, A_START] + c * k * k
         for i in range(k):
             for j in range(k):
-                a[i, j] = A[at + i * k + j]
+                a[i, j] = A[base + i * k + j]
         offset = table[f, L_START]
-        _factor(a, lam[offset : offset + k * k].reshape(k, k), k, N, P)
+        _root(a, lam[offset : offset + k * k].reshape(k, k), k, N, P)
         row = table[f, U_START] + c
-        at = table[f, H_START] + c * k * s
+        base = table[f, H_START] + c * k * s
         for i in range(k):
             rest[i] = 0.0
             for t in range(s):
-                rest[i] -= H[at + i * s + t] * front[trail + t]
+                rest[i] -= H[base + i * s + t] * front[trail + t]
             for x in range(edges[row], edges[row + 1]):
                 rest[i] -= E[x, i] * u_border[columns[x]]
-        out = starts[f] + c * k
+        first = starts[f] + c * k
         for i in range(k):
             half[i] = 0.0
             for t in range(k):
                 half[i] += P[i, t] * rest[t]
         for t in range(k):
-            draw[t] = half[t] + sigma * z[out + t]
+            draw[t] = half[t] + sigma * z[first + t]
         for i in range(k):
-            mean[out + i], var[out + i], u[out + i] = 0.0, 0.0, 0.0
+            mean[first + i], var[first + i], u[first + i] = 0.0, 0.0, 0.0
             for t in range(k):
                 v = 0.0  # of back P'
                 for b in range(k):
                     v += back[offset + i * k + b] * P[t, b]
-                mean[out + i] += v * half[t]
-                var[out + i] += (sigma * v) ** 2
-                u[out + i] += v * draw[t]
+                mean[first + i] += v * half[t]
+                var[first + i] += (sigma * v) ** 2
+                u[first + i] += v * draw[t]
             if f > 0:
                 front[place + i] = 0.0
                 for t in range(k):

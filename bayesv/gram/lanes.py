@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayesv.gram.compiled import (
-    A_START,
-    FLUSH,
-    H_START,
-    L_START,
-    PLACE,
-    U_START,
-    K,
-    S,
-    compiled,
-    widths,
-)
+from bayesv.gram.compiled import FLUSH, compiled, widths
+from bayesv.gram.tables import A_START, H_START, L_START, PLACE, U_START, K, S
 
 __all__ = ["forward_many"]
 
 
 @compiled
-def forward_many(table, A, H, mult, pointer, factor, unit, start, stop, lam, front, logdet):
+def forward_many(tables, sums, start, stop, lam, front, logdet):
     """`forward` without a border for W values of λ at once: values only.
 
     The innermost loops run over the W lanes, which the compiler turns into vector instructions;
     shapes are those of `forward` with a last axis of W.
     """
+    table, mult, pointer = tables.table, tables.mult, tables.pointer
+    depth, unit = tables.depth, tables.unit
+    A, H = sums.A, sums.H
     k_max, s_max = widths(table)
     W = lam.shape[1]
     a, N = np.empty((k_max, k_max, W)), np.empty((k_max, k_max, W))
@@ -34,13 +27,13 @@ def forward_many(table, A, H, mult, pointer, factor, unit, start, stop, lam, fro
     half = np.empty((k_max, s_max, W))
     determinant, product = np.empty(W), np.ones(W)
     for e in range(start, stop):
-        f, c = factor[e], unit[e]
+        f, c = depth[e], unit[e]
         k, s, place = table[f, K], table[f, S], table[f, PLACE]
         trail = place + k if f > 0 else 0
-        at = table[f, A_START] + c * k * k
+        base = table[f, A_START] + c * k * k
         for i in range(k):
             for j in range(k):
-                v = A[at + i * k + j]
+                v = A[base + i * k + j]
                 if f > 0:
                     lower, upper = place + min(i, j), place + max(i, j)
                     for w in range(W):
@@ -53,7 +46,7 @@ def forward_many(table, A, H, mult, pointer, factor, unit, start, stop, lam, fro
                 for j in range(i, k):
                     for w in range(W):
                         front[place + i, place + j, w] = 0.0
-        _factor_many(a, lam[table[f, L_START] : table[f, L_START] + k * k], k, N, P, determinant)
+        _root_many(a, lam[table[f, L_START] : table[f, L_START] + k * k], k, N, P, determinant)
         u = table[f, U_START] + c
         if mult[u] == 1.0:
             full = False
@@ -68,10 +61,10 @@ def forward_many(table, A, H, mult, pointer, factor, unit, start, stop, lam, fro
             for w in range(W):
                 logdet[w] += mult[u] * np.log(determinant[w])
         for r in range(pointer[u], pointer[u + 1]):
-            at = table[f, H_START] + (r - pointer[table[f, U_START]]) * k * s
+            base = table[f, H_START] + (r - pointer[table[f, U_START]]) * k * s
             for i in range(k):
                 for t in range(s):
-                    v = H[at + i * s + t]
+                    v = H[base + i * s + t]
                     if f > 0:
                         for w in range(W):
                             h[i, t, w] = v + front[place + i, trail + t, w]
@@ -96,8 +89,8 @@ def forward_many(table, A, H, mult, pointer, factor, unit, start, stop, lam, fro
 
 
 @compiled
-def _factor_many(a, lam, k, N, P, determinant):
-    """`_factor` over lanes; lam has shape (k k, W)."""
+def _root_many(a, lam, k, N, P, determinant):
+    """`_root` over lanes; lam has shape (k k, W)."""
     W = len(determinant)
     for i in range(k):
         for j in range(k):

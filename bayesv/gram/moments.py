@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesv.gram.units import Grouping, Index, Rows, Units
+from bayesv.gram.scaling import Grouping, Index, RowBatch, Scaling
 from bayesv.linalg import Array
 from bayesv.support.memory import refuse_unless
 
-__all__ = ["Moments", "Pairs", "accumulate", "merge", "permute", "recode"]
+__all__ = [
+    "Moments",
+    "Pairs",
+    "accumulate",
+    "merge",
+    "permute",
+    "recode",
+    "spread",
+    "weighted",
+]
 
 Hash = NDArray[np.uint64]
 
@@ -67,7 +77,7 @@ class Moments:
     pairs: Mapping[tuple[int, int], Pairs]
 
 
-def accumulate(rows: Rows, units: Units) -> Moments:
+def accumulate(rows: RowBatch, scaling: Scaling) -> Moments:
     """Sum the products of the rows, in one pass over them."""
     from bayesv.gram.rows import add_hashes, add_products  # compiled: loaded when it is needed
 
@@ -84,21 +94,21 @@ def accumulate(rows: Rows, units: Units) -> Moments:
         for (f, g), (_, i, _) in cells.items()
     }
     for start in range(0, n, _ROWS):
-        at = slice(start, start + _ROWS)
-        root = None if rows.weights is None else np.sqrt(rows.weights[at])[:, None]
-        fixed = units.fixed(rows.X[at], rows.y[at])
-        Z = [units.columns(f, g.values[at]) for f, g in enumerate(groupings)]
+        span = slice(start, start + _ROWS)
+        root = None if rows.weights is None else np.sqrt(rows.weights[span])[:, None]
+        fixed = scaling.fixed(rows.X[span], rows.y[span])
+        Z = [scaling.columns(f, g.values[span]) for f, g in enumerate(groupings)]
         if root is not None:
             fixed = fixed * root
             Z = [z * root for z in Z]
         C += fixed.T @ fixed
         for f, grouping in enumerate(groupings):
-            codes = grouping.codes[at]
+            codes = grouping.codes[span]
             add_products(codes, Z[f], Z[f], A[f])
             add_products(codes, Z[f], fixed, B[f])
-            add_hashes(codes, _bits(grouping.values[at], rows.weights, at), hashes[f])
+            add_hashes(codes, _bits(grouping.values[span], rows.weights, span), hashes[f])
         for (f, g), (cell, _, _) in cells.items():
-            add_products(cell[at], Z[f], Z[g], blocks[f, g])
+            add_products(cell[span], Z[f], Z[g], blocks[f, g])
     weights = rows.weights
     return Moments(
         n=n,
@@ -114,6 +124,8 @@ def accumulate(rows: Rows, units: Units) -> Moments:
 
 def _refuse_too_many(groupings: Sequence[Grouping], m: int) -> None:
     """Refuse sums that memory does not hold: of each level, and of each two that meet."""
+    if not groupings:
+        return
     levels = [g.n_levels * g.k * (g.k + m) for g in groupings]
     meeting = sum(
         min(len(f.codes), f.n_levels * g.n_levels) * f.k * g.k
@@ -146,9 +158,9 @@ def recode(moments: Moments, codes: Sequence[Index], n_levels: Sequence[int]) ->
     """Move level j of factor f to codes[f][j] of n_levels[f] levels; codes may not collide."""
 
     def moved(values: Any, f: int) -> Any:
-        out = np.zeros((n_levels[f], *values.shape[1:]), dtype=values.dtype)
-        out[codes[f]] = values
-        return out
+        spread = np.zeros((n_levels[f], *values.shape[1:]), dtype=values.dtype)
+        spread[codes[f]] = values
+        return spread
 
     return replace(
         moments,
@@ -211,12 +223,48 @@ def _add(a: Any, b: Any) -> Any:
     """Add arrays whose first axes may differ: levels that one part has not met count as 0."""
     if len(a) < len(b):
         a, b = b, a
-    out = a.copy()
-    out[: len(b)] += b
-    return out
+    total = a.copy()
+    total[: len(b)] += b
+    return total
 
 
-def _bits(values: Array, weights: Array | None, at: slice) -> Hash:
-    columns = values if weights is None else np.column_stack([values, weights[at]])
+def _bits(values: Array, weights: Array | None, span: slice) -> Hash:
+    columns = values if weights is None else np.column_stack([values, weights[span]])
     # + 0.0 makes −0.0 the same bits as 0.0.
     return np.ascontiguousarray(columns + 0.0).view(np.uint64)
+
+
+def weighted(parts: Sequence[Moments], coefficients: Sequence[float]) -> Moments:
+    """Return Σ_k c_k of the products of K sums with the same codes; n and Σ log w just add up."""
+    scaled = [
+        replace(
+            part,
+            total=c * part.total,
+            C=c * part.C,
+            A=tuple(c * a for a in part.A),
+            B=tuple(c * b for b in part.B),
+            pairs={key: Pairs(x.i, x.j, c * x.blocks) for key, x in part.pairs.items()},
+        )
+        for part, c in zip(parts, coefficients, strict=True)
+    ]
+    return reduce(merge, scaled)
+
+
+def spread(part: Moments, whole: Moments) -> Moments:
+    """Return sums of some rows with zeros at the levels and meetings that only others have."""
+    if part is whole:
+        return part
+    sizes = [len(a) for a in whole.A]
+    codes = [np.arange(len(a), dtype=np.intp) for a in part.A]
+    pairs = {key: _spread_pairs(part.pairs[key], whole.pairs[key]) for key in whole.pairs}
+    return replace(recode(part, codes, sizes), pairs=pairs)
+
+
+def _spread_pairs(part: Pairs, whole: Pairs) -> Pairs:
+    width = int(whole.j.max()) + 1
+    keys = whole.i.astype(np.int64) * width + whole.j
+    order = np.argsort(keys)
+    wanted = part.i.astype(np.int64) * width + part.j
+    blocks = np.zeros((len(keys), *whole.blocks.shape[1:]))
+    blocks[order[np.searchsorted(keys, wanted, sorter=order)]] = part.blocks
+    return Pairs(whole.i, whole.j, blocks)

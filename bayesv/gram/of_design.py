@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from bayesv.design.design import Design
+from bayesv.gram.arrange import gram_statistics
 from bayesv.gram.responses import Responses
-from bayesv.gram.statistics import GramStatistics, gram_statistics
-from bayesv.gram.units import Grouping, Rows
+from bayesv.gram.scaling import Grouping, RowBatch
+from bayesv.gram.statistics import GramStatistics
 
 __all__ = ["responses_of", "statistics_of"]
 
 
 def statistics_of(
-    design: Design, structure: str = "auto", *, dedupe: bool = True
+    design: Design, elimination: str = "auto", *, dedupe: bool = True
 ) -> GramStatistics:
     """Return the Gram statistics of a design's rows; see `gram_statistics`."""
-    return gram_statistics(_rows(design), structure, dedupe=dedupe)
+    return gram_statistics(_rows(design), elimination, dedupe=dedupe)
 
 
 def responses_of(design: Design, stats: GramStatistics) -> Responses:
@@ -29,7 +30,7 @@ def responses_of(design: Design, stats: GramStatistics) -> Responses:
     return Responses.of(_rows(design), stats)
 
 
-def _rows(design: Design) -> Rows:
+def _rows(design: Design) -> RowBatch:
     groupings = tuple(Grouping(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms)
     weights = None if design.residual.iid else design.residual.weights
-    return Rows(design.X, design.target, weights, groupings)
+    return RowBatch(design.X, design.target, weights, groupings)

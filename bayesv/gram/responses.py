@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
+from bayesv.gram.scaling import RowBatch, times_inverse
 from bayesv.gram.statistics import GramStatistics
-from bayesv.gram.units import Rows, times_inverse
+from bayesv.gram.tables import Sums
 from bayesv.linalg import Array
 
 __all__ = ["Responses"]
@@ -39,19 +40,19 @@ class Responses:
     shapes: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, rows: Rows, stats: GramStatistics) -> Responses:
+    def of(cls, rows: RowBatch, stats: GramStatistics) -> Responses:
         """Prepare for other responses of the rows that ``stats`` summed up."""
         n = len(rows.y)
         root = np.ones(n) if rows.weights is None else np.sqrt(rows.weights)
-        Q = times_inverse(rows.X[:, stats.kept], stats.R) * root[:, None]
-        parts = []
+        Q = times_inverse(rows.X[:, stats.fixed.kept], stats.fixed.upper) * root[:, None]
+        parts = [sparse.csr_array((0, n))]
         for grouping, basis in zip(rows.groupings, stats.bases, strict=True):
             values = times_inverse(grouping.values, basis) * root[:, None]
             k = grouping.k
-            at = grouping.codes[:, None] * k + np.arange(k)
+            places = grouping.codes[:, None] * k + np.arange(k)
             shape = (n, grouping.n_levels * k)
-            columns = sparse.csr_array((values.ravel(), at.ravel(), np.arange(n + 1) * k), shape)
-            parts.append(columns.T)
+            starts = np.arange(n + 1) * k
+            parts.append(sparse.csr_array((values.ravel(), places.ravel(), starts), shape).T)
         Z = sparse.csr_array(sparse.vstack(parts, format="csr"))
         return cls(stats, root, Q, Z, tuple((g.n_levels, g.k) for g in rows.groupings))
 
@@ -65,7 +66,7 @@ class Responses:
 
         Notes
         -----
-        With W^½X = QR, start = R⁻¹Q'W^½y, and what is left of y is y − X start. Taking it off a
+        With W^½X = QU, start = U⁻¹Q'W^½y, and what is left of y is y − X start. Taking it off a
         second time removes the rounding of the first.
         """
         stats, Q = self.stats, self.Q
@@ -76,29 +77,28 @@ class Responses:
             step = Q.T @ rest
             gamma += step
             rest = rest - Q @ step
-        C = stats.C.copy()
+        C = stats.sums.C.copy()
         C[:-1, -1] = C[-1, :-1] = Q.T @ rest
         C[-1, -1] = rest @ rest
-        stops = np.cumsum([J * k for J, k in self.shapes])[:-1]
-        parts = np.split(self.Z @ rest, stops)
-        B = [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
-        levels = []
-        for level in stats.levels:
-            H = level.H.copy()
-            H[:, :, -1] = B[level.term][level.order]
-            levels.append(replace(level, H=H))
-        B_border = stats.B_border
-        if stats.border:
-            B_border = B_border.copy()
-            B_border[:, -1] = np.concatenate([B[part.term].ravel() for part in stats.border])
-        new = replace(
-            stats,
-            levels=tuple(levels),
-            chain=stats.chain.with_couplings(levels),
-            B_border=B_border,
-            C=C,
-            start=np.linalg.solve(stats.R, gamma),
-            total=total,
-        )
-        new.__dict__["remembered"] = stats.remembered
+        sums = self._with_products(self.Z @ rest)._replace(C=C)
+        fixed = stats.fixed.with_start(gamma)
+        new = replace(stats, fixed=fixed, sums=sums, total=total, parts=(), totals=())
+        # Only couplings change: the rest need not be merged again.
+        H = stats.layout.merged_couplings(sums.H)
+        new.__dict__["merged"] = sums._replace(A=stats.merged.A, H=H)
         return new
+
+    def _with_products(self, products: Array) -> Sums:
+        """Return the sums with Z'Wy, shape (q,), of another response."""
+        stats, layout = self.stats, self.stats.layout
+        stops = np.cumsum([0, *(J * k for J, k in self.shapes)])[1:-1]
+        parts = np.split(products, stops)
+        B = [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=False)]
+        sums = stats.sums._replace(H=stats.sums.H.copy())
+        for factor, part in zip(layout.chain, layout.by_factor(sums), strict=True):
+            part.H[:, :, -1] = B[factor.term][factor.order]
+        if layout.border:
+            B_border = stats.sums.B_border.copy()
+            B_border[:, -1] = np.concatenate([B[t].ravel() for t in layout.border_terms])
+            sums = sums._replace(B_border=B_border)
+        return sums

@@ -10,10 +10,10 @@ __all__ = ["add_hashes", "add_products"]
 
 
 @compiled
-def add_products(codes, left, right, out):
-    """Add left_i' right_i of every row i to out[codes[i]]; shapes (n, a), (n, b), (J, a, b)."""
+def add_products(codes, left, right, totals):
+    """Add left_i' right_i of every row i to totals[codes[i]]; shapes (n, a), (n, b), (J, a, b)."""
     for i in range(len(codes)):
-        target = out[codes[i]]
+        target = totals[codes[i]]
         for a in range(left.shape[1]):
             for b in range(right.shape[1]):
                 target[a, b] += left[i, a] * right[i, b]
@@ -28,8 +28,8 @@ def _mix(x):
 
 
 @compiled
-def add_hashes(codes, bits, out):
-    """Add two hashes of every row's bits to out[codes[i]], shape (J, 2), modulo 2⁶⁴.
+def add_hashes(codes, bits, totals):
+    """Add two hashes of every row's bits to totals[codes[i]], shape (J, 2), modulo 2⁶⁴.
 
     Sums do not depend on the order of rows, and those of parts add up to those of the whole.
     """
@@ -37,5 +37,5 @@ def add_hashes(codes, bits, out):
         x = np.uint64(0x9E3779B97F4A7C15)
         for a in range(bits.shape[1]):
             x = _mix(x ^ bits[i, a]) + np.uint64(0x9E3779B97F4A7C15)
-        out[codes[i], 0] += _mix(x)
-        out[codes[i], 1] += _mix(x ^ np.uint64(0xD1B54A32D192ED03))
+        totals[codes[i], 0] += _mix(x)
+        totals[codes[i], 1] += _mix(x ^ np.uint64(0xD1B54A32D192ED03))

@@ -16,7 +16,7 @@ def solve_many(P, h, L, x):
     Shapes (S, p, p) and (S, p); ``L`` and ``x`` are filled. NaN where P_s is not positive definite.
     """
     S, p = h.shape
-    out = np.zeros((S, 2))
+    result = np.zeros((S, 2))
     for s in range(S):
         product = 1.0
         for j in range(p):
@@ -32,19 +32,19 @@ def solve_many(P, h, L, x):
             for i in range(j):
                 L[s, i, j] = 0.0
             if product > 1e200 or product < 1e-200:
-                out[s, 0] += np.log(product)
+                result[s, 0] += np.log(product)
                 product = 1.0
-        out[s, 0] += np.log(product)
+        result[s, 0] += np.log(product)
         for i in range(p):
             total = h[s, i]
             for t in range(i):
                 total -= L[s, i, t] * x[s, t]
             x[s, i] = total / L[s, i, i]
-            out[s, 1] += x[s, i] ** 2
+            result[s, 1] += x[s, i] ** 2
         for i in range(p - 1, -1, -1):
             for t in range(i + 1, p):
                 x[s, i] -= L[s, t, i] * x[s, t]
             x[s, i] /= L[s, i, i]
-        if not np.isfinite(out[s, 1]):
-            out[s, 0] = np.nan
-    return out
+        if not np.isfinite(result[s, 1]):
+            result[s, 0] = np.nan
+    return result

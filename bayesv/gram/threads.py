@@ -112,7 +112,7 @@ def run(
 
     No more run at a time than there is memory for, each taking ``bytes_each``.
     """
-    workers = 1 if serial else min(n_threads(), len(items))
+    workers = 1 if serial or len(items) < 2 else min(n_threads(), len(items))
     if workers > 1 and bytes_each:
         workers = min(workers, how_many(bytes_each))
     if workers <= 1:

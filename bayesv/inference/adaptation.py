@@ -61,9 +61,7 @@ def first_proposal(
     sd = np.maximum(np.maximum(high - mean, mean - low) / 1.6, 1e-3)
     defence = Mixture(np.ones(1), mean[None], np.diag(sd)[None], 0.0)
     d = len(mean)
-    parts = tuple(
-        Part(spread(mode.x, mode.factor, rng, effort.wide), Warp.none(d)) for mode in modes
-    )
+    parts = tuple(Part(spread(mode.x, mode.root, rng, effort.wide), Warp.none(d)) for mode in modes)
     shares = np.maximum(laplace_shares(modes), _FIRST_SHARE)
     shares *= (1.0 - effort.defence) / shares.sum()
     return Proposal(np.append(shares, effort.defence), parts, defence)

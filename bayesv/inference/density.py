@@ -25,18 +25,18 @@ class Conditional:
     log_likelihood : ndarray, shape (S,)
     mean : ndarray, shape (S, p)
         E[γ | λ, σ, y] in the coordinates of the Gram statistics.
-    factor : ndarray, shape (S, p, p)
-        Lower Cholesky factor of the precision of γ.
+    root : ndarray, shape (S, p, p)
+        Lower Cholesky root of the precision of γ.
     """
 
     log_likelihood: Array
     mean: Array
-    factor: Array
+    root: Array
 
     def take(self, positions: NDArray[np.intp]) -> Conditional:
         """Return the conditionals at some of the values."""
         return Conditional(
-            self.log_likelihood[positions], self.mean[positions], self.factor[positions]
+            self.log_likelihood[positions], self.mean[positions], self.root[positions]
         )
 
 
@@ -45,7 +45,7 @@ def joined(parts: Sequence[Conditional]) -> Conditional:
     return Conditional(
         np.concatenate([part.log_likelihood for part in parts]),
         np.concatenate([part.mean for part in parts]),
-        np.concatenate([part.factor for part in parts]),
+        np.concatenate([part.root for part in parts]),
     )
 
 
@@ -65,19 +65,19 @@ class MarginalDensity:
 
     @cached_property
     def _beta_prior(self) -> tuple[Array, Array, float]:
-        """Precision of γ, precision × mean, and constants; β = start + R⁻¹γ."""
+        """Precision of γ, precision × mean, and constants."""
         sds = np.array([b.sd if isinstance(b, Normal) else np.inf for b in self.priors.beta])
         means = np.array([b.mean if isinstance(b, Normal) else 0.0 for b in self.priors.beta])
-        R_inv = np.linalg.inv(self.stats.R)
+        fixed = self.stats.fixed
         normal = np.isfinite(sds)
         precision = np.where(normal, 1.0 / sds**2, 0.0)
-        shift = np.where(normal, means - self.stats.start, 0.0)
-        P0 = R_inv.T @ (precision[:, None] * R_inv)
-        h0 = R_inv.T @ (precision * shift)
+        shift = np.where(normal, means - fixed.start, 0.0)
+        P0 = fixed.precision_gamma(np.diag(precision))
+        h0 = fixed.inverse.T @ (precision * shift)
         constant = float((precision * shift**2).sum() - np.log(precision[normal]).sum())
         n_flat = int((~normal).sum())
         constant += (self.stats.n - n_flat) * np.log(2 * np.pi) - self.stats.log_weights
-        constant += 2.0 * np.log(np.abs(np.diagonal(self.stats.R))).sum()
+        constant += fixed.logdet
         return P0, h0, constant
 
     def eliminated(

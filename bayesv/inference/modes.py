@@ -13,7 +13,7 @@ from scipy.special import chdtri, logsumexp
 from bayesv.covariance import ComponentDraws, VarianceComponents
 from bayesv.errors import BayesvError
 from bayesv.inference.ascent import climb
-from bayesv.inference.target import Target, factor
+from bayesv.inference.target import Target, width_root
 from bayesv.linalg import Array
 from bayesv.support.progress import progress
 
@@ -45,20 +45,20 @@ class Mode:
     Attributes
     ----------
     x : ndarray, shape (d,)
-    factor : ndarray, shape (d, d)
-        Lower Cholesky factor of the inverse Hessian of minus the log density.
+    root : ndarray, shape (d, d)
+        Lower Cholesky root of the inverse Hessian of minus the log density.
     log_density, log_mass : float
         At x, and of the normal approximation there (Laplace), up to the target's constant.
     """
 
     x: Array
-    factor: Array
+    root: Array
     log_density: float
     log_mass: float
 
     def is_near(self, x: Array) -> bool:
         """Return whether a point is within one SD of the normal approximation."""
-        return float(np.linalg.norm(np.linalg.solve(self.factor, x - self.x))) < 1.0
+        return float(np.linalg.norm(np.linalg.solve(self.root, x - self.x))) < 1.0
 
 
 def find_modes(
@@ -124,9 +124,7 @@ def _climb_one_by_one(target: Target, starts: Array, step: Callable[[int], None]
 
     for start in starts:
         # The curvature at the first mode serves all later climbs: it costs many evaluations.
-        inverse = (
-            modes[0].factor @ modes[0].factor.T if modes else target.inverse_hessian(start, step)
-        )
+        inverse = modes[0].root @ modes[0].root.T if modes else target.inverse_hessian(start, step)
         # The proposal needs no more digits of the mode than this.
         options = {"gtol": 1e-2, "hess_inv0": inverse}
         result = minimize(
@@ -138,7 +136,7 @@ def _climb_one_by_one(target: Target, starts: Array, step: Callable[[int], None]
 
 
 def _mode_at(target: Target, x: Array, step: Callable[[int], None]) -> Mode:
-    L = factor(target.inverse_hessian(x, step))
+    L = width_root(target.inverse_hessian(x, step))
     value = float(target.evaluate(x[None])[0][0])
     return Mode(x, L, value, value + float(np.log(np.diagonal(L)).sum()))
 
@@ -192,7 +190,7 @@ def unvisited(modes: Sequence[Mode], x: Array) -> tuple[str, ...]:
     problems = []
     radius = chdtri(x.shape[1], 1e-3)
     for mode, share in zip(modes, laplace_shares(modes), strict=True):
-        distance = (np.linalg.solve(mode.factor, (x - mode.x).T) ** 2).sum(axis=0)
+        distance = (np.linalg.solve(mode.root, (x - mode.x).T) ** 2).sum(axis=0)
         if share >= _SHARE_WORTH_SAYING and not (distance < radius).any():
             problems.append(
                 f"no draw is near a mode of the posterior that holds about {share:.0%} of its "

@@ -55,7 +55,7 @@ def sample_nuts(
     trace = _run(nutpie, target, modes, rng, options)
     require_all_draws(trace["posterior"], options)
     z = trace["posterior"]["z"].transpose("chain", "draw", ...).to_numpy()
-    x = modes[0].x + z.reshape(-1, target.size) @ modes[0].factor.T
+    x = modes[0].x + z.reshape(-1, target.size) @ modes[0].root.T
     lp, conditional = target.evaluate(x)
     stats = trace["sample_stats"].to_dataset()
     result = labelled(
@@ -89,8 +89,8 @@ def _run(
     rng: np.random.Generator,
     options: NutsOptions,
 ) -> Any:
-    """Return nutpie's draws of z, x = mode + L z with the first mode and its factor."""
-    mode, L, d = modes[0].x, modes[0].factor, target.size
+    """Return nutpie's draws of z, x = mode + L z with the first mode and its root."""
+    mode, L, d = modes[0].x, modes[0].root, target.size
 
     def log_density(z: Array) -> tuple[float, Array]:
         value, gradient = target.value_and_gradient(mode + L @ z)
@@ -105,7 +105,7 @@ def _run(
         near = modes[stream.integers(len(modes))]
         z = stream.uniform(-_SPREAD, _SPREAD, size=d)
         for _ in range(_HALVINGS):
-            x = near.x + near.factor @ z
+            x = near.x + near.root @ z
             if np.isfinite(target.value_and_gradient(x)[0]):
                 return np.asarray(np.linalg.solve(L, x - mode))
             z *= 0.5

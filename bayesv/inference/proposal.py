@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln
 
-from bayesv.inference.target import factor
+from bayesv.inference.target import width_root
 from bayesv.linalg import Array
 
 __all__ = ["Mixture", "Part", "Proposal", "Warp", "merged", "spread"]
@@ -70,13 +70,13 @@ class Mixture:
             away = x - mean
             scale = (w[:, None] * away).T @ away / share[:, k].sum()
             means.append(mean)
-            factors.append(factor(scale))
+            factors.append(width_root(scale))
         total = share[:, alive].sum(axis=0)
         # A wide component covers tails such as log SD towards −∞ that the sample has not met.
         mean = weights @ x
         away = x - mean
         means.append(mean)
-        factors.append(np.sqrt(_WIDE_SCALE) * factor((weights[:, None] * away).T @ away))
+        factors.append(np.sqrt(_WIDE_SCALE) * width_root((weights[:, None] * away).T @ away))
         portions = np.append((1 - self.wide) * total / total.sum(), self.wide)
         return Mixture(portions, np.array(means), np.array(factors), self.wide)
 
@@ -141,7 +141,7 @@ class Part:
         warp = Warp.of(x, weights)
         z = warp.to_z(x)[0]
         mean = weights @ z
-        L = factor((weights[:, None] * (z - mean)).T @ (z - mean))
+        L = width_root((weights[:, None] * (z - mean)).T @ (z - mean))
         return Part(spread(mean, L, rng, self.mixture.wide), warp)
 
 

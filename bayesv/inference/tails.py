@@ -191,15 +191,11 @@ class Tails:
     def _per_level(self) -> list[Array]:
         """Z_j'WZ_j of the levels of each term, in the prior's basis and column units, (J, r, r)."""
         stats = self.density.stats
-        products: dict[int, Array] = {level.term: level.A for level in stats.levels}
-        for part in stats.border:
-            places = part.start + np.arange(part.n_levels * part.k).reshape(-1, part.k)
-            products[part.term] = stats.A_border[places[:, :, None], places[:, None, :]]
         per_level = []
         for f, term in enumerate(self._terms):
             basis = self._priors.basis(term)
             M = stats.bases[f] @ basis.back / basis.units
-            per_level.append(np.einsum("ai,jab,bk->jik", M, products[f], M))
+            per_level.append(np.einsum("ai,jab,bk->jik", M, stats.squares[f], M))
         return per_level
 
     @cached_property
@@ -268,8 +264,7 @@ class Tails:
         flat = [isinstance(prior, Flat) for prior in self._priors.beta]
         if not any(flat):
             return 0.5 * logdet, np.zeros((len(sizes), 0))
-        F = stats.R[:, flat]
-        S = F.T @ T[:, : stats.p, : stats.p] @ F
+        S = stats.fixed.precision_beta(T[:, : stats.p, : stats.p])[:, flat][:, :, flat]
         sign, logdet_S = np.linalg.slogdet(S)
         known = sign > 0
         variances = np.full((len(sizes), S.shape[-1]), np.inf)

@@ -14,7 +14,7 @@ from bayesv.inference.interpolation import Interpolant, interpolate
 from bayesv.linalg import Array, symmetrize
 from bayesv.support.progress import progress
 
-__all__ = ["Target", "factor"]
+__all__ = ["Target", "width_root"]
 
 _LARGEST = 12.0  # log SD over σ
 _CHEAP = 20_000  # flops or so of an evaluation, up to which thousands of them are nothing
@@ -52,9 +52,9 @@ class Target:
     @property
     def cheap(self) -> bool:
         """Whether thousands of evaluations take less time than a climb by analytic gradients."""
-        stats = self.density.stats
-        units = len(stats.chain.mult) * stats.chain.width**2
-        return units + len(stats.A_border) ** 3 / 10 <= _CHEAP
+        layout = self.density.stats.layout
+        chain = layout.plan.n_events * layout.plan.width**2
+        return chain + layout.border_size**3 / 10 <= _CHEAP
 
     def interpolate(self, mode: Array, L: Array) -> None:
         """Replace log|M| and T near the mode by polynomials if their error does not matter.
@@ -130,9 +130,9 @@ class Target:
         with np.errstate(invalid="ignore", over="ignore"), bar as step:
             lambdas, sigma = self.coordinates.to_lambdas(x)
             eliminated = self._eliminated(x, lambdas, step)
-            found = self.density.conditional(lambdas, sigma**2, eliminated)
-            value = found.log_likelihood + self.coordinates.log_prior(x)
-        return np.where(within & np.isfinite(value), value, -np.inf), found
+            conditional = self.density.conditional(lambdas, sigma**2, eliminated)
+            value = conditional.log_likelihood + self.coordinates.log_prior(x)
+        return np.where(within & np.isfinite(value), value, -np.inf), conditional
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Return log p(x | y) and its derivative by x, shape (d,); −inf and 0 far outside."""
@@ -173,16 +173,16 @@ class Target:
         h, d = 1e-2, len(x)
         points = [*(x - h * np.eye(d)), *(x + h * np.eye(d))]
         # Side by side only what takes long: threads cost, too.
-        found = run(evaluate, points, serial=not self.expensive)
+        evaluations = run(evaluate, points, serial=not self.expensive)
         self.n_evaluations += 2 * d
-        gradients = np.array([gradient for _, gradient in found])
+        gradients = np.array([gradient for _, gradient in evaluations])
         values, vectors = np.linalg.eigh(symmetrize(gradients[:d] - gradients[d:]) / (2 * h))
         values = np.maximum(values, 0.25)
         return symmetrize(np.asarray((vectors / values) @ vectors.T))
 
 
-def factor(scale: Array) -> Array:
-    """Lower Cholesky factor; a sample that has collapsed onto a line gets a little width."""
+def width_root(scale: Array) -> Array:
+    """Lower Cholesky root; a sample that has collapsed onto a line gets a little width."""
     values, vectors = np.linalg.eigh(symmetrize(scale))
     values = np.maximum(values, 1e-8 * max(values[-1], 1e-8))
     return np.asarray(np.linalg.cholesky((vectors * values) @ vectors.T))

@@ -251,7 +251,7 @@ def _of_u(
         vc = point.components()
         V = MarginalCovariance(design, vc)
         expected = V.G @ (design.Z.T @ V.solve(design.target - design.X @ point.beta))
-        gamma, lambdas = stats.R @ (point.beta - stats.start), point.relative_roots()
+        gamma, lambdas = stats.fixed.to_gamma(point.beta), point.relative_roots()
         exact = draw_effects(
             stats, stats.in_basis(lambdas), float(point.sigma), gamma, rng, moments=False
         ).u

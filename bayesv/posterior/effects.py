@@ -24,9 +24,8 @@ def gls_draws(values: ComponentDraws, density: MarginalDensity) -> tuple[Array, 
     density : MarginalDensity
     """
     given_v = density.conditional(values.relative_roots(), values.sigma2)
-    back = np.linalg.inv(density.stats.R)
-    half = np.linalg.inv(given_v.factor) @ back.T
-    return density.stats.start + given_v.mean @ back.T, np.swapaxes(half, 1, 2) @ half
+    fixed, half = density.stats.fixed, np.linalg.inv(given_v.root)
+    return fixed.to_beta(given_v.mean), fixed.cov_beta(np.swapaxes(half, 1, 2) @ half)
 
 
 def random_effects(
@@ -42,7 +41,7 @@ def random_effects(
     """
     design, rng = values.design, np.random.default_rng(seed)
     kept = values.take(evenly_spaced(values.size, draws))
-    gamma = (kept.beta - stats.start) @ stats.R.T
+    gamma = stats.fixed.to_gamma(kept.beta)
     mean, square, var = (np.zeros(design.q) for _ in range(3))
     relative = stats.in_basis(kept.relative_roots())
     for s, sigma in enumerate(kept.sigma):

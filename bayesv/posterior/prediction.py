@@ -39,7 +39,7 @@ def responses(
         roots = [root[s] for root in all_roots]
         fitted: list[Array | None] = [None] * len(roots)
         if not new_levels:
-            gamma = (beta - stats.start) @ stats.R.T
+            gamma = stats.fixed.to_gamma(beta)
             lambdas = stats.in_basis([lam[s] for lam in all_lambdas])
             drawn = draw_effects(stats, lambdas, float(sigma), gamma, rng, moments=False)
             fitted = list(drawn.u)

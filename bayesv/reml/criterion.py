@@ -40,7 +40,10 @@ class Criterion:
         self.diagonal = np.concatenate([r == c for r, c in self.places])
         # Row i of λ acts on column i of Z: dividing by its rms makes coordinates free of units.
         self.unit = np.concatenate(
-            [1.0 / scale[rows] for scale, (rows, _) in zip(stats.scales, self.places, strict=True)]
+            [
+                1.0 / scale[rows]
+                for scale, (rows, _) in zip(stats.layout.scales, self.places, strict=True)
+            ]
         )
         self.levels = np.repeat([term.n_levels for term in design.terms], self.sizes)
         # Which diagonal element stands in the same row, and in the same column.
@@ -53,11 +56,11 @@ class Criterion:
     @property
     def cost(self) -> float:
         """About how many operations one value takes."""
-        stats, m = self.stats, self.stats.p + 1
-        chain = stats.chain
-        q, widest = len(stats.A_border), max(level.k for level in stats.levels)
-        width = chain.width + len(chain.columns) / len(chain.factor)
-        return float(len(chain.pointer) * widest * width**2 + q**3 / 3 + q**2 * m)
+        layout, plan = self.stats.layout, self.stats.layout.plan
+        q, widest = layout.border_size, max((f.k for f in layout.chain), default=0)
+        width = plan.width + len(plan.tables.columns) / max(plan.n_events, 1)
+        n_couplings = len(plan.tables.pointer)
+        return float(n_couplings * widest * width**2 + q**3 / 3 + q**2 * (layout.p + 1))
 
     def lambdas(self, x: Array) -> list[Array]:
         """Return λ_f of every term at x, in the basis of the statistics."""
@@ -78,7 +81,7 @@ class Criterion:
         """What is left of the criterion beside log|M|, log|S| and (n − p) log r²."""
         value = self.df * (np.log(2 * np.pi / self.df) + 1) - self.stats.log_weights
         if self.method == "REML":
-            value += 2.0 * float(np.log(np.abs(np.diagonal(self.stats.R))).sum())
+            value += self.stats.fixed.logdet
         return float(value)
 
     def criterion_at(self, lambdas: Sequence[Array], sigma2: float) -> float:
@@ -87,7 +90,7 @@ class Criterion:
         _, r2, logdet_S = solve_fixed(done, self.stats.p)
         value = done.logdet - self.stats.log_weights + self.df * np.log(2 * np.pi * sigma2)
         if self.method == "REML":
-            value += logdet_S + 2.0 * np.log(np.abs(np.diagonal(self.stats.R))).sum()
+            value += logdet_S + self.stats.fixed.logdet
         return float(value + r2 / sigma2)
 
     def curvature(self, x: Array) -> Array:
@@ -134,8 +137,8 @@ class Criterion:
 
         stats, p = self.stats, self.stats.p
         logdet, T = eliminate_many(stats, self._lambdas(x))
-        factor, gamma = np.empty_like(T[:, :p, :p]), np.empty_like(T[:, :p, p])
-        logdet_S, explained = solve_many(T[:, :p, :p], T[:, :p, p], factor, gamma).T
+        L, gamma = np.empty_like(T[:, :p, :p]), np.empty_like(T[:, :p, p])
+        logdet_S, explained = solve_many(T[:, :p, :p], T[:, :p, p], L, gamma).T
         r2 = T[:, p, p] - explained
         with np.errstate(invalid="ignore", divide="ignore"):
             value = logdet + self.df * np.log(r2)
@@ -157,8 +160,8 @@ class Criterion:
             values, vectors = np.linalg.eigh(inner)
             root = (vectors * np.sqrt(np.clip(values, 0.01, 100.0))) @ vectors.T
             # QR of the transpose gives the lower factor without squaring.
-            R = np.linalg.qr((lam @ root).T, mode="r")
-            new.append((R.T * np.sign(np.diagonal(R)))[rows, columns])
+            upper = np.linalg.qr((lam @ root).T, mode="r")
+            new.append((upper.T * np.sign(np.diagonal(upper)))[rows, columns])
         return np.asarray(np.concatenate(new) / self.unit)
 
     def _evaluate(self, x: Array) -> tuple[float, list[Array]]:
@@ -167,12 +170,12 @@ class Criterion:
         stats, p = self.stats, self.stats.p
         done = eliminate(stats, self.lambdas(x))
         gamma, r2, logdet_S = solve_fixed(done, p)
-        if r2 <= max(_EXACT * stats.C[p, p], _EXACT**2 * stats.total):
+        if r2 <= max(_EXACT * stats.sums.C[p, p], _EXACT**2 * stats.total):
             raise self.reproduced()
         value = done.logdet - stats.log_weights + self.df * (np.log(2 * np.pi * r2 / self.df) + 1)
         T_bar = (self.df / r2) * np.outer(np.append(-gamma, 1.0), np.append(-gamma, 1.0))
         if self.method == "REML":
-            value += logdet_S + 2.0 * np.log(np.abs(np.diagonal(stats.R))).sum()
+            value += logdet_S + stats.fixed.logdet
             T_bar[:p, :p] += np.linalg.inv(done.T[:p, :p])
         return float(value), done.gradient(T_bar)
 

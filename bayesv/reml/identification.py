@@ -49,12 +49,13 @@ def unidentified(design: Design, stats: GramStatistics, method: str = "REML") ->
     >>> [problem.split(": ")[1][:38] for problem in unidentified(model.design, model.statistics)]
     ['Batch and again group the rows alike; ']
     """
-    if method not in stats.remembered:
-        stats.remembered[method] = _found(design, stats, method)
-    return tuple(stats.remembered[method])
+    remembered = stats.layout.remembered
+    if method not in remembered:
+        remembered[method] = _sentences(design, stats, method)
+    return tuple(remembered[method])
 
 
-def _found(design: Design, stats: GramStatistics, method: str) -> tuple[str, ...]:
+def _sentences(design: Design, stats: GramStatistics, method: str) -> tuple[str, ...]:
     masks = [term.mask for term in design.terms]
     elements, directions = flat_directions(stats, masks, fixed=method == "REML")
     if not directions.shape[1]:

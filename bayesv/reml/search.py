@@ -297,7 +297,6 @@ class _Search:
         gamma, r2, _ = solve_fixed(done, stats.p)
         sigma2 = r2 / criterion.df
         names = list(design.fixed_names)
-        R_inv = np.linalg.inv(stats.R)
         own = [np.linalg.solve(b, lam) for b, lam in zip(stats.bases, lambdas, strict=True)]
         blocks = {
             term.group: pd.DataFrame(sigma2 * root @ root.T, term.columns, term.columns)
@@ -328,8 +327,8 @@ class _Search:
             design=design,
             method=criterion.method,
             components=VarianceComponents(blocks, sigma2),
-            beta=pd.Series(stats.start + R_inv @ gamma, names, name="beta"),
-            cov_beta=pd.DataFrame(sigma2 * R_inv @ S_inv @ R_inv.T, names, names),
+            beta=pd.Series(stats.fixed.to_beta(gamma), names, name="beta"),
+            cov_beta=pd.DataFrame(stats.fixed.cov_beta(sigma2 * S_inv), names, names),
             criterion=best.value,
             singular=best.boundary,
             converged=converged,

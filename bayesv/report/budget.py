@@ -27,7 +27,7 @@ def affordable(post: Posterior, most: int) -> int:
     if post.density is None:
         border = sum(effects) - max(effects)
     else:
-        border = len(post.density.stats.A_border)
+        border = post.density.stats.layout.border_size
     cost = float(border) ** 3 + _OPERATIONS_PER_EFFECT * sum(effects)
     return int(min(max(_MAX_OPERATIONS / cost, _MIN_DRAWS), most, post.n_chains * post.n_draws))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -21,12 +21,13 @@ from bayesv.formula import Encoding
 from bayesv.formula.bases import Centered, Cut, NaturalSpline, Polynomial, Spline
 from bayesv.formula.reader import ColumnState
 from bayesv.gram import GramStatistics
-from bayesv.gram.chain import Chain, ChainLevel, Merging
-from bayesv.gram.statistics import BorderTerm
+from bayesv.gram.chain import Merging
+from bayesv.gram.layout import BorderTerm
 from bayesv.linalg import Array
 from bayesv.priors.basis import Basis
 from bayesv.priors.text import KINDS
 from bayesv.storage.labels import index_from, index_parts
+from bayesv.storage.statistics import parts_of, statistics_from
 from bayesv.storage.text import is_storable
 
 __all__ = ["decode", "encode"]
@@ -35,12 +36,19 @@ __all__ = ["decode", "encode"]
 _CLASSES: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
-        Design, DesignSummary, RandomTerm, TermSummary, GramStatistics, BorderTerm, ChainLevel,
-        Chain, Merging, Basis, ColumnFacts, ResponseScale, Encoding, ColumnState, Centered,
+        Design, DesignSummary, RandomTerm, TermSummary, BorderTerm,
+        Merging, Basis, ColumnFacts, ResponseScale, Encoding, ColumnState, Centered,
         Polynomial, Spline, NaturalSpline, Cut, *KINDS.values(),
     )
 }  # fmt: skip
 
+
+# What older files hold as classes of their own.
+_FORMER: dict[str, Callable[..., Any]] = {
+    "ChainLevel": dict,
+    "Chain": dict,
+    "GramStatistics": lambda **parts: statistics_from(parts),
+}
 
 # Types of arrays.
 _PLAIN = re.compile(r"object|bool|u?int(?:8|16|32|64)|float(?:16|32|64)|<U\d{1,6}")
@@ -114,6 +122,8 @@ def _encoded(value: Any, path: str, arrays: dict[str, Array]) -> Any:
     if isinstance(value, VarianceComponents):
         parts = {"blocks": {group: value[group] for group in value}, "sigma2": value.sigma2}
         return {"components": _encoded(parts, path, arrays)}
+    if isinstance(value, GramStatistics):
+        return {"statistics": _encoded(parts_of(value), path, arrays)}
     if isinstance(value, Encoding) and not value.is_plain:
         return None  # it calls functions of the user, which no file holds
     name = type(value).__name__
@@ -151,7 +161,7 @@ def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
     if not isinstance(value, dict):
         return value
     if "class" in value:
-        cls = _CLASSES.get(value["class"])
+        cls = _FORMER.get(value["class"]) or _CLASSES.get(value["class"])
         if cls is None:
             raise StorageError(f"the contents have a {value['class']!r}, which is not known")
         parts = {key: _decoded(v, arrays) for key, v in value["fields"].items()}
@@ -184,6 +194,8 @@ def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
         return pd.Series(parts["values"], parts["index"], name=parts["name"])
     if kind == "frame":
         return pd.DataFrame(parts["values"], parts["index"], parts["columns"])
+    if kind == "statistics":
+        return statistics_from(parts)
     if kind == "components":
         return VarianceComponents(parts["blocks"], parts["sigma2"])
     raise StorageError(f"the contents have a {kind!r}, which is not known")

@@ -115,10 +115,11 @@ def _recipe(stats: GramStatistics, design: Design) -> Any:
     """Return how the statistics follow from the design, or themselves where rows are gone."""
     if not design.has_rows:
         return stats
+    layout = stats.layout
     return {
         # With a border, a chain of one factor is what "crossed" makes whatever the nesting.
-        "structure": "crossed" if stats.border and len(stats.levels) == 1 else "auto",
-        "dedupe": stats.chain.n_leaves < len(stats.levels[0].A),
+        "structure": "crossed" if layout.border and len(layout.chain) == 1 else "auto",
+        "dedupe": layout.merging is not None,
     }
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "mapping",
     "numeric",
     "optional",
+    "renamed",
     "some",
     "whole",
 ]
@@ -65,6 +66,34 @@ def accepts(**rules: Rule) -> Callable[[Callable[P, T]], Callable[P, T]]:
             for name, rule in rules.items():
                 if name in bound:
                     rule(name, bound[name])
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def renamed(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Refuse arguments by their former names, and say the new ones.
+
+    Examples
+    --------
+    >>> @renamed(structure="elimination")
+    ... def fit(elimination="auto"):
+    ...     return elimination
+    >>> fit(structure="nested")
+    Traceback (most recent call last):
+    bayesv.errors.BayesvError: structure= is called elimination= now: write elimination='nested'.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+            for former, name in names.items():
+                if former in kwargs:
+                    raise BayesvError(
+                        f"{former}= is called {name}= now: write {name}={kwargs[former]!r}."
+                    )
             return function(*args, **kwargs)
 
         return checked

@@ -74,7 +74,7 @@ def ranked_quantities(density: MarginalDensity, drawn: Drawn) -> dict[str, Array
 
     lambdas = values.relative_roots()
     logdet, T = density.eliminated(lambdas)
-    gamma = (values.beta - stats.start) @ stats.R.T
+    gamma = stats.fixed.to_gamma(values.beta)
     g = np.concatenate([-gamma, np.ones((len(gamma), 1))], axis=1)
     out["log|V|"] = logdet + stats.n * np.log(sigma2) - stats.log_weights
     square = np.einsum("sa,sab,sb->s", g, T, g) / sigma2

@@ -83,14 +83,15 @@ class Setting:
             truth = draw_prior(self.template.priors, 1, rng)
         else:
             truth = self.truths.take(slice(k, k + 1))
-        point = truth.take(0)
-        scores = normal_scores(self.simulated, rng)
-        y, drawn = simulate(self.simulated, point.beta, point.roots(), float(point.sigma), scores)
-        u = dict(zip(self.simulated.groups, drawn, strict=True))
+        point, scores = truth.take(0), normal_scores(self.simulated, rng)
+        y, effects = simulate(self.simulated, point.beta, point.roots(), float(point.sigma), scores)
         y = np.concatenate([self.template.design.y[: -len(y)], y])
         model = self.template.with_response(y)
-        effects = {group: self._after_old(group, v) for group, v in u.items()}
-        return Drawn(replace(truth, design=model.design), effects), model
+        u = {
+            group: self._after_old(group, v)
+            for group, v in zip(self.simulated.groups, effects, strict=True)
+        }
+        return Drawn(replace(truth, design=model.design), u), model
 
     def _after_old(self, group: str, u: Array) -> Array:
         """Effects of all fitted levels, shape (1, J, r); those of levels of y_obs are not known."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from bayesv.covariance import ComponentDraws, VarianceComponents
+from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design
 from bayesv.errors import ScenarioError
 from bayesv.formula import build
@@ -17,9 +17,9 @@ from bayesv.posterior.posterior import Posterior
 from bayesv.study.declared.content import ScenarioContent
 from bayesv.study.declared.reading import number
 from bayesv.study.simulation.parameters import chosen_beta, chosen_components, fit_columns
-from bayesv.study.simulation.replicate import Replicate
+from bayesv.study.simulation.replicate import Replicate, Truth
 from bayesv.study.simulation.rows import DrawnRows, draw_rows
-from bayesv.study.simulation.simulator import Parameters, Simulator, true_residual
+from bayesv.study.simulation.simulator import Simulator, true_residual
 
 __all__ = ["Prepared"]
 
@@ -83,10 +83,9 @@ class Prepared:
         setting = self.setting
         if setting is None:
             setting = DrawnDesign.draw(self.scenario, sequence.spawn(1)[0])
-        parameters = setting.parameters_of(k)
-        y = setting.simulator.draw(parameters, np.random.default_rng(of_response))
+        y = setting.simulator.draw(setting.point_of(k), np.random.default_rng(of_response))
         seed = int(of_fits.generate_state(1)[0]) >> 1
-        return Replicate(setting.model.with_response(y), parameters.truth, k, seed)
+        return Replicate(setting.model.with_response(y), setting.truth_of(k), k, seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +97,13 @@ class DrawnDesign:
     model : Model
         The fitted formula on the design, with whatever response.
     simulator : Simulator
-    source : Parameters or PosteriorTruths
-        Of all replicates, or of which each takes another.
+    source : ComponentDraws or PosteriorTruths
+        The one point that all replicates share, or those of which each takes another.
     """
 
     model: Model
     simulator: Simulator
-    source: Parameters | PosteriorTruths
+    source: ComponentDraws | PosteriorTruths
 
     @classmethod
     def draw(cls, scenario: ScenarioContent, sequence: np.random.SeedSequence) -> DrawnDesign:
@@ -118,19 +117,27 @@ class DrawnDesign:
         simulator = Simulator(true, model.design, scenario.effects, scenario.errors)
         given = scenario.true_parameters
         if isinstance(given, Posterior):
-            return cls(model, simulator, PosteriorTruths.of(given, design, rng))
+            return cls(model, simulator, PosteriorTruths.of(given, true, rng))
         if given is None:
-            beta, vc = chosen_beta(scenario, design), chosen_components(scenario, design)
+            beta = chosen_beta(scenario, design).to_numpy()
+            vc = chosen_components(scenario, design)
         else:
-            values = given.beta.to_numpy()[fit_columns(given, design)]
-            beta, vc = pd.Series(values, list(design.fixed_names)), given.components
-        return cls(model, simulator, simulator.parameters(beta, vc))
+            beta, vc = given.beta.to_numpy()[fit_columns(given, design)], given.components
+        return cls(model, simulator, ComponentDraws.of(true, vc.aligned(design), beta))
 
-    def parameters_of(self, k: int) -> Parameters:
-        """Return the parameters of replicate k."""
-        if isinstance(self.source, Parameters):
-            return self.source
-        return self.simulator.parameters(*self.source.of_replicate(k))
+    def point_of(self, k: int) -> ComponentDraws:
+        """Return the parameters of replicate k, in the columns of the true design."""
+        return self.source if isinstance(self.source, ComponentDraws) else self.source.point(k)
+
+    def truth_of(self, k: int) -> Truth:
+        """Return the truth of replicate k; the same object where replicates share it."""
+        if isinstance(self.source, ComponentDraws):
+            return self._shared_truth
+        return self.simulator.truth(self.point_of(k))
+
+    @cached_property
+    def _shared_truth(self) -> Truth:
+        return self.simulator.truth(self.point_of(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,25 +148,27 @@ class PosteriorTruths:
     ----------
     values : ComponentDraws, shape (S,)
         Of the posterior's design, in an order of their own.
-    beta : DataFrame, shape (S, p)
-        Of the true design.
+    columns : list of int
+        Of β, for each fixed effect of the true design.
+    design : Design
+        The true one.
     """
 
     values: ComponentDraws
-    beta: pd.DataFrame
+    columns: list[int]
+    design: Design
 
     @classmethod
     def of(cls, post: Posterior, design: Design, rng: np.random.Generator) -> PosteriorTruths:
-        """Take the draws of a posterior in random order, with the coefficients of a design."""
+        """Take the draws of a posterior in random order."""
         draws = post.values.flat
-        values = draws.take(rng.permutation(draws.size))
-        beta = values.beta[:, fit_columns(post, design)]
-        return cls(values, pd.DataFrame(beta, columns=list(design.fixed_names)))
+        return cls(draws.take(rng.permutation(draws.size)), fit_columns(post, design), design)
 
-    def of_replicate(self, k: int) -> tuple[pd.Series, VarianceComponents]:
-        """Return β and the components of replicate k."""
-        i = k % self.values.size
-        return self.beta.iloc[i], self.values.components(i)
+    def point(self, k: int) -> ComponentDraws:
+        """Return the parameters of replicate k, in the columns of the true design."""
+        point = self.values.take(k % self.values.size)
+        vc = point.components().aligned(self.design)
+        return ComponentDraws.of(self.design, vc, point.beta[self.columns])
 
 
 def _designs(scenario: ScenarioContent, rows: DrawnRows) -> tuple[Model, Design, DrawnRows]:

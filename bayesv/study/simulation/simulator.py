@@ -10,38 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.covariance import MarginalCovariance, VarianceComponents
+from bayesv.covariance import ComponentDraws, MarginalCovariance, VarianceComponents
 from bayesv.design.design import Design, RandomTerm
 from bayesv.design.residual import Autoregressive, Independent, Residual
 from bayesv.design.simulation import StandardScores, simulate
 from bayesv.errors import ScenarioError
-from bayesv.linalg import Array, psd_root
+from bayesv.linalg import Array
 from bayesv.names import factors_of, matched, places
 from bayesv.study.declared.laws import STANDARD, Law, read_law
 from bayesv.study.simulation.replicate import Truth
 from bayesv.study.simulation.rows import DrawnRows
 
-__all__ = ["Parameters", "Simulator", "true_residual"]
-
-
-@dataclass(frozen=True, eq=False)
-class Parameters:
-    """What one response is drawn from.
-
-    Attributes
-    ----------
-    beta : ndarray, shape (p,)
-        Of the true design.
-    roots : tuple of ndarray, shapes (r_f, r_f)
-        Λ_f with Σ_f = Λ_f Λ_f', of the true design's terms.
-    sigma : float
-    truth : Truth
-    """
-
-    beta: Array
-    roots: tuple[Array, ...]
-    sigma: float
-    truth: Truth
+__all__ = ["Simulator", "true_residual"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +47,7 @@ class Simulator:
     effects: Mapping[str, Any] | None = None
     errors: Mapping[str, Any] | None = None
 
-    def parameters(self, beta: pd.Series, components: VarianceComponents) -> Parameters:
-        """Return what is needed to draw responses, for β and Σ of the true design."""
-        design, vc = self.design, components.aligned(self.design)
-        roots = tuple(psd_root(vc.block_for(term)) for term in design.terms)
-        values = beta[list(design.fixed_names)].to_numpy()
-        return Parameters(values, roots, vc.sigma, self._truth(beta, vc))
-
-    def draw(self, parameters: Parameters, rng: np.random.Generator) -> Array:
+    def draw(self, point: ComponentDraws, rng: np.random.Generator) -> Array:
         """Draw a response, shape (n,): effects term by term, then residuals."""
         (effect, of_effects), (error, of_errors) = self._effect_law, self._error_law
         effects = [
@@ -82,7 +55,7 @@ class Simulator:
             for term in self.design.terms
         ]
         scores = StandardScores(effects, error.draw(rng, self.design.n, of_errors))
-        y, _ = simulate(self.design, parameters.beta, parameters.roots, parameters.sigma, scores)
+        y, _ = simulate(self.design, point.beta, point.roots(), float(point.sigma), scores)
         return y
 
     @cached_property
@@ -93,21 +66,23 @@ class Simulator:
     def _error_law(self) -> tuple[Law, dict[str, Any]]:
         return read_law("errors", self.errors or {"law": "normal"}, STANDARD)
 
-    def _truth(self, beta: pd.Series, vc: VarianceComponents) -> Truth:
-        design, fitted = self.design, self.fitted
+    def truth(self, point: ComponentDraws) -> Truth:
+        """Return the truth at a point of the true design, in the names of the fitted one."""
+        design, fitted, vc = self.design, self.fitted, point.components()
+        beta = pd.Series(point.beta, list(design.fixed_names), name="beta")
         laws = (self._effect_law[0], self._error_law[0])
         normal = all(law is STANDARD["normal"] for law in laws)
         V = MarginalCovariance(design, vc).to_sparse
         plain = design.residual is fitted.residual
         if fitted.X is design.X and fitted.terms is design.terms:
-            return Truth(beta[list(fitted.fixed_names)].rename("beta"), vc, V, plain, normal)
+            return Truth(beta, vc, V, plain, normal)
         fitted_beta = _in_fitted_names(beta, fitted.fixed_names)
         blocks = {
             term.group: pd.DataFrame(_block(term, design, vc), term.columns, term.columns)
             for term in fitted.terms
         }
         components = VarianceComponents(blocks, vc.sigma2)
-        mean = _mean(design, beta[list(design.fixed_names)])
+        mean = _mean(design, beta)
         gap = np.abs(_mean(fitted, fitted_beta) - mean).max()
         largest_sd = vc.sigma * np.sqrt(design.residual.diagonal.max())
         well_specified = (

@@ -11,7 +11,7 @@ from scipy.linalg import solve_triangular
 
 from bayesv.linalg import Array, independent_columns
 
-__all__ = ["Grouping", "Index", "Rows", "Units", "times_inverse"]
+__all__ = ["Grouping", "Index", "RowBatch", "Scaling", "times_inverse"]
 
 Index = NDArray[np.intp]
 
@@ -50,7 +50,7 @@ class Grouping:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class RowBatch:
     """A batch of rows.
 
     Attributes
@@ -69,18 +69,18 @@ class Rows:
     weights: Array | None
     groupings: tuple[Grouping, ...]
 
-    def take(self, at: slice | Index) -> Rows:
+    def take(self, rows: slice | Index) -> RowBatch:
         """Return some of the rows."""
-        return Rows(
-            self.X[at],
-            self.y[at],
-            None if self.weights is None else self.weights[at],
-            tuple(g.take(at) for g in self.groupings),
+        return RowBatch(
+            self.X[rows],
+            self.y[rows],
+            None if self.weights is None else self.weights[rows],
+            tuple(g.take(rows) for g in self.groupings),
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Units:
+class Scaling:
     """Coordinates found from a first batch of rows: X nearly orthonormal, y nearly a residual.
 
     Offsets and scales of columns then cost no digits. Random columns that are correlated with each
@@ -89,34 +89,34 @@ class Units:
 
     Attributes
     ----------
-    R : ndarray, shape (p, p)
-        Upper triangular; the columns in these units are X R⁻¹.
+    upper : ndarray, shape (p, p)
+        U, upper triangular; the columns in these units are X U⁻¹.
     gamma : ndarray, shape (p,)
-        The response in these units is y − X R⁻¹γ.
+        The response in these units is y − X U⁻¹γ.
     bases : tuple of ndarray, shape (k, k)
         Random columns as given are those in these units times the basis.
     """
 
-    R: Array
+    upper: Array
     gamma: Array
     bases: tuple[Array, ...]
 
     @classmethod
-    def of(cls, rows: Rows) -> Units:
+    def of(cls, rows: RowBatch) -> Scaling:
         """Return good units for rows like these."""
         rows = rows.take(slice(None, None, -(-len(rows.y) // _SAMPLE)))
         root = 1.0 if rows.weights is None else np.sqrt(rows.weights)[:, None]
-        R = _triangle(rows.X, root)
-        E = times_inverse(rows.X, R) * root
+        upper = _triangle(rows.X, root)
+        E = times_inverse(rows.X, upper) * root
         target = rows.y[:, None] * root
-        gamma = np.zeros((R.shape[1], 1))
+        gamma = np.zeros((upper.shape[1], 1))
         for _ in range(2):  # the second pass removes the rounding of the first
             gamma += np.linalg.lstsq(E.T @ E, E.T @ (target - E @ gamma))[0]
-        return cls(R, gamma[:, 0], tuple(_basis(g.values, g.blocks) for g in rows.groupings))
+        return cls(upper, gamma[:, 0], tuple(_basis(g.values, g.blocks) for g in rows.groupings))
 
     def fixed(self, X: Array, y: Array) -> Array:
         """Return [X y] in these units, shape (n, p + 1)."""
-        E = times_inverse(X, self.R)
+        E = times_inverse(X, self.upper)
         return np.column_stack([E, y - E @ self.gamma])
 
     def columns(self, f: int, values: Array) -> Array:
@@ -125,7 +125,7 @@ class Units:
 
 
 def _triangle(X: Array, root: Array | float = 1.0) -> Array:
-    """R of QR = root X, scaled to mean square 1; columns not determined are only scaled.
+    """U of QU = root X, scaled to mean square 1; columns not determined are only scaled.
 
     ``root``, (n, 1), are roots of weights.
     """
@@ -134,8 +134,8 @@ def _triangle(X: Array, root: Array | float = 1.0) -> Array:
     # Coordinates of the ones and of all columns among orthonormal ones
     triangle = np.linalg.qr(np.column_stack([np.ones(n), X]) * root, mode="r") / np.sqrt(n)
     coordinates = triangle[:, 1:]
-    R = np.linalg.qr(coordinates, mode="r")
-    full[: len(R)] = R * np.where(np.diagonal(R) < 0, -1.0, 1.0)[:, None]
+    upper = np.linalg.qr(coordinates, mode="r")
+    full[: len(upper)] = upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)[:, None]
     size = np.sqrt((full**2).sum(axis=0))
     for j in np.setdiff1d(np.arange(p), independent_columns(coordinates, triangle[:, 0])):
         full[j] = 0.0
@@ -147,19 +147,18 @@ def _triangle(X: Array, root: Array | float = 1.0) -> Array:
 def _basis(values: Array, blocks: Sequence[Sequence[int]]) -> Array:
     basis = np.eye(values.shape[1])
     for block in blocks:
-        at = np.array(block)
-        R = _triangle(values[:, at])
-        basis[np.ix_(at, at)] = R
+        columns = np.array(block)
+        basis[np.ix_(columns, columns)] = _triangle(values[:, columns])
     return basis
 
 
-def times_inverse(X: Array, R: Array) -> Array:
-    """Return X R⁻¹ for an upper triangular R."""
-    if len(R) <= _NARROW:
+def times_inverse(X: Array, upper: Array) -> Array:
+    """Return X U⁻¹ for an upper triangular U."""
+    if len(upper) <= _NARROW:
         # Column by column over all rows: LAPACK is slow for so few unknowns in so many rows.
-        out = np.empty(X.shape)
-        for j in range(len(R)):
-            rest = X[:, j] - sum(out[:, i] * R[i, j] for i in range(j) if R[i, j])
-            out[:, j] = rest / R[j, j]
-        return out
-    return np.ascontiguousarray(solve_triangular(R, X.T, trans="T", check_finite=False).T)
+        columns = np.empty(X.shape)
+        for j in range(len(upper)):
+            rest = X[:, j] - sum(columns[:, i] * upper[i, j] for i in range(j) if upper[i, j])
+            columns[:, j] = rest / upper[j, j]
+        return columns
+    return np.ascontiguousarray(solve_triangular(upper, X.T, trans="T", check_finite=False).T)

@@ -1,0 +1,181 @@
+"""Where the sums of a design stand, whatever their values: a chain of factors, and a border.
+
+Terms are split into a *chain* of factors, each nested in the next, which is eliminated unit by unit
+in small blocks, and a *border* of the other (crossed) terms, kept as one dense block. Single and
+nested designs have an empty border; without random terms the chain is empty, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bayesv.gram.chain import ChainFactor, FactorSums, Merging, Plan, plan_of
+from bayesv.gram.tables import A_START, H_START, BorderTable, Sums
+from bayesv.linalg import Array
+
+__all__ = ["BorderTerm", "Layout"]
+
+_LARGE_BORDER = 150  # columns
+
+
+@dataclass(frozen=True, eq=False)
+class BorderTerm:
+    """Place of a crossed factor in the border: J levels of k columns from ``start``."""
+
+    term: int
+    start: int
+    n_levels: int
+    k: int
+
+    @property
+    def slice(self) -> slice:
+        """Rows and columns of the border that belong to this factor."""
+        return slice(self.start, self.start + self.n_levels * self.k)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Arrangement of the sums of [Z X y] for elimination: all that does not depend on y.
+
+    Attributes
+    ----------
+    n, p : int
+        Numbers of rows and of fixed effects.
+    chain : tuple of ChainFactor
+        Factors, finest first, each nested in the next.
+    border : tuple of BorderTerm
+        The other factors.
+    merging : Merging or None
+        Which units of the finest factor are eliminated once; None if no units are equal.
+    scales : tuple of ndarray, shape (k,)
+        Root mean square of each term's columns, in the order of the design's terms.
+    bases : tuple of ndarray, shape (k, k)
+        λ in the basis of the statistics is basis @ λ of the user's columns.
+    remembered : dict
+        What was found out about the design, whatever the response.
+    """
+
+    n: int
+    p: int
+    chain: tuple[ChainFactor, ...]
+    border: tuple[BorderTerm, ...]
+    merging: Merging | None
+    scales: tuple[Array, ...]
+    bases: tuple[Array, ...]
+    remembered: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def apart(self) -> Plan:
+        """Elimination of every unit on its own: what differs between equal units, as effects do."""
+        return plan_of(self.chain, self.p + 1, None)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Elimination with equal units merged."""
+        return self.apart if self.merging is None else plan_of(self.chain, self.p + 1, self.merging)
+
+    @cached_property
+    def chain_terms(self) -> list[int]:
+        """Terms of the chain, finest first."""
+        return [factor.term for factor in self.chain]
+
+    @cached_property
+    def border_terms(self) -> list[int]:
+        """Terms of the border."""
+        return [part.term for part in self.border]
+
+    @cached_property
+    def border_size(self) -> int:
+        """Number of columns of the border."""
+        return sum(part.n_levels * part.k for part in self.border)
+
+    @property
+    def large_border(self) -> bool:
+        """Whether the dense block is so large that LAPACK is faster than compiled loops."""
+        return self.border_size >= _LARGE_BORDER
+
+    @cached_property
+    def border_table(self) -> BorderTable:
+        """Start, size and place of λ of every level of the border."""
+        none = np.zeros(0, dtype=np.intp)
+        starts, widths, places, place = [none], [none], [none], 0
+        for part in self.border:
+            starts.append(part.start + part.k * np.arange(part.n_levels))
+            widths.append(np.full(part.n_levels, part.k))
+            places.append(np.full(part.n_levels, place))
+            place += part.k**2
+        return BorderTable(np.concatenate(starts), np.concatenate(widths), np.concatenate(places))
+
+    def in_basis(self, lambdas: Sequence[Array]) -> list[Array]:
+        """Return λ of the user's columns, shapes (..., k, k), in the basis of the statistics."""
+        return [basis @ lam for basis, lam in zip(self.bases, lambdas, strict=True)]
+
+    def by_factor(self, sums: Sums) -> list[FactorSums]:
+        """Return the sums of all units of each factor of the chain: views, not copies."""
+        table, parts, edge = self.apart.tables.table, [], 0
+        for f, factor in enumerate(self.chain):
+            J, k, s = factor.n_units, factor.k, factor.width
+            a, h = int(table[f, A_START]), int(table[f, H_START])
+            last = edge + len(factor.columns)
+            parts.append(
+                FactorSums(
+                    sums.A[a : a + J * k * k].reshape(J, k, k),
+                    sums.H[h : h + J * k * s].reshape(J, k, s),
+                    sums.E[edge:last, :k],
+                )
+            )
+            edge = last
+        return parts
+
+    def squares(self, sums: Sums) -> list[Array]:
+        """Return Z_j'WZ_j of each term, shape (J, k, k), in the order of its units or levels."""
+        blocks = [np.zeros((0, 0, 0))] * (len(self.chain) + len(self.border))
+        for factor, part in zip(self.chain, self.by_factor(sums), strict=True):
+            blocks[factor.term] = part.A
+        for term in self.border:
+            shape = (term.n_levels, term.k, term.n_levels, term.k)
+            diagonal = sums.A_border[term.slice, term.slice].reshape(shape)
+            blocks[term.term] = np.einsum("jajb->jab", diagonal)
+        return blocks
+
+    def merged(self, sums: Sums) -> Sums:
+        """Return the sums with those of equal units once."""
+        if self.merging is None:
+            return sums
+        finest = self.by_factor(sums)[0]
+        A = np.concatenate([finest.A[self.merging.first].ravel(), sums.A[finest.A.size :]])
+        return sums._replace(A=A, H=self.merged_couplings(sums.H))
+
+    def merged_couplings(self, H: Array) -> Array:
+        """Return what `merged` makes of the couplings."""
+        if self.merging is None:
+            return H
+        finest = self.chain[0]
+        stop = finest.n_units * finest.k * finest.width
+        H_finest = H[:stop].reshape(finest.n_units, finest.k, finest.width)
+        return np.concatenate([self.merging.couplings(H_finest).ravel(), H[stop:]])
+
+    def describe(self, labels: Sequence[str]) -> str:
+        """Return in words how random effects are eliminated.
+
+        Such as ``nested: tch:sch (319×2) in sch (79×2); 1 dense block of 0``, and what was merged.
+        """
+        if not self.chain:
+            return "none: there are no random effects"
+        chain = " in ".join(f"{labels[f.term]} ({f.n_units}×{f.k})" for f in self.chain)
+        kind = "crossed" if self.border else "nested" if len(self.chain) > 1 else "single"
+        border = " + ".join(f"{labels[t.term]} ({t.n_levels}×{t.k})" for t in self.border)
+        text = f"{kind}: {chain}; 1 dense block of {self.border_size}"
+        text += f" ({border})" if border else ""
+        finest = self.chain[0]
+        if self.merging is not None:
+            text += (
+                f"; {finest.n_units} levels of {labels[finest.term]} merged into "
+                f"{len(self.merging.counts)} with equal rows"
+            )
+        return text

@@ -1,0 +1,121 @@
+"""Eliminate the random effects for many λ at once: values only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bayesv.gram.elimination import eliminate_units, mirrored
+from bayesv.gram.statistics import GramStatistics
+from bayesv.gram.threads import one_blas_thread, run
+from bayesv.linalg import Array, symmetrize
+
+__all__ = ["eliminate_many"]
+
+Values = tuple[Array, Array]  # log|M| and T
+
+_LANES = 256  # values of λ in one vectorised batch, at most
+_FRONT_BYTES = 1 << 16  # of the frontal matrices of a batch, to stay in the cache
+_WORTH_THREADS = 100_000  # units × values of λ
+
+
+def eliminate_many(
+    stats: GramStatistics,
+    lambdas: Sequence[Array],
+    step: Callable[[int], None] = lambda _: None,
+    *,
+    coefficients: Array | None = None,
+) -> Values:
+    """Return log|M| and T for S values of λ; see `eliminate` for one value with its gradient.
+
+    Parameters
+    ----------
+    stats : GramStatistics
+    lambdas : sequence of ndarray, shape (S, k, k)
+        λ_f of each term, in the order of the design's terms.
+    step : callable
+        Told how many values are done, from several threads.
+    coefficients : ndarray, shape (S, K), optional
+        Of the K sums of the statistics, at each value.
+
+    Returns
+    -------
+    logdet : ndarray, shape (S,)
+    T : ndarray, shape (S, p + 1, p + 1)
+        S is 1 if there are neither terms nor coefficients: all values are the same.
+    """
+    layout = stats.layout
+    if coefficients is not None or layout.large_border:
+        return _one_by_one(stats, lambdas, step, coefficients)
+    S = len(lambdas[0]) if lambdas else 1
+    lanes = int(np.clip(_FRONT_BYTES // (8 * layout.plan.width**2), 8, _LANES))
+    batch = _with_border if layout.border else _lanes
+    lam = _flat(lambdas, layout.chain_terms, S)
+    lam_border = _flat(lambdas, layout.border_terms, S)
+
+    def part(start: int) -> Values:
+        values = slice(start, start + lanes)
+        result = batch(stats, lam[values], lam_border[values])
+        step(len(result[0]))
+        return result
+
+    serial = S * (layout.plan.n_events + layout.border_size**2) < _WORTH_THREADS
+    parts = run(part, range(0, S, lanes), serial=serial)
+    T = stats.sums.C + mirrored(np.concatenate([part[1] for part in parts]))
+    return np.concatenate([part[0] for part in parts]), symmetrize(T)
+
+
+def _flat(lambdas: Sequence[Array], terms: Sequence[int], S: int) -> Array:
+    return np.concatenate([np.zeros((S, 0)), *(lambdas[t].reshape(S, -1) for t in terms)], axis=1)
+
+
+def _lanes(stats: GramStatistics, lam: Array, _: Array) -> Values:
+    """Return log|M| and what T loses, in its upper triangle, without a border."""
+    from bayesv.gram.lanes import forward_many  # compiled: loaded when it is needed
+
+    plan, m = stats.layout.plan, stats.p + 1
+    lam = np.ascontiguousarray(lam.T)
+    W = lam.shape[1]
+    logdet, T = np.zeros(W), np.zeros((m, m, W))
+    for span in plan.spans:  # the same sums as in `eliminate`
+        front, part = np.zeros((plan.width, plan.width, W)), np.zeros(W)
+        forward_many(plan.tables, stats.merged, *span, lam, front, part)
+        logdet += part
+        T += front[-m:, -m:]
+    return logdet, np.moveaxis(T, 2, 0)
+
+
+def _with_border(stats: GramStatistics, lam: Array, lam_border: Array) -> Values:
+    """Return log|M| and what T loses, in its upper triangle, with a small border."""
+    from bayesv.gram.bordered import forward_bordered  # compiled: loaded when it is needed
+
+    layout, m = stats.layout, stats.p + 1
+    logdet, T = np.zeros(len(lam)), np.zeros((len(lam), m, m))
+    forward_bordered(
+        layout.plan.tables, stats.merged, lam, layout.plan.width, len(layout.chain) > 1,
+        layout.border_table, lam_border, logdet, T,
+    )  # fmt: skip
+    return logdet, T
+
+
+def _one_by_one(
+    stats: GramStatistics,
+    lambdas: Sequence[Array],
+    step: Callable[[int], None],
+    coefficients: Array | None,
+) -> Values:
+    """Return log|M| and T of several evaluations side by side."""
+    layout, m = stats.layout, stats.p + 1
+
+    def one(s: int) -> tuple[float, Array]:
+        sums = stats.merged if coefficients is None else stats.at(coefficients[s]).merged
+        done = eliminate_units(layout, layout.plan, sums, [lam[s] for lam in lambdas])
+        step(1)
+        return done.logdet, done.T
+
+    S = len(lambdas[0]) if coefficients is None else len(coefficients)
+    size = sum(values.nbytes for values in stats.sums) if coefficients is not None else 0
+    with one_blas_thread():  # instead of several in each
+        done = run(one, range(S), bytes_each=2.0 * stats.sums.A_border.nbytes + size)
+    return np.array([d[0] for d in done]), np.array([d[1] for d in done]).reshape(S, m, m)

@@ -1,0 +1,113 @@
+"""Arrays that compiled loops take together: where things stand, and sums over rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesv.gram.scaling import Index
+from bayesv.linalg import Array
+
+__all__ = [
+    "A_START",
+    "H_START",
+    "L_START",
+    "PLACE",
+    "U_START",
+    "BorderTable",
+    "K",
+    "S",
+    "Sums",
+    "Tables",
+    "combined",
+    "inner",
+]
+
+# Columns of the table with one row per chain factor: number of columns k, width s of its couplings
+# H, its place in the frontal matrix, and where its A, H, units and λ start in the flat arrays.
+K, S, PLACE, A_START, H_START, U_START, L_START = range(7)
+
+
+class Tables(NamedTuple):
+    """Where the units of a chain stand, and when each is eliminated.
+
+    Attributes
+    ----------
+    table : ndarray of int, shape (factors, 7)
+        One row per grouping factor; columns `K` to `L_START`.
+    mult : ndarray, shape (units,)
+        How many equal units each stands for.
+    pointer : ndarray of int, shape (units + 1,)
+        Where the couplings of each unit start: merged units keep several.
+    depth, unit : ndarray of int, shape (units,)
+        What is eliminated, in post-order: the place of its factor in the chain, and the unit.
+    edges : ndarray of int, shape (units + 1,)
+        Where the couplings of each unit to the border start.
+    columns, slots : ndarray of int, shape (nnz,)
+        Columns of the border that units meet, and where each stands at the unit's parent.
+    """
+
+    table: Index
+    mult: Array
+    pointer: Index
+    depth: NDArray[np.int32]
+    unit: NDArray[np.int32]
+    edges: Index
+    columns: Index
+    slots: Index
+
+
+class BorderTable(NamedTuple):
+    """Where the levels of the border stand: first column, number of columns, and place of λ."""
+
+    starts: Index
+    widths: Index
+    places: Index
+
+
+class Sums(NamedTuple):
+    """Products of [Z X y], linear in the weights of the rows; a `Layout` says what stands where.
+
+    Attributes
+    ----------
+    A, H : ndarray, flat
+        Z_j'WZ_j of every unit of the chain, and its couplings Z_j'W[Z of coarser factors, X, y],
+        factor after factor.
+    E : ndarray, shape (nnz, k)
+        Z_j'WZ_border where units meet the border, transposed.
+    A_border, B_border : ndarray, shapes (q_border, q_border) and (q_border, p + 1)
+        Z_b'WZ_b and Z_b'W[X y].
+    C : ndarray, shape (p + 1, p + 1)
+        [X y]'W[X y].
+    """
+
+    A: Array
+    H: Array
+    E: Array
+    A_border: Array
+    B_border: Array
+    C: Array
+
+
+def combined(parts: Sequence[Sums], coefficients: Array | Sequence[float]) -> Sums:
+    """Return Σ_k c_k Sums_k.
+
+    Parameters
+    ----------
+    parts : sequence of Sums
+        Of the same layout.
+    coefficients : array_like, shape (K,)
+    """
+    totals = [coefficients[0] * values for values in parts[0]]
+    for part, c in zip(parts[1:], coefficients[1:], strict=True):
+        for total, values in zip(totals, part, strict=True):
+            total += c * values
+    return Sums(*totals)
+
+
+def inner(one: Sums, other: Sums) -> float:
+    """Return Σ of the products of all elements: ∂/∂c_k, given a derivative by sums and Sums_k."""
+    return float(sum(np.vdot(a, b) for a, b in zip(one, other, strict=True)))

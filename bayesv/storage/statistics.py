@@ -1,0 +1,70 @@
+"""Gram statistics as plain parts, for designs that were summed up in batches and have no rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bayesv.gram import FixedCoordinates, GramStatistics, Layout, Sums
+from bayesv.gram.chain import ChainFactor, FactorSums, flattened
+
+__all__ = ["parts_of", "statistics_from"]
+
+
+def parts_of(stats: GramStatistics) -> dict[str, Any]:
+    """Return arrays and numbers from which the statistics are made again."""
+    layout, fixed, sums = stats.layout, stats.fixed, stats.sums
+    levels = [
+        {
+            "term": factor.term,
+            "order": factor.order,
+            "parent": factor.parent,
+            "edges": factor.edges,
+            "columns": factor.columns,
+            **part._asdict(),
+        }
+        for factor, part in zip(layout.chain, layout.by_factor(sums), strict=True)
+    ]
+    return {
+        "n": layout.n,
+        "p": layout.p,
+        "levels": levels,
+        "border": layout.border,
+        "merging": layout.merging,
+        "scales": layout.scales,
+        "bases": layout.bases,
+        "A_border": sums.A_border,
+        "B_border": sums.B_border,
+        "C": sums.C,
+        "R": fixed.upper,
+        "start": fixed.start,
+        "kept": fixed.kept,
+        "log_weights": stats.log_weights,
+        "total": stats.total,
+    }
+
+
+def statistics_from(parts: Mapping[str, Any]) -> GramStatistics:
+    """Return the statistics of `parts_of`; older files have the merging in a part ``chain``."""
+    chain, of_units = [], []
+    for level in parts["levels"]:
+        of_units.append(FactorSums(level["A"], level["H"], level["E"]))
+        k, width = level["H"].shape[1:]
+        places = (level[name] for name in ("order", "parent", "edges", "columns"))
+        chain.append(ChainFactor(level["term"], k, width, *places))
+    layout = Layout(
+        n=parts["n"],
+        p=parts["p"],
+        chain=tuple(chain),
+        border=tuple(parts["border"]),
+        merging=parts["chain"]["merging"] if "chain" in parts else parts["merging"],
+        scales=tuple(parts["scales"]),
+        bases=tuple(parts["bases"]),
+    )
+    return GramStatistics(
+        layout,
+        FixedCoordinates(parts["R"], parts["start"], parts["kept"]),
+        Sums(*flattened(of_units), parts["A_border"], parts["B_border"], parts["C"]),
+        log_weights=parts["log_weights"],
+        total=parts["total"],
+    )
