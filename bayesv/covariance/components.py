@@ -107,18 +107,18 @@ class VarianceComponents:
         if sigma <= 0:
             raise ComponentsError(f"sigma is the residual SD and must be positive; found {sigma}.")
         corr = {} if corr is None else corr
-        for what, given in (("sd", sd), ("corr", corr)):
-            if not isinstance(given, Mapping):
+        for what, by_group in (("sd", sd), ("corr", corr)):
+            if not isinstance(by_group, Mapping):
                 raise ComponentsError(
-                    f"{what} must be {{group: values}}, found {type(given).__name__}."
+                    f"{what} must be {{group: values}}, found {type(by_group).__name__}."
                 )
         unknown = [group for group in corr if group not in sd]
         if unknown:
             raise ComponentsError(f"Correlations for {unknown}, which have no SDs.")
         blocks = {}
-        for group, given in sd.items():
-            names = list(given.keys()) if isinstance(given, Mapping | pd.Series) else None
-            values = list(given.values()) if isinstance(given, Mapping) else given
+        for group, by_group in sd.items():
+            names = list(by_group.keys()) if isinstance(by_group, Mapping | pd.Series) else None
+            values = list(by_group.values()) if isinstance(by_group, Mapping) else by_group
             sds = np.atleast_1d(_array(f"SDs of {group!r}", values))
             if not (sds >= 0).all() or sds.ndim > 1:
                 raise ComponentsError(f"SDs of {group!r} must be a list of numbers ≥ 0: {values}.")
@@ -236,15 +236,17 @@ class VarianceComponents:
                 f"Variance components for {', '.join(extra)}, which the design lacks; it has "
                 f"{', '.join(design.groups)}."
             )
-        given = {i: self._blocks[group] for group, i in zip(self.groups, places, strict=True)}
-        missing = [group for i, group in enumerate(design.groups) if i not in given]
+        blocks_of_terms = {
+            i: self._blocks[group] for group, i in zip(self.groups, places, strict=True)
+        }
+        missing = [group for i, group in enumerate(design.groups) if i not in blocks_of_terms]
         if missing:
             raise ComponentsError(
                 f"No variance components for group {', '.join(map(repr, missing))}; there are "
                 f"{', '.join(self.groups)}."
             )
         blocks = {
-            term.group: pd.DataFrame(_of_term(given[i], term), term.columns, term.columns)
+            term.group: pd.DataFrame(_of_term(blocks_of_terms[i], term), term.columns, term.columns)
             for i, term in enumerate(design.terms)
         }
         return VarianceComponents(blocks, self.sigma2)
@@ -293,16 +295,16 @@ def _number(value: Any) -> float:
         raise ComponentsError(f"A number is needed, found {value!r}.") from None
 
 
-def _block(group: str, given: Any) -> pd.DataFrame:
+def _block(group: str, values: Any) -> pd.DataFrame:
     labels: Sequence[Any] | None = None
-    if isinstance(given, pd.DataFrame):
-        if list(given.index) != list(given.columns):
+    if isinstance(values, pd.DataFrame):
+        if list(values.index) != list(values.columns):
             raise ComponentsError(
-                f"Σ of {group!r} has rows {list(given.index)} and columns {list(given.columns)}; "
+                f"Σ of {group!r} has rows {list(values.index)} and columns {list(values.columns)}; "
                 "they must be the same names in the same order."
             )
-        labels = list(given.index)
-    matrix = _array(f"Σ of {group!r}", given)
+        labels = list(values.index)
+    matrix = _array(f"Σ of {group!r}", values)
     if matrix.ndim == 0:
         matrix = matrix.reshape(1, 1)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
@@ -328,26 +330,26 @@ def _block(group: str, given: Any) -> pd.DataFrame:
     return pd.DataFrame(matrix, labels, labels)
 
 
-def _array(what: str, given: Any) -> Array:
+def _array(what: str, values: Any) -> Array:
     try:
-        if not np.iscomplexobj(given):
-            return np.array(given, dtype=float)
+        if not np.iscomplexobj(values):
+            return np.array(values, dtype=float)
     except (TypeError, ValueError):
         pass
-    raise ComponentsError(f"{what}: real numbers are needed, found {given!r}.")
+    raise ComponentsError(f"{what}: real numbers are needed, found {values!r}.")
 
 
-def _correlation(group: str, given: Any, sds: Array, names: list[str] | None) -> Array:
+def _correlation(group: str, stated: Any, sds: Array, names: list[str] | None) -> Array:
     """Return the correlation matrix; with an SD of 0, NaN stands for what does not exist."""
     r, none = len(sds), np.outer(sds, sds) == 0
-    if given is None:
+    if stated is None:
         return np.eye(r)
-    if isinstance(given, pd.DataFrame) and names is not None:
-        order = _align(group, [str(name) for name in given.index], [str(name) for name in names])
-        if list(given.index) != list(given.columns):
+    if isinstance(stated, pd.DataFrame) and names is not None:
+        order = _align(group, [str(name) for name in stated.index], [str(name) for name in names])
+        if list(stated.index) != list(stated.columns):
             raise ComponentsError(f"Rows and columns of the correlation of {group!r} differ.")
-        given = given.to_numpy()[np.ix_(order, order)]
-    values = _array(f"Correlation of {group!r}", given)
+        stated = stated.to_numpy()[np.ix_(order, order)]
+    values = _array(f"Correlation of {group!r}", stated)
     if values.shape == (r, r):
         values = np.where(np.isnan(values) & none, np.eye(r), values)
         if not np.allclose(np.diagonal(values), 1.0, atol=1e-8):

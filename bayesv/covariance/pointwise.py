@@ -69,11 +69,11 @@ class Pointwise:
             cluster_of[effects] = np.arange(len(effects))[:, None]
             local_of[effects] = np.arange(effects.shape[1])
             rows = np.flatnonzero(cluster_of[columns[:, 0]] >= 0)
-            at = columns[rows]
+            effects_of_rows = columns[rows]
             self.batches.append(
                 _Batch(
                     counts, effects, gram, BX[effects], By[effects], rows,
-                    cluster_of[at[:, 0]], local_of[at], values[rows],
+                    cluster_of[effects_of_rows[:, 0]], local_of[effects_of_rows], values[rows],
                 )
             )  # fmt: skip
         self.n_clusters = sum(len(batch.effects) for batch in self.batches)
@@ -95,8 +95,10 @@ class Pointwise:
         size = max(batch.gram.size for batch in self.batches)
         step = max(1, int(_AT_ONCE // size))
         parts = [
-            self._unexplained([lam[at : at + step] for lam in roots], sigma2[at : at + step])
-            for at in range(0, len(sigma2), step)
+            self._unexplained(
+                [lam[start : start + step] for lam in roots], sigma2[start : start + step]
+            )
+            for start in range(0, len(sigma2), step)
         ]
         return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
@@ -113,16 +115,16 @@ class Pointwise:
             S -= (np.swapaxes(moved, 2, 3) @ batch.BX).sum(axis=1)
             kept.append((np.diagonal(D, axis1=2, axis2=3), moved))
         Phi = sigma2[:, None, None] * np.linalg.inv(S)
-        out = [np.zeros((n_draws, term.n_columns)) for term in design.terms]
-        for batch, (own, moved) in zip(self.batches, kept, strict=True):
+        totals = [np.zeros((n_draws, term.n_columns)) for term in design.terms]
+        for batch, (within, moved) in zip(self.batches, kept, strict=True):
             fixed = ((moved @ Phi[:, None]) * moved).sum(axis=3)
-            variance, at = sigma2[:, None, None] * own + fixed, 0
-            for total, J, term in zip(out, batch.counts, design.terms, strict=True):
+            variance, start = sigma2[:, None, None] * within + fixed, 0
+            for total, J, term in zip(totals, batch.counts, design.terms, strict=True):
                 r = term.n_columns
-                part = variance[:, :, at : at + J * r].reshape(n_draws, -1, r)
+                part = variance[:, :, start : start + J * r].reshape(n_draws, -1, r)
                 total += part.sum(axis=1) / term.n_levels
-                at += J * r
-        return out
+                start += J * r
+        return totals
 
     def __call__(
         self, values: ComponentDraws, step: Callable[[int], None] = lambda _: None

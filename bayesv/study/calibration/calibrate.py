@@ -160,13 +160,13 @@ def sbc(
         _check_names(quantities, names)
         names = list(dict.fromkeys(quantities))
     work = _Work(setting, run, thin, entropy, keep_u)
-    found: dict[int, _Ranks] = {}
+    ranks_of: dict[int, _Ranks] = {}
     with progress("calibrating", len(keys), show=progressbar) as advance:
         for chunk, ranks in in_chunks(work, keys, workers=workers, client=client):
             each_rank = [_Ranks(error=ranks.reason)] if isinstance(ranks, Died) else ranks
-            found |= dict(zip(chunk, each_rank, strict=True))
+            ranks_of |= dict(zip(chunk, each_rank, strict=True))
             advance(len(chunk))
-    return _collected(model, kind, engine, found, names, (draws * chains, prob, entropy))
+    return _collected(model, kind, engine, ranks_of, names, (draws * chains, prob, entropy))
 
 
 @dataclass(frozen=True)
@@ -268,27 +268,27 @@ def _known(setting: Setting, keep_u: bool, entropy: int) -> list[str]:
         return list(ranked_quantities(density, truth))
 
 
-def _check_names(given: Any, known: list[str]) -> None:
-    names = [given] if isinstance(given, str) else list(given)
+def _check_names(quantities: Any, known: list[str]) -> None:
+    names = [quantities] if isinstance(quantities, str) else list(quantities)
     for name in names:
         if name not in known:
             raise BayesvError(
                 f"There is no quantity {name!r} among {', '.join(known)}{near(str(name), known)}"
             )
-    if isinstance(given, str) or not names:
-        raise BayesvError(f"quantities must be a list of names; found {given!r}.")
+    if isinstance(quantities, str) or not names:
+        raise BayesvError(f"quantities must be a list of names; found {quantities!r}.")
 
 
 def _collected(
     model: Model,
     kind: str,
     engine: str,
-    found: dict[int, _Ranks],
+    ranks_of: dict[int, _Ranks],
     names: list[str],
     numbers: tuple[int, float, int],
 ) -> Calibration:
     n_draws, prob, entropy = numbers
-    ordered = sorted(found.items())
+    ordered = sorted(ranks_of.items())
     ranked = {k: one.ranks for k, one in ordered if one.ranks is not None}
     failures = pd.DataFrame(
         [(k, f"({entropy}, {k})", one.error) for k, one in ordered if one.error is not None],
@@ -298,7 +298,7 @@ def _collected(
     if not ranked:
         why = failures["error"].iloc[0] if len(failures) else "the collapsed engine refused all"
         raise BayesvError(
-            f"None of {len(found)} replicates could be ranked ({len(failures)} failed, "
+            f"None of {len(ranks_of)} replicates could be ranked ({len(failures)} failed, "
             f"{len(fallbacks)} fell back to NUTS). The first: {why}"
         )
     ranks = pd.DataFrame.from_dict(ranked, orient="index")[names].rename_axis("replicate")

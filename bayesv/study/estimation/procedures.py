@@ -78,7 +78,7 @@ class Estimator(ABC):
         """Fit; what comes out is for `read`."""
 
     @abstractmethod
-    def read(self, found: Any, model: Model) -> Estimate:
+    def read(self, result: Any, model: Model) -> Estimate:
         """Return the estimate that a fit gives."""
 
     @abstractmethod
@@ -91,8 +91,8 @@ class Estimator(ABC):
 
     def seed(self, replicate: Replicate) -> int:
         """Return the seed of a fit, whatever else the study has and wherever it runs."""
-        at = (zlib.crc32(self.key.encode()),)
-        return int(np.random.SeedSequence(replicate.seed, spawn_key=at).generate_state(1)[0])
+        spawn_key = (zlib.crc32(self.key.encode()),)
+        return int(np.random.SeedSequence(replicate.seed, spawn_key=spawn_key).generate_state(1)[0])
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ class REML(Estimator):
     def fit(self, model: Model, seed: int) -> RemlFit:  # noqa: D102
         return model.reml(type(self).__name__)
 
-    def read(self, found: RemlFit, model: Model) -> Estimate:  # noqa: D102
-        return _of_fit(found)
+    def read(self, result: RemlFit, model: Model) -> Estimate:  # noqa: D102
+        return _of_fit(result)
 
     def to_dict(self) -> dict[str, Any]:  # noqa: D102
         return {"kind": type(self).__name__, "name": self.name}
@@ -182,8 +182,8 @@ class Bayes(Estimator):
 
     @property
     def key(self) -> str:  # noqa: D102
-        given = self.to_dict()
-        return json.dumps({k: v for k, v in given.items() if k not in ("name", "estimate")})
+        settings = self.to_dict()
+        return json.dumps({k: v for k, v in settings.items() if k not in ("name", "estimate")})
 
     def check(self, model: Model) -> None:  # noqa: D102
         try:
@@ -196,8 +196,8 @@ class Bayes(Estimator):
             self.engine, self.draws, self.chains, seed, cores=1, progressbar=False
         )
 
-    def read(self, found: Posterior, model: Model) -> Estimate:  # noqa: D102
-        return _of_posterior(found, self.estimate, self.engine)
+    def read(self, result: Posterior, model: Model) -> Estimate:  # noqa: D102
+        return _of_posterior(result, self.estimate, self.engine)
 
     def to_dict(self) -> dict[str, Any]:  # noqa: D102
         priors = {} if self.priors is None else {"priors": priors_to_dict(self.priors)}
@@ -244,21 +244,21 @@ class Custom(Estimator):
         takes_seed = "seed" in inspect.signature(self.function).parameters
         return self.function(model, seed=seed) if takes_seed else self.function(model)
 
-    def read(self, found: Any, model: Model) -> Estimate:  # noqa: D102
-        if isinstance(found, RemlFit):
-            return _of_fit(found)
-        if isinstance(found, Posterior):
-            return _of_posterior(found, "mean", found.engine)
-        if isinstance(found, VarianceComponents):
-            return _of_components(found, model.design)
-        if isinstance(found, Mapping) and {"covs", "sigma2", "beta"} <= set(found):
+    def read(self, result: Any, model: Model) -> Estimate:  # noqa: D102
+        if isinstance(result, RemlFit):
+            return _of_fit(result)
+        if isinstance(result, Posterior):
+            return _of_posterior(result, "mean", result.engine)
+        if isinstance(result, VarianceComponents):
+            return _of_components(result, model.design)
+        if isinstance(result, Mapping) and {"covs", "sigma2", "beta"} <= set(result):
             values = ComponentDraws(
-                model.design, *(found[key] for key in ("covs", "sigma2", "beta"))
+                model.design, *(result[key] for key in ("covs", "sigma2", "beta"))
             )
             post = Posterior.from_draws(Draws(values), None, self.name)
             return _of_posterior(post, "mean", self.name)
         raise BayesvError(
-            f"{self.name} returned {type(found).__name__}; needed are bv.VarianceComponents, a "
+            f"{self.name} returned {type(result).__name__}; needed are bv.VarianceComponents, a "
             "RemlFit, a Posterior, or draws as {'covs': …, 'sigma2': …, 'beta': …}."
         )
 
@@ -272,12 +272,12 @@ class Custom(Estimator):
         }
 
 
-def estimators_of(given: Any) -> tuple[Estimator, ...]:
+def estimators_of(declared: Any) -> tuple[Estimator, ...]:
     """Return estimators for what a user may give: estimators, their kinds, functions.
 
     Parameters
     ----------
-    given : Estimator, callable, str, an iterable of these, or a mapping of name to callable
+    declared : Estimator, callable, str, an iterable of these, or a mapping of name to callable
         Kinds are ``"REML"``, ``"ML"`` and ``"posterior"``.
 
     Raises
@@ -285,33 +285,33 @@ def estimators_of(given: Any) -> tuple[Estimator, ...]:
     BayesvError
         If there is none, one is not understood, or two have the same name.
     """
-    if isinstance(given, Estimator | str) or callable(given):
-        given = [given]
-    if isinstance(given, Mapping):
-        given = [Custom(function, str(name)) for name, function in given.items()]
-    if not isinstance(given, Iterable):
-        raise BayesvError(f"Estimators must be a list; found {given!r}.")
+    if isinstance(declared, Estimator | str) or callable(declared):
+        declared = [declared]
+    if isinstance(declared, Mapping):
+        declared = [Custom(function, str(name)) for name, function in declared.items()]
+    if not isinstance(declared, Iterable):
+        raise BayesvError(f"Estimators must be a list; found {declared!r}.")
     kinds: dict[str, Callable[[], Estimator]] = {"REML": REML, "ML": ML, "posterior": Bayes}
-    out: list[Estimator] = []
-    for one in given:
+    estimators: list[Estimator] = []
+    for one in declared:
         if isinstance(one, Estimator):
-            out.append(one)
+            estimators.append(one)
         elif isinstance(one, str) and one in kinds:
-            out.append(kinds[one]())
+            estimators.append(kinds[one]())
         elif callable(one) and not isinstance(one, type):
-            out.append(Custom(one))
+            estimators.append(Custom(one))
         else:
             raise BayesvError(
                 f"An estimator is one of {', '.join(kinds)}, bv.study.Bayes(…) or a function "
                 f"of a model; found {one!r}."
             )
-    names = [one.name for one in out]
-    if not out or len(set(names)) < len(names):
+    names = [one.name for one in estimators]
+    if not estimators or len(set(names)) < len(names):
         raise BayesvError(
             "Estimators need names that differ (name=…); found "
             f"{', '.join(names) if names else 'no estimator'}."
         )
-    return tuple(out)
+    return tuple(estimators)
 
 
 def _of_fit(fit: RemlFit) -> Estimate:
@@ -339,6 +339,6 @@ def _of_components(vc: VarianceComponents, design: Design) -> Estimate:
 def _at(
     vc: VarianceComponents, design: Design, draws: Posterior | None, flags: dict[str, bool]
 ) -> Estimate:
-    at = gls(design, vc)
-    beta, cov = at.beta.to_numpy(), at.cov.to_numpy()
+    estimates = gls(design, vc)
+    beta, cov = estimates.beta.to_numpy(), estimates.cov.to_numpy()
     return Estimate(vc, beta, cov, reml=False, draws=draws, flags=flags)

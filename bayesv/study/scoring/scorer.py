@@ -49,10 +49,10 @@ class Scorer:
         kr = self._kenward_roger(model, estimate)
         rows += self._scalars(known, model.design, estimate, kr)
         if known.losses is not None:
-            found = known.losses(estimate.components)
+            losses = known.losses(estimate.components)
             why = known.losses.missing
             rows += [
-                Row("loss", name, "", 0.0, found[name], message=why) for name in self.scores.losses
+                Row("loss", name, "", 0.0, losses[name], message=why) for name in self.scores.losses
             ]
         rows += self._fixed(known, model.design, estimate, kr)
         return rows
@@ -112,7 +112,7 @@ class Scorer:
         methods, prob = self.scores.beta, self.scores.prob
         for method in methods:
             df: Any = np.full(design.p, np.inf)
-            at, why, cov = estimate.beta, "", estimate.cov_beta
+            center, why, cov = estimate.beta, "", estimate.cov_beta
             if method == "posterior":
                 if estimate.draws is None:
                     continue
@@ -143,7 +143,9 @@ class Scorer:
             half = se * np.where(
                 np.isinf(df), self.z, stdtrit(np.where(np.isinf(df), 1.0, df), (1 + prob) / 2)
             )
-            yield from _rows(known, design, method, (at, se, df, at - half, at + half), why)
+            yield from _rows(
+                known, design, method, (center, se, df, center - half, center + half), why
+            )
 
 
 class _Known:
@@ -172,10 +174,10 @@ def _moved_along(aliased: Any, slopes: Any) -> Any:
 def _rows(
     known: _Known, design: Design, method: str, columns: tuple[Array, ...], why: str
 ) -> Iterator[Row]:
-    for name, true, at, se, df, low, high in zip(
+    for name, true, center, se, df, low, high in zip(
         design.fixed_names, known.beta.tolist(), *(c.tolist() for c in columns), strict=True
     ):
-        yield Row("beta", f"beta {name}", method, true, at, se, df, low, high, why)
+        yield Row("beta", f"beta {name}", method, true, center, se, df, low, high, why)
 
 
 def _ends(prob: float) -> list[float]:
