@@ -60,19 +60,21 @@ def profile(fit: RemlFit, prob: float = 0.95) -> pd.DataFrame:
     with progress("profiling the likelihood") as step:
         profiler = _Profiler(fit, float(chdtri(1, 1 - prob)), step)
         rows = {}
-        at = 0
+        place = 0
         for term, log_rms in zip(
             profiler.coordinates.terms, profiler.coordinates.log_rms, strict=True
         ):
             sd, corr = cov_to_sd_corr(fit.components.block_for(term))
             for i, column in enumerate(term.columns):
-                rows[f"sd {term.group}: {column}"] = profiler.sd(at + i, float(log_rms[i]), sd[i])
-            at += term.n_columns
+                rows[f"sd {term.group}: {column}"] = profiler.sd(
+                    place + i, float(log_rms[i]), sd[i]
+                )
+            place += term.n_columns
             for block in term.blocks:
                 if len(block) == 2:
                     label = f"corr {term.group}: " + ", ".join(term.columns[i] for i in block)
-                    rows[label] = profiler.correlation(at, float(corr[block]))
-                at += len(block) * (len(block) - 1) // 2
+                    rows[label] = profiler.correlation(place, float(corr[block]))
+                place += len(block) * (len(block) - 1) // 2
         rows["sd Residual"] = profiler.sigma()
     return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high"])
 
@@ -85,7 +87,7 @@ class _Profiler:
         # Coordinates of the columns as written: their SDs and correlations are what is held.
         as_written = Priors(center={term.group: {} for term in fit.design.terms})
         self.coordinates = Coordinates(as_written.resolve(fit.design), stated=True)
-        self.criterion = Criterion(fit.design, fit._stats, fit.method)
+        self.criterion = Criterion(fit.design, fit.statistics, fit.method)
         point = ComponentDraws.of(fit.design, fit.components)
         self.best = self.coordinates.from_covs(point.covs, fit.sigma2)
         self.limit = fit.criterion + rise
@@ -116,17 +118,19 @@ class _Profiler:
         start = np.clip(self.best[free], *np.array(bounds).T) if free.any() else np.zeros(0)
         if not free.any():
             return self._value(full(start)) - self.limit, start
-        found = minimize(
+        result = minimize(
             lambda part: self._value(full(part)), start, method="L-BFGS-B", bounds=bounds,
             options={"ftol": 1e-12, "gtol": 1e-5},
         )  # fmt: skip
-        return float(found.fun) - self.limit, found.x
+        return float(result.fun) - self.limit, result.x
 
-    def _end(self, excess: Callable[[float], float], at: float, step: float, last: float) -> float:
+    def _end(
+        self, excess: Callable[[float], float], start: float, step: float, last: float
+    ) -> float:
         """Return where the excess crosses 0, from the estimate towards ``last``."""
-        inner = at
+        inner = start
         for _ in range(_WIDEST):
-            outer = at + step
+            outer = start + step
             if (outer - last) * np.sign(step) >= 0:
                 outer = last
             if excess(outer) > 0:
@@ -144,9 +148,9 @@ class _Profiler:
             return self._excess(place, lambda x: log_sd + log_rms - x[-1] - scale)[0]
 
         zero = np.log(self.sigma_hat) - log_rms + _NEVER
-        at = max(np.log(estimate) if estimate > 0 else zero, zero)
-        low = zero if at == zero else self._end(excess, at, -0.3, zero)
-        high = self._end(excess, max(at, zero + 10.0) if at == zero else at, 0.3, zero + 30.0)
+        best = max(np.log(estimate) if estimate > 0 else zero, zero)
+        low = zero if best == zero else self._end(excess, best, -0.3, zero)
+        high = self._end(excess, zero + 10.0 if best == zero else best, 0.3, zero + 30.0)
         return float(estimate), 0.0 if low == zero else float(np.exp(low)), float(np.exp(high))
 
     def correlation(self, place: int, estimate: float) -> tuple[float, float, float]:
@@ -155,8 +159,8 @@ class _Profiler:
         def excess(z: float) -> float:
             return self._excess(place, lambda _: z)[0]
 
-        at = float(self.best[place])
-        low, high = (self._end(excess, at, step, 8.0 * np.sign(step)) for step in (-0.3, 0.3))
+        best = float(self.best[place])
+        low, high = (self._end(excess, best, step, 8.0 * np.sign(step)) for step in (-0.3, 0.3))
         ends = [np.sign(z) if abs(z) == 8.0 else np.tanh(z) for z in (low, high)]
         return estimate, float(ends[0]), float(ends[1])
 
@@ -167,6 +171,8 @@ class _Profiler:
         def excess(log_sigma: float) -> float:
             return self._excess(place, lambda _: log_sigma - self.coordinates.log_scale)[0]
 
-        at = float(np.log(self.sigma_hat))
-        low, high = (self._end(excess, at, step, at + 20.0 * np.sign(step)) for step in (-0.1, 0.1))
+        best = float(np.log(self.sigma_hat))
+        low, high = (
+            self._end(excess, best, step, best + 20.0 * np.sign(step)) for step in (-0.1, 0.1)
+        )
         return self.sigma_hat, float(np.exp(low)), float(np.exp(high))

@@ -246,9 +246,9 @@ class _Search:
             trial_free = free.copy()
             trial_free[i] = False
             trial = np.where(trial_free, x, 0.0)
-            descent = self._descend(trial, trial_free)
-            if descent[1] <= value + 1e-12 * max(1.0, abs(value)):
-                (x, value, gradient), free = descent, trial_free
+            point, lower, slope = self._descend(trial, trial_free)
+            if lower <= value + 1e-12 * max(1.0, abs(value)):
+                x, value, gradient, free = point, lower, slope, trial_free
         return x, value, gradient, free
 
     def _leave_zero(self, x: Array, value: float, free: Mask) -> Array | None:

@@ -17,7 +17,7 @@ from bayesv.support.xarray import dataset
 
 __all__ = ["StudyResult", "read"]
 
-_LINES = 40
+_LINES_SHOWN = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +208,7 @@ def _table(scores: pd.DataFrame) -> list[str]:
         return f"{value:.4g} ± {mcse:.2g}{of}"
 
     lines = [f"{'':<46}{'bias, or mean':>22}{'rmse':>20}{'coverage':>24}"]
-    left = _LINES
+    left = _LINES_SHOWN
     for section in dict.fromkeys(key[:2] for key in heads):
         here = [key for key in heads if key[:2] == section]
         shown = [key for key in here if key[2] in ("sd", "corr", "beta", "loss")]
