@@ -22,6 +22,7 @@ from bayesv.priors.priors import (
     Normal,
     ResolvedPriors,
 )
+from bayesv.support.xarray import dataset
 
 __all__ = ["draw_prior", "prior_predictive"]
 
@@ -61,8 +62,6 @@ def prior_predictive(
     priors: ResolvedPriors, stats: GramStatistics, draws: int, rng: np.random.Generator
 ) -> Any:
     """Return a Dataset of draws of SDs, correlations and functionals of V, dims (chain, draw)."""
-    import xarray as xr
-
     values = draw_prior(priors, draws, rng)
     covs, out = values.covs, {"sd Residual": values.sigma}
     for term in priors.design.terms:
@@ -75,7 +74,7 @@ def prior_predictive(
     found = functionals(values, stats)
     out |= {name: x for name, x in found.items() if np.isfinite(x).all()}
     said = {name: {"definition": text} if (text := definition(name)) else {} for name in out}
-    return xr.Dataset({name: (("chain", "draw"), x[None], said[name]) for name, x in out.items()})
+    return dataset({name: (("chain", "draw"), x[None], said[name]) for name, x in out.items()})
 
 
 def _draw_sd(prior: Any, size: int, rng: np.random.Generator) -> Array:
