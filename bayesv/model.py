@@ -11,7 +11,6 @@ import numpy as np
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
-from bayesv.design.parametric import ParametricResidual
 from bayesv.errors import DataError, FitWarning, MemoryNeededError, PriorError, without
 from bayesv.formula import ModelFrame, Origin
 from bayesv.gram import GramStatistics, Responses, check_elimination, threads
@@ -230,9 +229,9 @@ class Model:
         DataError
             If residuals are structured: the sums depend on their parameters.
         """
-        if isinstance(self.design.residual, ParametricResidual):
+        if (form := self.design.parametric_residual) is not None:
             raise DataError(
-                f"With residuals {self.design.residual.describe()} there is no posterior yet, nor "
+                f"With residuals {form.describe()} there is no posterior yet, nor "
                 "anything else that takes sums over rows: REML, ML, V and GLS are there "
                 "(model.reml(), bv.MarginalCovariance, bv.gls, bv.kenward_roger)."
             )
@@ -252,8 +251,8 @@ class Model:
     @property
     def elimination(self) -> str:
         """How random effects are eliminated, in words; or the memory needed, if there is less."""
-        if isinstance(self.design.residual, ParametricResidual):
-            return f"sums by missingness pattern of {self.design.residual.describe()}"
+        if (form := self.design.parametric_residual) is not None:
+            return f"sums by missingness pattern of {form.describe()}"
         try:
             return self.statistics.describe(self.design.groups)
         except MemoryNeededError as error:
@@ -276,7 +275,7 @@ class Model:
         RemlFit
             Printing it shows what lme4's ``summary`` shows.
         """
-        if isinstance(self.design.residual, ParametricResidual):
+        if self.design.parametric_residual is not None:
             return fit_structured(self.design, method)
         fit = fit_reml(self.design, self.statistics, method)
         if method == "REML":

@@ -18,7 +18,7 @@ from bayesv.covariance.blocks import (
 )
 from bayesv.covariance.listings import read_varcorr
 from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
-from bayesv.design.parametric import ParametricResidual, ResidualValues
+from bayesv.design.parametric import ResidualValues
 from bayesv.errors import ComponentsError
 from bayesv.linalg import (
     Array,
@@ -268,8 +268,7 @@ class VarianceComponents:
 
     def _residual_of(self, design: Design) -> ResidualValues:
         """Return the parameters of the residuals in the order of a design's labels."""
-        form = design.residual if design.has_rows else None
-        if isinstance(form, ParametricResidual):
+        if (form := design.parametric_residual) is not None:
             return form.aligned(self.residual, self.sigma2)
         if self.residual.sd or self.residual.corr:
             raise ComponentsError(

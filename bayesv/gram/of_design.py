@@ -32,5 +32,4 @@ def responses_of(design: Design, stats: GramStatistics) -> Responses:
 
 def _rows(design: Design) -> RowBatch:
     groupings = tuple(Grouping(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms)
-    weights = None if design.residual.iid else design.residual.weights
-    return RowBatch(design.X, design.target, weights, groupings)
+    return RowBatch(design.X, design.target, design.residual, groupings)

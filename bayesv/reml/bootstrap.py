@@ -91,16 +91,14 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
     """
     if draws < 2:
         raise BayesvError(f"At least 2 refits are needed; found draws={draws}.")
-    design, vc = fit.design, fit.components
+    design, point = fit.design, _point(fit)
     rng = np.random.default_rng(seed)
-    roots = [vc.sigma * vc.relative_root(term) for term in design.terms]
-    beta = fit.beta.to_numpy()
     responses = responses_of(design, fit.statistics)
     rows, singular, failed = [], [], []
     with progress("refitting", draws) as step:
         for k in range(draws):
             step(1)
-            y, _ = simulate(design, beta, roots, vc.sigma, normal_scores(design, rng))
+            y, _ = simulate(design, point, normal_scores(design, rng))
             try:
                 with without(FitWarning):
                     new = design.with_response(y)
@@ -113,6 +111,10 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
     return Bootstrap(pd.DataFrame(rows), _scalars(fit), np.array(singular), tuple(failed))
 
 
+def _point(fit: RemlFit) -> ComponentDraws:
+    return ComponentDraws.of(fit.design, fit.components, fit.beta.to_numpy())
+
+
 def _scalars(fit: RemlFit) -> pd.Series:
-    point = ComponentDraws.of(fit.design, fit.components, fit.beta.to_numpy())
-    return pd.Series({q.label: float(q.values) for q in quantities(point)}, name="estimate")
+    values = {q.label: float(q.values) for q in quantities(_point(fit))}
+    return pd.Series(values, name="estimate")

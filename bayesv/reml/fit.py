@@ -10,7 +10,6 @@ import pandas as pd
 
 from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.design.design import Design
-from bayesv.design.parametric import ParametricResidual
 from bayesv.errors import DataError
 from bayesv.gram import GramStatistics
 from bayesv.reml.criterion import Criterion
@@ -164,8 +163,8 @@ def _sizes(design: Design) -> str:
     if design.terms:
         levels = ", ".join(f"{term.group} {term.n_levels}" for term in design.terms)
         sizes.append(f"levels: {levels}")
-    if isinstance(design.residual, ParametricResidual):
-        sizes.append(f"residuals {design.residual.describe()}")
+    if (form := design.parametric_residual) is not None:
+        sizes.append(f"residuals {form.describe()}")
     return "; ".join(sizes)
 
 
