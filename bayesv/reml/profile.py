@@ -161,9 +161,7 @@ class _Profiler:
             return self._excess(place, lambda _: z)[0]
 
         best = float(self.best[place])
-        low, high = (
-            self._end(excess, best, step, _LAST_Z * np.sign(step)) for step in (-0.3, 0.3)
-        )
+        low, high = (self._end(excess, best, step, _LAST_Z * np.sign(step)) for step in (-0.3, 0.3))
         z = np.array([float(family.coordinates(corr)[0]), low, high])
         on_boundary = np.abs(z) >= [_FARTHEST, _LAST_Z, _LAST_Z]
         z[on_boundary] *= np.inf
