@@ -193,7 +193,7 @@ def _parameters(design: Design) -> tuple[str, ...]:
         *(
             f"{term.group}: " + ", ".join(dict.fromkeys((term.columns[b], term.columns[a])))
             for term in design.terms
-            for a, b in zip(*np.nonzero(np.tril(term.mask)), strict=True)
+            for a, b in zip(*np.nonzero(np.tril(term.structure.mask)), strict=True)
         ),
         "sigma2",
     )

@@ -140,7 +140,7 @@ def _turned(term: RandomTerm, block: Array, residual: Residual) -> tuple[RandomT
     """Return the term in its own columns, C with Σ = C Σ* C', and the diagonal of Σ*."""
     values, C = np.empty_like(term.values), np.zeros_like(block)
     variance, size = np.zeros(len(block)), np.sqrt(residual.size)
-    for part in (list(part) for part in term.blocks):
+    for part in (list(part) for part in term.structure.blocks):
         weighted = residual.whiten(term.values[:, part])
         length = np.linalg.norm(weighted, axis=0)
         length = np.where(length > 0, length, 1.0)
