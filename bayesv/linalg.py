@@ -154,3 +154,11 @@ def nearest_psd(a: Array) -> Array:
     corr = (vectors * np.clip(values, 0.0, None)) @ vectors.T
     unit = np.sqrt(np.where(np.diagonal(corr) > 0, np.diagonal(corr), 1.0))
     return np.asarray(corr / np.outer(unit, unit) * np.outer(sd, sd))
+
+
+def block_diagonal(blocks: Array) -> Array:
+    """Return one matrix of blocks (k, r, r) along its diagonal, shape (k r, k r)."""
+    k, r, _ = blocks.shape
+    matrix = np.zeros((k, r, k, r))
+    matrix[np.arange(k), :, np.arange(k)] = blocks
+    return matrix.reshape(k * r, k * r)

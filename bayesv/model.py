@@ -11,6 +11,7 @@ import numpy as np
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
+from bayesv.design.parametric import ParametricResidual
 from bayesv.errors import (
     DataError,
     FitWarning,
@@ -32,7 +33,7 @@ from bayesv.inference.tails import Tails
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.draws import prior_predictive
 from bayesv.priors.priors import Priors, ResolvedPriors
-from bayesv.reml import RemlFit, fit_reml
+from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, renamed, whole
 
 __all__ = ["ENGINES", "Model", "check_sampling"]
@@ -60,6 +61,11 @@ class Model:
         Known w > 0 in R = σ² diag(1/w), or the name of their column.
     namespace : mapping, optional
         More functions and values for the formula.
+    residual : str, optional
+        Correlation of the residuals within series, ``kind(position | series)`` such as
+        ``"us(visit | subject)"`` or ``"ar1(day | subject)"``, with parameters by group
+        ``"us(visit | arm / subject)"``; a model with one needs no random term. Such models are
+        fitted by REML and ML.
     elimination : {"auto", "single", "nested", "crossed"}
         How random effects are eliminated; `describe` shows what was chosen. The results are equal.
     dedupe : bool
@@ -97,11 +103,12 @@ class Model:
         var_weights: Any = None,
         namespace: Mapping[str, Any] | None = None,
         *,
+        residual: str | None = None,
         elimination: str = "auto",
         dedupe: bool = True,
     ) -> None:
         self._begin(priors, elimination, dedupe)
-        self._take(Origin.read(formula, data, var_weights, namespace))
+        self._take(Origin.read(formula, data, var_weights, namespace, residual))
 
     def _begin(self, priors: Priors | None, elimination: str, dedupe: bool) -> None:
         """Check and keep what does not depend on the data."""
@@ -227,7 +234,19 @@ class Model:
 
     @cached_property
     def statistics(self) -> GramStatistics:
-        """Gram statistics of [Z X y]: all that the rows have to say."""
+        """Gram statistics of [Z X y]: all that the rows have to say.
+
+        Raises
+        ------
+        DataError
+            If residuals are structured: the sums depend on their parameters.
+        """
+        if isinstance(self.design.residual, ParametricResidual):
+            raise DataError(
+                f"With residuals {self.design.residual.describe()} there is no posterior yet, nor "
+                "anything else that takes sums over rows: REML, ML, V and GLS are there "
+                "(model.reml(), bv.MarginalCovariance, bv.gls, bv.kenward_roger)."
+            )
         return self._origin.statistics(self._order, dedupe=self._dedupe)
 
     @property
@@ -244,6 +263,8 @@ class Model:
     @property
     def elimination(self) -> str:
         """How random effects are eliminated, in words; or the memory needed, if there is less."""
+        if isinstance(self.design.residual, ParametricResidual):
+            return f"sums by missingness pattern of {self.design.residual.describe()}"
         try:
             return self.statistics.describe(self.design.groups)
         except MemoryNeededError as error:
@@ -266,6 +287,8 @@ class Model:
         RemlFit
             Printing it shows what lme4's ``summary`` shows.
         """
+        if isinstance(self.design.residual, ParametricResidual):
+            return fit_structured(self.design, method)
         fit = fit_reml(self.design, self.statistics, method)
         if method == "REML":
             self._last_reml = fit  # the sampler starts there and need not search again

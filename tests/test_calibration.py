@@ -10,9 +10,9 @@ import pytest
 from scipy.stats import chi2, ks_2samp, kstest
 
 import bayesv as bv
-import bayesv.model
 from bayesv.covariance import ComponentDraws
 from bayesv.design.simulation import normal_scores, simulate
+from bayesv.inference import engines
 from bayesv.inference.density import MarginalDensity
 from bayesv.priors.draws import draw_prior
 from bayesv.study import ecdf_band, sbc
@@ -266,15 +266,15 @@ def test_nuts_is_thinned_and_ranked():
 
 
 def test_refused_replicates_are_counted_and_not_ranked(monkeypatch):
-    engine, calls = bayesv.model.sample_collapsed, []
+    engine, calls = engines.sample_collapsed, []
 
     def refuses_the_first(*args, **kwargs):
         calls.append(1)
         if len(calls) == 1:
-            raise bayesv.model.ProposalError("refused")
+            raise engines.ProposalError("refused")
         return engine(*args, **kwargs)
 
-    monkeypatch.setattr(bayesv.model, "sample_collapsed", refuses_the_first)
+    monkeypatch.setattr(engines, "sample_collapsed", refuses_the_first)
     names = ["sd Residual", "corr g: Intercept, x"]
     found = sbc(bv.Model(*SLOPES), replicates=3, draws=4, thin=2, quantities=names, workers=1)
     assert found.fallbacks == (0,)

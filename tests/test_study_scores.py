@@ -53,11 +53,11 @@ def test_losses_are_those_of_dense_algebra(scenario, monkeypatch):
     assert tuple(want) == LOSSES
     assert Losses(design, truth)(vc) == pytest.approx(want, rel=1e-8)
     # The other way, for clusters that are large, where it exists.
-    monkeypatch.setattr(losses, "_DENSE", 0)
+    monkeypatch.setattr(losses, "_ROWS_WITHOUT_Z", 0)
     other = Losses(design, truth)
     assert other.through_Z == (truth.well_specified and design.residual.iid)
     assert other(vc) == pytest.approx(want, rel=1e-8)
-    monkeypatch.setattr(losses, "_MOST", 0)
+    monkeypatch.setattr(losses, "_MOST_ROWS_DENSE", 0)
     if not other.through_Z:
         none = Losses(design, truth)
         assert np.isnan(list(none(vc).values())).all()

@@ -10,13 +10,16 @@ import pandas as pd
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.geometry import Geometry, geometry
 from bayesv.covariance.identified import Identified, identified
-from bayesv.covariance.information import Information, elements_of, information
+from bayesv.covariance.information import Information, elements_of, information_at
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.covariance.satterthwaite import observed_covariance
 from bayesv.covariance.small_sample import Adjustment, KenwardRoger
+from bayesv.covariance.visit_adjustment import adjusted_by_visit
 from bayesv.design.design import Design, DesignSummary
+from bayesv.design.parametric import ParametricResidual
 from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning, warn
 from bayesv.linalg import Array, symmetrize
+from bayesv.support.arguments import FLAG, accepts, choice
 
 __all__ = ["kenward_roger"]
 
@@ -36,7 +39,14 @@ class _Fitted(Protocol):
     def method(self) -> str: ...
 
 
-def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -> KenwardRoger:
+@accepts(information=choice("expected", "observed"), linear=FLAG)
+def kenward_roger(
+    fit: Design | _Fitted,
+    vc: VarianceComponents | None = None,
+    *,
+    information: str = "expected",
+    linear: bool = False,
+) -> KenwardRoger:
     """Adjust the covariance of β̂ for the estimation of V, and find degrees of freedom.
 
     Parameters
@@ -45,6 +55,12 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
         A fit by REML, or a design with its rows; known weights are taken into account.
     vc : VarianceComponents, optional
         With a design: REML estimates. Components by ML cannot be told from them; give the fit.
+    information : {"expected", "observed"}
+        On the variance parameters: expected, as pbkrtest, or observed, as SAS PROC MIXED and mmrm.
+        Satterthwaite's degrees of freedom take the observed one in any case.
+    linear : bool
+        Whether second derivatives of V by its parameters are left out (SAS's FIRSTORDER); they are
+        0 unless residuals are structured. Parameters are SAS's: ``parameters`` names them.
 
     Returns
     -------
@@ -86,8 +102,10 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
     vc = MarginalCovariance(design, vc).vc  # checked
     if not design.p:
         raise DataError("There are no fixed effects, so there is nothing to adjust.")
+    if isinstance(design.residual, ParametricResidual):
+        return adjusted_by_visit(design, vc, information, linear=linear, method=method)
     space = geometry(design, vc)
-    info = information(space)
+    info = information_at(space)
     if info.largest > _LOST_VARIANCE_RATIO:
         raise ComponentsError(
             f"The random effects' variance in the rows is {info.largest:.1g} times sigma2: no "
@@ -97,6 +115,8 @@ def kenward_roger(fit: Design | _Fitted, vc: VarianceComponents | None = None) -
     known = identified(space, info)
     W = 2.0 * known.inverse(info.expected())
     observed, why = observed_covariance(space, info, known, method)
+    if information == "observed":
+        W = observed
     parts = _adjustment(space, info, known, W, observed)
     names, parameters = list(design.fixed_names), _parameters(design)
     lost = np.array([parts.loses(row) for row in np.eye(len(names))])

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bayesv.covariance.blocks import (
+    block_of,
+    block_of_term,
+    correlation_of,
+    number,
+    real_array,
+)
 from bayesv.covariance.listings import read_varcorr
 from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
+from bayesv.design.parametric import ParametricResidual, ResidualValues
 from bayesv.errors import ComponentsError
 from bayesv.linalg import (
-    PSD_TOLERANCE,
     Array,
     cov_to_sd_corr,
     psd_root,
-    smallest_relative_eigenvalue,
-    symmetrize,
 )
-from bayesv.names import factors_of, matched, paired, resolved
+from bayesv.names import factors_of, matched, resolved
 from bayesv.support.arguments import a
 
 __all__ = ["VarianceComponents"]
@@ -37,7 +42,10 @@ class VarianceComponents:
         array takes the column order of the design it is used with; a DataFrame is aligned by name.
         A number stands for a 1 × 1 block.
     sigma2 : float
-        Residual variance σ² > 0, in units of y².
+        Residual variance σ² > 0, in units of y²; the mean of them where rows differ.
+    residual : mapping, optional
+        Parameters of a structured residual covariance, ``{"sd": {label: value}, "corr": {label:
+        value}}``, as they are printed.
 
     Raises
     ------
@@ -59,22 +67,25 @@ class VarianceComponents:
 
     _blocks: dict[str, pd.DataFrame]
     sigma2: float
+    residual: ResidualValues
 
-    def __init__(self, blocks: Mapping[str, Any], sigma2: float) -> None:
+    def __init__(self, blocks: Mapping[str, Any], sigma2: float, residual: Any = None) -> None:
         if not isinstance(blocks, Mapping):
             raise ComponentsError(
                 "Variance components need {group: covariance matrix}, found "
                 f"{type(blocks).__name__}."
             )
-        sigma2 = _number(sigma2)
+        sigma2 = number(sigma2)
         if not (np.isfinite(sigma2) and sigma2 > 0):
             raise ComponentsError(
                 f"sigma2 is the residual variance and must be positive and finite; found {sigma2}."
             )
         object.__setattr__(
-            self, "_blocks", {str(group): _block(str(group), b) for group, b in blocks.items()}
+            self, "_blocks", {str(group): block_of(str(group), b) for group, b in blocks.items()}
         )
         object.__setattr__(self, "sigma2", sigma2)
+        values = ResidualValues() if residual is None else ResidualValues.of(residual)
+        object.__setattr__(self, "residual", values)
 
     @classmethod
     def from_sd_corr(
@@ -103,7 +114,7 @@ class VarianceComponents:
         >>> round(vc.sigma2, 2)
         654.85
         """
-        sigma = _number(sigma)
+        sigma = number(sigma)
         if sigma <= 0:
             raise ComponentsError(f"sigma is the residual SD and must be positive; found {sigma}.")
         corr = {} if corr is None else corr
@@ -119,10 +130,10 @@ class VarianceComponents:
         for group, given in sd.items():
             names = list(given.keys()) if isinstance(given, Mapping | pd.Series) else None
             values = list(given.values()) if isinstance(given, Mapping) else given
-            sds = np.atleast_1d(_array(f"SDs of {group!r}", values))
+            sds = np.atleast_1d(real_array(f"SDs of {group!r}", values))
             if not (sds >= 0).all() or sds.ndim > 1:
                 raise ComponentsError(f"SDs of {group!r} must be a list of numbers ≥ 0: {values}.")
-            matrix = _correlation(group, corr.get(group), sds, names) * np.outer(sds, sds)
+            matrix = correlation_of(group, corr.get(group), sds, names) * np.outer(sds, sds)
             blocks[group] = pd.DataFrame(matrix, names, names) if names else matrix
         return cls(blocks, sigma2=sigma * sigma)
 
@@ -192,13 +203,19 @@ class VarianceComponents:
         return (
             self.groups == other.groups
             and self.sigma2 == other.sigma2
+            and self.residual == other.residual
             and all(self._blocks[g].equals(other._blocks[g]) for g in self.groups)
         )
 
     __hash__ = None  # type: ignore[assignment]
 
     def sd(self, group: str) -> pd.Series:
-        """Return the standard deviations of a group's coefficients, shape (r_f,)."""
+        """Return the standard deviations of a group's coefficients, shape (r_f,).
+
+        Of ``"Residual"`` those of visits or strata, or σ.
+        """
+        if group == "Residual":
+            return pd.Series(dict(self.residual.sd) or {"sigma": self.sigma}, name="sd_Residual")
         block = self[group]
         return pd.Series(cov_to_sd_corr(block.to_numpy())[0], block.index, name=f"sd_{group}")
 
@@ -216,7 +233,7 @@ class VarianceComponents:
             If the group is missing, or its labels or shape do not fit the term.
         """
         a(RandomTerm, TermSummary)("term", term)
-        return _of_term(self._blocks[self._key(term.group)], term)
+        return block_of_term(self._blocks[self._key(term.group)], term)
 
     def aligned(self, design: Design) -> VarianceComponents:
         """Return the same components with the design's groups, labels and order.
@@ -244,10 +261,23 @@ class VarianceComponents:
                 f"{', '.join(self.groups)}."
             )
         blocks = {
-            term.group: pd.DataFrame(_of_term(given[i], term), term.columns, term.columns)
+            term.group: pd.DataFrame(block_of_term(given[i], term), term.columns, term.columns)
             for i, term in enumerate(design.terms)
         }
-        return VarianceComponents(blocks, self.sigma2)
+        return VarianceComponents(blocks, self.sigma2, self._residual_of(design))
+
+    def _residual_of(self, design: Design) -> ResidualValues:
+        """Return the parameters of the residuals in the order of a design's labels."""
+        form = design.residual if design.has_rows else None
+        if isinstance(form, ParametricResidual):
+            return form.aligned(self.residual, self.sigma2)
+        if self.residual.sd or self.residual.corr:
+            raise ComponentsError(
+                "The components have parameters of the residuals, "
+                f"{', '.join([*self.residual.sd, *self.residual.corr])}, and the design has none: "
+                "state them by bv.Model(…, residual=…)."
+            )
+        return ResidualValues()
 
     def relative_root(self, term: RandomTerm) -> Array:
         """Return λ_f with Σ_f = σ² λ_f λ_f', lower triangular, shape (r_f, r_f)."""
@@ -265,7 +295,11 @@ class VarianceComponents:
                 for j in range(len(names))
                 for i in range(j + 1, len(names))
             ]
-        rows.append(("Residual", "", None, self.sigma2, self.sigma))
+        if not self.residual.sd:
+            rows.append(("Residual", "", None, self.sigma2, self.sigma))
+        rows += [("Residual", name, None, sd * sd, sd) for name, sd in self.residual.sd.items()]
+        nan = float("nan")
+        rows += [("Residual", name, None, nan, c) for name, c in self.residual.corr.items()]
         return pd.DataFrame(rows, columns=["group", "var1", "var2", "cov", "sd_or_corr"])
 
     def __repr__(self) -> str:
@@ -278,115 +312,15 @@ class VarianceComponents:
                 lines.append(
                     f"{label:<16} {name!s:<22} {block.iloc[i, i]:12.5g} {sd[i]:10.5g} {row}"
                 )
-        lines.append(f"{'Residual':<16} {'':<22} {self.sigma2:12.5g} {self.sigma:10.5g}")
+        residual = dict(self.residual.sd) or {"": self.sigma}
+        for i, (name, size) in enumerate(residual.items()):
+            label = "" if i else "Residual"
+            lines.append(f"{label:<16} {name:<22} {size * size:12.5g} {size:10.5g}")
+        lines += [
+            f"{'':<16} {name:<22} {'':>23} {c:7.3f}" for name, c in self.residual.corr.items()
+        ]
         return "\n".join(line.rstrip() for line in lines)
 
     def _key(self, group: str) -> str:
         what = "group of the variance components"
         return self.groups[resolved(group, self.groups, what, ComponentsError, factors_of)]
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ComponentsError(f"A number is needed, found {value!r}.") from None
-
-
-def _block(group: str, given: Any) -> pd.DataFrame:
-    labels: Sequence[Any] | None = None
-    if isinstance(given, pd.DataFrame):
-        if list(given.index) != list(given.columns):
-            raise ComponentsError(
-                f"Σ of {group!r} has rows {list(given.index)} and columns {list(given.columns)}; "
-                "they must be the same names in the same order."
-            )
-        labels = list(given.index)
-    matrix = _array(f"Σ of {group!r}", given)
-    if matrix.ndim == 0:
-        matrix = matrix.reshape(1, 1)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
-        raise ComponentsError(f"Σ of {group!r} must be square, found shape {matrix.shape}.")
-    if not np.isfinite(matrix).all():
-        raise ComponentsError(f"Σ of {group!r} has missing or infinite elements.")
-    scale = np.sqrt(np.abs(np.outer(np.diagonal(matrix), np.diagonal(matrix))))
-    if (np.abs(matrix - matrix.T) > 1e-8 * scale + 1e-300).any():
-        raise ComponentsError(f"Σ of {group!r} is not symmetric:\n{matrix}")
-    matrix = symmetrize(matrix)
-    zero = np.diagonal(matrix) == 0
-    negative = (np.diagonal(matrix) < 0).any() or matrix[zero].any()
-    if negative or (low := smallest_relative_eigenvalue(matrix)) < -PSD_TOLERANCE * len(matrix):
-        detail = (
-            "a variance is negative, or 0 with covariances that are not"
-            if negative
-            else f"in correlation units its smallest eigenvalue is {low:.3g}"
-        )
-        raise ComponentsError(
-            f"Σ of {group!r} is not positive semi-definite: {detail}. A covariance is needed; "
-            "check signs, units and rounding of what was typed in."
-        )
-    return pd.DataFrame(matrix, labels, labels)
-
-
-def _array(what: str, given: Any) -> Array:
-    try:
-        if not np.iscomplexobj(given):
-            return np.array(given, dtype=float)
-    except (TypeError, ValueError):
-        pass
-    raise ComponentsError(f"{what}: real numbers are needed, found {given!r}.")
-
-
-def _correlation(group: str, given: Any, sds: Array, names: list[str] | None) -> Array:
-    """Return the correlation matrix; with an SD of 0, NaN stands for what does not exist."""
-    r, none = len(sds), np.outer(sds, sds) == 0
-    if given is None:
-        return np.eye(r)
-    if isinstance(given, pd.DataFrame) and names is not None:
-        order = _align(group, [str(name) for name in given.index], [str(name) for name in names])
-        if list(given.index) != list(given.columns):
-            raise ComponentsError(f"Rows and columns of the correlation of {group!r} differ.")
-        given = given.to_numpy()[np.ix_(order, order)]
-    values = _array(f"Correlation of {group!r}", given)
-    if values.shape == (r, r):
-        values = np.where(np.isnan(values) & none, np.eye(r), values)
-        if not np.allclose(np.diagonal(values), 1.0, atol=1e-8):
-            raise ComponentsError(
-                f"The correlation of {group!r} needs 1 on its diagonal, found "
-                f"{np.diagonal(values)}; a covariance goes to VarianceComponents itself."
-            )
-        return values
-    corr = np.eye(r)
-    if values.size != r * (r - 1) // 2:
-        raise ComponentsError(
-            f"{group!r} has {r} SDs and so needs {r * (r - 1) // 2} correlations or a {r}×{r} "
-            f"matrix; found shape {values.shape}."
-        )
-    rows, columns = np.tril_indices(r, -1)
-    corr[rows, columns] = corr[columns, rows] = values.ravel()
-    return np.where(np.isnan(corr) & none, np.eye(r), corr)
-
-
-def _of_term(block: pd.DataFrame, term: RandomTerm) -> Array:
-    """Return Σ_f in the column order of a term, by name unless it has none."""
-    if block.shape[0] != term.n_columns:
-        raise ComponentsError(
-            f"Σ of {term.group!r} is {block.shape[0]}×{block.shape[0]}; the design has "
-            f"{term.n_columns} columns there: {', '.join(term.columns)}."
-        )
-    names = list(block.index)
-    if all(isinstance(name, int | np.integer) for name in names):
-        return np.asarray(block.to_numpy())
-    order = _align(term.group, [str(name) for name in names], term.columns)
-    return np.asarray(block.to_numpy()[np.ix_(order, order)])
-
-
-def _align(group: str, names: list[str], columns: Sequence[str]) -> list[int]:
-    """Positions in ``names`` of each of ``columns``, by exact name or else by meaning."""
-    order = paired(list(columns), names)
-    if order is not None:
-        return order
-    raise ComponentsError(
-        f"Labels of Σ of {group!r} do not match the design: found {', '.join(names)}; needed "
-        f"{', '.join(columns)}."
-    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesv.covariance.geometry import Geometry
-from bayesv.covariance.information import Information, information
+from bayesv.covariance.information import Information, information_at
 from bayesv.errors import ComponentsError
 from bayesv.linalg import Array, symmetrize
 
@@ -104,7 +104,7 @@ def identified(geometry: Geometry, info: Information) -> Identified:
     m, unit = len(info.products), _unit(info.products)
     if np.linalg.eigvalsh(info.expected() * np.outer(unit, unit))[0] > _SUSPECT_EIGENVALUE:
         return Identified(np.zeros((m, 0)), np.zeros((m, 0)), unit, False)
-    at_zero = information(geometry, [np.zeros(len(C)) for C in geometry.maps], 1.0)
+    at_zero = information_at(geometry, [np.zeros(len(C)) for C in geometry.maps], 1.0)
     unit = _unit(at_zero.products)
     scale = np.outer(unit, unit)
     aliased, doubt_alias = _null(at_zero.products * scale)

@@ -13,7 +13,7 @@ from bayesv.covariance.geometry import ClusterBatch, Geometry
 from bayesv.errors import ComponentsError
 from bayesv.linalg import Array, symmetrize
 
-__all__ = ["Information", "elements_of", "information"]
+__all__ = ["Information", "elements_of", "information_at"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def elements_of(geometry: Geometry) -> list[tuple[int, int, int]]:
     ]
 
 
-def information(
+def information_at(
     geometry: Geometry, variances: Sequence[Array] | None = None, sigma2: float | None = None
 ) -> Information:
     """Return the sums.

@@ -42,8 +42,9 @@ def expand_G(design: Design, vc: VarianceComponents) -> sparse.csr_array:
 
 
 def residual_R(design: Design, vc: VarianceComponents) -> sparse.sparray:
-    """Return R = σ² diag(1/w), sparse of shape (n, n)."""
-    return _checked(design, vc).sigma2 * design.residual.matrix
+    """Return R, σ² diag(1/w) where residuals are independent, sparse of shape (n, n)."""
+    vc = _checked(design, vc)
+    return vc.sigma2 * design.at(vc).residual.matrix
 
 
 class MarginalCovariance(LinearOperator):
@@ -78,8 +79,9 @@ class MarginalCovariance(LinearOperator):
     """
 
     def __init__(self, design: Design, vc: VarianceComponents) -> None:
-        self.design = design
         self.vc = _checked(design, vc)
+        self.design = design
+        self.residual = design.at(self.vc).residual
         super().__init__(dtype=np.dtype(float), shape=(design.n, design.n))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -115,7 +117,7 @@ class MarginalCovariance(LinearOperator):
         """N = L⁻¹ZΛ, shape (n, q)."""
         design = self.design
         roots = [self.vc.relative_root(term) for term in design.terms]
-        return sparse.csr_array(design.residual.whiten(design.Z @ _per_level(design, roots)))
+        return sparse.csr_array(self.residual.whiten(design.Z @ _per_level(design, roots)))
 
     @cached_property
     def _factor(self) -> Any:
@@ -150,15 +152,18 @@ class MarginalCovariance(LinearOperator):
             raise DataError(
                 f"b has shape {b.shape}; V has {self.design.n} rows: needed is (n,) or (n, k)."
             )
-        whiten = self.design.residual.whiten
+        whiten = self.residual.whiten
         white = whiten(b)
+        if not self.design.terms:
+            return np.asarray(whiten(white, transposed=True) / self.vc.sigma2)
         inner = white - self._root @ self._factor.solve(self._root.T @ white)
         return np.asarray(whiten(inner, transposed=True) / self.vc.sigma2)
 
     def logdet(self) -> float:
         """Return log|V|."""
-        of_R = self.design.n * np.log(self.vc.sigma2) + self.design.residual.log_det
-        return float(np.log(np.abs(self._factor.U.diagonal())).sum() + of_R)
+        of_R = self.design.n * np.log(self.vc.sigma2) + self.residual.log_det
+        of_M = np.log(np.abs(self._factor.U.diagonal())).sum() if self.design.terms else 0.0
+        return float(of_M + of_R)
 
     @accepts(b=numeric)
     def quadratic(self, b: ArrayLike) -> Array:
@@ -170,7 +175,7 @@ class MarginalCovariance(LinearOperator):
 
     def diagonal(self) -> Array:
         """Return Var(y_i), shape (n,)."""
-        Z, residual = self.design.Z, self.design.residual
+        Z, residual = self.design.Z, self.residual
         random = np.asarray((Z @ self.G).multiply(Z).sum(axis=1)).ravel()
         return np.asarray(random + self.vc.sigma2 * residual.diagonal)
 
@@ -235,7 +240,7 @@ class MarginalCovariance(LinearOperator):
         if len(places) > DENSE_LIMIT:
             raise DataError(f"{len(places)} rows are too many for a dense block ({DENSE_LIMIT}).")
         Z = self.design.Z[places]
-        block = (Z @ self.G @ Z.T).toarray() + self.vc.sigma2 * self.design.residual.block(places)
+        block = (Z @ self.G @ Z.T).toarray() + self.vc.sigma2 * self.residual.block(places)
         labels = self.design.row_labels[places]
         return pd.DataFrame(block, labels, labels)
 
@@ -287,6 +292,8 @@ def _checked(design: Any, vc: VarianceComponents) -> VarianceComponents:
 
 def _per_level(design: Design, blocks: list[Array]) -> sparse.csr_array:
     """Return blockdiag over terms of I ⊗ block."""
+    if not blocks:
+        return sparse.csr_array((0, 0))
     parts = [
         sparse.kron(sparse.eye_array(term.n_levels), block, format="csr")
         for term, block in zip(design.terms, blocks, strict=True)

@@ -16,7 +16,7 @@ from bayesv.linalg import Array
 
 __all__ = ["Pointwise"]
 
-_AT_ONCE = 2e6  # numbers in a batch of matrices
+_BATCH_NUMBERS = 2e6  # in a batch of matrices
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +69,11 @@ class Pointwise:
             cluster_of[effects] = np.arange(len(effects))[:, None]
             local_of[effects] = np.arange(effects.shape[1])
             rows = np.flatnonzero(cluster_of[columns[:, 0]] >= 0)
-            at = columns[rows]
+            places = columns[rows]
             self.batches.append(
                 _Batch(
                     counts, effects, gram, BX[effects], By[effects], rows,
-                    cluster_of[at[:, 0]], local_of[at], values[rows],
+                    cluster_of[places[:, 0]], local_of[places], values[rows],
                 )
             )  # fmt: skip
         self.n_clusters = sum(len(batch.effects) for batch in self.batches)
@@ -93,10 +93,10 @@ class Pointwise:
         """
         roots, sigma2 = values.relative_roots(), values.sigma2
         size = max(batch.gram.size for batch in self.batches)
-        step = max(1, int(_AT_ONCE // size))
+        step = max(1, int(_BATCH_NUMBERS // size))
         parts = [
-            self._unexplained([lam[at : at + step] for lam in roots], sigma2[at : at + step])
-            for at in range(0, len(sigma2), step)
+            self._unexplained([root[i : i + step] for root in roots], sigma2[i : i + step])
+            for i in range(0, len(sigma2), step)
         ]
         return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
@@ -113,16 +113,16 @@ class Pointwise:
             S -= (np.swapaxes(moved, 2, 3) @ batch.BX).sum(axis=1)
             kept.append((np.diagonal(D, axis1=2, axis2=3), moved))
         Phi = sigma2[:, None, None] * np.linalg.inv(S)
-        out = [np.zeros((n_draws, term.n_columns)) for term in design.terms]
-        for batch, (own, moved) in zip(self.batches, kept, strict=True):
+        means = [np.zeros((n_draws, term.n_columns)) for term in design.terms]
+        for batch, (random, moved) in zip(self.batches, kept, strict=True):
             fixed = ((moved @ Phi[:, None]) * moved).sum(axis=3)
-            variance, at = sigma2[:, None, None] * own + fixed, 0
-            for total, J, term in zip(out, batch.counts, design.terms, strict=True):
+            variance, offset = sigma2[:, None, None] * random + fixed, 0
+            for mean, J, term in zip(means, batch.counts, design.terms, strict=True):
                 r = term.n_columns
-                part = variance[:, :, at : at + J * r].reshape(n_draws, -1, r)
-                total += part.sum(axis=1) / term.n_levels
-                at += J * r
-        return out
+                part = variance[:, :, offset : offset + J * r].reshape(n_draws, -1, r)
+                mean += part.sum(axis=1) / term.n_levels
+                offset += J * r
+        return means
 
     def __call__(
         self, values: ComponentDraws, step: Callable[[int], None] = lambda _: None

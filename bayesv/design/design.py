@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from bayesv.design.labels import (
     check_labels,
     level_place,
 )
+from bayesv.design.parametric import ParametricResidual, ResidualValues
 from bayesv.design.random_terms import Index, RandomTerm, TermSummary
 from bayesv.design.residual import Residual
 from bayesv.design.row_encoder import RowEncoder
@@ -25,6 +26,18 @@ from bayesv.linalg import Array, connected
 from bayesv.names import factors_of, resolved
 
 __all__ = ["Design", "DesignSummary", "Index", "RandomTerm", "TermSummary", "refuse_constant"]
+
+
+class ResidualComponents(Protocol):
+    """What of variance components says R."""
+
+    @property
+    def residual(self) -> ResidualValues:
+        """Parameters of structured residuals."""
+
+    @property
+    def sigma2(self) -> float:
+        """Residual variance."""
 
 
 class _Design:
@@ -92,9 +105,10 @@ class _Design:
     @cached_property
     def effect_labels(self) -> pd.MultiIndex:
         """(group, level, coefficient) of each column of Z."""
-        groups = np.concatenate([np.repeat(t.group, t.n_effects) for t in self.terms])
-        levels = np.concatenate([np.repeat(t.levels, t.n_columns) for t in self.terms])
-        columns = np.concatenate([np.tile(t.columns, t.n_levels) for t in self.terms])
+        none = np.zeros(0, dtype=object)
+        groups = np.concatenate([none, *(np.repeat(t.group, t.n_effects) for t in self.terms)])
+        levels = np.concatenate([none, *(np.repeat(t.levels, t.n_columns) for t in self.terms)])
+        columns = np.concatenate([none, *(np.tile(t.columns, t.n_levels) for t in self.terms)])
         return pd.MultiIndex.from_arrays(
             [groups, levels, columns], names=["group", "level", "coefficient"]
         )
@@ -113,6 +127,8 @@ class _Design:
             lines.append(
                 f"{term.group}: {term.n_levels} levels × ({', '.join(term.columns)}){extra}"
             )
+        if isinstance(form := self.__dict__.get("residual"), ParametricResidual):
+            lines.append(f"residuals {form.describe()}")
         if (known := self.known_weights) is not None:
             lines.append(f"known weights from {known[0]:g} to {known[1]:g}")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
@@ -286,13 +302,31 @@ class Design(_Design):
             )
         refuse_constant(self.response, y)
         new = replace(self, y=y)
-        if "Z" in self.__dict__:
-            new.__dict__["Z"] = self.Z  # the cached property: Z does not depend on y
+        for name in ("Z", "clusters"):  # cached properties that do not depend on y
+            if name in self.__dict__:
+                new.__dict__[name] = self.__dict__[name]
         return new
+
+    def at(self, components: ResidualComponents) -> Design:
+        """Return the design with the residual covariance that components give.
+
+        Parameters
+        ----------
+        components : VarianceComponents
+            Aligned with this design; of residuals without parameters nothing is asked.
+        """
+        if not isinstance(self.residual, ParametricResidual):
+            return self
+        known = replace(self, residual=self.residual.member(components.residual, components.sigma2))
+        if "Z" in self.__dict__:
+            known.__dict__["Z"] = self.Z
+        return known
 
     @cached_property
     def Z(self) -> sparse.csr_array:
         """Random-effects design, term by term and level by level, shape (n, q)."""
+        if not self.terms:
+            return sparse.csr_array((self.n, 0))
         return sparse.csr_array(sparse.hstack([term.Z for term in self.terms], format="csr"))
 
     @cached_property
@@ -308,12 +342,13 @@ class Design(_Design):
     @cached_property
     def response_scale(self) -> ResponseScale:
         """Residual SD of the response after weighted least squares on X."""
-        both = self.residual.whiten(np.column_stack([self.X, self.target]))
+        both = np.column_stack([self.X, self.target])
+        log_det = 0.0
+        if not isinstance(self.residual, ParametricResidual):  # else by rows as they are
+            both, log_det = self.residual.whiten(both), self.residual.log_det
         # The last diagonal element of R in [X y] = QR is the norm of the residual of y.
         last = np.linalg.qr(both, mode="r")[-1, -1] if self.n > self.p else 0.0
-        return residual_scale(
-            float(last) ** 2, self.n, self.p, -self.residual.log_det, self.response_sd
-        )
+        return residual_scale(float(last) ** 2, self.n, self.p, -log_det, self.response_sd)
 
     @cached_property
     def clusters(self) -> Index:

@@ -27,7 +27,9 @@ from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE, SHORT_W
 from bayesv.formula.grammar import Formula, parse
 from bayesv.formula.groups import random_terms, relation
 from bayesv.formula.notes import note_numbers_as_text
+from bayesv.formula.residual_text import ResidualText, parse_residual
 from bayesv.formula.scan import pointed_error
+from bayesv.formula.series import complete_rows, residual_of
 from bayesv.formula.special import SPECIAL, is_coding
 from bayesv.linalg import Array, independent_columns
 
@@ -70,6 +72,7 @@ def build(
     data: Any,
     var_weights: Any = None,
     namespace: Mapping[str, Any] | None = None,
+    residual: str | None = None,
 ) -> tuple[Design, ModelFrame]:
     """Evaluate an lme4 formula on data.
 
@@ -83,6 +86,8 @@ def build(
         Known w > 0 in R = σ² diag(1/w), or the name of their column.
     namespace : mapping, optional
         More functions and values for the formula.
+    residual : str, optional
+        Correlation of the residuals, ``kind(position | series)``.
 
     Returns
     -------
@@ -96,15 +101,24 @@ def build(
         If the data cannot be used: no complete row, a factor with one level, …
     """
     weight_name = var_weights if isinstance(var_weights, str) else None
-    formula, space, used = check_formula(text, column_names(data), weight_name, namespace)
-    frame = take_columns(data, dict.fromkeys([*used, *([weight_name] if weight_name else [])]))
+    form = None if residual is None else parse_residual(residual)
+    available = column_names(data)
+    formula, space, used = check_formula(
+        text, available, weight_name, namespace, random=form is None
+    )
+    if form is not None:
+        check_names({name: form.text.find(name) for name in form.names}, available, available,
+                    form.text)  # fmt: skip
+    beside = [*([weight_name] if weight_name else []), *(form.names if form else ())]
+    frame = take_columns(data, dict.fromkeys([*used, *beside]))
     n_given = len(frame)
     w = _weights(frame[weight_name] if weight_name else var_weights, frame)
+    present = None if w is None else weighted(w)
+    if form is not None:
+        complete = complete_rows(form, frame)
+        present = complete if present is None else present & complete
     encoded = encode(
-        formula,
-        frame.drop(columns=[weight_name] if weight_name and weight_name not in used else []),
-        space,
-        None if w is None else weighted(w),
+        formula, frame.drop(columns=[name for name in beside if name not in used]), space, present
     )
     rows = encoded.rows
     _refuse_no_rows(encoded)
@@ -121,7 +135,7 @@ def build(
         X=X,
         fixed_names=names,
         terms=terms,
-        residual=Residual.of_weights(w if w is None else w[rows], len(rows)),
+        residual=_residual(form, frame.iloc[rows], None if w is None else w[rows]),
         offset=encoded.offset,
         rows=rows,
         row_labels=frame.index[rows],
@@ -133,8 +147,20 @@ def build(
     return design, model_frame
 
 
+def _residual(form: ResidualText | None, frame: pd.DataFrame, weights: Array | None) -> Residual:
+    """Return the residuals of complete rows."""
+    if form is None:
+        return Residual.of_weights(weights, len(frame))
+    return residual_of(form, frame, weights)
+
+
 def check_formula(
-    text: str, available: list[str], weight_name: str | None, namespace: Mapping[str, Any] | None
+    text: str,
+    available: list[str],
+    weight_name: str | None,
+    namespace: Mapping[str, Any] | None,
+    *,
+    random: bool = True,
 ) -> tuple[Formula, dict[str, Any], list[str]]:
     """Take a formula apart; return it, its namespace and the columns it uses, all of which exist.
 
@@ -145,7 +171,7 @@ def check_formula(
     DataError
         If the column of the weights does not exist.
     """
-    formula = parse(text)
+    formula = parse(text, random=random)
     space = dict(namespace or {})
     _check_functions(formula, space)
     values = {name for name, value in space.items() if not callable(value)}

@@ -83,7 +83,7 @@ class Encoding:
     @cached_property
     def formula(self) -> Formula:
         """The formula taken apart."""
-        return parse(self.text)
+        return parse(self.text, random=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "formula"}

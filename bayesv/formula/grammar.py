@@ -54,13 +54,15 @@ class Formula:
     offset_nodes: tuple[Node, ...]
 
 
-def parse(text: str) -> Formula:
+def parse(text: str, *, random: bool = True) -> Formula:
     """Take an lme4 formula apart.
 
     Parameters
     ----------
     text : str
         Such as ``"y ~ x + (x | a/b) + (1 | c)"``.
+    random : bool
+        Whether it must have a random term.
 
     Returns
     -------
@@ -85,12 +87,13 @@ def parse(text: str) -> Formula:
                if isinstance(node, Call) and node.function == "offset"]  # fmt: skip
     part = Sum(0, tuple(fixed)) if fixed else None
     terms = expand(part, text)
-    random = [term for sign, node in summands if isinstance(node, Bar)
-              for term in _random_terms(sign, node, text)]  # fmt: skip
-    if not random:
+    terms_of_groups = [term for sign, node in summands if isinstance(node, Bar)
+                       for term in _random_terms(sign, node, text)]  # fmt: skip
+    if random and not terms_of_groups:
         raise FormulaError(
-            f"The formula {text!r} has no random term. Add one, such as '(1 | group)'; "
-            "without one, V = σ² R and ordinary least squares is the answer."
+            f"The formula {text!r} has no random term. Add one, such as '(1 | group)', or a "
+            "residual correlation, such as residual='us(visit | subject)'; without either, V = σ²I "
+            "and ordinary least squares is the answer."
         )
     names, functions = _used(tokens)
     used_again, _ = _used(right)
@@ -103,7 +106,7 @@ def parse(text: str) -> Formula:
         response=response.name if isinstance(response, Name) else label(response),
         fixed="1" if part is None else label(part).removeprefix("+ "),
         offsets=tuple(label(node) for node in offsets),
-        random=tuple(random),
+        random=tuple(terms_of_groups),
         names=names,
         functions=functions,
         factors=_made_factors(tokens),

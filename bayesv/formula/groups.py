@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayesv.design.design import Index, RandomTerm
 from bayesv.errors import DataError, FormulaError
@@ -16,7 +17,16 @@ from bayesv.formula.grammar import RandomText
 from bayesv.linalg import Array
 from bayesv.structures import CovarianceStructure, Unstructured, direct_sum
 
-__all__ = ["LeftSide", "combined", "level_texts", "random_terms", "refuse_levels", "relation"]
+__all__ = [
+    "LeftSide",
+    "combined",
+    "level_text_of_rows",
+    "level_texts",
+    "random_terms",
+    "refuse_alike",
+    "refuse_levels",
+    "relation",
+]
 
 # Blocks of columns (values, names) that one random term correlates within, not between.
 LeftSide = list[tuple[Array, tuple[str, ...]]]
@@ -75,13 +85,22 @@ def random_terms(
     """Return the random terms of the rows, by decreasing number of levels."""
     terms = []
     for one in combined(random, lhs):
-        levels, codes = _levels(data, one.factors, one.label)
+        codes, levels = level_text_of_rows(data, one.factors, one.label)
+        refuse_levels(levels, one.label, len(data))
         terms.append(RandomTerm(one.label, one.columns, levels, codes, one.values, one.structure))
     return tuple(sorted(terms, key=lambda term: -term.n_levels))
 
 
-def _levels(data: pd.DataFrame, factors: tuple[str, ...], label: str) -> tuple[Any, Index]:
-    """Return observed levels of a (product of) factor(s) and each row's level."""
+def level_text_of_rows(
+    data: pd.DataFrame, factors: Sequence[str], label: str
+) -> tuple[Index, NDArray[np.object_]]:
+    """Return each row's level of a (product of) factor(s), and the observed levels as text.
+
+    Raises
+    ------
+    DataError
+        If different combinations have the same text.
+    """
     parts = [as_factor(data[factor]) for factor in factors]
     n = len(data)
     code = np.zeros(n, dtype=np.int64)
@@ -92,8 +111,8 @@ def _levels(data: pd.DataFrame, factors: tuple[str, ...], label: str) -> tuple[A
     first = np.full(len(seen), -1)
     first[code[::-1]] = np.arange(n)[::-1]
     levels = level_texts([part[first] for part in parts])
-    refuse_levels(levels, label, n)
-    return levels, code.astype(np.intp)
+    refuse_alike(levels, label)
+    return code.astype(np.intp), levels
 
 
 def level_texts(factors: Sequence[pd.Categorical]) -> Any:
@@ -104,13 +123,18 @@ def level_texts(factors: Sequence[pd.Categorical]) -> Any:
     return np.array([":".join(parts) for parts in zip(*names, strict=True)], dtype=object)
 
 
-def refuse_levels(levels: Any, label: str, n: int) -> None:
-    """Refuse levels that cannot be told apart, or whose variance is not identified in n rows."""
+def refuse_alike(levels: Any, label: str) -> None:
+    """Refuse levels that cannot be told apart by their text."""
     if len(set(levels)) < len(levels):
         raise DataError(
             f"Different combinations of {label!r} have the same text, because labels contain ':'; "
             "rename the levels."
         )
+
+
+def refuse_levels(levels: Any, label: str, n: int) -> None:
+    """Refuse levels that cannot be told apart, or whose variance is not identified in n rows."""
+    refuse_alike(levels, label)
     if len(levels) == 1:
         raise DataError(
             f"Grouping factor {label!r} has one level ({levels[0]!r}) in the rows used; its "

@@ -41,12 +41,22 @@ class Origin:
 
     @classmethod
     def read(
-        cls, formula: str, data: Any, var_weights: Any, namespace: Mapping[str, Any] | None
+        cls,
+        formula: str,
+        data: Any,
+        var_weights: Any,
+        namespace: Mapping[str, Any] | None,
+        residual: str | None = None,
     ) -> Origin:
         """Evaluate a formula on data, at once or in batches; see `bayesv.Model`."""
         batches = open_source(data)
         if batches is None:
-            return cls(*build(formula, data, var_weights, namespace))
+            return cls(*build(formula, data, var_weights, namespace, residual))
+        if residual is not None:
+            raise DataError(
+                "Data in batches cannot have residual correlations: a series may lie in several. "
+                "Pass a data frame."
+            )
         design, moments, scaling = read_batches(formula, batches, var_weights, namespace)
         return cls(cast(Design, design), _sums=(moments, scaling))
 

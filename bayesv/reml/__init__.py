@@ -4,5 +4,6 @@ from bayesv.reml.elsewhere import fit_from_components
 from bayesv.reml.fit import RemlFit
 from bayesv.reml.identification import unidentified
 from bayesv.reml.search import fit_reml
+from bayesv.reml.structured import fit_structured
 
-__all__ = ["RemlFit", "fit_from_components", "fit_reml", "unidentified"]
+__all__ = ["RemlFit", "fit_from_components", "fit_reml", "fit_structured", "unidentified"]

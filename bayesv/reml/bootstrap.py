@@ -95,7 +95,7 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
     rng = np.random.default_rng(seed)
     roots = [vc.sigma * vc.relative_root(term) for term in design.terms]
     beta = fit.beta.to_numpy()
-    responses = responses_of(design, fit._stats)
+    responses = responses_of(design, fit.statistics)
     rows, singular, failed = [], [], []
     with progress("refitting", draws) as step:
         for k in range(draws):

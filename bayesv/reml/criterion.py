@@ -125,7 +125,9 @@ class Criterion:
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Profiled criterion and its gradient, in unit coordinates."""
         value, bars = self._evaluate(x)
-        gradient = np.concatenate([bar[at] for bar, at in zip(bars, self.places, strict=True)])
+        gradient = np.concatenate(
+            [bar[places] for bar, places in zip(bars, self.places, strict=True)]
+        )
         return value, gradient * self.unit
 
     def values(self, x: Array) -> Array:

@@ -10,6 +10,8 @@ import pandas as pd
 
 from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.design.design import Design
+from bayesv.design.parametric import ParametricResidual
+from bayesv.errors import DataError
 from bayesv.gram import GramStatistics
 from bayesv.reml.criterion import Criterion
 from bayesv.support.arguments import a, accepts
@@ -59,7 +61,7 @@ class RemlFit(Savable):
     converged: bool
     n_evaluations: int
     gradient_norm: float
-    _stats: GramStatistics = field(repr=False)
+    _stats: GramStatistics | None = field(default=None, repr=False)
     origin: str = "bayesv"
     problems: tuple[str, ...] = ()
 
@@ -70,7 +72,18 @@ class RemlFit(Savable):
 
     @property
     def statistics(self) -> GramStatistics:
-        """Gram statistics that were fitted."""
+        """Gram statistics that were fitted.
+
+        Raises
+        ------
+        DataError
+            If residuals are structured: their sums depend on their parameters.
+        """
+        if self._stats is None:
+            raise DataError(
+                "A fit with structured residuals has no Gram statistics: they depend on the "
+                "parameters of the residuals."
+            )
         return self._stats
 
     @property
@@ -106,6 +119,8 @@ class RemlFit(Savable):
         -----
         Not profiled: σ² is the one given. Cost does not depend on the number of rows.
         """
+        if self._stats is None:
+            return gls(self.design, components).criterion(self.method)
         criterion = Criterion(self.design, self._stats, self.method)
         lambdas = [components.relative_root(term) for term in self.design.terms]
         return criterion.criterion_at(self._stats.in_basis(lambdas), components.sigma2)
@@ -131,10 +146,9 @@ def _summary(fit: RemlFit) -> str:
         f"{name}: {fit.criterion:.4f}",
         "",
         *(["Scaled residuals:", _scaled_residuals(fit), ""] if design.has_rows else []),
-        "Random effects:",
+        "Random effects:" if design.terms else "Residuals:",
         repr(fit.components),
-        f"Rows: {design.n}; levels: "
-        + ", ".join(f"{term.group} {term.n_levels}" for term in design.terms),
+        _sizes(design),
     ]
     if design.p:
         lines += ["", "Fixed effects:", _fixed(fit)]
@@ -144,9 +158,21 @@ def _summary(fit: RemlFit) -> str:
     return "\n".join(lines).rstrip()
 
 
+def _sizes(design: Design) -> str:
+    """Return numbers of rows and levels, and the form of structured residuals."""
+    sizes = [f"Rows: {design.n}"]
+    if design.terms:
+        levels = ", ".join(f"{term.group} {term.n_levels}" for term in design.terms)
+        sizes.append(f"levels: {levels}")
+    if isinstance(design.residual, ParametricResidual):
+        sizes.append(f"residuals {design.residual.describe()}")
+    return "; ".join(sizes)
+
+
 def _scaled_residuals(fit: RemlFit) -> str:
     residuals = fit.gls.residuals.to_numpy() / fit.components.sigma
-    values = np.quantile(fit.design.residual.whiten(residuals), [0, 0.25, 0.5, 0.75, 1])
+    white = fit.design.at(fit.components).residual.whiten(residuals)
+    values = np.quantile(white, [0, 0.25, 0.5, 0.75, 1])
     heads = ("Min", "1Q", "Median", "3Q", "Max")
     return "\n".join(
         ("".join(f"{head:>9}" for head in heads), "".join(f"{value:9.4f}" for value in values))

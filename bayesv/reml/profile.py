@@ -16,6 +16,7 @@ from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.reml import RemlFit
 from bayesv.reml.criterion import Criterion
 from bayesv.structures import CovarianceStructure
+from bayesv.structures.partials import FARTHEST
 from bayesv.support.arguments import PROBABILITY, a, accepts
 from bayesv.support.progress import progress
 
@@ -26,7 +27,6 @@ _FIT = a(RemlFit, hint="fit one by model.reml().")
 _NEVER = -14.0  # log SD/σ that counts as 0
 _WIDEST = 60  # doublings of a step away from the estimate
 _LAST_Z = 8.0  # coordinate of a correlation that counts as its end
-_FARTHEST = 18.0  # that of a correlation of ±1, see `fisher_z`
 
 
 @accepts(fit=_FIT, prob=PROBABILITY)
@@ -72,8 +72,9 @@ def profile(fit: RemlFit, prob: float = 0.95) -> pd.DataFrame:
             for columns, family in structure.parts:
                 if family.n_corrs == 1:
                     (label,) = family.corr_labels([term.columns[i] for i in columns])
-                    own = corr[np.ix_(columns, columns)]
-                    rows[f"corr {term.group}: {label}"] = profiler.correlation(place, family, own)
+                    block = corr[np.ix_(columns, columns)]
+                    interval = profiler.correlation(place, family, block)
+                    rows[f"corr {term.group}: {label}"] = interval
                 place += family.n_corrs
         rows["sd Residual"] = profiler.sigma()
     return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high"])
@@ -86,7 +87,7 @@ class _Profiler:
         self.step = step
         # Of the columns as written: their SDs and correlations are what is held.
         self.coordinates = Coordinates.as_written(fit.design)
-        self.criterion = Criterion(fit.design, fit._stats, fit.method)
+        self.criterion = Criterion(fit.design, fit.statistics, fit.method)
         point = ComponentDraws.of(fit.design, fit.components)
         self.best = self.coordinates.near(point)
         self.limit = fit.criterion + rise
@@ -117,17 +118,19 @@ class _Profiler:
         start = np.clip(self.best[free], *np.array(bounds).T) if free.any() else np.zeros(0)
         if not free.any():
             return self._value(full(start)) - self.limit, start
-        found = minimize(
+        result = minimize(
             lambda part: self._value(full(part)), start, method="L-BFGS-B", bounds=bounds,
             options={"ftol": 1e-12, "gtol": 1e-5},
         )  # fmt: skip
-        return float(found.fun) - self.limit, found.x
+        return float(result.fun) - self.limit, result.x
 
-    def _end(self, excess: Callable[[float], float], at: float, step: float, last: float) -> float:
+    def _end(
+        self, excess: Callable[[float], float], start: float, step: float, last: float
+    ) -> float:
         """Return where the excess crosses 0, from the estimate towards ``last``."""
-        inner = at
+        inner = start
         for _ in range(_WIDEST):
-            outer = at + step
+            outer = start + step
             if (outer - last) * np.sign(step) >= 0:
                 outer = last
             if excess(outer) > 0:
@@ -145,9 +148,9 @@ class _Profiler:
             return self._excess(place, lambda x: log_sd + log_rms - x[-1] - scale)[0]
 
         zero = np.log(self.sigma_hat) - log_rms + _NEVER
-        at = max(np.log(estimate) if estimate > 0 else zero, zero)
-        low = zero if at == zero else self._end(excess, at, -0.3, zero)
-        high = self._end(excess, max(at, zero + 10.0) if at == zero else at, 0.3, zero + 30.0)
+        best = max(np.log(estimate) if estimate > 0 else zero, zero)
+        low = zero if best == zero else self._end(excess, best, -0.3, zero)
+        high = self._end(excess, zero + 10.0 if best == zero else best, 0.3, zero + 30.0)
         return float(estimate), 0.0 if low == zero else float(np.exp(low)), float(np.exp(high))
 
     def correlation(
@@ -158,11 +161,10 @@ class _Profiler:
         def excess(z: float) -> float:
             return self._excess(place, lambda _: z)[0]
 
-        at = float(self.best[place])
-        low, high = (self._end(excess, at, step, _LAST_Z * np.sign(step)) for step in (-0.3, 0.3))
+        best = float(self.best[place])
+        low, high = (self._end(excess, best, step, _LAST_Z * np.sign(step)) for step in (-0.3, 0.3))
         z = np.array([float(family.coordinates(corr)[0]), low, high])
-        on_boundary = np.abs(z) >= [_FARTHEST, _LAST_Z, _LAST_Z]
-        z[on_boundary] *= np.inf
+        z[np.abs(z) >= [FARTHEST, _LAST_Z, _LAST_Z]] *= np.inf  # on the boundary
         estimate, first, last = family.natural(z[:, None])[:, 0].tolist()
         return estimate, first, last
 
@@ -173,6 +175,8 @@ class _Profiler:
         def excess(log_sigma: float) -> float:
             return self._excess(place, lambda _: log_sigma - self.coordinates.log_scale)[0]
 
-        at = float(np.log(self.sigma_hat))
-        low, high = (self._end(excess, at, step, at + 20.0 * np.sign(step)) for step in (-0.1, 0.1))
+        best = float(np.log(self.sigma_hat))
+        low, high = (
+            self._end(excess, best, step, best + 20.0 * np.sign(step)) for step in (-0.1, 0.1)
+        )
         return self.sigma_hat, float(np.exp(low)), float(np.exp(high))

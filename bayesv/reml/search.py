@@ -246,9 +246,9 @@ class _Search:
             trial_free = free.copy()
             trial_free[i] = False
             trial = np.where(trial_free, x, 0.0)
-            found = self._descend(trial, trial_free)
-            if found[1] <= value + 1e-12 * max(1.0, abs(value)):
-                (x, value, gradient), free = found, trial_free
+            point, lower, slope = self._descend(trial, trial_free)
+            if lower <= value + 1e-12 * max(1.0, abs(value)):
+                x, value, gradient, free = point, lower, slope, trial_free
         return x, value, gradient, free
 
     def _leave_zero(self, x: Array, value: float, free: Mask) -> Array | None:
@@ -297,16 +297,16 @@ class _Search:
         gamma, r2, _ = solve_fixed(done, stats.p)
         sigma2 = r2 / criterion.df
         names = list(design.fixed_names)
-        own = [np.linalg.solve(b, lam) for b, lam in zip(stats.bases, lambdas, strict=True)]
+        roots = [np.linalg.solve(b, lam) for b, lam in zip(stats.bases, lambdas, strict=True)]
         blocks = {
             term.group: pd.DataFrame(sigma2 * root @ root.T, term.columns, term.columns)
-            for term, root in zip(design.terms, own, strict=True)
+            for term, root in zip(design.terms, roots, strict=True)
         }
-        error = stats.relative_error(own)
+        error = stats.relative_error(roots)
         if error > LARGEST_ERROR:
             raise criterion.reproduced()
         problems = (*problems, *unidentified(design, stats, criterion.method))
-        if lost := stats.lost_digits(own):
+        if lost := stats.lost_digits(roots):
             problems = (*problems, lost)
         for problem in problems:
             warn(f"{problem[0].upper()}{problem[1:]}.", FitWarning, stacklevel=4)

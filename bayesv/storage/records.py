@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bayesv.design.design import Design
+from bayesv.design.parametric import ParametricResidual
 from bayesv.errors import StorageError
 from bayesv.gram import GramStatistics, statistics_of
 from bayesv.inference.density import MarginalDensity
@@ -81,8 +82,13 @@ def load(path: str | os.PathLike[str]) -> Posterior | RemlFit:
 @save.register
 def _save_fit(fit: RemlFit, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     target = check_target(path, overwrite)
+    if isinstance(fit.design.residual if fit.design.has_rows else None, ParametricResidual):
+        raise StorageError(
+            "A fit with structured residuals cannot be saved yet; keep its components, which print "
+            "and make themselves again: bv.VarianceComponents(…, residual=…)."
+        )
     contents = {name: getattr(fit, name) for name in _FIT}
-    contents["statistics"] = _recipe(fit._stats, fit.design)
+    contents["statistics"] = _recipe(fit.statistics, fit.design)
     return write(target, None, "RemlFit", *encode(contents), overwrite)
 
 

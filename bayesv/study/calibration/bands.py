@@ -18,8 +18,8 @@ from bayesv.support.arguments import PROBABILITY, SEED, accepts, whole
 
 __all__ = ["Band", "detectable", "ecdf_band"]
 
-_SIMULATED = 20_000  # samples of uniform ranks
-_POWER_SETS = 200  # sets of ranks that a power is the share of
+_SAMPLES_OF_RANKS = 20_000  # for a band
+_SAMPLES_FOR_POWER = 200  # for the share that leaves a band
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ def ecdf_band(n_replicates: int, n_ranks: int, prob: float = 0.95, seed: int = 0
             f"n_replicates={n_replicates}, n_ranks={n_ranks}, prob={prob}."
         )
     rng = np.random.default_rng(seed)
-    cells = rng.multinomial(n_replicates, np.full(n_ranks, 1 / n_ranks), size=_SIMULATED)
+    cells = rng.multinomial(n_replicates, np.full(n_ranks, 1 / n_ranks), size=_SAMPLES_OF_RANKS)
     smallest = np.sort(_smallest_p(np.cumsum(cells, axis=1)[:, :-1], n_replicates))
     # The margin is for rounding: a count whose p-value is γ itself lies inside.
     gamma = smallest[int((1 - prob) * len(smallest))] * (1 - 1e-9)
@@ -135,7 +135,7 @@ def detectable(
         Factor of the draws' SD, below and above 1; 0 and inf if none from 1/20 to 20 is seen.
     """
     band, rng = ecdf_band(n_replicates, n_ranks, prob), np.random.default_rng(seed)
-    z = rng.normal(size=(_POWER_SETS, n_replicates))
+    z = rng.normal(size=(_SAMPLES_FOR_POWER, n_replicates))
     noise = rng.uniform(size=z.shape)
 
     def leaves(shift: float, factor: float) -> float:

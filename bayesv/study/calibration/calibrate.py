@@ -29,8 +29,8 @@ from bayesv.support.progress import progress
 __all__ = ["sbc"]
 
 KINDS = ("prior", "posterior")
-_THIN_NUTS = 10  # draws of NUTS that are 10 apart are as good as independent
-_POSTERIOR_DRAWS = 1000  # a chain, of p(θ | y_obs), at least
+_DRAWS_APART_NUTS = 10  # from there on draws of NUTS are as good as independent
+_LEAST_DRAWS_OF_A_CHAIN = 1000  # of p(θ | y_obs)
 
 
 def sbc(
@@ -132,7 +132,7 @@ def sbc(
     keys = _check(model, kind, replicates, prob, posterior)
     check_sampling(engine, draws, chains, tune)
     if thin is None:
-        thin = 1 if engine == "collapsed" else _THIN_NUTS
+        thin = 1 if engine == "collapsed" else _DRAWS_APART_NUTS
     if not isinstance(thin, int | np.integer) or thin < 1:
         raise BayesvError(f"thin must be a positive integer; found {thin!r}.")
     if seed is not None and (not isinstance(seed, int | np.integer) or seed < 0):
@@ -150,7 +150,7 @@ def sbc(
         setting = prior_setting(model, engine)
     else:
         if posterior is None:
-            each = max(_POSTERIOR_DRAWS, -(-(max(keys) + 1) // chains))
+            each = max(_LEAST_DRAWS_OF_A_CHAIN, -(-(max(keys) + 1) // chains))
             start = {**run, "draws": each, "cores": None, "progressbar": progressbar is not False}
             posterior = model.sample(**start, seed=int(root.generate_state(1)[0]) >> 1)
         order = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(0, 1)))
@@ -160,13 +160,13 @@ def sbc(
         _check_names(quantities, names)
         names = list(dict.fromkeys(quantities))
     work = _Work(setting, run, thin, entropy, keep_u)
-    found: dict[int, _Ranks] = {}
+    by_replicate: dict[int, _Ranks] = {}
     with progress("calibrating", len(keys), show=progressbar) as advance:
-        for chunk, ranks in in_chunks(work, keys, workers=workers, client=client):
-            each_rank = [_Ranks(error=ranks.reason)] if isinstance(ranks, Died) else ranks
-            found |= dict(zip(chunk, each_rank, strict=True))
+        for chunk, result in in_chunks(work, keys, workers=workers, client=client):
+            ranks = [_Ranks(error=result.reason)] if isinstance(result, Died) else result
+            by_replicate |= dict(zip(chunk, ranks, strict=True))
             advance(len(chunk))
-    return _collected(model, kind, engine, found, names, (draws * chains, prob, entropy))
+    return _collected(model, kind, engine, by_replicate, names, (draws * chains, prob, entropy))
 
 
 @dataclass(frozen=True)
@@ -268,27 +268,27 @@ def _known(setting: Setting, keep_u: bool, entropy: int) -> list[str]:
         return list(ranked_quantities(density, truth))
 
 
-def _check_names(given: Any, known: list[str]) -> None:
-    names = [given] if isinstance(given, str) else list(given)
+def _check_names(quantities: Any, known: list[str]) -> None:
+    names = [quantities] if isinstance(quantities, str) else list(quantities)
     for name in names:
         if name not in known:
             raise BayesvError(
                 f"There is no quantity {name!r} among {', '.join(known)}{near(str(name), known)}"
             )
-    if isinstance(given, str) or not names:
-        raise BayesvError(f"quantities must be a list of names; found {given!r}.")
+    if isinstance(quantities, str) or not names:
+        raise BayesvError(f"quantities must be a list of names; found {quantities!r}.")
 
 
 def _collected(
     model: Model,
     kind: str,
     engine: str,
-    found: dict[int, _Ranks],
+    by_replicate: dict[int, _Ranks],
     names: list[str],
     numbers: tuple[int, float, int],
 ) -> Calibration:
     n_draws, prob, entropy = numbers
-    ordered = sorted(found.items())
+    ordered = sorted(by_replicate.items())
     ranked = {k: one.ranks for k, one in ordered if one.ranks is not None}
     failures = pd.DataFrame(
         [(k, f"({entropy}, {k})", one.error) for k, one in ordered if one.error is not None],
@@ -298,7 +298,7 @@ def _collected(
     if not ranked:
         why = failures["error"].iloc[0] if len(failures) else "the collapsed engine refused all"
         raise BayesvError(
-            f"None of {len(found)} replicates could be ranked ({len(failures)} failed, "
+            f"None of {len(by_replicate)} replicates could be ranked ({len(failures)} failed, "
             f"{len(fallbacks)} fell back to NUTS). The first: {why}"
         )
     ranks = pd.DataFrame.from_dict(ranked, orient="index")[names].rename_axis("replicate")

@@ -12,6 +12,7 @@ import pandas as pd
 
 from bayesv.names import variable_name
 from bayesv.study.calibration.bands import Band, detectable, ecdf_band
+from bayesv.support.xarray import data_tree, dataset
 
 __all__ = ["Calibration"]
 
@@ -138,12 +139,10 @@ class Calibration:
         DataTree
             Group ``prior_sbc``: (rank + ½)/(n_draws + 1), dims (chain, draw), one chain.
         """
-        import xarray as xr
-
         u = (self.ranks + 0.5) / (self.n_draws + 1)
         values = {variable_name(name): (("chain", "draw"), u[name].to_numpy()[None]) for name in u}
         coords = {"chain": [0], "draw": self.ranks.index.to_numpy()}
-        return xr.DataTree.from_dict({"prior_sbc": xr.Dataset(values, coords=coords)})
+        return data_tree({"prior_sbc": dataset(values, coords=coords)})
 
     def plot(self, **options: Any) -> Any:
         """Draw the ECDFs with their bands; see `bayesv.plots.rank_ecdfs`."""

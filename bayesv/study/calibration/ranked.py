@@ -26,8 +26,8 @@ from bayesv.study.calibration.setting import Drawn
 
 __all__ = ["ranked_quantities", "sensitivities"]
 
-_STEP = 1e-3  # of a log scale, for a derivative
-_DIGITS = 12  # of a correlation: values that differ from ±1 by rounding alone are ties
+_LOG_STEP = 1e-3  # of a prior's scale, for a derivative
+_DECIMALS = 12  # of what is ranked: values that differ by rounding alone, as from ±1, are ties
 
 
 def ranked_quantities(density: MarginalDensity, drawn: Drawn) -> dict[str, Array]:
@@ -59,43 +59,43 @@ def ranked_quantities(density: MarginalDensity, drawn: Drawn) -> dict[str, Array
     """
     stats, values = density.stats, drawn.values
     design, sigma2, i = values.design, values.sigma2, values.design.n - 1
-    out = {}
+    ranked = {}
     product = np.zeros(len(sigma2))  # of logs
     for quantity in quantities(values):
         if quantity.scale == "corr":
-            out[quantity.label] = quantity.values.round(_DIGITS)
+            ranked[quantity.label] = quantity.values.round(_DECIMALS)
         elif quantity.scale in ("sd", "beta"):
-            out[quantity.label] = quantity.values
+            ranked[quantity.label] = quantity.values
         if quantity.scale == "sd":
             with np.errstate(divide="ignore"):
                 product = product + np.log(quantity.values)
-    out["product of SDs"] = product
-    out |= _log_correlations(values)
+    ranked["product of SDs"] = product
+    ranked |= _log_correlations(values)
 
     lambdas = values.relative_roots()
     logdet, T = density.eliminated(lambdas)
     gamma = stats.fixed.to_gamma(values.beta)
     g = np.concatenate([-gamma, np.ones((len(gamma), 1))], axis=1)
-    out["log|V|"] = logdet + stats.n * np.log(sigma2) - stats.log_weights
+    ranked["log|V|"] = logdet + stats.n * np.log(sigma2) - stats.log_weights
     square = np.einsum("sa,sab,sb->s", g, T, g) / sigma2
-    out["log p(y | Σ, σ, β)"] = -0.5 * (stats.n * np.log(2 * np.pi) + out["log|V|"] + square)
+    ranked["log p(y | Σ, σ, β)"] = -0.5 * (stats.n * np.log(2 * np.pi) + ranked["log|V|"] + square)
     marginal = density.conditional(lambdas, sigma2, (logdet, T))
-    out["log p(y | Σ, σ)"] = marginal.log_likelihood
+    ranked["log p(y | Σ, σ)"] = marginal.log_likelihood
     log_prior = density.priors.log_density(values)
-    out["log prior"] = log_prior.round(_DIGITS)
-    out["log posterior"] = marginal.log_likelihood + log_prior
+    ranked["log prior"] = log_prior.round(_DECIMALS)
+    ranked["log posterior"] = marginal.log_likelihood + log_prior
 
-    out["V[i, i]"] = sigma2 * design.residual.diagonal[i] + _shared(values, i, i)
+    ranked["V[i, i]"] = sigma2 * design.residual.diagonal[i] + _shared(values, i, i)
     if (k := _partner(design, i)) is not None:
-        out["V[i, k]"] = _shared(values, i, k)
+        ranked["V[i, k]"] = _shared(values, i, k)
     if drawn.u:
         fitted = values.beta @ design.X[i]
         for term in design.terms:
             u = drawn.u[term.group][:, term.codes[i]]
-            out |= {f"u {term.group}: {c}": u[:, j] for j, c in enumerate(term.columns)}
+            ranked |= {f"u {term.group}: {c}": u[:, j] for j, c in enumerate(term.columns)}
             fitted = fitted + u @ term.values[i]
-        out["fitted value"] = fitted
-    return out
+        ranked["fitted value"] = fitted
+    return ranked
 
 
 def sensitivities(priors: ResolvedPriors, values: ComponentDraws) -> dict[str, float]:
@@ -126,10 +126,10 @@ def sensitivities(priors: ResolvedPriors, values: ComponentDraws) -> dict[str, f
 
     spread = {}
     for term in priors.design.terms:
-        own = priors.sd[term.group]
+        prior_sds = priors.sd[term.group]
         for i, column in enumerate(term.columns):
-            for name, prior, step in _changes(own[i]):
-                sds = {**priors.sd, term.group: (*own[:i], prior, *own[i + 1 :])}
+            for name, prior, step in _changes(prior_sds[i]):
+                sds = {**priors.sd, term.group: (*prior_sds[:i], prior, *prior_sds[i + 1 :])}
                 spread[f"{name} of sd {term.group}: {column}"] = moved(
                     replace(priors, sd=sds), step
                 )
@@ -146,7 +146,7 @@ def _changes(prior: Any) -> Iterator[tuple[str, SdPrior, float]]:
     if not hasattr(prior, "scale"):  # flat
         return
     power = 2.0 if isinstance(prior, InverseGamma) else 1.0  # its scale is that of a variance
-    yield "scale", replace(prior, scale=prior.scale * np.exp(power * _STEP)), _STEP
+    yield "scale", replace(prior, scale=prior.scale * np.exp(power * _LOG_STEP)), _LOG_STEP
     match prior:
         case HalfNormal(scale):
             yield "tails", HalfStudentT(3.0, scale), 1.0
@@ -163,7 +163,7 @@ def _log_correlations(values: ComponentDraws) -> dict[str, Array]:
             corr = np.nan_to_num(cov_to_sd_corr(values.covs[term.group])[1])
             with np.errstate(divide="ignore"):
                 logdet = [np.linalg.slogdet(corr[:, b[:, None], b])[1] for b in blocks]
-            logs[f"log|C| {term.group}"] = np.sum(logdet, axis=0).round(_DIGITS)
+            logs[f"log|C| {term.group}"] = np.sum(logdet, axis=0).round(_DECIMALS)
     return logs
 
 

@@ -95,9 +95,9 @@ class Setting:
 
     def _after_old(self, group: str, u: Array) -> Array:
         """Effects of all fitted levels, shape (1, J, r); those of levels of y_obs are not known."""
-        out = np.full((1, self.template.design.term(group).n_levels, u.shape[1]), np.nan)
-        out[0, -len(u) :] = u
-        return out
+        effects = np.full((1, self.template.design.term(group).n_levels, u.shape[1]), np.nan)
+        effects[0, -len(u) :] = u
+        return effects
 
 
 def prior_setting(model: Model, engine: str) -> Setting:
@@ -116,8 +116,8 @@ def prior_setting(model: Model, engine: str) -> Setting:
         )
     flat_sds = [
         group
-        for group, own in [*priors.sd.items(), ("Residual", (priors.sigma,))]
-        if any(isinstance(prior, Flat) for prior in own)
+        for group, of_group in [*priors.sd.items(), ("Residual", (priors.sigma,))]
+        if any(isinstance(prior, Flat) for prior in of_group)
     ]
     if flat_sds:
         raise PriorError(
@@ -139,8 +139,8 @@ def posterior_setting(
             "sample more of them, or ask for fewer replicates."
         )
     # Neighbours in a chain are apart, and the k-th does not depend on how many are used.
-    at = order.permutation(S)[:replicates]
-    truths = posterior.values.flat.take(at)
+    chosen = order.permutation(S)[:replicates]
+    truths = posterior.values.flat.take(chosen)
     return Setting(design, _template(model, stacked(design), engine), truths)
 
 
@@ -183,14 +183,14 @@ def _new(labels: Any) -> Any:
 
 def _template(model: Model, design: Design, engine: str) -> Model:
     """Return the model of these rows with every prior stated; Bambi's is read from its formula."""
-    given = model.priors.stated()
+    priors = model.priors.stated()
     if engine != "bambi":
-        return Model.from_design(design, given)
+        return Model.from_design(design, priors)
     if not design.residual.iid:
         raise BayesvError("Bambi cannot state known weights; use another engine.")
     frame = model.frame.with_response(model.design.y)  # says so if the response is no column
     data = frame.data if design is model.design else _stacked_frame(frame)
-    template = Model(frame.formula.text, data, given, namespace=frame.namespace)
+    template = Model(frame.formula.text, data, priors, namespace=frame.namespace)
     if not np.allclose(template.design.X, design.X, rtol=1e-12):
         raise BayesvError(
             "A function in the formula takes other values when rows are added, such as scale() or "

@@ -21,7 +21,7 @@ _PACKAGES = tuple(
     str(Path(sysconfig.get_path(name)).resolve())
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
-_LARGE = 1 << 20  # elements of a container that are looked at
+_MOST_ELEMENTS = 1 << 20  # elements of a container that are looked at
 
 
 def fingerprint(function: Any) -> str:
@@ -122,9 +122,9 @@ class _Walk:
             self._add_table(value)
         elif isinstance(value, set | frozenset):
             self._add_all("set", *sorted(value, key=repr))
-        elif isinstance(value, tuple | list) and len(value) <= _LARGE:
+        elif isinstance(value, tuple | list) and len(value) <= _MOST_ELEMENTS:
             self._add_all(type(value).__name__, *value)
-        elif isinstance(value, Mapping) and len(value) <= _LARGE:
+        elif isinstance(value, Mapping) and len(value) <= _MOST_ELEMENTS:
             self._add_all("mapping", *(part for item in value.items() for part in item))
         else:
             self._say("object", _name(type(value)))

@@ -12,49 +12,26 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.covariance import ComponentDraws, VarianceComponents, gls
-from bayesv.design.design import Design
+from bayesv.covariance import ComponentDraws, VarianceComponents
 from bayesv.errors import BayesvError
 from bayesv.inference.draws import Draws
-from bayesv.linalg import Array, smallest_relative_eigenvalue
 from bayesv.model import Model, check_sampling
 from bayesv.posterior.estimators import ESTIMATES
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import Priors
 from bayesv.priors.text import priors_to_dict
 from bayesv.reml import RemlFit
+from bayesv.study.estimation.estimate import (
+    Estimate,
+    estimate_of_components,
+    estimate_of_fit,
+    estimate_of_posterior,
+)
 from bayesv.study.estimation.fingerprint import fingerprint
 from bayesv.study.simulation.replicate import Replicate
 from bayesv.support.arguments import TEXT, choice
 
-__all__ = ["ML", "REML", "Bayes", "Custom", "Estimate", "Estimator", "estimators_of"]
-
-
-@dataclass(frozen=True, eq=False)
-class Estimate:
-    """What scores are taken of.
-
-    Attributes
-    ----------
-    components : VarianceComponents
-        V̂, in the order of the design.
-    beta : ndarray, shape (p,)
-        GLS at V̂.
-    cov_beta : ndarray, shape (p, p)
-        (X'V̂⁻¹X)⁻¹.
-    reml : bool
-        Whether V̂ is REML's, to which Kenward and Roger's theory applies.
-    draws : Posterior, optional
-    flags : mapping of str to bool
-        What is counted: ``singular``, ``not converged``, ``fallback``, ``problems``.
-    """
-
-    components: VarianceComponents
-    beta: Array
-    cov_beta: Array
-    reml: bool
-    draws: Posterior | None
-    flags: Mapping[str, bool]
+__all__ = ["ML", "REML", "Bayes", "Custom", "Estimator", "estimators_of"]
 
 
 class Estimator(ABC):
@@ -78,7 +55,7 @@ class Estimator(ABC):
         """Fit; what comes out is for `read`."""
 
     @abstractmethod
-    def read(self, found: Any, model: Model) -> Estimate:
+    def read(self, fit: Any, model: Model) -> Estimate:
         """Return the estimate that a fit gives."""
 
     @abstractmethod
@@ -91,8 +68,10 @@ class Estimator(ABC):
 
     def seed(self, replicate: Replicate) -> int:
         """Return the seed of a fit, whatever else the study has and wherever it runs."""
-        at = (zlib.crc32(self.key.encode()),)
-        return int(np.random.SeedSequence(replicate.seed, spawn_key=at).generate_state(1)[0])
+        key_of_fits = (zlib.crc32(self.key.encode()),)
+        return int(
+            np.random.SeedSequence(replicate.seed, spawn_key=key_of_fits).generate_state(1)[0]
+        )
 
 
 @dataclass(frozen=True)
@@ -113,8 +92,8 @@ class REML(Estimator):
     def fit(self, model: Model, seed: int) -> RemlFit:  # noqa: D102
         return model.reml(type(self).__name__)
 
-    def read(self, found: RemlFit, model: Model) -> Estimate:  # noqa: D102
-        return _of_fit(found)
+    def read(self, fit: RemlFit, model: Model) -> Estimate:  # noqa: D102
+        return estimate_of_fit(fit)
 
     def to_dict(self) -> dict[str, Any]:  # noqa: D102
         return {"kind": type(self).__name__, "name": self.name}
@@ -182,8 +161,8 @@ class Bayes(Estimator):
 
     @property
     def key(self) -> str:  # noqa: D102
-        given = self.to_dict()
-        return json.dumps({k: v for k, v in given.items() if k not in ("name", "estimate")})
+        content = self.to_dict()
+        return json.dumps({k: v for k, v in content.items() if k not in ("name", "estimate")})
 
     def check(self, model: Model) -> None:  # noqa: D102
         try:
@@ -196,8 +175,8 @@ class Bayes(Estimator):
             self.engine, self.draws, self.chains, seed, cores=1, progressbar=False
         )
 
-    def read(self, found: Posterior, model: Model) -> Estimate:  # noqa: D102
-        return _of_posterior(found, self.estimate, self.engine)
+    def read(self, fit: Posterior, model: Model) -> Estimate:  # noqa: D102
+        return estimate_of_posterior(fit, self.estimate, self.engine)
 
     def to_dict(self) -> dict[str, Any]:  # noqa: D102
         priors = {} if self.priors is None else {"priors": priors_to_dict(self.priors)}
@@ -244,21 +223,19 @@ class Custom(Estimator):
         takes_seed = "seed" in inspect.signature(self.function).parameters
         return self.function(model, seed=seed) if takes_seed else self.function(model)
 
-    def read(self, found: Any, model: Model) -> Estimate:  # noqa: D102
-        if isinstance(found, RemlFit):
-            return _of_fit(found)
-        if isinstance(found, Posterior):
-            return _of_posterior(found, "mean", found.engine)
-        if isinstance(found, VarianceComponents):
-            return _of_components(found, model.design)
-        if isinstance(found, Mapping) and {"covs", "sigma2", "beta"} <= set(found):
-            values = ComponentDraws(
-                model.design, *(found[key] for key in ("covs", "sigma2", "beta"))
-            )
+    def read(self, fit: Any, model: Model) -> Estimate:  # noqa: D102
+        if isinstance(fit, RemlFit):
+            return estimate_of_fit(fit)
+        if isinstance(fit, Posterior):
+            return estimate_of_posterior(fit, "mean", fit.engine)
+        if isinstance(fit, VarianceComponents):
+            return estimate_of_components(fit, model.design)
+        if isinstance(fit, Mapping) and {"covs", "sigma2", "beta"} <= set(fit):
+            values = ComponentDraws(model.design, *(fit[key] for key in ("covs", "sigma2", "beta")))
             post = Posterior.from_draws(Draws(values), None, self.name)
-            return _of_posterior(post, "mean", self.name)
+            return estimate_of_posterior(post, "mean", self.name)
         raise BayesvError(
-            f"{self.name} returned {type(found).__name__}; needed are bv.VarianceComponents, a "
+            f"{self.name} returned {type(fit).__name__}; needed are bv.VarianceComponents, a "
             "RemlFit, a Posterior, or draws as {'covs': …, 'sigma2': …, 'beta': …}."
         )
 
@@ -272,12 +249,12 @@ class Custom(Estimator):
         }
 
 
-def estimators_of(given: Any) -> tuple[Estimator, ...]:
+def estimators_of(chosen: Any) -> tuple[Estimator, ...]:
     """Return estimators for what a user may give: estimators, their kinds, functions.
 
     Parameters
     ----------
-    given : Estimator, callable, str, an iterable of these, or a mapping of name to callable
+    chosen : Estimator, callable, str, an iterable of these, or a mapping of name to callable
         Kinds are ``"REML"``, ``"ML"`` and ``"posterior"``.
 
     Raises
@@ -285,60 +262,30 @@ def estimators_of(given: Any) -> tuple[Estimator, ...]:
     BayesvError
         If there is none, one is not understood, or two have the same name.
     """
-    if isinstance(given, Estimator | str) or callable(given):
-        given = [given]
-    if isinstance(given, Mapping):
-        given = [Custom(function, str(name)) for name, function in given.items()]
-    if not isinstance(given, Iterable):
-        raise BayesvError(f"Estimators must be a list; found {given!r}.")
+    if isinstance(chosen, Estimator | str) or callable(chosen):
+        chosen = [chosen]
+    if isinstance(chosen, Mapping):
+        chosen = [Custom(function, str(name)) for name, function in chosen.items()]
+    if not isinstance(chosen, Iterable):
+        raise BayesvError(f"Estimators must be a list; found {chosen!r}.")
     kinds: dict[str, Callable[[], Estimator]] = {"REML": REML, "ML": ML, "posterior": Bayes}
-    out: list[Estimator] = []
-    for one in given:
+    estimators: list[Estimator] = []
+    for one in chosen:
         if isinstance(one, Estimator):
-            out.append(one)
+            estimators.append(one)
         elif isinstance(one, str) and one in kinds:
-            out.append(kinds[one]())
+            estimators.append(kinds[one]())
         elif callable(one) and not isinstance(one, type):
-            out.append(Custom(one))
+            estimators.append(Custom(one))
         else:
             raise BayesvError(
                 f"An estimator is one of {', '.join(kinds)}, bv.study.Bayes(…) or a function "
                 f"of a model; found {one!r}."
             )
-    names = [one.name for one in out]
-    if not out or len(set(names)) < len(names):
+    names = [one.name for one in estimators]
+    if not estimators or len(set(names)) < len(names):
         raise BayesvError(
             "Estimators need names that differ (name=…); found "
             f"{', '.join(names) if names else 'no estimator'}."
         )
-    return tuple(out)
-
-
-def _of_fit(fit: RemlFit) -> Estimate:
-    return Estimate(
-        fit.components.aligned(fit.design),
-        fit.beta.to_numpy(),
-        fit.cov_beta.to_numpy(),
-        reml=fit.method == "REML",
-        draws=None,
-        flags={"singular": fit.singular, "not converged": not fit.converged},
-    )
-
-
-def _of_posterior(post: Posterior, estimate: str, engine: str) -> Estimate:
-    flags = {"fallback": post.engine != engine, "problems": bool(post.problems)}
-    return _at(post.estimate(estimate), post.design, post, flags)
-
-
-def _of_components(vc: VarianceComponents, design: Design) -> Estimate:
-    vc = vc.aligned(design)
-    lowest = min(smallest_relative_eigenvalue(vc.block_for(term)) for term in design.terms)
-    return _at(vc, design, None, {"singular": lowest < 1e-8})
-
-
-def _at(
-    vc: VarianceComponents, design: Design, draws: Posterior | None, flags: dict[str, bool]
-) -> Estimate:
-    at = gls(design, vc)
-    beta, cov = at.beta.to_numpy(), at.cov.to_numpy()
-    return Estimate(vc, beta, cov, reml=False, draws=draws, flags=flags)
+    return tuple(estimators)

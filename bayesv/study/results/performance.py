@@ -79,9 +79,9 @@ def performance(rows: pd.DataFrame, by: Sequence[str] = GROUPS) -> pd.DataFrame:
         # Of the replicates that have both an error and a standard error.
         square = np.where(np.isfinite(error), se, np.nan) ** 2
         model, spread, n = mean(square)
-        _, own, _ = mean(np.where(np.isfinite(square), error, np.nan))
+        _, error_var, _ = mean(np.where(np.isfinite(square), error, np.nan))
         add("model se", scored, np.sqrt(model), np.sqrt(spread / (4.0 * n * model)), n)
-        ratio = model / own
+        ratio = model / error_var
         noise = np.sqrt(spread / (n * model**2) + 2.0 / (n - 1))
         add("se² ratio", scored, ratio, ratio * noise, n)
         width = np.where(np.isfinite(truth), high - low, np.nan)

@@ -13,10 +13,11 @@ import pandas as pd
 from bayesv.study.results.performance import GROUPS, performance
 from bayesv.study.results.store import Store, arranged
 from bayesv.support.arguments import PATH, accepts
+from bayesv.support.xarray import dataset
 
 __all__ = ["StudyResult", "read"]
 
-_LINES = 40
+_LINES_SHOWN = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +79,6 @@ class StudyResult:
             estimator, quantity, method), NaN where there is none. Factors of the grid are
             coordinates of ``scenario``, kinds of ``quantity``.
         """
-        import xarray as xr
-
         table = self.scores()
         dims = ["scenario", "estimator", "quantity", "method"]
         table["quantity"] = [
@@ -92,10 +91,10 @@ class StudyResult:
             index = pd.MultiIndex.from_frame(part[dims].astype(str))
             for suffix, column in (("", "value"), (" mcse", "mcse"), (" n", "n")):
                 values = pd.Series(part[column].to_numpy(dtype=float), index)
-                variables[f"{score}{suffix}"] = xr.DataArray.from_series(values)
+                variables[f"{score}{suffix}"] = values.to_xarray()
         names = [one["name"] for one in self.manifest["estimators"]]
         order = {"scenario": list(self.scenarios), "estimator": names}
-        data = xr.Dataset(variables)
+        data = dataset(variables)
         # Aligning has sorted the labels; the order of the study is the one that means something.
         data = data.sel(
             {dim: [x for x in wanted if x in data[dim]] for dim, wanted in order.items()}
@@ -209,7 +208,7 @@ def _table(scores: pd.DataFrame) -> list[str]:
         return f"{value:.4g} ± {mcse:.2g}{of}"
 
     lines = [f"{'':<46}{'bias, or mean':>22}{'rmse':>20}{'coverage':>24}"]
-    left = _LINES
+    left = _LINES_SHOWN
     for section in dict.fromkeys(key[:2] for key in heads):
         here = [key for key in heads if key[:2] == section]
         shown = [key for key in here if key[2] in ("sd", "corr", "beta", "loss")]

@@ -118,8 +118,8 @@ def _check_rest(scenario: ScenarioContent) -> None:
     if scenario.data is None:
         names = [*scenario.levels, *scenario.covariates]
     else:
-        own = scenario.own_data
-        names = [] if own is None else [str(name) for name in own.columns]
+        frame = scenario.own_data
+        names = [] if frame is None else [str(name) for name in frame.columns]
     if isinstance(scenario.weights, str):
         choice("weights", scenario.weights, names)
     elif scenario.weights is not None:

@@ -25,7 +25,7 @@ from bayesv.study.simulation.replicate import Truth
 
 __all__ = ["Estimand", "Estimands"]
 
-_STEP = 1e-4  # of differences, relative to the SDs
+_STEP_IN_SDS = 1e-4  # of a parameter, for a derivative
 _POSITIVE = ("tr V", "design effect", "effective n")
 _OF_V = ("log|V|", *_POSITIVE)  # defined by any V
 
@@ -85,34 +85,34 @@ class Estimands:
     def __call__(self, point: ComponentDraws) -> Array:
         """Return every scalar at every point, shape (S, K); the first call fills ``list``."""
         scores = self.scores
-        found: list[tuple[Estimand, Array]] = [
+        columns: list[tuple[Estimand, Array]] = [
             (Estimand(q.scale, q.label), q.values)
             for q in quantities(point, fixed=False)
             if q.scale in scores.scales
         ]
         if scores.functionals:
             values = functionals(point, self.stats)
-            found += [
+            columns += [
                 (Estimand("functional", name), value)
                 for name, value in values.items()
                 if name in scores.functionals or name.split(" ")[0] in scores.functionals
             ]
         if self.pairs:
             elements = self._elements(point)
-            found += [
+            columns += [
                 (Estimand("V", f"V[{i}, {j}]"), elements[:, k])
                 for k, (i, j) in enumerate(self.pairs)
             ]
         if len(self.at):
             variance, corr = function_of_covariates(point, self.at)
             for a, name in enumerate(self.points):
-                found.append((Estimand("curve", f"var y({name})"), variance[:, a]))
-                found += [
+                columns.append((Estimand("curve", f"var y({name})"), variance[:, a]))
+                columns += [
                     (Estimand("curve", f"corr y({name}), y({other})"), corr[:, a, b])
                     for b, other in enumerate(self.points[:a])
                 ]
-        self.list = [target for target, _ in found]
-        return np.column_stack([value for _, value in found]) if found else _nothing(point)
+        self.list = [estimand for estimand, _ in columns]
+        return np.column_stack([value for _, value in columns]) if columns else _nothing(point)
 
     def truth(self, truth: Truth) -> Array:
         """Return the true value of every scalar, shape (K,).
@@ -126,9 +126,9 @@ class Estimands:
         if truth.well_specified:
             return values
         of_v = self._of_v(truth)
-        for k, target in enumerate(self.list):
-            if target.kind in ("functional", "V", "curve"):
-                values[k] = of_v.get(target.name, np.nan)
+        for k, estimand in enumerate(self.list):
+            if estimand.kind in ("functional", "V", "curve"):
+                values[k] = of_v.get(estimand.name, np.nan)
         return values
 
     def slopes(self, point: ComponentDraws, se: Array) -> Array:
@@ -148,7 +148,7 @@ class Estimands:
             for a, b in zip(*np.nonzero(np.tril(term.structure.mask)), strict=True)
         ]
         scales = [np.sqrt(point.covs[g][0, a, a] * point.covs[g][0, b, b]) for g, a, b in places]
-        steps = _STEP * np.array([*scales, point.sigma2[0], *se])
+        steps = _STEP_IN_SDS * np.array([*scales, point.sigma2[0], *se])
         m, size = len(places), 2 * len(steps)
         covs = {group: np.repeat(cov, size, axis=0) for group, cov in point.covs.items()}
         sigma2, beta = np.repeat(point.sigma2, size), np.repeat(point.beta, size, axis=0)
@@ -166,35 +166,37 @@ class Estimands:
     def _elements(self, point: ComponentDraws) -> Array:
         """Return V_ij of the pairs of rows, shape (S, pairs)."""
         i, j = np.array(self.pairs).T
-        out = point.sigma2[:, None] * ((i == j) * self.design.residual.diagonal[i])
+        elements = point.sigma2[:, None] * ((i == j) * self.design.residual.diagonal[i])
         for term in self.design.terms:
             left = term.values[i] * (term.codes[i] == term.codes[j])[:, None]
-            out = out + np.einsum("ka,sab,kb->sk", left, point.covs[term.group], term.values[j])
-        return np.asarray(out)
+            elements = elements + np.einsum(
+                "ka,sab,kb->sk", left, point.covs[term.group], term.values[j]
+            )
+        return np.asarray(elements)
 
     def _of_v(self, truth: Truth) -> dict[str, float]:
         """Return what any covariance has: elements, log|V|, tr V, design effect."""
         V = truth.V.tocsr()
-        out = {f"V[{i}, {j}]": float(V[i, j]) for i, j in self.pairs}
-        wanted = {target.name for target in self.list} & set(_OF_V)
+        values = {f"V[{i}, {j}]": float(V[i, j]) for i, j in self.pairs}
+        wanted = {estimand.name for estimand in self.list} & set(_OF_V)
         if not wanted:
-            return out
+            return values
         trace = float(V.trace())
         effect = float(V.sum()) / trace
-        out |= {"tr V": trace, "design effect": effect, "effective n": self.design.n / effect}
+        values |= {"tr V": trace, "design effect": effect, "effective n": self.design.n / effect}
         if "log|V|" in wanted:
-            factor = splu(V.tocsc(), diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-            out["log|V|"] = float(np.log(np.abs(factor.U.diagonal())).sum())
-        return out
+            triangles = splu(V.tocsc(), diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+            values["log|V|"] = float(np.log(np.abs(triangles.U.diagonal())).sum())
+        return values
 
 
-def interval(values: Array, se: Array, targets: list[Estimand], z: float) -> tuple[Array, Array]:
+def interval(values: Array, se: Array, estimands: list[Estimand], z: float) -> tuple[Array, Array]:
     """Return normal intervals on each scalar's own scale; NaN where that scale has no such value.
 
     Parameters
     ----------
     values, se : ndarray, shape (K,)
-    targets : list of Estimand
+    estimands : list of Estimand
     z : float
         Normal quantile.
 
@@ -203,7 +205,7 @@ def interval(values: Array, se: Array, targets: list[Estimand], z: float) -> tup
     By the delta method, as nlme's ``intervals``, and like these very wide near a boundary: ± z se/v
     on log v, ± z se/(1 − v²) on atanh v, ± z se/(v(1 − v)) on logit v.
     """
-    scale = np.array([target.scale for target in targets])
+    scale = np.array([estimand.scale for estimand in estimands])
     low, high = values - z * se, values + z * se
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for name, to, back, slope in (
@@ -212,9 +214,9 @@ def interval(values: Array, se: Array, targets: list[Estimand], z: float) -> tup
             ("logit", logit, expit, values * (1.0 - values)),
         ):
             center, half = to(values), z * se / slope
-            at = scale == name
-            low = np.where(at, back(center - half), low)
-            high = np.where(at, back(center + half), high)
+            here = scale == name
+            low = np.where(here, back(center - half), low)
+            high = np.where(here, back(center + half), high)
     known = np.isfinite(low) & np.isfinite(high)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 

@@ -17,8 +17,8 @@ from bayesv.study.simulation.replicate import Truth
 __all__ = ["LOSSES", "Losses"]
 
 LOSSES = ("stein", "affine_invariant", "frobenius")
-_DENSE = 400  # rows of a cluster up to which dense blocks are as fast as going through Z
-_MOST = 5_000  # rows of a cluster whose dense block is still formed
+_ROWS_WITHOUT_Z = 400  # rows of a cluster up to which dense blocks are as fast as going through Z
+_MOST_ROWS_DENSE = 5_000  # rows of a cluster whose dense block is still formed
 
 
 class Losses:
@@ -56,10 +56,12 @@ class Losses:
         sizes = np.bincount(cluster)
         largest = int(sizes.max())
         plain = design.residual.iid
-        self.through_Z = largest > _DENSE and truth.well_specified and plain
+        self.through_Z = largest > _ROWS_WITHOUT_Z and truth.well_specified and plain
         self.missing = ""  # why there are none
-        if largest > _MOST and not self.through_Z:
-            self.missing = f"not computed: a cluster has {largest:,} rows, more than {_MOST:,}"
+        if largest > _MOST_ROWS_DENSE and not self.through_Z:
+            self.missing = (
+                f"not computed: a cluster has {largest:,} rows, more than {_MOST_ROWS_DENSE:,}"
+            )
         if self.through_Z or self.missing:
             return
         place, local = np.empty(design.n, dtype=int), np.empty(design.n, dtype=int)

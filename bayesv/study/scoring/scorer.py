@@ -15,7 +15,7 @@ from bayesv.design.design import Design
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 from bayesv.model import Model
-from bayesv.study.estimation.procedures import Estimate
+from bayesv.study.estimation.estimate import Estimate
 from bayesv.study.results.row import Row
 from bayesv.study.scoring.estimands import Estimands, interval
 from bayesv.study.scoring.losses import Losses
@@ -25,7 +25,7 @@ from bayesv.study.simulation.replicate import Replicate, Truth
 __all__ = ["Scorer"]
 
 _NAN = float("nan")
-_DIFFERENCE = 1e-4  # of slopes by differences: less is rounding
+_ROUNDING = 1e-4  # of slopes by differences, relative to their size
 
 
 class Scorer:
@@ -49,10 +49,10 @@ class Scorer:
         kr = self._kenward_roger(model, estimate)
         rows += self._scalars(known, model.design, estimate, kr)
         if known.losses is not None:
-            found = known.losses(estimate.components)
+            losses = known.losses(estimate.components)
             why = known.losses.missing
             rows += [
-                Row("loss", name, "", 0.0, found[name], message=why) for name in self.scores.losses
+                Row("loss", name, "", 0.0, losses[name], message=why) for name in self.scores.losses
             ]
         rows += self._fixed(known, model.design, estimate, kr)
         return rows
@@ -79,29 +79,29 @@ class Scorer:
     def _scalars(
         self, known: _Known, design: Design, estimate: Estimate, kr: KenwardRoger | str | None
     ) -> list[Row]:
-        targets = known.targets
+        estimands = known.estimands
         point = ComponentDraws.of(design, estimate.components, estimate.beta).flat
-        values = targets(point)[0]
+        values = estimands(point)[0]
         se = low = high = np.full(len(values), _NAN)
         method = "Wald" if kr is not None else ""  # also where it gives no interval
         if (post := estimate.draws) is not None:
-            drawn = targets(post.values.flat)
+            drawn = estimands(post.values.flat)
             method, se = "posterior", drawn.std(axis=0, ddof=1)
             low, high = np.quantile(drawn, _ends(self.scores.prob), axis=0)
         elif isinstance(kr, KenwardRoger) and not estimate.flags["singular"]:
             # At the boundary the estimate is not approximately normal on any scale.
             # REML's estimates of (Σ, σ²) and of β are asymptotically independent.
             spread = block_diag(kr.W, estimate.cov_beta)
-            slopes = targets.slopes(point, np.sqrt(np.diagonal(estimate.cov_beta)))
+            slopes = estimands.slopes(point, np.sqrt(np.diagonal(estimate.cov_beta)))
             with np.errstate(invalid="ignore"):
                 se = np.sqrt(np.einsum("ik,ij,jk->k", slopes, spread, slopes))
             se[_moved_along(kr.aliased, slopes)] = _NAN
-            low, high = interval(values, se, targets.list, self.z)
+            low, high = interval(values, se, estimands.list, self.z)
         columns = (known.truth, values, se, low, high)
         return [
-            Row(target.kind, target.name, method, true, value, s, _NAN, a, b)
-            for target, true, value, s, a, b in zip(
-                targets.list, *(column.tolist() for column in columns), strict=True
+            Row(estimand.kind, estimand.name, method, true, value, s, _NAN, a, b)
+            for estimand, true, value, s, a, b in zip(
+                estimands.list, *(column.tolist() for column in columns), strict=True
             )
         ]
 
@@ -112,7 +112,7 @@ class Scorer:
         methods, prob = self.scores.beta, self.scores.prob
         for method in methods:
             df: Any = np.full(design.p, np.inf)
-            at, why, cov = estimate.beta, "", estimate.cov_beta
+            beta, why, cov = estimate.beta, "", estimate.cov_beta
             if method == "posterior":
                 if estimate.draws is None:
                     continue
@@ -143,7 +143,7 @@ class Scorer:
             half = se * np.where(
                 np.isinf(df), self.z, stdtrit(np.where(np.isinf(df), 1.0, df), (1 + prob) / 2)
             )
-            yield from _rows(known, design, method, (at, se, df, at - half, at + half), why)
+            yield from _rows(known, design, method, (beta, se, df, beta - half, beta + half), why)
 
 
 class _Known:
@@ -151,8 +151,8 @@ class _Known:
 
     def __init__(self, model: Model, truth: Truth, scores: Scores) -> None:
         self.terms, self.of = model.design.terms, truth
-        self.targets = Estimands(model.design, model.statistics, scores)
-        self.truth = self.targets.truth(truth)
+        self.estimands = Estimands(model.design, model.statistics, scores)
+        self.truth = self.estimands.truth(truth)
         self.beta = truth.beta.reindex(list(model.design.fixed_names)).to_numpy(dtype=float)
         self.losses = Losses(model.design, truth) if scores.losses else None
 
@@ -162,20 +162,20 @@ class _Known:
 
 
 def _moved_along(aliased: Any, slopes: Any) -> Any:
-    """Which targets change along directions in which V does not: the data cannot know them."""
+    """Which estimands change along directions in which V does not: the data cannot know them."""
     slopes = slopes[: len(aliased)]
     size = np.abs(aliased).T @ np.abs(slopes)
-    moved = np.abs(aliased.T @ slopes) > _DIFFERENCE * np.where(size > 0, size, 1.0)
+    moved = np.abs(aliased.T @ slopes) > _ROUNDING * np.where(size > 0, size, 1.0)
     return moved.any(axis=0)
 
 
 def _rows(
     known: _Known, design: Design, method: str, columns: tuple[Array, ...], why: str
 ) -> Iterator[Row]:
-    for name, true, at, se, df, low, high in zip(
+    for name, true, value, se, df, low, high in zip(
         design.fixed_names, known.beta.tolist(), *(c.tolist() for c in columns), strict=True
     ):
-        yield Row("beta", f"beta {name}", method, true, at, se, df, low, high, why)
+        yield Row("beta", f"beta {name}", method, true, value, se, df, low, high, why)
 
 
 def _ends(prob: float) -> list[float]:

@@ -115,14 +115,14 @@ class DrawnDesign:
         residual = true_residual(rows, model.design.residual, rho)
         true = design if residual is design.residual else replace(design, residual=residual)
         simulator = Simulator(true, model.design, scenario.effects, scenario.errors)
-        given = scenario.true_parameters
-        if isinstance(given, Posterior):
-            return cls(model, simulator, PosteriorTruths.of(given, true, rng))
-        if given is None:
+        source = scenario.true_parameters
+        if isinstance(source, Posterior):
+            return cls(model, simulator, PosteriorTruths.of(source, true, rng))
+        if source is None:
             beta = chosen_beta(scenario, design).to_numpy()
             vc = chosen_components(scenario, design)
         else:
-            beta, vc = given.beta.to_numpy()[fit_columns(given, design)], given.components
+            beta, vc = source.beta.to_numpy()[fit_columns(source, design)], source.components
         return cls(model, simulator, ComponentDraws.of(true, vc.aligned(design), beta))
 
     def point_of(self, k: int) -> ComponentDraws:

@@ -120,14 +120,14 @@ def _mean(design: Design, beta: pd.Series) -> Array:
 
 
 def _in_fitted_names(beta: pd.Series, names: tuple[str, ...]) -> pd.Series:
-    places = matched(names, [str(name) for name in beta.index], "The coefficient", ScenarioError)
-    values = [0.0 if i is None else float(beta.iloc[i]) for i in places]
+    positions = matched(names, [str(name) for name in beta.index], "The coefficient", ScenarioError)
+    values = [0.0 if i is None else float(beta.iloc[i]) for i in positions]
     return pd.Series(values, list(names), dtype=float, name="beta")
 
 
 def _partner(term: RandomTerm, design: Design) -> RandomTerm | None:
-    found = places(term.group, design.groups, factors_of)
-    return design.terms[found[0]] if len(found) == 1 else None
+    positions = places(term.group, design.groups, factors_of)
+    return design.terms[positions[0]] if len(positions) == 1 else None
 
 
 def _places(term: RandomTerm, other: RandomTerm) -> list[int | None]:
@@ -140,10 +140,10 @@ def _block(term: RandomTerm, design: Design, vc: VarianceComponents) -> Array:
     block, true = np.zeros((term.n_columns, term.n_columns)), _partner(term, design)
     if true is None:
         return block
-    places = _places(term, true)
-    shared = [i for i, j in enumerate(places) if j is not None]
-    partners = [j for j in places if j is not None]
-    block[np.ix_(shared, shared)] = vc.block_for(true)[np.ix_(partners, partners)]
+    matches = _places(term, true)
+    columns = [i for i, j in enumerate(matches) if j is not None]
+    true_columns = [j for j in matches if j is not None]
+    block[np.ix_(columns, columns)] = vc.block_for(true)[np.ix_(true_columns, true_columns)]
     return block
 
 
@@ -155,10 +155,10 @@ def _is_covered(true: RandomTerm, fitted: Design, vc: VarianceComponents) -> boo
         return True
     if term is None:
         return False
-    places = [_places(true, term)[i] for i in varies]
-    there = [j for j in places if j is not None]
-    if len(there) < len(places):
+    matches = [_places(true, term)[i] for i in varies]
+    columns = [j for j in matches if j is not None]
+    if len(columns) < len(matches):
         return False
-    same = np.array_equal(true.values[:, varies], term.values[:, there])
-    beyond = cov[np.ix_(varies, varies)][~term.structure.mask[np.ix_(there, there)]]
+    same = np.array_equal(true.values[:, varies], term.values[:, columns])
+    beyond = cov[np.ix_(varies, varies)][~term.structure.mask[np.ix_(columns, columns)]]
     return same and not beyond.any()

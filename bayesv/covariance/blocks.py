@@ -1,0 +1,125 @@
+"""Covariance blocks as people give them: checked, symmetric, positive semi-definite, aligned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.design.design import RandomTerm
+from bayesv.errors import ComponentsError
+from bayesv.linalg import PSD_TOLERANCE, Array, smallest_relative_eigenvalue, symmetrize
+from bayesv.names import paired
+
+__all__ = ["block_of", "block_of_term", "correlation_of", "number", "real_array"]
+
+
+def number(value: Any) -> float:
+    """Return a number, or refuse what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ComponentsError(f"A number is needed, found {value!r}.") from None
+
+
+def block_of(group: str, given: Any) -> pd.DataFrame:
+    """Return Σ_f as a labelled frame; refuse what is no covariance."""
+    labels: Sequence[Any] | None = None
+    if isinstance(given, pd.DataFrame):
+        if list(given.index) != list(given.columns):
+            raise ComponentsError(
+                f"Σ of {group!r} has rows {list(given.index)} and columns {list(given.columns)}; "
+                "they must be the same names in the same order."
+            )
+        labels = list(given.index)
+    matrix = real_array(f"Σ of {group!r}", given)
+    if matrix.ndim == 0:
+        matrix = matrix.reshape(1, 1)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        raise ComponentsError(f"Σ of {group!r} must be square, found shape {matrix.shape}.")
+    if not np.isfinite(matrix).all():
+        raise ComponentsError(f"Σ of {group!r} has missing or infinite elements.")
+    scale = np.sqrt(np.abs(np.outer(np.diagonal(matrix), np.diagonal(matrix))))
+    if (np.abs(matrix - matrix.T) > 1e-8 * scale + 1e-300).any():
+        raise ComponentsError(f"Σ of {group!r} is not symmetric:\n{matrix}")
+    matrix = symmetrize(matrix)
+    zero = np.diagonal(matrix) == 0
+    negative = (np.diagonal(matrix) < 0).any() or matrix[zero].any()
+    if negative or (low := smallest_relative_eigenvalue(matrix)) < -PSD_TOLERANCE * len(matrix):
+        detail = (
+            "a variance is negative, or 0 with covariances that are not"
+            if negative
+            else f"in correlation units its smallest eigenvalue is {low:.3g}"
+        )
+        raise ComponentsError(
+            f"Σ of {group!r} is not positive semi-definite: {detail}. A covariance is needed; "
+            "check signs, units and rounding of what was typed in."
+        )
+    return pd.DataFrame(matrix, labels, labels)
+
+
+def real_array(what: str, given: Any) -> Array:
+    """Return an array of real numbers, or refuse what is none."""
+    try:
+        if not np.iscomplexobj(given):
+            return np.array(given, dtype=float)
+    except (TypeError, ValueError):
+        pass
+    raise ComponentsError(f"{what}: real numbers are needed, found {given!r}.")
+
+
+def correlation_of(group: str, given: Any, sds: Array, names: list[str] | None) -> Array:
+    """Return the correlation matrix; with an SD of 0, NaN stands for what does not exist."""
+    r, none = len(sds), np.outer(sds, sds) == 0
+    if given is None:
+        return np.eye(r)
+    if isinstance(given, pd.DataFrame) and names is not None:
+        order = _align(group, [str(name) for name in given.index], [str(name) for name in names])
+        if list(given.index) != list(given.columns):
+            raise ComponentsError(f"Rows and columns of the correlation of {group!r} differ.")
+        given = given.to_numpy()[np.ix_(order, order)]
+    values = real_array(f"Correlation of {group!r}", given)
+    if values.shape == (r, r):
+        values = np.where(np.isnan(values) & none, np.eye(r), values)
+        if not np.allclose(np.diagonal(values), 1.0, atol=1e-8):
+            raise ComponentsError(
+                f"The correlation of {group!r} needs 1 on its diagonal, found "
+                f"{np.diagonal(values)}; a covariance goes to VarianceComponents itself."
+            )
+        return values
+    corr = np.eye(r)
+    if values.size != r * (r - 1) // 2:
+        raise ComponentsError(
+            f"{group!r} has {r} SDs and so needs {r * (r - 1) // 2} correlations or a {r}×{r} "
+            f"matrix; found shape {values.shape}."
+        )
+    rows, columns = np.tril_indices(r, -1)
+    corr[rows, columns] = corr[columns, rows] = values.ravel()
+    return np.where(np.isnan(corr) & none, np.eye(r), corr)
+
+
+def block_of_term(block: pd.DataFrame, term: RandomTerm) -> Array:
+    """Return Σ_f in the column order of a term, by name unless it has none."""
+    if block.shape[0] != term.n_columns:
+        raise ComponentsError(
+            f"Σ of {term.group!r} is {block.shape[0]}×{block.shape[0]}; the design has "
+            f"{term.n_columns} columns there: {', '.join(term.columns)}."
+        )
+    names = list(block.index)
+    if all(isinstance(name, int | np.integer) for name in names):
+        return np.asarray(block.to_numpy())
+    order = _align(term.group, [str(name) for name in names], term.columns)
+    return np.asarray(block.to_numpy()[np.ix_(order, order)])
+
+
+def _align(group: str, names: list[str], columns: Sequence[str]) -> list[int]:
+    """Positions in ``names`` of each of ``columns``, by exact name or else by meaning."""
+    order = paired(list(columns), names)
+    if order is not None:
+        return order
+    raise ComponentsError(
+        f"Labels of Σ of {group!r} do not match the design: found {', '.join(names)}; needed "
+        f"{', '.join(columns)}."
+    )

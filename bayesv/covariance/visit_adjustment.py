@@ -1,0 +1,143 @@
+"""Kenward and Roger's adjustment where V = R is a family of covariances over visits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bayesv.covariance.components import VarianceComponents
+from bayesv.covariance.pattern_information import PatternInformation, pattern_information
+from bayesv.covariance.small_sample import Adjustment, KenwardRoger
+from bayesv.design.design import Design
+from bayesv.design.series_residual import SeriesResidual
+from bayesv.errors import DataError, FitWarning, warn
+from bayesv.gram.patterns import pattern_sums
+from bayesv.linalg import Array, symmetrize
+
+__all__ = ["adjusted_by_visit"]
+
+_MAX_SECOND = 1 << 28  # bytes of second derivatives
+
+
+def adjusted_by_visit(
+    design: Design, vc: VarianceComponents, information: str, *, linear: bool, method: str
+) -> KenwardRoger:
+    """Return Kenward and Roger's numbers; see `bayesv.kenward_roger`.
+
+    Parameters
+    ----------
+    design : Design
+        With a `SeriesResidual` over visits and no random terms.
+    vc : VarianceComponents
+        Aligned with the design.
+    information : {"expected", "observed"}
+    linear : bool
+    method : str
+        By which the components were estimated.
+
+    Raises
+    ------
+    DataError
+        If the design is another, or second derivatives take too much memory.
+    """
+    form = design.residual
+    if not isinstance(form, SeriesResidual) or design.terms or not form.series.by_visit:
+        raise DataError(
+            f"Kenward–Roger for residuals {form} is there for correlations over visits in models "
+            "without random terms only."
+        )
+    root = np.ones(design.n) if form.known is None else np.sqrt(form.known)
+    Q, upper = np.linalg.qr(design.X * root[:, None])
+    start = Q.T @ (root * design.target)
+    rows = np.column_stack([Q, root * design.target - Q @ start])
+    series, size = form.series, form.structure.size
+    sums = pattern_sums(
+        series.group * size + series.visit, series.codes, rows, form.n_groups * size
+    )
+    R, first, second = _derivatives(form, vc, linear)
+    info = pattern_information(sums, R, first, second)
+    names, parameters = list(design.fixed_names), _labels(form)
+    expected, observed = (_inverse(matrix) for matrix in (info.expected, info.observed))
+    W, notes = (expected, []) if information == "expected" else (observed, [])
+    if np.isnan(W).any():
+        notes.append(
+            f"the {information} information on the residual covariance is singular: no adjustment"
+        )
+    if method == "ML":
+        notes.append(
+            "Kenward–Roger at ML estimates: its theory is REML's. ML's variances are too small, "
+            "and so are these standard errors; fit by REML"
+        )
+    for note in notes:
+        warn(note, FitWarning, stacklevel=4)
+    parts = _parts(info, W, observed, np.linalg.inv(upper), linear=linear)
+    return KenwardRoger(
+        cov_plugin=pd.DataFrame(parts.Phi, names, names),
+        cov=pd.DataFrame(parts.adjusted, names, names),
+        beta=pd.Series(np.linalg.solve(upper, start + info.beta), names, name="beta"),
+        W=W,
+        W_observed=observed,
+        parameters=parameters,
+        aliased=np.zeros((len(parameters), 0)),
+        notes=tuple(notes),
+        _parts=parts,
+    )
+
+
+def _derivatives(
+    form: SeriesResidual, vc: VarianceComponents, linear: bool
+) -> tuple[Array, Array, Array | None]:
+    """Return R of all visits of all groups, and derivatives by the natural parameters."""
+    structure, G, v = form.structure, form.n_groups, form.structure.size
+    relative, z = form.parameters(vc.residual, vc.sigma2)
+    theta = [structure.theta(vc.sigma * sds, part) for sds, part in zip(relative, z, strict=True)]
+    h = len(theta[0])
+    bends = not (linear or structure.is_linear)
+    if bends and 8.0 * (G * h * G * v) ** 2 > _MAX_SECOND:
+        raise DataError(
+            f"Second derivatives of {form.text} by {G * h} parameters take too much memory; pass "
+            "linear=True, which leaves them out."
+        )
+    R, first = np.zeros((G * v, G * v)), np.zeros((G * h, G * v, G * v))
+    second = np.zeros((G * h, G * h, G * v, G * v)) if bends else None
+    for k, part in enumerate(theta):
+        visits, own = slice(k * v, (k + 1) * v), slice(k * h, (k + 1) * h)
+        R[visits, visits] = structure.natural_covariance(part)
+        first[own, visits, visits] = structure.first(part)
+        if second is not None:
+            second[own, own, visits, visits] = structure.second(part)
+    return R, first, second
+
+
+def _labels(form: SeriesResidual) -> tuple[str, ...]:
+    labels = form.structure.theta_labels(form.series.visits)
+    groups = [f"{group}: " for group in form.series.groups] or [""]
+    return tuple(f"Residual: {group}{label}" for group in groups for label in labels)
+
+
+def _parts(
+    info: PatternInformation, W: Array, observed: Array, back: Array, *, linear: bool
+) -> Adjustment:
+    """Return the adjustment in the user's coefficients, β = back γ."""
+    p, Phi = len(back), info.Phi
+    return Adjustment(
+        Phi=symmetrize(back @ Phi @ back.T),
+        adjusted=symmetrize(back @ info.adjusted(W, linear=linear) @ back.T),
+        slopes=np.asarray(back @ Phi @ info.P @ Phi @ back.T),
+        W=W,
+        W_observed=observed,
+        lost_slopes=np.zeros((0, p, p)),
+        lost_squares=np.zeros((0, p, p)),
+    )
+
+
+def _inverse(information: Array) -> Array:
+    """Return the inverse of information on parameters of different units; NaN if not positive."""
+    unit = np.sqrt(np.abs(np.diagonal(information)))
+    unit = np.where(unit > 0, unit, 1.0)
+    try:
+        half = np.linalg.inv(np.linalg.cholesky(information / np.outer(unit, unit)))
+    except np.linalg.LinAlgError:
+        return np.full_like(information, np.nan)
+    half = half / unit
+    return np.asarray(half.T @ half)

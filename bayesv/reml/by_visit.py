@@ -1,0 +1,217 @@
+"""REML and ML of residual covariances over visits, where there are no random effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from bayesv.design.series import Series
+from bayesv.gram.patterns import pattern_sums
+from bayesv.linalg import Array, block_diagonal, cov_to_sd_corr
+from bayesv.structures.structure import CovarianceStructure
+
+__all__ = ["VisitCriterion", "VisitFit", "search_by_visit"]
+
+_DECREMENT = 1e-11  # of the criterion, that another Newton step would take away
+_ROUNDS = 5  # of the search, each from where the last one ended
+_DECAY, _EQUAL = 0.5, 0.3  # correlations to start from: of neighbours, of all
+_FAR = 2.0  # coordinate of a correlation, beyond which a start is near the boundary
+_INSIDE = 0.95  # of the correlations of least squares' residuals, to start inside the family
+
+
+@dataclass(frozen=True, eq=False)
+class VisitFit:
+    """Where the search ended.
+
+    Attributes
+    ----------
+    x : ndarray
+        See `VisitCriterion`.
+    criterion : float
+        −2 log (restricted) likelihood.
+    converged : bool
+    decrement : float
+        What another Newton step would take away from the criterion.
+    n_evaluations : int
+    """
+
+    x: Array
+    criterion: float
+    converged: bool
+    decrement: float
+    n_evaluations: int
+
+
+class VisitCriterion:
+    """−2 log (restricted) likelihood with V = R, by coordinates x.
+
+    For each group of series with parameters of their own x has the log SDs, then the coordinates of
+    the correlation.
+
+    Parameters
+    ----------
+    series : Series
+    X : ndarray, shape (n, p)
+        Of full column rank.
+    y : ndarray, shape (n,)
+        Response less the offset.
+    structure : CovarianceStructure
+        Of the planned visits.
+    weights : ndarray, shape (n,), optional
+        Known w: a row's variance is divided by it.
+    method : {"REML", "ML"}
+    """
+
+    def __init__(
+        self,
+        series: Series,
+        X: Array,
+        y: Array,
+        structure: CovarianceStructure,
+        weights: Array | None = None,
+        method: str = "REML",
+    ) -> None:
+        self.structure, self.method, self.series = structure, method, series
+        self.n, self.p = X.shape
+        root = np.ones(self.n) if weights is None else np.sqrt(weights)
+        self.log_weights = 2.0 * float(np.log(root).sum())
+        Q, self.upper = np.linalg.qr(X * root[:, None])
+        self.start = Q.T @ (root * y)
+        self.rest = root * y - Q @ self.start  # so that large means cost no digits
+        rows = np.column_stack([Q, self.rest])
+        self.n_groups = max(len(series.groups), 1)
+        # Visits of different groups are different visits, which no series has both.
+        visits = series.group * structure.size + series.visit
+        self.sums = pattern_sums(visits, series.codes, rows, self.n_groups * structure.size)
+        self.n_evaluations = 0
+
+    def parts(self, x: Array) -> tuple[Array, Array]:
+        """Return log SDs, shape (groups, n_sds), and coordinates of correlations, (groups, m)."""
+        table = x.reshape(self.n_groups, -1)
+        return table[:, : self.structure.n_sds], table[:, self.structure.n_sds :]
+
+    def roots(self, x: Array) -> Array:
+        """Return DL with R = DLL'D of each group, shape (groups, v, v)."""
+        log_sds, z = self.parts(x)
+        sds = self.structure.sds(np.exp(log_sds))
+        return np.asarray(sds[:, :, None] * self.structure.root(z))
+
+    def __call__(self, x: Array) -> tuple[float, Array]:
+        """Return the criterion and its derivative by x; infinity where R is singular."""
+        self.n_evaluations += 1
+        p, roots = self.p, self.roots(x)
+        try:
+            done = self.sums.whiten(block_diagonal(roots @ np.swapaxes(roots, 1, 2)))
+            half = np.linalg.cholesky(done.T[:p, :p])
+        except np.linalg.LinAlgError:
+            return np.inf, np.zeros(len(x))
+        inverse = np.linalg.inv(half)
+        Phi = inverse.T @ inverse
+        e = np.append(-Phi @ done.T[:p, p], 1.0)
+        value = done.logdet - self.log_weights + float(e @ done.T @ e)
+        T_bar, df = np.outer(e, e), self.n
+        if self.method == "REML":
+            df -= p
+            value += 2.0 * float(np.log(np.diagonal(half)).sum())
+            value += 2.0 * float(np.log(np.abs(np.diagonal(self.upper))).sum())
+            T_bar[:p, :p] += Phi
+        bar = done.gradient(T_bar)
+        return value + df * np.log(2 * np.pi), self._pullback(x, roots, bar)
+
+    def _pullback(self, x: Array, roots: Array, bar: Array) -> Array:
+        """Return the derivative by x of what has derivative ``bar`` by R, symmetric."""
+        structure, v = self.structure, self.structure.size
+        log_sds, z = self.parts(x)
+        sds = structure.sds(np.exp(log_sds))
+        slopes = np.empty((self.n_groups, structure.n_sds + structure.n_corrs))
+        for k, (root, sd) in enumerate(zip(roots, sds, strict=True)):
+            visits = slice(k * v, (k + 1) * v)
+            by_root = 2.0 * bar[visits, visits] @ root
+            slopes[k, : structure.n_sds] = structure.sds_pullback((by_root * root).sum(axis=1))
+            slopes[k, structure.n_sds :] = structure.pullback(z[k], by_root * sd[:, None])
+        return slopes.ravel()
+
+    # --- where the search starts, and in which units ----------------------------------------------
+
+    def beginnings(self) -> list[Array]:
+        """Return points to start from.
+
+        Moments of least squares' residuals; where the family is no more than a part of all
+        covariances, so that there may be several valleys, also correlations that decay with the
+        lag, that are equal, and none.
+        """
+        moments = [self._moments(k) for k in range(self.n_groups)]
+        points = [np.concatenate(moments)]
+        if self.structure.free_blocks:
+            return points
+        lags = np.abs(np.subtract.outer(*[np.arange(self.structure.size)] * 2))
+        for corr in (_DECAY**lags, np.where(lags > 0, _EQUAL, 1.0), np.eye(len(lags))):
+            z = np.clip(self.structure.coordinates(corr), -_FAR, _FAR)
+            points.append(
+                np.concatenate([np.append(m[: self.structure.n_sds], z) for m in moments])
+            )
+        return points
+
+    def _moments(self, group: int) -> Array:
+        """Return SDs and correlations of the residuals of least squares, series by series."""
+        v, mine = self.structure.size, self.series.group == group
+        table = np.full((len(self.series.labels), v), np.nan)
+        table[self.series.codes[mine], self.series.visit[mine]] = self.rest[mine]
+        seen = np.isfinite(table)
+        filled = np.where(seen, table, 0.0)
+        counts = seen.T.astype(float) @ seen
+        overall = float((self.rest**2).mean())
+        products = (filled.T @ filled + overall * np.eye(v)) / (counts + 1.0)
+        sds, corr = cov_to_sd_corr(products)
+        corr = np.where(np.eye(v) > 0, 1.0, np.clip(_INSIDE * corr, -0.9, 0.9))
+        values, vectors = np.linalg.eigh(corr)
+        corr = (vectors * np.maximum(values, 0.05)) @ vectors.T
+        _, corr = cov_to_sd_corr(corr)
+        free = self.structure.free_sds(sds)
+        return np.concatenate([np.log(free), self.structure.coordinates(corr)])
+
+    def units(self) -> Array:
+        """Return about how far each coordinate may move: it changes the criterion by about 1."""
+        structure, counts = self.structure, self.sums.counts.reshape(self.n_groups, -1)
+        by_sd = [4.0 * structure.sds_pullback(part) for part in counts]
+        pairs = 2.0 * counts.sum(axis=1) / structure.size
+        by_z = np.repeat(pairs[:, None], structure.n_corrs, axis=1)
+        return np.asarray(1.0 / np.sqrt(np.maximum(np.hstack([by_sd, by_z]), 1.0))).ravel()
+
+
+def search_by_visit(criterion: VisitCriterion, starts: Sequence[Array] | None = None) -> VisitFit:
+    """Minimise the criterion.
+
+    Parameters
+    ----------
+    criterion : VisitCriterion
+    starts : sequence of ndarray, optional
+        Points to start from; moments and independence if left out.
+    """
+    units = criterion.units()
+    ends = [
+        _descend(criterion, point, units)
+        for point in (criterion.beginnings() if starts is None else starts)
+    ]
+    value, x, decrement = min(ends, key=lambda end: end[0])
+    for _ in range(_ROUNDS):
+        tolerance = _DECREMENT * max(1.0, abs(value) * 1e-3)
+        if decrement < tolerance:
+            break
+        value, x, decrement = _descend(criterion, x, units)
+    return VisitFit(x, value, bool(decrement < tolerance), decrement, criterion.n_evaluations)
+
+
+def _descend(criterion: VisitCriterion, x: Array, units: Array) -> tuple[float, Array, float]:
+    """Return the criterion, x and the decrement where a descent from x ended."""
+
+    def scaled(u: Array) -> tuple[float, Array]:
+        value, gradient = criterion(x + units * u)
+        return (value, units * gradient) if np.isfinite(value) else (1e300, gradient)
+
+    done = minimize(scaled, np.zeros(len(x)), jac=True, method="BFGS", options={"gtol": 1e-6})
+    decrement = 0.5 * float(done.jac @ done.hess_inv @ done.jac)
+    return float(done.fun), x + units * done.x, decrement
