@@ -105,7 +105,7 @@ def test_lost_digits_are_named(factors):
         found = bv.kenward_roger(design, bv.VarianceComponents({"g": [[1e10]]}, 1.0))
     near = bv.kenward_roger(design, bv.VarianceComponents({"g": [[1e7]]}, 1.0))
     assert np.allclose(found.df, near.df, rtol=1e-3)
-    with pytest.raises(bv.ComponentsError, match="no digit"):
+    with pytest.raises(bv.ComponentsError, match=r"no digit|cannot be factored"):
         bv.kenward_roger(design, bv.VarianceComponents({"g": [[1e16]]}, 1.0))
 
 

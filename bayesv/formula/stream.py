@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.design.design import DesignSummary, TermSummary
+from bayesv.design.residual import Residual
 from bayesv.design.scales import ColumnFacts, residual_scale
 from bayesv.errors import DataError, FormulaError
 from bayesv.formula.build import check_formula, weighted
@@ -196,7 +197,7 @@ def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
     target = y if offset is None else y - offset
     w = None if weights is None else weights[kept]
     return _Evaluated(
-        RowBatch(encoded.X, target, w, tuple(groupings)),
+        RowBatch(encoded.X, target, Residual.of_weights(w, len(kept)), tuple(groupings)),
         tuple(keys),
         encoded.names,
         tuple(labels),
@@ -220,7 +221,6 @@ def _summed(frame: pd.DataFrame, plan: _Plan) -> _Part | None:
     if batch is None:
         return None
     rows, scaling = batch.rows, Scaling.of(batch.rows)
-    w = rows.weights
     return _Part(
         keys=batch.keys,
         moments=accumulate(rows, scaling),
@@ -232,7 +232,7 @@ def _summed(frame: pd.DataFrame, plan: _Plan) -> _Part | None:
         n_given=batch.n_given,
         encoding=batch.encoding,
         gaps=batch.gaps,
-        weights=(np.inf, -np.inf) if w is None else (float(w.min()), float(w.max())),
+        weights=rows.residual.weight_range or (np.inf, -np.inf),
     )
 
 

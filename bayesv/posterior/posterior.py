@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from bayesv.covariance import (
     VarianceComponents,
     v_distances,
 )
-from bayesv.errors import BayesvError, SamplingWarning
+from bayesv.errors import BayesvError, SamplingWarning, warn
 from bayesv.formula.prediction import fitted_rows, rows_of
 from bayesv.gram import statistics_of
 from bayesv.inference.density import MarginalDensity, MarginalLikelihood
@@ -92,9 +90,8 @@ class Posterior(SummarisedDraws, Savable):
         if density is not None:
             problems += diagnosis.of_model(post.values, density.stats)
         if problems:
-            ours = (str(Path(__file__).parent.parent),)  # so that the warning names the user's line
             text = f"{engine}: {'; '.join(problems)}"
-            warnings.warn(text, SamplingWarning, skip_file_prefixes=ours)
+            warn(text, SamplingWarning)
         return cls(tree, design, priors, engine, density, tuple(problems))
 
     # --- the posterior-summary step ---------------------------------------------------------------
