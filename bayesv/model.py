@@ -12,20 +12,9 @@ import numpy as np
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.design.parametric import ParametricResidual
-from bayesv.errors import (
-    DataError,
-    FitWarning,
-    MemoryNeededError,
-    PriorError,
-    without,
-)
+from bayesv.errors import DataError, FitWarning, MemoryNeededError, PriorError, without
 from bayesv.formula import ModelFrame, Origin
-from bayesv.gram import (
-    GramStatistics,
-    Responses,
-    check_elimination,
-    threads,
-)
+from bayesv.gram import GramStatistics, Responses, check_elimination, threads
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.engines import draw
 from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refuse_too_many
