@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+import os
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from types import ModuleType
+
+import numpy as np
 
 __all__ = [
     "BayesvError",
@@ -87,7 +91,7 @@ class SamplingWarning(UserWarning):
 _unsaid: ContextVar[tuple[type[Warning], ...]] = ContextVar("not said", default=())
 
 
-@contextmanager
+@contextlib.contextmanager
 def without(*categories: type[Warning]) -> Iterator[None]:
     """Keep `warn` quiet inside, in this thread alone: Python's own filters are the process's."""
     before = _unsaid.set((*_unsaid.get(), *categories))
@@ -97,10 +101,18 @@ def without(*categories: type[Warning]) -> Iterator[None]:
         _unsaid.reset(before)
 
 
-def warn(message: str, category: type[Warning], *, stacklevel: int = 1) -> None:
-    """Warn as `warnings.warn` does, unless the caller is `without` such warnings."""
+# Where the frames between a warning and the user's line are: here, in decorators and compilers.
+_BETWEEN = (
+    f"{Path(__file__).parent}{os.sep}",
+    *(f"{Path(np.__file__).parents[1] / name}{os.sep}" for name in ("numpy", "numba")),
+    contextlib.__file__,
+)
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line that called bayesv, unless the caller is `without` such warnings."""
     if not issubclass(category, _unsaid.get()):
-        warnings.warn(message, category, stacklevel=stacklevel + 1)
+        warnings.warn(message, category, skip_file_prefixes=_BETWEEN)
 
 
 def near(name: str, choices: Iterable[str]) -> str:

@@ -55,6 +55,9 @@ class Model:
         ``"us(visit | subject)"`` or ``"ar1(day | subject)"``, with parameters by group
         ``"us(visit | arm / subject)"``; a model with one needs no random term. Such models are
         fitted by REML and ML.
+    residual_sd : str, optional
+        Standard deviation of the residuals: ``"strata(g)"`` for one of each level, ``"power(x)"``
+        for σ|x|^δ, ``"exp(x)"`` for σ exp(δx), or a product of these by ``*``.
     elimination : {"auto", "single", "nested", "crossed"}
         How random effects are eliminated; `describe` shows what was chosen. The results are equal.
     dedupe : bool
@@ -93,11 +96,12 @@ class Model:
         namespace: Mapping[str, Any] | None = None,
         *,
         residual: str | None = None,
+        residual_sd: str | None = None,
         elimination: str = "auto",
         dedupe: bool = True,
     ) -> None:
         self._begin(priors, elimination, dedupe)
-        self._take(Origin.read(formula, data, var_weights, namespace, residual))
+        self._take(Origin.read(formula, data, var_weights, namespace, residual, residual_sd))
 
     def _begin(self, priors: Priors | None, elimination: str, dedupe: bool) -> None:
         """Check and keep what does not depend on the data."""

@@ -44,6 +44,7 @@ OWNERS: dict[str, dict[str, str]] = {
     "nutpie": {"inference": ""},
     "openpyxl": {"data/tables/binary.py": ""},
     "pyarrow": {
+        "data/tables/binary.py": "asks how large a table is",
         "data/tables/write.py": "writes tables",
         "formula/sources.py": "reads rows of a model in batches",
         "study/results": "keeps replicates",

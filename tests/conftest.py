@@ -59,7 +59,7 @@ def random_components(design: bv.Design, rng: np.random.Generator) -> bv.Varianc
     for term in design.terms:
         r = term.n_columns
         root = np.zeros((r, r))
-        for block in term.blocks:
+        for block in term.structure.blocks:
             rank = int(rng.integers(0, len(block) + 1))
             part = rng.normal(size=(len(block), rank))
             root[np.ix_(block, block[:rank])] = part

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.optimize import minimize
 
 import bayesv as bv
+from bayesv.covariance import ComponentDraws
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.proposal import Mixture
 from bayesv.inference.target import Target, factor
@@ -108,9 +109,9 @@ class Reference:
 def reference(target: Target, reml: bv.RemlFit, rng: np.random.Generator) -> Reference:
     """Climb from REML, from draws of the prior and from anywhere, then sample by importance."""
     coordinates = target.coordinates
-    starts = np.array(coordinates.prior_draws(rng, _STARTS))
-    covs = {term.group: reml.components.block_for(term) for term in coordinates.terms}
-    starts[0] = np.maximum(coordinates.from_covs(covs, reml.sigma2), -5.0)
+    starts = np.array(target.log_prior.draws(rng, _STARTS))
+    point = ComponentDraws.of(coordinates.design, reml.components)
+    starts[0] = np.maximum(coordinates.near(point), -5.0)
     anywhere = starts[_STARTS // 2 :]
     anywhere[:] = np.where(
         coordinates.is_sd, rng.uniform(-8, 4, anywhere.shape), rng.normal(0, 1.5, anywhere.shape)
@@ -152,8 +153,7 @@ def reference(target: Target, reml: bv.RemlFit, rng: np.random.Generator) -> Ref
 
 def drawn_coordinates(target: Target, post: bv.Posterior, every: int = 4) -> np.ndarray:
     """Return the coordinates of every few draws."""
-    covs = {g: c.reshape(-1, *c.shape[2:])[::every] for g, c in post.covs.items()}
-    return target.coordinates.from_draws(covs, post.sigma2.ravel()[::every])
+    return target.coordinates.from_values(post.values.flat.every(every))
 
 
 @np.errstate(all="ignore")

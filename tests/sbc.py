@@ -90,7 +90,7 @@ def simulate(priors: ResolvedPriors, rng: np.random.Generator) -> tuple[Values, 
     y = design.X @ beta + sigma * rng.normal(size=design.n) / np.sqrt(w)
     for term in design.terms:
         root = np.zeros((term.n_columns, term.n_columns))
-        for block in term.blocks:
+        for block in term.structure.blocks:
             eta = priors.corr[term.group].eta if len(block) > 1 else 1.0
             root[np.ix_(block, block)] = _draw_lkj_root(len(block), eta, rng)
         sd = np.array([_draw_sd(prior, rng) for prior in priors.sd[term.group]])
@@ -138,9 +138,9 @@ def quantities(priors: ResolvedPriors, values: Values, y: Array) -> Values:
         sd, corr = values[f"sd_{term.group}"], values[f"corr_{term.group}"]
         names = term.columns
         out |= {f"sd {term.group}: {c}": sd[:, i] for i, c in enumerate(names)}
-        for i, j in zip(*np.nonzero(np.tril(term.mask, -1)), strict=True):
+        for i, j in zip(*np.nonzero(np.tril(term.structure.mask, -1)), strict=True):
             out[f"corr {term.group}: {names[j]}, {names[i]}"] = corr[:, i, j]
-        cov = np.where(term.mask, corr, 0.0) * sd[:, :, None] * sd[:, None, :]
+        cov = np.where(term.structure.mask, corr, 0.0) * sd[:, :, None] * sd[:, None, :]
         V += (term.codes[:, None] == term.codes) * (term.values @ cov @ term.values.T)
         u = values[f"u_{term.group}"]
         out |= {f"u {term.group}: {c}": u[:, term.codes[-1], i] for i, c in enumerate(names)}
@@ -156,7 +156,7 @@ def quantities(priors: ResolvedPriors, values: Values, y: Array) -> Values:
         sds, corr = values[f"sd_{term.group}"], values[f"corr_{term.group}"]
         for sd, prior in zip(sds.T, priors.sd[term.group], strict=True):
             out["log prior"] = out["log prior"] + _log_density(prior, sd)
-        if len(term.blocks) < term.n_columns:  # one block of all columns in these cases
+        if len(term.structure.blocks) < term.n_columns:  # one block of all columns in these cases
             out[f"log|C| {term.group}"] = np.linalg.slogdet(corr)[1]
             eta, r = priors.corr[term.group].eta, term.n_columns
             # Normalised by the product of the betas of its canonical partial correlations.

@@ -54,4 +54,4 @@ def test_the_columns_are_those_of_the_design(text):
     for term in design.terms:
         (other,) = [t for t in again.terms if t.splits_as(term.codes)]
         np.testing.assert_allclose(other.values, term.values)
-        assert other.blocks == term.blocks
+        assert other.structure == term.structure

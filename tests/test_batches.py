@@ -36,7 +36,7 @@ def same(one: bv.Model, two: bv.Model) -> None:
     for a, b in zip(one.design.terms, two.design.terms, strict=True):
         assert list(a.levels) == list(b.levels)
         assert a.columns == b.columns
-        assert a.blocks == b.blocks
+        assert a.structure == b.structure
     assert str(two.priors) == str(one.priors)
     first, second = one.reml(), two.reml()
     assert second.criterion == pytest.approx(first.criterion, abs=1e-7)

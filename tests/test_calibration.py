@@ -110,7 +110,9 @@ def _found(model, priors, values):
     covs, u = {}, {}
     for term in model.design.terms:
         sd, corr = values[f"sd_{term.group}"], values[f"corr_{term.group}"]
-        covs[term.group] = np.where(term.mask, corr, 0.0) * sd[:, :, None] * sd[:, None, :]
+        covs[term.group] = (
+            np.where(term.structure.mask, corr, 0.0) * sd[:, :, None] * sd[:, None, :]
+        )
         u[term.group] = values[f"u_{term.group}"]
     parameters = ComponentDraws(model.design, covs, values["sigma"] ** 2, values["beta"])
     density = MarginalDensity(model.statistics, priors)

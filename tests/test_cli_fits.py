@@ -247,6 +247,25 @@ def test_priors_reach_the_model(folder, capsys):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "center"),
+    [
+        (["Days | Subject = 4.5"], {"Subject": {"Days": 4.5}}),
+        (["Days|Subject=-1e1"], {"Subject": {"Days": -10.0}}),
+        (["Subject"], {"Subject": {}}),
+    ],
+)
+def test_centres_reach_the_priors(arguments, center, folder, capsys):
+    options = [part for text in arguments for part in ("--center", text)]
+    options += ["--prior-sd", "Intercept | Subject = HalfNormal(50)"]
+    assert main(["describe", str(folder / "sleep.csv"), FORMULA, *options]) == 0
+    out = capsys.readouterr().out
+    priors = bv.Priors(sd={"Subject": {"Intercept": bv.HalfNormal(50)}}, center=center)
+    said = str(bv.Model(FORMULA, bv.load_dataset("sleepstudy"), priors).priors)
+    assert said in out
+    assert ("4.5" in said) == (center == {"Subject": {"Days": 4.5}})
+
+
+@pytest.mark.parametrize(
     ("arguments", "part"),
     [
         (["--prior-sd", "50"], "not NAME(numbers)"),
@@ -265,6 +284,17 @@ def test_priors_reach_the_model(folder, capsys):
         (["--prior-sigma", "s = HalfNormal(1)"], "no name"),
         (["--prior-corr", "Days | Subject = LKJ(1)"], "one prior per group"),
         (["--prior-corr", "LKJ(0)"], "positive finite"),
+        (["--center", "Days = 3"], "not COLUMN | GROUP = NUMBER"),
+        (["--center", "Days | Subject"], "not COLUMN | GROUP = NUMBER"),
+        (["--center", "Days | Subject = nan"], "not COLUMN | GROUP = NUMBER"),
+        (["--center", "Days | Subject = 1e999"], "not COLUMN | GROUP = NUMBER"),
+        (["--center", "Days | Subject = __import__('os')"], "not COLUMN | GROUP = NUMBER"),
+        (["--center", ""], "not COLUMN | GROUP = NUMBER"),
+        (["--center", "Days | Subject = 1", "--center", "Days | Subject = 2"], "one already"),
+        (["--center", "Days | Subject = 1", "--center", "Subject"], "one already"),
+        (["--center", "Subject", "--center", "Days | Subject = 1"], "one already"),
+        (["--center", "Days | Subjekt = 1"], "did you mean 'Subject'"),
+        (["--center", "Intercept | Subject = 1"], "no centre of its own"),
     ],
 )
 def test_bad_priors(arguments, part, folder, capsys):

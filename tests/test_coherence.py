@@ -9,6 +9,7 @@ import xarray as xr
 
 import bayesv as bv
 from bayesv.inference.coordinates import Coordinates
+from bayesv.inference.log_prior import LogPrior
 from bayesv.inference.score import posterior_score
 from bayesv.posterior.coherence import _family
 
@@ -116,12 +117,13 @@ def test_coordinates_of_draws_are_inverse_and_their_score_is_a_derivative(formul
     frame |= {"g": np.arange(n) % 6, "h": np.arange(n) // 20}
     model = bv.Model(formula, pd.DataFrame(frame))
     post = model.sample(seed=1, draws=30, chains=1)
-    coordinates = Coordinates(model.priors)
-    x = coordinates.from_draws(post.covs, post.sigma2)
+    coordinates = Coordinates.centred(model.design)
+    log_prior = LogPrior(model.priors, coordinates)
+    x = coordinates.from_values(post.values)
     assert x.shape == (1, 30, coordinates.size)
-    covs, sigma2 = coordinates.to_covs(x)
-    assert np.allclose(sigma2, post.sigma2)
-    for group, cov in covs.items():
+    values = coordinates.to_values(x)
+    assert np.allclose(values.sigma2, post.sigma2)
+    for group, cov in values.covs.items():
         assert np.allclose(cov, post.cov(group), rtol=1e-9, atol=1e-12)
     score = posterior_score(post.density, post.values.take(0))
     assert score.rounding < 1e-12
@@ -133,5 +135,5 @@ def test_coordinates_of_draws_are_inverse_and_their_score_is_a_derivative(formul
     for shift in (h, -h):
         lambdas, sigma = coordinates.to_lambdas((at + shift * step)[None])
         likelihood = post.density.conditional(lambdas, sigma**2).log_likelihood[0]
-        values.append(likelihood + coordinates.log_prior(at + shift * step))
+        values.append(likelihood + log_prior(at + shift * step))
     assert score.gradient[7, -1] == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-5)

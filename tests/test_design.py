@@ -10,6 +10,7 @@ import pytest
 from formulae import design_matrices
 
 import bayesv as bv
+from bayesv.structures import Diagonal, Unstructured, of_blocks
 
 N = 48
 
@@ -246,7 +247,7 @@ def test_Z_by_hand(lhs, columns, values):
     got = design(f"y ~ x + ({lhs} | g)")
     (term,) = got.terms
     assert term.columns == columns
-    assert term.blocks == (tuple(range(len(columns))),)
+    assert term.structure == Unstructured(len(columns))
     assert list(term.levels) == ["1", "2", "7", "8", "9", "10", "30", "100"]
     codes = np.searchsorted([1, 2, 7, 8, 9, 10, 30, 100], d.g)
     np.testing.assert_array_equal(term.codes, codes)
@@ -307,9 +308,13 @@ def test_terms_by_decreasing_levels_and_shared_factors_amalgamated():
     got = design("y ~ x + (z || h) + (1 | g) + (0 + x + z | g)")
     assert got.groups == ("g", "h")
     g, h = got.terms
-    assert (g.columns, g.blocks) == (("Intercept", "x", "z"), ((0,), (1, 2)))
-    assert (h.columns, h.blocks) == (("Intercept", "z"), ((0,), (1,)))
-    assert g.mask.tolist() == [[True, False, False], [False, True, True], [False, True, True]]
+    assert (g.columns, g.structure) == (("Intercept", "x", "z"), of_blocks(((0,), (1, 2))))
+    assert (h.columns, h.structure) == (("Intercept", "z"), Diagonal(2))
+    assert g.structure.mask.tolist() == [
+        [True, False, False],
+        [False, True, True],
+        [False, True, True],
+    ]
     assert got.Z.shape == (N, 8 * 3 + 3 * 2)
     np.testing.assert_array_equal(got.Z.toarray()[:, 24:], explicit_Z(h.codes, h.values))
 

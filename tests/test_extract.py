@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
+from bayesv.structures import Diagonal
 
 bmb = pytest.importorskip("bambi")
 xr = pytest.importorskip("xarray")
@@ -59,7 +60,7 @@ def test_bambi_alone_has_independent_effects(rng, data):
     post = bv.extract(model, draws)
     design = post.design
     assert design.groups == ("g",)
-    assert design.term("g").blocks == ((0,), (1,))
+    assert design.term("g").structure == Diagonal(2)
     want = np.zeros((CHAINS, DRAWS, 2, 2))
     want[..., 0, 0], want[..., 1, 1] = s0**2, s1**2
     assert np.allclose(post.cov("g"), want)

@@ -17,6 +17,7 @@ from statsmodels.regression.mixed_linear_model import MixedLMParams, VCSpec
 
 import bayesv as bv
 from bayesv.names import canonical, factors_of
+from bayesv.structures import Diagonal
 
 pytestmark = pytest.mark.filterwarnings("ignore:c is text though:bayesv.DesignWarning")
 
@@ -213,7 +214,7 @@ def test_independent_slopes_by_free_parameters(full):
     theirs = quiet(model.fit, free=free, method="bfgs")
     assert theirs.cov_re.iloc[0, 1] == 0
     fit = bv.extract(theirs) if theirs.converged else quiet(bv.extract, theirs)
-    assert fit.design.term("g").blocks == ((0,), (1,))
+    assert fit.design.term("g").structure == Diagonal(2)
 
 
 def test_singular_fits():

@@ -13,6 +13,7 @@ import bayesv as bv
 from bayesv.extract import read_data
 from bayesv.extract.r_design import RLabels
 from bayesv.names import canonical, factors_of
+from bayesv.structures import Diagonal
 
 EXPORTS = Path(__file__).parent / "references" / "r_export"
 POINT = {
@@ -198,7 +199,7 @@ def test_labels_of_levels_that_brms_writes_without_punctuation():
 def test_known_weights_of_nlme():
     design = bv.read_fit(EXPORTS / "lme_diagonal").design  # varFixed(~ size): R = σ² size
     assert set(design.residual.weights) == {1.0, 0.5, 0.25}
-    assert design.term("Subject").blocks == ((0,), (1,))
+    assert design.term("Subject").structure == Diagonal(2)
 
 
 def test_singular_fit_is_flagged():
@@ -229,7 +230,7 @@ def test_the_formula_on_the_exported_data_gives_R_s_matrices(name):
     np.testing.assert_allclose(fitted, ours.X, atol=1e-12)
     assert theirs.groups == ours.groups
     for a, b in zip(theirs.terms, ours.terms, strict=True):
-        assert (a.columns, a.blocks) == (b.columns, b.blocks)
+        assert (a.columns, a.structure) == (b.columns, b.structure)
         np.testing.assert_allclose(a.values, b.values)
         assert list(a.levels[a.codes]) == list(b.levels[b.codes])
 
@@ -289,7 +290,7 @@ def test_draws_keep_chains_and_stay_legal(posterior):
     for term in post.design.terms:
         cov = post.cov(term.group)
         assert np.linalg.eigvalsh(cov).min() > 0
-        assert (cov[..., ~term.mask] == 0).all()
+        assert (cov[..., ~term.structure.mask] == 0).all()
     table = pd.read_csv(EXPORTS / name / "draws.csv.gz")
     second = table[table["chain"] == 2].sort_values("draw")
     np.testing.assert_allclose(np.sqrt(post.sigma2[1]), second["sigma"])

@@ -52,6 +52,14 @@ def test_cells_of_a_listing_are_numbers_and_names(cell):
         bv.VarianceComponents.from_varcorr(frame)
 
 
+@pytest.mark.parametrize("number", ["6121e40010", "62.1e3080", "1e200", "1e" + "9" * 5000])
+def test_numbers_of_a_listing_that_no_float_has(number):
+    with pytest.raises(bv.ComponentsError, match="listing cannot be read"):
+        bv.VarianceComponents.from_varcorr(fuzzers.LISTING.replace("612.10", number))
+    with pytest.raises(bv.ComponentsError, match="listing cannot be read"):
+        bv.VarianceComponents.from_varcorr(fuzzers.LISTING.replace("25.592", number))
+
+
 def test_the_scenario_that_is_damaged_is_sound():
     assert Scenario.from_toml(fuzzers.TOML).prepare(seed=1).replicate(0).model.design.n > 12
 

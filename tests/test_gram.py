@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bayesv.design.residual import Homoscedastic, Independent, Residual
 from bayesv.errors import BayesvError
 from bayesv.gram import (
     Grouping,
@@ -55,7 +58,7 @@ def random_rows(
         groupings.append(Grouping(code.astype(np.intp), values, int(code.max()) + 1, blocks))
     X = np.column_stack([np.ones(n), rng.normal(size=(n, max(p - 1, 0)))])[:, :p]
     w = np.exp(rng.normal(size=n)) if weighted else None
-    return RowBatch(X, 100 + rng.normal(size=n), w, tuple(groupings))
+    return RowBatch(X, 100 + rng.normal(size=n), Residual.of_weights(w, n), tuple(groupings))
 
 
 def balanced_rows(n_levels: int, rng: np.random.Generator, p: int = 2) -> RowBatch:
@@ -70,7 +73,7 @@ def balanced_rows(n_levels: int, rng: np.random.Generator, p: int = 2) -> RowBat
         Grouping(leaf.astype(np.intp), values, n_levels, ((0, 1),)),
         Grouping((leaf // (n_levels // 2)).astype(np.intp), values[:, :1], 2, ((0,),)),
     )
-    return RowBatch(X, rng.normal(size=len(leaf)), None, groupings)
+    return RowBatch(X, rng.normal(size=len(leaf)), Homoscedastic(len(leaf)), groupings)
 
 
 def random_lambdas(rows: RowBatch, rng: np.random.Generator) -> list[np.ndarray]:
@@ -89,13 +92,13 @@ def random_lambdas(rows: RowBatch, rng: np.random.Generator) -> list[np.ndarray]
 
 def dense(rows: RowBatch, lambdas) -> tuple[float, np.ndarray]:
     """log|M| and [X y]'V_r⁻¹[X y] with V_r formed."""
-    n, w = len(rows.y), rows.weights
-    V = np.diag(np.ones(n) if w is None else 1 / w)
+    w = rows.residual.weights
+    V = np.diag(1 / w)
     for grouping, lam in zip(rows.groupings, lambdas, strict=True):
         effect = grouping.values @ lam
         V += (effect @ effect.T) * (grouping.codes[:, None] == grouping.codes)
     XY = np.column_stack([rows.X, rows.y])
-    logdet = np.linalg.slogdet(V)[1] + (0.0 if w is None else np.log(w).sum())
+    logdet = np.linalg.slogdet(V)[1] + np.log(w).sum()
     return logdet, XY.T @ np.linalg.solve(V, XY)
 
 
@@ -175,7 +178,7 @@ def test_equal_levels_are_merged_exactly(n_levels, nested, p):
     rng = np.random.default_rng(n_levels)
     rows = balanced_rows(n_levels, rng, p)
     if not nested:
-        rows = RowBatch(rows.X, rows.y, None, rows.groupings[:1])
+        rows = RowBatch(rows.X, rows.y, Homoscedastic(len(rows.y)), rows.groupings[:1])
     merged, apart = gram_statistics(rows), gram_statistics(rows, dedupe=False)
     assert merged.layout.plan.n_leaves <= 3 * len(rows.groupings) < n_levels + 1
     assert apart.layout.plan.n_leaves == n_levels
@@ -192,8 +195,8 @@ def test_levels_that_differ_in_a_weight_stay_apart():
     rows = balanced_rows(6, rng)
     w = np.ones(len(rows.y))
     w[rows.groupings[0].codes == 2] = 2.0
-    weighted = RowBatch(rows.X, rows.y, w, rows.groupings[:1])
-    plain = RowBatch(rows.X, rows.y, None, rows.groupings[:1])
+    weighted = RowBatch(rows.X, rows.y, Independent(w), rows.groupings[:1])
+    plain = RowBatch(rows.X, rows.y, Homoscedastic(len(w)), rows.groupings[:1])
     one, two = (gram_statistics(rows).layout.plan.n_leaves for rows in (weighted, plain))
     assert one == two + 1
 
@@ -214,8 +217,7 @@ def test_parts_add_up(seed, structure, weighted):
             levels, codes = np.unique(g.codes[at], return_inverse=True)
             local.append(Grouping(codes, g.values[at], len(levels), g.blocks))
             seen.append(levels)
-        w = None if rows.weights is None else rows.weights[at]
-        part = accumulate(RowBatch(rows.X[at], rows.y[at], w, tuple(local)), scaling)
+        part = accumulate(replace(rows.take(at), groupings=tuple(local)), scaling)
         part = recode(part, seen, [g.n_levels for g in rows.groupings])
         total = part if total is None else merge(total, part)
     parts = arrange(total, scaling)
@@ -236,7 +238,7 @@ def test_units_of_unlike_rows_do_for_all():
     X = rows.X.copy()
     X[:40, 2] = 0.0
     X[:40, 1] = 3.0
-    rows = RowBatch(X, rows.y, None, rows.groupings)
+    rows = RowBatch(X, rows.y, Homoscedastic(len(X)), rows.groupings)
     scaling = Scaling.of(rows.take(slice(40)))
     agrees(arrange(accumulate(rows, scaling), scaling), rows, random_lambdas(rows, rng))
 
@@ -245,7 +247,7 @@ def test_determined_columns_are_left_out():
     rng = np.random.default_rng(5)
     rows = random_rows("single", rng, 3, 1, False)
     X = np.column_stack([rows.X[:, :2], rows.X[:, 0] + rows.X[:, 1], rows.X[:, 2]])
-    stats = gram_statistics(RowBatch(X, rows.y, None, rows.groupings))
+    stats = gram_statistics(RowBatch(X, rows.y, Homoscedastic(len(X)), rows.groupings))
     assert stats.fixed.kept.tolist() == [0, 1, 3]
     agrees(stats, rows, random_lambdas(rows, rng))
 
@@ -258,7 +260,7 @@ def test_threads_change_nothing(structure):
     values = np.column_stack([np.ones(n), rng.normal(size=n)])
     codes = [leaf] if structure == "single" else [leaf, leaf // 10, leaf // 100]
     groupings = tuple(Grouping(c, values, int(c.max()) + 1, ((0, 1),)) for c in codes)
-    stats = gram_statistics(RowBatch(values, rng.normal(size=n), None, groupings))
+    stats = gram_statistics(RowBatch(values, rng.normal(size=n), Homoscedastic(n), groupings))
     assert len(stats.layout.plan.spans) > 1
     lambdas = [np.array([[0.5, 0.0], [0.1, 0.3]])] * len(codes)
     results = []
@@ -282,7 +284,7 @@ def test_structure_in_words():
     text = gram_statistics(rows, "crossed").describe(["leaf", "top"])
     assert text == "crossed: leaf (12×2); 1 dense block of 2 (top (2×1))"
     rows = balanced_rows(60, rng)
-    text = gram_statistics(RowBatch(rows.X, rows.y, None, rows.groupings[:1])).describe(["leaf"])
+    text = gram_statistics(replace(rows, groupings=rows.groupings[:1])).describe(["leaf"])
     assert text.startswith("single: leaf (60×2); 1 dense block of 0; 60 levels of leaf merged into")
 
 
@@ -306,7 +308,7 @@ def test_large_means_cost_no_digits():
     lambdas = random_lambdas(rows, rng)
 
     def rest(y: np.ndarray) -> float:
-        stats = gram_statistics(RowBatch(rows.X, y, None, rows.groupings))
+        stats = gram_statistics(RowBatch(rows.X, y, Homoscedastic(len(y)), rows.groupings))
         return float(eliminate(stats, stats.in_basis(lambdas)).T[-1, -1])
 
     assert rest(rows.y + 2.0**30) == pytest.approx(rest(rows.y - 100), rel=1e-6)

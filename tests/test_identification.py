@@ -141,13 +141,13 @@ def test_directions_are_those_of_dense_algebra(seed):
             for i in range(term.n_columns)
         ]
         rms = [np.sqrt((z**2).sum()) for z in Z]
-        for i, j in zip(*np.nonzero(np.tril(term.mask)), strict=True):
+        for i, j in zip(*np.nonzero(np.tril(term.structure.mask)), strict=True):
             outer = Z[i] @ Z[j].T / rms[i] / rms[j]
             parts.append(outer if i == j else outer + outer.T)
     parts.append(np.eye(n) / n)
     flat = np.array([(M @ part @ M).ravel() for part in parts])
     rank = np.linalg.matrix_rank(flat, tol=1e-9 * np.linalg.norm(flat, 2))
     stats = statistics_of(design)
-    _, directions = flat_directions(stats, [term.mask for term in design.terms])
+    _, directions = flat_directions(stats, [term.structure.mask for term in design.terms])
     assert directions.shape[1] == len(parts) - rank
     assert np.abs(directions.T @ flat).max(initial=0.0) < 1e-8

@@ -105,7 +105,7 @@ def test_lost_digits_are_named(factors):
         found = bv.kenward_roger(design, bv.VarianceComponents({"g": [[1e10]]}, 1.0))
     near = bv.kenward_roger(design, bv.VarianceComponents({"g": [[1e7]]}, 1.0))
     assert np.allclose(found.df, near.df, rtol=1e-3)
-    with pytest.raises(bv.ComponentsError, match="no digit"):
+    with pytest.raises(bv.ComponentsError, match=r"no digit|cannot be factored"):
         bv.kenward_roger(design, bv.VarianceComponents({"g": [[1e16]]}, 1.0))
 
 
@@ -145,7 +145,7 @@ def test_aliased_directions_leave_v_where_it_is(factors):
     assert found.aliased.shape == (len(found.parameters), 1)
     assert found.aliased[-1] == pytest.approx(0.0, abs=1e-12)
     block = np.zeros((4, 4))
-    places = zip(*np.nonzero(np.tril(design.terms[0].mask)), strict=True)
+    places = zip(*np.nonzero(np.tril(design.terms[0].structure.mask)), strict=True)
     for (a, b), step in zip(places, found.aliased[:-1, 0], strict=True):
         block[a, b] = block[b, a] = 0.1 * step / np.abs(found.aliased).max()
     moved = bv.VarianceComponents({"g": vc["g"].to_numpy() + block}, 1.0)
@@ -173,7 +173,7 @@ def test_g_inverse_is_that_of_dense_algebra(factors):
     found = bv.kenward_roger(design, vc)
     V, X, term = bv.MarginalCovariance(design, vc).to_dense(), design.X, design.terms[0]
     same, parts = (term.codes[:, None] == term.codes).astype(float), [np.eye(design.n)]
-    for a, b in zip(*np.nonzero(np.tril(term.mask)), strict=True):
+    for a, b in zip(*np.nonzero(np.tril(term.structure.mask)), strict=True):
         E = np.zeros((4, 4))
         E[a, b] = E[b, a] = 1.0
         parts.append(term.values @ E @ term.values.T * same)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
+from bayesv.covariance import ComponentDraws
 from bayesv.inference.density import MarginalDensity
 
 pm = pytest.importorskip("pymc")
@@ -75,7 +76,8 @@ def test_model_has_the_posterior_density_and_can_be_extended(model):
                 ).eval()
             values.append(float(stated.compile_logp(jacobian=False)(given)))
             cov = np.outer(sd, sd) * np.array([[1, rho], [rho, 1]])
-            want.append(density.log_posterior({"g": cov, "c": sdc[:, None] ** 2}, sigma**2))
+            covs = {"g": cov, "c": sdc[:, None] ** 2}
+            want.append(density.log_posterior(ComponentDraws(model.design, covs, sigma**2)))
         assert values[0] - values[1] == pytest.approx(want[0] - want[1], abs=1e-8)
         with stated:
             pm.Potential("mine", -10.0 * (stated["sigma"] - 1.0) ** 2)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
+
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 import bayesv as bv
+from bayesv.data.tables import read_table
+from bayesv.extract.r_files import read_columns
 from bayesv.gram.threads import run
 from bayesv.support import memory
 
@@ -47,6 +55,43 @@ def test_a_dense_block_too_large_is_refused_by_its_size(K):
     text = model.describe()
     assert f"{K:,} columns" in text
     assert "to_pymc" in text
+
+
+def packed_text(path: Path) -> None:
+    with gzip.open(path, "wb") as file:
+        file.write(b"y,x\n")
+        for _ in range(40):
+            file.write(b"1,2\n" * (1 << 18))
+
+
+def packed_columns(path: Path) -> None:
+    column = pyarrow.array(np.zeros(30_000_000, dtype=np.int8))
+    parquet.write_table(pyarrow.table({"x": column}), path, compression="gzip")
+
+
+def packed_workbook(path: Path) -> None:
+    with ZipFile(path, "w", ZIP_DEFLATED) as file:
+        file.writestr("xl/worksheets/sheet1.xml", b" " * (40 << 20))
+
+
+@pytest.mark.usefixtures("little")
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("d.csv.gz", packed_text), ("d.parquet", packed_columns), ("d.xlsx", packed_workbook)],
+)
+def test_small_files_that_unpack_to_much_are_refused(name, write, tmp_path):
+    path = tmp_path / name
+    write(path)
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(bv.MemoryNeededError, match=r"Reading .* needs .* of memory; 200 MiB"):
+        read_table(path)
+
+
+@pytest.mark.usefixtures("little")
+def test_a_table_of_an_export_from_r_that_unpacks_to_much_is_refused(tmp_path):
+    packed_text(tmp_path / "design.csv.gz")
+    with pytest.raises(bv.MemoryNeededError, match=r"design.csv.gz, .* bytes of text"):
+        read_columns(tmp_path, "design.csv.gz")
 
 
 @pytest.mark.usefixtures("little")

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
+from bayesv.covariance import ComponentDraws
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
+from bayesv.inference.log_prior import LogPrior
 from bayesv.linalg import cov_to_sd_corr
 from bayesv.posterior.estimators import geometric_median
 
@@ -61,12 +63,12 @@ def test_marginal_likelihood_equals_dense_gaussian_algebra(beta):
     for seed in range(3):
         root = np.random.default_rng(seed).normal(size=(2, 2))
         vc = bv.VarianceComponents({"g": root @ root.T, "c": 0.3 + seed}, 0.5 + seed)
-        covs = {g: vc[g].to_numpy() for g in vc.groups}
-        assert density.log_likelihood(covs, vc.sigma2) == pytest.approx(dense(vc), abs=1e-4)
+        values = ComponentDraws.of(design, vc)
+        assert float(density.log_likelihood(values)) == pytest.approx(dense(vc), abs=1e-4)
 
 
 def test_prior_in_coordinates_has_the_right_jacobian(star):
-    coordinates = Coordinates(star.priors)
+    coordinates = Coordinates.centred(star.design)
     rng = np.random.default_rng(1)
     x = 0.5 * rng.normal(size=coordinates.size)
 
@@ -74,9 +76,9 @@ def test_prior_in_coordinates_has_the_right_jacobian(star):
 
     def parameters(x: np.ndarray) -> np.ndarray:
         """SDs and correlations that the priors speak of: at the mean of sx."""
-        covs, sigma2 = coordinates.to_covs(x)
-        out = [np.sqrt(sigma2)]
-        for A, cov in zip(bases, covs.values(), strict=True):
+        values = coordinates.to_values(x)
+        out = [values.sigma]
+        for A, cov in zip(bases, values.covs.values(), strict=True):
             cov = A @ cov @ A.T
             sd = np.sqrt(np.diagonal(cov))
             out += [*sd, cov[0, 1] / sd.prod()]
@@ -86,17 +88,14 @@ def test_prior_in_coordinates_has_the_right_jacobian(star):
     J = np.array(
         [(parameters(x + h * e) - parameters(x - h * e)) / (2 * h) for e in np.eye(len(x))]
     )
-    density = MarginalDensity(star.statistics, star.priors)
-    covs, sigma2 = coordinates.to_covs(x)
-    want = density.log_prior(covs, float(sigma2)) + np.linalg.slogdet(J)[1]
+    want = star.priors.log_density(coordinates.to_values(x)) + np.linalg.slogdet(J)[1]
     other = x + 0.3
     J2 = np.array(
         [(parameters(other + h * e) - parameters(other - h * e)) / (2 * h) for e in np.eye(len(x))]
     )
-    covs2, sigma2_2 = coordinates.to_covs(other)
-    want2 = density.log_prior(covs2, float(sigma2_2)) + np.linalg.slogdet(J2)[1]
-    got = coordinates.log_prior(np.stack([x, other]))
-    assert got[0] - got[1] == pytest.approx(want - want2, abs=1e-6)
+    want2 = star.priors.log_density(coordinates.to_values(other)) + np.linalg.slogdet(J2)[1]
+    got = LogPrior(star.priors, coordinates)(np.stack([x, other]))
+    assert got == pytest.approx([want, want2], abs=1e-6)
 
 
 def test_lkj_in_three_dimensions_has_the_right_marginals():
@@ -109,13 +108,13 @@ def test_lkj_in_three_dimensions_has_the_right_marginals():
     frame = pd.DataFrame({c: rng.normal(size=n) for c in ("y", "a", "b")})
     frame["g"] = rng.integers(0, 12, n)
     model = bv.Model("y ~ a + b + (a + b | g)", frame, bv.Priors(corr=bv.LKJ(1.7)))
-    coordinates = Coordinates(model.priors, stated=True)
+    coordinates = Coordinates(model.design, tuple(map(model.priors.basis, model.design.terms)))
     # Integrate over the three partial correlations by quadrature.
     nodes = np.linspace(-6, 6, 81)
     grid = np.stack(np.meshgrid(nodes, nodes, nodes, indexing="ij"), axis=-1).reshape(-1, 3)
     x = np.zeros((len(grid), coordinates.size))
     x[:, 3:6] = grid
-    weight = np.exp(coordinates.log_prior(x))
+    weight = np.exp(LogPrior(model.priors, coordinates)(x))
     lambdas, _ = coordinates.to_lambdas(x)
     _, corr = cov_to_sd_corr(lambdas[0] @ np.swapaxes(lambdas[0], -1, -2))
     for i, j in ((0, 1), (0, 2), (1, 2)):
@@ -302,9 +301,9 @@ def test_estimates(sleepstudy, sleepstudy_posterior):
     for kind in ("mean", "median", "mode"):
         assert np.linalg.eigvalsh(post.estimate(kind)["Subject"])[0] >= 0
     mode = post.estimate("mode")
-    at_mode = post.density.log_posterior({"Subject": mode["Subject"].to_numpy()}, mode.sigma2)
+    at_mode = post.density.log_posterior(ComponentDraws.of(post.design, mode))
     for vc in post.each_components(step=20):
-        other = post.density.log_posterior({"Subject": vc["Subject"].to_numpy()}, vc.sigma2)
+        other = post.density.log_posterior(ComponentDraws.of(post.design, vc))
         assert other < at_mode
     with pytest.raises(bv.BayesvError, match="mean, median, mode"):
         post.estimate("average")

@@ -21,6 +21,7 @@ from bayesv.posterior import estimators
 from bayesv.posterior.covariance_draws import PosteriorV
 from bayesv.posterior.estimators import ESTIMATES
 from bayesv.posterior.labelled import tree_of
+from bayesv.structures import of_blocks
 
 
 @pytest.fixture(scope="module")
@@ -206,9 +207,9 @@ def test_every_estimate_keeps_the_blocks_of_its_term(pattern):
     frame = pd.DataFrame({"y": y, "g": codes} | {f"x{j}": values[:, j] for j in range(1, r)})
     names = " + ".join(f"x{j}" for j in range(1, r))
     design = bv.Model(f"y ~ 1 + ({names} | g)", frame).design
-    design = replace(design, terms=(replace(design.terms[0], blocks=blocks),))
+    design = replace(design, terms=(replace(design.terms[0], structure=of_blocks(blocks)),))
     model = bv.Model.from_design(design)
-    mask = design.terms[0].mask
+    mask = design.terms[0].structure.mask
     roots = np.tril(rng.normal(size=(2, 20, r, r))) * mask
     covs = roots @ np.swapaxes(roots, -1, -2)
     sigma2, beta = rng.gamma(5.0, 0.2, (2, 20)), rng.normal(size=(2, 20, 1))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import bayesv as bv
+from bayesv.covariance import ComponentDraws
 from bayesv.inference.density import MarginalDensity
 
 pytensor = pytest.importorskip("pytensor")
@@ -166,7 +167,9 @@ def test_twins_of_a_covariate_far_from_zero(given):
         theirs["Days|Subject_sigma_variance"] = sd[1] ** 2
         assert log_density(bambi.backend.model, theirs) == pytest.approx(want, rel=1e-10)
         root = back @ (sd[:, None] * L)
-        posterior = density.log_posterior({"Subject": root @ root.T}, point["sigma"] ** 2)
+        covs = {"Subject": root @ root.T}
+        values = ComponentDraws(model.design, covs, point["sigma"] ** 2)
+        posterior = float(density.log_posterior(values))
         if given is not None and given.center:
             posterior -= float(np.log(2 * sd[1]))  # stated for the variance
         gaps.append(log_density(marginal, point) - posterior)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import bayesv as bv
-from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
+from bayesv.inference.log_prior import LogPrior
 from bayesv.study import sbc
 from tests.sbc import CROSSED, FEW_ROWS, SLOPES
 
@@ -39,7 +39,7 @@ def test_slopes_are_calibrated_around_data(sleepstudy):
 
 # --- negative controls ----------------------------------------------------------------------------
 
-_log_prior = Coordinates.log_prior
+_log_prior = LogPrior.__call__
 _conditional = MarginalDensity.conditional
 
 
@@ -73,7 +73,7 @@ def test_few_rows_are_calibrated():
 @pytest.mark.parametrize(
     ("owner", "name", "wrong", "seen"),
     [
-        (Coordinates, "log_prior", no_jacobian, "sd g: Intercept"),
+        (LogPrior, "__call__", no_jacobian, "sd g: Intercept"),
         (MarginalDensity, "conditional", no_log_S, "sd Residual"),
         (MarginalDensity, "conditional", n_for_n_minus_p, "sd Residual"),
     ],

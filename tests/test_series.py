@@ -84,7 +84,7 @@ def test_gaps_of_any_column_that_is_used_make_a_row_incomplete():
     frame.loc[11, "day"] = np.nan
     frame.loc[12, "id"] = None
     spec = parse_residual("us(day | arm / id)")
-    complete = complete_rows(spec, take_columns(frame, spec.names))
+    complete = complete_rows(spec.names, take_columns(frame, spec.names))
     assert complete.tolist() == [True, False, False, True, True, True]
 
 

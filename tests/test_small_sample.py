@@ -86,8 +86,8 @@ def dense_kenward_roger(design, vc):
     parts = []
     for term in design.terms:
         same = (term.codes[:, None] == term.codes).astype(float)
-        for a, b in zip(*np.nonzero(np.tril(term.mask)), strict=True):
-            E = np.zeros(term.mask.shape)
+        for a, b in zip(*np.nonzero(np.tril(term.structure.mask)), strict=True):
+            E = np.zeros(term.structure.mask.shape)
             E[a, b] = E[b, a] = 1.0
             parts.append(term.values @ E @ term.values.T * same)
     parts.append(bv.residual_R(design, vc).toarray() / vc.sigma2)
@@ -122,8 +122,8 @@ def test_weights_equal_dense_algebra(formula):
     design = bv.Model(formula, frame, var_weights="w").design
     blocks = {}
     for term in design.terms:
-        root = np.tril(rng.normal(size=(term.n_columns,) * 2)) * term.mask
-        blocks[term.group] = (root @ root.T) * term.mask
+        root = np.tril(rng.normal(size=(term.n_columns,) * 2)) * term.structure.mask
+        blocks[term.group] = (root @ root.T) * term.structure.mask
     vc = bv.VarianceComponents(blocks, 0.8)
     found = bv.kenward_roger(design, vc)
     cov, W = dense_kenward_roger(design, vc)

@@ -49,7 +49,7 @@ def same_design(a: Any, b: Any) -> None:
     for name in ("formula", "response", "fixed_names", "n_rows_given", "aliased", "notes"):
         assert getattr(a, name) == getattr(b, name)
     for one, two in zip(a.terms, b.terms, strict=True):
-        assert (one.group, one.columns, one.blocks) == (two.group, two.columns, two.blocks)
+        assert (one.group, one.columns, one.structure) == (two.group, two.columns, two.structure)
         assert one.levels.dtype == two.levels.dtype == object
         assert list(one.levels) == list(two.levels)
         assert all(type(level) is str for level in two.levels)

@@ -8,6 +8,8 @@ import json
 import os
 import pickle
 import signal
+import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ import pytest
 import xarray as xr
 
 import bayesv as bv
+from bayesv.storage import apart, files
 from bayesv.storage.files import write
+from bayesv.support import memory
 from tests import fuzz_files
 
 
@@ -55,7 +59,11 @@ def edited(path: Path, change: Callable[[h5py.File], None]) -> Path:
 
 
 @pytest.mark.parametrize("kind", fuzz_files.KINDS)
-def test_no_damage_is_silent(kind, tmp_path):
+def test_no_damage_is_silent(kind, tmp_path, monkeypatch):
+    # In this process: another one for each change takes a minute, and none of these changes hangs.
+    monkeypatch.setattr(
+        files, "read_apart", lambda path, kinds: files.groups_of(path, kinds, lambda *_: None)
+    )
     counts = fuzz_files.fuzz(kind, 25, 11, tmp_path)
     assert set(counts) <= {"refused", "nothing changed"}
     assert counts["refused"] > 10
@@ -217,6 +225,62 @@ def test_filters_of_plugins_are_not_called(saved):
 
     with pytest.raises(bv.StorageError, match="packed by filter 32015"):
         bv.load(edited(saved, add))
+
+
+# --- files that other programs wrote: first by another process, within limits --------------------
+
+
+def test_what_does_not_end_is_given_up(saved, monkeypatch):
+    unsealed(saved, lambda _: None)
+    monkeypatch.setattr(apart, "_SECONDS", 0.01)
+    with pytest.raises(bv.StorageError, match="cannot be read within 0 seconds"):
+        bv.load(saved)
+
+
+def test_what_ends_its_reader_ends_another_process(saved, monkeypatch):
+    unsealed(saved, lambda _: None)
+    monkeypatch.setattr(apart, "_CODE", "import os; os.abort()")
+    with pytest.raises(bv.StorageError, match=r"ended with status -6"):
+        bv.load(saved)
+
+
+def test_files_of_bayesv_need_no_other_process(saved, folder, monkeypatch):
+    monkeypatch.setattr(apart, "_CODE", "raise SystemExit(1)")
+    bv.load(saved)
+    bv.load(folder)
+
+
+def test_the_other_process_runs_nothing_of_the_current_folder(saved, tmp_path, monkeypatch):
+    unsealed(saved, lambda _: None)
+    for name in ("h5py", "json", "bayesv", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w').close(); raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    bv.load(saved)
+    assert not (tmp_path / "ran").exists()
+
+
+def bomb(file: h5py.File) -> None:
+    """Put 1.5 GiB of zeros into the one chunk of an array that declares 8,000 bytes."""
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(bytes(1 << 26)) for _ in range(24)) + packer.flush()
+    del file["posterior/sigma"].attrs["DIMENSION_LIST"], file["posterior/sigma"]
+    array = file["posterior"].create_dataset(
+        "sigma", (1000,), "f8", chunks=(1000,), compression="gzip"
+    )
+    array.id.write_direct_chunk((0,), packed)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of memory are Linux's")
+def test_little_that_unpacks_to_much_is_given_up(saved):
+    unsealed(saved, lambda _: None)
+    with pytest.raises(bv.StorageError, match="cannot be read as NetCDF"):
+        bv.load(edited(saved, bomb))
+
+
+def test_what_declares_more_than_there_is_is_refused(saved, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 1000)
+    with pytest.raises(bv.MemoryNeededError, match=r"Reading .* needs .* of memory"):
+        bv.load(saved)
 
 
 class _Runs:

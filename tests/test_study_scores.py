@@ -98,7 +98,7 @@ def test_wald_errors_are_the_delta_method():
     want = []  # d log|V| = tr(V⁻¹ dV)
     for term in design.terms:
         same = term.codes[:, None] == term.codes
-        for a, b in zip(*np.nonzero(np.tril(term.mask)), strict=True):
+        for a, b in zip(*np.nonzero(np.tril(term.structure.mask)), strict=True):
             z = np.outer(term.values[:, a], term.values[:, b])
             dV = (z if a == b else z + z.T) * same
             want.append(np.trace(inverse @ dV))

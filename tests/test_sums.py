@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bayesv.design.residual import Homoscedastic, Independent
 from bayesv.gram import (
     FixedCoordinates,
     GramStatistics,
@@ -121,7 +122,7 @@ def test_derivative_by_sums_of_several_tasks():
         replace(balanced_rows(6, rng).groupings[0], codes=c, values=values, n_levels=c.max() + 1)
         for c in (leaf, leaf // 10)
     )
-    stats = gram_statistics(RowBatch(values, rng.normal(size=n), None, groupings))
+    stats = gram_statistics(RowBatch(values, rng.normal(size=n), Homoscedastic(n), groupings))
     assert len(stats.layout.plan.spans) > 1
     lambdas = [np.array([[0.5, 0.0], [0.1, 0.3]])] * 2
     adjoint = eliminate(stats, stats.in_basis(lambdas)).adjoint(np.eye(3))
@@ -152,8 +153,7 @@ def strata(
 
 
 def with_precisions(rows: RowBatch, stratum: np.ndarray, c: np.ndarray) -> RowBatch:
-    w = np.ones(len(rows.y)) if rows.weights is None else rows.weights
-    return replace(rows, weights=w * c[stratum])
+    return replace(rows, residual=Independent(rows.residual.weights * c[stratum]))
 
 
 @settings(max_examples=60, deadline=None)
@@ -165,12 +165,12 @@ def test_strata_equal_dense_algebra(seed, structure, forced, weighted, p, k):
     lambdas = [0.5 * lam for lam in random_lambdas(rows, rng)]
     stratum, stats = strata(rows, rng, forced, [1.0, 0.3])
     c = np.exp(rng.normal(size=2))
-    n_weights = 0.0 if rows.weights is None else np.log(rows.weights).sum()
+    n_weights = np.log(rows.residual.weights).sum()
     assert stats.n == len(rows.y)
     assert stats.log_weights == pytest.approx(n_weights)
     combination = stats.at(c)
     assert combination.total == pytest.approx(
-        (with_precisions(rows, stratum, c).weights * rows.y**2).sum()
+        (with_precisions(rows, stratum, c).residual.weights * rows.y**2).sum()
     )
     agrees(combination, with_precisions(rows, stratum, c), lambdas)
     in_basis = stats.in_basis(lambdas)
@@ -246,14 +246,14 @@ def test_sums_over_rows_that_others_count():
     )  # fmt: skip
     rows = RowBatch(
         np.column_stack([np.ones(J * T), rng.normal(size=J * T)]),
-        10 + rng.normal(size=J * T), None, (grouping,),
+        10 + rng.normal(size=J * T), Homoscedastic(J * T), (grouping,),
     )  # fmt: skip
     later = np.flatnonzero(np.tile(np.arange(T), J) > 0)
     scaling = Scaling.of(rows)
     differences = RowBatch(
         rows.X[later] - rows.X[later - 1],
         rows.y[later] - rows.y[later - 1],
-        None,
+        Homoscedastic(len(later)),
         (replace(grouping, codes=codes[later],
                  values=grouping.values[later] - grouping.values[later - 1]),),
     )  # fmt: skip

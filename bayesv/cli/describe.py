@@ -47,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> None:
             "fixed": list(design.fixed_names),
             "aliased": list(design.aliased),
             "random": [
-                {"group": t.group, "columns": list(t.columns), "blocks": t.blocks}
+                {"group": t.group, "columns": list(t.columns), "blocks": t.structure.blocks}
                 for t in design.terms
             ],
             "effects": design.q,

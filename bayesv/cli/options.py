@@ -89,6 +89,14 @@ def add_priors(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             f"--prior-{option}", metavar="PRIOR", action="append", default=[], help=what
         )
+    group.add_argument(
+        "--center",
+        metavar="PLACE",
+        action="append",
+        default=[],
+        help="where a covariate is centred for the priors of an intercept's SD and of "
+        "correlations: 'COLUMN | GROUP = NUMBER'; 'GROUP' alone for columns as written",
+    )
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:

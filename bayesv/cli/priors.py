@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -24,10 +25,14 @@ _KINDS: dict[str, tuple[type[Any], ...]] = {
 }
 # What it is the prior of, if that is said, and a name with arguments at the end.
 _PRIOR = re.compile(r"(?:(?P<target>.+?)\s*=\s*)?(?P<prior>[A-Za-z]+\s*\([^()]*\))")
+# A column, its group and a number, or a group.
+_CENTRE = re.compile(
+    r"(?P<column>.+\S)\s*\|\s*(?P<group>[^|]*[^|\s])\s*=\s*(?P<number>[^=|]+)|(?P<alone>[^=|]+)"
+)
 
 
 def read_priors(arguments: argparse.Namespace) -> bv.Priors | None:
-    """Return the priors of ``--prior-sd``, ``--prior-sigma``, ``--prior-corr``, ``--prior-beta``.
+    """Return the priors of ``--prior-sd``, ``-sigma``, ``-corr`` and ``-beta``, and ``--center``.
 
     Raises
     ------
@@ -39,6 +44,8 @@ def read_priors(arguments: argparse.Namespace) -> bv.Priors | None:
         texts = getattr(arguments, f"prior_{part}")
         if texts:
             parts[part] = _part(part, texts)
+    if arguments.center:
+        parts["center"] = _centres(arguments.center)
     return bv.Priors(**parts) if parts else None
 
 
@@ -98,6 +105,34 @@ def _part(part: str, texts: Sequence[str]) -> Any:
         else:
             named[first] = prior
     return named
+
+
+def _centres(texts: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return where covariates are centred, of ``COLUMN | GROUP = NUMBER`` or ``GROUP`` alone."""
+    centres: dict[str, dict[str, float]] = {}
+    for text in texts:
+        match = _CENTRE.fullmatch(text.strip())
+        if match is None or not _is_finite(match["number"] or "0"):
+            raise bv.PriorError(
+                f"--center {text!r}: this is not COLUMN | GROUP = NUMBER, nor a GROUP alone, whose "
+                "columns are then as written."
+            )
+        group, column = match["group"] or match["alone"], match["column"]
+        before = centres.get(group)
+        if before is not None and (column is None or not before or column in before):
+            raise bv.PriorError(f"--center {text!r}: {group} has one already.")
+        centres.setdefault(group, {})
+        if column is not None:
+            centres[group][column] = float(match["number"])
+    return centres
+
+
+def _is_finite(number: str) -> bool:
+    """Whether a text is a finite number."""
+    try:
+        return math.isfinite(float(number))
+    except ValueError:
+        return False
 
 
 def _error(part: str, text: str, reason: str) -> bv.PriorError:

@@ -19,14 +19,15 @@ from bayesv.design.design import Design, RandomTerm
 from bayesv.gram import statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
-from bayesv.linalg import Array, connected
+from bayesv.linalg import Array
 from bayesv.names import factors_of, matched, paired
 from bayesv.posterior.labelled import tree_of
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.reml import RemlFit
+from bayesv.structures import of_linked
 
-__all__ = ["Alignment", "blocks_of", "difference"]
+__all__ = ["Alignment", "difference"]
 
 _COLUMN_TOLERANCE = 1e-7  # of a column's spread that rounding may move it
 _COLUMN_ROUNDING = 1e-12  # of a column's size
@@ -113,7 +114,7 @@ class Alignment:
             for term, twin in _pairs(self.design, self.other)
         }
         terms = tuple(
-            replace(term, blocks=blocks_of(self.mask(term.group))) for term in self.design.terms
+            replace(term, structure=of_linked(self.mask(term.group))) for term in self.design.terms
         )
         design = replace(self.design, terms=terms, formula=self.other.formula)
         values = ComponentDraws(design, covs, post.sigma2, post.beta @ self.fixed.T)
@@ -128,7 +129,7 @@ class Alignment:
         """Return which columns of a group are correlated, shape (r, r), by the other design."""
         (twin,) = (b for a, b in _pairs(self.design, self.other) if a.group == group)
         N = np.abs(self.random[group])
-        return np.asarray(N @ twin.mask.astype(float) @ N.T > 0)
+        return np.asarray(N @ twin.structure.mask.astype(float) @ N.T > 0)
 
     def priors(self, post: Posterior) -> ResolvedPriors | None:
         """Return the priors of a posterior that hold in the columns of the design, too."""
@@ -216,9 +217,3 @@ def _moved(cov: Array, N: Array) -> Array:
     """N Σ N', exactly symmetric."""
     moved = N @ cov @ N.T
     return np.asarray((moved + np.swapaxes(moved, -1, -2)) / 2.0)
-
-
-def blocks_of(linked: Array) -> tuple[tuple[int, ...], ...]:
-    """Return the sets of columns that are linked with one another, shape (r, r)."""
-    block = connected(len(linked), *np.nonzero(linked))
-    return tuple(tuple(np.flatnonzero(block == b).tolist()) for b in np.unique(block))

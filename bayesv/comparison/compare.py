@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.comparison.alignment import Alignment, blocks_of, difference
+from bayesv.comparison.alignment import Alignment, difference
 from bayesv.comparison.reasons import reasons
 from bayesv.covariance import ComponentDraws, GLSFit, VarianceComponents, gls
 from bayesv.covariance.quantities import Quantity, quantities
@@ -23,6 +23,7 @@ from bayesv.names import paired
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.reml import RemlFit, fit_reml
+from bayesv.structures import of_linked
 from bayesv.support.arguments import PROBABILITY, accepts
 
 __all__ = ["Comparison", "compare"]
@@ -198,7 +199,7 @@ def _alignment(design: Design, other: Design) -> Alignment:
 def _joint(design: Design, ways: Sequence[Alignment]) -> Design:
     """Return the design with every correlation that one of the fits has, in its own columns."""
     masks = {t.group: sum(way.mask(t.group).astype(int) for way in ways) for t in design.terms}
-    terms = [replace(t, blocks=blocks_of(np.asarray(masks[t.group]))) for t in design.terms]
+    terms = [replace(t, structure=of_linked(np.asarray(masks[t.group]))) for t in design.terms]
     return replace(design, terms=tuple(terms))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,13 +14,13 @@ from bayesv.diagnostics.convergence import pareto_k
 from bayesv.errors import BayesvError, FitWarning, without
 from bayesv.gram import GramStatistics, statistics_of
 from bayesv.inference.coordinates import Coordinates
-from bayesv.inference.density import MarginalDensity
-from bayesv.linalg import Array
+from bayesv.inference.density import MarginalDensity, MarginalLikelihood
+from bayesv.inference.log_prior import LogPrior
 from bayesv.names import canonical
 from bayesv.posterior.coherence import fails_score
 from bayesv.posterior.estimators import joint_mode
 from bayesv.posterior.posterior import Posterior
-from bayesv.priors.priors import Flat, ResolvedPriors
+from bayesv.priors.priors import ResolvedPriors
 from bayesv.reml import RemlFit, fit_reml
 
 __all__ = [
@@ -118,15 +118,16 @@ def reweighted(post: Posterior, priors: ResolvedPriors | None) -> Reweighted:
     density, scalars, draws = _density_of(post), post.quantities, post.values.flat
     other_flat = priors is None or priors.flat_beta
     if priors is None:
-        parts = density.priors.log_densities(draws.covs, draws.sigma2).values()
-        log_w = -np.sum(list(parts), axis=0)
+        log_w = -density.priors.log_density(draws)
     else:  # both densities by the same coordinates, whatever each prior speaks of
-        x = Coordinates(density.priors).from_draws(draws.covs, draws.sigma2)
-        log_w = Coordinates(priors).log_prior(x) - Coordinates(density.priors).log_prior(x)
+        coordinates = Coordinates.centred(density.priors.design)
+        x = coordinates.from_values(draws)
+        log_w = LogPrior(priors, coordinates)(x) - LogPrior(density.priors, coordinates)(x)
     if not (other_flat and density.priors.flat_beta):
-        target = _flat_beta(density.priors) if priors is None else priors
-        log_w = log_w - _log_likelihood(density, draws)
-        log_w = log_w + _log_likelihood(MarginalDensity(density.stats, target), draws)
+        other = MarginalLikelihood.of_flat_beta(density.stats)
+        if priors is not None:
+            other = MarginalLikelihood(density.stats, priors.beta)
+        log_w = log_w + other.log_likelihood(draws) - density.log_likelihood(draws)
     log_w = log_w - log_w.max()
     same = float(np.ptp(log_w)) < 1e-9
     k = 0.0 if same else pareto_k(log_w)
@@ -199,12 +200,6 @@ def _refit(design: Design, stats: GramStatistics) -> VarianceComponents:
 
 
 def _blocks(term: RandomTerm) -> frozenset[frozenset[str]]:
-    return frozenset(frozenset(canonical(term.columns[i]) for i in block) for block in term.blocks)
-
-
-def _log_likelihood(density: MarginalDensity, draws: ComponentDraws) -> Array:
-    return density.conditional(draws.relative_roots(), draws.sigma2).log_likelihood
-
-
-def _flat_beta(priors: ResolvedPriors) -> ResolvedPriors:
-    return replace(priors, beta=(Flat(),) * len(priors.beta))
+    return frozenset(
+        frozenset(canonical(term.columns[i]) for i in block) for block in term.structure.blocks
+    )

@@ -127,7 +127,7 @@ def kenward_roger(
         touched = ", ".join(np.array(names)[lost])
         notes.append(_unknown(_named(_mapped(to_user, known.directions_lost), parameters), touched))
     for note in notes:
-        warn(note, FitWarning, stacklevel=2)
+        warn(note, FitWarning)
     aliased = _mapped(to_user, known.directions_aliased)
     if aliased.size:
         notes.append(
@@ -139,7 +139,7 @@ def kenward_roger(
     return KenwardRoger(
         cov_plugin=pd.DataFrame(parts.Phi, names, names),
         cov=pd.DataFrame(adjusted, names, names),
-        beta=pd.Series(space.back @ (space.start + info.delta), names, name="beta"),
+        beta=pd.Series(space.back @ (space.start + info.delta) + space.shift, names, name="beta"),
         W=symmetrize(to_user @ W @ to_user.T),
         W_observed=symmetrize(to_user @ observed @ to_user.T),
         parameters=parameters,
@@ -193,7 +193,7 @@ def _parameters(design: Design) -> tuple[str, ...]:
         *(
             f"{term.group}: " + ", ".join(dict.fromkeys((term.columns[b], term.columns[a])))
             for term in design.terms
-            for a, b in zip(*np.nonzero(np.tril(term.mask)), strict=True)
+            for a, b in zip(*np.nonzero(np.tril(term.structure.mask)), strict=True)
         ),
         "sigma2",
     )

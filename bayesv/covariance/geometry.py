@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
+from bayesv.covariance.centring import centred
 from bayesv.covariance.clusters import gram_batches
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design.design import Design, RandomTerm
@@ -63,9 +64,10 @@ class Geometry:
     n : int
         Number of rows.
     back : ndarray, shape (p, p)
-        β = back γ for the coefficients γ of the orthonormal columns of X.
+        β = back γ + shift for the coefficients γ of the orthonormal columns of X, centred.
     start : ndarray, shape (p,)
         γ of weighted least squares, whose residual is e.
+    shift : ndarray, shape (p,)
     """
 
     terms: tuple[RandomTerm, ...]
@@ -77,6 +79,7 @@ class Geometry:
     n: int
     back: Array
     start: Array
+    shift: Array
 
 
 def geometry(design: Design, vc: VarianceComponents) -> Geometry:
@@ -99,8 +102,9 @@ def geometry(design: Design, vc: VarianceComponents) -> Geometry:
     weight: every power of it is a sum of positive terms, and nothing cancels when the variances of
     the random effects are large beside σ².
     """
-    whiten, target = design.residual.whiten, design.residual.whiten(design.target)
-    Q, scale = np.linalg.qr(whiten(design.X))
+    whiten, rows = design.residual.whiten, centred(design)
+    target = whiten(rows.y)
+    Q, scale = np.linalg.qr(whiten(rows.X))
     start = Q.T @ target
     columns = np.column_stack([Q, target - Q @ start])
     turned = [_turned(term, vc.block_for(term), design.residual) for term in design.terms]
@@ -126,8 +130,9 @@ def geometry(design: Design, vc: VarianceComponents) -> Geometry:
         ),
         rest=columns.T @ columns,
         n=design.n,
-        back=np.linalg.inv(scale),
+        back=rows.M @ np.linalg.inv(scale),
         start=start,
+        shift=rows.shift,
     )
 
 
@@ -135,7 +140,7 @@ def _turned(term: RandomTerm, block: Array, residual: Residual) -> tuple[RandomT
     """Return the term in its own columns, C with Σ = C Σ* C', and the diagonal of Σ*."""
     values, C = np.empty_like(term.values), np.zeros_like(block)
     variance, size = np.zeros(len(block)), np.sqrt(residual.size)
-    for part in (list(part) for part in term.blocks):
+    for part in (list(part) for part in term.structure.blocks):
         weighted = residual.whiten(term.values[:, part])
         length = np.linalg.norm(weighted, axis=0)
         length = np.where(length > 0, length, 1.0)

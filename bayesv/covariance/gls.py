@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
+from bayesv.covariance.centring import centred
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design.design import Design
@@ -36,16 +37,13 @@ class GLSFit:
     beta: pd.Series
     cov: pd.DataFrame
     V: MarginalCovariance
+    _residual: Array = field(repr=False)  # y − offset − Xβ̂, shape (n,)
+    _log_det: float = field(repr=False)  # log|X'V⁻¹X|
 
     @cached_property
     def se(self) -> pd.Series:
         """Standard errors of β̂ given V, shape (p,)."""
         return pd.Series(np.sqrt(np.diagonal(self.cov)), self.beta.index, name="se")
-
-    @cached_property
-    def _residual(self) -> Array:
-        """Y − offset − Xβ̂, shape (n,)."""
-        return np.asarray(self.V.design.target - self.V.design.X @ self.beta.to_numpy())
 
     @cached_property
     def blup(self) -> pd.Series:
@@ -58,15 +56,15 @@ class GLSFit:
     def fitted(self) -> pd.Series:
         """Conditional fit Xβ̂ + Zû + offset by the user's row labels, shape (n,)."""
         design = self.V.design
-        fit = design.y - self._residual + design.Z @ self.blup.to_numpy()
+        fit = design.y - self.residuals.to_numpy()
         return pd.Series(fit, design.row_labels, name="fitted")
 
     @cached_property
     def residuals(self) -> pd.Series:
         """Y less the conditional fit, shape (n,)."""
-        return pd.Series(
-            self.V.design.y - self.fitted.to_numpy(), self.V.design.row_labels, name="residual"
-        )
+        design = self.V.design
+        left = self._residual - design.Z @ self.blup.to_numpy()
+        return pd.Series(left, design.row_labels, name="residual")
 
     @accepts(method=choice("REML", "ML"))
     def criterion(self, method: str = "REML") -> float:
@@ -82,8 +80,7 @@ class GLSFit:
         design = self.V.design
         value = self.V.logdet() + float(self.V.quadratic(self._residual))
         if method == "REML":
-            value -= np.linalg.slogdet(self.cov.to_numpy())[1] if design.p else 0.0
-            return float(value + (design.n - design.p) * np.log(2 * np.pi))
+            return float(value + self._log_det + (design.n - design.p) * np.log(2 * np.pi))
         return float(value + design.n * np.log(2 * np.pi))
 
     def __repr__(self) -> str:
@@ -112,8 +109,8 @@ def gls(design: Design, vc: VarianceComponents) -> GLSFit:
 
     Notes
     -----
-    X is orthonormalised first, X = QT, so that the scale and offset of its columns cost no digits;
-    Q'V⁻¹Q is factored by Cholesky. V itself is never inverted.
+    X is centred and orthonormalised first, X = QT, so that the scale and offset of its columns cost
+    no digits; Q'V⁻¹Q is factored by Cholesky. V itself is never inverted.
 
     Examples
     --------
@@ -126,9 +123,12 @@ def gls(design: Design, vc: VarianceComponents) -> GLSFit:
     V = MarginalCovariance(design, vc)
     names = list(design.fixed_names)
     if design.p == 0:
-        return GLSFit(pd.Series(dtype=float), pd.DataFrame(dtype=float), V)
-    Q, triangle = np.linalg.qr(design.X)
-    start = Q.T @ design.target  # ordinary least squares: what is left to solve for is small
+        return GLSFit(
+            pd.Series(dtype=float), pd.DataFrame(dtype=float), V, np.asarray(design.target), 0.0
+        )
+    rows = centred(design)
+    Q, triangle = np.linalg.qr(rows.X)
+    start = Q.T @ rows.y  # ordinary least squares: what is left to solve for is small
     VQ = V.solve(Q)
     try:
         factor = cho_factor(Q.T @ VQ, lower=True)
@@ -137,7 +137,15 @@ def gls(design: Design, vc: VarianceComponents) -> GLSFit:
             "X'V⁻¹X cannot be factored in double precision: the variances of the random effects "
             f"are too large beside sigma2={vc.sigma2:g}."
         ) from error
-    gamma = start + cho_solve(factor, VQ.T @ (design.target - Q @ start))
-    beta = solve_triangular(triangle, gamma)
-    half = solve_triangular(triangle, solve_triangular(factor[0], np.eye(design.p), lower=True).T)
-    return GLSFit(pd.Series(beta, names, name="beta"), pd.DataFrame(half @ half.T, names, names), V)
+    gamma = start + cho_solve(factor, VQ.T @ (rows.y - Q @ start))
+    beta = rows.beta(solve_triangular(triangle, gamma))
+    root = solve_triangular(factor[0], np.eye(design.p), lower=True).T
+    half = rows.M @ solve_triangular(triangle, root)
+    log_det = 2.0 * float(np.log(np.abs(np.diagonal(triangle) * np.diagonal(factor[0]))).sum())
+    return GLSFit(
+        pd.Series(beta, names, name="beta"),
+        pd.DataFrame(half @ half.T, names, names),
+        V,
+        np.asarray(rows.y - Q @ gamma),
+        log_det,
+    )

@@ -80,7 +80,7 @@ def elements_of(geometry: Geometry) -> list[tuple[int, int, int]]:
     return [
         (f, int(a), int(b))
         for f, term in enumerate(geometry.terms)
-        for a, b in zip(*np.nonzero(np.tril(term.mask)), strict=True)
+        for a, b in zip(*np.nonzero(np.tril(term.structure.mask)), strict=True)
     ]
 
 

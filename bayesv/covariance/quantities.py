@@ -63,7 +63,7 @@ def quantities(values: ComponentDraws, *, fixed: bool = True) -> list[Quantity]:
             (i, j)
             for j in range(term.n_columns)
             for i in range(j + 1, term.n_columns)
-            if term.mask[i, j]
+            if term.structure.mask[i, j]
         ]
         out += [Quantity("var", group, a, "", cov[..., i, i]) for i, a in enumerate(names)]
         out += [Quantity("cov", group, names[j], names[i], cov[..., i, j]) for i, j in pairs]

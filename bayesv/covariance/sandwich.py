@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesv.covariance.centring import centred
 from bayesv.covariance.clusters import row_batches, v_blocks
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
@@ -93,7 +94,7 @@ def cluster_robust(
     """
     result = robust(design, vc, kind, cluster)
     for note in result.notes:
-        warn(note, FitWarning, stacklevel=2)
+        warn(note, FitWarning)
     return result.cov
 
 
@@ -142,12 +143,14 @@ def _sandwich(
     contrasts: Mapping[str, Array],
 ) -> ClusterRobust:
     batches = [(rows, v_blocks(design, vc, rows)) for rows in _batches(codes)]
-    Q, back = _orthonormal(design.X, batches)
+    data = centred(design)
+    Q, back = _orthonormal(data.X, batches)
+    back = data.M @ back
     solved = [np.linalg.solve(V_c, Q[rows]) for rows, V_c in batches]
     information = sum(_inner(VQ, Q[rows]) for (rows, _), VQ in zip(batches, solved, strict=True))
     Phi = np.linalg.inv(symmetrize(np.asarray(information)))
-    start = np.linalg.lstsq(design.X, design.target)[0]
-    e = design.target - design.X @ start
+    start = np.linalg.lstsq(data.X, data.y)[0]
+    e = data.y - data.X @ start
     moved = sum(_inner(VQ, e[rows, None]) for (rows, _), VQ in zip(batches, solved, strict=True))
     e = e - Q @ (Phi @ moved).ravel()
     names = list(contrasts)

@@ -109,7 +109,7 @@ def _tangents(geometry: Geometry, info: Information) -> tuple[Array, Array]:
     free = [
         (f, row, column)
         for f, term in enumerate(geometry.terms)
-        for block in term.blocks
+        for block in term.structure.blocks
         for i, column in enumerate(block)  # by decreasing variance
         for row in block[i:]
         if not _at_zero(geometry, info, places[f, column, column], f, column)

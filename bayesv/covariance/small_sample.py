@@ -164,7 +164,7 @@ class KenwardRoger:
             A2 = float(np.einsum("ij,iab,jba->", parts.W, moved, moved))
             scale, df, problem = f_moments(q, A1, A2)
         if problem:
-            warn(f"No Kenward–Roger test: {problem}.", FitWarning, stacklevel=2)
+            warn(f"No Kenward–Roger test: {problem}.", FitWarning)
             return {**nothing, "df1": float(q), "problem": problem}
         estimate = estimate / unit
         wald = float(estimate @ np.linalg.solve(L @ parts.adjusted @ L.T, estimate)) / q

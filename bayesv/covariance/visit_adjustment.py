@@ -9,7 +9,7 @@ from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.pattern_information import PatternInformation, pattern_information
 from bayesv.covariance.small_sample import Adjustment, KenwardRoger
 from bayesv.design.design import Design
-from bayesv.design.series_residual import SeriesResidual
+from bayesv.design.structured import Sequential, StructuredResidual
 from bayesv.errors import DataError, FitWarning, warn
 from bayesv.gram.patterns import pattern_sums
 from bayesv.linalg import Array, symmetrize
@@ -41,22 +41,28 @@ def adjusted_by_visit(
         If the design is another, or second derivatives take too much memory.
     """
     form = design.residual
-    if not isinstance(form, SeriesResidual) or design.terms or not form.series.by_visit:
+    part = form.sequential if isinstance(form, StructuredResidual) else None
+    if (
+        not isinstance(form, StructuredResidual)
+        or part is None
+        or design.terms
+        or not form.by_visit
+    ):
         raise DataError(
-            f"Kenward–Roger for residuals {form} is there for correlations over visits in models "
-            "without random terms only."
+            "Kenward–Roger with structured residuals is there for correlations over visits in "
+            "models without random terms only."
         )
     root = np.ones(design.n) if form.known is None else np.sqrt(form.known)
     Q, upper = np.linalg.qr(design.X * root[:, None])
     start = Q.T @ (root * design.target)
     rows = np.column_stack([Q, root * design.target - Q @ start])
-    series, size = form.series, form.structure.size
+    series, size = part.series, part.structure.size
     sums = pattern_sums(
-        series.group * size + series.visit, series.codes, rows, form.n_groups * size
+        series.group * size + series.visit, series.codes, rows, part.n_groups * size
     )
-    R, first, second = _derivatives(form, vc, linear)
+    R, first, second = _derivatives(form, part, vc, linear)
     info = pattern_information(sums, R, first, second)
-    names, parameters = list(design.fixed_names), _labels(form)
+    names, parameters = list(design.fixed_names), _labels(part)
     expected, observed = (_inverse(matrix) for matrix in (info.expected, info.observed))
     W, notes = (expected, []) if information == "expected" else (observed, [])
     if np.isnan(W).any():
@@ -69,7 +75,7 @@ def adjusted_by_visit(
             "and so are these standard errors; fit by REML"
         )
     for note in notes:
-        warn(note, FitWarning, stacklevel=4)
+        warn(note, FitWarning)
     parts = _parts(info, W, observed, np.linalg.inv(upper), linear=linear)
     return KenwardRoger(
         cov_plugin=pd.DataFrame(parts.Phi, names, names),
@@ -85,12 +91,13 @@ def adjusted_by_visit(
 
 
 def _derivatives(
-    form: SeriesResidual, vc: VarianceComponents, linear: bool
+    form: StructuredResidual, part: Sequential, vc: VarianceComponents, linear: bool
 ) -> tuple[Array, Array, Array | None]:
     """Return R of all visits of all groups, and derivatives by the natural parameters."""
-    structure, G, v = form.structure, form.n_groups, form.structure.size
-    relative, z = form.parameters(vc.residual, vc.sigma2)
-    theta = [structure.theta(vc.sigma * sds, part) for sds, part in zip(relative, z, strict=True)]
+    structure, G, v = part.structure, part.n_groups, part.structure.size
+    relative, z, _ = form.parameters(vc.residual, vc.sigma2)
+    table = np.broadcast_to(relative.reshape(-1, structure.n_sds), (G, structure.n_sds))
+    theta = [structure.theta(vc.sigma * sds, row) for sds, row in zip(table, z, strict=True)]
     h = len(theta[0])
     bends = not (linear or structure.is_linear)
     if bends and 8.0 * (G * h * G * v) ** 2 > _MAX_SECOND:
@@ -100,18 +107,18 @@ def _derivatives(
         )
     R, first = np.zeros((G * v, G * v)), np.zeros((G * h, G * v, G * v))
     second = np.zeros((G * h, G * h, G * v, G * v)) if bends else None
-    for k, part in enumerate(theta):
+    for k, natural in enumerate(theta):
         visits, own = slice(k * v, (k + 1) * v), slice(k * h, (k + 1) * h)
-        R[visits, visits] = structure.natural_covariance(part)
-        first[own, visits, visits] = structure.first(part)
+        R[visits, visits] = structure.natural_covariance(natural)
+        first[own, visits, visits] = structure.first(natural)
         if second is not None:
-            second[own, own, visits, visits] = structure.second(part)
+            second[own, own, visits, visits] = structure.second(natural)
     return R, first, second
 
 
-def _labels(form: SeriesResidual) -> tuple[str, ...]:
-    labels = form.structure.theta_labels(form.series.visits)
-    groups = [f"{group}: " for group in form.series.groups] or [""]
+def _labels(part: Sequential) -> tuple[str, ...]:
+    labels = part.structure.theta_labels(part.series.visits)
+    groups = [f"{group}: " for group in part.series.groups] or [""]
     return tuple(f"Residual: {group}{label}" for group in groups for label in labels)
 
 

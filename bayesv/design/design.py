@@ -122,7 +122,7 @@ class _Design:
             + f", {self.p} fixed effects: {', '.join(self.fixed_names)}",
         ]
         for term in self.terms:
-            shape = "uncorrelated" if len(term.blocks) > 1 else "correlated"
+            shape = "uncorrelated" if len(term.structure.blocks) > 1 else "correlated"
             extra = f", {shape}" if term.n_columns > 1 else ""
             lines.append(
                 f"{term.group}: {term.n_levels} levels × ({', '.join(term.columns)}){extra}"

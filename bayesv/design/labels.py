@@ -9,6 +9,7 @@ import pandas as pd
 
 from bayesv.errors import DataError
 from bayesv.names import level_label, reordered_levels
+from bayesv.structures import CovarianceStructure
 from bayesv.support.arguments import TEXT, TEXTS, Rule, a, array, called, optional, some, whole
 
 __all__ = ["DESIGN_FIELDS", "TERM_FIELDS", "check_fields", "check_labels", "level_place"]
@@ -17,7 +18,7 @@ __all__ = ["DESIGN_FIELDS", "TERM_FIELDS", "check_fields", "check_labels", "leve
 # What the fields of RandomTerm and Design must be.
 TERM_FIELDS = {
     "group": TEXT, "columns": TEXTS, "levels": array(1), "codes": array(1, "iu"),
-    "values": array(2, "biuf"), "blocks": some(some(whole(0))),
+    "values": array(2, "biuf"), "structure": a(CovarianceStructure),
 }  # fmt: skip
 DESIGN_FIELDS = {
     "formula": TEXT, "response": TEXT, "y": array(1, "biuf"), "X": array(2, "biuf"),

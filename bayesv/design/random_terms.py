@@ -1,4 +1,4 @@
-"""Random terms: labels, levels, columns, and which elements of Σ_f may differ from zero."""
+"""Random terms: labels, levels, columns, and the family of Σ_f."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bayesv.design.scales import ColumnFacts
 from bayesv.errors import DataError, near
 from bayesv.linalg import Array
 from bayesv.names import level_label
+from bayesv.structures import CovarianceStructure
 from bayesv.support.arguments import a, accepts, array
 
 __all__ = ["Index", "RandomTerm", "TermSummary"]
@@ -27,7 +28,7 @@ class _Term:
     group: str
     columns: tuple[str, ...]
     levels: NDArray[np.object_]
-    blocks: tuple[tuple[int, ...], ...]
+    structure: CovarianceStructure
 
     @property
     def n_columns(self) -> int:
@@ -43,14 +44,6 @@ class _Term:
     def n_effects(self) -> int:
         """Number of random effects, q_f = J_f r_f."""
         return self.n_levels * self.n_columns
-
-    @cached_property
-    def mask(self) -> NDArray[np.bool_]:
-        """Which elements of Σ_f may differ from zero, shape (r_f, r_f)."""
-        mask = np.zeros((self.n_columns, self.n_columns), dtype=bool)
-        for block in self.blocks:
-            mask[np.ix_(block, block)] = True
-        return mask
 
     def level_index(self, level: object) -> int:
         """Return the position of a level given by its label; DataError if there is none."""
@@ -69,7 +62,7 @@ class TermSummary(_Term):
 
     Attributes
     ----------
-    group, columns, levels, blocks
+    group, columns, levels, structure
         As in `RandomTerm`.
     rms, spread : ndarray, shape (r_f,)
         Root mean square and standard deviation of each column over the rows.
@@ -80,7 +73,7 @@ class TermSummary(_Term):
     group: str
     columns: tuple[str, ...]
     levels: NDArray[np.object_]
-    blocks: tuple[tuple[int, ...], ...]
+    structure: CovarianceStructure
     rms: Array
     spread: Array
     facts: ColumnFacts | None = None
@@ -102,9 +95,8 @@ class RandomTerm(_Term):
         Level of each row.
     values : ndarray, shape (n, r_f)
         Value of each coefficient's column in each row.
-    blocks : tuple of tuple of int
-        Which columns are correlated with each other; ``((0, 1),)`` for ``(x | g)``,
-        ``((0,), (1,))`` for ``(x || g)``.
+    structure : CovarianceStructure
+        The family of Σ_f: ``Unstructured(2)`` for ``(x | g)``, ``Diagonal(2)`` for ``(x || g)``.
     """
 
     group: str
@@ -112,7 +104,7 @@ class RandomTerm(_Term):
     levels: NDArray[np.object_]
     codes: Index
     values: Array
-    blocks: tuple[tuple[int, ...], ...]
+    structure: CovarianceStructure
 
     def __post_init__(self) -> None:
         check_fields(self, TERM_FIELDS)
@@ -122,9 +114,10 @@ class RandomTerm(_Term):
                 f"Term {self.group!r}: values {self.values.shape}, {len(self.columns)} column "
                 f"names and codes {self.codes.shape} do not fit together; needed are (n, r), r, n."
             )
-        if sorted(i for block in self.blocks for i in block) != list(range(r)):
+        if sorted(i for block in self.structure.blocks for i in block) != list(range(r)):
             raise DataError(
-                f"Term {self.group!r}: blocks {self.blocks} must hold each of the {r} columns once."
+                f"Term {self.group!r}: {self.structure} is of {self.structure.size} columns, but "
+                f"the term has {r}."
             )
         if n and not (self.codes.min() >= 0 and self.codes.max() < len(self.levels)):
             raise DataError(f"Term {self.group!r}: a code is outside 0…{len(self.levels) - 1}.")

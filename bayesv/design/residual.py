@@ -204,7 +204,7 @@ class Independent(Residual):
     @property
     def weight_range(self) -> tuple[float, float] | None:
         """Smallest and largest weight."""
-        return self.weights.min(), self.weights.max()
+        return float(self.weights.min()), float(self.weights.max())
 
     @cached_property
     def diagonal(self) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from scipy.linalg import block_diag
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
-from bayesv.errors import BayesvError, ComponentsError, ExtractionError, FitWarning
+from bayesv.errors import BayesvError, ComponentsError, ExtractionError, FitWarning, warn
 from bayesv.formula import build
 from bayesv.linalg import Array
 from bayesv.names import canonical, factors_of, paired
@@ -151,11 +150,10 @@ def reml_fit(point: PointFit, design: Design) -> RemlFit:
     disagreements = _disagreements(point, fit, order)
     if not point.converged:
         also = f" At its components, {'; '.join(disagreements)}." if disagreements else ""
-        warnings.warn(
+        warn(
             f"{point.origin} says that this fit did not converge; its estimates are taken as they "
             f"are.{also}",
             FitWarning,
-            stacklevel=4,
         )
     elif disagreements:
         raise ExtractionError(

@@ -87,7 +87,7 @@ def _group(reader: _Reader, term: RandomTerm, names: Any) -> Array:
             raise ExtractionError(f"Some draws of the SDs of {term.group!r} are negative.")
         cov = _correlation(reader, term, names) * sd[..., :, None] * sd[..., None, :]
     _check_psd(cov, term)
-    if (cov[..., ~term.mask] != 0).any():
+    if (cov[..., ~term.structure.mask] != 0).any():
         raise ExtractionError(
             f"Draws of Σ of {term.group!r} have covariances where the design has none; pass the "
             f"design of '({' + '.join(term.columns)} | {term.group})'."
@@ -99,7 +99,7 @@ def _correlation(reader: _Reader, term: RandomTerm, names: Mapping[str, Any]) ->
     """Return draws of the correlation that stands beside SDs; none is needed for ``||``."""
     r = term.n_columns
     if "corr" not in names and "chol" not in names:
-        if any(len(block) > 1 for block in term.blocks):
+        if term.structure.n_corrs:
             raise ExtractionError(
                 f"names[{term.group!r}] has SDs alone, but the design correlates "
                 f"{', '.join(term.columns)}. Name their 'corr' or 'chol', or, if the model has "

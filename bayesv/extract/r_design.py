@@ -15,6 +15,7 @@ from bayesv.errors import ExtractionError
 from bayesv.extract.r_files import Record, Table
 from bayesv.linalg import independent_columns
 from bayesv.names import INTERCEPT, factors_of
+from bayesv.structures import CovarianceStructure, Diagonal, Unstructured, direct_sum
 
 __all__ = ["RLabels", "RTerm", "design_of", "terms_of"]
 
@@ -217,19 +218,18 @@ def _term(parts: list[RTerm], table: Table) -> RandomTerm:
     first = parts[0]
     codes = table.whole(f"level[{first.group}]", len(first.levels)) - 1
     seen, codes = np.unique(codes, return_inverse=True)
-    values, blocks, start = [], list[tuple[int, ...]](), 0
+    values, structures = [], list[CovarianceStructure]()
     for term in parts:
-        places = range(start, start + len(term.names))
-        blocks += [tuple(places)] if term.correlated else [(i,) for i in places]
+        size = len(term.names)
+        structures.append(Unstructured(size) if term.correlated else Diagonal(size))
         values += [table.numbers(f"Z[{term.group}: {name}]") for name in term.names]
-        start += len(term.names)
     return RandomTerm(
         group=first.group,
         columns=tuple(column for term in parts for column in term.columns),
         levels=np.array(first.levels, dtype=object)[seen],
         codes=codes.astype(np.intp),
         values=np.column_stack(values),
-        blocks=tuple(blocks),
+        structure=direct_sum(structures),
     )
 
 

@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 
 from bayesv.design.design import Index
-from bayesv.errors import ExtractionError
+from bayesv.errors import ExtractionError, MemoryNeededError
 from bayesv.linalg import Array
+from bayesv.support.text_size import refuse_large_text
 
 __all__ = ["FORMAT", "Record", "Table", "open_export", "read_columns"]
 
 FORMAT = 1
+_MEMORY = 20.0  # bytes that a character of a table of texts takes, about
 AGAIN = "Export the fit again with the R script that `bayesv export-r` prints."
 
 
@@ -203,7 +205,10 @@ def read_columns(folder: Path, name: str, n_rows: int | None = None) -> Table:
             f"folder. {AGAIN}"
         )
     try:
+        refuse_large_text(file, _MEMORY)
         columns = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+    except MemoryNeededError:
+        raise
     except (ValueError, OSError, EOFError, zlib.error) as error:  # pandas' and gzip's are of these
         raise ExtractionError(f"{file} is damaged or incomplete: {error}. {AGAIN}") from error
     if n_rows is not None and len(columns) != n_rows:

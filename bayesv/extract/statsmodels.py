@@ -13,9 +13,10 @@ from bayesv.design.residual import Residual
 from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, reml_fit
 from bayesv.extract.statsmodels_variances import Piece, merged, variance_pieces
-from bayesv.linalg import Array, connected
+from bayesv.linalg import Array
 from bayesv.names import INTERCEPT, factors_of, level_label, unquoted
 from bayesv.reml import RemlFit
+from bayesv.structures import of_linked
 
 __all__ = ["extract_statsmodels"]
 
@@ -131,9 +132,7 @@ def _random_columns(results: Any, group: str) -> list[Piece]:
     linked = np.ones_like(cov)
     if results.freepat is not None:  # fit(free=…): a fixed covariance of 0 is no parameter
         linked = (np.asarray(results.freepat.cov_re) != 0) | (cov != 0)
-    block = connected(len(cov), *np.nonzero(linked))
-    blocks = tuple(tuple(np.flatnonzero(block == b).tolist()) for b in np.unique(block))
-    return [Piece(group, levels, columns, values, cov, blocks)]
+    return [Piece(group, levels, columns, values, cov, of_linked(linked))]
 
 
 def _design(model: Any, fixed: list[str], terms: tuple[Any, ...]) -> Design:
@@ -144,7 +143,7 @@ def _design(model: Any, fixed: list[str], terms: tuple[Any, ...]) -> Design:
     random = [
         f"({_sum([term.columns[i] for i in block])} | {term.group})"
         for term in terms
-        for block in term.blocks
+        for block in term.structure.blocks
     ]
     return Design(
         formula=" + ".join([unquoted(str(written)), *random]),

@@ -14,6 +14,7 @@ from bayesv.errors import ExtractionError
 from bayesv.extract.point import by_factor
 from bayesv.linalg import Array
 from bayesv.names import INTERCEPT, factors_of, level_label, unquoted
+from bayesv.structures import CovarianceStructure, Unstructured, direct_sum
 
 __all__ = ["Piece", "merged", "variance_pieces"]
 
@@ -35,7 +36,7 @@ class Piece:
     columns : tuple of str
     values : ndarray, shape (n, r)
     cov : ndarray, shape (r, r)
-    blocks : tuple of tuple of int
+    structure : CovarianceStructure
         Which columns are correlated.
     """
 
@@ -44,7 +45,7 @@ class Piece:
     columns: tuple[str, ...]
     values: Array
     cov: Array
-    blocks: tuple[tuple[int, ...], ...]
+    structure: CovarianceStructure
 
 
 def merged(pieces: list[Piece]) -> tuple[tuple[RandomTerm, ...], dict[str, pd.DataFrame]]:
@@ -68,7 +69,6 @@ def merged(pieces: list[Piece]) -> tuple[tuple[RandomTerm, ...], dict[str, pd.Da
                 f"{', '.join(twice)} has two variances in {group!r}; V has their sum only. Refit "
                 "with each random column once."
             )
-        starts = np.cumsum([0, *(len(piece.columns) for piece in members)])
         levels, codes = np.unique(members[0].levels.astype(str), return_inverse=True)
         terms.append(
             RandomTerm(
@@ -77,11 +77,7 @@ def merged(pieces: list[Piece]) -> tuple[tuple[RandomTerm, ...], dict[str, pd.Da
                 levels=levels.astype(object),
                 codes=codes.astype(np.intp),
                 values=np.hstack([piece.values for piece in members]),
-                blocks=tuple(
-                    tuple(int(start) + i for i in block)
-                    for start, piece in zip(starts, members, strict=False)
-                    for block in piece.blocks
-                ),
+                structure=direct_sum([piece.structure for piece in members]),
             )
         )
     blocks = by_factor((piece.group, piece.columns, piece.cov) for piece in pieces)
@@ -131,7 +127,8 @@ def _piece(model: Any, k: int, variance: float, group: str, frame: Any) -> Piece
             levels = _texts(*([level_label(v) for v in frame[f].to_numpy()] for f in factors))
         if model.n_groups > 1 and group not in factors:
             label, levels = f"{label}:{group}", _texts(levels, within)
-    return Piece(label, levels, (column,), values[:, None], np.array([[variance]]), ((0,),))
+    cov = np.array([[variance]])
+    return Piece(label, levels, (column,), values[:, None], cov, Unstructured(1))
 
 
 def _read(model: Any, k: int, parse: Any) -> tuple[Array, Any, tuple[tuple[str, ...], str]]:

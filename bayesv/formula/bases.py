@@ -256,7 +256,8 @@ class Cut:
 def _interval_labels(edges: list[float], right: bool, lowest: bool) -> tuple[str, ...]:
     """Labels such as ``(1,2]``, with as many digits as tell the breaks apart, from three on."""
     for digits in range(3, 17):
-        texts = [f"{edge:.{digits}g}" for edge in edges]
+        # R pads the infinite one to the width of its longest number.
+        texts = [{np.inf: " Inf", -np.inf: "-Inf"}.get(e, f"{e:.{digits}g}") for e in edges]
         if len(set(texts)) == len(texts):
             break
     left, close = ("(", "]") if right else ("[", ")")

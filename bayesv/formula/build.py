@@ -27,7 +27,13 @@ from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE, SHORT_W
 from bayesv.formula.grammar import Formula, parse
 from bayesv.formula.groups import random_terms, relation
 from bayesv.formula.notes import note_numbers_as_text
-from bayesv.formula.residual_text import ResidualText, parse_residual
+from bayesv.formula.residual_text import (
+    ResidualText,
+    SDText,
+    parse_residual,
+    parse_residual_sd,
+    structure_columns,
+)
 from bayesv.formula.scan import pointed_error
 from bayesv.formula.series import complete_rows, residual_of
 from bayesv.formula.special import SPECIAL, is_coding
@@ -73,6 +79,7 @@ def build(
     var_weights: Any = None,
     namespace: Mapping[str, Any] | None = None,
     residual: str | None = None,
+    residual_sd: str | None = None,
 ) -> tuple[Design, ModelFrame]:
     """Evaluate an lme4 formula on data.
 
@@ -88,6 +95,8 @@ def build(
         More functions and values for the formula.
     residual : str, optional
         Correlation of the residuals, ``kind(position | series)``.
+    residual_sd : str, optional
+        Their standard deviation: ``strata(g)``, ``power(x)``, ``exp(x)``, or a product.
 
     Returns
     -------
@@ -102,20 +111,19 @@ def build(
     """
     weight_name = var_weights if isinstance(var_weights, str) else None
     form = None if residual is None else parse_residual(residual)
+    factors = () if residual_sd is None else parse_residual_sd(residual_sd)
     available = column_names(data)
     formula, space, used = check_formula(
-        text, available, weight_name, namespace, random=form is None
+        text, available, weight_name, namespace, random=form is None and not factors
     )
-    if form is not None:
-        check_names({name: form.text.find(name) for name in form.names}, available, available,
-                    form.text)  # fmt: skip
-    beside = [*([weight_name] if weight_name else []), *(form.names if form else ())]
+    structural = structure_columns(form, factors, available)
+    beside = [*([weight_name] if weight_name else []), *structural]
     frame = take_columns(data, dict.fromkeys([*used, *beside]))
     n_given = len(frame)
     w = _weights(frame[weight_name] if weight_name else var_weights, frame)
     present = None if w is None else weighted(w)
-    if form is not None:
-        complete = complete_rows(form, frame)
+    if structural:
+        complete = complete_rows(structural, frame)
         present = complete if present is None else present & complete
     encoded = encode(
         formula, frame.drop(columns=[name for name in beside if name not in used]), space, present
@@ -135,7 +143,7 @@ def build(
         X=X,
         fixed_names=names,
         terms=terms,
-        residual=_residual(form, frame.iloc[rows], None if w is None else w[rows]),
+        residual=_residual(form, factors, frame.iloc[rows], None if w is None else w[rows]),
         offset=encoded.offset,
         rows=rows,
         row_labels=frame.index[rows],
@@ -147,11 +155,16 @@ def build(
     return design, model_frame
 
 
-def _residual(form: ResidualText | None, frame: pd.DataFrame, weights: Array | None) -> Residual:
+def _residual(
+    form: ResidualText | None,
+    factors: tuple[SDText, ...],
+    frame: pd.DataFrame,
+    weights: Array | None,
+) -> Residual:
     """Return the residuals of complete rows."""
-    if form is None:
+    if form is None and not factors:
         return Residual.of_weights(weights, len(frame))
-    return residual_of(form, frame, weights)
+    return residual_of(form, factors, frame, weights)
 
 
 def check_formula(
@@ -257,14 +270,34 @@ def _drop_aliased(
     return np.ascontiguousarray(X[:, keep]), tuple(names[j] for j in keep), aliased
 
 
+_ORDER = "it depends on the rows' order; compute the column before, such as by pandas.Series.{}"
+# What stands for functions of R that are none here.
+_INSTEAD = {
+    "s": "a smooth of a fixed number of columns is ns(x, df=3) or bs(x, df=5)",
+    "lo": "a smooth of a fixed number of columns is ns(x, df=3) or bs(x, df=5)",
+    "rcs": "a restricted cubic spline is ns(x, knots=c(…))",
+    "paste": "write interaction(f, g) for combinations of levels, or f:g",
+    "paste0": "write interaction(f, g) for combinations of levels, or f:g",
+    "cbind": "add columns by '+'; several responses are fitted one by one",
+    "ave": "compute means of groups before, such as by data.groupby('g')['x'].transform('mean')",
+    "rank": "compute the column before, such as by pandas.Series.rank",
+    "lag": _ORDER.format("shift"),
+    "cumsum": _ORDER.format("cumsum"),
+    "diff": _ORDER.format("diff"),
+}
+
+
 def _check_functions(formula: Formula, namespace: Mapping[str, Any]) -> None:
     known = {*ELEMENTWISE, *AGGREGATES, *SPECIAL, "offset"}
     callables = {name for name, value in namespace.items() if callable(value)}
+    choices = [*known, *callables]
     for name, place in formula.functions.items():
         if name in known or name in callables:
             continue
+        advice = _INSTEAD.get(name)
         raise pointed_error(
-            f"There is no function {name!r}{near(name, [*known, *callables])} Known: "
+            f"There is no function {name!r}{f'; {advice}.' if advice else near(name, choices)} "
+            "Known: "
             f"{', '.join(sorted(k for k in known if '.' not in k))}; others are passed as "
             "namespace={'name': function}.",
             formula.text,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +14,18 @@ from bayesv.errors import FormulaError
 from bayesv.formula.values import Contrasts, Factor, Logical, Vector, as_numeric
 from bayesv.linalg import Array
 from bayesv.names import level_label
+from bayesv.support.memory import refuse_unless
 
-__all__ = ["as_number", "coded", "contrasts_of", "factor", "releveled", "texts_of", "to_factor"]
+__all__ = [
+    "as_number",
+    "coded",
+    "contrasts_of",
+    "crossed",
+    "factor",
+    "releveled",
+    "texts_of",
+    "to_factor",
+]
 
 LOGICAL = ("False", "True")
 # R's and Python's names of a coding.
@@ -75,6 +88,40 @@ def factor(value: Factor, levels: Any = None, labels: Any = None, ordered: Any =
     if ordered is not None:
         value = replace(value, ordered=bool(ordered))
     return replace(value, contrasts=None, is_text=False)
+
+
+def crossed(parts: Sequence[Factor], sep: str, first_slowest: bool) -> Factor:
+    """R's ``interaction``: all combinations of levels; missing where one of them is.
+
+    Parameters
+    ----------
+    parts : sequence of Factor
+    sep : str
+        Between the levels of a label; combinations of one label are one level.
+    first_slowest : bool
+        Whether the levels of the last factor vary fastest (``lex.order``), and not the first's.
+    """
+    turn = -1 if first_slowest else 1
+    sizes = [len(part.levels) for part in parts]
+    refuse_unless(
+        200.0 * math.prod(sizes),
+        f"interaction() of {' × '.join(f'{size:,}' for size in sizes)} levels",
+        "Write f:g for the combinations that rows have.",
+    )
+    codes = np.zeros(len(parts[0].codes), dtype=np.intp)
+    step = 1
+    for part in parts[::turn]:
+        codes += step * part.codes
+        step *= len(part.levels)
+    gap = np.any([part.codes < 0 for part in parts], axis=0)
+    # Of a product the last varies fastest.
+    ways = itertools.product(*(part.levels for part in parts[::-turn]))
+    names = [sep.join(way[::-turn]) for way in ways]
+    distinct = tuple(dict.fromkeys(names))
+    place = {name: i for i, name in enumerate(distinct)}
+    moved = np.array([place[name] for name in names], dtype=np.intp)
+    shared = all(part.shared for part in parts)
+    return Factor(np.where(gap, -1, moved[np.where(gap, 0, codes)]), distinct, shared=shared)
 
 
 def releveled(value: Factor, reference: Any, name: str) -> Factor:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from bayesv.linalg import Array
 
-__all__ = ["AGGREGATES", "CONSTANTS", "ELEMENTWISE", "SHORT_WORDS", "Elementwise", "bound"]
+__all__ = [
+    "AGGREGATES",
+    "CONSTANTS",
+    "ELEMENTWISE",
+    "SHORT_WORDS",
+    "Elementwise",
+    "bound",
+    "quantiles",
+    "sequence",
+]
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,9 @@ _PLAIN: dict[str, Callable[[Array], Array]] = {
     "sqrt": np.sqrt, "abs": np.abs, "sign": np.sign, "floor": np.floor, "ceiling": np.ceil,
     "trunc": np.trunc, "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin,
     "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh,
+    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
+    "plogis": special.expit, "qlogis": special.logit, "pnorm": special.ndtr,
+    "qnorm": special.ndtri,
     # Python's names
     "ceil": np.ceil, "arcsin": np.arcsin, "arccos": np.arccos, "arctan": np.arctan,
     "square": np.square,
@@ -86,6 +99,7 @@ ELEMENTWISE: dict[str, Elementwise] = {
     "pmax": Elementwise(_largest, None, 2),
     "np.minimum": Elementwise(_smallest, ("x1", "x2"), 2),
     "np.maximum": Elementwise(_largest, ("x1", "x2"), 2),
+    "atan2": Elementwise(lambda y, x: np.asarray(np.arctan2(y, x)), ("y", "x"), 2),
     "np.power": Elementwise(lambda x1, x2: np.asarray(np.power(x1, x2)), ("x1", "x2"), 2),
 }
 
@@ -109,9 +123,51 @@ AGGREGATES: dict[str, Callable[[Array], float]] = {
     "np.max": lambda x: float(np.max(x)),
 }  # fmt: skip
 
-CONSTANTS: dict[str, float] = {"pi": math.pi, "np.pi": math.pi, "np.e": math.e}
+CONSTANTS: dict[str, float] = {
+    "pi": math.pi, "np.pi": math.pi, "np.e": math.e, "Inf": math.inf, "np.inf": math.inf
+}  # fmt: skip
+_MOST_STEPS = 10_000
 # R's short words, where there are no columns of these names.
 SHORT_WORDS: dict[str, bool] = {"T": True, "F": False}
+
+
+def quantiles(x: Array, probs: Sequence[float]) -> tuple[float, ...]:
+    """R's quantiles of type 7: between order statistics, and one of them but for rounding."""
+    x, fuzz = np.sort(x), 4.0 * np.finfo(float).eps
+    values = []
+    for p in probs:
+        place = (len(x) - 1) * p
+        low = math.floor(place + fuzz)
+        part = place - low
+        below, above = x[low], x[min(low + 1, len(x) - 1)]
+        values.append(float(below if abs(part) < fuzz else (1 - part) * below + part * above))
+    return tuple(values)
+
+
+def sequence(
+    start: float, end: float, by: float | None = None, count: float | None = None
+) -> tuple[float, ...]:
+    """R's ``seq``.
+
+    Raises
+    ------
+    ValueError
+        With the reason.
+    """
+    if by is not None and count is not None:
+        raise ValueError("takes by or length.out, not both")
+    if count is not None:
+        steps = math.ceil(count) - 1
+        by = (end - start) / steps if steps > 0 else 0.0
+    else:
+        by = by if by is not None else math.copysign(1.0, end - start)
+        if by == 0 or not math.isfinite((end - start) / by) or (end - start) / by < 0:
+            raise ValueError(f"does not come from {start:g} to {end:g} by steps of {by:g}")
+        steps = math.floor((end - start) / by + 1e-10)
+    if not 0 <= steps <= _MOST_STEPS:
+        raise ValueError(f"has at most {_MOST_STEPS:,} steps")
+    limit = min if by > 0 else max
+    return tuple(limit(start + k * by, end) for k in range(steps + 1))
 
 
 def bound(

@@ -15,6 +15,7 @@ from bayesv.errors import DataError, FormulaError
 from bayesv.formula.frame import as_factor
 from bayesv.formula.grammar import RandomText
 from bayesv.linalg import Array
+from bayesv.structures import CovarianceStructure, Unstructured, direct_sum
 
 __all__ = [
     "LeftSide",
@@ -39,7 +40,7 @@ class Combined:
     factors: tuple[str, ...]
     columns: tuple[str, ...]
     values: Array
-    blocks: tuple[tuple[int, ...], ...]
+    structure: CovarianceStructure
 
 
 def combined(random: Sequence[RandomText], lhs: Sequence[LeftSide]) -> list[Combined]:
@@ -66,15 +67,13 @@ def combined(random: Sequence[RandomText], lhs: Sequence[LeftSide]) -> list[Comb
                 f"{', '.join(sorted(twice))} appears in two random terms of {label!r}; V "
                 "depends on the sum of their variances only. Write each column once."
             )
-        stops = np.cumsum([len(columns) for _, columns in blocks])
-        starts = [0, *stops[:-1]]
         groups.append(
             Combined(
                 label,
                 first[key].factors,
                 names,
                 np.hstack([values for values, _ in blocks]),
-                tuple(tuple(range(a, b)) for a, b in zip(starts, stops, strict=True)),
+                direct_sum([Unstructured(len(columns)) for _, columns in blocks]),
             )
         )
     return groups
@@ -88,7 +87,7 @@ def random_terms(
     for one in combined(random, lhs):
         codes, levels = level_text_of_rows(data, one.factors, one.label)
         refuse_levels(levels, one.label, len(data))
-        terms.append(RandomTerm(one.label, one.columns, levels, codes, one.values, one.blocks))
+        terms.append(RandomTerm(one.label, one.columns, levels, codes, one.values, one.structure))
     return tuple(sorted(terms, key=lambda term: -term.n_levels))
 
 

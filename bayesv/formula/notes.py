@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 
 import pandas as pd
 
 from bayesv.data.tables import reads_as_dates, reads_as_numbers
-from bayesv.errors import DesignWarning
+from bayesv.errors import DesignWarning, warn
 from bayesv.formula.grammar import Formula
 
 __all__ = ["note_numbers_as_text", "occurrences"]
@@ -67,5 +66,5 @@ def note_numbers_as_text(columns: Sequence[pd.Series], formula: Formula) -> tupl
             f"factor of {len(levels)} levels; for {one}, convert it before, such as by {by}"
         )
         if len(levels) > 2:
-            warnings.warn(f"{notes[-1]}.", DesignWarning, stacklevel=4)
+            warn(f"{notes[-1]}.", DesignWarning)
     return tuple(notes)

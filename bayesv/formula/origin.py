@@ -47,15 +47,16 @@ class Origin:
         var_weights: Any,
         namespace: Mapping[str, Any] | None,
         residual: str | None = None,
+        residual_sd: str | None = None,
     ) -> Origin:
         """Evaluate a formula on data, at once or in batches; see `bayesv.Model`."""
         batches = open_source(data)
         if batches is None:
-            return cls(*build(formula, data, var_weights, namespace, residual))
-        if residual is not None:
+            return cls(*build(formula, data, var_weights, namespace, residual, residual_sd))
+        if residual is not None or residual_sd is not None:
             raise DataError(
-                "Data in batches cannot have residual correlations: a series may lie in several. "
-                "Pass a data frame."
+                "Data in batches cannot have structured residuals: sums of rows depend on their "
+                "parameters. Pass a data frame."
             )
         design, moments, scaling = read_batches(formula, batches, var_weights, namespace)
         return cls(cast(Design, design), _sums=(moments, scaling))

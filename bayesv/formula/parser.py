@@ -160,7 +160,12 @@ class Parser:
             raise pointed_error("A term is missing here.", self.text, token.start)
         if token.is_op("~"):
             raise pointed_error("'~' stands once, after the response.", self.text, token.start)
-        raise pointed_error(f"There is nothing before this {token.text!r}.", self.text, token.start)
+        package = ""
+        if token.is_op(":") and self.text[: token.start].endswith(":"):
+            package = " Functions are written without a package, such as ns(x, 3)."
+        raise pointed_error(
+            f"There is nothing before this {token.text!r}.{package}", self.text, token.start
+        )
 
     def _parenthesis(self, opening: Token) -> Node:
         inner = self._inside()

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bayesv.errors import FormulaError, near
 from bayesv.formula.scan import Token, pointed_error, scan
 
-__all__ = ["KINDS", "SD_KINDS", "ResidualText", "SDText", "parse_residual", "parse_residual_sd"]
+__all__ = [
+    "KINDS",
+    "SD_KINDS",
+    "ResidualText",
+    "SDText",
+    "parse_residual",
+    "parse_residual_sd",
+    "structure_columns",
+]
 
 KINDS = (
     "us", "cs", "csh", "ar1", "ar1h", "toep", "toeph", "ad", "adh", "ma1", "arma11",
@@ -150,6 +159,26 @@ def parse_residual_sd(text: str) -> tuple[SDText, ...]:
     if len(set(parts)) < len(parts):
         raise FormulaError(f"residual_sd has a factor twice: {text}")
     return tuple(parts)
+
+
+def structure_columns(
+    form: ResidualText | None, factors: Sequence[SDText], available: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the columns that the structure of residuals uses, all of which exist.
+
+    Raises
+    ------
+    FormulaError
+        If one does not; the message points at it.
+    """
+    texts = [] if form is None else [(name, form.text) for name in form.names]
+    texts += [(one.column, f"{one.kind}({one.column})") for one in factors]
+    for name, text in texts:
+        if name not in available:
+            raise pointed_error(
+                f"The data have no column {name!r}{near(name, available)}", text, text.find(name)
+            )
+    return tuple(dict.fromkeys(name for name, _ in texts))
 
 
 class _Reader:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
 import pandas as pd
 
+from bayesv.design.row_scales import Exponential, Power, RowScales, Strata
 from bayesv.design.series import Index, Series, numbered
-from bayesv.design.series_residual import SeriesResidual
+from bayesv.design.structured import Sequential, StructuredResidual
 from bayesv.errors import DataError
 from bayesv.formula.columns import as_factor, as_numbers, finite_rows, kind
 from bayesv.formula.groups import level_text_of_rows
-from bayesv.formula.residual_text import ResidualText
+from bayesv.formula.residual_text import ResidualText, SDText
 from bayesv.linalg import Array
 from bayesv.names import level_label
 from bayesv.structures.kinds import family
@@ -23,9 +25,9 @@ _BY_COORDINATE = ("car1", "sp_exp", "sp_gau", "sp_pow", "sp_mat")
 _MOST_VISITS = 1000
 
 
-def complete_rows(text: ResidualText, frame: pd.DataFrame) -> np.ndarray:
-    """Return which rows have a value in every column that a residual correlation uses, (n,)."""
-    masks = [finite_rows(frame[name]) for name in text.names]
+def complete_rows(names: Sequence[str], frame: pd.DataFrame) -> np.ndarray:
+    """Return which rows have a value in every one of these columns, (n,)."""
+    masks = [finite_rows(frame[name]) for name in names]
     return reduce(np.logical_and, masks, np.ones(len(frame), dtype=bool))
 
 
@@ -73,17 +75,33 @@ def read_series(text: ResidualText, frame: pd.DataFrame) -> Series:
     return series
 
 
-def residual_of(text: ResidualText, frame: pd.DataFrame, weights: Array | None) -> SeriesResidual:
-    """Return the residuals that a text states for complete rows.
+def residual_of(
+    text: ResidualText | None,
+    factors: Sequence[SDText],
+    frame: pd.DataFrame,
+    weights: Array | None,
+) -> StructuredResidual:
+    """Return the residuals that texts state for complete rows.
 
     Parameters
     ----------
-    text : ResidualText
+    text : ResidualText or None
+        The correlation, if there is any.
+    factors : sequence of SDText
+        Factors of the standard deviation.
     frame : DataFrame
         As of `read_series`.
     weights : ndarray, shape (n,), or None
         Known w, by which variances are divided.
     """
+    words = [text.text] if text is not None else []
+    words += [f"{one.kind}({one.column})" for one in factors]
+    sequential = None if text is None else _sequential(text, frame)
+    scales = _scales(factors, frame)
+    return StructuredResidual(" × ".join(words), sequential, scales, weights, len(frame))
+
+
+def _sequential(text: ResidualText, frame: pd.DataFrame) -> Sequential:
     series = read_series(text, frame)
     options = {"nugget": True} if text.nugget else {}
     if series.by_visit:
@@ -92,7 +110,34 @@ def residual_of(text: ResidualText, frame: pd.DataFrame, weights: Array | None) 
     else:
         places = np.unique(series.coordinates, axis=0)
         places = places[:, 0] if places.shape[1] == 1 else places
-    return SeriesResidual(text.text, series, family(text.kind, places, **options), weights)
+    return Sequential(series, family(text.kind, places, **options))
+
+
+def _scales(factors: Sequence[SDText], frame: pd.DataFrame) -> RowScales:
+    strata, powers = None, []
+    for one in factors:
+        column = frame[one.column]
+        if one.kind == "strata":
+            if strata is not None:
+                raise DataError(
+                    f"residual_sd: {strata.name} and {one.column} are both strata; make a column "
+                    "of their combinations."
+                )
+            factor = as_factor(column)
+            levels = tuple(str(level) for level in factor.categories)
+            strata = Strata(one.column, levels, np.asarray(factor.codes, np.intp))
+            continue
+        if kind(column) == "factor":
+            raise DataError(
+                f"residual_sd: {one.kind}({one.column}) needs numbers, and {one.column!r} is text "
+                f"or categories; strata({one.column}) gives each level an SD."
+            )
+        numbers = np.asarray(as_numbers(column), dtype=float)
+        if np.ptp(numbers) == 0:
+            raise DataError(f"residual_sd: {one.column!r} is constant in the rows used.")
+        power = Power.of(one.column, numbers) if one.kind == "power" else None
+        powers.append(power or Exponential(one.column, numbers))
+    return RowScales(strata, tuple(powers))
 
 
 def _series(text: ResidualText, frame: pd.DataFrame) -> tuple[Index, np.ndarray]:

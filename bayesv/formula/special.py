@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from bayesv.errors import FormulaError
 from bayesv.formula.bases import Centered, Cut, NaturalSpline, Polynomial, Spline
+from bayesv.formula.calls import (
+    Arguments,
+    Evaluation,
+    Special,
+    flag,
+    level_factor,
+    number_of,
+    numbers_of,
+)
 from bayesv.formula.factors import (
     CODING_NAMES,
     as_number,
@@ -18,51 +27,21 @@ from bayesv.formula.factors import (
     factor,
     releveled,
     texts_of,
-    to_factor,
 )
-from bayesv.formula.reader import ColumnReader
-from bayesv.formula.syntax import Call, Name, Node, label
-from bayesv.formula.values import Columns, Contrasts, Factor, Logical, Vector, as_numeric, missing
-from bayesv.support.memory import refuse_unless
+from bayesv.formula.made import MADE
+from bayesv.formula.syntax import Call, label
+from bayesv.formula.values import (
+    Columns,
+    Contrasts,
+    Factor,
+    Logical,
+    Vector,
+    as_numeric,
+    has_rows,
+    missing,
+)
 
 __all__ = ["SPECIAL", "STATEFUL", "Special", "is_coding"]
-
-Arguments = dict[str, Node]
-
-_COPIES = 4  # of the columns of a basis, while they are made
-
-
-class Evaluation(Protocol):
-    """What these functions need of the evaluator that calls them."""
-
-    reader: ColumnReader
-    states: dict[str, Any]
-    fitting: bool
-
-    @property
-    def n(self) -> int:
-        """Number of rows."""
-
-    def value(self, node: Node) -> Any:
-        """Return the value of a node; constants are single values."""
-
-    def numbers(self, node: Node) -> Any:
-        """Return the numbers of a part, shape (n,)."""
-
-    def present(self, node: Node) -> Any:
-        """Return the finite numbers of a part."""
-
-    def learnt(self, node: Node, learn: Callable[[], Any]) -> Any:
-        """Return what a transform has learnt, from these rows if they are the ones to fit."""
-
-
-@dataclass(frozen=True)
-class Special:
-    """A function by its arguments' names, the first ``needed`` of which must be given."""
-
-    compute: Callable[[Evaluation, Call, Arguments], Any]
-    parameters: tuple[str, ...] = ("x",)
-    needed: int = 1
 
 
 def is_coding(name: str) -> bool:
@@ -70,72 +49,12 @@ def is_coding(name: str) -> bool:
     return name in CODING_NAMES
 
 
-def _numbers_of(ev: Evaluation, node: Node | None, what: str) -> tuple[float, ...] | None:
-    """Return constants as numbers."""
-    if node is None:
-        return None
-    value = ev.value(node)
-    if value is None:
-        return None
-    items = value.items if isinstance(value, Vector) else (value,)
-    numbers = [np.asarray(as_numeric(item, what)) for item in items]
-    if any(number.ndim for number in numbers):
-        raise FormulaError(f"{what} must be constants, such as c(1, 2).")
-    return tuple(float(number) for number in numbers)
-
-
-def _number_of(ev: Evaluation, node: Node | None, what: str, whole: bool = False) -> Any:
-    numbers = _numbers_of(ev, node, what)
-    if numbers is None:
-        return None
-    if len(numbers) != 1 or (whole and numbers[0] % 1):
-        raise FormulaError(f"{what} must be one {'whole ' if whole else ''}number.")
-    if not whole:
-        return numbers[0]
-    columns = int(numbers[0])
-    refuse_unless(
-        _COPIES * 8.0 * columns * (ev.n + columns),
-        f"{what}={columns:,} makes as many columns of {ev.n:,} rows, which",
-        "Choose a smaller one.",
-    )
-    return columns
-
-
-def _flag(ev: Evaluation, node: Node | None, what: str, default: bool) -> bool:
-    value = default if node is None else ev.value(node)
-    if not isinstance(value, bool | int | float):
-        raise FormulaError(f"{what} must be TRUE or FALSE.")
-    return bool(value)
-
-
-def _level_factor(ev: Evaluation, node: Node) -> Factor:
-    """Return a part as a factor; the levels of numbers are those of the fit."""
-    name = label(node)
-    if isinstance(node, Name) and node.name in ev.reader:
-        value = ev.reader.factor(node.name)
-        if value.shared or ev.reader.states[node.name].kind == "factor":
-            return value
-    else:
-        value = ev.value(node)
-        if isinstance(value, Factor | Logical):
-            return to_factor(value, name)
-    levels = ev.reader.shared_levels(node)
-    key = f"levels of {name}"
-    if levels is None and not ev.fitting:
-        levels = ev.states[key]
-    factor = to_factor(value, name)
-    if levels is not None:
-        return replace(factor.among(levels, name, "the fit"), shared=ev.reader.shared)
-    ev.states[key] = factor.levels
-    return factor
-
-
 # --- factors --------------------------------------------------------------------------------------
 
 
 def _factor(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
     parts = {k: ev.value(arguments[k]) for k in ("levels", "labels", "ordered") if k in arguments}
-    value = factor(_level_factor(ev, arguments["x"]), **parts)
+    value = factor(level_factor(ev, arguments["x"]), **parts)
     return replace(value, shared=value.shared or ("levels" in arguments and ev.reader.shared))
 
 
@@ -144,7 +63,7 @@ def _ordered(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
 
 
 def _C(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
-    value = _level_factor(ev, arguments["x"])
+    value = level_factor(ev, arguments["x"])
     levels = value.observed().levels
     base = ev.value(arguments["base"]) if "base" in arguments else None
     coding = None
@@ -163,7 +82,7 @@ def _S(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
 
 
 def _named(ev: Evaluation, arguments: Arguments, kind: str, key: str) -> Factor:
-    value = _level_factor(ev, arguments["x"])
+    value = level_factor(ev, arguments["x"])
     level = texts_of(ev.value(arguments[key]), key)[0] if key in arguments else None
     return coded(value, contrasts_of(Contrasts(kind, level), value.levels))
 
@@ -178,16 +97,16 @@ def _coding(kind: str) -> Callable[[Evaluation, Call, Arguments], Contrasts]:
 
 def _relevel(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
     return releveled(
-        _level_factor(ev, arguments["x"]), ev.value(arguments["ref"]), label(arguments["x"])
+        level_factor(ev, arguments["x"]), ev.value(arguments["ref"]), label(arguments["x"])
     )
 
 
 def _droplevels(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
-    return _level_factor(ev, arguments["x"]).observed()
+    return level_factor(ev, arguments["x"]).observed()
 
 
 def _as_character(ev: Evaluation, node: Call, arguments: Arguments) -> Factor:
-    value = _level_factor(ev, arguments["x"])
+    value = level_factor(ev, arguments["x"])
     value = value.among(tuple(sorted(value.levels)), label(arguments["x"]), "")
     return replace(value, ordered=False, contrasts=None, is_text=True)
 
@@ -202,10 +121,10 @@ def _as_integer(ev: Evaluation, node: Call, arguments: Arguments) -> Any:
 
 def _cut(ev: Evaluation, node: Call, arguments: Arguments) -> Any:
     x = ev.numbers(arguments["x"])
-    breaks = _numbers_of(ev, arguments["breaks"], "breaks") or ()
+    breaks = numbers_of(ev, arguments["breaks"], "breaks") or ()
     labels = ev.value(arguments["labels"]) if "labels" in arguments else None
-    right = _flag(ev, arguments.get("right"), "right", True)
-    lowest = _flag(ev, arguments.get("include.lowest"), "include.lowest", False)
+    right = flag(ev, arguments.get("right"), "right", True)
+    lowest = flag(ev, arguments.get("include.lowest"), "include.lowest", False)
     named = None if labels is None or labels is False else texts_of(labels, "labels")
 
     def learn() -> Cut:
@@ -215,7 +134,7 @@ def _cut(ev: Evaluation, node: Call, arguments: Arguments) -> Any:
     codes = intervals(x)
     if labels is False:
         return np.where(codes < 0, np.nan, codes + 1.0)
-    ordered = _flag(ev, arguments.get("ordered_result"), "ordered_result", False)
+    ordered = flag(ev, arguments.get("ordered_result"), "ordered_result", False)
     return Factor(codes, intervals.labels, ordered, shared=ev.reader.shared)
 
 
@@ -247,24 +166,24 @@ def _numbered(values: Any) -> Columns:
 
 def _poly(ev: Evaluation, node: Call, arguments: Arguments) -> Columns:
     x = ev.numbers(arguments["x"])
-    degree = _number_of(ev, arguments.get("degree"), "degree", whole=True) or 1
-    if _flag(ev, arguments.get("raw"), "raw", False):
+    degree = number_of(ev, arguments.get("degree"), "degree", whole=True) or 1
+    if flag(ev, arguments.get("raw"), "raw", False):
         return _numbered(np.column_stack([x**k for k in range(1, degree + 1)]))
     basis = ev.learnt(node, lambda: Polynomial.fit(ev.present(arguments["x"]), degree))
     return _numbered(basis(x))
 
 
 def _bs(ev: Evaluation, node: Call, arguments: Arguments) -> Columns:
-    degree = _number_of(ev, arguments.get("degree"), "degree", whole=True)
+    degree = number_of(ev, arguments.get("degree"), "degree", whole=True)
 
     def learn() -> Spline:
         return Spline.fit(
             ev.present(arguments["x"]),
-            _number_of(ev, arguments.get("df"), "df", whole=True),
-            _numbers_of(ev, arguments.get("knots"), "knots"),
+            number_of(ev, arguments.get("df"), "df", whole=True),
+            numbers_of(ev, arguments.get("knots"), "knots"),
             3 if degree is None else degree,
-            _flag(ev, arguments.get("intercept"), "intercept", False),
-            _numbers_of(ev, arguments.get("Boundary.knots"), "Boundary.knots"),
+            flag(ev, arguments.get("intercept"), "intercept", False),
+            numbers_of(ev, arguments.get("Boundary.knots"), "Boundary.knots"),
         )
 
     return _numbered(ev.learnt(node, learn)(ev.numbers(arguments["x"])))
@@ -274,10 +193,10 @@ def _ns(ev: Evaluation, node: Call, arguments: Arguments) -> Columns:
     def learn() -> NaturalSpline:
         return NaturalSpline.fit(
             ev.present(arguments["x"]),
-            _number_of(ev, arguments.get("df"), "df", whole=True),
-            _numbers_of(ev, arguments.get("knots"), "knots"),
-            _flag(ev, arguments.get("intercept"), "intercept", False),
-            _numbers_of(ev, arguments.get("Boundary.knots"), "Boundary.knots"),
+            number_of(ev, arguments.get("df"), "df", whole=True),
+            numbers_of(ev, arguments.get("knots"), "knots"),
+            flag(ev, arguments.get("intercept"), "intercept", False),
+            numbers_of(ev, arguments.get("Boundary.knots"), "Boundary.knots"),
         )
 
     return _numbered(ev.learnt(node, learn)(ev.numbers(arguments["x"])))
@@ -312,8 +231,12 @@ def _is_na(ev: Evaluation, node: Call, arguments: Arguments) -> Logical:
     return Logical(np.isnan(as_numeric(value, label(arguments["x"]))).astype(float))
 
 
-def _vector(ev: Evaluation, node: Call, arguments: Arguments) -> Vector:
+def _vector(ev: Evaluation, node: Call, arguments: Arguments) -> Any:
     items: list[Any] = []
+    if len(node.arguments) == 1 and node.arguments[0][0] is None:
+        value = ev.value(node.arguments[0][1])
+        if not isinstance(value, Vector) and has_rows(value, ev.n):
+            return value  # c(scale(x)): without attributes, which there are none of here
     for key, argument in node.arguments:
         if key is not None:
             raise FormulaError("c() takes constants without names.")
@@ -347,7 +270,10 @@ SPECIAL: dict[str, Special] = {
     "droplevels": Special(_droplevels),
     "as.character": Special(_as_character),
     "as.numeric": Special(_as_numeric),
+    "as.double": Special(_as_numeric),
     "as.integer": Special(_as_integer),
+    "as.vector": Special(_identity),
+    "identity": Special(_identity),
     "cut": Special(_cut, ("x", "breaks", "labels", "include.lowest", "right", "ordered_result"), 2),
     "scale": Special(_scale, ("x", "center", "scale")),
     "standardize": Special(_scale, ("x", "center", "scale")),
@@ -358,6 +284,7 @@ SPECIAL: dict[str, Special] = {
     "ifelse": Special(_ifelse, ("test", "yes", "no"), 3),
     "np.where": Special(_ifelse, ("test", "yes", "no"), 3),
     "is.na": Special(_is_na),
+    **MADE,
 }
-# These learn from all rows; cut() does if it is arguments a number of intervals.
-STATEFUL = ("scale", "standardize", "center", "poly", "bs", "ns")
+# These learn from all rows; cut() does if it is given a number of intervals.
+STATEFUL = ("scale", "standardize", "center", "poly", "bs", "ns", "quantile")

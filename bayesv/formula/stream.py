@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.design.design import DesignSummary, TermSummary
+from bayesv.design.residual import Residual
 from bayesv.design.scales import ColumnFacts, residual_scale
 from bayesv.errors import DataError, FormulaError
 from bayesv.formula.build import check_formula, weighted
@@ -32,6 +33,7 @@ from bayesv.gram import (
     permute,
     recode,
 )
+from bayesv.structures import CovarianceStructure
 from bayesv.support.progress import progress
 
 __all__ = ["read_batches"]
@@ -62,7 +64,7 @@ class _Part:
     response: ColumnFacts
     facts: tuple[ColumnFacts, ...]  # of the columns of each random term
     names: tuple[str, ...]
-    labels: tuple[tuple[str, tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
+    labels: tuple[tuple[str, tuple[str, ...], CovarianceStructure], ...]
     n_given: int
     encoding: Encoding
     gaps: Mapping[str, int] = field(default_factory=dict)
@@ -161,7 +163,7 @@ class _Evaluated:
     rows: RowBatch
     keys: tuple[pd.DataFrame, ...]
     names: tuple[str, ...]
-    labels: tuple[tuple[str, tuple[str, ...], tuple[tuple[int, ...], ...]], ...]
+    labels: tuple[tuple[str, tuple[str, ...], CovarianceStructure], ...]
     n_given: int
     gaps: Mapping[str, int]
     encoding: Encoding
@@ -189,13 +191,13 @@ def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
     groupings, keys, labels = [], [], []
     for term in combined(plan.formula.random, encoded.lhs):
         codes, key = _codes(part, term.factors)
-        groupings.append(Grouping(codes, term.values, len(key), term.blocks))
+        groupings.append(Grouping(codes, term.values, len(key), term.structure.blocks))
         keys.append(key)
-        labels.append((term.label, term.columns, term.blocks))
+        labels.append((term.label, term.columns, term.structure))
     target = y if offset is None else y - offset
     w = None if weights is None else weights[kept]
     return _Evaluated(
-        RowBatch(encoded.X, target, w, tuple(groupings)),
+        RowBatch(encoded.X, target, Residual.of_weights(w, len(kept)), tuple(groupings)),
         tuple(keys),
         encoded.names,
         tuple(labels),
@@ -219,7 +221,6 @@ def _summed(frame: pd.DataFrame, plan: _Plan) -> _Part | None:
     if batch is None:
         return None
     rows, scaling = batch.rows, Scaling.of(batch.rows)
-    w = rows.weights
     return _Part(
         keys=batch.keys,
         moments=accumulate(rows, scaling),
@@ -231,7 +232,7 @@ def _summed(frame: pd.DataFrame, plan: _Plan) -> _Part | None:
         n_given=batch.n_given,
         encoding=batch.encoding,
         gaps=batch.gaps,
-        weights=(np.inf, -np.inf) if w is None else (float(w.min()), float(w.max())),
+        weights=rows.residual.weight_range or (np.inf, -np.inf),
     )
 
 
@@ -255,7 +256,7 @@ def _merged(a: _Part, b: _Part) -> _Part:
         (recode(part.moments, [code[i] for code in codes], sizes), part.scaling)
         for i, part in enumerate((a, b))
     )
-    moments, scaling = joined(one, two, [blocks for _, _, blocks in a.labels])
+    moments, scaling = joined(one, two, [structure.blocks for _, _, structure in a.labels])
     gaps = {name: a.gaps.get(name, 0) + b.gaps.get(name, 0) for name in (*a.gaps, *b.gaps)}
     return _Part(
         keys=tuple(keys),
@@ -296,8 +297,8 @@ def _finished(plan: _Plan, part: _Part) -> tuple[DesignSummary, Moments, Scaling
     if response_sd <= 1e-13 * abs(response.mean[0]):
         raise DataError(f"The response {plan.formula.response!r} is constant in the {n} rows used.")
     terms = [
-        TermSummary(label, columns, level, blocks, facts.rms, facts.spread, facts)
-        for level, facts, (label, columns, blocks) in zip(
+        TermSummary(label, columns, level, structure, facts.rms, facts.spread, facts)
+        for level, facts, (label, columns, structure) in zip(
             levels, part.facts, part.labels, strict=True
         )
     ]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import warnings
 from typing import Any
 
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.serialize import dumps
 
-from bayesv.errors import CacheWarning
+from bayesv.errors import CacheWarning, warn
 
 __all__ = ["remember"]
 
@@ -91,10 +90,9 @@ def _note(reason: str) -> None:
     if _said:
         return
     _said.append(reason)
-    warnings.warn(
+    warn(
         f"Compiled loops cannot be kept on disk or read from it ({reason}), so this process "
         "compiles them in memory, which takes some seconds. Results are the same. To avoid it, "
         "set NUMBA_CACHE_DIR to a directory that can be written.",
         CacheWarning,
-        stacklevel=2,
     )

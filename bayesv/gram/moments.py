@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesv.design.residual import Residual
 from bayesv.gram.scaling import Grouping, Index, RowBatch, Scaling
 from bayesv.linalg import Array
 from bayesv.support.memory import refuse_unless
@@ -95,25 +96,21 @@ def accumulate(rows: RowBatch, scaling: Scaling) -> Moments:
     }
     for start in range(0, n, _ROWS):
         span = slice(start, start + _ROWS)
-        root = None if rows.weights is None else np.sqrt(rows.weights[span])[:, None]
-        fixed = scaling.fixed(rows.X[span], rows.y[span])
-        Z = [scaling.columns(f, g.values[span]) for f, g in enumerate(groupings)]
-        if root is not None:
-            fixed = fixed * root
-            Z = [z * root for z in Z]
+        residual = rows.residual.take(span)
+        fixed = residual.whiten(scaling.fixed(rows.X[span], rows.y[span]))
+        Z = [residual.whiten(scaling.columns(f, g.values[span])) for f, g in enumerate(groupings)]
         C += fixed.T @ fixed
         for f, grouping in enumerate(groupings):
             codes = grouping.codes[span]
             add_products(codes, Z[f], Z[f], A[f])
             add_products(codes, Z[f], fixed, B[f])
-            add_hashes(codes, _bits(grouping.values[span], rows.weights, span), hashes[f])
+            add_hashes(codes, _bits(grouping.values[span], residual), hashes[f])
         for (f, g), (cell, _, _) in cells.items():
             add_products(cell[span], Z[f], Z[g], blocks[f, g])
-    weights = rows.weights
     return Moments(
         n=n,
-        log_weights=0.0 if weights is None else float(np.log(weights).sum()),
-        total=float((rows.y**2 if weights is None else weights * rows.y**2).sum()),
+        log_weights=0.0 - rows.residual.log_det,  # 0 − 0 is not −0
+        total=float((rows.residual.weights * rows.y**2).sum()),
         C=C,
         A=tuple(A),
         B=tuple(B),
@@ -228,8 +225,8 @@ def _add(a: Any, b: Any) -> Any:
     return total
 
 
-def _bits(values: Array, weights: Array | None, span: slice) -> Hash:
-    columns = values if weights is None else np.column_stack([values, weights[span]])
+def _bits(values: Array, residual: Residual) -> Hash:
+    columns = values if residual.iid else np.column_stack([values, residual.weights])
     # + 0.0 makes −0.0 the same bits as 0.0.
     return np.ascontiguousarray(columns + 0.0).view(np.uint64)
 

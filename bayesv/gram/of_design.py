@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bayesv.design.design import Design
+from bayesv.design.residual import Homoscedastic
 from bayesv.gram.arrange import gram_statistics
 from bayesv.gram.responses import Responses
 from bayesv.gram.scaling import Grouping, RowBatch
@@ -14,8 +17,29 @@ __all__ = ["responses_of", "statistics_of"]
 def statistics_of(
     design: Design, elimination: str = "auto", *, dedupe: bool = True
 ) -> GramStatistics:
-    """Return the Gram statistics of a design's rows; see `gram_statistics`."""
-    return gram_statistics(_rows(design), elimination, dedupe=dedupe)
+    """Return the Gram statistics of a design's rows; see `gram_statistics`.
+
+    Of correlated residuals rows are whitened first, which keeps their form where series lie within
+    levels: those of a row's series are those of the row.
+    """
+    if design.residual.clusters is None:
+        return gram_statistics(_rows(design), elimination, dedupe=dedupe)
+    stats = gram_statistics(_whitened(design), elimination, dedupe=dedupe)
+    return replace(stats, log_weights=-design.residual.log_det)
+
+
+def _whitened(design: Design) -> RowBatch:
+    """Return L⁻¹ times the rows, of R = σ²LL'."""
+    whiten = design.residual.whiten
+    known = replace(
+        design,
+        y=whiten(design.target),
+        X=whiten(design.X),
+        offset=None,
+        terms=tuple(replace(term, values=whiten(term.values)) for term in design.terms),
+        residual=Homoscedastic(design.n),
+    )
+    return _rows(known)
 
 
 def responses_of(design: Design, stats: GramStatistics) -> Responses:
@@ -31,6 +55,7 @@ def responses_of(design: Design, stats: GramStatistics) -> Responses:
 
 
 def _rows(design: Design) -> RowBatch:
-    groupings = tuple(Grouping(t.codes, t.values, t.n_levels, t.blocks) for t in design.terms)
-    weights = None if design.residual.iid else design.residual.weights
-    return RowBatch(design.X, design.target, weights, groupings)
+    groupings = tuple(
+        Grouping(t.codes, t.values, t.n_levels, t.structure.blocks) for t in design.terms
+    )
+    return RowBatch(design.X, design.target, design.residual, groupings)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
+from bayesv.design.residual import Residual
 from bayesv.gram.scaling import RowBatch, times_inverse
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.tables import Sums
@@ -23,8 +24,8 @@ class Responses:
     ----------
     stats : GramStatistics
         Of the same rows with any response.
-    root : ndarray, shape (n,)
-        W^½.
+    residual : Residual
+        R/σ² = W⁻¹.
     Q : ndarray, shape (n, p)
         W^½X in the units of the statistics, orthonormal.
     Z : scipy.sparse.csr_array, shape (q, n)
@@ -34,7 +35,7 @@ class Responses:
     """
 
     stats: GramStatistics
-    root: Array
+    residual: Residual
     Q: Array
     Z: sparse.csr_array
     shapes: tuple[tuple[int, int], ...]
@@ -43,18 +44,19 @@ class Responses:
     def of(cls, rows: RowBatch, stats: GramStatistics) -> Responses:
         """Prepare for other responses of the rows that ``stats`` summed up."""
         n = len(rows.y)
-        root = np.ones(n) if rows.weights is None else np.sqrt(rows.weights)
-        Q = times_inverse(rows.X[:, stats.fixed.kept], stats.fixed.upper) * root[:, None]
+        whiten = rows.residual.whiten
+        Q = whiten(times_inverse(rows.X[:, stats.fixed.kept], stats.fixed.upper))
         parts = [sparse.csr_array((0, n))]
         for grouping, basis in zip(rows.groupings, stats.bases, strict=True):
-            values = times_inverse(grouping.values, basis) * root[:, None]
+            values = whiten(times_inverse(grouping.values, basis))
             k = grouping.k
             places = grouping.codes[:, None] * k + np.arange(k)
             shape = (n, grouping.n_levels * k)
             starts = np.arange(n + 1) * k
             parts.append(sparse.csr_array((values.ravel(), places.ravel(), starts), shape).T)
         Z = sparse.csr_array(sparse.vstack(parts, format="csr"))
-        return cls(stats, root, Q, Z, tuple((g.n_levels, g.k) for g in rows.groupings))
+        shapes = tuple((g.n_levels, g.k) for g in rows.groupings)
+        return cls(stats, rows.residual, Q, Z, shapes)
 
     def statistics(self, y: Array) -> GramStatistics:
         """Return the statistics of a response.
@@ -70,7 +72,7 @@ class Responses:
         second time removes the rounding of the first.
         """
         stats, Q = self.stats, self.Q
-        rest = self.root * y
+        rest = self.residual.whiten(y)
         total = float(rest @ rest)
         gamma = np.zeros(stats.p)
         for _ in range(2):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from bayesv.design.residual import Homoscedastic, Residual
 from bayesv.linalg import Array, independent_columns
 
 __all__ = ["Grouping", "Index", "RowBatch", "Scaling", "times_inverse"]
@@ -58,15 +59,15 @@ class RowBatch:
     X : ndarray, shape (n, p)
     y : ndarray, shape (n,)
         Response less offset.
-    weights : ndarray, shape (n,), or None
-        Known w in R = σ² diag(1/w).
+    residual : Residual
+        R/σ²; its independent families only, whose w weigh the products.
     groupings : tuple of Grouping
         One per random term.
     """
 
     X: Array
     y: Array
-    weights: Array | None
+    residual: Residual
     groupings: tuple[Grouping, ...]
 
     def take(self, rows: slice | Index) -> RowBatch:
@@ -74,7 +75,7 @@ class RowBatch:
         return RowBatch(
             self.X[rows],
             self.y[rows],
-            None if self.weights is None else self.weights[rows],
+            self.residual.take(rows),
             tuple(g.take(rows) for g in self.groupings),
         )
 
@@ -105,10 +106,10 @@ class Scaling:
     def of(cls, rows: RowBatch) -> Scaling:
         """Return good units for rows like these."""
         rows = rows.take(slice(None, None, -(-len(rows.y) // _SAMPLE)))
-        root = 1.0 if rows.weights is None else np.sqrt(rows.weights)[:, None]
-        upper = _triangle(rows.X, root)
-        E = times_inverse(rows.X, upper) * root
-        target = rows.y[:, None] * root
+        whiten = rows.residual.whiten
+        upper = _triangle(rows.X, rows.residual)
+        E = whiten(times_inverse(rows.X, upper))
+        target = whiten(rows.y[:, None])
         gamma = np.zeros((upper.shape[1], 1))
         for _ in range(2):  # the second pass removes the rounding of the first
             gamma += np.linalg.lstsq(E.T @ E, E.T @ (target - E @ gamma))[0]
@@ -124,15 +125,13 @@ class Scaling:
         return times_inverse(values, self.bases[f])
 
 
-def _triangle(X: Array, root: Array | float = 1.0) -> Array:
-    """U of QU = root X, scaled to mean square 1; columns not determined are only scaled.
-
-    ``root``, (n, 1), are roots of weights.
-    """
+def _triangle(X: Array, residual: Residual) -> Array:
+    """U of QU = W^½X, scaled to mean square 1; columns not determined are only scaled."""
     n, p = X.shape
     full = np.zeros((p, p))
     # Coordinates of the ones and of all columns among orthonormal ones
-    triangle = np.linalg.qr(np.column_stack([np.ones(n), X]) * root, mode="r") / np.sqrt(n)
+    white = residual.whiten(np.column_stack([np.ones(n), X]))
+    triangle = np.linalg.qr(white, mode="r") / np.sqrt(n)
     coordinates = triangle[:, 1:]
     upper = np.linalg.qr(coordinates, mode="r")
     full[: len(upper)] = upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)[:, None]
@@ -148,7 +147,7 @@ def _basis(values: Array, blocks: Sequence[Sequence[int]]) -> Array:
     basis = np.eye(values.shape[1])
     for block in blocks:
         columns = np.array(block)
-        basis[np.ix_(columns, columns)] = _triangle(values[:, columns])
+        basis[np.ix_(columns, columns)] = _triangle(values[:, columns], Homoscedastic(len(values)))
     return basis
 
 

@@ -170,7 +170,7 @@ def _group_priors(
         start += width
     stated = {}
     sds = priors.sd[term.group]
-    for k, block in enumerate(term.blocks):
+    for k, block in enumerate(term.structure.blocks):
         members = [part for part in pieces if set(places[part.name]) <= set(block)]
         columns = [column for part in members for column in places[part.name]]
         if set(columns) != set(block):
@@ -194,7 +194,7 @@ def _group_priors(
         back = priors.basis(term).back[np.ix_(columns, columns)]
         for place, part in enumerate(members):
             effects = CorrelatedEffects(
-                block=term.group if len(term.blocks) == 1 else f"{term.group}_{k}",
+                block=term.group if len(term.structure.blocks) == 1 else f"{term.group}_{k}",
                 siblings=siblings,
                 place=place,
                 labels=tuple(term.columns[i] for i in columns),

@@ -20,6 +20,7 @@ from bayesv.inference.draws import Draws
 from bayesv.inference.pymc import covariances, sampler_stats
 from bayesv.linalg import Array
 from bayesv.names import INTERCEPT
+from bayesv.structures import CovarianceStructure, of_blocks
 
 __all__ = [
     "BambiFixed",
@@ -88,11 +89,11 @@ class BambiParts:
                     levels=levels,
                     codes=codes.astype(np.intp),
                     values=np.hstack([part.values for part in pieces]),
-                    blocks=_blocks(pieces),
+                    structure=_structure(pieces),
                 )
             )
         n = len(self.y)
-        apart = [term.group for term in terms if len(term.blocks) > 1]
+        apart = [term.group for term in terms if len(term.structure.blocks) > 1]
         notes = [f"Bambi's effects of {g} are independent, lme4's (… || {g})" for g in apart]
         return Design(
             formula=_in_lme4(self.formula, self.random),
@@ -129,7 +130,7 @@ def _in_lme4(text: str, random: list[BambiTerm]) -> str:
     return f"{label(formula.response_node)} ~ {' + '.join([formula.fixed, *offsets, *groups])}"
 
 
-def _blocks(parts: list[BambiTerm]) -> tuple[tuple[int, ...], ...]:
+def _structure(parts: list[BambiTerm]) -> CovarianceStructure:
     blocks: dict[str, list[int]] = {}
     start = 0
     for part in parts:
@@ -137,7 +138,7 @@ def _blocks(parts: list[BambiTerm]) -> tuple[tuple[int, ...], ...]:
             key = part.correlated.block if part.correlated else f"{part.name} {i}"
             blocks.setdefault(key, []).append(i)
         start += len(part.labels)
-    return tuple(tuple(block) for block in blocks.values())
+    return of_blocks(blocks.values())
 
 
 def read_bambi(model: Any) -> BambiParts:
@@ -291,7 +292,7 @@ def draws_from_bambi(parts: BambiParts, trace: Any, design: Design, keep_u: bool
         if order is None:
             raise ExtractionError(f"Columns of {term.group!r} differ between draws and design.")
         factors, back = {}, np.eye(term.n_columns)
-        for k, block in enumerate(term.blocks):
+        for k, block in enumerate(term.structure.blocks):
             linked = [part.correlated for part in pieces if part.correlated is not None]
             names = {c.chol for c in linked if set(c.labels) == {term.columns[i] for i in block}}
             if len(block) > 1:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesv.covariance import ComponentDraws, VarianceComponents
+from bayesv.covariance import VarianceComponents
 from bayesv.gram import draw_effects
 from bayesv.inference.adaptation import Effort, ProposalError
-from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import Conditional, MarginalDensity, joined
 from bayesv.inference.draws import Draws
+from bayesv.inference.log_prior import coordinates_for
 from bayesv.inference.modes import find_modes
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.target import Target
@@ -70,7 +70,7 @@ def sample_collapsed(
     so that the result needs no weights, and their evaluation is one vectorised batch. β is drawn
     exactly from its normal conditional.
     """
-    *first, last = Coordinates.choices(density.priors)
+    *first, last = coordinates_for(density.priors)
     for coordinates in first:
         target = Target(density, options.progressbar, coordinates)
         with contextlib.suppress(ProposalError):
@@ -180,7 +180,7 @@ def labelled(
 ) -> Draws:
     """Return draws of (Σ, σ) at x, chain after chain, with β (and u) from their conditionals."""
     density, stats = target.density, target.density.stats
-    covs, sigma2 = target.coordinates.to_covs(x)
+    values = target.coordinates.to_values(x)
     z = rng.normal(size=conditional.mean.shape)
     noise = np.linalg.solve(np.swapaxes(conditional.root, -1, -2), z[..., None])[..., 0]
     gamma = conditional.mean + noise
@@ -190,7 +190,7 @@ def labelled(
         lambdas, sigma = target.coordinates.to_lambdas(x)
         u = _effects(density, lambdas, sigma, gamma, rng)
     return Draws(
-        ComponentDraws(target.coordinates.priors.design, covs, sigma2, beta).reshape(*shape),
+        replace(values, beta=beta).reshape(*shape),
         u={g: v.reshape(*shape, *v.shape[1:]) for g, v in u.items()},
         sample_stats=sample_stats,
         attrs=attrs,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesv.covariance import ComponentDraws
 from bayesv.gram import GramStatistics, eliminate, eliminate_many
-from bayesv.linalg import Array, psd_root
-from bayesv.priors.priors import Normal, ResolvedPriors
+from bayesv.linalg import Array
+from bayesv.priors.priors import Flat, Normal, ResolvedPriors
 
-__all__ = ["Conditional", "MarginalDensity", "joined"]
+__all__ = ["Conditional", "MarginalDensity", "MarginalLikelihood", "joined"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +51,14 @@ def joined(parts: Sequence[Conditional]) -> Conditional:
 
 
 @dataclass(frozen=True, eq=False)
-class MarginalDensity:
-    """log p(y | Σ, σ) and log p(Σ, σ | y) up to a constant, for flat and normal β.
+class MarginalLikelihood:
+    """log p(y | Σ, σ), u and β integrated out, for flat and normal β.
+
+    Parameters
+    ----------
+    stats : GramStatistics
+    beta : sequence of Flat or Normal
+        The prior of each fixed effect.
 
     Notes
     -----
@@ -61,13 +68,18 @@ class MarginalDensity:
     """
 
     stats: GramStatistics
-    priors: ResolvedPriors
+    beta: Sequence[Flat | Normal]
+
+    @classmethod
+    def of_flat_beta(cls, stats: GramStatistics) -> MarginalLikelihood:
+        """Return the restricted likelihood."""
+        return cls(stats, (Flat(),) * stats.p)
 
     @cached_property
     def _beta_prior(self) -> tuple[Array, Array, float]:
         """Precision of γ, precision × mean, and constants."""
-        sds = np.array([b.sd if isinstance(b, Normal) else np.inf for b in self.priors.beta])
-        means = np.array([b.mean if isinstance(b, Normal) else 0.0 for b in self.priors.beta])
+        sds = np.array([b.sd if isinstance(b, Normal) else np.inf for b in self.beta])
+        means = np.array([b.mean if isinstance(b, Normal) else 0.0 for b in self.beta])
         fixed = self.stats.fixed
         normal = np.isfinite(sds)
         precision = np.where(normal, 1.0 / sds**2, 0.0)
@@ -146,17 +158,29 @@ class MarginalDensity:
         by_precision = -0.5 * (-n / precision + np.trace(P_inv @ S) + t - 2 * c @ m + m @ S @ m)
         return -0.5 * float(value), bars, float(by_precision * -2.0 / sigma**3)
 
-    def log_likelihood(self, covs: Mapping[str, Array], sigma2: float) -> float:
-        """Return log p(y | Σ, σ²) with u and β integrated out."""
-        lambdas = [
-            psd_root(covs[term.group])[None] / np.sqrt(sigma2) for term in self.priors.design.terms
-        ]
-        return float(self.conditional(lambdas, np.array([sigma2])).log_likelihood[0])
+    def log_likelihood(self, values: ComponentDraws) -> Array:
+        """Return log p(y | Σ, σ²), shape (...)."""
+        draws = values.flat
+        conditional = self.conditional(draws.relative_roots(), draws.sigma2)
+        return conditional.log_likelihood.reshape(values.shape)
 
-    def log_prior(self, covs: Mapping[str, Array], sigma2: float) -> float:
-        """Return the log prior density by (SDs, correlations, σ)."""
-        return float(sum(self.priors.log_densities(covs, np.asarray(sigma2)).values()))
 
-    def log_posterior(self, covs: Mapping[str, Array], sigma2: float) -> float:
-        """Return log p(SDs, correlations, σ | y) up to a constant."""
-        return self.log_likelihood(covs, sigma2) + self.log_prior(covs, sigma2)
+@dataclass(frozen=True, eq=False, init=False)
+class MarginalDensity(MarginalLikelihood):
+    """log p(Σ, σ | y) up to a constant: the marginal likelihood and the prior.
+
+    Parameters
+    ----------
+    stats : GramStatistics
+    priors : ResolvedPriors
+    """
+
+    priors: ResolvedPriors
+
+    def __init__(self, stats: GramStatistics, priors: ResolvedPriors) -> None:
+        super().__init__(stats, priors.beta)
+        object.__setattr__(self, "priors", priors)
+
+    def log_posterior(self, values: ComponentDraws) -> Array:
+        """Return log p(SDs, correlations, σ | y) up to a constant, shape (...)."""
+        return self.log_likelihood(values) + self.priors.log_density(values)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
-from bayesv.errors import SamplingWarning
+from bayesv.errors import SamplingWarning, warn
 from bayesv.formula import ModelFrame
 from bayesv.inference.adaptation import ProposalError
 from bayesv.inference.bambi import build_bambi, sample_bambi
@@ -61,10 +60,9 @@ def draw(
         try:
             return sample_collapsed(density, start, options, keep_u), engine
         except ProposalError as error:
-            warnings.warn(
+            warn(
                 f"The collapsed engine's proposal does not cover the posterior ({error}); NUTS on "
                 "the same density runs instead.",
                 SamplingWarning,
-                stacklevel=4,
             )
     return sample_nuts(density, start, options, keep_u), "nuts"

@@ -14,10 +14,10 @@ from pytensor.graph.op import Op
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.pymc import group_coords, group_root, sigma_variable
 
-__all__ = ["MarginalLikelihood", "build_marginal"]
+__all__ = ["MarginalLikelihoodOp", "build_marginal"]
 
 
-class MarginalLikelihood(Op):
+class MarginalLikelihoodOp(Op):
     """log p(y | λ, σ) with u and β integrated out; outputs are the value and its gradients.
 
     Parameters
@@ -74,5 +74,5 @@ def build_marginal(density: MarginalDensity) -> Any:
         sigma = sigma_variable(priors)
         roots = [group_root(term, priors)[0] / sigma for term in priors.design.terms]
         flat = pt.concatenate([root.flatten() for root in roots])
-        pm.Potential("marginal_likelihood", MarginalLikelihood(density)(flat, sigma)[0])
+        pm.Potential("marginal_likelihood", MarginalLikelihoodOp(density)(flat, sigma)[0])
     return model

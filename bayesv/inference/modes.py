@@ -80,8 +80,8 @@ def find_modes(
     the same variance, contradict each other. Climbs start at ``start``, there with each SD small
     or at its prior's median, with correlations at 0 and near ±1, and at draws from the prior.
     """
-    point = ComponentDraws.of(target.coordinates.priors.design, start)
-    first = target.coordinates.from_covs(point.covs, start.sigma2)
+    point = ComponentDraws.of(target.coordinates.design, start)
+    first = target.coordinates.near(point)
     # An SD estimated as 0 starts at a tenth of σ: at 0 the density by log SD is flat.
     is_sd = target.coordinates.is_sd
     first[is_sd] = np.maximum(first[is_sd], -2.5)
@@ -144,7 +144,7 @@ def _mode_at(target: Target, x: Array, step: Callable[[int], None]) -> Mode:
 def _starts(target: Target, first: Array, rng: np.random.Generator) -> Array:
     """Return points of finite density, (K, d), ``first`` first and all others at their best σ."""
     coordinates = target.coordinates
-    draws = coordinates.prior_draws(rng, _PRIOR_DRAWS if target.cheap else _FEW_PRIOR_DRAWS)
+    draws = target.log_prior.draws(rng, _PRIOR_DRAWS if target.cheap else _FEW_PRIOR_DRAWS)
     typical = np.median(draws, axis=0)
     is_sd, is_corr = coordinates.is_sd, ~coordinates.is_sd
     is_corr[-1] = False

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bayesv.covariance import ComponentDraws
-from bayesv.design.design import Design, RandomTerm
+from bayesv.design.design import Design, Index, RandomTerm
 from bayesv.errors import BayesvError, require
 from bayesv.inference.completeness import require_all_draws
 from bayesv.inference.draws import Draws
@@ -29,6 +29,7 @@ from bayesv.priors.priors import (
     Normal,
     ResolvedPriors,
 )
+from bayesv.structures import Unstructured
 from bayesv.support.process import Shared
 
 __all__ = [
@@ -111,8 +112,7 @@ def _effects(term: RandomTerm, priors: ResolvedPriors) -> Any:
     dims = (f"{term.group}_level", f"{term.group}_coef")
     root, sd = group_root(term, priors)
     z = pm.Normal(f"z_{term.group}", 0.0, 1.0, dims=dims)
-    diagonal = len(term.blocks) == term.n_columns
-    u = z * sd if diagonal else pt.dot(z, root.T)
+    u = pt.dot(z, root.T) if term.structure.n_corrs else z * sd
     return pm.Deterministic(f"u_{term.group}", u, dims=dims)
 
 
@@ -139,13 +139,11 @@ def group_root(term: RandomTerm, priors: ResolvedPriors) -> tuple[Any, Any]:
     dim = f"{term.group}_{'centred' if basis.centred else 'coef'}"
     sd = prior_vector(f"sd_{term.group}", priors.sd[term.group], dim, flat="HalfFlat")
     L = pt.eye(term.n_columns)
-    for k, block in enumerate(term.blocks):
-        if len(block) == 1:
-            continue
-        part = pm.LKJCorr(chol_name(term, k), eta=priors.corr[term.group].eta, n=len(block))
-        rows = np.array(block)
-        whole = len(block) == term.n_columns
-        L = part if whole else pt.set_subtensor(L[rows[:, None], rows], part)
+    for k, (rows, part) in correlated_parts(term).items():
+        eta = priors.corr[term.group].eta
+        factor = pm.LKJCorr(chol_name(term, k), eta=eta, n=part.size)
+        whole = part.size == term.n_columns
+        L = factor if whole else pt.set_subtensor(L[rows[:, None], rows], factor)
     if not basis.centred:
         return sd[:, None] * L, sd
     root = pt.dot(basis.back, sd[:, None] * L)
@@ -160,8 +158,17 @@ def sigma_variable(priors: ResolvedPriors) -> Any:
 
 
 def chol_name(term: RandomTerm, k: int) -> str:
-    """Name of the Cholesky factor of the correlations of a term's k-th block."""
-    return f"chol_{term.group}" if len(term.blocks) == 1 else f"chol_{term.group}_{k}"
+    """Name of the Cholesky factor of the correlations of a term's k-th part."""
+    return f"chol_{term.group}" if len(term.structure.parts) == 1 else f"chol_{term.group}_{k}"
+
+
+def correlated_parts(term: RandomTerm) -> dict[int, tuple[Index, Unstructured]]:
+    """Return rows and family of each part of a term that has correlations, by its position."""
+    return {
+        k: (np.array(rows), part)
+        for k, (rows, part) in enumerate(term.structure.parts)
+        if isinstance(part, Unstructured) and part.n_corrs
+    }
 
 
 def sd_scalar(name: str, prior: Any) -> Any:
@@ -203,7 +210,7 @@ def sample_pymc(model: Any, priors: ResolvedPriors, options: NutsOptions, keep_u
     names = ["sigma", *(["beta"] if design.p else [])]
     for term in design.terms:
         names.append(f"sd_{term.group}")
-        names += [chol_name(term, k) for k, block in enumerate(term.blocks) if len(block) > 1]
+        names += [chol_name(term, k) for k in correlated_parts(term)]
         names += [f"u_{term.group}"] * keep_u
     pm = require("pymc", "pymc")
     with model:
@@ -215,9 +222,7 @@ def sample_pymc(model: Any, priors: ResolvedPriors, options: NutsOptions, keep_u
 
     covs, u = {}, {}
     for term in design.terms:
-        factors = {
-            k: values(chol_name(term, k)) for k, block in enumerate(term.blocks) if len(block) > 1
-        }
+        factors = {k: values(chol_name(term, k)) for k in correlated_parts(term)}
         back = priors.basis(term).back
         covs[term.group] = covariances(term, values(f"sd_{term.group}"), factors, back)
         if keep_u:
@@ -231,7 +236,7 @@ def sample_pymc(model: Any, priors: ResolvedPriors, options: NutsOptions, keep_u
 def covariances(
     term: RandomTerm, sd: Array, factors: Mapping[int, Array], back: Array | None = None
 ) -> Array:
-    """Return draws of Σ_f from SDs (…, r) and the correlation factor of each correlated block.
+    """Return draws of Σ_f from SDs (…, r) and the correlation factor of each correlated part.
 
     ``back`` is A⁻¹ if these are of effects of another basis.
     """
@@ -239,7 +244,7 @@ def covariances(
     root = np.zeros((*sd.shape[:-1], r, r))
     root[..., np.arange(r), np.arange(r)] = 1.0
     for k, L in factors.items():
-        rows = np.array(term.blocks[k])
+        rows = np.array(term.structure.parts[k][0])
         root[..., rows[:, None], rows[None, :]] = L
     root = root * sd[..., :, None]
     root = root if back is None else back @ root

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.target import Target
 from bayesv.linalg import Array, evenly_spaced, symmetrize
-from bayesv.priors.priors import ResolvedPriors
 
 __all__ = ["Score", "posterior_score", "sd_positions"]
 
@@ -62,13 +61,13 @@ def posterior_score(density: MarginalDensity, values: ComponentDraws) -> Score:
     """
     target = Target(density)
     coordinates = target.coordinates
-    x = coordinates.from_draws(values.covs, values.sigma2)
+    x = coordinates.from_values(values)
     gradient, prior, n_outside = np.zeros_like(x), np.zeros_like(x), 0
     # Side by side only what takes long: threads cost, too.
     slopes_at = run(target.value_and_gradient, list(x), serial=not target.expensive)
     for i, (point, (value, slope)) in enumerate(zip(x, slopes_at, strict=True)):
         if np.isfinite(value):
-            gradient[i], prior[i] = slope, coordinates.prior_gradient(point)
+            gradient[i], prior[i] = slope, target.log_prior.gradient(point)
         else:
             n_outside += 1
     is_sd = coordinates.is_sd
@@ -77,16 +76,13 @@ def posterior_score(density: MarginalDensity, values: ComponentDraws) -> Score:
     with np.errstate(invalid="ignore"):
         x[:, is_sd] += x[:, -1:]
     rounding = _rounding(coordinates, values)
-    return Score(_names(density.priors), np.nan_to_num(x), gradient, prior, n_outside, rounding)
+    return Score(coordinates.names, np.nan_to_num(x), gradient, prior, n_outside, rounding)
 
 
 def sd_positions(design: Design) -> dict[str, NDArray[np.intp]]:
     """Return the positions of each term's log SDs among the coordinates."""
-    positions, start = {}, 0
-    for term in design.terms:
-        positions[term.group] = np.arange(start, start + term.n_columns)
-        start += term.n_columns + sum(len(b) * (len(b) - 1) // 2 for b in term.blocks)
-    return positions
+    places = np.arange(Coordinates.as_written(design).size)
+    return {part.term.group: places[part.sds] for part in Coordinates.as_written(design).parts}
 
 
 def _rounding(coordinates: Coordinates, values: ComponentDraws) -> float:
@@ -98,20 +94,7 @@ def _rounding(coordinates: Coordinates, values: ComponentDraws) -> float:
         for group, cov in some.covs.items():
             sign = np.sign(symmetrize(rng.normal(size=cov.shape)))
             moved[group] = cov * (1.0 + size * sign)
-        x.append(coordinates.from_draws(moved, some.sigma2)[:, coordinates.is_sd])
+        x.append(coordinates.from_values(replace(some, covs=moved))[:, coordinates.is_sd])
     with np.errstate(invalid="ignore"):
         gap = np.abs(x[1] - x[0])
     return float(np.median(gap[np.isfinite(gap)])) / 1e4 if np.isfinite(gap).any() else np.inf
-
-
-def _names(priors: ResolvedPriors) -> tuple[str, ...]:
-    names: list[str] = []
-    for term in priors.design.terms:
-        names += [f"log sd {term.group}: {column}" for column in term.columns]
-        for block in term.blocks:
-            names += [
-                f"z {term.group}: {term.columns[block[j]]}, {term.columns[block[i]]}"
-                for i in range(1, len(block))
-                for j in range(i)
-            ]
-    return (*names, "log sd Residual")

@@ -204,7 +204,7 @@ class Tails:
         combined: list[dict[tuple[int, int], float]] = []
         for f, term in enumerate(self._terms):
             combined.append({})
-            for i, k in (pair for block in term.blocks for pair in combinations(block, 2)):
+            for k, i in zip(*np.nonzero(np.tril(term.structure.mask, -1)), strict=True):
                 prior = self._tail(f, i) + self._tail(f, k)
                 prior += 2.0 * self._priors.corr[term.group].eta - 1.0
                 if prior <= 2.0 * _ENOUGH_POWER:
@@ -286,7 +286,7 @@ class Tails:
             return e[a] / 2.0
         tails = self._tail(f, a) + self._tail(f, b) - 2.0
         both = self._levels_of((f, a), (f, b))
-        if self._terms[f].mask[a, b]:  # or at a correlation near 1
+        if self._terms[f].structure.mask[a, b]:  # or at a correlation near 1
             eta = self._priors.corr[self._terms[f].group].eta
             both = min(both, max(self._levels_of((f, a)), self._levels_of((f, b))) + 2.0 * eta)
         combined = self._combined[f].get((min(a, b), max(a, b)), np.inf)

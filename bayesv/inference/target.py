@@ -11,6 +11,7 @@ from bayesv.gram.threads import run
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import Conditional, MarginalDensity
 from bayesv.inference.interpolation import Interpolant, interpolate
+from bayesv.inference.log_prior import LogPrior, coordinates_for
 from bayesv.linalg import Array, symmetrize
 from bayesv.support.progress import progress
 
@@ -29,7 +30,7 @@ class Target:
     progressbar : bool
         Whether what takes long is shown on a terminal.
     coordinates : Coordinates, optional
-        The likelier of `Coordinates.choices` if left out.
+        The likelier of `coordinates_for` the priors if left out.
     """
 
     def __init__(
@@ -40,7 +41,8 @@ class Target:
     ) -> None:
         self.density = density
         self.show = None if progressbar else False  # None: on a terminal
-        self.coordinates = coordinates or Coordinates.choices(density.priors)[0]
+        self.coordinates = coordinates or coordinates_for(density.priors)[0]
+        self.log_prior = LogPrior(density.priors, self.coordinates)
         self.interpolants: list[Interpolant] = []
         self.n_evaluations = self.n_interpolated = 0
 
@@ -131,7 +133,7 @@ class Target:
             lambdas, sigma = self.coordinates.to_lambdas(x)
             eliminated = self._eliminated(x, lambdas, step)
             conditional = self.density.conditional(lambdas, sigma**2, eliminated)
-            value = conditional.log_likelihood + self.coordinates.log_prior(x)
+            value = conditional.log_likelihood + self.log_prior(x)
         return np.where(within & np.isfinite(value), value, -np.inf), conditional
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
@@ -145,9 +147,9 @@ class Target:
         with np.errstate(invalid="ignore", over="ignore"):
             lambdas, sigma = self.coordinates.to_lambdas(x)
             value, bars, by_sigma = self.density.value_and_gradient(lambdas, float(sigma))
-            value += float(self.coordinates.log_prior(x))
+            value += float(self.log_prior(x))
             gradient = self.coordinates.lambda_gradient(x, lambdas, bars)
-            gradient += self.coordinates.prior_gradient(x)
+            gradient += self.log_prior.gradient(x)
         gradient[-1] += by_sigma * sigma
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
             return -np.inf, np.zeros(len(x))

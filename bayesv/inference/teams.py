@@ -127,7 +127,7 @@ def form_teams(
 ) -> list[Team]:
     """Return teams of about equal numbers of chains, adapted apart from the same modes."""
     counts = [len(part) for part in np.array_split(np.arange(chains), min(chains, _TEAMS))]
-    prior = target.coordinates.prior_draws(rng, 1000)
+    prior = target.log_prior.draws(rng, 1000)
     teams = []
     for count, stream in zip(counts, rng.spawn(len(counts)), strict=True):
         proposal, fraction, population = adapt(

@@ -319,7 +319,7 @@ def _prior_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | Non
             return _implied_density(priors, q, x)
     if q.scale == "corr":
         i = term.columns.index(q.first)
-        r = next(len(columns) for columns in term.blocks if i in columns)
+        r = next(len(rows) for rows in term.structure.free_blocks if i in rows)
         shape = priors.corr[term.group].eta - 1 + 0.5 * r
         return np.asarray(beta_distribution.pdf(0.5 * (1 + x), shape, shape) / 2)
     prior = priors.sigma

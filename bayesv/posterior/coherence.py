@@ -12,8 +12,8 @@ from scipy.special import gammainc, stdtrit
 from bayesv.covariance import ComponentDraws, MarginalCovariance
 from bayesv.diagnostics.convergence import ess_mean
 from bayesv.errors import BayesvError
-from bayesv.gram import draw_effects
-from bayesv.inference.density import MarginalDensity
+from bayesv.gram import GramStatistics, draw_effects
+from bayesv.inference.density import MarginalDensity, MarginalLikelihood
 from bayesv.inference.score import Score, posterior_score, sd_positions
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.posterior.effects import gls_draws
@@ -65,25 +65,23 @@ class Coherence:
 
 
 def coherence(
-    density: MarginalDensity,
+    likelihood: MarginalLikelihood,
     values: ComponentDraws,
     u: Mapping[str, Array],
     draws_of_u: int | None,
-    priors_known: bool,
 ) -> Coherence:
     """Hold draws against what (design, priors) say they must be.
 
     Parameters
     ----------
-    density : MarginalDensity
-        Of the draws; if ``priors_known`` is False, with a flat prior of β.
+    likelihood : MarginalLikelihood
+        Of the draws; a `MarginalDensity` where their priors are known.
     values : ComponentDraws, shape (chain, draw)
     u : mapping of group to ndarray, shape (chain, draw, J, r)
         Draws of the random effects; empty if they were not kept.
     draws_of_u : int
         At how many draws, evenly spaced, u is held against its conditional moments; None: 400, or
         100 where rows and effects are more than 20,000.
-    priors_known : bool
 
     Raises
     ------
@@ -106,11 +104,11 @@ def coherence(
         )
     notes: list[str] = []
     rows = _that_vary(values)
-    rows += _of_beta(values, density)
-    if priors_known:
-        each = _SCORES_LARGE if density.stats.large_border else _SCORES
+    rows += _of_beta(values, likelihood)
+    if isinstance(likelihood, MarginalDensity):
+        each = _SCORES_LARGE if likelihood.stats.large_border else _SCORES
         step = max(1, -(-values.size // each))
-        score, of_score = _of_score(density, values.every(step))
+        score, of_score = _of_score(likelihood, values.every(step))
         if score.rounding > _ROUNDING:
             notes.append(
                 "covariates are so far from 0 that draws of Σ, rounded, do not hold its SDs at "
@@ -118,7 +116,7 @@ def coherence(
             )
         rows += of_score
         if u and design.has_rows and of_score:
-            rows += _given_u(density, values, u, score, step, notes)
+            rows += _given_u(values, u, score, step, notes)
         if score.n_outside:
             notes.append(
                 f"{score.n_outside} of {score.position.shape[0]} draws are on the boundary or so "
@@ -133,7 +131,7 @@ def coherence(
     if u and design.has_rows:
         large = design.n + design.q > _LARGE
         number = draws_of_u or (_DRAWS_OF_U_LARGE if large else _DRAWS_OF_U)
-        rows += _of_u(density, values, u, number)
+        rows += _of_u(likelihood.stats, values, u, number)
     elif u:
         notes.append("the rows were not kept, so that u is not checked")
     else:
@@ -161,11 +159,13 @@ def _that_vary(values: ComponentDraws) -> list[Row]:
     return rows
 
 
-def _of_beta(values: ComponentDraws, density: MarginalDensity) -> list[Row]:
+def _of_beta(values: ComponentDraws, likelihood: MarginalLikelihood) -> list[Row]:
     names = list(values.design.fixed_names)
     if not names:
         return []
-    center, cov = (x.reshape(*values.shape, *x.shape[1:]) for x in gls_draws(values.flat, density))
+    center, cov = (
+        x.reshape(*values.shape, *x.shape[1:]) for x in gls_draws(values.flat, likelihood)
+    )
     away = values.beta - center
     sd = np.sqrt(np.diagonal(cov, axis1=-2, axis2=-1))
     unit = np.linalg.solve(np.linalg.cholesky(cov), away[..., None])[..., 0]
@@ -206,7 +206,6 @@ def _of_score(density: MarginalDensity, values: ComponentDraws) -> tuple[Score, 
 
 
 def _given_u(
-    density: MarginalDensity,
     values: ComponentDraws,
     u: Mapping[str, Array],
     score: Score,
@@ -227,7 +226,7 @@ def _given_u(
             notes.append(f"Σ of {term.group} is singular in some draws; given u it is not checked")
             continue
         square[singular] = term.n_effects  # what it is on average
-        prior = score.prior[:, sd_positions(density.priors.design)[term.group]].sum(axis=1)
+        prior = score.prior[:, sd_positions(design)[term.group]].sum(axis=1)
         names.append(f"scale of Σ {term.group}")
         columns.append(square - term.n_effects + prior)
     squares = (design.residual.whiten(residual.T) ** 2).sum(axis=0) / draws.sigma2
@@ -238,12 +237,12 @@ def _given_u(
 
 
 def _of_u(
-    density: MarginalDensity, values: ComponentDraws, u: Mapping[str, Array], draws_of_u: int
+    stats: GramStatistics, values: ComponentDraws, u: Mapping[str, Array], draws_of_u: int
 ) -> list[Row]:
     """Mean of u − û, and second moments of u − û less those of exact draws of u."""
     design, draws = values.design, values.flat
     u = {group: _flat(x) for group, x in u.items()}
-    stats, rng = density.stats, np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     labels = [": ".join(map(str, label)) for label in design.effect_labels]
     gaps, moments, shares = [], [], []
     for s in evenly_spaced(draws.size, draws_of_u):

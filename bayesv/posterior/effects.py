@@ -7,13 +7,13 @@ import pandas as pd
 
 from bayesv.covariance import ComponentDraws
 from bayesv.gram import GramStatistics, draw_effects
-from bayesv.inference.density import MarginalDensity
+from bayesv.inference.density import MarginalLikelihood
 from bayesv.linalg import Array, evenly_spaced
 
 __all__ = ["gls_draws", "random_effects"]
 
 
-def gls_draws(values: ComponentDraws, density: MarginalDensity) -> tuple[Array, Array]:
+def gls_draws(values: ComponentDraws, likelihood: MarginalLikelihood) -> tuple[Array, Array]:
     """Return β̂_GLS(V) and (X'V⁻¹X)⁻¹ of every draw, shapes (S, p) and (S, p, p).
 
     Under a normal prior of β they are mean and covariance of β given (Σ, σ², y).
@@ -21,10 +21,10 @@ def gls_draws(values: ComponentDraws, density: MarginalDensity) -> tuple[Array, 
     Parameters
     ----------
     values : ComponentDraws, shape (S,)
-    density : MarginalDensity
+    likelihood : MarginalLikelihood
     """
-    given_v = density.conditional(values.relative_roots(), values.sigma2)
-    fixed, half = density.stats.fixed, np.linalg.inv(given_v.root)
+    given_v = likelihood.conditional(values.relative_roots(), values.sigma2)
+    fixed, half = likelihood.stats.fixed, np.linalg.inv(given_v.root)
     return fixed.to_beta(given_v.mean), fixed.cov_beta(np.swapaxes(half, 1, 2) @ half)
 
 

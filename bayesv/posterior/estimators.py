@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import minimize
@@ -12,6 +13,7 @@ from bayesv.errors import BayesvError
 from bayesv.gram import GramStatistics, eliminate
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
+from bayesv.inference.log_prior import LogPrior
 from bayesv.linalg import Array, cov_to_sd_corr, evenly_spaced, psd_root, symmetrize
 
 __all__ = [
@@ -52,20 +54,27 @@ def point_estimate(
     if kind == "medoid":
         return draws.take(medoid(draws))
     if kind == "stein" and stats is not None:
-        return stein(stats, draws)
+        return _in_families(stein(stats, draws))
     sigma2 = draws.sigma2
     if kind == "mean":
         means = {group: cov.mean(axis=0) for group, cov in draws.covs.items()}
         return ComponentDraws(design, means, sigma2.mean())
     if kind == "median":
         medians = {group: geometric_median(cov) for group, cov in draws.covs.items()}
-        return ComponentDraws(design, medians, np.median(sigma2))
-    # The mask takes off what rounding of eigenvectors leaves between blocks.
-    logs = {
-        term.group: np.where(term.mask, log_euclidean(draws.covs[term.group]), 0.0)
-        for term in design.terms
+        return _in_families(ComponentDraws(design, medians, np.median(sigma2)))
+    logs = {group: log_euclidean(cov) for group, cov in draws.covs.items()}
+    return _in_families(ComponentDraws(design, logs, np.exp(np.log(sigma2).mean())))
+
+
+def _in_families(values: ComponentDraws) -> ComponentDraws:
+    """Return the nearest values in which each Σ_f is of its term's family.
+
+    Of blocks this takes off what rounding of eigenvectors leaves between them.
+    """
+    covs = {
+        term.group: term.structure.project(values.covs[term.group]) for term in values.design.terms
     }
-    return ComponentDraws(design, logs, np.exp(np.log(sigma2).mean()))
+    return replace(values, covs=covs)
 
 
 def geometric_median(draws: Array) -> Array:
@@ -137,7 +146,7 @@ def stein(stats: GramStatistics, values: ComponentDraws) -> ComponentDraws:
             rest -= float((each * (lam @ lam.T)).sum())
         by_sigma2 += rest / s2 / len(at)  # log|V| is n log t + log|V| at t times (Σ, σ²)
     # A root within the mask has a product within it: blocks do not mix.
-    shapes = [np.nonzero(np.tril(term.mask)) for term in design.terms]
+    shapes = [np.nonzero(np.tril(term.structure.mask)) for term in design.terms]
     splits = np.cumsum([len(rows) for rows, _ in shapes])[:-1]
 
     def unpack(x: Array) -> list[Array]:
@@ -221,15 +230,17 @@ def joint_mode(density: MarginalDensity, values: ComponentDraws) -> ComponentDra
     The search runs over unconstrained coordinates, but no Jacobian enters. A mode on the boundary
     is approached, not reached.
     """
-    coordinates = Coordinates(density.priors)
-    mean = {group: cov.mean(axis=0) for group, cov in values.flat.covs.items()}
+    coordinates = Coordinates.centred(density.priors.design)
+    log_prior = LogPrior(density.priors, coordinates)
+    covs = {group: cov.mean(axis=0) for group, cov in values.flat.covs.items()}
+    mean = ComponentDraws(values.design, covs, values.sigma2.mean())
 
     def objective(x: Array) -> float:
         lambdas, sigma = coordinates.to_lambdas(x[None])
         likelihood = density.conditional(lambdas, sigma**2).log_likelihood
-        return -float((likelihood + coordinates.log_prior(x[None], jacobian=False))[0])
+        return -float((likelihood + log_prior(x[None], jacobian=False))[0])
 
-    start = coordinates.from_covs(mean, float(np.mean(values.sigma2)))
+    start = coordinates.near(mean)
     found = minimize(
         objective,
         start,
@@ -238,4 +249,4 @@ def joint_mode(density: MarginalDensity, values: ComponentDraws) -> ComponentDra
         bounds=[(value - 12.0, value + 12.0) for value in start],
         options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-7},
     )
-    return ComponentDraws(values.design, *coordinates.to_covs(np.asarray(found.x)))
+    return coordinates.to_values(np.asarray(found.x))

@@ -51,11 +51,10 @@ def likelihood_groups(
 
 def _log_prior(values: ComponentDraws, priors: ResolvedPriors) -> dict[str, Array]:
     """Log prior density of every draw by parameter, (chain, draw); flat ones left out."""
-    densities = priors.log_densities(values.covs, values.sigma2)
+    densities = priors.log_densities(values)
     for name, prior, beta in zip(
         values.design.fixed_names, priors.beta, np.moveaxis(values.beta, -1, 0), strict=True
     ):
         if isinstance(prior, Normal):
-            z = (beta - prior.mean) / prior.sd
-            densities[f"beta_{name}"] = -0.5 * z**2 - np.log(prior.sd)
+            densities[f"beta_{name}"] = prior.log_density(beta)
     return densities

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +17,10 @@ from bayesv.covariance import (
     VarianceComponents,
     v_distances,
 )
-from bayesv.errors import BayesvError, SamplingWarning
+from bayesv.errors import BayesvError, SamplingWarning, warn
 from bayesv.formula.prediction import fitted_rows, rows_of
 from bayesv.gram import statistics_of
-from bayesv.inference.density import MarginalDensity
+from bayesv.inference.density import MarginalDensity, MarginalLikelihood
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.posterior import diagnosis, labelled
@@ -34,7 +32,7 @@ from bayesv.posterior.functions_of_v import curves, functionals_of_v, mapped, re
 from bayesv.posterior.likelihoods import likelihood_groups
 from bayesv.posterior.prediction import responses
 from bayesv.posterior.summarised import SummarisedDraws
-from bayesv.priors.priors import Priors, ResolvedPriors
+from bayesv.priors.priors import ResolvedPriors
 from bayesv.support.arguments import (
     FLAG,
     FUNCTION,
@@ -92,9 +90,8 @@ class Posterior(SummarisedDraws, Savable):
         if density is not None:
             problems += diagnosis.of_model(post.values, density.stats)
         if problems:
-            ours = (str(Path(__file__).parent.parent),)  # so that the warning names the user's line
             text = f"{engine}: {'; '.join(problems)}"
-            warnings.warn(text, SamplingWarning, skip_file_prefixes=ours)
+            warn(text, SamplingWarning)
         return cls(tree, design, priors, engine, density, tuple(problems))
 
     # --- the posterior-summary step ---------------------------------------------------------------
@@ -106,7 +103,9 @@ class Posterior(SummarisedDraws, Savable):
         Parameters
         ----------
         kind : {"mean", "median", "mode", "stein", "log_euclidean", "medoid"}
-            ``mean``: E[Σ_f | y] and E[σ² | y], the mean of the drawn matrices (quadratic loss).
+            ``mean``: E[Σ_f | y] and E[σ² | y], the mean of the drawn matrices (quadratic loss), so
+            that V is E[V | y]. All others are in the family of the term's covariances; of families
+            that are not closed under sums, such as an AR(1), the mean is not.
             ``median``: geometric median of the drawn Σ_f in units of their SDs, and the median of
             σ² (absolute loss); for one column it is the ordinary median of the variance.
             ``mode``: maximum of the joint posterior density by (SDs, correlations, σ), with u and β
@@ -124,7 +123,7 @@ class Posterior(SummarisedDraws, Savable):
         """
         if kind not in ESTIMATES:
             raise BayesvError(f"kind must be one of {', '.join(ESTIMATES)}; found {kind!r}.")
-        stats = self._density.stats if kind == "stein" else None
+        stats = self._likelihood.stats if kind == "stein" else None
         return point_estimate(self.values, kind, stats, self.density).components()
 
     @accepts(draws=whole(1), seed=whole(0))
@@ -212,7 +211,7 @@ class Posterior(SummarisedDraws, Savable):
         ``bv.summarize(post.functionals())`` prints them as footnotes. Attribute ``moments`` is the
         order below which moments exist.
         """
-        return functionals_of_v(self.values, self._density.stats, self._moments_of_V)
+        return functionals_of_v(self.values, self._likelihood.stats, self._moments_of_V)
 
     @accepts(groups=optional(TEXTS))
     def curves(self, at: Any, groups: Sequence[str] | None = None) -> Any:
@@ -283,7 +282,7 @@ class Posterior(SummarisedDraws, Savable):
 
         Under a normal prior of β they are mean and covariance of β given (Σ, σ², y).
         """
-        return gls_draws(self.values.flat, self._density)
+        return gls_draws(self.values.flat, self._likelihood)
 
     @accepts(every=optional(whole(1)))
     def log_likelihood(self, every: int | None = None) -> Any:
@@ -338,7 +337,7 @@ class Posterior(SummarisedDraws, Savable):
         rows = fitted_rows(self.design)
         if newdata is not None:
             rows = rows_of(self.design, newdata, weights)
-        kept, stats = values.take(evenly_spaced(values.size, draws)), self._density.stats
+        kept, stats = values.take(evenly_spaced(values.size, draws)), self._likelihood.stats
         y = responses(kept, rows, stats, rng, new_levels=new_levels)
         return labelled.array(y, {"sample": None, "row": rows.labels}, "y")
 
@@ -366,13 +365,14 @@ class Posterior(SummarisedDraws, Savable):
         which sees draws that are shifted, scaled, too narrow or not paired. For draws made
         elsewhere β is taken to have a flat prior, and a note says what cannot be tested.
         """
-        known = self.priors is not None
-        return coherence(self._density, self.values, self.u, draws_of_u, known)
+        return coherence(self._likelihood, self.values, self.u, draws_of_u)
 
     @cached_property
-    def _density(self) -> MarginalDensity:
-        """The density of the draws; where priors are not known, with a flat prior of β."""
+    def _likelihood(self) -> MarginalLikelihood:
+        """The likelihood, a density where priors are known; else with a flat prior of β."""
         if self.density is not None:
             return self.density
-        priors = self.priors or Priors().resolve(self.design)
-        return MarginalDensity(statistics_of(self.design), priors)
+        stats = statistics_of(self.design)
+        if self.priors is None:
+            return MarginalLikelihood.of_flat_beta(stats)
+        return MarginalDensity(stats, self.priors)

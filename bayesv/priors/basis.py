@@ -276,7 +276,9 @@ def centred_basis(term: Any) -> Basis:
     """
     if term.facts is None:
         return Basis.as_written(term)
-    blocks = [CentredBlock(term.facts, block) for block in term.blocks if len(block) > 1]
+    blocks = [
+        CentredBlock(term.facts, block) for block in term.structure.free_blocks if len(block) > 1
+    ]
     return Basis.of(term, blocks, {j: m for block in blocks for j, m in block.centres.items()})
 
 

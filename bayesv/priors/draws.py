@@ -22,6 +22,7 @@ from bayesv.priors.priors import (
     Normal,
     ResolvedPriors,
 )
+from bayesv.support.xarray import dataset
 
 __all__ = ["draw_prior", "prior_predictive"]
 
@@ -41,13 +42,10 @@ def draw_prior(priors: ResolvedPriors, size: int, rng: np.random.Generator) -> C
     sigma = _draw_sd(priors.sigma, size, rng)
     covs = {}
     for term in priors.design.terms:
-        root = np.zeros((size, term.n_columns, term.n_columns))
-        for block in term.blocks:
-            eta = priors.corr[term.group].eta if len(block) > 1 else 1.0
-            at = np.array(block)
-            root[:, at[:, None], at] = _draw_lkj_root(len(block), eta, size, rng)
+        structure = term.structure
+        root = structure.root(structure.draw(rng, size, priors.eta(term)))
         sds = [_draw_sd(prior, size, rng) for prior in priors.sd[term.group]]
-        scaled = np.stack(sds, axis=1)[:, :, None] * root
+        scaled = structure.sds(np.stack(sds, axis=1))[:, :, None] * root
         scaled = priors.basis(term).back @ scaled
         covs[term.group] = scaled @ np.swapaxes(scaled, 1, 2)
     beta = np.full((size, len(priors.beta)), np.nan)
@@ -61,21 +59,19 @@ def prior_predictive(
     priors: ResolvedPriors, stats: GramStatistics, draws: int, rng: np.random.Generator
 ) -> Any:
     """Return a Dataset of draws of SDs, correlations and functionals of V, dims (chain, draw)."""
-    import xarray as xr
-
     values = draw_prior(priors, draws, rng)
     covs, out = values.covs, {"sd Residual": values.sigma}
     for term in priors.design.terms:
         sd = np.sqrt(np.diagonal(covs[term.group], axis1=1, axis2=2))
         out |= {f"sd {term.group}: {c}": sd[:, i] for i, c in enumerate(term.columns)}
-        for i, j in zip(*np.nonzero(np.tril(term.mask, -1)), strict=True):
+        for i, j in zip(*np.nonzero(np.tril(term.structure.mask, -1)), strict=True):
             pair = f"corr {term.group}: {term.columns[j]}, {term.columns[i]}"
             with np.errstate(invalid="ignore"):
                 out[pair] = covs[term.group][:, i, j] / (sd[:, i] * sd[:, j])
     found = functionals(values, stats)
     out |= {name: x for name, x in found.items() if np.isfinite(x).all()}
     said = {name: {"definition": text} if (text := definition(name)) else {} for name in out}
-    return xr.Dataset({name: (("chain", "draw"), x[None], said[name]) for name, x in out.items()})
+    return dataset({name: (("chain", "draw"), x[None], said[name]) for name, x in out.items()})
 
 
 def _draw_sd(prior: Any, size: int, rng: np.random.Generator) -> Array:
@@ -106,18 +102,3 @@ def _log_gamma_draws(shape: float, size: int, rng: np.random.Generator) -> Array
     """
     logs = np.log(rng.gamma(shape + 1.0, 1.0, size)) + np.log(rng.uniform(size=size)) / shape
     return np.clip(logs, -_LARGEST_LOG, _LARGEST_LOG)
-
-
-def _draw_lkj_root(r: int, eta: float, size: int, rng: np.random.Generator) -> Array:
-    """Cholesky factors of LKJ(η) correlation matrices by the onion method.
-
-    Lewandowski, Kurowicka and Joe 2009, https://doi.org/10.1016/j.jmva.2009.04.008, section 3.2.
-    """
-    root = np.tile(np.eye(r), (size, 1, 1))
-    for k in range(1, r):
-        square = rng.beta(k / 2.0, eta + (r - 1 - k) / 2.0, size)
-        direction = rng.normal(size=(size, k))
-        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-        root[:, k, :k] = np.sqrt(square)[:, None] * direction
-        root[:, k, k] = np.sqrt(1.0 - square)
-    return root

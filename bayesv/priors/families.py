@@ -9,6 +9,7 @@ from scipy.special import gammaln, xlog1py, xlogy
 
 from bayesv.errors import PriorError
 from bayesv.linalg import Array
+from bayesv.structures.partials import lkj_log_constant
 
 __all__ = [
     "LKJ",
@@ -191,6 +192,11 @@ class Normal(_Prior):
     mean: float
     sd: float
 
+    def log_density(self, x: Array) -> Array:
+        """Return the log density at values of the fixed effect."""
+        z = (np.asarray(x) - self.mean) / self.sd
+        return np.asarray(-0.5 * z**2 - np.log(self.sd) - 0.5 * np.log(2.0 * np.pi))
+
 
 @dataclass(frozen=True)
 class LKJ(_Prior):
@@ -203,10 +209,4 @@ class LKJ(_Prior):
 
     def log_density(self, log_det: Array, r: int) -> Array:
         """Return the log density of r × r correlation matrices with given log|C|."""
-        k = np.arange(1, r)
-        log_norm = np.sum(
-            0.5 * k * np.log(np.pi)
-            + gammaln(self.eta + 0.5 * (r - 1 - k))
-            - gammaln(self.eta + 0.5 * (r - 1))
-        )
-        return np.asarray((self.eta - 1.0) * log_det - log_norm)
+        return np.asarray((self.eta - 1.0) * log_det - lkj_log_constant(r, self.eta))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, DesignSummary, RandomTerm
 from bayesv.design.scales import ColumnFacts
-from bayesv.errors import PriorError, near
+from bayesv.errors import PriorError
 from bayesv.linalg import Array, cov_to_sd_corr
-from bayesv.names import Meaning, canonical, factors_of, matched, places
 from bayesv.priors.basis import Basis, CentredBlock, centres_by_name, default_sizes
 from bayesv.priors.families import (
     LKJ,
@@ -25,6 +25,14 @@ from bayesv.priors.families import (
     InverseGamma,
     Normal,
     SdPrior,
+)
+from bayesv.priors.stated import (
+    as_text,
+    by_meaning,
+    check_center,
+    check_groups,
+    check_leaves,
+    for_group,
 )
 from bayesv.support.arguments import a, accepts
 
@@ -50,7 +58,7 @@ class ResolvedPriors:
     Attributes
     ----------
     sd : dict of str to tuple of SdPrior
-        For each group one prior per column, of the effects of its basis.
+        For each group one prior per free SD, of the effects of its basis.
     corr : dict of str to LKJ
         For each group with correlated columns.
     sigma : SdPrior
@@ -71,18 +79,16 @@ class ResolvedPriors:
     bases: dict[str, Basis] = field(default_factory=dict)
     note: str = ""
 
+    def eta(self, term: Any) -> float:
+        """Return η of the correlations of a term; 1 where it has none."""
+        return self.corr[term.group].eta if term.group in self.corr else 1.0
+
     def basis(self, term: Any) -> Basis:
         """Return the effects that the priors of a term speak of."""
         return self.bases.get(term.group) or Basis.as_written(term)
 
-    def log_densities(self, covs: Mapping[str, Array], sigma2: Array) -> dict[str, Array]:
+    def log_densities(self, values: ComponentDraws) -> dict[str, Array]:
         """Return log prior densities of SDs, correlations and σ, by parameter.
-
-        Parameters
-        ----------
-        covs : mapping of group to ndarray, shapes (..., r, r)
-            Σ_f of the user's columns.
-        sigma2 : ndarray, shape (...)
 
         Returns
         -------
@@ -91,19 +97,45 @@ class ResolvedPriors:
             ``corr_<group>``; shapes (...). They are densities of SDs and correlations of
             Σ_c = A Σ_f A', see `Basis`; that of Σ_f is the same because |A| = 1.
         """
-        densities = {"sigma": self.sigma.log_density(np.sqrt(sigma2))}
+        sds, corrs = [], []
         for term in self.design.terms:
             A = self.basis(term).map
-            sd, corr = cov_to_sd_corr(A @ np.asarray(covs[term.group]) @ A.T)
+            sd, corr = cov_to_sd_corr(A @ values.covs[term.group] @ A.T)
+            sds.append(term.structure.free_sds(sd))
+            corrs.append(term.structure.coordinates(np.nan_to_num(corr)))
+        return self.by_parameter(sds, corrs, values.sigma)
+
+    def log_density(self, values: ComponentDraws) -> Array:
+        """Return the log prior density by (SDs, correlations, σ), shape (...)."""
+        return np.asarray(np.sum(list(self.log_densities(values).values()), axis=0))
+
+    def by_parameter(
+        self,
+        sds: Sequence[Array],
+        corrs: Sequence[Array],
+        sigma: Array,
+        *,
+        by_coordinates: bool = False,
+    ) -> dict[str, Array]:
+        """Return log prior densities by name, as `log_densities`, at parameters.
+
+        Parameters
+        ----------
+        sds, corrs : sequence of ndarray, shapes (..., n_sds) and (..., n_corrs)
+            Standard deviations that the priors speak of and coordinates of the correlation, of
+            each term.
+        sigma : ndarray, shape (...)
+        by_coordinates : bool
+            Whether densities of correlations are by their coordinates.
+        """
+        densities = {"sigma": self.sigma.log_density(sigma)}
+        for term, sd, z in zip(self.design.terms, sds, corrs, strict=True):
             each = [prior.log_density(sd[..., i]) for i, prior in enumerate(self.sd[term.group])]
             densities[f"sd_{term.group}"] = np.asarray(sum(each))
-            for block in term.blocks:
-                if len(block) > 1:
-                    rows = np.array(block)
-                    logdet = np.linalg.slogdet(np.nan_to_num(corr[..., rows[:, None], rows]))[1]
-                    density = self.corr[term.group].log_density(logdet, len(block))
-                    name = f"corr_{term.group}"
-                    densities[name] = densities.get(name, 0.0) + density
+            if term.structure.n_corrs:
+                densities[f"corr_{term.group}"] = term.structure.log_density(
+                    z, self.eta(term), by_coordinates=by_coordinates
+                )
         return densities
 
     def with_proper_sds(self) -> ResolvedPriors:
@@ -121,7 +153,9 @@ class ResolvedPriors:
     def stated(self) -> Priors:
         """Return priors that name every parameter: resolved for other data they stay the same."""
         sd = {
-            term.group: dict(zip(term.columns, self.sd[term.group], strict=True))
+            term.group: dict(
+                zip(term.structure.sd_labels(term.columns), self.sd[term.group], strict=True)
+            )
             for term in self.design.terms
         }
         beta = dict(zip(self.design.fixed_names, self.beta, strict=True))
@@ -143,7 +177,8 @@ class ResolvedPriors:
         lines = []
         for term in self.design.terms:
             basis = self.basis(term)
-            for name, prior in zip(basis.labels, self.sd[term.group], strict=True):
+            labels = term.structure.sd_labels(basis.labels)
+            for name, prior in zip(labels, self.sd[term.group], strict=True):
                 lines.append(f"sd   {term.group}: {name} ~ {prior}")
             if term.group in self.corr:
                 centres = ", ".join(f"{name} = {x:.6g}" for name, x in basis.centres.items())
@@ -212,16 +247,16 @@ class Priors:
     def __post_init__(self) -> None:
         if self.sigma is not None and not isinstance(self.sigma, SdPrior):
             raise PriorError(f"sigma needs a prior of an SD, such as HalfStudentT; {self.sigma!r}.")
-        _check_leaves("sd", self.sd, SdPrior, depth=2)
-        _check_leaves("corr", self.corr, LKJ, depth=1)
-        _check_leaves("beta", self.beta, (Flat, Normal), depth=1)
-        _check_center(self.center)
+        check_leaves("sd", self.sd, SdPrior, depth=2)
+        check_leaves("corr", self.corr, LKJ, depth=1)
+        check_leaves("beta", self.beta, (Flat, Normal), depth=1)
+        check_center(self.center)
 
     def __str__(self) -> str:
         parts = {"sd": self.sd, "sigma": self.sigma, "corr": self.corr, "beta": self.beta}
         if self.center is not None:
             parts["center"] = self.center
-        return f"Priors({', '.join(f'{k}={_text(v)}' for k, v in parts.items())})"
+        return f"Priors({', '.join(f'{k}={as_text(v)}' for k, v in parts.items())})"
 
     @accepts(design=a(Design, DesignSummary))
     def resolve(self, design: Design) -> ResolvedPriors:
@@ -235,24 +270,25 @@ class Priors:
         """
         scale = design.response_scale
         sigma = self.sigma or HalfStudentT(self.DEFAULT_NU, scale.sigma)
-        _check_groups("sd", self.sd, design)
-        _check_groups("corr", self.corr, design)
-        _check_groups("center", self.center, design)
+        check_groups("sd", self.sd, design)
+        check_groups("corr", self.corr, design)
+        check_groups("center", self.center, design)
         sd: dict[str, tuple[SdPrior, ...]] = {}
         corr: dict[str, LKJ] = {}
         bases: dict[str, Basis] = {}
         for term in design.terms:
             facts = _facts(term)
-            blocks = [CentredBlock(facts, block) for block in term.blocks if len(block) > 1]
+            structure = term.structure
+            blocks = [CentredBlock(facts, b) for b in structure.free_blocks if len(b) > 1]
             stated = self._stated_sds(term, design)
-            sizes = default_sizes(facts, blocks)
+            sizes = structure.free_sds(default_sizes(facts, blocks))
             sd[term.group] = tuple(
                 prior
                 or HalfStudentT(self.DEFAULT_NU, self.DEFAULT_WIDTH * scale.effects / float(size))
                 for prior, size in zip(stated, sizes, strict=True)
             )
-            if blocks:
-                corr[term.group] = _for_group(self.corr, term.group, design) or LKJ(1.0)
+            if structure.n_corrs:
+                corr[term.group] = for_group(self.corr, term.group, design) or LKJ(1.0)
                 bases[term.group] = self._basis(term, blocks, stated, design)
         note = "" if scale.source == "residual sd" else f"default scales are {scale.source}"
         return ResolvedPriors(sd, corr, sigma, self._betas(design), design, bases, note)
@@ -265,9 +301,9 @@ class Priors:
         design: Design,
     ) -> Basis:
         """Return what the priors of a term speak of: defaults of centred columns, others not."""
-        if (center := _for_group(self.center, term.group, design)) is not None:
+        if (center := for_group(self.center, term.group, design)) is not None:
             return Basis.of(term, blocks, centres_by_name(center, term, blocks))
-        if _for_group(self.corr, term.group, design) is not None:
+        if for_group(self.corr, term.group, design) is not None:
             return Basis.as_written(term)
         centres: dict[int, float] = {}
         for block in blocks:
@@ -277,17 +313,18 @@ class Priors:
         return Basis.of(term, blocks, centres)
 
     def _stated_sds(self, term: RandomTerm, design: Design) -> tuple[SdPrior | None, ...]:
-        """Return the prior that is stated of each column's SD, None where there is none."""
-        given = _for_group(self.sd, term.group, design)
+        """Return the prior that is stated of each free SD, None where there is none."""
+        given = for_group(self.sd, term.group, design)
         if isinstance(given, SdPrior):
-            return (given,) * term.n_columns
-        named = _by_meaning(given or {}, term.columns, f"sd of {term.group!r}")
-        return tuple(named.get(name) for name in term.columns)
+            return (given,) * term.structure.n_sds
+        labels = term.structure.sd_labels(term.columns)
+        named = by_meaning(given or {}, labels, f"sd of {term.group!r}")
+        return tuple(named.get(name) for name in labels)
 
     def _betas(self, design: Design) -> tuple[Flat | Normal, ...]:
         if not isinstance(self.beta, Mapping):
             return (self.beta or Flat(),) * design.p
-        named = _by_meaning(self.beta, design.fixed_names, "beta")
+        named = by_meaning(self.beta, design.fixed_names, "beta")
         return tuple(named.get(name) or Flat() for name in design.fixed_names)
 
 
@@ -299,73 +336,3 @@ def _facts(term: Any) -> ColumnFacts:
             "scales are not known; build the model from the data again."
         )
     return facts
-
-
-def _check_leaves(what: str, given: Any, kind: Any, depth: int) -> None:
-    if given is None or isinstance(given, kind):
-        return
-    if isinstance(given, Mapping) and depth:
-        for key, value in given.items():
-            _check_leaves(f"{what}[{key!r}]", value, kind, depth - 1)
-        return
-    raise PriorError(
-        f"{what} has {given!r}, which is not a prior for it; see bayesv.priors.priors."
-    )
-
-
-def _check_groups(what: str, given: Any, design: Design) -> None:
-    if not isinstance(given, Mapping):
-        return
-    _by_meaning(given, design.groups, what, "grouping factors", factors_of)
-
-
-def _for_group(given: Any, group: str, design: Design) -> Any:
-    if not isinstance(given, Mapping):
-        return given
-    return _by_meaning(given, design.groups, "", "grouping factors", factors_of).get(group)
-
-
-def _by_meaning(
-    given: Mapping[str, Any],
-    names: tuple[str, ...],
-    what: str,
-    things: str = "coefficients",
-    meaning: Meaning = canonical,
-) -> dict[str, Any]:
-    """Return what is given by its exact name, or by the one name of its meaning."""
-    if strangers := [key for key in given if not isinstance(key, str)]:
-        raise PriorError(f"{what}: names of {things} are text; found {strangers[0]!r}.")
-    found = matched(list(given), names, f"{what}: the name", PriorError, meaning)
-    for key, place in zip(given, found, strict=True):
-        if place is not None:
-            continue
-        if taken := places(key, names, meaning):
-            raise PriorError(f"{what} has two priors for {names[taken[0]]!r}; leave one.")
-        raise PriorError(
-            f"{what} has a prior for {key!r}, but the {things} are {', '.join(names)}"
-            f"{near(key, names)}"
-        )
-    return {names[i]: given[key] for key, i in zip(given, found, strict=True) if i is not None}
-
-
-def _check_center(given: Any) -> None:
-    if given is None:
-        return
-    ok = isinstance(given, Mapping) and all(isinstance(v, Mapping) for v in given.values())
-    values = [x for inner in given.values() for x in inner.values()] if ok else []
-    if not ok or not all(
-        isinstance(x, int | float | np.number) and not isinstance(x, bool) and np.isfinite(x)
-        for x in values
-    ):
-        raise PriorError(
-            "center needs, for a group, the values at which covariates are centred, such as "
-            f"{{'Subject': {{'Days': 4.5}}}}; found {given!r}."
-        )
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "default"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k}: {_text(v)}" for k, v in value.items()) + "}"
-    return f"{value:.4g}" if isinstance(value, int | float | np.number) else str(value)

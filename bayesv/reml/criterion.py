@@ -34,7 +34,7 @@ class Criterion:
             )
         self.places: list[tuple[Index, Index]] = []
         for term in design.terms:
-            rows, columns = np.nonzero(np.tril(term.mask))
+            rows, columns = np.nonzero(np.tril(term.structure.mask))
             self.places.append((rows, columns))
         self.sizes = [len(rows) for rows, _ in self.places]
         self.diagonal = np.concatenate([r == c for r, c in self.places])

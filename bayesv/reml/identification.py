@@ -56,7 +56,7 @@ def unidentified(design: Design, stats: GramStatistics, method: str = "REML") ->
 
 
 def _sentences(design: Design, stats: GramStatistics, method: str) -> tuple[str, ...]:
-    masks = [term.mask for term in design.terms]
+    masks = [term.structure.mask for term in design.terms]
     elements, directions = flat_directions(stats, masks, fixed=method == "REML")
     if not directions.shape[1]:
         return ()

@@ -13,9 +13,9 @@ from bayesv.covariance import ComponentDraws
 from bayesv.errors import BayesvError
 from bayesv.inference.coordinates import Coordinates
 from bayesv.linalg import Array, cov_to_sd_corr
-from bayesv.priors.priors import Priors
 from bayesv.reml import RemlFit
 from bayesv.reml.criterion import Criterion
+from bayesv.structures import CovarianceStructure
 from bayesv.support.arguments import PROBABILITY, a, accepts
 from bayesv.support.progress import progress
 
@@ -25,6 +25,8 @@ _FIT = a(RemlFit, hint="fit one by model.reml().")
 
 _NEVER = -14.0  # log SD/σ that counts as 0
 _WIDEST = 60  # doublings of a step away from the estimate
+_LAST_Z = 8.0  # coordinate of a correlation that counts as its end
+_FARTHEST = 18.0  # that of a correlation of ±1, see `fisher_z`
 
 
 @accepts(fit=_FIT, prob=PROBABILITY)
@@ -60,21 +62,19 @@ def profile(fit: RemlFit, prob: float = 0.95) -> pd.DataFrame:
     with progress("profiling the likelihood") as step:
         profiler = _Profiler(fit, float(chdtri(1, 1 - prob)), step)
         rows = {}
-        place = 0
-        for term, log_rms in zip(
-            profiler.coordinates.terms, profiler.coordinates.log_rms, strict=True
-        ):
+        for part in profiler.coordinates.parts:
+            term, structure = part.term, part.term.structure
             sd, corr = cov_to_sd_corr(fit.components.block_for(term))
-            for i, column in enumerate(term.columns):
-                rows[f"sd {term.group}: {column}"] = profiler.sd(
-                    place + i, float(log_rms[i]), sd[i]
-                )
-            place += term.n_columns
-            for block in term.blocks:
-                if len(block) == 2:
-                    label = f"corr {term.group}: " + ", ".join(term.columns[i] for i in block)
-                    rows[label] = profiler.correlation(place, float(corr[block]))
-                place += len(block) * (len(block) - 1) // 2
+            for i, label in enumerate(structure.sd_labels(term.columns)):
+                held = (part.sds.start + i, float(part.log_units[i]))
+                rows[f"sd {term.group}: {label}"] = profiler.sd(*held, structure.free_sds(sd)[i])
+            place = part.corrs.start
+            for columns, family in structure.parts:
+                if family.n_corrs == 1:
+                    (label,) = family.corr_labels([term.columns[i] for i in columns])
+                    own = corr[np.ix_(columns, columns)]
+                    rows[f"corr {term.group}: {label}"] = profiler.correlation(place, family, own)
+                place += family.n_corrs
         rows["sd Residual"] = profiler.sigma()
     return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high"])
 
@@ -84,12 +84,11 @@ class _Profiler:
 
     def __init__(self, fit: RemlFit, rise: float, step: Callable[[int], None]) -> None:
         self.step = step
-        # Coordinates of the columns as written: their SDs and correlations are what is held.
-        as_written = Priors(center={term.group: {} for term in fit.design.terms})
-        self.coordinates = Coordinates(as_written.resolve(fit.design), stated=True)
+        # Of the columns as written: their SDs and correlations are what is held.
+        self.coordinates = Coordinates.as_written(fit.design)
         self.criterion = Criterion(fit.design, fit.statistics, fit.method)
         point = ComponentDraws.of(fit.design, fit.components)
-        self.best = self.coordinates.from_covs(point.covs, fit.sigma2)
+        self.best = self.coordinates.near(point)
         self.limit = fit.criterion + rise
         self.sigma_hat = float(np.sqrt(fit.sigma2))
 
@@ -153,16 +152,23 @@ class _Profiler:
         high = self._end(excess, zero + 10.0 if best == zero else best, 0.3, zero + 30.0)
         return float(estimate), 0.0 if low == zero else float(np.exp(low)), float(np.exp(high))
 
-    def correlation(self, place: int, estimate: float) -> tuple[float, float, float]:
-        """Return estimate and ends of the correlation of two columns."""
+    def correlation(
+        self, place: int, family: CovarianceStructure, corr: Array
+    ) -> tuple[float, float, float]:
+        """Return estimate and ends of the one parameter of a correlation."""
 
         def excess(z: float) -> float:
             return self._excess(place, lambda _: z)[0]
 
         best = float(self.best[place])
-        low, high = (self._end(excess, best, step, 8.0 * np.sign(step)) for step in (-0.3, 0.3))
-        ends = [np.sign(z) if abs(z) == 8.0 else np.tanh(z) for z in (low, high)]
-        return estimate, float(ends[0]), float(ends[1])
+        low, high = (
+            self._end(excess, best, step, _LAST_Z * np.sign(step)) for step in (-0.3, 0.3)
+        )
+        z = np.array([float(family.coordinates(corr)[0]), low, high])
+        on_boundary = np.abs(z) >= [_FARTHEST, _LAST_Z, _LAST_Z]
+        z[on_boundary] *= np.inf
+        estimate, first, last = family.natural(z[:, None])[:, 0].tolist()
+        return estimate, first, last
 
     def sigma(self) -> tuple[float, float, float]:
         """Return estimate and ends of σ."""

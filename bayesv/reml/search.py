@@ -309,7 +309,7 @@ class _Search:
         if lost := stats.lost_digits(roots):
             problems = (*problems, lost)
         for problem in problems:
-            warn(f"{problem[0].upper()}{problem[1:]}.", FitWarning, stacklevel=4)
+            warn(f"{problem[0].upper()}{problem[1:]}.", FitWarning)
         S_inv = symmetrize(np.linalg.inv(done.T[: stats.p, : stats.p]))
         norm = float(np.abs(best.gradient).max())
         relative = _relative(best.gradient, criterion.row_sizes(best.x))
@@ -321,7 +321,6 @@ class _Search:
                 f"The {criterion.method} search stopped with gradient {relative:.2g} (tolerance "
                 f"{_GRADIENT_TOLERANCE:g}); the estimates may not be the optimum.",
                 FitWarning,
-                stacklevel=4,
             )
         return RemlFit(
             design=design,

@@ -1,21 +1,24 @@
-"""REML and ML of designs whose residuals have parameters."""
+"""REML and ML of designs whose residuals have a structure."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from bayesv.covariance import VarianceComponents, gls
 from bayesv.design.design import Design
-from bayesv.design.series_residual import SeriesResidual
+from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.errors import DataError, FitWarning, warn
 from bayesv.gram.threads import one_blas_thread
 from bayesv.linalg import Array
 from bayesv.reml.by_visit import VisitCriterion, search_by_visit
 from bayesv.reml.fit import RemlFit
+from bayesv.reml.nested import search_nested
 
 __all__ = ["fit_structured"]
 
-_BOUNDARY = 1e-5  # of 1 less the size of a partial correlation
+_BOUNDARY = float(np.arctanh(1.0 - 1e-5))  # size of a coordinate near the end of its range
 _SHOWN = 5  # pairs of visits that a message names
 
 
@@ -40,24 +43,15 @@ def fit_structured(design: Design, method: str = "REML") -> RemlFit:
         not known, or an estimate is at the end of its range.
     """
     form = design.residual
-    if not isinstance(form, SeriesResidual) or design.terms or not form.series.by_visit:
-        raise DataError(
-            f"Residuals {getattr(form, 'text', form)!r} of {design.formula!r} cannot be fitted: "
-            "REML and ML know correlations over visits (us, cs, ar1, toep, ad, ma1, arma11, and "
-            "with an SD for each visit) in models without random terms. V and GLS at given "
-            "components are there: bv.MarginalCovariance(design, components)."
-        )
+    if not isinstance(form, StructuredResidual):
+        raise DataError("The residuals of this design have no structure to be fitted.")
     with one_blas_thread():
-        criterion = VisitCriterion(
-            form.series, design.X, design.target, form.structure, form.known, method
-        )
-        end = search_by_visit(criterion)
-        _, slopes = criterion(end.x)
-    log_sds, z = criterion.parts(end.x)
-    values, sigma2 = form.values_of(np.exp(log_sds), z)
-    components = VarianceComponents({}, sigma2, values).aligned(design)
+        end = _by_visit(design, form, method) if _is_by_visit(design, form) else _nested(
+            design, form, method
+        )  # fmt: skip
+    components = end.components.aligned(design)
     estimates = gls(design, components)
-    problems = tuple(_problems(form, z))
+    problems = (*end.problems, *_problems(form, end.z))
     fit = RemlFit(
         design=design,
         method=method,
@@ -65,46 +59,104 @@ def fit_structured(design: Design, method: str = "REML") -> RemlFit:
         beta=estimates.beta,
         cov_beta=estimates.cov,
         criterion=end.criterion,
-        singular=bool((np.abs(z) > np.arctanh(1.0 - _BOUNDARY)).any()),
+        singular=end.singular,
         converged=end.converged,
         n_evaluations=end.n_evaluations,
-        gradient_norm=float(np.abs(slopes * criterion.units()).max()),
+        gradient_norm=end.gradient_norm,
         problems=problems,
     )
     if not end.converged:
         warn(
-            f"{method} did not converge: another step would lower the criterion by "
-            f"{end.decrement:.2g}. The data may say too little of {form.text}; fit a family with "
-            "fewer parameters.",
+            f"{method} did not converge: gradient {end.gradient_norm:.2g}. The data may say too "
+            f"little of {form.text}; fit a family with fewer parameters.",
             FitWarning,
-            stacklevel=3,
         )
     for problem in problems:
-        warn(f"{method}: {problem}", FitWarning, stacklevel=3)
+        warn(f"{method}: {problem}", FitWarning)
     return fit
 
 
-def _problems(form: SeriesResidual, z: Array) -> list[str]:
+@dataclass(frozen=True, eq=False)
+class _End:
+    """What either search says of its end."""
+
+    components: VarianceComponents
+    z: Array
+    criterion: float
+    converged: bool
+    singular: bool
+    n_evaluations: int
+    gradient_norm: float
+    problems: tuple[str, ...] = ()
+
+
+def _is_by_visit(design: Design, form: StructuredResidual) -> bool:
+    return form.by_visit and not design.terms
+
+
+def _by_visit(design: Design, form: StructuredResidual, method: str) -> _End:
+    """Search with sums by missingness pattern."""
+    assert form.sequential is not None
+    series, structure = form.sequential.series, form.sequential.structure
+    criterion = VisitCriterion(series, design.X, design.target, structure, form.known, method)
+    end = search_by_visit(criterion)
+    _, slopes = criterion(end.x)
+    log_sds, z = criterion.parts(end.x)
+    sds = np.exp(log_sds).ravel()
+    parameters = Parameters(sds, z, np.zeros(0))
+    values, sigma2 = form.values_of(parameters, 1.0)
+    return _End(
+        components=VarianceComponents({}, sigma2, values),
+        z=z,
+        criterion=end.criterion,
+        converged=end.converged,
+        singular=bool((np.abs(z) > _BOUNDARY).any()),
+        n_evaluations=end.n_evaluations,
+        gradient_norm=float(np.abs(slopes * criterion.units()).max()),
+    )
+
+
+def _nested(design: Design, form: StructuredResidual, method: str) -> _End:
+    """Search over the parameters of the residuals, all else profiled."""
+    end = search_nested(design, method)
+    values, sigma2 = form.values_of(end.parameters, end.components.sigma2)
+    blocks = {term.group: end.components.block_for(term) for term in design.terms}
+    return _End(
+        components=VarianceComponents(blocks, sigma2, values),
+        z=end.parameters.z,
+        criterion=end.criterion,
+        converged=end.converged,
+        singular=end.singular or bool((np.abs(end.parameters.z) > _BOUNDARY).any()),
+        n_evaluations=end.n_evaluations,
+        gradient_norm=float(np.abs(end.gradient).max(initial=0.0)),
+        problems=end.problems,
+    )
+
+
+def _problems(form: StructuredResidual, z: Array) -> list[str]:
     """Return what the data say too little of."""
-    problems = []
-    if pairs := form.series.never_met:
+    problems: list[str] = []
+    if (np.abs(z) > _BOUNDARY).any():
+        problems.append("a correlation of the residuals is at the end of its range")
+    part = form.sequential
+    if part is None or not part.series.by_visit:
+        return problems
+    if pairs := part.series.never_met:
         names = "; ".join(" and ".join(pair) for pair in pairs[:_SHOWN])
         more = f" and {len(pairs) - _SHOWN} pairs more" if len(pairs) > _SHOWN else ""
         what = "say nothing of their correlation"
-        if form.structure.free_blocks:
+        if part.structure.free_blocks:
             problems.append(
                 f"no series has both visits {names}{more}: the data {what}, and the estimate of it "
                 "is arbitrary. Fit a family with fewer parameters, such as toeph or ar1h"
             )
     unseen = [
         name
-        for name, there in zip(form.series.visits, np.diagonal(form.series.met), strict=True)
+        for name, there in zip(part.series.visits, np.diagonal(part.series.met), strict=True)
         if not there
     ]
-    if unseen and form.structure.n_sds > 1:
+    if unseen and part.structure.n_sds > 1:
         problems.append(
             f"no row is at visit {', '.join(unseen)}: its SD is arbitrary. Drop the level"
         )
-    if (np.abs(z) > np.arctanh(1.0 - _BOUNDARY)).any():
-        problems.append("a correlation of the residuals is at the end of its range")
     return problems

@@ -76,7 +76,8 @@ def words(design: Design) -> list[str]:
         has = _listed(["intercept" if c == INTERCEPT else f"effect of {c}" for c in term.columns])
         how = ""
         if term.n_columns > 1:
-            how = ", uncorrelated" if len(term.blocks) > 1 else ", which may be correlated"
+            apart = len(term.structure.blocks) > 1
+            how = ", uncorrelated" if apart else ", which may be correlated"
         sentences.append(
             f"Each of the {term.n_levels:,} levels of {level} has its own {has}{how}, drawn from a "
             "normal distribution around 0."

@@ -86,7 +86,7 @@ def _wanted(
             "Posterior and prior densities of standard deviations and correlations, with "
             f"{fit.label} as a line. The posterior has no mass at a boundary estimate itself.",
         )
-        for group in [t.group for t in design.terms if any(len(b) > 1 for b in t.blocks)]:
+        for group in [t.group for t in design.terms if t.structure.n_corrs]:
             yield (
                 partial(plots.ellipses, post, group, fit=fit),
                 f"Ellipses of Σ of {group}: draws, posterior mean and {fit.label}.",

@@ -29,6 +29,7 @@ from bayesv.priors.text import KINDS
 from bayesv.storage.labels import index_from, index_parts
 from bayesv.storage.statistics import parts_of, statistics_from
 from bayesv.storage.text import is_storable
+from bayesv.structures import CovarianceStructure, of_blocks
 
 __all__ = ["decode", "encode"]
 
@@ -129,18 +130,25 @@ def _encoded(value: Any, path: str, arrays: dict[str, Array]) -> Any:
     name = type(value).__name__
     if _CLASSES.get(name) is not type(value):
         raise StorageError(f"{path} is a {name}, which cannot be saved.")
-    parts = dict(_part(value, f.name) for f in fields(value))
+    parts = dict(_part(value, f.name, path) for f in fields(value))
     return {
         "class": name,
         "fields": {k: _encoded(v, f"{path}.{k}", arrays) for k, v in parts.items()},
     }
 
 
-def _part(value: Any, name: str) -> tuple[str, Any]:
-    """Return the name of a field in a file, and its value: of R/σ² = diag(1/w) the weights."""
+def _part(value: Any, name: str, path: str) -> tuple[str, Any]:
+    """Return the name of a field in a file, and its value.
+
+    Of R/σ² = diag(1/w) these are the weights; of a family of Σ which columns are correlated.
+    """
     part = getattr(value, name)
     if isinstance(part, Homoscedastic | Independent):
         return "weights", None if part.iid else part.weights
+    if isinstance(part, CovarianceStructure):
+        if part != of_blocks(part.blocks):
+            raise StorageError(f"{path} has a covariance {part}, which cannot be saved.")
+        return "blocks", part.blocks
     return name, part
 
 
@@ -165,6 +173,8 @@ def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
         if cls is None:
             raise StorageError(f"the contents have a {value['class']!r}, which is not known")
         parts = {key: _decoded(v, arrays) for key, v in value["fields"].items()}
+        if cls in (RandomTerm, TermSummary):
+            parts["structure"] = of_blocks(parts.pop("blocks"))
         if cls is Design:
             parts["residual"] = Residual.of_weights(parts.pop("weights"), len(parts["y"]))
         return cls(**parts)

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import platform
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -14,21 +14,24 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.errors import StorageError, require
+from bayesv.errors import BayesvError, StorageError, require
 from bayesv.linalg import Array
+from bayesv.storage.apart import read_apart
 from bayesv.storage.digest import differing, digest
-from bayesv.storage.netcdf import Source, UnreadableError, netcdf_file, open_netcdf
+from bayesv.storage.netcdf import Source, UnreadableError, is_sealed, netcdf_file, open_netcdf
 from bayesv.storage.text import is_storable
 from bayesv.storage.zarr_folder import open_zarr, write_zarr
 from bayesv.support.arguments import FLAG, PATH, accepts
+from bayesv.support.memory import refuse_unless
 from bayesv.support.writing import check_writable, is_stream, write_file, write_folder
 
-__all__ = ["FORMAT", "GROUP", "check_target", "read", "write"]
+__all__ = ["FORMAT", "GROUP", "check_target", "groups_of", "read", "write"]
 
 FORMAT = 3  # raised when files of before cannot be read any more, or files of now not by before
 GROUP = "bayesv"
 _OWN = {"format", "kind"}  # attributes of that group
 _SUFFIXES = (".nc", ".zarr")
+_COPIES = 2  # of all arrays, as they are read
 _TOOLS = ("numpy", "scipy", "pandas", "xarray")
 
 
@@ -129,39 +132,90 @@ def read(
 
 def _loaded(path: Path, kinds: Collection[str]) -> dict[str, Any]:
     """Return all groups whose values are those that were saved."""
-    try:
-        with _opened(path) as source:
-            if GROUP not in source.groups:
-                raise StorageError(_foreign(path, source.groups))
-            contents = _plain(source.load(GROUP))
-            if not contents.attrs.keys() >= _OWN:
-                raise StorageError(_foreign(path, source.groups))
-            _check_format(path, contents.attrs)
-            if (kind := contents.attrs["kind"]) not in kinds:
-                raise StorageError(
-                    f"{path} holds a {kind}; this version of bayesv reads {', '.join(kinds)}."
-                )
-            names = json.loads(contents.attrs["groups"])
-            groups = {name: _plain(source.load(name)) for name in names if name in source.groups}
-            expected = contents.attrs.pop("digest", None)
-            groups[GROUP] = contents
-            same = "contents" in contents and expected == digest(groups)
-    except UnreadableError as error:
-        raise StorageError(f"{path} cannot be read as {_format_name(path)}: {error}.") from error
-    except StorageError:
-        raise
-    except Exception as error:  # whatever the readers of two formats raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StorageError(
-            f"{path} cannot be read as {_format_name(path)}; it is damaged or something else "
-            f"({reason})"
-        ) from error
+    read_before = not _is_zarr(path) and not _has_seal(path)
+    if read_before:
+        read_apart(path, kinds)
+
+    def check(size: int, is_packed: bool) -> None:
+        refuse_unless(
+            _COPIES * size, f"Reading {path}", "Read it on a machine that has more memory."
+        )
+        if is_packed and not read_before:
+            read_apart(path, kinds)
+
+    with _readable(path):
+        groups = groups_of(path, kinds, check)
+        contents = groups[GROUP]
+        expected = contents.attrs.pop("digest", None)
+        same = "contents" in contents and expected == digest(groups)
     if not same:
         raise StorageError(
             f"{path} is damaged or was changed after bayesv saved it; save the result again, or "
             "use a copy of the file."
         )
     return groups
+
+
+def _has_seal(path: Path) -> bool:
+    with _readable(path):
+        if is_stream(path):
+            raise StorageError(f"{path} is a stream; results are read from files.")
+        with path.open("rb") as file:
+            sealed = is_sealed(file)
+    return sealed
+
+
+def groups_of(
+    path: Path, kinds: Collection[str], check: Callable[[int, bool], object]
+) -> dict[str, Any]:
+    """Return the groups that a file says it was saved with.
+
+    Parameters
+    ----------
+    path : Path
+    kinds : collection of str
+        One of which must be what the file holds.
+    check : callable
+        Is told, before arrays are read, the bytes that they declare, and whether any is packed.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be read or was not saved by bayesv.
+    """
+    with _readable(path), _opened(path) as source:
+        if GROUP not in source.groups:
+            raise StorageError(_foreign(path, source.groups))
+        check(source.size, source.is_packed)
+        contents = _plain(source.load(GROUP))
+        if not contents.attrs.keys() >= _OWN:
+            raise StorageError(_foreign(path, source.groups))
+        _check_format(path, contents.attrs)
+        if (kind := contents.attrs["kind"]) not in kinds:
+            raise StorageError(
+                f"{path} holds a {kind}; this version of bayesv reads {', '.join(kinds)}."
+            )
+        names = json.loads(contents.attrs["groups"])
+        groups = {name: _plain(source.load(name)) for name in names if name in source.groups}
+        groups[GROUP] = contents
+    return groups
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say of every error of two formats' readers that the file cannot be read."""
+    try:
+        yield
+    except UnreadableError as error:
+        raise StorageError(f"{path} cannot be read as {_format_name(path)}: {error}.") from error
+    except BayesvError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StorageError(
+            f"{path} cannot be read as {_format_name(path)}; it is damaged or something else "
+            f"({reason})"
+        ) from error
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from bayesv.errors import StorageError
 
-__all__ = ["Source", "UnreadableError", "netcdf_file", "open_netcdf", "refusal"]
+__all__ = ["Source", "UnreadableError", "is_sealed", "netcdf_file", "open_netcdf", "refusal"]
 
 _SEAL = b"\nbayesv blake2b-128 "  # what follows HDF5's own end, which its readers pass over
 _SEAL_DIGITS = 32
@@ -34,10 +34,16 @@ class Source:
         Names of its groups.
     load : callable
         Returns the Dataset of a group, in memory.
+    size : int
+        Bytes that its arrays declare.
+    is_packed : bool
+        Whether some of them are stored in fewer bytes, which may become any number.
     """
 
     groups: tuple[str, ...]
     load: Callable[[str], Any]
+    size: int
+    is_packed: bool
 
 
 class UnreadableError(StorageError):
@@ -69,16 +75,17 @@ def open_netcdf(file: BinaryIO) -> Iterator[Source]:
 
     Notes
     -----
-    A seal is checked before HDF5 sees the file. Files that other programs wrote again have none.
+    A seal is checked before HDF5 sees the file. Files that other programs wrote again have none,
+    and HDF5 may not survive them.
     """
     import h5py
     import xarray as xr
 
+    is_sealed(file)
     size = file.seek(0, os.SEEK_END)
-    _check_seal(file, size)
     file.seek(0)
     with h5py.File(file, "r") as opened:
-        _check_objects(opened, size)
+        declared, is_packed = _check_objects(opened, size)
         groups = tuple(name for name in opened if isinstance(opened[name], h5py.Group))
 
     def load(name: str) -> Any:
@@ -86,7 +93,7 @@ def open_netcdf(file: BinaryIO) -> Iterator[Source]:
         with xr.open_dataset(file, engine="h5netcdf", group=name) as data:
             return data.load()
 
-    yield Source(groups, load)
+    yield Source(groups, load, declared, is_packed)
 
 
 def refusal(what: str) -> UnreadableError:
@@ -96,14 +103,15 @@ def refusal(what: str) -> UnreadableError:
     )
 
 
-def _check_seal(file: BinaryIO, size: int) -> None:
-    length = len(_SEAL) + _SEAL_DIGITS + 1
+def is_sealed(file: BinaryIO) -> bool:
+    """Return whether a file ends in a seal; refuse it if the seal is broken."""
+    size, length = file.seek(0, os.SEEK_END), len(_SEAL) + _SEAL_DIGITS + 1
     if size < length:
-        return
+        return False
     file.seek(size - length)
     seal = file.read(length)
     if not seal.startswith(_SEAL):
-        return
+        return False
     checksum, left = blake2b(digest_size=16), size - length
     file.seek(0)
     while left > 0 and (piece := file.read(min(left, 1 << 24))):
@@ -111,14 +119,18 @@ def _check_seal(file: BinaryIO, size: int) -> None:
         left -= len(piece)
     if seal[len(_SEAL) :] != checksum.hexdigest().encode() + b"\n":
         raise UnreadableError("its checksum is another one: it is damaged")
+    return True
 
 
-def _check_objects(opened: Any, size: int) -> None:
-    """Refuse what could read other files, run plug-ins, or ask for memory without end."""
+def _check_objects(opened: Any, size: int) -> tuple[int, bool]:
+    """Refuse what could read other files, run plug-ins, or ask for memory without end.
+
+    Returns the bytes that all arrays declare, and whether any is packed.
+    """
     import h5py
 
     seen: set[Any] = set()
-    stored = 0
+    stored, total, is_packed = 0, 0, False
     todo = [(opened["/"], 0)]
     while todo:
         group, depth = todo.pop()
@@ -139,13 +151,19 @@ def _check_objects(opened: Any, size: int) -> None:
                 todo.append((entry, depth + 1))
             elif isinstance(entry, h5py.Dataset):
                 _check_attributes(entry)
-                stored += _check_dataset(entry)
+                there, declared = _check_dataset(entry)
+                stored, total = stored + there, total + declared
+                is_packed |= entry.id.get_create_plist().get_nfilters() > 0
     if stored > size:
         raise refusal("arrays that are larger than the file")
+    return total, is_packed
 
 
-def _check_dataset(entry: Any) -> int:
-    """Refuse an array that is elsewhere or larger than what is stored; return what is stored."""
+def _check_dataset(entry: Any) -> tuple[int, int]:
+    """Refuse an array that is elsewhere or larger than what is stored.
+
+    Returns the bytes that are stored and those that are declared.
+    """
     import h5py
 
     made = entry.id.get_create_plist()
@@ -170,7 +188,7 @@ def _check_dataset(entry: Any) -> int:
         raise refusal(
             f"an array of {declared:,} bytes of which {stored:,} are there ({entry.name})"
         )
-    return stored
+    return stored, 0 if is_bare_dimension else declared
 
 
 def _check_attributes(entry: Any) -> None:

@@ -20,7 +20,8 @@ __all__ = ["open_zarr", "write_zarr"]
 _PLAIN = re.compile(r"[<>|](?:[biufSU]\d{1,9}|[mM]8\[\w{1,9}\])")  # type strings of version 2
 _NAMED = re.compile(r"bool|u?int(?:8|16|32|64)|float(?:16|32|64)")  # and of version 3
 _TEXT = ("fixed_length_utf32", "null_terminated_bytes")
-_CODECS = {"blosc", "zlib", "gzip", "zstd", "lz4", "shuffle", "bytes", "crc32c", "transpose"}
+_PACKERS = {"blosc", "zlib", "gzip", "zstd", "lz4"}
+_CODECS = _PACKERS | {"shuffle", "bytes", "crc32c", "transpose"}
 # Bytes declared for each one stored, and beside them.
 _MAX_COMPRESSION, _SPARE_BYTES = 1100, 1 << 26
 _MAX_FILES, _MAX_RECORD_BYTES = 100_000, 1 << 22
@@ -53,9 +54,8 @@ def open_zarr(folder: Path) -> Iterator[Source]:
     sizes = _sizes(folder)
     if not any((folder / name).is_file() for name in (".zgroup", "zarr.json")):
         raise UnreadableError("it has neither .zgroup nor zarr.json at its top")
-    for file in sizes:
-        if file.name in (".zarray", "zarr.json"):
-            _check_record(file, sizes)
+    records = [file for file in sizes if file.name in (".zarray", "zarr.json")]
+    arrays = [_check_record(file, sizes) for file in records]
     groups = tuple(
         entry.name
         for entry in sorted(folder.iterdir())
@@ -69,7 +69,8 @@ def open_zarr(folder: Path) -> Iterator[Source]:
         ) as data:
             return data.load()
 
-    yield Source(groups, load)
+    size = sum(declared for declared, _ in arrays)
+    yield Source(groups, load, size, any(is_packed for _, is_packed in arrays))
 
 
 def _sizes(folder: Path) -> dict[Path, int]:
@@ -90,13 +91,16 @@ def _sizes(folder: Path) -> dict[Path, int]:
     return sizes
 
 
-def _check_record(file: Path, sizes: Mapping[Path, int]) -> None:
-    """Refuse an array that would run code as it is read, or take memory without end."""
+def _check_record(file: Path, sizes: Mapping[Path, int]) -> tuple[int, bool]:
+    """Refuse an array that would run code as it is read, or take memory without end.
+
+    Returns the bytes that it declares, and whether it is packed.
+    """
     if sizes[file] > _MAX_RECORD_BYTES:
         raise refusal(f"metadata of more than {_MAX_RECORD_BYTES:,} bytes")
     record = json.loads(file.read_text(encoding="utf-8"))
     if file.name == "zarr.json" and record.get("node_type") == "group":
-        return
+        return 0, False
     if file.name == ".zarray":
         kind, codecs, chunk = _of_version_2(record)
     else:
@@ -112,6 +116,7 @@ def _check_record(file: Path, sizes: Mapping[Path, int]) -> None:
         raise refusal(
             f"an array of {declared:,} bytes of which {stored:,} are there ({file.parent.name})"
         )
+    return declared, bool(_PACKERS.intersection(codecs))
 
 
 def _of_version_2(record: Any) -> tuple[np.dtype[Any], list[Any], list[Any]]:

@@ -9,9 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
-from bayesv.linalg import Array
+from bayesv.linalg import Array, connected
 from bayesv.structures.elements import ElementForm
 from bayesv.structures.structure import Blocks, CovarianceStructure
 from bayesv.structures.unstructured import Unstructured
@@ -313,7 +312,7 @@ def of_blocks(blocks: Iterable[Sequence[int]]) -> CovarianceStructure:
 
 def of_linked(linked: Array) -> CovarianceStructure:
     """Return the family of `of_blocks` for rows that are linked directly or by others, (r, r)."""
-    _, block = connected_components(linked, directed=False)
+    block = connected(len(linked), *np.nonzero(linked))
     return of_blocks(np.flatnonzero(block == b).tolist() for b in np.unique(block))
 
 

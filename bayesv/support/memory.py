@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bayesv.errors import MemoryNeededError
 
-__all__ = ["available", "how_many", "refuse_unless", "size"]
+__all__ = ["available", "how_many", "limit_growth", "refuse_unless", "size"]
 
 _MEMINFO = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")  # limits of a container or a job
@@ -54,6 +54,20 @@ def how_many(bytes_each: float) -> int:
     return sys.maxsize if free is None else max(1, int(free / bytes_each))
 
 
+def limit_growth(n_bytes: int) -> None:
+    """Let this process take so much more memory and no more, where the system can see to that."""
+    try:
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        limit = _taken() + n_bytes
+        if hard != resource.RLIM_INFINITY:
+            limit = min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    except (ImportError, OSError, ValueError):
+        return
+
+
 def size(n_bytes: float) -> str:
     """Return a size in words, such as ``2.0 GiB``."""
     for unit in ("bytes", "KiB", "MiB"):
@@ -94,7 +108,12 @@ def _left_of_process() -> int | None:
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         if limit == resource.RLIM_INFINITY:
             return None
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        return limit - pages * os.sysconf("SC_PAGE_SIZE")
+        return limit - _taken()
     except (ImportError, OSError, ValueError):
         return None
+
+
+def _taken() -> int:
+    """Return the bytes of addresses that this process has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from bayesv.errors import ComponentsError, DesignWarning
+from bayesv.errors import ComponentsError, DesignWarning, warn
 from bayesv.linalg import Array, cov_to_sd_corr, nearest_psd, smallest_relative_eigenvalue
 
 __all__ = [
@@ -62,7 +61,8 @@ class Entry:
     def rounding(self) -> float:
         """Half a unit of the last printed digit."""
         mantissa, _, exponent = self.word.lower().partition("e")
-        return 0.5 * 10.0 ** (int(exponent or 0) - self.decimals(mantissa))
+        # Of powers that no float has it is 0 or infinite.
+        return 0.5 * float(f"1e{int(exponent or 0) - self.decimals(mantissa)}")
 
     @staticmethod
     def decimals(word: str) -> int:
@@ -75,7 +75,7 @@ def is_number(word: str) -> bool:
     return bool(_NUMBER.match(word)) or word in ("NaN", "NA")
 
 
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?$")
 
 
 def words_of(line: str) -> list[str]:
@@ -165,11 +165,11 @@ def _variance(entries: Sequence[Entry]) -> float:
     best, least = float("nan"), np.inf
     for entry in entries:
         value, half = entry.value, entry.rounding
-        if not np.isfinite(value) or value < 0:
+        if not np.isfinite(value * value) or value < 0:
             raise refused(entry.line, f"{entry.word} is not a variance or an SD.")
         error = (2.0 if entry.kind == "sd" else 1.0) * half / value if value else 0.0
         if error < least:
-            best, least = value**2 if entry.kind == "sd" else value, error
+            best, least = value * value if entry.kind == "sd" else value, error
     kinds = [entry.kind for entry in entries]
     if len(set(kinds)) < len(kinds):
         raise refused(entries[-1].line, "there are two variances of one name.")
@@ -224,11 +224,10 @@ def _nearest(group: str, cov: Array, digits: int) -> Array:
     sd, corr = cov_to_sd_corr(cov)
     corr = np.where(np.isnan(corr), np.eye(len(corr)), corr)
     if -len(cov) * 10.0**-digits < smallest_relative_eigenvalue(corr) < 0:
-        warnings.warn(
+        warn(
             f"The printed correlations of {group!r} are rounded to {digits} digits and not quite a "
             "correlation matrix; the nearest one is used.",
             DesignWarning,
-            stacklevel=6,
         )
         return np.asarray(nearest_psd(corr) * np.outer(sd, sd))
     return cov

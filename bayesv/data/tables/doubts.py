@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Iterator, Sequence, Set
 
 import pandas as pd
 
-from bayesv.errors import DesignWarning
+from bayesv.errors import DesignWarning, warn
 
 __all__ = ["reads_as_dates", "reads_as_numbers", "warn_of_numbers", "with_decimal_commas"]
 
@@ -131,4 +130,4 @@ def _is_number(text: str) -> bool:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, DesignWarning, stacklevel=4)
+    warn(text, DesignWarning)

@@ -17,12 +17,14 @@ import pandas as pd
 from bayesv.data.tables.doubts import warn_of_numbers, with_decimal_commas
 from bayesv.data.tables.values import MISSING, refuse_twice, simple
 from bayesv.errors import DataError
+from bayesv.support.text_size import refuse_large_text
 
 __all__ = ["LIKELY", "read_csv"]
 
 # What may stand between columns, the likeliest first; a blank is any white space.
 LIKELY = {".csv": (",", ";", "\t"), ".tsv": ("\t",), ".txt": ("\t", ";", ",", " ")}
 
+_MEMORY = 8.0  # bytes that a character of a table takes, about
 _HEAD = 1 << 20  # characters in which the header and the first row are looked for
 _BLANK = r"\s+"
 _QUOTED = re.compile(r'"[^"]*"')
@@ -61,6 +63,8 @@ def read_csv(
         raise DataError(f"decimal is '.' or ','; found {decimal!r}.")
     head = None
     try:
+        if isinstance(source, Path):
+            refuse_large_text(source, _MEMORY)
         head = _head(_beginning(source), separator, likely)
         refuse_twice(head.names, name)
         data = _as_named(_rows(source, head, decimal, na), head, name)

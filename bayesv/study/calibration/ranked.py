@@ -81,7 +81,7 @@ def ranked_quantities(density: MarginalDensity, drawn: Drawn) -> dict[str, Array
     ranked["log p(y | Σ, σ, β)"] = -0.5 * (stats.n * np.log(2 * np.pi) + ranked["log|V|"] + square)
     marginal = density.conditional(lambdas, sigma2, (logdet, T))
     ranked["log p(y | Σ, σ)"] = marginal.log_likelihood
-    log_prior = _log_prior(density.priors, values)
+    log_prior = density.priors.log_density(values)
     ranked["log prior"] = log_prior.round(_DECIMALS)
     ranked["log posterior"] = marginal.log_likelihood + log_prior
 
@@ -119,10 +119,10 @@ def sensitivities(priors: ResolvedPriors, values: ComponentDraws) -> dict[str, f
     A change ε of a parameter h of the prior moves E[f | y] by ε Cov(f, s), s = ∂ log p(θ)/∂h; of
     all functions s itself moves most, by ε SD(s | y) in units of its own SD.
     """
-    start = _log_prior(priors, values)
+    start = priors.log_density(values)
 
     def moved(other: ResolvedPriors, step: float) -> float:
-        return float(np.std(_log_prior(other, values) - start)) / step
+        return float(np.std(other.log_density(values) - start)) / step
 
     spread = {}
     for term in priors.design.terms:
@@ -139,11 +139,6 @@ def sensitivities(priors: ResolvedPriors, values: ComponentDraws) -> dict[str, f
         corr = {**priors.corr, group: LKJ(lkj.eta + 1.0)}
         spread[f"η of {group}"] = moved(replace(priors, corr=corr), 1.0)
     return spread
-
-
-def _log_prior(priors: ResolvedPriors, values: ComponentDraws) -> Array:
-    parts = priors.log_densities(values.covs, values.sigma2).values()
-    return np.asarray(np.sum(list(parts), axis=0))
 
 
 def _changes(prior: Any) -> Iterator[tuple[str, SdPrior, float]]:
@@ -163,7 +158,7 @@ def _log_correlations(values: ComponentDraws) -> dict[str, Array]:
     """Log determinant of the correlation matrix of every term that has one, shapes (S,)."""
     logs = {}
     for term in values.design.terms:
-        blocks = [np.array(block) for block in term.blocks if len(block) > 1]
+        blocks = [np.array(block) for block in term.structure.blocks if len(block) > 1]
         if blocks:
             corr = np.nan_to_num(cov_to_sd_corr(values.covs[term.group])[1])
             with np.errstate(divide="ignore"):

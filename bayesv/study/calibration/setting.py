@@ -157,7 +157,7 @@ def stacked(design: Design) -> Design:
             np.concatenate([term.levels, _new(term.levels)]),
             np.concatenate([term.codes, term.codes + term.n_levels]),
             np.concatenate([term.values, term.values]),
-            term.blocks,
+            term.structure,
         )
         for term in design.terms
     )

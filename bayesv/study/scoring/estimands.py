@@ -145,7 +145,7 @@ class Estimands:
         places = [
             (term.group, int(a), int(b))
             for term in self.design.terms
-            for a, b in zip(*np.nonzero(np.tril(term.mask)), strict=True)
+            for a, b in zip(*np.nonzero(np.tril(term.structure.mask)), strict=True)
         ]
         scales = [np.sqrt(point.covs[g][0, a, a] * point.covs[g][0, b, b]) for g, a, b in places]
         steps = _STEP_IN_SDS * np.array([*scales, point.sigma2[0], *se])

@@ -81,7 +81,7 @@ def chosen_components(scenario: ScenarioContent, design: Design) -> VarianceComp
             block = vc.block_for(term)
         except BayesvError as error:
             raise ScenarioError(f"{key}.{term.group}: {error}") from error
-        if block[~term.mask].any():
+        if block[~term.structure.mask].any():
             raise ScenarioError(
                 f"corr.{term.group}: found correlations of columns that the formula keeps "
                 "uncorrelated; write (x | g) instead of (x || g), or leave them out."

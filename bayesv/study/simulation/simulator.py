@@ -160,5 +160,5 @@ def _is_covered(true: RandomTerm, fitted: Design, vc: VarianceComponents) -> boo
     if len(columns) < len(matches):
         return False
     same = np.array_equal(true.values[:, varies], term.values[:, columns])
-    beyond = cov[np.ix_(varies, varies)][~term.mask[np.ix_(columns, columns)]]
+    beyond = cov[np.ix_(varies, varies)][~term.structure.mask[np.ix_(columns, columns)]]
     return same and not beyond.any()

@@ -22,11 +22,13 @@ import numpy as np
 import pandas as pd
 
 import bayesv as bv
+from bayesv.design.design import RandomTerm
 from bayesv.design.residual import Homoscedastic
 from bayesv.gram import statistics_of
 from bayesv.reml import fit_reml
 from bayesv.reml.criterion import Criterion
 from bayesv.reml.search import _Search
+from bayesv.structures import of_blocks
 
 HERE = Path(__file__).parent
 STARTS = 20
@@ -91,7 +93,7 @@ def _term(rng, group, codes, pool):
     u = rng.normal(size=(J, k)) * sd
     labels = np.array([str(level) for level in levels], dtype=object)
     part = (values * u[codes]).sum(axis=1) / max(1, np.abs(values).max())
-    return bv.design.RandomTerm(group, tuple(names), labels, codes, values, blocks), part
+    return RandomTerm(group, tuple(names), labels, codes, values, of_blocks(blocks)), part
 
 
 def _design(y, X, names, terms) -> bv.Design:
@@ -106,7 +108,7 @@ def _design(y, X, names, terms) -> bv.Design:
 def read_design(case: dict) -> bv.Design:
     """Return a design of ``designs.json``."""
     terms = [
-        bv.design.RandomTerm(
+        RandomTerm(
             term["group"], tuple(term["columns"]), np.array(term["levels"], dtype=object),
             np.array(term["codes"]), np.array(term["values"]),
             tuple(tuple(block) for block in term["blocks"]),
@@ -167,7 +169,8 @@ def freeze(seeds: list[int]) -> None:
                 continue
             terms = [
                 {"group": t.group, "columns": t.columns, "levels": list(t.levels),
-                 "codes": t.codes.tolist(), "values": t.values.tolist(), "blocks": t.blocks}
+                 "codes": t.codes.tolist(), "values": t.values.tolist(),
+                 "blocks": t.structure.blocks}
                 for t in design.terms
             ]  # fmt: skip
             cases.append(

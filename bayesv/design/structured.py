@@ -1,0 +1,261 @@
+"""Residuals with a structure: correlated within series, SDs by visit, stratum or covariate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesv.design.blockwise import Blockwise
+from bayesv.design.parametric import ParametricResidual, ResidualValues
+from bayesv.design.residual import Independent, Index, Residual
+from bayesv.design.row_scales import RowScales
+from bayesv.design.series import Series
+from bayesv.errors import ComponentsError, DataError
+from bayesv.linalg import Array
+from bayesv.structures.stationary import Stationary
+from bayesv.structures.structure import CovarianceStructure
+
+__all__ = ["Parameters", "Sequential", "StructuredResidual"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sequential:
+    """What a correlation within series needs: the series, and the family over their positions.
+
+    Attributes
+    ----------
+    series : Series
+    structure : CovarianceStructure
+        Of the planned visits; where positions are times or places, a stationary family.
+    """
+
+    series: Series
+    structure: CovarianceStructure
+
+    @property
+    def n_groups(self) -> int:
+        """How many sets of parameters there are."""
+        return max(len(self.series.groups), 1)
+
+    def by_group(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """Return labels for each group of series, if there are groups."""
+        if not self.series.groups:
+            return tuple(labels)
+        return tuple(f"{group}: {label}" for group in self.series.groups for label in labels)
+
+    def take(self, rows: Index) -> Sequential:
+        """Return some of the rows."""
+        return replace(self, series=self.series.take(rows))
+
+
+class Parameters(NamedTuple):
+    """Values of what R over σ² depends on.
+
+    Attributes
+    ----------
+    sds : ndarray, shape (k,)
+        Labelled standard deviations over σ; one number, 1, where there are none.
+    z : ndarray, shape (groups, m)
+        Coordinates of the correlation.
+    exponents : ndarray, shape (e,)
+    """
+
+    sds: Array
+    z: Array
+    exponents: Array
+
+
+@dataclass(frozen=True, eq=False)
+class StructuredResidual(ParametricResidual):
+    """R = D C D: C of a family within series, D by visits, groups, strata or covariates.
+
+    Attributes
+    ----------
+    text : str
+        As written: ``ar1(day | subject)``, ``strata(sex)``.
+    sequential : Sequential or None
+        None where rows are uncorrelated.
+    scales : RowScales
+    known : ndarray, shape (n,), or None
+        Known w: the variance of a row is divided by it.
+    n : int
+        Number of rows.
+    """
+
+    text: str
+    sequential: Sequential | None
+    scales: RowScales
+    known: Array | None
+    n: int
+
+    def __post_init__(self) -> None:
+        strata, part = self.scales.strata, self.sequential
+        several = part is not None and (part.structure.n_sds > 1 or part.series.groups)
+        if strata is not None and several:
+            raise DataError(
+                f"{self.text}: standard deviations of {strata.name} and of the visits or groups "
+                "of the correlation are both stated. Give the correlation one SD (cs, ar1, toep, "
+                f"ad) beside strata, or parameters by group: 'us(visit | {strata.name} / series)'."
+            )
+        if strata is not None and len(strata.levels) < 2:
+            raise DataError(f"{self.text}: {strata.name} has one level in the rows used.")
+
+    @property
+    def size(self) -> int:
+        """Number of rows, n."""
+        return self.n
+
+    @property
+    def clusters(self) -> Index | None:
+        """Series of each row; None where rows are uncorrelated."""
+        return None if self.sequential is None else self.sequential.series.codes
+
+    @property
+    def weight_range(self) -> tuple[float, float] | None:
+        """Smallest and largest known weight, if there are any."""
+        return None if self.known is None else (self.known.min(), self.known.max())
+
+    @property
+    def by_visit(self) -> bool:
+        """Whether R is a function of visits alone."""
+        part = self.sequential
+        return part is not None and part.series.by_visit and not self.scales
+
+    # --- labels ----------------------------------------------------------------------------------
+
+    @cached_property
+    def sd_labels(self) -> tuple[str, ...]:
+        """Visits, groups or strata, where each has an SD."""
+        if self.scales.strata is not None:
+            return self.scales.strata.levels
+        if self.sequential is None:
+            return ()
+        structure, series = self.sequential.structure, self.sequential.series
+        if structure.n_sds == 1:
+            return series.groups
+        return self.sequential.by_group(structure.sd_labels(series.visits))
+
+    @cached_property
+    def corr_labels(self) -> tuple[str, ...]:
+        """Labels of the family, of each group if there are any; then the exponents."""
+        labels = self.scales.exponent_labels
+        if self.sequential is None:
+            return labels
+        structure, series = self.sequential.structure, self.sequential.series
+        return self.sequential.by_group(structure.corr_labels(series.visits)) + labels
+
+    def describe(self) -> str:
+        """Return the structure in words."""
+        if self.sequential is None:
+            return self.text
+        series = self.sequential.series
+        least, most = series.sizes.min(), series.sizes.max()
+        rows = f"{least}" if least == most else f"{least} to {most}"
+        visits = f", {len(series.visits)} visits" if series.by_visit else ""
+        return f"{self.text}: {len(series.sizes)} series of {rows} rows{visits}"
+
+    # --- values ----------------------------------------------------------------------------------
+
+    def values_of(self, parameters: Parameters, sigma2: float) -> tuple[ResidualValues, float]:
+        """Return labelled values and σ², the mean of the variances that have labels.
+
+        Parameters
+        ----------
+        parameters : Parameters
+        sigma2 : float
+            What the SDs of ``parameters`` are relative to.
+        """
+        sds = np.sqrt(sigma2) * parameters.sds
+        natural: list[Array] = []
+        if self.sequential is not None:
+            structure = self.sequential.structure
+            natural = [np.atleast_1d(structure.natural(part)) for part in parameters.z]
+        numbers = np.concatenate([*natural, parameters.exponents])
+        values = ResidualValues(
+            dict(zip(self.sd_labels, map(float, sds), strict=True)) if self.sd_labels else {},
+            dict(zip(self.corr_labels, map(float, numbers), strict=True)),
+        )
+        return values, self.sigma2_of(sds)
+
+    def parameters(self, values: ResidualValues | None, sigma2: float) -> Parameters:
+        """Return the parameters of labelled values.
+
+        Raises
+        ------
+        ComponentsError
+            If labels do not fit, or correlations are none.
+        """
+        values = self.aligned(values, sigma2)
+        sds = np.array(list(values.sd.values()) or [np.sqrt(sigma2)]) / np.sqrt(sigma2)
+        numbers = np.array(list(values.corr.values()))
+        count = len(self.scales.powers)
+        natural, exponents = numbers[: len(numbers) - count], numbers[len(numbers) - count :]
+        if self.sequential is None:
+            return Parameters(sds, np.zeros((0, 0)), exponents)
+        structure = self.sequential.structure
+        try:
+            z = [
+                structure.from_natural(part)
+                for part in natural.reshape(self.sequential.n_groups, -1)
+            ]
+        except DataError as error:
+            raise ComponentsError(f"residual corr: {error}") from error
+        return Parameters(sds, np.stack(z), exponents)
+
+    def member(self, values: ResidualValues, sigma2: float) -> Residual:
+        """Return R over σ² at these values."""
+        return self.member_of(self.parameters(values, sigma2))
+
+    def member_of(self, parameters: Parameters) -> Residual:
+        """Return R over σ² at parameters."""
+        row_sds = self._row_sds(parameters)
+        if self.sequential is None:
+            return Independent(1.0 / row_sds**2)
+        series = self.sequential.series
+
+        def covariance(rows: Index) -> Array:
+            scale = row_sds[rows]
+            return np.asarray(scale[:, :, None] * self._correlation(rows, parameters.z)
+                              * scale[:, None, :])  # fmt: skip
+
+        return Blockwise.of(series.codes, covariance)
+
+    def _row_sds(self, parameters: Parameters) -> Array:
+        """Return the SD of every row over σ, shape (n,)."""
+        scale = self.scales.at(parameters.sds, parameters.exponents, self.n)
+        if self.scales.strata is None and self.sequential is not None and self.sd_labels:
+            series, structure = self.sequential.series, self.sequential.structure
+            table = structure.sds(parameters.sds.reshape(self.sequential.n_groups, -1))
+            scale = scale * table[series.group, series.visit if series.by_visit else 0]
+        return scale if self.known is None else scale / np.sqrt(self.known)
+
+    def _correlation(self, rows: Index, z: Array) -> Array:
+        """Return correlations of sets of m rows of a series, (S, m) → (S, m, m)."""
+        assert self.sequential is not None
+        series, structure = self.sequential.series, self.sequential.structure
+        group = series.group[rows[:, 0]]
+        if series.by_visit:
+            corr, visit = structure.corr(z), series.visit[rows]
+            return np.asarray(corr[group[:, None, None], visit[:, :, None], visit[:, None, :]])
+        assert isinstance(structure, Stationary)
+        places = series.coordinates[rows]
+        lags = np.sqrt(((places[:, :, None] - places[:, None]) ** 2).sum(axis=-1))
+        # Two rows at one place are told apart by a nugget; a row is one with itself.
+        lags = np.where(np.eye(rows.shape[1]) > 0, 0.0, np.maximum(lags, np.finfo(float).tiny))
+        corr = np.empty(lags.shape)
+        for k, part in enumerate(z):
+            corr[group == k] = structure.at_lags(structure.natural(part), lags[group == k])
+        return corr
+
+    def take(self, rows: Index | slice) -> Residual:
+        """Return the residuals of some of the rows."""
+        chosen = np.arange(self.n)[rows]
+        part = None if self.sequential is None else self.sequential.take(chosen)
+        known = None if self.known is None else self.known[chosen]
+        return replace(
+            self, sequential=part, scales=self.scales.take(chosen), known=known, n=len(chosen)
+        )
