@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from bayesv.design.parametric import ParametricResidual
 from bayesv.errors import DataError
 from bayesv.inference.bambi import build_bambi
 from bayesv.inference.density import MarginalDensity
@@ -65,8 +64,7 @@ def to_bambi(model: Model) -> Any:
 
 def _refuse_parameters(model: Model) -> None:
     """Refuse residuals with parameters, which are not stated in these languages yet."""
-    form = model.design.residual if model.design.has_rows else None
-    if isinstance(form, ParametricResidual):
+    if (form := model.design.parametric_residual) is not None:
         raise DataError(
             f"Residuals {form.describe()} cannot be stated as a PyMC or Bambi model yet. REML and "
             "ML fit them (model.reml()); at its estimates R is known: "

@@ -19,7 +19,7 @@ from bayesv.covariance.blocks import (
 from bayesv.covariance.listings import read_varcorr
 from bayesv.covariance.residual_text import cut, residual_corr, residual_lines
 from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
-from bayesv.design.parametric import ParametricResidual, ResidualValues
+from bayesv.design.parametric import ResidualValues
 from bayesv.errors import ComponentsError
 from bayesv.linalg import (
     Array,
@@ -119,18 +119,18 @@ class VarianceComponents:
         if sigma <= 0:
             raise ComponentsError(f"sigma is the residual SD and must be positive; found {sigma}.")
         corr = {} if corr is None else corr
-        for what, given in (("sd", sd), ("corr", corr)):
-            if not isinstance(given, Mapping):
+        for what, by_group in (("sd", sd), ("corr", corr)):
+            if not isinstance(by_group, Mapping):
                 raise ComponentsError(
-                    f"{what} must be {{group: values}}, found {type(given).__name__}."
+                    f"{what} must be {{group: values}}, found {type(by_group).__name__}."
                 )
         unknown = [group for group in corr if group not in sd]
         if unknown:
             raise ComponentsError(f"Correlations for {unknown}, which have no SDs.")
         blocks = {}
-        for group, given in sd.items():
-            names = list(given.keys()) if isinstance(given, Mapping | pd.Series) else None
-            values = list(given.values()) if isinstance(given, Mapping) else given
+        for group, by_group in sd.items():
+            names = list(by_group.keys()) if isinstance(by_group, Mapping | pd.Series) else None
+            values = list(by_group.values()) if isinstance(by_group, Mapping) else by_group
             sds = np.atleast_1d(real_array(f"SDs of {group!r}", values))
             if not (sds >= 0).all() or sds.ndim > 1:
                 raise ComponentsError(f"SDs of {group!r} must be a list of numbers ≥ 0: {values}.")
@@ -269,23 +269,26 @@ class VarianceComponents:
                 f"Variance components for {', '.join(extra)}, which the design lacks; it has "
                 f"{', '.join(design.groups)}."
             )
-        given = {i: self._blocks[group] for group, i in zip(self.groups, places, strict=True)}
-        missing = [group for i, group in enumerate(design.groups) if i not in given]
+        block_of_place = {
+            i: self._blocks[group] for group, i in zip(self.groups, places, strict=True)
+        }
+        missing = [group for i, group in enumerate(design.groups) if i not in block_of_place]
         if missing:
             raise ComponentsError(
                 f"No variance components for group {', '.join(map(repr, missing))}; there are "
                 f"{', '.join(self.groups)}."
             )
         blocks = {
-            term.group: pd.DataFrame(block_of_term(given[i], term), term.columns, term.columns)
+            term.group: pd.DataFrame(
+                block_of_term(block_of_place[i], term), term.columns, term.columns
+            )
             for i, term in enumerate(design.terms)
         }
         return VarianceComponents(blocks, self.sigma2, self._residual_of(design))
 
     def _residual_of(self, design: Design) -> ResidualValues:
         """Return the parameters of the residuals in the order of a design's labels."""
-        form = design.residual if design.has_rows else None
-        if isinstance(form, ParametricResidual):
+        if (form := design.parametric_residual) is not None:
             return form.aligned(self.residual, self.sigma2)
         if self.residual.sd or self.residual.corr:
             raise ComponentsError(

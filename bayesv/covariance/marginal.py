@@ -67,7 +67,7 @@ class MarginalCovariance(LinearOperator):
     -----
     With G = σ² ΛΛ' and R = σ² LL', all of V⁻¹ and log|V| come from one sparse factorisation of
     M = I + N'N, N = L⁻¹ZΛ, which exists for singular G too:
-    V⁻¹ = L'⁻¹(I − N M⁻¹ N')L⁻¹/σ² and log|V| = log|M| + n log σ² + log|LL'|.
+    V⁻¹ = L'⁻¹(I − N M⁻¹ N')L⁻¹/σ² and log|V| = log|M| + log|R|.
 
     Examples
     --------

@@ -14,7 +14,14 @@ from bayesv.design.series import Series
 from bayesv.errors import ComponentsError, DataError, near
 from bayesv.linalg import Array
 
-__all__ = ["ParametricResidual", "ResidualValues", "RowLevels", "coarsest", "series_of"]
+__all__ = [
+    "ParametricResidual",
+    "ResidualValues",
+    "RowLevels",
+    "coarsest",
+    "refuse_sums",
+    "series_of",
+]
 
 _DIGITS = 1e-6  # by which σ² and the SDs that make it may disagree
 
@@ -199,3 +206,20 @@ def coarsest(design: Any) -> RowLevels | None:
     form = design.residual
     series = form.series if isinstance(form, ParametricResidual) else None
     return None if series is None else RowLevels(series.label, list(series.labels), series.codes)
+
+
+def refuse_sums(design: Any) -> None:
+    """Refuse designs of which sums over rows do not say everything, or that have no random term.
+
+    Raises
+    ------
+    DataError
+    """
+    form = design.parametric_residual
+    if form is None and design.terms:
+        return
+    what = "no random term" if form is None else f"residuals {form.describe()}"
+    raise DataError(
+        f"With {what} there is no posterior yet, nor anything else that takes sums over rows: REML, "
+        "ML, V and GLS are there (model.reml(), bv.MarginalCovariance, bv.gls, bv.kenward_roger)."
+    )

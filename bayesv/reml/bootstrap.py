@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bayesv.covariance import ComponentDraws
 from bayesv.covariance.quantities import point_quantities
 from bayesv.design.design import Design
-from bayesv.design.parametric import ParametricResidual
 from bayesv.design.simulation import normal_scores, simulate
 from bayesv.errors import BayesvError, FitWarning, without
 from bayesv.gram import responses_of
@@ -93,17 +93,14 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
     """
     if draws < 2:
         raise BayesvError(f"At least 2 refits are needed; found draws={draws}.")
-    design, vc = fit.design, fit.components
-    known, _ = vc.known_at(design)
+    design, point = fit.design, _point(fit)
     rng = np.random.default_rng(seed)
-    roots = [vc.sigma * vc.relative_root(term) for term in design.terms]
-    beta = fit.beta.to_numpy()
     refit_to = _refitter(fit)
     rows, singular, failed = [], [], []
     with progress("refitting", draws) as step:
         for k in range(draws):
             step(1)
-            y, _ = simulate(known, beta, roots, vc.sigma, normal_scores(known, rng))
+            y, _ = simulate(point.design, point, normal_scores(point.design, rng))
             try:
                 with without(FitWarning):
                     refit = refit_to(design.with_response(y))
@@ -115,6 +112,10 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
     return Bootstrap(pd.DataFrame(rows), _scalars(fit), np.array(singular), tuple(failed))
 
 
+def _point(fit: RemlFit) -> ComponentDraws:
+    return ComponentDraws.of(fit.design, fit.components, fit.beta.to_numpy())
+
+
 def _scalars(fit: RemlFit) -> pd.Series:
     scalars = point_quantities(fit.design, fit.components, fit.beta.to_numpy())
     return pd.Series({q.label: float(q.values) for q in scalars}, name="estimate")
@@ -122,7 +123,7 @@ def _scalars(fit: RemlFit) -> pd.Series:
 
 def _refitter(fit: RemlFit) -> Callable[[Design], RemlFit]:
     """Return what fits the same model to a design with another response."""
-    if isinstance(fit.design.residual, ParametricResidual):
+    if fit.design.parametric_residual is not None or not fit.design.terms:
         return lambda design: fit_structured(design, fit.method)
     responses = responses_of(fit.design, fit.statistics)
     return lambda design: fit_reml(design, responses.statistics(design.target), fit.method)

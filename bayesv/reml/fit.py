@@ -10,7 +10,6 @@ import pandas as pd
 
 from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.design.design import Design
-from bayesv.design.parametric import ParametricResidual
 from bayesv.errors import DataError
 from bayesv.gram import GramStatistics
 from bayesv.reml.criterion import Criterion
@@ -164,9 +163,8 @@ def _sizes(design: Design) -> list[str]:
     if design.terms:
         levels = ", ".join(f"{term.group} {term.n_levels}" for term in design.terms)
         sizes += f"; levels: {levels}"
-    form = design.residual if design.has_rows else None
-    structured = isinstance(form, ParametricResidual)
-    return [sizes, *([f"Residuals: {form.describe()}"] if structured else [])]
+    form = design.parametric_residual
+    return [sizes] if form is None else [sizes, f"Residuals: {form.describe()}"]
 
 
 def _scaled_residuals(fit: RemlFit) -> str:

@@ -7,7 +7,6 @@ from html import escape
 from typing import Any
 
 from bayesv.design.design import Design
-from bayesv.design.parametric import ParametricResidual
 from bayesv.names import INTERCEPT, factors_of
 
 __all__ = ["equations", "words"]
@@ -24,7 +23,7 @@ def equations(design: Design) -> list[dict[str, str]]:
         Keys ``mathml`` and ``text``.
     """
     weights = design.known_weights is not None
-    structured = _form(design) is not None
+    structured = design.parametric_residual is not None
     R = _i("R") if structured else _residual(weights)
     residual = _row(_i("ε"), _o("∼"), _i("N"), _o("("), _n("0"), _o(","), R, _o(")"))
     text = f"ε ~ N(0, {'R' if structured else 'σ²W⁻¹' if weights else 'σ²I'})"
@@ -87,14 +86,8 @@ def words(design: Design) -> list[str]:
     return sentences
 
 
-def _form(design: Design) -> ParametricResidual | None:
-    """Return residuals with parameters, if a design has them."""
-    residual = design.residual if design.has_rows else None
-    return residual if isinstance(residual, ParametricResidual) else None
-
-
 def _residual_words(design: Design) -> str:
-    form = _form(design)
+    form = design.parametric_residual
     if form is None:
         how = "σ² divided by its known weight" if design.known_weights else "the same everywhere"
         return f"What is left in a row is independent and normal, with a variance that is {how}."
