@@ -101,6 +101,7 @@ def kenward_roger(
     vc = MarginalCovariance(design, vc).vc  # checked
     if not design.p:
         raise DataError("There are no fixed effects, so there is nothing to adjust.")
+    _refuse_known(design)
     if design.parametric_residual is not None:
         return adjusted_by_visit(design, vc, information, linear=linear, method=method)
     space = geometry(design, vc)
@@ -146,6 +147,14 @@ def kenward_roger(
         notes=tuple(notes),
         _parts=parts,
     )
+
+
+def _refuse_known(design: Design) -> None:
+    if design.sigma_is_known:
+        raise DataError(
+            "Kenward–Roger for a known residual covariance is not there yet: σ² is no parameter "
+            "then. fit.cov_beta has (X'V⁻¹X)⁻¹."
+        )
 
 
 def _arguments(fit: Any, vc: Any) -> tuple[Design, VarianceComponents, str]:

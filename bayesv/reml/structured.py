@@ -34,7 +34,7 @@ def fit_structured(design: Design, method: str = "REML") -> RemlFit:
     Raises
     ------
     DataError
-        If there is no way yet to fit such residuals.
+        If residuals have no structure, or there is no way yet to fit it.
 
     Warns
     -----
@@ -44,7 +44,7 @@ def fit_structured(design: Design, method: str = "REML") -> RemlFit:
     """
     form = design.residual
     if not isinstance(form, StructuredResidual):
-        raise DataError("The residuals of this design have no structure to be fitted.")
+        return _of_known(design, method)
     with one_blas_thread():
         end = _by_visit(design, form, method) if _is_by_visit(design, form) else _nested(
             design, form, method
@@ -74,6 +74,26 @@ def fit_structured(design: Design, method: str = "REML") -> RemlFit:
     for problem in problems:
         warn(f"{method}: {problem}", FitWarning)
     return fit
+
+
+def _of_known(design: Design, method: str) -> RemlFit:
+    """Return the fit of a design without anything to search for: R known and no random terms."""
+    if design.terms or not design.sigma_is_known:
+        raise DataError("This design has neither structured nor known residuals.")
+    components = VarianceComponents({}, 1.0)
+    estimates = gls(design, components)
+    return RemlFit(
+        design=design,
+        method=method,
+        components=components,
+        beta=estimates.beta,
+        cov_beta=estimates.cov,
+        criterion=estimates.criterion(method),
+        singular=False,
+        converged=True,
+        n_evaluations=0,
+        gradient_norm=0.0,
+    )
 
 
 @dataclass(frozen=True, eq=False)
