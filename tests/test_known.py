@@ -106,5 +106,5 @@ def test_what_is_not_there_is_refused_by_name(studies, tmp_path):
 def test_residuals_that_are_correlated_across_levels_are_refused(studies):
     R = np.diag(studies.v) + 0.0
     R[0, 1] = R[1, 0] = 0.02
-    with pytest.raises(bv.DataError, match="rows 0 and 1 are correlated.*across levels"):
+    with pytest.raises(bv.DataError, match=r"rows 0 and 1 are correlated.*across levels"):
         bv.Model("y ~ x + (1 | study)", studies, residual=bv.Known(R)).reml()
