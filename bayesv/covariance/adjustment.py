@@ -150,6 +150,11 @@ def kenward_roger(
 def _refuse_nothing_to_adjust(design: Design) -> None:
     if not design.p:
         raise DataError("There are no fixed effects, so there is nothing to adjust.")
+    if design.sigma_is_known:
+        raise DataError(
+            "Kenward–Roger for a known residual covariance is not there yet: σ² is no parameter "
+            "then. fit.cov_beta has (X'V⁻¹X)⁻¹."
+        )
     if not design.terms and design.parametric_residual is None:
         raise DataError(
             "There is no random term and R is known but for σ²: β̂ over its standard error (bv.gls) "

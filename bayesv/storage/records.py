@@ -81,7 +81,7 @@ def load(path: str | os.PathLike[str]) -> Posterior | RemlFit:
 @save.register
 def _save_fit(fit: RemlFit, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     target = check_target(path, overwrite)
-    if fit.design.parametric_residual is not None:
+    if fit.design.parametric_residual is not None or fit.design.sigma_is_known:
         raise StorageError(
             "A fit with structured residuals cannot be saved yet; keep its components, which print "
             "and make themselves again: bv.VarianceComponents(…, residual=…)."
