@@ -81,10 +81,12 @@ def load(path: str | os.PathLike[str]) -> Posterior | RemlFit:
 @save.register
 def _save_fit(fit: RemlFit, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     target = check_target(path, overwrite)
-    if fit.design.parametric_residual is not None or fit.design.sigma_is_known:
+    form = fit.design.parametric_residual
+    if form is not None or fit.design.sigma_is_known or not fit.design.terms:
         raise StorageError(
-            "A fit with structured residuals cannot be saved yet; keep its components, which print "
-            "and make themselves again: bv.VarianceComponents(…, residual=…)."
+            "A fit with structured or known residuals, or without a random term, cannot be saved "
+            "yet; keep its components, which print and make themselves again: "
+            "bv.VarianceComponents(…, residual=…)."
         )
     contents = {name: getattr(fit, name) for name in _FIT}
     contents["statistics"] = _recipe(fit.statistics, fit.design)
