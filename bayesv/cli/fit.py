@@ -33,6 +33,7 @@ __all__ = ["add"]
 _EXAMPLES = """\
   bayesv fit sleep.csv 'Reaction ~ Days + (Days | Subject)' --json out.json
   bayesv fit sleep.csv 'Reaction ~ Days + (Days | Subject)' --report out.html --save out.nc
+  bayesv fit trial.csv 'y ~ arm * visit' --residual 'us(visit | id)' --json out.json
   bayesv fit d.parquet 'y ~ x + (x | g)' --prior-sd 'x | g = HalfNormal(5)' --prior-corr 'LKJ(2)'
   gunzip -c d.csv.gz | bayesv fit - 'y ~ 1 + (1 | a/b)' --engine none --json - | jq .reml.beta"""
 

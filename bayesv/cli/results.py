@@ -12,6 +12,7 @@ import pandas as pd
 
 import bayesv as bv
 from bayesv.cli.terminal import refuse_closed_output, shows_every_letter
+from bayesv.design.parametric import ParametricResidual
 from bayesv.support.writing import write_file
 
 __all__ = [
@@ -27,9 +28,11 @@ __all__ = [
 
 def header(design: bv.Design) -> dict[str, Any]:
     """Return what every result starts with: the version, the formula and the data."""
+    form = design.residual if design.has_rows else None
     return {
         "bayesv": bv.__version__,
         "formula": design.formula,
+        **({"residual": form.describe()} if isinstance(form, ParametricResidual) else {}),
         "rows": design.n,
         "rows_dropped": design.n_dropped,
         "levels": {term.group: term.n_levels for term in design.terms},
@@ -74,9 +77,11 @@ def comparison_values(comparison: bv.Comparison) -> dict[str, Any]:
 
 
 def components_values(vc: bv.VarianceComponents) -> dict[str, Any]:
-    """Return Σ of every group, with names, and σ²."""
+    """Return Σ of every group, with names, σ², and the parameters of structured residuals."""
+    labelled = {"sd": dict(vc.residual.sd), "corr": dict(vc.residual.corr)}
     return {
         "sigma2": vc.sigma2,
+        **({"residual": labelled} if any(labelled.values()) else {}),
         "covariance": {
             group: {"names": list(vc[group].index), "matrix": vc[group].to_numpy().tolist()}
             for group in vc.groups
