@@ -11,21 +11,10 @@ import numpy as np
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
-from bayesv.design.parametric import ParametricResidual
-from bayesv.errors import (
-    DataError,
-    FitWarning,
-    MemoryNeededError,
-    PriorError,
-    without,
-)
+from bayesv.design.parametric import refuse_sums
+from bayesv.errors import DataError, FitWarning, MemoryNeededError, PriorError, without
 from bayesv.formula import ModelFrame, Origin
-from bayesv.gram import (
-    GramStatistics,
-    Responses,
-    check_elimination,
-    threads,
-)
+from bayesv.gram import GramStatistics, Responses, check_elimination, threads
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.engines import draw
 from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refuse_too_many
@@ -200,10 +189,12 @@ class Model:
         >>> in_seconds.reml().beta.round(4).to_dict()
         {'Intercept': 0.2514, 'Days': 0.0105}
         """
-        responses, new = self._responses, copy(self)
+        known = self.design.parametric_residual is None
+        responses, new = self._responses if known else None, copy(self)
         new.__dict__.pop("_start", None)
         new._take(self._origin.with_response(y))
-        new.__dict__["statistics"] = responses.statistics(new.design.target)
+        if responses is not None:
+            new.__dict__["statistics"] = responses.statistics(new.design.target)
         return new
 
     def with_priors(self, priors: Priors | None) -> Model:
@@ -243,14 +234,10 @@ class Model:
         Raises
         ------
         DataError
-            If residuals are structured: the sums depend on their parameters.
+            If residuals are structured (the sums depend on their parameters), or there is no random
+            term.
         """
-        if isinstance(self.design.residual, ParametricResidual):
-            raise DataError(
-                f"With residuals {self.design.residual.describe()} there is no posterior yet, nor "
-                "anything else that takes sums over rows: REML, ML, V and GLS are there "
-                "(model.reml(), bv.MarginalCovariance, bv.gls, bv.kenward_roger)."
-            )
+        refuse_sums(self.design)
         return self._origin.statistics(self._order, dedupe=self._dedupe)
 
     @property
@@ -267,8 +254,8 @@ class Model:
     @property
     def elimination(self) -> str:
         """How random effects are eliminated, in words; or the memory needed, if there is less."""
-        if isinstance(self.design.residual, ParametricResidual):
-            return f"sums by missingness pattern of {self.design.residual.describe()}"
+        if (form := self.design.parametric_residual) is not None:
+            return f"at every value of the parameters of {form.describe()}"
         try:
             return self.statistics.describe(self.design.groups)
         except MemoryNeededError as error:
@@ -291,7 +278,7 @@ class Model:
         RemlFit
             Printing it shows what lme4's ``summary`` shows.
         """
-        if isinstance(self.design.residual, ParametricResidual):
+        if self.design.parametric_residual is not None or not self.design.terms:
             return fit_structured(self.design, method)
         fit = fit_reml(self.design, self.statistics, method)
         if method == "REML":

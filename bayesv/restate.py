@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bayesv.errors import DataError
 from bayesv.inference.bambi import build_bambi
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.pymc import build_pymc
@@ -35,6 +36,7 @@ def to_pymc(model: Model, marginal: bool = False) -> Any:
         from bayesv.inference.marginal import build_marginal
 
         return build_marginal(MarginalDensity(model.statistics, model.priors))
+    _refuse_parameters(model)
     return build_pymc(model.design, model.priors)
 
 
@@ -56,4 +58,15 @@ def to_bambi(model: Model) -> Any:
     BayesvError
         For ``var_weights``: Bambi's ``weighted()`` is a power likelihood, not R = σ²/w.
     """
+    _refuse_parameters(model)
     return build_bambi(model.design, model.frame, model.priors)
+
+
+def _refuse_parameters(model: Model) -> None:
+    """Refuse residuals with parameters, which are not stated in these languages yet."""
+    if (form := model.design.parametric_residual) is not None:
+        raise DataError(
+            f"Residuals {form.describe()} cannot be stated as a PyMC or Bambi model yet. REML and "
+            "ML fit them (model.reml()); at its estimates R is known: "
+            "bv.Model.from_design(model.design.at(fit.components))."
+        )

@@ -19,7 +19,7 @@ import bayesv as bv
 from bayesv.covariance import ComponentDraws
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.proposal import Mixture
-from bayesv.inference.target import Target, factor
+from bayesv.inference.target import Target, width_root
 
 LEAST_MASS = 0.01
 _STARTS = 40
@@ -77,7 +77,7 @@ def random_case(rng: np.random.Generator) -> Case:
 class Reference:
     """What a search with many more starts found.
 
-    ``modes`` hold mean and Cholesky factor of the normal approximations; ``x`` and ``weights`` are
+    ``modes`` hold mean and Cholesky root of the normal approximations; ``x`` and ``weights`` are
     a weighted sample.
     """
 
@@ -129,7 +129,7 @@ def reference(target: Target, reml: bv.RemlFit, rng: np.random.Generator) -> Ref
         if value < -1e11 or len(modes) == 8:
             break
         if all(np.linalg.norm(np.linalg.solve(L, x - mean)) > 2.0 for mean, L, _ in modes):
-            L = factor(target.inverse_hessian(x, lambda _: None))
+            L = width_root(target.inverse_hessian(x, lambda _: None))
             modes.append((x, L, value + np.log(np.diagonal(L)).sum()))
     mass = np.array([m for *_, m in modes])
     share = np.maximum(np.exp(mass - mass.max()), 0.05)

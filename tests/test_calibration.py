@@ -121,7 +121,7 @@ def _found(model, priors, values):
 
 def simulated(point, rng):
     design, scores = point.design, normal_scores(point.design, rng)
-    y, u = simulate(design, point.beta, point.roots(), point.sigma, scores)
+    y, u = simulate(design, point, scores)
     return y, dict(zip(design.groups, u, strict=True))
 
 

@@ -151,3 +151,26 @@ def test_directions_are_those_of_dense_algebra(seed):
     _, directions = flat_directions(stats, [term.structure.mask for term in design.terms])
     assert directions.shape[1] == len(parts) - rank
     assert np.abs(directions.T @ flat).max(initial=0.0) < 1e-8
+
+
+def nearly_twice(noise: float) -> pd.DataFrame:
+    """A second slope over what is twice the first covariate, and a little noise."""
+    rng = np.random.default_rng(1)
+    g = np.repeat(np.arange(20), 8)
+    x, e = rng.normal(size=(2, 160))
+    u = rng.normal(size=(2, 20))
+    y = 1 + x + u[0][g] + 0.7 * u[1][g] * x + rng.normal(size=160)
+    return pd.DataFrame({"y": y, "x": x, "x2": 2 * x + noise * e, "g": g})
+
+
+def test_a_little_noise_between_correlated_columns_is_a_direction_of_its_own():
+    """Correlated columns are the same model in any basis, however little there is of one."""
+    fits = [bv.Model("y ~ x + (x + x2 | g)", nearly_twice(s)).reml() for s in (1e-2, 1e-4, 1e-6)]
+    assert [fit.problems for fit in fits] == [(), (), ()]
+    for fit in fits[1:]:
+        assert fit.criterion == pytest.approx(fits[0].criterion, abs=1e-5)
+
+
+def test_uncorrelated_columns_that_are_nearly_one_are_named():
+    with pytest.warns(bv.FitWarning, match="variance of x in g and the variance of x2 in g"):
+        bv.Model("y ~ x + (x + x2 || g)", nearly_twice(1e-6)).reml()

@@ -84,7 +84,7 @@ def test_modes_have_their_laplace_mass():
     target = Target(MarginalDensity(model.statistics, model.priors))
     (mode,) = find_modes(target, model.reml().components, np.random.default_rng(0))
     slope = target.value_and_gradient(mode.x)[1]
-    assert np.abs(mode.factor.T @ slope).max() < 0.1
+    assert np.abs(mode.root.T @ slope).max() < 0.1
     assert laplace_shares([mode]) == pytest.approx([1.0])
 
 

@@ -10,6 +10,7 @@ import pytest
 from scipy import sparse
 
 import bayesv as bv
+from bayesv.covariance import ComponentDraws
 from bayesv.design.residual import Autoregressive, Homoscedastic, Independent, Residual
 from bayesv.design.simulation import StandardScores, normal_scores, response, simulate
 from bayesv.linalg import connected
@@ -190,8 +191,10 @@ def test_response_is_linear_in_the_scores(family):
     design = design_with(residual)
     beta, roots = np.array([2.0, -1.0]), [np.array([[1.0, 0.0], [0.3, 0.4]]), np.array([[0.5]])]
     rng = np.random.default_rng(6)
+    covs = {term.group: L @ L.T for term, L in zip(design.terms, roots, strict=True)}
+    point = ComponentDraws(design, covs, 1.3**2, beta)
     scores = normal_scores(design, rng)
-    y, effects = simulate(design, beta, roots, 1.3, scores)
+    y, effects = simulate(design, point, scores)
     u = np.concatenate([part.ravel() for part in effects])
     L = np.asarray(residual.draw(np.eye(N)))
     expected = design.X @ beta + design.Z @ u + 1.3 * (L @ scores.residuals)
@@ -202,7 +205,7 @@ def test_response_is_linear_in_the_scores(family):
     np.testing.assert_array_equal(scores.residuals, again.normal(size=N))
     np.testing.assert_array_equal(scores.effects[0], again.normal(size=scores.effects[0].shape))
     none = StandardScores([np.zeros_like(z) for z in scores.effects], np.zeros(N))
-    np.testing.assert_array_equal(simulate(design, beta, roots, 1.3, none)[0], design.X @ beta)
+    np.testing.assert_array_equal(simulate(design, point, none)[0], design.X @ beta)
 
 
 def test_offset_is_in_the_response():

@@ -49,7 +49,7 @@ def no_jacobian(self, x, jacobian=True):
 
 def no_log_S(self, lambdas, sigma2, *given):
     found = _conditional(self, lambdas, sigma2, *given)
-    half_logdet = np.log(np.diagonal(found.factor, axis1=1, axis2=2)).sum(axis=1)
+    half_logdet = np.log(np.diagonal(found.root, axis1=1, axis2=2)).sum(axis=1)
     return replace(found, log_likelihood=found.log_likelihood + half_logdet)
 
 
@@ -61,7 +61,7 @@ def n_for_n_minus_p(self, lambdas, sigma2, *given):
 
 def narrow_beta(self, lambdas, sigma2, *given):
     found = _conditional(self, lambdas, sigma2, *given)
-    return replace(found, factor=4.0 * found.factor)
+    return replace(found, root=4.0 * found.root)
 
 
 def test_few_rows_are_calibrated():

@@ -252,7 +252,7 @@ def test_singular_fit(tmp_path):
 
 
 def test_fit_made_elsewhere(model, fit, tmp_path):
-    from bayesv.reml.elsewhere import fit_from_components
+    from bayesv.reml.imported import fit_from_components
 
     other = fit_from_components(model.design, fit.components, "REML", "lme4")
     again = round_trip(other, tmp_path / "f.nc")

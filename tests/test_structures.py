@@ -260,3 +260,10 @@ def test_a_term_whose_family_is_of_other_columns_is_refused():
         RandomTerm(*fields, Unstructured(3))
     with pytest.raises(bv.BayesvError, match="must be a CovarianceStructure"):
         RandomTerm(*fields, ((0, 1),))
+
+
+@pytest.mark.parametrize(("eta", "want"), [(0.1, np.inf), (1.0, -np.log(2.0)), (3.0, -np.inf)])
+def test_density_of_a_singular_correlation_is_that_of_its_determinant(eta, want):
+    z = Unstructured(2).coordinates(np.array([[[1.0, -1.0], [-1.0, 1.0]]]))
+    density = Unstructured(2).log_density(z, eta, by_coordinates=False)
+    assert density == pytest.approx([want])

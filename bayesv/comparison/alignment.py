@@ -16,6 +16,9 @@ import pandas as pd
 
 from bayesv.covariance import ComponentDraws, VarianceComponents
 from bayesv.design.design import Design, RandomTerm
+from bayesv.design.parametric import ParametricResidual
+from bayesv.design.residual import Residual
+from bayesv.design.structured import StructuredResidual
 from bayesv.gram import statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
@@ -88,7 +91,7 @@ class Alignment:
             N = self.random[term.group]
             cov = _moved(vc.block_for(twin), N)
             blocks[term.group] = pd.DataFrame(cov, term.columns, term.columns)
-        return VarianceComponents(blocks, vc.sigma2)
+        return VarianceComponents(blocks, vc.sigma2, vc.residual)
 
     def fit(self, fit: RemlFit) -> tuple[VarianceComponents, pd.Series, pd.Series]:
         """Return components, β̂ and its standard errors in the columns of the design."""
@@ -157,8 +160,8 @@ def difference(design: Design, other: Design) -> str | None:
         return None
     if other.n != design.n or not np.allclose(other.y, design.y):
         return f"responses ({design.n} and {other.n} rows)"
-    if not _equal(design.residual.weights, other.residual.weights):
-        return "known weights"
+    if (what := _other_residuals(design.residual, other.residual)) is not None:
+        return what
     if not _equal(design.offset, other.offset):
         return "offsets"
     if _map(design.X, other.X, design.fixed_names, other.fixed_names) is None:
@@ -171,6 +174,19 @@ def difference(design: Design, other: Design) -> str | None:
         if _map(term.values, twin.values, term.columns, twin.columns) is None:
             return f"random columns of {term.group}"
     return None
+
+
+def _other_residuals(a: Residual, b: Residual) -> str | None:
+    """Say what of two residual covariances differs; None if nothing."""
+    if isinstance(a, ParametricResidual) or isinstance(b, ParametricResidual):
+        if isinstance(a, StructuredResidual) and isinstance(b, StructuredResidual) and a.equals(b):
+            return None
+        texts = [r.describe() if isinstance(r, ParametricResidual) else "σ²/w" for r in (a, b)]
+        return f"residual covariances ({' and '.join(texts)})"
+    if a.clusters is None and b.clusters is None:
+        return None if _equal(a.weights, b.weights) else "known weights"
+    gap = abs(a.matrix - b.matrix)
+    return None if gap.max() <= 1e-8 * abs(a.matrix).max() else "known residual covariances"
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -13,8 +13,8 @@ import pandas as pd
 
 from bayesv.comparison.alignment import Alignment, difference
 from bayesv.comparison.reasons import reasons
-from bayesv.covariance import ComponentDraws, GLSFit, VarianceComponents, gls
-from bayesv.covariance.quantities import Quantity, quantities
+from bayesv.covariance import GLSFit, VarianceComponents, gls
+from bayesv.covariance.quantities import Quantity, point_quantities
 from bayesv.design.design import Design
 from bayesv.diagnostics.convergence import density_mode
 from bayesv.errors import BayesvError
@@ -237,7 +237,7 @@ def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _point(design: Design, vc: VarianceComponents, beta: pd.Series) -> list[Quantity]:
-    return quantities(ComponentDraws.of(design, vc, beta.to_numpy()))
+    return point_quantities(design, vc, beta.to_numpy())
 
 
 def _table(fit: RemlFit, post: Posterior, name: str, summary: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,6 @@ from bayesv.covariance.satterthwaite import observed_covariance
 from bayesv.covariance.small_sample import Adjustment, KenwardRoger
 from bayesv.covariance.visit_adjustment import adjusted_by_visit
 from bayesv.design.design import Design, DesignSummary
-from bayesv.design.parametric import ParametricResidual
 from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning, warn
 from bayesv.linalg import Array, symmetrize
 from bayesv.support.arguments import FLAG, accepts, choice
@@ -103,7 +102,7 @@ def kenward_roger(
     vc = MarginalCovariance(design, vc).vc  # checked
     if not design.p:
         raise DataError("There are no fixed effects, so there is nothing to adjust.")
-    if isinstance(design.residual, ParametricResidual):
+    if design.parametric_residual is not None:
         return adjusted_by_visit(design, vc, information, linear=linear, method=method)
     space = geometry(design, vc)
     info = information_at(space)

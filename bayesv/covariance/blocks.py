@@ -24,17 +24,17 @@ def number(value: Any) -> float:
         raise ComponentsError(f"A number is needed, found {value!r}.") from None
 
 
-def block_of(group: str, given: Any) -> pd.DataFrame:
+def block_of(group: str, values: Any) -> pd.DataFrame:
     """Return Σ_f as a labelled frame; refuse what is no covariance."""
     labels: Sequence[Any] | None = None
-    if isinstance(given, pd.DataFrame):
-        if list(given.index) != list(given.columns):
+    if isinstance(values, pd.DataFrame):
+        if list(values.index) != list(values.columns):
             raise ComponentsError(
-                f"Σ of {group!r} has rows {list(given.index)} and columns {list(given.columns)}; "
+                f"Σ of {group!r} has rows {list(values.index)} and columns {list(values.columns)}; "
                 "they must be the same names in the same order."
             )
-        labels = list(given.index)
-    matrix = real_array(f"Σ of {group!r}", given)
+        labels = list(values.index)
+    matrix = real_array(f"Σ of {group!r}", values)
     if matrix.ndim == 0:
         matrix = matrix.reshape(1, 1)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
@@ -60,27 +60,27 @@ def block_of(group: str, given: Any) -> pd.DataFrame:
     return pd.DataFrame(matrix, labels, labels)
 
 
-def real_array(what: str, given: Any) -> Array:
+def real_array(what: str, values: Any) -> Array:
     """Return an array of real numbers, or refuse what is none."""
     try:
-        if not np.iscomplexobj(given):
-            return np.array(given, dtype=float)
+        if not np.iscomplexobj(values):
+            return np.array(values, dtype=float)
     except (TypeError, ValueError):
         pass
-    raise ComponentsError(f"{what}: real numbers are needed, found {given!r}.")
+    raise ComponentsError(f"{what}: real numbers are needed, found {values!r}.")
 
 
-def correlation_of(group: str, given: Any, sds: Array, names: list[str] | None) -> Array:
+def correlation_of(group: str, matrix: Any, sds: Array, names: list[str] | None) -> Array:
     """Return the correlation matrix; with an SD of 0, NaN stands for what does not exist."""
     r, none = len(sds), np.outer(sds, sds) == 0
-    if given is None:
+    if matrix is None:
         return np.eye(r)
-    if isinstance(given, pd.DataFrame) and names is not None:
-        order = _align(group, [str(name) for name in given.index], [str(name) for name in names])
-        if list(given.index) != list(given.columns):
+    if isinstance(matrix, pd.DataFrame) and names is not None:
+        order = _align(group, [str(name) for name in matrix.index], [str(name) for name in names])
+        if list(matrix.index) != list(matrix.columns):
             raise ComponentsError(f"Rows and columns of the correlation of {group!r} differ.")
-        given = given.to_numpy()[np.ix_(order, order)]
-    values = real_array(f"Correlation of {group!r}", given)
+        matrix = matrix.to_numpy()[np.ix_(order, order)]
+    values = real_array(f"Correlation of {group!r}", matrix)
     if values.shape == (r, r):
         values = np.where(np.isnan(values) & none, np.eye(r), values)
         if not np.allclose(np.diagonal(values), 1.0, atol=1e-8):

@@ -17,8 +17,9 @@ from bayesv.covariance.blocks import (
     real_array,
 )
 from bayesv.covariance.listings import read_varcorr
+from bayesv.covariance.residual_text import cut, residual_corr, residual_lines
 from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
-from bayesv.design.parametric import ParametricResidual, ResidualValues
+from bayesv.design.parametric import ResidualValues
 from bayesv.errors import ComponentsError
 from bayesv.linalg import (
     Array,
@@ -118,18 +119,18 @@ class VarianceComponents:
         if sigma <= 0:
             raise ComponentsError(f"sigma is the residual SD and must be positive; found {sigma}.")
         corr = {} if corr is None else corr
-        for what, given in (("sd", sd), ("corr", corr)):
-            if not isinstance(given, Mapping):
+        for what, by_group in (("sd", sd), ("corr", corr)):
+            if not isinstance(by_group, Mapping):
                 raise ComponentsError(
-                    f"{what} must be {{group: values}}, found {type(given).__name__}."
+                    f"{what} must be {{group: values}}, found {type(by_group).__name__}."
                 )
         unknown = [group for group in corr if group not in sd]
         if unknown:
             raise ComponentsError(f"Correlations for {unknown}, which have no SDs.")
         blocks = {}
-        for group, given in sd.items():
-            names = list(given.keys()) if isinstance(given, Mapping | pd.Series) else None
-            values = list(given.values()) if isinstance(given, Mapping) else given
+        for group, by_group in sd.items():
+            names = list(by_group.keys()) if isinstance(by_group, Mapping | pd.Series) else None
+            values = list(by_group.values()) if isinstance(by_group, Mapping) else by_group
             sds = np.atleast_1d(real_array(f"SDs of {group!r}", values))
             if not (sds >= 0).all() or sds.ndim > 1:
                 raise ComponentsError(f"SDs of {group!r} must be a list of numbers ≥ 0: {values}.")
@@ -189,6 +190,11 @@ class VarianceComponents:
 
     def __getitem__(self, group: str) -> pd.DataFrame:
         """Return a labelled copy of Σ_f, shape (r_f, r_f)."""
+        if group == "Residual" and group not in self._blocks:
+            raise ComponentsError(
+                "The residuals have no Σ: .sigma2, .sd('Residual') and .residual say what R is, "
+                "and bv.residual_R(design, components) is R of the rows."
+            )
         return self._blocks[self._key(group)].copy()
 
     def __iter__(self) -> Iterator[str]:
@@ -220,7 +226,17 @@ class VarianceComponents:
         return pd.Series(cov_to_sd_corr(block.to_numpy())[0], block.index, name=f"sd_{group}")
 
     def corr(self, group: str) -> pd.DataFrame:
-        """Return the correlations, shape (r_f, r_f); NaN where a variance is 0."""
+        """Return the correlations, shape (r_f, r_f); NaN where a variance is 0.
+
+        Of ``"Residual"`` those of visits, where each pair has one of its own (us).
+
+        Raises
+        ------
+        ComponentsError
+            If the correlations of the residuals are functions of parameters.
+        """
+        if group == "Residual":
+            return residual_corr(self.residual)
         block = self[group]
         return pd.DataFrame(cov_to_sd_corr(block.to_numpy())[1], block.index, block.columns)
 
@@ -253,23 +269,26 @@ class VarianceComponents:
                 f"Variance components for {', '.join(extra)}, which the design lacks; it has "
                 f"{', '.join(design.groups)}."
             )
-        given = {i: self._blocks[group] for group, i in zip(self.groups, places, strict=True)}
-        missing = [group for i, group in enumerate(design.groups) if i not in given]
+        block_of_place = {
+            i: self._blocks[group] for group, i in zip(self.groups, places, strict=True)
+        }
+        missing = [group for i, group in enumerate(design.groups) if i not in block_of_place]
         if missing:
             raise ComponentsError(
                 f"No variance components for group {', '.join(map(repr, missing))}; there are "
                 f"{', '.join(self.groups)}."
             )
         blocks = {
-            term.group: pd.DataFrame(block_of_term(given[i], term), term.columns, term.columns)
+            term.group: pd.DataFrame(
+                block_of_term(block_of_place[i], term), term.columns, term.columns
+            )
             for i, term in enumerate(design.terms)
         }
         return VarianceComponents(blocks, self.sigma2, self._residual_of(design))
 
     def _residual_of(self, design: Design) -> ResidualValues:
         """Return the parameters of the residuals in the order of a design's labels."""
-        form = design.residual if design.has_rows else None
-        if isinstance(form, ParametricResidual):
+        if (form := design.parametric_residual) is not None:
             return form.aligned(self.residual, self.sigma2)
         if self.residual.sd or self.residual.corr:
             raise ComponentsError(
@@ -278,6 +297,24 @@ class VarianceComponents:
                 "state them by bv.Model(…, residual=…)."
             )
         return ResidualValues()
+
+    def known_at(self, design: Design) -> tuple[Design, VarianceComponents]:
+        """Return a design whose residual covariance over σ² is known, and its components.
+
+        Parameters
+        ----------
+        design : Design
+            Which these components fit; if its residuals have no parameters, itself.
+
+        Raises
+        ------
+        ComponentsError
+            If the parameters of the residuals are not those of the design.
+        """
+        values = self._residual_of(design)
+        if not values.sd and not values.corr:
+            return design, self
+        return design.at(self), VarianceComponents(self._blocks, self.sigma2)
 
     def relative_root(self, term: RandomTerm) -> Array:
         """Return λ_f with Σ_f = σ² λ_f λ_f', lower triangular, shape (r_f, r_f)."""
@@ -315,10 +352,8 @@ class VarianceComponents:
         residual = dict(self.residual.sd) or {"": self.sigma}
         for i, (name, size) in enumerate(residual.items()):
             label = "" if i else "Residual"
-            lines.append(f"{label:<16} {name:<22} {size * size:12.5g} {size:10.5g}")
-        lines += [
-            f"{'':<16} {name:<22} {'':>23} {c:7.3f}" for name, c in self.residual.corr.items()
-        ]
+            lines.append(f"{label:<16} {cut(name, 22):<22} {size * size:12.5g} {size:10.5g}")
+        lines += residual_lines(self.residual)
         return "\n".join(line.rstrip() for line in lines)
 
     def _key(self, group: str) -> str:

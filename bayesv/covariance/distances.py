@@ -8,16 +8,18 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import eigh
 
-from bayesv.covariance.clusters import gram_batches
+from bayesv.covariance.clusters import gram_batches, row_batches, v_blocks
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design.design import Design
-from bayesv.errors import BayesvError, ComponentsError
+from bayesv.design.parametric import ParametricResidual
+from bayesv.errors import BayesvError, ComponentsError, DataError
 from bayesv.linalg import Array, cov_to_sd_corr, symmetrize
 from bayesv.support.arguments import accepts, numeric
 
 __all__ = ["DISTANCES", "distances", "v_distances"]
 
+_MOST_ROWS = 5_000  # of one cluster, whose covariance is dense
 _MOST_ELEMENTS = 2e7  # of V that are not 0, for a comparison one by one
 
 DISTANCES = ("affine_invariant", "stein", "kl", "bures_wasserstein", "frobenius", "max_corr")
@@ -94,9 +96,13 @@ def v_distances(design: Design, a: VarianceComponents, b: VarianceComponents) ->
     Notes
     -----
     V is reduced, cluster by cluster, to the space of Z; in what is left both are multiples of
-    diag(1/w). V is positive definite whatever G is, so that all distances exist for singular fits.
+    diag(1/w). Where residuals have parameters, V is taken cluster by cluster. V is positive
+    definite whatever G is, so that all distances exist for singular fits.
     """
-    reference = [MarginalCovariance(design, vc).vc for vc in (a, b)]
+    matrices = [MarginalCovariance(design, vc) for vc in (a, b)]
+    reference = [V.vc for V in matrices]
+    if isinstance(design.residual, ParametricResidual):
+        return _by_cluster(*matrices)
     s_a, s_b = (vc.sigma2 for vc in reference)
     log_ratio = np.log(s_b / s_a)
     rest = design.n - design.q  # directions outside the space of Z; less than 0: counted twice
@@ -127,6 +133,40 @@ def v_distances(design: Design, a: VarianceComponents, b: VarianceComponents) ->
         "bures_wasserstein": float(np.sqrt(max(bures, 0.0))) if plain else float("nan"),
         "frobenius": float(np.sqrt(max(gap, 0.0) / size)) if plain else float("nan"),
         "max_corr": _largest_gap(design, *reference),
+    }
+
+
+def _by_cluster(a: MarginalCovariance, b: MarginalCovariance) -> dict[str, float]:
+    """Return distances of two V with the same clusters, each of which is dense."""
+    codes = a.design.clusters
+    if (largest := int(np.bincount(codes).max())) > _MOST_ROWS:
+        raise DataError(
+            f"A cluster has {largest} rows; at most {_MOST_ROWS} fit: where residuals have "
+            "parameters, V is compared cluster by cluster, and dense within them."
+        )
+    points = [V.vc.known_at(V.design) for V in (a, b)]
+    square = stein = gap = size = bures = largest_gap = 0.0
+    for rows in row_batches(codes):
+        V_a, V_b = (v_blocks(*point, rows) for point in points)
+        L, M = np.linalg.cholesky(V_a), np.linalg.cholesky(V_b)
+        half = np.linalg.solve(L, M)
+        ratio = 2.0 * np.log(np.linalg.svd(half, compute_uv=False))
+        square += float((ratio**2).sum())
+        stein += float((np.expm1(ratio) - ratio).sum())
+        gap += float(((V_b - V_a) ** 2).sum())
+        size += float((V_a**2).sum())
+        nuclear = np.linalg.svd(np.swapaxes(L, 1, 2) @ M, compute_uv=False).sum()
+        traces = np.trace(V_a, axis1=1, axis2=2) + np.trace(V_b, axis1=1, axis2=2)
+        bures += float(traces.sum() - 2.0 * nuclear)
+        corr_a, corr_b = (cov_to_sd_corr(V)[1] for V in (V_a, V_b))
+        largest_gap = max(largest_gap, float(np.abs(corr_a - corr_b).max()))
+    return {
+        "affine_invariant": float(np.sqrt(square)),
+        "stein": max(stein, 0.0),
+        "kl": 0.5 * max(stein, 0.0),
+        "bures_wasserstein": float(np.sqrt(max(bures, 0.0))),
+        "frobenius": float(np.sqrt(gap / size)),
+        "max_corr": largest_gap,
     }
 
 

@@ -92,7 +92,16 @@ class ComponentDraws:
     def of(
         cls, design: Design, vc: VarianceComponents, beta: ArrayLike | None = None
     ) -> ComponentDraws:
-        """Return the one point, shape (), of variance components and β, (p,) in design's order."""
+        """Return the one point, shape (), of variance components and β, (p,) in design's order.
+
+        Where residuals have parameters, the point is one of the design with R as they say.
+
+        Raises
+        ------
+        ComponentsError
+            If the components do not fit the design.
+        """
+        design, vc = vc.known_at(design)
         covs = {term.group: vc.block_for(term) for term in design.terms}
         return cls(design, covs, vc.sigma2, beta)
 

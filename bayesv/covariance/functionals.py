@@ -71,35 +71,35 @@ def functionals(values: ComponentDraws, stats: GramStatistics) -> dict[str, Arra
     """
     design, covs, sigma2 = values.design, values.covs, values.sigma2
     n, inverse = design.n, design.residual.diagonal
-    out = {"log|V|": log_determinant(values, stats)}
+    result = {"log|V|": log_determinant(values, stats)}
     squares = {term.group: term.values.T @ term.values for term in design.terms}
     parts = {group: _inner(covs[group], square) for group, square in squares.items()}
     residual = sigma2 * inverse.sum()
     trace = sum(parts.values()) + residual
-    out["tr V"] = trace
+    result["tr V"] = trace
     shares = {group: part / trace for group, part in parts.items()}
-    out |= {f"VPC {group}": share for group, share in shares.items()}
-    out["VPC Residual"] = residual / trace
+    result |= {f"VPC {group}": share for group, share in shares.items()}
+    result["VPC Residual"] = residual / trace
     totals = {term.group: _level_sums(term) for term in design.terms}
     pairs_of_all = residual + sum(
         _inner(covs[group], sums.T @ sums) for group, sums in totals.items()
     )
     for term in design.terms:
         within = [shares[other.group] for other in design.terms if _contains(other, term)]
-        out[f"ICC {term.group}"] = np.sum(within, axis=0)
-        out[f"repeatability {term.group}"] = shares[term.group]
-        out |= _of_one_factor(values, term, totals, trace, inverse)
+        result[f"ICC {term.group}"] = np.sum(within, axis=0)
+        result[f"repeatability {term.group}"] = shares[term.group]
+        result |= _of_one_factor(values, term, totals, trace, inverse)
     effect = pairs_of_all / trace
-    out["design effect"] = effect
-    out["effective n"] = n / effect
+    result["design effect"] = effect
+    result["effective n"] = n / effect
     if design.p:
         fixed = np.einsum(
             "sp,pq,sq->s", values.beta, np.atleast_2d(np.cov(design.X.T)), values.beta
         )
         random = sum(parts.values()) / n
         whole = fixed + random + residual / n
-        out["R² marginal"], out["R² conditional"] = fixed / whole, (fixed + random) / whole
-    return out
+        result["R² marginal"], result["R² conditional"] = fixed / whole, (fixed + random) / whole
+    return result
 
 
 def definition(name: str) -> str:
@@ -173,22 +173,22 @@ def _of_one_factor(
     design, covs, sigma2 = values.design, values.covs, values.sigma2
     counts = np.bincount(term.codes, minlength=term.n_levels).astype(float)
     several = counts > 1
-    out: dict[str, Array] = {}
+    result: dict[str, Array] = {}
     if several.any():
         # Mean covariance of two different rows of one level: of what they share through any term.
         n_pairs = float((counts * (counts - 1.0)).sum())
         between = sum(_inner(covs[other.group], _pair_sums(term, other)) for other in design.terms)
-        out[f"correlation within {term.group}"] = between / n_pairs / (trace / design.n)
+        result[f"correlation within {term.group}"] = between / n_pairs / (trace / design.n)
     # Var of a level's mean by its own effect, and in all.
     sums = totals[term.group] / counts[:, None]
-    own = np.einsum("ja,sab,jb->sj", sums, covs[term.group], sums)
-    other = np.zeros_like(own)
+    by_term = np.einsum("ja,sab,jb->sj", sums, covs[term.group], sums)
+    other = np.zeros_like(by_term)
     for rest in design.terms:
         if rest is not term:
             other += _variance_of_means(term, rest, counts, covs[rest.group])
     noise = sigma2[:, None] * np.bincount(term.codes, inverse, term.n_levels) / counts**2
-    out[f"reliability of mean {term.group}"] = (own / (own + other + noise)).mean(axis=1)
-    return out
+    result[f"reliability of mean {term.group}"] = (by_term / (by_term + other + noise)).mean(axis=1)
+    return result
 
 
 def _contains(coarse: Any, fine: Any) -> bool:
@@ -211,9 +211,9 @@ def _level_sums(term: Any) -> Array:
 def _cells(term: Any, other: Any) -> tuple[Array, NDArray[np.intp]]:
     """Return sums of the other term's z over cells of both, and the first factor's level."""
     key = term.codes.astype(np.int64) * other.n_levels + other.codes
-    found, cell = np.unique(key, return_inverse=True)
-    sums = np.column_stack([np.bincount(cell, z, len(found)) for z in other.values.T])
-    return sums, found // other.n_levels
+    cells, cell = np.unique(key, return_inverse=True)
+    sums = np.column_stack([np.bincount(cell, z, len(cells)) for z in other.values.T])
+    return sums, cells // other.n_levels
 
 
 def _pair_sums(term: Any, other: Any) -> Array:

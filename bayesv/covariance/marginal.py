@@ -13,6 +13,7 @@ from scipy.sparse.linalg import LinearOperator, splu
 
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design.design import Design, DesignSummary
+from bayesv.design.parametric import series_of
 from bayesv.errors import ComponentsError, DataError, MemoryNeededError
 from bayesv.linalg import Array
 from bayesv.support.arguments import accepts, numeric, whole
@@ -66,7 +67,7 @@ class MarginalCovariance(LinearOperator):
     -----
     With G = σ² ΛΛ' and R = σ² LL', all of V⁻¹ and log|V| come from one sparse factorisation of
     M = I + N'N, N = L⁻¹ZΛ, which exists for singular G too:
-    V⁻¹ = L'⁻¹(I − N M⁻¹ N')L⁻¹/σ² and log|V| = log|M| + n log σ² + log|LL'|.
+    V⁻¹ = L'⁻¹(I − N M⁻¹ N')L⁻¹/σ² and log|V| = log|M| + log|R|.
 
     Examples
     --------
@@ -260,7 +261,10 @@ class MarginalCovariance(LinearOperator):
         return block / np.outer(sd, sd)
 
     def rows_of(self, group: str, level: object) -> NDArray[np.intp]:
-        """Return the positions of the rows of one level."""
+        """Return the positions of the rows of one level, or of one series of residuals."""
+        series = series_of(self.design, group)
+        if series is not None:
+            return np.flatnonzero(series.codes == series.place(level))
         term, place = self.design.level(group, level)
         return np.flatnonzero(term.codes == place)
 

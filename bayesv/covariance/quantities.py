@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.draws import ComponentDraws
+from bayesv.design.design import Design
 from bayesv.linalg import Array, cov_to_sd_corr
 
-__all__ = ["Quantity", "quantities"]
+__all__ = ["Quantity", "point_quantities", "quantities"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,3 +82,27 @@ def quantities(values: ComponentDraws, *, fixed: bool = True) -> list[Quantity]:
             for j, name in enumerate(values.design.fixed_names)
         ]
     return out
+
+
+def point_quantities(
+    design: Design, vc: VarianceComponents, beta: ArrayLike | None = None
+) -> list[Quantity]:
+    """Return every scalar of one point, with those of structured residuals.
+
+    Parameters
+    ----------
+    design : Design
+    vc : VarianceComponents
+    beta : array_like, shape (p,), optional
+        In the design's order; β is not among the scalars if left out.
+    """
+    scalars = quantities(ComponentDraws.of(design, vc, beta), fixed=beta is not None)
+    sds = {label: np.asarray(value) for label, value in vc.residual.sd.items()}
+    parts = [Quantity("var", "Residual", label, "", sd**2) for label, sd in sds.items()]
+    parts += [Quantity("sd", "Residual", label, "", sd) for label, sd in sds.items()]
+    parts += [
+        Quantity("corr", "Residual", label, "", np.asarray(value))
+        for label, value in vc.residual.corr.items()
+    ]
+    places = [k for k, one in enumerate(scalars) if one.group == "Residual"]
+    return [*scalars[: places[-1] + 1], *parts, *scalars[places[-1] + 1 :]]

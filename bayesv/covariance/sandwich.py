@@ -14,6 +14,7 @@ from bayesv.covariance.clusters import row_batches, v_blocks
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design.design import Design
+from bayesv.design.parametric import series_of
 from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning, warn
 from bayesv.linalg import Array, symmetrize
 from bayesv.support.arguments import TEXT, accepts, choice, optional
@@ -59,8 +60,8 @@ def cluster_robust(
     kind : {"CR2", "CR0"}
         CR0 is the plain sandwich; CR2 (Bell and McCaffrey 2002) is unbiased if V is the truth.
     cluster : str, optional
-        Grouping factor whose levels are independent under V. Left out, the one with the fewest
-        levels among those.
+        Grouping factor, or series of residuals, whose levels are independent under V. Left out,
+        the factor with the fewest levels among those; series if there is none.
 
     Returns
     -------
@@ -127,7 +128,7 @@ def robust(
     if contrasts is None:
         contrasts = dict(zip(design.fixed_names, np.eye(design.p), strict=True))
     try:
-        return _sandwich(design, V.vc, kind, codes, contrasts)
+        return _sandwich(*V.vc.known_at(design), kind, codes, contrasts)
     except np.linalg.LinAlgError as error:
         raise ComponentsError(
             "V of a cluster cannot be factored in double precision: the variances of the random "
@@ -249,6 +250,15 @@ def _independent_clusters(design: Design, name: str | None) -> NDArray[np.intp]:
         # Independent levels: each connected cluster of rows has one level only.
         if len(np.unique(np.column_stack([clusters, term.codes]), axis=0)) == clusters.max() + 1
     ]
+    if not design.terms and name is None:
+        return clusters
+    if name is not None and (series := series_of(design, name)) is not None:
+        if len(np.unique(np.column_stack([clusters, series.codes]), axis=0)) > clusters.max() + 1:
+            raise DataError(
+                f"Series of {name!r} are not independent under V: they share a random effect. Use "
+                "the outermost factor."
+            )
+        return series.codes
     if name is not None:
         term = design.term(name)
         if not any(term is one for one in independent):

@@ -110,11 +110,11 @@ def _derivatives(
     R, first = np.zeros((G * v, G * v)), np.zeros((G * h, G * v, G * v))
     second = np.zeros((G * h, G * h, G * v, G * v)) if bends else None
     for k, natural in enumerate(theta):
-        visits, own = slice(k * v, (k + 1) * v), slice(k * h, (k + 1) * h)
+        visits, part_rows = slice(k * v, (k + 1) * v), slice(k * h, (k + 1) * h)
         R[visits, visits] = structure.natural_covariance(natural)
-        first[own, visits, visits] = structure.first(natural)
+        first[part_rows, visits, visits] = structure.first(natural)
         if second is not None:
-            second[own, own, visits, visits] = structure.second(natural)
+            second[part_rows, part_rows, visits, visits] = structure.second(natural)
     return R, first, second
 
 

@@ -127,7 +127,7 @@ class _Design:
             lines.append(
                 f"{term.group}: {term.n_levels} levels × ({', '.join(term.columns)}){extra}"
             )
-        if isinstance(form := self.__dict__.get("residual"), ParametricResidual):
+        if (form := self.parametric_residual) is not None:
             lines.append(f"residuals {form.describe()}")
         if (known := self.known_weights) is not None:
             lines.append(f"known weights from {known[0]:g} to {known[1]:g}")
@@ -142,6 +142,11 @@ class _Design:
     def known_weights(self) -> tuple[float, float] | None:
         """Smallest and largest weight, if there are any."""
         raise NotImplementedError
+
+    @property
+    def parametric_residual(self) -> ParametricResidual | None:
+        """R with parameters that are to be estimated; None if it is known up to σ²."""
+        return None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -301,8 +306,12 @@ class Design(_Design):
                 "design has fixed rows, so drop them from the data frame instead."
             )
         refuse_constant(self.response, y)
-        new = replace(self, y=y)
-        for name in ("Z", "clusters"):  # cached properties that do not depend on y
+        return self._with(y=y)
+
+    def _with(self, **parts: Any) -> Design:
+        """Return the design with another response or residual of the same clusters."""
+        new = replace(self, **parts)
+        for name in ("Z", "clusters"):  # cached properties
             if name in self.__dict__:
                 new.__dict__[name] = self.__dict__[name]
         return new
@@ -315,12 +324,10 @@ class Design(_Design):
         components : VarianceComponents
             Aligned with this design; of residuals without parameters nothing is asked.
         """
-        if not isinstance(self.residual, ParametricResidual):
+        if (form := self.parametric_residual) is None:
             return self
-        known = replace(self, residual=self.residual.member(components.residual, components.sigma2))
-        if "Z" in self.__dict__:
-            known.__dict__["Z"] = self.Z
-        return known
+        residual = form.member(components.residual, components.sigma2)
+        return self._with(residual=residual)
 
     @cached_property
     def Z(self) -> sparse.csr_array:
@@ -344,7 +351,7 @@ class Design(_Design):
         """Residual SD of the response after weighted least squares on X."""
         both = np.column_stack([self.X, self.target])
         log_det = 0.0
-        if not isinstance(self.residual, ParametricResidual):  # else by rows as they are
+        if self.parametric_residual is None:  # else by rows as they are
             both, log_det = self.residual.whiten(both), self.residual.log_det
         # The last diagonal element of R in [X y] = QR is the norm of the residual of y.
         last = np.linalg.qr(both, mode="r")[-1, -1] if self.n > self.p else 0.0
@@ -367,6 +374,11 @@ class Design(_Design):
         ends = [code + start for code, start in zip(codes, starts, strict=False)]
         others = np.concatenate([np.empty(0, dtype=np.intp), *ends])
         return connected(int(starts[-1]), rows, others)[: self.n]
+
+    @property
+    def parametric_residual(self) -> ParametricResidual | None:
+        """R with parameters that are to be estimated; None if it is known up to σ²."""
+        return self.residual if isinstance(self.residual, ParametricResidual) else None
 
     @property
     def known_weights(self) -> tuple[float, float] | None:

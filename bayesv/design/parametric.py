@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from bayesv.design.residual import Index, Residual
+from bayesv.design.series import Series
 from bayesv.errors import ComponentsError, DataError, near
 from bayesv.linalg import Array
 
-__all__ = ["ParametricResidual", "ResidualValues"]
+__all__ = [
+    "ParametricResidual",
+    "ResidualValues",
+    "RowLevels",
+    "coarsest",
+    "refuse_sums",
+    "series_of",
+]
 
 _DIGITS = 1e-6  # by which σ² and the SDs that make it may disagree
 
@@ -80,6 +88,11 @@ class ParametricResidual(Residual):
     def corr_labels(self) -> tuple[str, ...]:
         """Labels of the parameters of the correlation."""
 
+    @property
+    def series(self) -> Series | None:
+        """Which rows are correlated; None if none are."""
+        return None
+
     @abstractmethod
     def member(self, values: ResidualValues, sigma2: float) -> Residual:
         """Return R over σ² at these values.
@@ -138,6 +151,10 @@ class ParametricResidual(Residual):
         )
 
     @property
+    def weights(self) -> Array:  # noqa: D102
+        self._valueless()
+
+    @property
     def diagonal(self) -> Array:  # noqa: D102
         self._valueless()
 
@@ -157,3 +174,52 @@ class ParametricResidual(Residual):
 
     def draw(self, scores: Array) -> Array:  # noqa: D102
         self._valueless()
+
+
+def series_of(design: Any, name: object) -> Series | None:
+    """Return the series of a design's residuals if they, and no grouping factor, have this name."""
+    form = design.residual
+    series = form.series if isinstance(form, ParametricResidual) else None
+    return series if series is not None and name == series.label not in design.groups else None
+
+
+class RowLevels(NamedTuple):
+    """Levels that rows belong to: of a grouping factor, or series of residuals.
+
+    Attributes
+    ----------
+    group : str
+    levels : sequence of str
+    codes : ndarray of int, shape (n,)
+    """
+
+    group: str
+    levels: Sequence[object]
+    codes: Index
+
+
+def coarsest(design: Any) -> RowLevels | None:
+    """Return the grouping factor with the fewest levels, else the series; None without either."""
+    if design.terms:
+        term = design.terms[-1]  # terms come by decreasing numbers of levels
+        return RowLevels(term.group, term.levels, term.codes)
+    form = design.residual
+    series = form.series if isinstance(form, ParametricResidual) else None
+    return None if series is None else RowLevels(series.label, list(series.labels), series.codes)
+
+
+def refuse_sums(design: Any) -> None:
+    """Refuse designs of which sums over rows do not say everything, or that have no random term.
+
+    Raises
+    ------
+    DataError
+    """
+    form = design.parametric_residual
+    if form is None and design.terms:
+        return
+    what = "no random term" if form is None else f"residuals {form.describe()}"
+    raise DataError(
+        f"With {what} there is no posterior yet, nor anything else that takes sums over rows: REML, "
+        "ML, V and GLS are there (model.reml(), bv.MarginalCovariance, bv.gls, bv.kenward_roger)."
+    )

@@ -153,12 +153,12 @@ class ColumnFacts:
 def _products(values: Array) -> tuple[tuple[int, int, int], ...]:
     """Return (k, i, j) for each column k that is the product of columns i ≤ j before it."""
     some = values[:: -(-len(values) // _SAMPLE)]
-    found = []
+    products = []
     for k in range(1, values.shape[1]):
         largest = np.abs(values[:, k]).max()
         for i in range(k):
             gap = np.abs(some[:, i : i + 1] * some[:, i:k] - some[:, k : k + 1]).max(axis=0)
             for j in i + np.flatnonzero(gap <= _EQUAL * largest):
                 if (np.abs(values[:, i] * values[:, j] - values[:, k]) <= _EQUAL * largest).all():
-                    found.append((k, i, int(j)))
-    return tuple(found)
+                    products.append((k, i, int(j)))
+    return tuple(products)

@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from bayesv.errors import DataError
+from bayesv.errors import DataError, near
 from bayesv.linalg import Array
+from bayesv.names import level_label
 
 __all__ = ["Series"]
 
@@ -90,6 +91,19 @@ class Series:
         return tuple(
             (self.visits[i], self.visits[j]) for i, j in zip(*np.nonzero(apart), strict=True)
         )
+
+    def place(self, label: object) -> int:
+        """Return the number of a series.
+
+        Raises
+        ------
+        DataError
+            If there is none of this label.
+        """
+        text, labels = level_label(label), [str(name) for name in self.labels]
+        if text not in labels:
+            raise DataError(f"There is no series {text!r} of {self.label!r}{near(text, labels)}")
+        return labels.index(text)
 
     def take(self, rows: Index) -> Series:
         """Return the series of chosen rows, with all labels and visits."""

@@ -10,7 +10,7 @@ import numpy as np
 from bayesv.design.residual import Residual
 from bayesv.linalg import Array
 
-__all__ = ["Rows", "StandardScores", "TermRows", "normal_scores", "response", "simulate"]
+__all__ = ["Point", "Rows", "StandardScores", "TermRows", "normal_scores", "response", "simulate"]
 
 
 class TermRows(Protocol):
@@ -48,6 +48,21 @@ class Rows(Protocol):
         """R/σ²."""
 
 
+class Point(Protocol):
+    """Values of (Σ, σ², β), such as one of `ComponentDraws`."""
+
+    @property
+    def beta(self) -> Array:
+        """Fixed effects, shape (p,)."""
+
+    @property
+    def sigma(self) -> Array:
+        """Residual SD, a number."""
+
+    def roots(self) -> list[Array]:
+        """Return Λ_f with Σ_f = Λ_f Λ_f', shapes (r_f, r_f), in the order of the terms."""
+
+
 class StandardScores(NamedTuple):
     """Independent numbers of mean 0 and variance 1 that a response is made of.
 
@@ -69,18 +84,13 @@ def normal_scores(rows: Rows, rng: np.random.Generator) -> StandardScores:
     )
 
 
-def simulate(
-    rows: Rows, beta: Array, roots: Sequence[Array], sigma: float, scores: StandardScores
-) -> tuple[Array, list[Array]]:
+def simulate(rows: Rows, point: Point, scores: StandardScores) -> tuple[Array, list[Array]]:
     """Return y = offset + Xβ + Zu + e with u_j ~ (0, Σ_f) and e ~ (0, R), made of scores.
 
     Parameters
     ----------
     rows : Rows
-    beta : ndarray, shape (p,)
-    roots : sequence of ndarray, shapes (r_f, r_f)
-        Λ_f with Σ_f = Λ_f Λ_f', in the order of the terms.
-    sigma : float
+    point : Point
     scores : StandardScores
         Whatever their law and the order in which they were drawn; normal ones by `normal_scores`.
 
@@ -89,8 +99,9 @@ def simulate(
     ndarray, list of ndarray
         y, shape (n,), and u of each term, shapes (J_f, r_f).
     """
-    effects = [z @ root.T for z, root in zip(scores.effects, roots, strict=True)]
-    return response(rows, beta, effects, sigma * rows.residual.draw(scores.residuals)), effects
+    effects = [z @ root.T for z, root in zip(scores.effects, point.roots(), strict=True)]
+    residuals = float(point.sigma) * rows.residual.draw(scores.residuals)
+    return response(rows, point.beta, effects, residuals), effects
 
 
 def response(rows: Rows, beta: Array, effects: Sequence[Array], residuals: Array) -> Array:

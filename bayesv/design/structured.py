@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from bayesv.design.blockwise import Blockwise
 from bayesv.design.parametric import ParametricResidual, ResidualValues
@@ -124,6 +125,35 @@ class StructuredResidual(ParametricResidual):
         """Whether R is a function of visits alone."""
         part = self.sequential
         return part is not None and part.series.by_visit and not self.scales
+
+    @property
+    def series(self) -> Series | None:
+        """Which rows are correlated; None if none are."""
+        return None if self.sequential is None else self.sequential.series
+
+    def equals(self, other: StructuredResidual) -> bool:
+        """Return whether another has the same family over the same rows and weights."""
+        if self.text != other.text or self.n != other.n or self.labels != other.labels:
+            return False
+        mine, theirs = self._rows, other._rows
+        return len(mine) == len(theirs) and all(map(np.array_equal, mine, theirs))
+
+    @property
+    def labels(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Labels of the standard deviations, and of what else there is."""
+        return self.sd_labels, self.corr_labels
+
+    @property
+    def _rows(self) -> list[Array]:
+        """What of each row R depends on."""
+        part, scales = self.sequential, self.scales
+        rows = [power.log_x for power in scales.powers]
+        rows += [] if self.known is None else [self.known]
+        rows += [] if scales.strata is None else [scales.strata.codes]
+        if part is not None:
+            series = part.series
+            rows += [pd.factorize(series.codes)[0], series.visit, series.coordinates, series.group]
+        return rows
 
     # --- labels ----------------------------------------------------------------------------------
 

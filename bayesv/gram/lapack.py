@@ -65,9 +65,9 @@ def solve(L: Array, b: Array) -> Array:
 
 def invert(L: Array) -> Array:
     """Return (LL')⁻¹ in its lower triangle, shape (n, n)."""
-    n, out = len(_checked(L)), L.copy()
-    _call("dpotri", n, out, n)
-    return out
+    n, inverse = len(_checked(L)), L.copy()
+    _call("dpotri", n, inverse, n)
+    return inverse
 
 
 def _checked(a: Array) -> Array:

@@ -56,11 +56,11 @@ def one_blas_thread() -> Iterator[None]:
     A pool of threads that belongs to the process has one thread until the last call ends.
     """
     with _one_for_all:
-        own = _set_to_one([lib for lib in _blas() if _is_per_thread(lib)])
+        release = _set_to_one([lib for lib in _blas() if _is_per_thread(lib)])
         try:
             yield
         finally:
-            own()
+            release()
 
 
 @cache

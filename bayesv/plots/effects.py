@@ -251,7 +251,7 @@ def _effects(
 
 def conditional_sd(fit: RemlFit) -> Array:
     """Return the SD of every random effect given y, at a fit's V and β, shape (q,)."""
-    design, vc = fit.design, fit.components
+    design, vc = fit.components.known_at(fit.design)
     roots = [vc.relative_root(term) for term in design.terms]
     sds = np.empty(design.q)
     for counts, effects, gram in gram_batches(design):

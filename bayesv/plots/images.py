@@ -12,6 +12,7 @@ from scipy import sparse
 
 from bayesv.covariance import MarginalCovariance, VarianceComponents, expand_G, residual_R
 from bayesv.design.design import Design
+from bayesv.design.parametric import RowLevels, coarsest
 from bayesv.errors import DataError
 from bayesv.linalg import evenly_spaced
 from bayesv.plots.matrix import image
@@ -61,6 +62,7 @@ def image_Z(
     >>> plt.close(ax.figure)
     """
     positions, what = _chosen(design, rows, by_cluster)
+    _needs_terms(design)
     levels, starts = _levels(design)
     return image(
         design.Z[positions],
@@ -95,6 +97,7 @@ def image_G(design: Design, vc: VarianceComponents, ax: Axes | None = None, **op
     -------
     Axes
     """
+    _needs_terms(design)
     levels, starts = _levels(design)
     return image(
         expand_G(design, vc),
@@ -222,6 +225,7 @@ def matrices(
     ['Z', 'G', 'R', 'V']
     >>> plt.close(bv.plots.figure_of(axes))
     """
+    _needs_terms(design)
     panels, new = several_axes(axes, 4, (5.2, 4.4), most_across=2)
     image_Z(design, rows, panels[0], by_cluster=by_cluster)
     image_G(design, vc, panels[1])
@@ -318,8 +322,22 @@ def _levels(design: Design) -> tuple[list[tuple[object, int]], list[int]]:
     return blocks, [int(end) for end in ends[:-1]]
 
 
-def _coarsest(design: Design) -> Any:
-    return min(design.terms, key=lambda term: term.n_levels)
+def _coarsest(design: Design) -> RowLevels:
+    if design.terms:
+        term = min(design.terms, key=lambda term: term.n_levels)
+        return RowLevels(term.group, term.levels, term.codes)
+    levels = coarsest(design)
+    if levels is None:
+        raise DataError("Rows have no clusters here: the design has no random term and no series.")
+    return levels
+
+
+def _needs_terms(design: Design) -> None:
+    if not design.terms:
+        raise DataError(
+            "The design has no random term, so that there is no Z and no G: V = R, which "
+            "bv.plots.image_R(design, components) draws."
+        )
 
 
 def _place(design: Design) -> NDArray[np.intp]:
@@ -329,6 +347,7 @@ def _place(design: Design) -> NDArray[np.intp]:
     """
     clusters = design.clusters
     keys = [t.codes for t in sorted(design.terms, key=lambda t: -t.n_levels)]
+    keys = keys or [_coarsest(design).codes]
     first = np.full(int(clusters.max()) + 1, design.n)
     np.minimum.at(first, clusters, keys[-1])
     order = np.lexsort([*keys, clusters, first[clusters]])

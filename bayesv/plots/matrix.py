@@ -72,7 +72,7 @@ def image(
         Where to draw; a new figure if left out.
     title, rows, columns : str
         What the matrix is, and what its rows and columns are.
-    row_blocks, column_blocks : sequence of (label, size), optional
+    row_blocks, column_blocks : sequence of (label, length), optional
         Consecutive blocks of rows or columns: lines between them, labels at their middles, both
         as far as they can be told apart. Without them rows and columns are numbered.
     heavy : pair of sequences of int

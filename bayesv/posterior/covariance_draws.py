@@ -35,7 +35,7 @@ def v_of_rows(
 ) -> PosteriorV:
     """Return the posterior of V of a cluster, of chosen rows or of new ones; see `Posterior.V`."""
     design = values.design
-    if sum(given is not None for given in (group, rows, newdata)) != 1:
+    if sum(choice is not None for choice in (group, rows, newdata)) != 1:
         raise BayesvError(
             "Say which rows of V: post.V(group, level), post.V(rows=[…]) or post.V(newdata=…)."
         )
@@ -126,16 +126,16 @@ class PosteriorV:
         if not 0 <= q <= 1:
             raise BayesvError(f"q is a probability; found {q!r}.")
         m = len(self.positions)
-        out = np.empty((m, m))
+        quantiles = np.empty((m, m))
         step = max(1, int(_AT_ONCE / (max(m, 1) * self.values.size)))
-        for at in range(0, m, step):
-            rows = slice(at, at + step)
+        for start in range(0, m, step):
+            rows = slice(start, start + step)
             total = sum(
                 np.tensordot(theta, part[:, rows], 1)
                 for theta, (_, part) in zip(self._theta, self._parts, strict=True)
             )
-            out[rows] = np.quantile(np.asarray(total), q, axis=0)
-        return self._frame(out)
+            quantiles[rows] = np.quantile(np.asarray(total), q, axis=0)
+        return self._frame(quantiles)
 
     @accepts(prob=PROBABILITY)
     def interval(self, prob: float = 0.95) -> tuple[pd.DataFrame, pd.DataFrame]:

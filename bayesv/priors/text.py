@@ -88,16 +88,16 @@ def priors_to_dict(priors: Priors) -> dict[str, Any]:
         return float(value) if isinstance(value, int | float) else prior_to_text(value)
 
     default = Priors()
-    given = {part: getattr(priors, part) for part in _PARTS}
-    return {part: plain(value) for part, value in given.items() if value != getattr(default, part)}
+    parts = {part: getattr(priors, part) for part in _PARTS}
+    return {part: plain(value) for part, value in parts.items() if value != getattr(default, part)}
 
 
-def priors_from_dict(given: Mapping[str, Any]) -> Priors:
+def priors_from_dict(parts: Mapping[str, Any]) -> Priors:
     """Return the priors that plain values state, as `priors_to_dict` writes them.
 
     Parameters
     ----------
-    given : mapping
+    parts : mapping
         Keys ``sd``, ``sigma``, ``corr``, ``beta``; texts, or mappings of group (and column) to
         texts. Key ``center``: a mapping of group to mappings of column to numbers.
 
@@ -111,9 +111,9 @@ def priors_from_dict(given: Mapping[str, Any]) -> Priors:
     >>> print(priors_from_dict({"sd": "HalfNormal(50)"}).sd)
     HalfNormal(50)
     """
-    if not isinstance(given, Mapping):
-        raise PriorError(f"priors need keys among {', '.join(_PARTS)}; found {given!r}.")
-    for key in given:
+    if not isinstance(parts, Mapping):
+        raise PriorError(f"priors need keys among {', '.join(_PARTS)}; found {parts!r}.")
+    for key in parts:
         if key not in _PARTS:
             raise PriorError(
                 f"priors has no part {key!r}; there are {', '.join(_PARTS)}{near(str(key), _PARTS)}"
@@ -125,5 +125,5 @@ def priors_from_dict(given: Mapping[str, Any]) -> Priors:
         return prior_from_text(value)
 
     return Priors(
-        **{key: value if key == "center" else read(value) for key, value in given.items()}
+        **{key: value if key == "center" else read(value) for key, value in parts.items()}
     )

@@ -1,8 +1,8 @@
 """REML and ML by the profiled criterion on Gram statistics."""
 
-from bayesv.reml.elsewhere import fit_from_components
 from bayesv.reml.fit import RemlFit
 from bayesv.reml.identification import unidentified
+from bayesv.reml.imported import fit_from_components
 from bayesv.reml.search import fit_reml
 from bayesv.reml.structured import fit_structured
 

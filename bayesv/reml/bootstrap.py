@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from bayesv.covariance import ComponentDraws
-from bayesv.covariance.quantities import quantities
+from bayesv.covariance.quantities import point_quantities
+from bayesv.design.design import Design
 from bayesv.design.simulation import normal_scores, simulate
 from bayesv.errors import BayesvError, FitWarning, without
 from bayesv.gram import responses_of
 from bayesv.linalg import Array
-from bayesv.reml import RemlFit, fit_reml
+from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import PROBABILITY, SEED, a, accepts, whole
 from bayesv.support.progress import progress
 
@@ -91,20 +93,17 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
     """
     if draws < 2:
         raise BayesvError(f"At least 2 refits are needed; found draws={draws}.")
-    design, vc = fit.design, fit.components
+    design, point = fit.design, _point(fit)
     rng = np.random.default_rng(seed)
-    roots = [vc.sigma * vc.relative_root(term) for term in design.terms]
-    beta = fit.beta.to_numpy()
-    responses = responses_of(design, fit.statistics)
+    refit_to = _refitter(fit)
     rows, singular, failed = [], [], []
     with progress("refitting", draws) as step:
         for k in range(draws):
             step(1)
-            y, _ = simulate(design, beta, roots, vc.sigma, normal_scores(design, rng))
+            y, _ = simulate(point.design, point, normal_scores(point.design, rng))
             try:
                 with without(FitWarning):
-                    new = design.with_response(y)
-                    refit = fit_reml(new, responses.statistics(new.target), fit.method)
+                    refit = refit_to(design.with_response(y))
             except BayesvError as error:
                 failed.append(f"refit {k}: {error}")
                 continue
@@ -113,6 +112,18 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
     return Bootstrap(pd.DataFrame(rows), _scalars(fit), np.array(singular), tuple(failed))
 
 
+def _point(fit: RemlFit) -> ComponentDraws:
+    return ComponentDraws.of(fit.design, fit.components, fit.beta.to_numpy())
+
+
 def _scalars(fit: RemlFit) -> pd.Series:
-    point = ComponentDraws.of(fit.design, fit.components, fit.beta.to_numpy())
-    return pd.Series({q.label: float(q.values) for q in quantities(point)}, name="estimate")
+    scalars = point_quantities(fit.design, fit.components, fit.beta.to_numpy())
+    return pd.Series({q.label: float(q.values) for q in scalars}, name="estimate")
+
+
+def _refitter(fit: RemlFit) -> Callable[[Design], RemlFit]:
+    """Return what fits the same model to a design with another response."""
+    if fit.design.parametric_residual is not None or not fit.design.terms:
+        return lambda design: fit_structured(design, fit.method)
+    responses = responses_of(fit.design, fit.statistics)
+    return lambda design: fit_reml(design, responses.statistics(design.target), fit.method)

@@ -10,7 +10,6 @@ import pandas as pd
 
 from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.design.design import Design
-from bayesv.design.parametric import ParametricResidual
 from bayesv.errors import DataError
 from bayesv.gram import GramStatistics
 from bayesv.reml.criterion import Criterion
@@ -148,7 +147,7 @@ def _summary(fit: RemlFit) -> str:
         *(["Scaled residuals:", _scaled_residuals(fit), ""] if design.has_rows else []),
         "Random effects:" if design.terms else "Residuals:",
         repr(fit.components),
-        _sizes(design),
+        *_sizes(design),
     ]
     if design.p:
         lines += ["", "Fixed effects:", _fixed(fit)]
@@ -158,15 +157,14 @@ def _summary(fit: RemlFit) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _sizes(design: Design) -> str:
+def _sizes(design: Design) -> list[str]:
     """Return numbers of rows and levels, and the form of structured residuals."""
-    sizes = [f"Rows: {design.n}"]
+    sizes = f"Rows: {design.n}"
     if design.terms:
         levels = ", ".join(f"{term.group} {term.n_levels}" for term in design.terms)
-        sizes.append(f"levels: {levels}")
-    if isinstance(design.residual, ParametricResidual):
-        sizes.append(f"residuals {design.residual.describe()}")
-    return "; ".join(sizes)
+        sizes += f"; levels: {levels}"
+    form = design.parametric_residual
+    return [sizes] if form is None else [sizes, f"Residuals: {form.describe()}"]
 
 
 def _scaled_residuals(fit: RemlFit) -> str:

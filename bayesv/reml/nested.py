@@ -14,10 +14,11 @@ from bayesv.errors import DataError, FitWarning, without
 from bayesv.gram import statistics_of
 from bayesv.linalg import Array
 from bayesv.reml.criterion import Criterion
+from bayesv.reml.ridges import refuse_ridges
 from bayesv.reml.search import fit_reml
 from bayesv.structures.spatial import Spatial
 
-__all__ = ["NestedFit", "refuse_mixed_series", "search_nested"]
+__all__ = ["NestedFit", "of_known_residual", "refuse_mixed_series", "search_nested"]
 
 _STEP = 1e-4  # of a coordinate, for slopes by central differences
 _FAR = 30.0  # coordinate, beyond which nothing changes but rounding
@@ -98,6 +99,7 @@ def search_nested(design: Design, method: str) -> NestedFit:
     criterion with all else held.
     """
     refuse_mixed_series(design)
+    refuse_ridges(design)
     profile = _Profile(design, method)
     ends = [(profile(start)[0], start) for start in profile.starts()]
     best = min(value for value, _ in ends)
@@ -171,7 +173,7 @@ class _Profile:
         self.n_evaluations += 1
         design = self.at(x)
         if not design.terms:
-            return _without_terms(design, self.method)
+            return _Inner(*of_known_residual(design, self.method), True, False, ())
         with without(FitWarning):
             fit = fit_reml(design, statistics_of(design), self.method)
         return _Inner(fit.components, fit.criterion, fit.converged, fit.singular, fit.problems)
@@ -260,12 +262,28 @@ def _of_variance(design: Design, method: str, sigma2: float) -> float:
     return log_det + df * float(np.log(2 * np.pi * sigma2)) + square / sigma2 + log_S
 
 
-def _without_terms(design: Design, method: str) -> _Inner:
-    """Return the optimum of σ² where there are no random terms."""
+def of_known_residual(design: Design, method: str) -> tuple[VarianceComponents, float]:
+    """Return σ² and the criterion at the optimum, where R/σ² is known and no term is random.
+
+    Parameters
+    ----------
+    design : Design
+    method : {"REML", "ML"}
+
+    Raises
+    ------
+    DataError
+        If fixed effects leave nothing of the response.
+    """
     log_det, square, log_S, df = _sums(design, method)
+    if design.n <= design.p or square <= 0:
+        raise DataError(
+            f"{design.n} rows leave nothing to estimate a variance from beside {design.p} fixed "
+            "effects."
+        )
     sigma2 = square / df
     value = log_det + df * (float(np.log(2 * np.pi * sigma2)) + 1.0) + log_S
-    return _Inner(VarianceComponents({}, sigma2), value, True, False, ())
+    return VarianceComponents({}, sigma2), value
 
 
 def _sums(design: Design, method: str) -> tuple[float, float, float, int]:

@@ -16,6 +16,7 @@ from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.reml import RemlFit
 from bayesv.reml.criterion import Criterion
 from bayesv.structures import CovarianceStructure
+from bayesv.structures.partials import FARTHEST
 from bayesv.support.arguments import PROBABILITY, a, accepts
 from bayesv.support.progress import progress
 
@@ -26,7 +27,6 @@ _FIT = a(RemlFit, hint="fit one by model.reml().")
 _NEVER = -14.0  # log SD/σ that counts as 0
 _WIDEST = 60  # doublings of a step away from the estimate
 _LAST_Z = 8.0  # coordinate of a correlation that counts as its end
-_FARTHEST = 18.0  # that of a correlation of ±1, see `fisher_z`
 
 
 @accepts(fit=_FIT, prob=PROBABILITY)
@@ -59,6 +59,11 @@ def profile(fit: RemlFit, prob: float = 0.95) -> pd.DataFrame:
     """
     if not 0 < prob < 1:
         raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
+    if (form := fit.design.parametric_residual) is not None:
+        raise BayesvError(
+            f"Likelihoods are not profiled yet where residuals have parameters ({form.describe()})."
+            " Use bv.bootstrap(fit).interval(), which refits them."
+        )
     with progress("profiling the likelihood") as step:
         profiler = _Profiler(fit, float(chdtri(1, 1 - prob)), step)
         rows = {}
@@ -72,8 +77,9 @@ def profile(fit: RemlFit, prob: float = 0.95) -> pd.DataFrame:
             for columns, family in structure.parts:
                 if family.n_corrs == 1:
                     (label,) = family.corr_labels([term.columns[i] for i in columns])
-                    own = corr[np.ix_(columns, columns)]
-                    rows[f"corr {term.group}: {label}"] = profiler.correlation(place, family, own)
+                    block = corr[np.ix_(columns, columns)]
+                    interval = profiler.correlation(place, family, block)
+                    rows[f"corr {term.group}: {label}"] = interval
                 place += family.n_corrs
         rows["sd Residual"] = profiler.sigma()
     return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high"])
@@ -161,12 +167,9 @@ class _Profiler:
             return self._excess(place, lambda _: z)[0]
 
         best = float(self.best[place])
-        low, high = (
-            self._end(excess, best, step, _LAST_Z * np.sign(step)) for step in (-0.3, 0.3)
-        )
+        low, high = (self._end(excess, best, step, _LAST_Z * np.sign(step)) for step in (-0.3, 0.3))
         z = np.array([float(family.coordinates(corr)[0]), low, high])
-        on_boundary = np.abs(z) >= [_FARTHEST, _LAST_Z, _LAST_Z]
-        z[on_boundary] *= np.inf
+        z[np.abs(z) >= [FARTHEST, _LAST_Z, _LAST_Z]] *= np.inf  # on the boundary
         estimate, first, last = family.natural(z[:, None])[:, 0].tolist()
         return estimate, first, last
 

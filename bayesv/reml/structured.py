@@ -14,7 +14,7 @@ from bayesv.gram.threads import one_blas_thread
 from bayesv.linalg import Array
 from bayesv.reml.by_visit import VisitCriterion, search_by_visit
 from bayesv.reml.fit import RemlFit
-from bayesv.reml.nested import search_nested
+from bayesv.reml.nested import of_known_residual, search_nested
 
 __all__ = ["fit_structured"]
 
@@ -23,18 +23,18 @@ _SHOWN = 5  # pairs of visits that a message names
 
 
 def fit_structured(design: Design, method: str = "REML") -> RemlFit:
-    """Fit by REML or ML where residuals are correlated over visits.
+    """Fit by REML or ML where residuals have parameters, or there is no random term.
 
     Parameters
     ----------
     design : Design
-        With a `SeriesResidual`.
+        With a `StructuredResidual`; or with known R/σ² and no random term.
     method : {"REML", "ML"}
 
     Raises
     ------
     DataError
-        If there is no way yet to fit such residuals.
+        If there is no way yet to fit such residuals, or nothing tells their parameters.
 
     Warns
     -----
@@ -44,7 +44,7 @@ def fit_structured(design: Design, method: str = "REML") -> RemlFit:
     """
     form = design.residual
     if not isinstance(form, StructuredResidual):
-        raise DataError("The residuals of this design have no structure to be fitted.")
+        return _of_known(design, method)
     with one_blas_thread():
         end = _by_visit(design, form, method) if _is_by_visit(design, form) else _nested(
             design, form, method
@@ -74,6 +74,26 @@ def fit_structured(design: Design, method: str = "REML") -> RemlFit:
     for problem in problems:
         warn(f"{method}: {problem}", FitWarning)
     return fit
+
+
+def _of_known(design: Design, method: str) -> RemlFit:
+    """Return the estimate of σ², all that is not known."""
+    if design.terms:
+        raise DataError("The residuals of this design have no structure to be fitted.")
+    vc, criterion = of_known_residual(design, method)
+    estimates = gls(design, vc)
+    return RemlFit(
+        design=design,
+        method=method,
+        components=vc,
+        beta=estimates.beta,
+        cov_beta=estimates.cov,
+        criterion=criterion,
+        singular=False,
+        converged=True,
+        n_evaluations=1,
+        gradient_norm=0.0,
+    )
 
 
 @dataclass(frozen=True, eq=False)

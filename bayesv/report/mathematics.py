@@ -23,10 +23,10 @@ def equations(design: Design) -> list[dict[str, str]]:
         Keys ``mathml`` and ``text``.
     """
     weights = design.known_weights is not None
-    residual = _row(
-        _i("ε"), _o("∼"), _i("N"), _o("("), _n("0"), _o(","), _residual(weights), _o(")")
-    )
-    text = f"ε ~ N(0, {'σ²W⁻¹' if weights else 'σ²I'})"
+    structured = design.parametric_residual is not None
+    R = _i("R") if structured else _residual(weights)
+    residual = _row(_i("ε"), _o("∼"), _i("N"), _o("("), _n("0"), _o(","), R, _o(")"))
+    text = f"ε ~ N(0, {'R' if structured else 'σ²W⁻¹' if weights else 'σ²I'})"
     effects, effects_text = [], []
     for k, term in enumerate(design.terms, 1):
         sub = _n(str(k)) if len(design.terms) > 1 else None
@@ -82,11 +82,19 @@ def words(design: Design) -> list[str]:
             f"Each of the {term.n_levels:,} levels of {level} has its own {has}{how}, drawn from a "
             "normal distribution around 0."
         )
-    sentences.append(
-        "What is left in a row is independent and normal, with a variance that is "
-        + ("σ² divided by its known weight." if design.known_weights else "the same everywhere.")
-    )
+    sentences.append(_residual_words(design))
     return sentences
+
+
+def _residual_words(design: Design) -> str:
+    form = design.parametric_residual
+    if form is None:
+        how = "σ² divided by its known weight" if design.known_weights else "the same everywhere"
+        return f"What is left in a row is independent and normal, with a variance that is {how}."
+    what = f"What is left in the rows is normal, with a covariance R of the form {form.describe()}"
+    if design.known_weights:
+        return f"{what}, in which the variance of a row is divided by its known weight."
+    return f"{what}."
 
 
 def _mean(design: Design) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from bayesv import plots
 from bayesv.comparison.uncertainty import BetaUncertainty
 from bayesv.design.design import Design
+from bayesv.design.parametric import coarsest
 from bayesv.names import INTERCEPT
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
@@ -69,17 +70,20 @@ def _wanted(
     if design.has_rows:
         rows = slice(0, min(design.n, 60)) if design.n > 60 else None
         part = ", the first 60 rows" if rows is not None else ""
-        yield (
-            partial(plots.matrices, design, vc, rows=rows),
-            f"Z, G, R and V at {fit.label}{part}. V = Z G Zᵀ + R.",
-        )
-        term = design.terms[-1]
+        if design.terms:
+            yield (
+                partial(plots.matrices, design, vc, rows=rows),
+                f"Z, G, R and V at {fit.label}{part}. V = Z G Zᵀ + R.",
+            )
+        else:
+            yield partial(plots.image_R, design, vc, rows=rows), f"V = R at {fit.label}{part}."
         source = fit.gls.V if post is None else post
         what = "V" if post is None else "Posterior mean and standard deviation of V"
-        yield (
-            partial(plots.block, source, term.group, term.levels[0]),
-            f"{what} for the rows of {term.group} {term.levels[0]}.",
-        )
+        if (outer := coarsest(design)) is not None:
+            yield (
+                partial(plots.block, source, outer.group, outer.levels[0]),
+                f"{what} for the rows of {outer.group} {outer.levels[0]}.",
+            )
     if post is not None:
         yield (
             partial(plots.variance_densities, fit, post, scales=("sd", "corr")),

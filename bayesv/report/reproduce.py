@@ -8,6 +8,8 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bayesv.design.design import Design
+from bayesv.design.structured import StructuredResidual
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.priors.text import prior_to_text
@@ -49,6 +51,7 @@ def code(
     elif design.known_weights is not None:
         lines.append("w = ...  # the known weights, one a row of df")
         arguments.append("var_weights=w")
+    arguments += _residual(design)
     made, models = _models(_needed(reml, posts), arguments)
     lines += made
     by_formula = {formula: name for (formula, _), name in reversed(models.items())}
@@ -71,6 +74,18 @@ def code(
         lines.append(f"print(bv.compare({', '.join(fits)}))")
     lines.append(f'bv.report({", ".join(fits)}, path="report.html")')
     return "\n".join(lines)
+
+
+def _residual(design: Design) -> list[str]:
+    """Return arguments that state residuals with parameters."""
+    form = design.residual if design.has_rows else None
+    if not isinstance(form, StructuredResidual):
+        return []
+    correlation, *factors = form.text.split(" × ")
+    if form.sequential is None:
+        return [f"residual_sd={_text(' * '.join([correlation, *factors]))}"]
+    ending = [f"residual_sd={_text(' * '.join(factors))}"] if factors else []
+    return [f"residual={_text(correlation)}", *ending]
 
 
 def _needed(reml: Sequence[RemlFit], posts: Sequence[Posterior]) -> list[tuple[str, str]]:

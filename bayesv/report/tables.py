@@ -11,9 +11,10 @@ from great_tables import GT, loc, style
 
 from bayesv.comparison.compare import Comparison
 from bayesv.comparison.uncertainty import BetaUncertainty
-from bayesv.covariance import ComponentDraws, MarginalCovariance
-from bayesv.covariance.quantities import quantities
+from bayesv.covariance import MarginalCovariance, VarianceComponents
+from bayesv.covariance.quantities import point_quantities
 from bayesv.design.design import Design
+from bayesv.design.parametric import coarsest
 from bayesv.diagnostics.summaries import footnotes, summarize
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
@@ -77,8 +78,8 @@ def levels(design: Design) -> str:
 def components(fit: RemlFit) -> str:
     """Σ and σ² of a point fit, as lme4's VarCorr prints them."""
     design = fit.design
-    point = ComponentDraws.of(design, fit.components)
-    by = {q.key: float(q.values) for q in quantities(point, fixed=False)}
+    scalars = point_quantities(design, fit.components)
+    by = {q.key: float(q.values) for q in scalars}
     rows = []
     for term in design.terms:
         for i, name in enumerate(term.columns):
@@ -93,15 +94,32 @@ def components(fit: RemlFit) -> str:
                 "" if c is None else f"{c:.3f}".replace("-", "−") for c in pairs
             )
             rows.append(row)
-    rows.append(
-        {"group": "Residual", "coefficient": "", "variance": fit.sigma2,
-         "sd": fit.components.sigma, "corr": ""}
-    )  # fmt: skip
+    rows += _residual_rows(fit.components)
     frame = pd.DataFrame(rows)
     name = "components-" + "".join(c if c.isalnum() else "-" for c in fit.label)
     table = GT(frame, id=name, groupname_col="group", rowname_col="coefficient")
     table = table.tab_header(title=f"Variance components, {fit.label}")
     return _html(_numbers(table, ["variance", "sd"]).cols_label(sd="SD", corr="correlation"))
+
+
+def _residual_rows(vc: VarianceComponents) -> list[dict[str, Any]]:
+    """Return σ², or the variance of each label, and correlations or what makes them."""
+    sds = dict(vc.residual.sd) or {"": vc.sigma}
+    rows: list[dict[str, Any]] = [
+        {"group": "Residual", "coefficient": name, "variance": sd * sd, "sd": sd, "corr": ""}
+        for name, sd in sds.items()
+    ]
+    rows += [
+        {
+            "group": "Residual",
+            "coefficient": name,
+            "variance": None,
+            "sd": None,
+            "corr": f"{value:.3f}".replace("-", "−"),
+        }
+        for name, value in vc.residual.corr.items()
+    ]
+    return rows
 
 
 def posterior(post: Posterior) -> str:
@@ -206,22 +224,24 @@ def marginal(result: Comparison | None, fit: RemlFit) -> str:
     )
 
 
-def block(fit: RemlFit, posts: Sequence[Posterior]) -> str:
+def block(fit: RemlFit, posts: Sequence[Posterior]) -> str | None:
     """V of one level of the coarsest factor, its first rows; E[V | y] if there is a posterior."""
     design = fit.design
-    term = design.terms[-1]
-    level = term.levels[0]
-    rows = np.flatnonzero(term.codes == 0)[:_BLOCK]
+    outer = coarsest(design)
+    if outer is None:
+        return None
+    members = np.flatnonzero(outer.codes == 0)
+    rows = members[:_BLOCK]
     vc = posts[0].estimate("mean") if posts else fit.components
     V = MarginalCovariance(design, vc).rows(rows).to_numpy()
     labels = [str(label) for label in design.row_labels[rows]]
     frame = pd.DataFrame(V, columns=[f"c{i}" for i in range(len(labels))])
     frame.insert(0, "row", labels)
     what = "E[V | y]" if posts else f"V at {fit.label}"
-    count = int((term.codes == 0).sum())
+    count = len(members)
     part = f", its first {len(rows)} of {count} rows" if count > len(rows) else ""
     table = GT(frame, id="block", rowname_col="row")
-    table = table.tab_header(title=f"{what} of {term.group} {level}{part}")
+    table = table.tab_header(title=f"{what} of {outer.group} {outer.levels[0]}{part}")
     names: dict[str, Any] = {f"c{i}": label for i, label in enumerate(labels)}
     return _html(_numbers(table, list(names)).cols_label(**names))
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from bayesv.design.design import Design
-from bayesv.design.parametric import ParametricResidual
 from bayesv.errors import StorageError
 from bayesv.gram import GramStatistics, statistics_of
 from bayesv.inference.density import MarginalDensity
@@ -82,7 +81,7 @@ def load(path: str | os.PathLike[str]) -> Posterior | RemlFit:
 @save.register
 def _save_fit(fit: RemlFit, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     target = check_target(path, overwrite)
-    if isinstance(fit.design.residual if fit.design.has_rows else None, ParametricResidual):
+    if fit.design.parametric_residual is not None:
         raise StorageError(
             "A fit with structured residuals cannot be saved yet; keep its components, which print "
             "and make themselves again: bv.VarianceComponents(…, residual=…)."

@@ -10,6 +10,7 @@ from scipy.special import gammaln
 from bayesv.linalg import Array
 
 __all__ = [
+    "FARTHEST",
     "all_partials",
     "fisher_z",
     "lkj_log_constant",
@@ -19,6 +20,8 @@ __all__ = [
 ]
 
 _INSIDE = 1.0 - np.finfo(float).eps
+FARTHEST = float(np.arctanh(_INSIDE))
+"""What `fisher_z` returns of a correlation of 1."""
 
 
 def fisher_z(c: Array) -> Array:

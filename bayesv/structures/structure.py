@@ -172,7 +172,9 @@ class CovarianceStructure(NaturalForm):
         if self.n_sds == self.size:
             return sds
         rows = [self.sd_of_row == k for k in range(self.n_sds)]
-        return np.stack([np.sqrt((sds[..., own] ** 2).mean(axis=-1)) for own in rows], axis=-1)
+        return np.stack(
+            [np.sqrt((sds[..., columns] ** 2).mean(axis=-1)) for columns in rows], axis=-1
+        )
 
     def __str__(self) -> str:
         return f"{self.kind}({self.size})"

@@ -14,6 +14,7 @@ from bayesv.errors import DataError
 from bayesv.linalg import PSD_TOLERANCE, Array
 from bayesv.structures.elements import ElementForm
 from bayesv.structures.partials import (
+    FARTHEST,
     all_partials,
     fisher_z,
     lkj_log_constant,
@@ -83,7 +84,11 @@ class Unstructured(ElementForm):
     def log_density(  # noqa: D102
         self, z: Array, eta: float, *, by_coordinates: bool = True
     ) -> Array:
-        logs = log_one_less_square(z) @ self._powers(eta, by_coordinates)
+        logs = log_one_less_square(z)
+        if not by_coordinates:
+            # Of a singular correlation, which finite coordinates cannot state, |C| is 0.
+            logs = np.where(np.abs(z) >= FARTHEST, 0.0 if eta == 1.0 else -np.inf, logs)
+        logs = logs @ self._powers(eta, by_coordinates)
         return np.asarray(logs - lkj_log_constant(self.size, eta))
 
     def log_density_gradient(self, z: Array, eta: float) -> Array:  # noqa: D102

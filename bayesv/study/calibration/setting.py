@@ -84,7 +84,7 @@ class Setting:
         else:
             truth = self.truths.take(slice(k, k + 1))
         point, scores = truth.take(0), normal_scores(self.simulated, rng)
-        y, effects = simulate(self.simulated, point.beta, point.roots(), float(point.sigma), scores)
+        y, effects = simulate(self.simulated, point, scores)
         y = np.concatenate([self.template.design.y[: -len(y)], y])
         model = self.template.with_response(y)
         u = {

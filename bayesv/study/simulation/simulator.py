@@ -55,7 +55,7 @@ class Simulator:
             for term in self.design.terms
         ]
         scores = StandardScores(effects, error.draw(rng, self.design.n, of_errors))
-        y, _ = simulate(self.design, point.beta, point.roots(), float(point.sigma), scores)
+        y, _ = simulate(self.design, point, scores)
         return y
 
     @cached_property

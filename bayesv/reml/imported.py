@@ -47,7 +47,7 @@ def fit_from_components(
         that all other fits use.
     """
     aligned = components.aligned(design)
-    at = gls(design, aligned)
+    estimates = gls(design, aligned)
     stats = statistics_of(design) if stats is None else stats
     smallest = [
         np.linalg.eigvalsh(aligned.block_for(term) * np.outer(term.rms, term.rms))[0]
@@ -57,9 +57,9 @@ def fit_from_components(
         design=design,
         method=method,
         components=aligned,
-        beta=pd.Series(at.beta, name="beta"),
-        cov_beta=at.cov,
-        criterion=at.criterion(method),
+        beta=pd.Series(estimates.beta, name="beta"),
+        cov_beta=estimates.cov,
+        criterion=estimates.criterion(method),
         singular=bool(min(smallest) < _SINGULAR * aligned.sigma2),
         converged=converged,
         n_evaluations=0,

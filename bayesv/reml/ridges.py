@@ -1,0 +1,116 @@
+"""Residuals whose parameters cannot be told from a random term's: refused before any search."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayesv.design.design import Design, RandomTerm
+from bayesv.design.series import Series
+from bayesv.design.structured import Sequential, StructuredResidual
+from bayesv.errors import DataError
+from bayesv.linalg import Array
+from bayesv.structures.antedependence import AnteDependence
+from bayesv.structures.structure import CovarianceStructure
+from bayesv.structures.toeplitz import Toeplitz
+from bayesv.structures.unstructured import Unstructured
+
+__all__ = ["refuse_ridges"]
+
+_STEP = 1e-5  # of a coordinate, for slopes by central differences
+_TOLERANCE = 1e-7  # of the largest singular value: a direction in which V stands still
+_POINT = 0.4  # coordinate of a general point of a family
+
+
+def refuse_ridges(design: Design) -> None:
+    """Refuse residuals that make the same V as a random term of the same series.
+
+    Parameters
+    ----------
+    design : Design
+        With a `StructuredResidual`; of others nothing is asked.
+
+    Raises
+    ------
+    DataError
+        If a term whose levels are the series has columns that are functions of the visit, and the
+        residuals are free enough to take its part: any covariance of the visits (us), toep, toeph,
+        ad or adh; or V stands still along a line of both, as with cs and an intercept.
+
+    Notes
+    -----
+    V of a series is B Σ B' + R(θ) with B the term's columns by visit. Where levels hold several
+    series, their covariance tells Σ.
+    """
+    form = design.residual
+    if not isinstance(form, StructuredResidual) or not form.by_visit:
+        return
+    part = form.sequential
+    assert part is not None
+    for term in design.terms:
+        B = _by_visit(term, part.series)
+        if B is None:
+            continue
+        head = (
+            f"Residuals {form.text} beside the random effects of {term.group!r} "
+            f"({', '.join(term.columns)}), which are functions of the visit:"
+        )
+        if isinstance(part.structure, Unstructured | Toeplitz | AnteDependence):
+            raise DataError(
+                f"{head} the correlation of the residuals takes up what these effects would "
+                "explain, and the data do not tell the two apart. Leave one of them out, or use a "
+                "residual correlation with one parameter, such as ar1."
+            )
+        if form.known is None and _stands_still(part, term, B):
+            raise DataError(
+                f"{head} along a line of their parameters V stays the same, so that no data tell "
+                "them apart. Leave one of them out."
+            )
+
+
+def _by_visit(term: RandomTerm, series: Series) -> Array | None:
+    """Return columns of a term by visit, (v, r), if levels are series and rows say so."""
+    if len(np.unique(np.column_stack([series.codes, term.codes]), axis=0)) > len(
+        np.unique(term.codes)
+    ):
+        return None
+    B = np.zeros((len(series.visits), term.n_columns))
+    B[series.visit] = term.values
+    scale = np.abs(term.values).max(axis=0)
+    return B if (np.abs(B[series.visit] - term.values) <= 1e-9 * scale).all() else None
+
+
+def _stands_still(part: Sequential, term: RandomTerm, B: Array) -> bool:
+    """Return whether some direction of all parameters leaves V of every pair of visits."""
+    seen = part.series.met
+    places = np.nonzero(np.triu(seen))
+    mask = np.tril(term.structure.mask)
+    of_term = [
+        ((np.outer(B[:, i], B[:, k]) + np.outer(B[:, k], B[:, i])) / 2)[places]
+        for i, k in zip(*np.nonzero(mask), strict=True)
+    ]
+    groups = part.n_groups
+    of_residual = _slopes(part.structure)[:, places[0], places[1]]
+    blocks = [np.tile(np.array(of_term), (1, groups))]
+    blocks += [
+        np.concatenate([of_residual * (g == k) for k in range(groups)], axis=1)
+        for g in range(groups)
+    ]
+    slopes = np.concatenate(blocks)
+    sizes = np.linalg.norm(slopes, axis=1)
+    slopes = slopes[sizes > 0] / sizes[sizes > 0, None]
+    values = np.linalg.svd(slopes, compute_uv=False)
+    return bool(len(slopes) > slopes.shape[1] or values[-1] < _TOLERANCE * values[0])
+
+
+def _slopes(structure: CovarianceStructure) -> Array:
+    """Return slopes of the covariance of visits by log SDs and coordinates, (k, v, v)."""
+    base = np.concatenate(
+        [0.1 * np.arange(structure.n_sds), np.linspace(_POINT, 0.8 * _POINT, structure.n_corrs)]
+    )
+
+    def covariance(x: Array) -> Array:
+        sds = structure.sds(np.exp(x[: structure.n_sds]))
+        return np.asarray(structure.corr(x[structure.n_sds :]) * np.outer(sds, sds))
+
+    steps = _STEP * np.eye(len(base))
+    return np.array([(covariance(base + s) - covariance(base - s)) / (2 * _STEP) for s in steps])
