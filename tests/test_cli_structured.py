@@ -48,7 +48,7 @@ def test_a_model_without_random_terms_is_fitted_by_reml_alone(capsys):
     assert main(["fit", str(FEV), "FEV1 ~ ARMCD", *US]) == 0
     out = capsys.readouterr().out
     assert "REML criterion: 3667.9628" in out
-    assert "VIS1, VIS2" in out
+    assert "Correlations of residuals" in out
     assert "REML only: there is no posterior yet of models with --residual" in out
     assert "collapsed" not in out
     assert "197 independent clusters" in " ".join(out.split())
@@ -98,6 +98,22 @@ def test_an_engine_that_is_named_is_refused_before_data_are_read(engine, capsys)
     assert f"--engine {engine}" in message
     assert "--residual-sd 'strata(half)'" in message
     assert "no posterior" in message
+
+
+def test_what_cannot_be_saved_is_refused_before_the_fit(sleep, tmp_path, capsys):
+    target = tmp_path / "fit.nc"
+    options = ("--residual", "ar1(Days | Subject)", "--save", str(target))
+    assert "cannot be saved yet" in refused(capsys, "fit", sleep, SLEEP, *options)
+    assert not target.exists()
+
+
+def test_the_report_states_the_structure(sleep, tmp_path):
+    page = tmp_path / "report.html"
+    options = ("--residual", "ar1(Days | Subject)", "--report", str(page), "-q")
+    assert main(["fit", sleep, SLEEP, *options]) == 0
+    text = page.read_text()
+    assert "residual=&#34;ar1(Days | Subject)&#34;" in text
+    assert "σ²I" not in text
 
 
 def test_engine_none_is_no_contradiction(sleep, capsys):

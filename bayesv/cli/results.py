@@ -12,7 +12,6 @@ import pandas as pd
 
 import bayesv as bv
 from bayesv.cli.terminal import refuse_closed_output, shows_every_letter
-from bayesv.design.parametric import ParametricResidual
 from bayesv.support.writing import write_file
 
 __all__ = [
@@ -28,11 +27,11 @@ __all__ = [
 
 def header(design: bv.Design) -> dict[str, Any]:
     """Return what every result starts with: the version, the formula and the data."""
-    form = design.residual if design.has_rows else None
+    form = design.parametric_residual
     return {
         "bayesv": bv.__version__,
         "formula": design.formula,
-        **({"residual": form.describe()} if isinstance(form, ParametricResidual) else {}),
+        **({} if form is None else {"residual": form.describe()}),
         "rows": design.n,
         "rows_dropped": design.n_dropped,
         "levels": {term.group: term.n_levels for term in design.terms},
