@@ -189,8 +189,8 @@ class Model:
         >>> in_seconds.reml().beta.round(4).to_dict()
         {'Intercept': 0.2514, 'Days': 0.0105}
         """
-        known = self.design.parametric_residual is None
-        responses, new = self._responses if known else None, copy(self)
+        summed = self.design.parametric_residual is None and self.design.terms
+        responses, new = self._responses if summed else None, copy(self)
         new.__dict__.pop("_start", None)
         new._take(self._origin.with_response(y))
         if responses is not None:
@@ -256,6 +256,8 @@ class Model:
         """How random effects are eliminated, in words; or the memory needed, if there is less."""
         if (form := self.design.parametric_residual) is not None:
             return f"at every value of the parameters of {form.describe()}"
+        if not self.design.terms:
+            return "none: there is no random term"
         try:
             return self.statistics.describe(self.design.groups)
         except MemoryNeededError as error:

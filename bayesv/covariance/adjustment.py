@@ -104,6 +104,12 @@ def kenward_roger(
         raise DataError("There are no fixed effects, so there is nothing to adjust.")
     if design.parametric_residual is not None:
         return adjusted_by_visit(design, vc, information, linear=linear, method=method)
+    if not design.terms:
+        raise DataError(
+            "There is no random term and R is known but for σ²: β̂ over its standard error (bv.gls) "
+            f"is t with n − p = {design.n - design.p} degrees of freedom, and there is nothing to "
+            "adjust."
+        )
     space = geometry(design, vc)
     info = information_at(space)
     if info.largest > _LOST_VARIANCE_RATIO:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from bayesv.covariance.draws import ComponentDraws
 from bayesv.design.design import Design
@@ -81,14 +82,17 @@ def functionals(values: ComponentDraws, stats: GramStatistics) -> dict[str, Arra
     result |= {f"VPC {group}": share for group, share in shares.items()}
     result["VPC Residual"] = residual / trace
     totals = {term.group: _level_sums(term) for term in design.terms}
-    pairs_of_all = residual + sum(
+    of_pairs = residual
+    if design.residual.clusters is not None:
+        of_pairs = sigma2 * float(design.residual.matrix.sum())
+    pairs_of_all = of_pairs + sum(
         _inner(covs[group], sums.T @ sums) for group, sums in totals.items()
     )
     for term in design.terms:
         within = [shares[other.group] for other in design.terms if _contains(other, term)]
         result[f"ICC {term.group}"] = np.sum(within, axis=0)
         result[f"repeatability {term.group}"] = shares[term.group]
-        result |= _of_one_factor(values, term, totals, trace, inverse)
+        result |= _of_one_factor(values, term, totals, trace)
     effect = pairs_of_all / trace
     result["design effect"] = effect
     result["effective n"] = n / effect
@@ -136,6 +140,12 @@ def function_of_covariates(
         0: it is Var(y(x)) less σ², over Var(y(x)).
     """
     design, sigma2 = values.design, values.sigma2
+    if design.has_rows and design.residual.clusters is not None:
+        raise BayesvError(
+            "Residuals are correlated within series, and two rows are told by covariates here, not "
+            "by their places in a series. bv.MarginalCovariance(design, components).block(group, "
+            "level) has the covariances of rows."
+        )
     shared = set(design.groups if groups is None else (design.term(g).group for g in groups))
     at = take_columns(at, column_names(at))
     m = len(at)
@@ -167,17 +177,20 @@ def _columns_at(design: Design, term: Any, at: pd.DataFrame) -> Array:
 
 
 def _of_one_factor(
-    values: ComponentDraws, term: Any, totals: Mapping[str, Array], trace: Array, inverse: Array
+    values: ComponentDraws, term: Any, totals: Mapping[str, Array], trace: Array
 ) -> dict[str, Array]:
     """Correlation of rows of one level, and reliability of their mean."""
     design, covs, sigma2 = values.design, values.covs, values.sigma2
     counts = np.bincount(term.codes, minlength=term.n_levels).astype(float)
-    several = counts > 1
+    several, noises = counts > 1, _residual_sums(design, term)
     result: dict[str, Array] = {}
     if several.any():
         # Mean covariance of two different rows of one level: of what they share through any term.
         n_pairs = float((counts * (counts - 1.0)).sum())
         between = sum(_inner(covs[other.group], _pair_sums(term, other)) for other in design.terms)
+        if design.residual.clusters is not None:
+            apart = noises - np.bincount(term.codes, design.residual.diagonal, term.n_levels)
+            between = between + sigma2 * float(apart.sum())
         result[f"correlation within {term.group}"] = between / n_pairs / (trace / design.n)
     # Var of a level's mean by its own effect, and in all.
     sums = totals[term.group] / counts[:, None]
@@ -186,9 +199,19 @@ def _of_one_factor(
     for rest in design.terms:
         if rest is not term:
             other += _variance_of_means(term, rest, counts, covs[rest.group])
-    noise = sigma2[:, None] * np.bincount(term.codes, inverse, term.n_levels) / counts**2
+    noise = sigma2[:, None] * noises / counts**2
     result[f"reliability of mean {term.group}"] = (by_term / (by_term + other + noise)).mean(axis=1)
     return result
+
+
+def _residual_sums(design: Design, term: Any) -> Array:
+    """Return the sum of R/σ² over all pairs of rows of every level, shape (J,)."""
+    if design.residual.clusters is None:
+        return np.bincount(term.codes, design.residual.diagonal, term.n_levels)
+    R = sparse.coo_array(design.residual.matrix)
+    left, right = (term.codes[places] for places in R.coords)
+    same = left == right
+    return np.bincount(left[same], R.data[same], term.n_levels)
 
 
 def _contains(coarse: Any, fine: Any) -> bool:

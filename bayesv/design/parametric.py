@@ -220,6 +220,7 @@ def refuse_sums(design: Any) -> None:
         return
     what = "no random term" if form is None else f"residuals {form.describe()}"
     raise DataError(
-        f"With {what} there is no posterior yet, nor anything else that takes sums over rows: REML, "
-        "ML, V and GLS are there (model.reml(), bv.MarginalCovariance, bv.gls, bv.kenward_roger)."
+        f"With {what} there is no posterior yet, nor anything else that takes sums over rows. "
+        "REML, ML, V and GLS are there: model.reml(), bv.MarginalCovariance, bv.gls, "
+        "bv.kenward_roger."
     )

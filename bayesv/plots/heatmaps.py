@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
 from bayesv.covariance import MarginalCovariance
+from bayesv.design.parametric import series_of
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.plots.matrix import image
@@ -76,10 +77,9 @@ def block(
             "block draws a bv.MarginalCovariance or a bv.Posterior, found "
             f"{type(source).__name__}; build V with bv.MarginalCovariance(design, components)."
         )
-    term, place = source.design.level(group, level)
-    every = np.flatnonzero(term.codes == place)
+    every, name = _rows_of(source, group, level)
     rows = every[evenly_spaced(len(every), _MOST_ROWS)]
-    where = f"{term.group} {term.levels[place]}"
+    where = name
     if len(rows) < len(every):
         where += f", {len(rows)} of {len(every):,} rows"
     what = "Correlations" if corr else "V"
@@ -94,6 +94,16 @@ def block(
     unit = "posterior SD of corr" if corr else "posterior SD of var and cov"
     _heatmap(panels[1], sd, f"{what}, {where}: posterior SD", labels, False, unit)
     return panels
+
+
+def _rows_of(
+    source: MarginalCovariance | Posterior, group: str, level: object
+) -> tuple[NDArray[np.intp], str]:
+    """Return the rows of a level, or of a series of residuals, and its name."""
+    if isinstance(source, MarginalCovariance) and series_of(source.design, group) is not None:
+        return source.rows_of(group, level), f"{group} {level}"
+    term, place = source.design.level(group, level)
+    return np.flatnonzero(term.codes == place), f"{term.group} {term.levels[place]}"
 
 
 def _moments(post: Posterior, rows: NDArray[np.intp], corr: bool) -> tuple[Array, Array]:

@@ -80,8 +80,8 @@ class RemlFit(Savable):
         """
         if self._stats is None:
             raise DataError(
-                "A fit with structured residuals has no Gram statistics: they depend on the "
-                "parameters of the residuals."
+                "A fit with structured residuals, or without a random term, has no Gram "
+                "statistics: what rows sum up to depends on the parameters of the residuals."
             )
         return self._stats
 

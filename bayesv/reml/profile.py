@@ -59,6 +59,8 @@ def profile(fit: RemlFit, prob: float = 0.95) -> pd.DataFrame:
     """
     if not 0 < prob < 1:
         raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
+    if not fit.design.terms and fit.design.parametric_residual is None:
+        raise BayesvError("There is no random term, and nothing but σ² to be profiled.")
     if (form := fit.design.parametric_residual) is not None:
         raise BayesvError(
             f"Likelihoods are not profiled yet where residuals have parameters ({form.describe()})."

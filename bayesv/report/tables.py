@@ -55,7 +55,9 @@ def sizes(design: Design) -> str:
 
 
 def levels(design: Design) -> str:
-    """Levels of every grouping factor, and how many rows they have."""
+    """Levels of every grouping factor, and how many rows they have; '' without any."""
+    if not design.terms:
+        return ""
     rows = []
     for term in design.terms:
         row: dict[str, Any] = {

@@ -161,6 +161,11 @@ def stacked(design: Design) -> Design:
         )
         for term in design.terms
     )
+    if design.residual.clusters is not None:
+        raise BayesvError(
+            "Residuals are correlated within series, and a second copy of the rows would belong to "
+            "the same series: calibration given data is there for uncorrelated residuals."
+        )
     return replace(
         design,
         y=np.concatenate([design.y, design.y]),
