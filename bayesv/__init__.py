@@ -24,6 +24,7 @@ from bayesv.covariance import (
 )
 from bayesv.data.datasets import load_dataset
 from bayesv.design.design import Design, RandomTerm
+from bayesv.design.known import Known
 from bayesv.design.residual import Residual
 from bayesv.diagnostics.summaries import summarize
 from bayesv.errors import (
@@ -91,6 +92,7 @@ __all__ = [
     "HalfStudentT",
     "InverseGamma",
     "KenwardRoger",
+    "Known",
     "MarginalCovariance",
     "MissingPackageError",
     "Model",

@@ -11,13 +11,13 @@ import numpy as np
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
-from bayesv.design.parametric import refuse_sums
+from bayesv.design.known import Known
 from bayesv.errors import DataError, FitWarning, MemoryNeededError, PriorError, without
 from bayesv.formula import ModelFrame, Origin
 from bayesv.gram import GramStatistics, Responses, check_elimination, threads
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.engines import draw
-from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refuse_too_many
+from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refuse_draws
 from bayesv.inference.tails import Tails
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.draws import prior_predictive
@@ -50,11 +50,11 @@ class Model:
         Known w > 0 in R = σ² diag(1/w), or the name of their column.
     namespace : mapping, optional
         More functions and values for the formula.
-    residual : str, optional
+    residual : str or Known, optional
         Correlation of the residuals within series, ``kind(position | series)`` such as
         ``"us(visit | subject)"`` or ``"ar1(day | subject)"``, with parameters by group
-        ``"us(visit | arm / subject)"``; a model with one needs no random term. Such models are
-        fitted by REML and ML.
+        ``"us(visit | arm / subject)"``; a model with one needs no random term. Or a known
+        covariance, `bayesv.Known`; σ is 1 then. Such models are fitted by REML and ML.
     residual_sd : str, optional
         Standard deviation of the residuals: ``"strata(g)"`` for one of each level, ``"power(x)"``
         for σ|x|^δ, ``"exp(x)"`` for σ exp(δx), or a product of these by ``*``.
@@ -95,7 +95,7 @@ class Model:
         var_weights: Any = None,
         namespace: Mapping[str, Any] | None = None,
         *,
-        residual: str | None = None,
+        residual: str | Known | None = None,
         residual_sd: str | None = None,
         elimination: str = "auto",
         dedupe: bool = True,
@@ -237,7 +237,8 @@ class Model:
             If residuals are structured (the sums depend on their parameters), or there is no random
             term.
         """
-        refuse_sums(self.design)
+        if self.design.parametric_residual is not None or not self.design.terms:
+            self.design.refuse_posterior()  # what takes sums over rows, and REML does not
         return self._origin.statistics(self._order, dedupe=self._dedupe)
 
     @property
@@ -377,7 +378,7 @@ class Model:
         check_sampling(engine, draws, chains, tune, target_accept, seed)
         if cores is not None:
             whole(1)("cores", cores)
-        refuse_too_many(self.design, int(draws) * int(chains), keep_u)
+        refuse_draws(self.design, int(draws) * int(chains), keep_u)
         density = MarginalDensity(self.statistics, self.priors)
         options = NutsOptions(
             int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar

@@ -183,6 +183,8 @@ def _other_residuals(a: Residual, b: Residual) -> str | None:
             return None
         texts = [r.describe() if isinstance(r, ParametricResidual) else "σ²/w" for r in (a, b)]
         return f"residual covariances ({' and '.join(texts)})"
+    if a.scale_is_known != b.scale_is_known:
+        return "residual covariances (known, and known up to σ²)"
     if a.clusters is None and b.clusters is None:
         return None if _equal(a.weights, b.weights) else "known weights"
     gap = abs(a.matrix - b.matrix)

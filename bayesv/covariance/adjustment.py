@@ -100,16 +100,9 @@ def kenward_roger(
     """
     design, vc, method = _arguments(fit, vc)
     vc = MarginalCovariance(design, vc).vc  # checked
-    if not design.p:
-        raise DataError("There are no fixed effects, so there is nothing to adjust.")
+    _refuse_nothing_to_adjust(design)
     if design.parametric_residual is not None:
         return adjusted_by_visit(design, vc, information, linear=linear, method=method)
-    if not design.terms:
-        raise DataError(
-            "There is no random term and R is known but for σ²: β̂ over its standard error (bv.gls) "
-            f"is t with n − p = {design.n - design.p} degrees of freedom, and there is nothing to "
-            "adjust."
-        )
     space = geometry(design, vc)
     info = information_at(space)
     if info.largest > _LOST_VARIANCE_RATIO:
@@ -153,6 +146,22 @@ def kenward_roger(
         notes=tuple(notes),
         _parts=parts,
     )
+
+
+def _refuse_nothing_to_adjust(design: Design) -> None:
+    if not design.p:
+        raise DataError("There are no fixed effects, so there is nothing to adjust.")
+    if design.sigma_is_known:
+        raise DataError(
+            "Kenward–Roger for a known residual covariance is not there yet: σ² is no parameter "
+            "then. fit.cov_beta has (X'V⁻¹X)⁻¹."
+        )
+    if not design.terms and design.parametric_residual is None:
+        raise DataError(
+            "There is no random term and R is known but for σ²: β̂ over its standard error (bv.gls) "
+            f"is t with n − p = {design.n - design.p} degrees of freedom, and there is nothing to "
+            "adjust."
+        )
 
 
 def _arguments(fit: Any, vc: Any) -> tuple[Design, VarianceComponents, str]:

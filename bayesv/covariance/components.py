@@ -290,6 +290,11 @@ class VarianceComponents:
         """Return the parameters of the residuals in the order of a design's labels."""
         if (form := design.parametric_residual) is not None:
             return form.aligned(self.residual, self.sigma2)
+        if design.sigma_is_known and abs(self.sigma2 - 1.0) > 1e-12:
+            raise ComponentsError(
+                f"sigma2 = {self.sigma2:g}, and the residual covariance of the design is known: "
+                "sigma2 is 1."
+            )
         if self.residual.sd or self.residual.corr:
             raise ComponentsError(
                 "The components have parameters of the residuals, "

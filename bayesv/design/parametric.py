@@ -19,7 +19,6 @@ __all__ = [
     "ResidualValues",
     "RowLevels",
     "coarsest",
-    "refuse_sums",
     "series_of",
 ]
 
@@ -206,21 +205,3 @@ def coarsest(design: Any) -> RowLevels | None:
     form = design.residual
     series = form.series if isinstance(form, ParametricResidual) else None
     return None if series is None else RowLevels(series.label, list(series.labels), series.codes)
-
-
-def refuse_sums(design: Any) -> None:
-    """Refuse designs of which sums over rows do not say everything, or that have no random term.
-
-    Raises
-    ------
-    DataError
-    """
-    form = design.parametric_residual
-    if form is None and design.terms:
-        return
-    what = "no random term" if form is None else f"residuals {form.describe()}"
-    raise DataError(
-        f"With {what} there is no posterior yet, nor anything else that takes sums over rows. "
-        "REML, ML, V and GLS are there: model.reml(), bv.MarginalCovariance, bv.gls, "
-        "bv.kenward_roger."
-    )

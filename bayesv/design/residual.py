@@ -28,9 +28,12 @@ class Residual(ABC):
     ----------
     iid : bool
         Whether R = σ²I.
+    scale_is_known : bool
+        Whether R itself is known: σ is 1 then, and no component.
     """
 
     iid: ClassVar[bool] = False
+    scale_is_known: ClassVar[bool] = False
 
     @staticmethod
     def of_weights(weights: Array | None, n: int) -> Residual:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesv.design.design import Design, RandomTerm, refuse_constant
-from bayesv.design.residual import Residual
+from bayesv.design.known import Known
 from bayesv.errors import DataError, near
 from bayesv.formula.encoding import Encoded, encode
 from bayesv.formula.frame import (
@@ -27,15 +27,8 @@ from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE, SHORT_W
 from bayesv.formula.grammar import Formula, parse
 from bayesv.formula.groups import random_terms, relation
 from bayesv.formula.notes import note_numbers_as_text
-from bayesv.formula.residual_text import (
-    ResidualText,
-    SDText,
-    parse_residual,
-    parse_residual_sd,
-    structure_columns,
-)
+from bayesv.formula.residual_request import ResidualRequest
 from bayesv.formula.scan import pointed_error
-from bayesv.formula.series import complete_rows, residual_of
 from bayesv.formula.special import SPECIAL, is_coding
 from bayesv.linalg import Array, independent_columns
 
@@ -78,7 +71,7 @@ def build(
     data: Any,
     var_weights: Any = None,
     namespace: Mapping[str, Any] | None = None,
-    residual: str | None = None,
+    residual: str | Known | None = None,
     residual_sd: str | None = None,
 ) -> tuple[Design, ModelFrame]:
     """Evaluate an lme4 formula on data.
@@ -93,8 +86,8 @@ def build(
         Known w > 0 in R = σ² diag(1/w), or the name of their column.
     namespace : mapping, optional
         More functions and values for the formula.
-    residual : str, optional
-        Correlation of the residuals, ``kind(position | series)``.
+    residual : str or Known, optional
+        Correlation of the residuals, ``kind(position | series)``, or their known covariance.
     residual_sd : str, optional
         Their standard deviation: ``strata(g)``, ``power(x)``, ``exp(x)``, or a product.
 
@@ -110,21 +103,17 @@ def build(
         If the data cannot be used: no complete row, a factor with one level, …
     """
     weight_name = var_weights if isinstance(var_weights, str) else None
-    form = None if residual is None else parse_residual(residual)
-    factors = () if residual_sd is None else parse_residual_sd(residual_sd)
+    request = ResidualRequest.of(residual, residual_sd, var_weights)
     available = column_names(data)
     formula, space, used = check_formula(
-        text, available, weight_name, namespace, random=form is None and not factors
+        text, available, weight_name, namespace, random=request.is_plain
     )
-    structural = structure_columns(form, factors, available)
-    beside = [*([weight_name] if weight_name else []), *structural]
+    beside = [*([weight_name] if weight_name else []), *request.columns(available)]
     frame = take_columns(data, dict.fromkeys([*used, *beside]))
     n_given = len(frame)
     w = _weights(frame[weight_name] if weight_name else var_weights, frame)
-    present = None if w is None else weighted(w)
-    if structural:
-        complete = complete_rows(structural, frame)
-        present = complete if present is None else present & complete
+    covariance = request.covariance(frame)
+    present = request.present(frame, covariance, None if w is None else weighted(w))
     encoded = encode(
         formula, frame.drop(columns=[name for name in beside if name not in used]), space, present
     )
@@ -132,7 +121,9 @@ def build(
     _refuse_no_rows(encoded)
     model_frame = ModelFrame(formula, with_factors(frame[used].iloc[rows], formula), space)
     X, names, aliased = _drop_aliased(encoded.X, encoded.names)
-    terms = random_terms(frame.iloc[rows], formula.random, encoded.lhs)
+    terms = random_terms(
+        frame.iloc[rows], formula.random, encoded.lhs, known_scale=request.known is not None
+    )
     texts = note_numbers_as_text([frame[name].iloc[rows] for name in used], formula)
     notes = (*_ineffective(formula), *_notes(encoded.gaps, aliased, terms, len(rows)), *texts)
     refuse_constant(formula.response, encoded.y)
@@ -143,7 +134,7 @@ def build(
         X=X,
         fixed_names=names,
         terms=terms,
-        residual=_residual(form, factors, frame.iloc[rows], None if w is None else w[rows]),
+        residual=request.residual(frame, rows, covariance, None if w is None else w[rows]),
         offset=encoded.offset,
         rows=rows,
         row_labels=frame.index[rows],
@@ -153,18 +144,6 @@ def build(
         encoding=encoded.encoding,
     )
     return design, model_frame
-
-
-def _residual(
-    form: ResidualText | None,
-    factors: tuple[SDText, ...],
-    frame: pd.DataFrame,
-    weights: Array | None,
-) -> Residual:
-    """Return the residuals of complete rows."""
-    if form is None and not factors:
-        return Residual.of_weights(weights, len(frame))
-    return residual_of(form, factors, frame, weights)
 
 
 def check_formula(

@@ -80,13 +80,20 @@ def combined(random: Sequence[RandomText], lhs: Sequence[LeftSide]) -> list[Comb
 
 
 def random_terms(
-    data: pd.DataFrame, random: Sequence[RandomText], lhs: Sequence[LeftSide]
+    data: pd.DataFrame,
+    random: Sequence[RandomText],
+    lhs: Sequence[LeftSide],
+    *,
+    known_scale: bool = False,
 ) -> tuple[RandomTerm, ...]:
-    """Return the random terms of the rows, by decreasing number of levels."""
+    """Return the random terms of the rows, by decreasing number of levels.
+
+    Where the residual covariance is known, a level may have one row.
+    """
     terms = []
     for one in combined(random, lhs):
         codes, levels = level_text_of_rows(data, one.factors, one.label)
-        refuse_levels(levels, one.label, len(data))
+        refuse_levels(levels, one.label, None if known_scale else len(data))
         terms.append(RandomTerm(one.label, one.columns, levels, codes, one.values, one.structure))
     return tuple(sorted(terms, key=lambda term: -term.n_levels))
 
@@ -132,7 +139,7 @@ def refuse_alike(levels: Any, label: str) -> None:
         )
 
 
-def refuse_levels(levels: Any, label: str, n: int) -> None:
+def refuse_levels(levels: Any, label: str, n: int | None) -> None:
     """Refuse levels that cannot be told apart, or whose variance is not identified in n rows."""
     refuse_alike(levels, label)
     if len(levels) == 1:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from bayesv.design.design import Design
+from bayesv.design.known import Known
 from bayesv.errors import DataError
 from bayesv.formula.build import ModelFrame, build
 from bayesv.formula.sources import open_source
@@ -46,7 +47,7 @@ class Origin:
         data: Any,
         var_weights: Any,
         namespace: Mapping[str, Any] | None,
-        residual: str | None = None,
+        residual: str | Known | None = None,
         residual_sd: str | None = None,
     ) -> Origin:
         """Evaluate a formula on data, at once or in batches; see `bayesv.Model`."""

@@ -14,7 +14,7 @@ from bayesv.gram.identification import Elements, flat_directions
 from bayesv.gram.layout import Layout
 from bayesv.gram.many import eliminate_many
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
-from bayesv.gram.of_design import responses_of, statistics_of
+from bayesv.gram.of_design import refuse_crossed_clusters, responses_of, statistics_of
 from bayesv.gram.rebase import joined
 from bayesv.gram.responses import Responses
 from bayesv.gram.scaling import Grouping, RowBatch, Scaling
@@ -52,6 +52,7 @@ __all__ = [
     "merge",
     "permute",
     "recode",
+    "refuse_crossed_clusters",
     "responses_of",
     "statistics_of",
     "threads",

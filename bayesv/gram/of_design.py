@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from bayesv.design.design import Design
 from bayesv.design.residual import Homoscedastic
+from bayesv.errors import DataError
 from bayesv.gram.arrange import gram_statistics
 from bayesv.gram.responses import Responses
 from bayesv.gram.scaling import Grouping, RowBatch
 from bayesv.gram.statistics import GramStatistics
 
-__all__ = ["responses_of", "statistics_of"]
+__all__ = ["refuse_crossed_clusters", "responses_of", "statistics_of"]
 
 
 def statistics_of(
@@ -28,8 +31,36 @@ def statistics_of(
     return replace(stats, log_weights=-design.residual.log_det)
 
 
+def refuse_crossed_clusters(design: Design) -> None:
+    """Refuse residuals that are correlated across the levels of a grouping factor.
+
+    Raises
+    ------
+    DataError
+    """
+    clusters = design.residual.clusters
+    if clusters is None:
+        return
+    for term in design.terms:
+        n_clusters = int(clusters.max(initial=-1)) + 1
+        low, high = np.full(n_clusters, term.n_levels), np.full(n_clusters, -1)
+        np.minimum.at(low, clusters, term.codes)
+        np.maximum.at(high, clusters, term.codes)
+        if (mixed := low < high).any():
+            rows = np.flatnonzero(clusters == np.flatnonzero(mixed)[0])
+            first = rows[term.codes[rows] != term.codes[rows[0]]][0]
+            raise DataError(
+                f"Residuals of rows {design.row_labels[rows[0]]} and {design.row_labels[first]} "
+                f"are correlated, and the rows are in levels {term.levels[term.codes[rows[0]]]!r} "
+                f"and {term.levels[term.codes[first]]!r} of {term.group!r}: there is no way yet to "
+                "fit residuals that are correlated across levels. Let series lie within the levels "
+                f"of {term.group!r}, or leave one of the two out."
+            )
+
+
 def _whitened(design: Design) -> RowBatch:
     """Return L⁻¹ times the rows, of R = σ²LL'."""
+    refuse_crossed_clusters(design)
     whiten = design.residual.whiten
     known = replace(
         design,

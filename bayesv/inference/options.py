@@ -11,7 +11,7 @@ from bayesv.design.design import Design
 from bayesv.errors import BayesvError
 from bayesv.support.memory import refuse_unless
 
-__all__ = ["ENGINES", "NutsOptions", "check_sampling", "refuse_too_many"]
+__all__ = ["ENGINES", "NutsOptions", "check_sampling", "refuse_draws"]
 
 ENGINES = ("collapsed", "nuts", "pymc", "bambi")
 
@@ -34,8 +34,9 @@ class NutsOptions:
         return {"random_seed": options.pop("seed"), **options}
 
 
-def refuse_too_many(design: Design, draws: int, keep_u: bool) -> None:
-    """Refuse draws that memory does not hold."""
+def refuse_draws(design: Design, draws: int, keep_u: bool) -> None:
+    """Refuse draws of what has no posterior, or that memory does not hold."""
+    design.refuse_posterior()
     scalars = design.p + 2 + sum(3 * term.n_columns**2 for term in design.terms)
     if keep_u:
         q = sum(term.n_levels * term.n_columns for term in design.terms)

@@ -59,6 +59,7 @@ def prior_predictive(
     priors: ResolvedPriors, stats: GramStatistics, draws: int, rng: np.random.Generator
 ) -> Any:
     """Return a Dataset of draws of SDs, correlations and functionals of V, dims (chain, draw)."""
+    priors.design.refuse_posterior()
     values = draw_prior(priors, draws, rng)
     covs, out = values.covs, {"sd Residual": values.sigma}
     for term in priors.design.terms:

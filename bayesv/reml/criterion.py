@@ -27,6 +27,7 @@ class Criterion:
         self.design, self.stats = design, stats
         self.df = design.n - (design.p if method == "REML" else 0)
         self.method = method
+        self.sigma_is_known = design.sigma_is_known  # it is 1 then
         if self.df <= 0:
             raise DataError(
                 f"{design.n} rows cannot estimate a variance beside {design.p} fixed effects. "
@@ -80,6 +81,8 @@ class Criterion:
     def _constant(self) -> float:
         """What is left of the criterion beside log|M|, log|S| and (n − p) log r²."""
         value = self.df * (np.log(2 * np.pi / self.df) + 1) - self.stats.log_weights
+        if self.sigma_is_known:
+            value = self.df * np.log(2 * np.pi) - self.stats.log_weights
         if self.method == "REML":
             value += self.stats.fixed.logdet
         return float(value)
@@ -143,7 +146,7 @@ class Criterion:
         logdet_S, explained = solve_many(T[:, :p, :p], T[:, :p, p], L, gamma).T
         r2 = T[:, p, p] - explained
         with np.errstate(invalid="ignore", divide="ignore"):
-            value = logdet + self.df * np.log(r2)
+            value = logdet + (r2 if self.sigma_is_known else self.df * np.log(r2))
         if self.method == "REML":
             value = value + logdet_S
         usable = np.isfinite(value) & (r2 > 0)
@@ -172,10 +175,14 @@ class Criterion:
         stats, p = self.stats, self.stats.p
         done = eliminate(stats, self.lambdas(x))
         gamma, r2, logdet_S = solve_fixed(done, p)
-        if r2 <= max(_EXACT * stats.sums.C[p, p], _EXACT**2 * stats.total):
+        if self.sigma_is_known:
+            sigma2, scaled = 1.0, r2
+        elif r2 <= max(_EXACT * stats.sums.C[p, p], _EXACT**2 * stats.total):
             raise self.reproduced()
-        value = done.logdet - stats.log_weights + self.df * (np.log(2 * np.pi * r2 / self.df) + 1)
-        T_bar = (self.df / r2) * np.outer(np.append(-gamma, 1.0), np.append(-gamma, 1.0))
+        else:
+            sigma2, scaled = r2 / self.df, self.df
+        value = done.logdet - stats.log_weights + self.df * np.log(2 * np.pi * sigma2) + scaled
+        T_bar = np.outer(np.append(-gamma, 1.0), np.append(-gamma, 1.0)) / sigma2
         if self.method == "REML":
             value += logdet_S + stats.fixed.logdet
             T_bar[:p, :p] += np.linalg.inv(done.T[:p, :p])

@@ -11,14 +11,14 @@ from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.errors import DataError, FitWarning, without
-from bayesv.gram import statistics_of
+from bayesv.gram import refuse_crossed_clusters, statistics_of
 from bayesv.linalg import Array
 from bayesv.reml.criterion import Criterion
 from bayesv.reml.ridges import refuse_ridges
 from bayesv.reml.search import fit_reml
 from bayesv.structures.spatial import Spatial
 
-__all__ = ["NestedFit", "of_known_residual", "refuse_mixed_series", "search_nested"]
+__all__ = ["NestedFit", "of_known_residual", "search_nested"]
 
 _STEP = 1e-4  # of a coordinate, for slopes by central differences
 _FAR = 30.0  # coordinate, beyond which nothing changes but rounding
@@ -58,32 +58,6 @@ class NestedFit:
     problems: tuple[str, ...]
 
 
-def refuse_mixed_series(design: Design) -> None:
-    """Refuse series whose rows lie in several levels of a grouping factor.
-
-    Raises
-    ------
-    DataError
-    """
-    form = design.residual
-    if not isinstance(form, StructuredResidual) or form.sequential is None:
-        return
-    series = form.sequential.series
-    for term in design.terms:
-        low = np.full(len(series.labels), term.n_levels)
-        high = np.full(len(series.labels), -1)
-        np.minimum.at(low, series.codes, term.codes)
-        np.maximum.at(high, series.codes, term.codes)
-        if (mixed := low < high).any():
-            label = series.labels[int(np.flatnonzero(mixed)[0])]
-            raise DataError(
-                f"Series {label!r} of {form.text} has rows in several levels of {term.group!r}: "
-                "residuals would be correlated across the levels of a crossed factor, for which "
-                "there is no way yet. Let series lie within levels (such as "
-                f"'… | {series.label}:{term.group}'), or leave one of the two out."
-            )
-
-
 def search_nested(design: Design, method: str) -> NestedFit:
     """Minimise −2 log (restricted) likelihood over the parameters of the residuals.
 
@@ -98,7 +72,7 @@ def search_nested(design: Design, method: str) -> NestedFit:
     Where all else is at its optimum, the slope by a parameter of the residuals is that of the
     criterion with all else held.
     """
-    refuse_mixed_series(design)
+    refuse_crossed_clusters(design)
     refuse_ridges(design)
     profile = _Profile(design, method)
     ends = [(profile(start)[0], start) for start in profile.starts()]

@@ -10,7 +10,7 @@ from scipy.optimize import brentq, minimize
 from scipy.special import chdtri
 
 from bayesv.covariance import ComponentDraws
-from bayesv.errors import BayesvError
+from bayesv.errors import BayesvError, DataError
 from bayesv.inference.coordinates import Coordinates
 from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.reml import RemlFit
@@ -59,6 +59,8 @@ def profile(fit: RemlFit, prob: float = 0.95) -> pd.DataFrame:
     """
     if not 0 < prob < 1:
         raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
+    if fit.design.sigma_is_known:
+        raise DataError("Profiles for a known residual covariance are not there yet.")
     if not fit.design.terms and fit.design.parametric_residual is None:
         raise BayesvError("There is no random term, and nothing but σ² to be profiled.")
     if (form := fit.design.parametric_residual) is not None:

@@ -9,13 +9,12 @@ from bayesv.design.series import Series
 from bayesv.design.structured import Sequential, StructuredResidual
 from bayesv.errors import DataError
 from bayesv.linalg import Array
-from bayesv.structures.antedependence import AnteDependence
+from bayesv.structures.kinds import kind_of
 from bayesv.structures.structure import CovarianceStructure
-from bayesv.structures.toeplitz import Toeplitz
-from bayesv.structures.unstructured import Unstructured
 
 __all__ = ["refuse_ridges"]
 
+_FREE = ("us", "toep", "toeph", "ad", "adh")  # kinds that take up what a random term explains
 _STEP = 1e-5  # of a coordinate, for slopes by central differences
 _TOLERANCE = 1e-7  # of the largest singular value: a direction in which V stands still
 _POINT = 0.4  # coordinate of a general point of a family
@@ -54,7 +53,7 @@ def refuse_ridges(design: Design) -> None:
             f"Residuals {form.text} beside the random effects of {term.group!r} "
             f"({', '.join(term.columns)}), which are functions of the visit:"
         )
-        if isinstance(part.structure, Unstructured | Toeplitz | AnteDependence):
+        if type(part.structure) in [kind_of(word) for word in _FREE]:
             raise DataError(
                 f"{head} the correlation of the residuals takes up what these effects would "
                 "explain, and the data do not tell the two apart. Leave one of them out, or use a "

@@ -295,7 +295,7 @@ class _Search:
         lambdas = criterion.lambdas(best.x)
         done = eliminate(stats, lambdas)
         gamma, r2, _ = solve_fixed(done, stats.p)
-        sigma2 = r2 / criterion.df
+        sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
         names = list(design.fixed_names)
         roots = [np.linalg.solve(b, lam) for b, lam in zip(stats.bases, lambdas, strict=True)]
         blocks = {
@@ -305,7 +305,8 @@ class _Search:
         error = stats.relative_error(roots)
         if error > LARGEST_ERROR:
             raise criterion.reproduced()
-        problems = (*problems, *unidentified(design, stats, criterion.method))
+        if not criterion.sigma_is_known:  # what that judges is the split between Σ and σ²
+            problems = (*problems, *unidentified(design, stats, criterion.method))
         if lost := stats.lost_digits(roots):
             problems = (*problems, lost)
         for problem in problems:

@@ -77,10 +77,13 @@ def fit_structured(design: Design, method: str = "REML") -> RemlFit:
 
 
 def _of_known(design: Design, method: str) -> RemlFit:
-    """Return the estimate of σ², all that is not known."""
+    """Return the fit of a design without anything to search for: no random terms, R/σ² known."""
     if design.terms:
-        raise DataError("The residuals of this design have no structure to be fitted.")
-    vc, criterion = of_known_residual(design, method)
+        raise DataError("This design has random terms and no structured residuals.")
+    if design.sigma_is_known:
+        vc = VarianceComponents({}, 1.0)
+    else:
+        vc = of_known_residual(design, method)[0]
     estimates = gls(design, vc)
     return RemlFit(
         design=design,
@@ -88,10 +91,10 @@ def _of_known(design: Design, method: str) -> RemlFit:
         components=vc,
         beta=estimates.beta,
         cov_beta=estimates.cov,
-        criterion=criterion,
+        criterion=estimates.criterion(method),
         singular=False,
         converged=True,
-        n_evaluations=1,
+        n_evaluations=0,
         gradient_norm=0.0,
     )
 

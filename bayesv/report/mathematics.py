@@ -23,7 +23,7 @@ def equations(design: Design) -> list[dict[str, str]]:
         Keys ``mathml`` and ``text``.
     """
     weights = design.known_weights is not None
-    structured = design.parametric_residual is not None
+    structured = design.parametric_residual is not None or design.sigma_is_known
     R = _i("R") if structured else _residual(weights)
     residual = _row(_i("ε"), _o("∼"), _i("N"), _o("("), _n("0"), _o(","), R, _o(")"))
     text = f"ε ~ N(0, {'R' if structured else 'σ²W⁻¹' if weights else 'σ²I'})"
@@ -88,6 +88,8 @@ def words(design: Design) -> list[str]:
 
 def _residual_words(design: Design) -> str:
     form = design.parametric_residual
+    if design.sigma_is_known:
+        return "What is left in the rows is normal, with a covariance R that is known."
     if form is None:
         how = "σ² divided by its known weight" if design.known_weights else "the same everywhere"
         return f"What is left in a row is independent and normal, with a variance that is {how}."

@@ -85,10 +85,10 @@ def check_design(design: Design) -> None:
     ------
     StorageError
     """
-    if design.parametric_residual is not None:
+    if design.parametric_residual is not None or design.sigma_is_known:
         raise StorageError(
-            "A fit with structured residuals cannot be saved yet; keep its components, which print "
-            "and make themselves again: bv.VarianceComponents(…, residual=…)."
+            "A fit with structured or known residuals cannot be saved yet; keep its components, which "
+            "print and make themselves again: bv.VarianceComponents(…, residual=…)."
         )
 
 

@@ -1,0 +1,148 @@
+"""What the names and sizes of a design say, whether it has rows or not."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from bayesv.design.labels import level_place
+from bayesv.design.parametric import ParametricResidual
+from bayesv.errors import DataError
+from bayesv.names import factors_of, resolved
+
+__all__ = ["LabelledDesign"]
+
+
+class LabelledDesign:
+    """What the names and sizes of a design say, with rows or without."""
+
+    formula: str
+    response: str
+    fixed_names: tuple[str, ...]
+    terms: tuple[Any, ...]
+    n_rows_given: int
+    notes: tuple[str, ...]
+    has_rows: ClassVar[bool]
+
+    @property
+    def n(self) -> int:
+        """Number of rows used."""
+        raise NotImplementedError
+
+    @property
+    def p(self) -> int:
+        """Number of fixed effects."""
+        return len(self.fixed_names)
+
+    @property
+    def q(self) -> int:
+        """Number of random effects, Σ q_f."""
+        return sum(term.n_effects for term in self.terms)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Labels of the grouping factors."""
+        return tuple(term.group for term in self.terms)
+
+    @property
+    def n_dropped(self) -> int:
+        """Number of rows dropped because a value is missing or infinite."""
+        return self.n_rows_given - self.n
+
+    def term(self, group: str) -> Any:
+        """Return the term of a grouping factor: of that very label, else of the same factors.
+
+        Raises
+        ------
+        DataError
+            If there is none, or more than one may be meant.
+        """
+        return self.terms[
+            resolved(group, self.groups, "grouping factor", DataError, meaning=factors_of)
+        ]
+
+    def level(self, group: str, level: object) -> tuple[Any, int]:
+        """Return the term of a grouping factor and the position of a level in it.
+
+        Of a product whose factors are given in another order, the level is read in that order:
+        level ``1:3`` of ``a:b`` is ``3:1`` of ``b:a``.
+
+        Raises
+        ------
+        DataError
+            If there is no such factor or level, or more than one may be meant.
+        """
+        term = self.term(group)
+        return term, level_place(term, group, level)
+
+    @cached_property
+    def effect_labels(self) -> pd.MultiIndex:
+        """(group, level, coefficient) of each column of Z."""
+        none = np.zeros(0, dtype=object)
+        groups = np.concatenate([none, *(np.repeat(t.group, t.n_effects) for t in self.terms)])
+        levels = np.concatenate([none, *(np.repeat(t.levels, t.n_columns) for t in self.terms)])
+        columns = np.concatenate([none, *(np.tile(t.columns, t.n_levels) for t in self.terms)])
+        return pd.MultiIndex.from_arrays(
+            [groups, levels, columns], names=["group", "level", "coefficient"]
+        )
+
+    def describe(self) -> str:
+        """Return what was read: sizes, groups, structure, and notes."""
+        lines = [
+            f"{self.formula}",
+            f"{self.n} rows"
+            + (f" ({self.n_dropped} of {self.n_rows_given} dropped)" if self.n_dropped else "")
+            + f", {self.p} fixed effects: {', '.join(self.fixed_names)}",
+        ]
+        for term in self.terms:
+            shape = "uncorrelated" if len(term.structure.blocks) > 1 else "correlated"
+            extra = f", {shape}" if term.n_columns > 1 else ""
+            lines.append(
+                f"{term.group}: {term.n_levels} levels × ({', '.join(term.columns)}){extra}"
+            )
+        if (form := self.parametric_residual) is not None:
+            lines.append(f"residuals {form.describe()}")
+        if (known := self.known_weights) is not None:
+            lines.append(f"known weights from {known[0]:g} to {known[1]:g}")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def __repr__(self) -> str:
+        groups = ", ".join(f"{t.group}: {t.n_levels}×{t.n_columns}" for t in self.terms)
+        sizes = f"n={self.n}, p={self.p}, q={self.q} ({groups})"
+        return f"<{type(self).__name__} {self.formula!r}: {sizes}>"
+
+    @property
+    def known_weights(self) -> tuple[float, float] | None:
+        """Smallest and largest weight, if there are any."""
+        raise NotImplementedError
+
+    def refuse_posterior(self) -> None:
+        """Refuse designs for which there are no priors and posterior yet.
+
+        Raises
+        ------
+        DataError
+            If residuals are structured or known, or there are no random terms.
+        """
+        what = "no random terms" if not self.terms else "a known residual covariance"
+        if (form := self.parametric_residual) is not None:
+            what = f"residuals {form.describe()}"
+        elif self.terms and not self.sigma_is_known:
+            return
+        raise DataError(
+            f"With {what} there is no posterior yet: REML, ML, V and GLS are there "
+            "(model.reml(), bv.MarginalCovariance, bv.gls)."
+        )
+
+    @property
+    def sigma_is_known(self) -> bool:
+        """Whether R is known, so that σ is 1 and no component."""
+        return self.has_rows and bool(getattr(self, "residual").scale_is_known)  # noqa: B009
+
+    @property
+    def parametric_residual(self) -> ParametricResidual | None:
+        """R with parameters that are to be estimated; None if it is known up to σ²."""
+        return None

@@ -1,0 +1,110 @@
+"""Known residual covariances: REML and ML with σ fixed at 1, against dense algebra and metafor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import minimize_scalar
+
+import bayesv as bv
+
+
+@pytest.fixture(scope="module")
+def studies():
+    rng = np.random.default_rng(3)
+    n = 24
+    frame = pd.DataFrame(
+        {"study": [f"s{i}" for i in range(n)], "pair": [f"p{i // 2}" for i in range(n)],
+         "x": rng.normal(size=n), "v": rng.uniform(0.05, 0.6, n)}
+    )  # fmt: skip
+    frame["y"] = 0.4 * frame.x + rng.normal(size=n) * np.sqrt(0.3 + frame.v)
+    return frame
+
+
+def _dense(frame, R, tau2, method, group):
+    X, y = np.column_stack([np.ones(len(frame)), frame.x]), frame.y.to_numpy()
+    V = tau2 * (frame[group].to_numpy()[:, None] == frame[group].to_numpy()) + R
+    inverse = np.linalg.inv(V)
+    S = X.T @ inverse @ X
+    e = y - X @ np.linalg.solve(S, X.T @ inverse @ y)
+    value = np.linalg.slogdet(V)[1] + e @ inverse @ e + len(y) * np.log(2 * np.pi)
+    if method == "REML":
+        value += np.linalg.slogdet(S)[1] - 2 * np.log(2 * np.pi)
+    return value
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+@pytest.mark.parametrize("correlated", [False, True])
+def test_estimates_are_those_of_dense_algebra(studies, method, correlated):
+    R = np.diag(studies.v)
+    if correlated:  # pairs of estimates from one sample
+        for i in range(0, len(R), 2):
+            R[i, i + 1] = R[i + 1, i] = 0.5 * np.sqrt(R[i, i] * R[i + 1, i + 1])
+    known = bv.Known(R) if correlated else bv.Known("v")
+    group = "pair" if correlated else "study"
+    fit = bv.Model(f"y ~ x + (1 | {group})", studies, residual=known).reml(method)
+    best = minimize_scalar(
+        lambda t: _dense(studies, R, np.exp(t), method, group), bounds=(-8, 4), method="bounded",
+        options={"xatol": 1e-10},
+    )  # fmt: skip
+    assert fit.criterion == pytest.approx(best.fun, abs=1e-8)
+    assert fit.components[group].iloc[0, 0] == pytest.approx(np.exp(best.x), rel=1e-4)
+    assert fit.sigma2 == 1.0
+    V = bv.MarginalCovariance(fit.design, fit.components).to_dense()
+    same = studies[group].to_numpy()[:, None] == studies[group].to_numpy()
+    np.testing.assert_allclose(V, fit.components[group].iloc[0, 0] * same + R)
+    assert fit.gls.criterion(method) == pytest.approx(fit.criterion, abs=1e-9)
+
+
+def test_variances_may_be_a_vector_and_rows_without_one_are_dropped(studies):
+    with_gap = studies.assign(v=studies.v.where(studies.index != 3))
+    by_column = bv.Model("y ~ x + (1 | study)", with_gap, residual=bv.Known("v")).reml()
+    vector = bv.Known(studies.v.drop(3).to_numpy())
+    by_vector = bv.Model("y ~ x + (1 | study)", studies.drop(index=3), residual=vector).reml()
+    assert by_column.design.n == 23
+    assert by_column.criterion == pytest.approx(by_vector.criterion, abs=1e-9)
+
+
+def test_without_random_terms_it_is_the_common_effect(studies):
+    fit = bv.Model("y ~ 1", studies, residual=bv.Known("v")).reml()
+    w = 1 / studies.v
+    assert fit.beta.iloc[0] == pytest.approx((w * studies.y).sum() / w.sum())
+    assert fit.se.iloc[0] == pytest.approx(w.sum() ** -0.5)
+
+
+@pytest.mark.parametrize(
+    ("known", "options", "words"),
+    [
+        (bv.Known("w"), {}, "no column 'w'"),
+        (bv.Known("study"), {}, "is text"),
+        (bv.Known([1.0, 2.0]), {}, "needed are"),
+        (bv.Known(-np.ones(24)), {}, "must be positive"),
+        (bv.Known(np.ones((24, 24))), {}, "not positive definite"),
+        (bv.Known(np.triu(np.ones((24, 24)))), {}, "not symmetric"),
+        (bv.Known("v"), {"var_weights": "x"}, "would change it"),
+        (bv.Known("v"), {"residual_sd": "strata(study)"}, "would change it"),
+        (bv.Known({"a": 1}), {}, "needs numbers"),
+    ],
+)
+def test_what_is_no_known_covariance_is_refused(studies, known, options, words):
+    with pytest.raises(bv.BayesvError, match=words):
+        bv.Model("y ~ x + (1 | study)", studies, residual=known, **options)
+
+
+def test_what_is_not_there_is_refused_by_name(studies, tmp_path):
+    model = bv.Model("y ~ x + (1 | study)", studies, residual=bv.Known("v"))
+    fit = model.reml()
+    for refused in (model.sample, model.prior_predictive, lambda: bv.kenward_roger(fit),
+                    lambda: bv.profile(fit), lambda: fit.save(tmp_path / "a.nc")):  # fmt: skip
+        with pytest.raises(bv.BayesvError, match=r"not there yet|no posterior yet|cannot be saved"):
+            refused()
+    with pytest.raises(bv.ComponentsError, match="sigma2 is 1"):
+        bv.gls(fit.design, bv.VarianceComponents({"study": 1.0}, 2.0))
+
+
+def test_residuals_that_are_correlated_across_levels_are_refused(studies):
+    R = np.diag(studies.v) + 0.0
+    R[0, 1] = R[1, 0] = 0.02
+    with pytest.raises(bv.DataError, match=r"rows 0 and 1 are correlated.*across levels"):
+        bv.Model("y ~ x + (1 | study)", studies, residual=bv.Known(R)).reml()
