@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,14 +24,17 @@ PUBLISHED = (
     "ovary_ar1_reml",
     "bodyweight_power_car1_reml",
     "wheat2_exp_reml",
+    "konstantopoulos_reml",
 )
 FIRST = {"Sex": ["Male", "Female"], "ARMCD": ["PBO", "TRT"]}  # levels in R's order
 FACTORS = ("Mare", "Rat", "Diet")
 
 
-def fitted(call: dict[str, str], data: pd.DataFrame) -> bv.RemlFit:
+def fitted(call: dict[str, Any], data: pd.DataFrame) -> bv.RemlFit:
     """Return bayesv's fit of the same model, which says nothing against itself."""
     options = {name: call[name] for name in ("residual", "residual_sd") if name in call}
+    if isinstance(options.get("residual"), dict):
+        options["residual"] = bv.Known(options["residual"]["known"])
     fit = bv.Model(call["formula"], data, **options).reml(call["method"])
     assert fit.converged
     assert not fit.problems
@@ -38,7 +42,8 @@ def fitted(call: dict[str, str], data: pd.DataFrame) -> bv.RemlFit:
 
 
 def plain(name: str) -> str:
-    """Return a coefficient's name without the signs that R and formulae set."""
+    """Return a coefficient's name without the signs that R's programs and bayesv set."""
+    name = {"intrcpt": "Intercept"}.get(name, name)
     return ":".join(sorted(re.sub(r"[\s\[\]()]", "", name).split(":")))
 
 
