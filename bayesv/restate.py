@@ -32,11 +32,11 @@ def to_pymc(model: Model, marginal: bool = False) -> Any:
         Conditional on non-centred random effects, with LKJ correlations within a term and labelled
         coords. It can be extended and sampled like any other.
     """
+    _refuse_residuals(model)
     if marginal:
         from bayesv.inference.marginal import build_marginal
 
         return build_marginal(MarginalDensity(model.statistics, model.priors))
-    _refuse_parameters(model)
     return build_pymc(model.design, model.priors)
 
 
@@ -58,12 +58,17 @@ def to_bambi(model: Model) -> Any:
     BayesvError
         For ``var_weights``: Bambi's ``weighted()`` is a power likelihood, not R = σ²/w.
     """
-    _refuse_parameters(model)
+    _refuse_residuals(model)
     return build_bambi(model.design, model.frame, model.priors)
 
 
-def _refuse_parameters(model: Model) -> None:
-    """Refuse residuals with parameters, which are not stated in these languages yet."""
+def _refuse_residuals(model: Model) -> None:
+    """Refuse residuals with parameters or known σ, which are not stated in these languages yet."""
+    if model.design.sigma_is_known:
+        raise DataError(
+            "A known residual covariance cannot be stated as a PyMC or Bambi model yet: σ would be "
+            "drawn there, and it is 1. REML and ML fit it (model.reml())."
+        )
     if (form := model.design.parametric_residual) is not None:
         raise DataError(
             f"Residuals {form.describe()} cannot be stated as a PyMC or Bambi model yet. REML and "

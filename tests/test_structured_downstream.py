@@ -492,7 +492,7 @@ def test_two_rows_of_no_series_have_no_correlation_by_covariates(fits):
         (lambda model, fit, path: bv.to_pymc(model, marginal=True), "no posterior yet"),
         (lambda model, fit, path: bv.to_bambi(model), "cannot be stated as a PyMC"),
         (lambda model, fit, path: bv.profile(fit), "not profiled yet.*bv.bootstrap"),
-        (lambda model, fit, path: bv.save(fit, path / "fit.nc"), "cannot be saved yet"),
+        (lambda model, fit, path: bv.save(fit, path / "fit.nc"), "cannot be saved"),
         (lambda model, fit, path: fit.design.residual.diagonal, "at given components only"),
         (lambda model, fit, path: fit.design.residual.weights, "at given components only"),
     ],
@@ -605,7 +605,9 @@ def test_a_pair_of_visits_that_never_meet_is_named():
 def test_series_that_cross_levels_are_refused():
     frame = sleep().assign(half=lambda f: np.where(f["Days"] < 5, "a", "b"))
     model = bv.Model("Reaction ~ Days + (1 | half)", frame, residual="ar1(Days | Subject)")
-    with pytest.raises(bv.DataError, match="no way yet to fit residuals that are correlated across"):
+    with pytest.raises(
+        bv.DataError, match="no way yet to fit residuals that are correlated across"
+    ):
         model.reml()
 
 
@@ -625,3 +627,71 @@ def test_nothing_warns_of_arithmetic(fits):
         for fit in fits.values():
             repr(fit)
             bv.v_distances(fit.design, fit.components, other_components(fit.components))
+
+
+# --- known residuals ------------------------------------------------------------------------------
+
+
+def known_model(kind):
+    frame, n = bv.load_dataset("sleepstudy"), 180
+    frame["v"] = np.linspace(300.0, 600.0, n)
+    block = 400.0 * np.exp(-np.abs(np.subtract.outer(range(10), range(10))))
+    R = np.diag(frame["v"]) if kind == "column" else np.kron(np.eye(18), block)
+    formula = "Reaction ~ Days" + ("" if kind == "no terms" else " + (Days | Subject)")
+    known = bv.Known("v") if kind == "column" else bv.Known(R)
+    return bv.Model(formula, frame, residual=known), R
+
+
+@pytest.mark.parametrize("kind", ["column", "matrix", "no terms"])
+def test_known_residuals_are_known_downstream(kind):
+    model, R = known_model(kind)
+    fit = model.reml()
+    Z = fit.design.Z.toarray()
+    moved = bv.VarianceComponents({g: 1.4 * fit.components[g] for g in fit.components}, 1.0)
+    V, W = (Z @ bv.expand_G(fit.design, vc).toarray() @ Z.T + R for vc in (fit.components, moved))
+    np.testing.assert_allclose(fit.gls.V.to_dense(), V, rtol=1e-10, atol=1e-9)
+    rows, whole = bv.v_distances(fit.design, fit.components, moved), bv.distances(V, W)
+    for what, value in rows.items():
+        if not np.isnan(value):
+            assert value == pytest.approx(whole[what], rel=1e-6, abs=1e-6), what
+    y = fit.design.y + np.random.default_rng(0).normal(size=180)
+    again = model.with_response(y).reml()
+    fresh = bv.Model.from_design(fit.design.with_response(y)).reml()
+    assert again.criterion == pytest.approx(fresh.criterion, abs=1e-7)
+    refits = bv.bootstrap(fit, draws=3, seed=1)
+    assert not refits.failed
+    assert (refits.draws["var Residual"] == 1).all()
+    robust_cov = bv.cluster_robust(fit.design, fit.components)
+    assert np.isfinite(robust_cov).all(axis=None)
+    code = bv.report(fit, data="d.csv", pictures=False).html
+    assert "residual=bv.Known(R)" in code
+    assert "σ²I" not in code
+
+
+@pytest.mark.parametrize("kind", ["column", "matrix", "no terms"])
+def test_sigma_of_known_residuals_is_nowhere_free(kind):
+    model, _ = known_model(kind)
+    fit = model.reml()
+    other = bv.VarianceComponents({g: fit.components[g] for g in fit.components}, 2.0)
+    for refused in (
+        lambda: bv.gls(fit.design, other),
+        lambda: fit.criterion_at(other),
+        lambda: bv.to_pymc(model),
+        lambda: bv.to_pymc(model, marginal=True),
+        lambda: bv.to_bambi(model),
+        lambda: model.sample(draws=10, seed=1),
+        lambda: model.prior_predictive(draws=10),
+        lambda: bv.profile(fit),
+        lambda: bv.kenward_roger(fit),
+        lambda: bv.compare(fit, bv.Model.from_design(fits_twin(fit)).reml()),
+    ):
+        with pytest.raises(bv.BayesvError, match=r"known|no random term"):
+            refused()
+
+
+def fits_twin(fit):
+    """The same rows with R known up to σ²."""
+    formula = fit.design.formula
+    if not fit.design.terms:
+        formula += " + (1 | Subject)"
+    return bv.Model(formula, bv.load_dataset("sleepstudy")).design

@@ -12,7 +12,6 @@ from bayesv.covariance.clusters import gram_batches, row_batches, v_blocks
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design.design import Design
-from bayesv.design.parametric import ParametricResidual
 from bayesv.errors import BayesvError, ComponentsError, DataError
 from bayesv.linalg import Array, cov_to_sd_corr, symmetrize
 from bayesv.support.arguments import accepts, numeric
@@ -96,12 +95,12 @@ def v_distances(design: Design, a: VarianceComponents, b: VarianceComponents) ->
     Notes
     -----
     V is reduced, cluster by cluster, to the space of Z; in what is left both are multiples of
-    diag(1/w). Where residuals have parameters, V is taken cluster by cluster. V is positive
-    definite whatever G is, so that all distances exist for singular fits.
+    diag(1/w). Where residuals are correlated or have parameters, V itself is taken cluster by
+    cluster. V is positive definite whatever G is, so that all distances exist for singular fits.
     """
     matrices = [MarginalCovariance(design, vc) for vc in (a, b)]
-    reference = [V.vc for V in matrices]
-    if isinstance(design.residual, ParametricResidual):
+    reference, parametric = [V.vc for V in matrices], design.parametric_residual is not None
+    if not design.terms or matrices[0].residual.clusters is not None or parametric:
         return _by_cluster(*matrices)
     s_a, s_b = (vc.sigma2 for vc in reference)
     log_ratio = np.log(s_b / s_a)
@@ -141,8 +140,8 @@ def _by_cluster(a: MarginalCovariance, b: MarginalCovariance) -> dict[str, float
     codes = a.design.clusters
     if (largest := int(np.bincount(codes).max())) > _MOST_ROWS:
         raise DataError(
-            f"A cluster has {largest} rows; at most {_MOST_ROWS} fit: where residuals have "
-            "parameters, V is compared cluster by cluster, and dense within them."
+            f"A cluster has {largest} rows; at most {_MOST_ROWS} fit: where residuals are "
+            "correlated or have parameters, V is compared cluster by cluster, dense within them."
         )
     points = [V.vc.known_at(V.design) for V in (a, b)]
     square = stein = gap = size = bures = largest_gap = 0.0

@@ -105,6 +105,8 @@ class LabelledDesign:
             )
         if (form := self.parametric_residual) is not None:
             lines.append(f"residuals {form.describe()}")
+        if self.sigma_is_known:
+            lines.append("residual covariance known")
         if (known := self.known_weights) is not None:
             lines.append(f"known weights from {known[0]:g} to {known[1]:g}")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayesv.design.blockwise import Blockwise
 from bayesv.design.parametric import ParametricResidual, ResidualValues
@@ -144,10 +145,10 @@ class StructuredResidual(ParametricResidual):
         return self.sd_labels, self.corr_labels
 
     @property
-    def _rows(self) -> list[Array]:
+    def _rows(self) -> list[NDArray[Any]]:
         """What of each row R depends on."""
         part, scales = self.sequential, self.scales
-        rows = [power.log_x for power in scales.powers]
+        rows: list[NDArray[Any]] = [power.log_x for power in scales.powers]
         rows += [] if self.known is None else [self.known]
         rows += [] if scales.strata is None else [scales.strata.codes]
         if part is not None:

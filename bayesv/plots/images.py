@@ -325,7 +325,7 @@ def _levels(design: Design) -> tuple[list[tuple[object, int]], list[int]]:
 def _coarsest(design: Design) -> RowLevels:
     if design.terms:
         term = min(design.terms, key=lambda term: term.n_levels)
-        return RowLevels(term.group, term.levels, term.codes)
+        return RowLevels(term.group, list(term.levels), term.codes)
     levels = coarsest(design)
     if levels is None:
         raise DataError("Rows have no clusters here: the design has no random term and no series.")

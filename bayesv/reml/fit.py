@@ -120,6 +120,7 @@ class RemlFit(Savable):
         """
         if self._stats is None:
             return gls(self.design, components).criterion(self.method)
+        components = components.aligned(self.design)
         criterion = Criterion(self.design, self._stats, self.method)
         lambdas = [components.relative_root(term) for term in self.design.terms]
         return criterion.criterion_at(self._stats.in_basis(lambdas), components.sigma2)

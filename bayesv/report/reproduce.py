@@ -51,6 +51,9 @@ def code(
     elif design.known_weights is not None:
         lines.append("w = ...  # the known weights, one a row of df")
         arguments.append("var_weights=w")
+    if design.sigma_is_known:
+        lines.append("R = ...  # the known variances, or covariance, of the residuals of df's rows")
+        arguments.append("residual=bv.Known(R)")
     arguments += _residual(design)
     made, models = _models(_needed(reml, posts), arguments)
     lines += made

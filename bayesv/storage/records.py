@@ -85,10 +85,12 @@ def check_design(design: Design) -> None:
     ------
     StorageError
     """
-    if design.parametric_residual is not None or design.sigma_is_known:
+    form = design.parametric_residual
+    if form is not None or design.sigma_is_known or not design.terms:
         raise StorageError(
-            "A fit with structured or known residuals cannot be saved yet; keep its components, which "
-            "print and make themselves again: bv.VarianceComponents(…, residual=…)."
+            "A fit with structured or known residuals, or without a random term, cannot be saved "
+            "yet; keep its components, which print and make themselves again: "
+            "bv.VarianceComponents(…, residual=…)."
         )
 
 
