@@ -26,13 +26,14 @@ from bayesv.cli.results import (
     write_json,
 )
 from bayesv.report import check_packages
-from bayesv.storage import check_target
+from bayesv.storage import check_design, check_target
 
 __all__ = ["add"]
 
 _EXAMPLES = """\
   bayesv fit sleep.csv 'Reaction ~ Days + (Days | Subject)' --json out.json
   bayesv fit sleep.csv 'Reaction ~ Days + (Days | Subject)' --report out.html --save out.nc
+  bayesv fit trial.csv 'y ~ arm * visit' --residual 'us(visit | id)' --json out.json
   bayesv fit d.parquet 'y ~ x + (x | g)' --prior-sd 'x | g = HalfNormal(5)' --prior-corr 'LKJ(2)'
   gunzip -c d.csv.gz | bayesv fit - 'y ~ 1 + (1 | a/b)' --engine none --json - | jq .reml.beta"""
 
@@ -74,6 +75,8 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.report:
         check_packages()
     model = model_of(arguments)
+    if arguments.save:
+        check_design(model.design)
     silent = arguments.quiet or arguments.json == "-"
     fit, post, comparison = fit_and_list(model, arguments, silent)
     if arguments.json:

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 import bayesv as bv
-from bayesv.cli.options import leave_stdout, shows_progress
+from bayesv.cli.options import engine_of, leave_stdout, shows_progress, structure_of
 
 __all__ = ["fit_and_list"]
 
@@ -31,13 +31,16 @@ def fit_and_list(
     fit = model.reml()
     show(fit)
     show(_describe_v(fit.gls.V))
-    if arguments.engine == "none":
+    engine = engine_of(arguments)
+    if engine is None:
+        if structure := structure_of(arguments):
+            show(f"REML only: there is no posterior yet of models with {structure}.")
         return fit, None, None
     watched = shows_progress(arguments)
-    if watched and arguments.engine in ("pymc", "bambi"):
-        print(f"sampling with {arguments.engine} (the model is compiled first)…", file=sys.stderr)
+    if watched and engine in ("pymc", "bambi"):
+        print(f"sampling with {engine} (the model is compiled first)…", file=sys.stderr)
     post = model.sample(
-        engine=arguments.engine,
+        engine=engine,
         draws=arguments.draws,
         chains=arguments.chains,
         seed=arguments.seed,

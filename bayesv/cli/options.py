@@ -23,11 +23,15 @@ __all__ = [
     "add_sampling",
     "check_sampling_options",
     "check_writable",
+    "engine_of",
     "leave_stdout",
     "model_of",
     "reading_of",
     "shows_progress",
+    "structure_of",
 ]
+
+_ENGINE = "collapsed"  # where none is named
 
 
 def add_command(commands: Any, name: str, summary: str, description: str, examples: str) -> Any:
@@ -51,6 +55,17 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("formula", metavar="FORMULA", help="in lme4's language, quoted")
     parser.add_argument("--weights", metavar="COLUMN", help="known weights w in R = σ²/w")
+    parser.add_argument(
+        "--residual",
+        metavar="KIND",
+        help="correlation of residuals within series, such as 'us(visit | subject)' or "
+        "'ar1(day | subject)'; a model with one needs no random term",
+    )
+    parser.add_argument(
+        "--residual-sd",
+        metavar="KIND",
+        help="SD of residuals: 'strata(g)', 'power(x)', 'exp(x)', or a product by *",
+    )
     parser.add_argument(
         "--factor",
         metavar="COLUMN",
@@ -104,8 +119,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         choices=(*ENGINES, "none"),
-        default="collapsed",
-        help="posterior engine (default %(default)s); none: REML only",
+        help=f"posterior engine (default {_ENGINE}); none: REML only, as with structured residuals",
     )
     parser.add_argument("--draws", type=int, default=1000, help="per chain (%(default)s)")
     parser.add_argument("--chains", type=int, default=4, help="default %(default)s")
@@ -135,7 +149,14 @@ def model_of(arguments: argparse.Namespace) -> bv.Model:
         if column not in data:
             raise bv.DataError(f"--factor {column}: the file has {', '.join(map(str, data))}.")
         data[column] = data[column].astype("category")
-    return bv.Model(arguments.formula, data, priors, var_weights=arguments.weights)
+    return bv.Model(
+        arguments.formula,
+        data,
+        priors,
+        var_weights=arguments.weights,
+        residual=arguments.residual,
+        residual_sd=arguments.residual_sd,
+    )
 
 
 def reading_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -145,9 +166,30 @@ def reading_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_sampling_options(arguments: argparse.Namespace) -> None:
-    """Refuse numbers that an engine would refuse later."""
-    if arguments.engine != "none":
-        check_sampling(arguments.engine, arguments.draws, arguments.chains, seed=arguments.seed)
+    """Refuse numbers that an engine would refuse later, and an engine that cannot sample."""
+    if arguments.engine == "none":
+        return
+    engine, structure = arguments.engine or _ENGINE, structure_of(arguments)
+    check_sampling(engine, arguments.draws, arguments.chains, seed=arguments.seed)
+    if structure and arguments.engine:
+        raise bv.DataError(
+            f"--engine {engine}: models with {structure} are fitted by REML; there is no "
+            "posterior of them yet. Leave --engine out."
+        )
+
+
+def structure_of(arguments: argparse.Namespace) -> str:
+    """Return the options that give residuals a structure, as they are written; else nothing."""
+    named = (("--residual", "residual"), ("--residual-sd", "residual_sd"))
+    texts = ((option, getattr(arguments, name, None)) for option, name in named)
+    return " and ".join(f"{option} {text!r}" for option, text in texts if text)
+
+
+def engine_of(arguments: argparse.Namespace) -> str | None:
+    """Return the engine to sample with; None for REML only."""
+    if arguments.engine == "none" or structure_of(arguments):
+        return None
+    return arguments.engine or _ENGINE
 
 
 def check_writable(option: str, target: str | None, *others: str | None) -> None:

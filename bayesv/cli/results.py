@@ -27,9 +27,11 @@ __all__ = [
 
 def header(design: bv.Design) -> dict[str, Any]:
     """Return what every result starts with: the version, the formula and the data."""
+    form = design.parametric_residual
     return {
         "bayesv": bv.__version__,
         "formula": design.formula,
+        **({} if form is None else {"residual": form.describe()}),
         "rows": design.n,
         "rows_dropped": design.n_dropped,
         "levels": {term.group: term.n_levels for term in design.terms},
@@ -74,9 +76,11 @@ def comparison_values(comparison: bv.Comparison) -> dict[str, Any]:
 
 
 def components_values(vc: bv.VarianceComponents) -> dict[str, Any]:
-    """Return Σ of every group, with names, and σ²."""
+    """Return Σ of every group, with names, σ², and the parameters of structured residuals."""
+    labelled = {"sd": dict(vc.residual.sd), "corr": dict(vc.residual.corr)}
     return {
         "sigma2": vc.sigma2,
+        **({"residual": labelled} if any(labelled.values()) else {}),
         "covariance": {
             group: {"names": list(vc[group].index), "matrix": vc[group].to_numpy().tolist()}
             for group in vc.groups

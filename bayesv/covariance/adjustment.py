@@ -58,8 +58,9 @@ def kenward_roger(
         On the variance parameters: expected, as pbkrtest, or observed, as SAS PROC MIXED and mmrm.
         Satterthwaite's degrees of freedom take the observed one in any case.
     linear : bool
-        Whether second derivatives of V by its parameters are left out (SAS's FIRSTORDER); they are
-        0 unless residuals are structured. Parameters are SAS's: ``parameters`` names them.
+        Whether second derivatives of V by its parameters are left out of the adjustment (SAS's
+        FIRSTORDER; its information keeps them); they are 0 unless residuals are structured.
+        Parameters are SAS's: ``parameters`` names them.
 
     Returns
     -------

@@ -60,7 +60,7 @@ def adjusted_by_visit(
     sums = pattern_sums(
         series.group * size + series.visit, series.codes, rows, part.n_groups * size
     )
-    R, first, second = _derivatives(form, part, vc, linear)
+    R, first, second = _derivatives(form, part, vc)
     info = pattern_information(sums, R, first, second)
     names, parameters = list(design.fixed_names), _labels(part)
     expected, observed = (_inverse(matrix) for matrix in (info.expected, info.observed))
@@ -91,7 +91,7 @@ def adjusted_by_visit(
 
 
 def _derivatives(
-    form: StructuredResidual, part: Sequential, vc: VarianceComponents, linear: bool
+    form: StructuredResidual, part: Sequential, vc: VarianceComponents
 ) -> tuple[Array, Array, Array | None]:
     """Return R of all visits of all groups, and derivatives by the natural parameters."""
     structure, G, v = part.structure, part.n_groups, part.structure.size
@@ -99,11 +99,13 @@ def _derivatives(
     table = np.broadcast_to(relative.reshape(-1, structure.n_sds), (G, structure.n_sds))
     theta = [structure.theta(vc.sigma * sds, row) for sds, row in zip(table, z, strict=True)]
     h = len(theta[0])
-    bends = not (linear or structure.is_linear)
+    # The observed information, and with it Satterthwaite's degrees of freedom, takes them even
+    # where the adjustment leaves them out.
+    bends = not structure.is_linear
     if bends and 8.0 * (G * h * G * v) ** 2 > _MAX_SECOND:
         raise DataError(
-            f"Second derivatives of {form.text} by {G * h} parameters take too much memory; pass "
-            "linear=True, which leaves them out."
+            f"Second derivatives of {form.text} by {G * h} parameters take too much memory; state "
+            "a family with fewer parameters, or compare groups of series by fits of their own."
         )
     R, first = np.zeros((G * v, G * v)), np.zeros((G * h, G * v, G * v))
     second = np.zeros((G * h, G * h, G * v, G * v)) if bends else None

@@ -18,7 +18,7 @@ from bayesv.storage.files import check_target, read, write
 from bayesv.support.arguments import PATH, accepts
 from bayesv.support.saving import save
 
-__all__ = ["load"]
+__all__ = ["check_design", "load"]
 
 _FIT = (
     "design", "method", "components", "beta", "cov_beta", "criterion", "singular", "converged",
@@ -78,16 +78,26 @@ def load(path: str | os.PathLike[str]) -> Posterior | RemlFit:
         raise StorageError(f"{path} cannot be understood: {error}") from error
 
 
-@save.register
-def _save_fit(fit: RemlFit, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    target = check_target(path, overwrite)
-    form = fit.design.parametric_residual
-    if form is not None or fit.design.sigma_is_known or not fit.design.terms:
+def check_design(design: Design) -> None:
+    """Refuse a design whose fits cannot be saved.
+
+    Raises
+    ------
+    StorageError
+    """
+    form = design.parametric_residual
+    if form is not None or design.sigma_is_known or not design.terms:
         raise StorageError(
             "A fit with structured or known residuals, or without a random term, cannot be saved "
             "yet; keep its components, which print and make themselves again: "
             "bv.VarianceComponents(…, residual=…)."
         )
+
+
+@save.register
+def _save_fit(fit: RemlFit, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    target = check_target(path, overwrite)
+    check_design(fit.design)
     contents = {name: getattr(fit, name) for name in _FIT}
     contents["statistics"] = _recipe(fit.statistics, fit.design)
     return write(target, None, "RemlFit", *encode(contents), overwrite)
