@@ -181,7 +181,9 @@ def test_interrupts_end_in_an_interrupt(engine, chains, sleepstudy):
     """Never in a shorter posterior without a word."""
     main = threading.main_thread().ident
     # What an engine imports and compiles first may drop an interrupt; sampling must not.
-    sleepstudy.sample(engine, 10, 1, seed=1, tune=10, cores=1, progressbar=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sleepstudy.sample(engine, 100, 1, seed=1, tune=100, cores=1, progressbar=False)
 
     def interrupt():
         time.sleep(1.0)
