@@ -489,7 +489,7 @@ def test_two_rows_of_no_series_have_no_correlation_by_covariates(fits):
         (lambda model, fit, path: model.statistics, "no posterior yet"),
         (lambda model, fit, path: fit.statistics, "has no Gram statistics"),
         (lambda model, fit, path: bv.to_pymc(model), "cannot be stated as a PyMC"),
-        (lambda model, fit, path: bv.to_pymc(model, marginal=True), "no posterior yet"),
+        (lambda model, fit, path: bv.to_pymc(model, marginal=True), "cannot be stated as a PyMC"),
         (lambda model, fit, path: bv.to_bambi(model), "cannot be stated as a PyMC"),
         (lambda model, fit, path: bv.profile(fit), "not profiled yet.*bv.bootstrap"),
         (lambda model, fit, path: bv.save(fit, path / "fit.nc"), "cannot be saved"),

@@ -190,7 +190,7 @@ class VarianceComponents:
 
     def __getitem__(self, group: str) -> pd.DataFrame:
         """Return a labelled copy of Σ_f, shape (r_f, r_f)."""
-        if group == "Residual" and group not in self._blocks:
+        if _is_residual(group) and "Residual" not in self._blocks:
             raise ComponentsError(
                 "The residuals have no Σ: .sigma2, .sd('Residual') and .residual say what R is, "
                 "and bv.residual_R(design, components) is R of the rows."
@@ -220,7 +220,7 @@ class VarianceComponents:
 
         Of ``"Residual"`` those of visits or strata, or σ.
         """
-        if group == "Residual":
+        if _is_residual(group):
             return pd.Series(dict(self.residual.sd) or {"sigma": self.sigma}, name="sd_Residual")
         block = self[group]
         return pd.Series(cov_to_sd_corr(block.to_numpy())[0], block.index, name=f"sd_{group}")
@@ -235,7 +235,7 @@ class VarianceComponents:
         ComponentsError
             If the correlations of the residuals are functions of parameters.
         """
-        if group == "Residual":
+        if _is_residual(group):
             return residual_corr(self.residual)
         block = self[group]
         return pd.DataFrame(cov_to_sd_corr(block.to_numpy())[1], block.index, block.columns)
@@ -316,6 +316,7 @@ class VarianceComponents:
         ComponentsError
             If the parameters of the residuals are not those of the design.
         """
+        a(Design, DesignSummary)("design", design)
         values = self._residual_of(design)
         if not values.sd and not values.corr:
             return design, self
@@ -364,3 +365,7 @@ class VarianceComponents:
     def _key(self, group: str) -> str:
         what = "group of the variance components"
         return self.groups[resolved(group, self.groups, what, ComponentsError, factors_of)]
+
+
+def _is_residual(group: object) -> bool:
+    return isinstance(group, str) and group == "Residual"

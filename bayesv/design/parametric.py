@@ -179,7 +179,9 @@ def series_of(design: Any, name: object) -> Series | None:
     """Return the series of a design's residuals if they, and no grouping factor, have this name."""
     form = design.residual
     series = form.series if isinstance(form, ParametricResidual) else None
-    return series if series is not None and name == series.label not in design.groups else None
+    if series is None or not isinstance(name, str) or name in design.groups:
+        return None
+    return series if name == series.label else None
 
 
 class RowLevels(NamedTuple):

@@ -225,6 +225,7 @@ def matrices(
     ['Z', 'G', 'R', 'V']
     >>> plt.close(bv.plots.figure_of(axes))
     """
+    _chosen(design, rows, by_cluster)  # says what else was passed
     _needs_terms(design)
     panels, new = several_axes(axes, 4, (5.2, 4.4), most_across=2)
     image_Z(design, rows, panels[0], by_cluster=by_cluster)
