@@ -111,7 +111,7 @@ def read_design(case: dict) -> bv.Design:
         RandomTerm(
             term["group"], tuple(term["columns"]), np.array(term["levels"], dtype=object),
             np.array(term["codes"]), np.array(term["values"]),
-            tuple(tuple(block) for block in term["blocks"]),
+            of_blocks(tuple(tuple(block) for block in term["blocks"])),
         )
         for term in case["terms"]
     ]  # fmt: skip
