@@ -214,3 +214,14 @@ def test_offset_is_in_the_response():
     np.testing.assert_array_equal(
         response(design, np.zeros(2), zeros, np.zeros(N)), np.arange(float(N))
     )
+
+
+def test_designs_have_the_weights_that_say_their_residuals():
+    frame = bv.load_dataset("sleepstudy")
+    formula, w = "Reaction ~ Days + (Days | Subject)", np.linspace(0.5, 2.0, 180)
+    assert bv.Model(formula, frame).design.weights is None
+    weighted = bv.Model(formula, frame, var_weights=w).design
+    np.testing.assert_array_equal(weighted.weights, w)
+    structured = bv.Model("Reaction ~ Days", frame, residual="ar1(Days | Subject)").design
+    with pytest.raises(bv.DataError, match="have parameters"):
+        _ = structured.weights

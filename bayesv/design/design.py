@@ -91,7 +91,7 @@ class DesignSummary(LabelledDesign):
         return self.weight_range
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("y", "X", "Z", "residual", "offset", "rows", "row_labels", "target"):
+        if name in ("y", "X", "Z", "residual", "weights", "offset", "rows", "row_labels", "target"):
             raise DataError(
                 f"This design was summed up in batches and keeps no rows, so there is no {name}. "
                 "For V, GLS and residuals of chosen rows, build bv.Model(formula, those rows) from "
@@ -225,6 +225,17 @@ class Design(LabelledDesign):
         if not self.terms:
             return sparse.csr_array((self.n, 0))
         return sparse.csr_array(sparse.hstack([term.Z for term in self.terms], format="csr"))
+
+    @property
+    def weights(self) -> Array | None:
+        """Known w in R = σ² diag(1/w), shape (n,); None where R = σ²I.
+
+        Raises
+        ------
+        DataError
+            If residuals are correlated or have parameters, so that no weights say what R is.
+        """
+        return None if self.residual.iid else self.residual.weights
 
     @cached_property
     def target(self) -> Array:
