@@ -215,7 +215,34 @@ class _Ranged(Spatial):
 
 
 @dataclass(frozen=True)
-class SpatialExponential(ChainRoot, _Ranged):
+class _SpatialChain(ChainRoot, Spatial):
+    """Correlations that fall as exp(−rate · d): over times a Markov chain, unless with a nugget."""
+
+    @abstractmethod
+    def rate(self, z: Array) -> tuple[Array, Array]:
+        """Return the rate at which −log C grows with distance, and less its derivative by z."""
+
+    @property
+    def is_chain(self) -> bool:
+        return self.increases and not self.nugget
+
+    @cached_property
+    def _gaps(self) -> Array:
+        return np.diff(np.asarray(self.positions, dtype=float))
+
+    def neighbours(self, z: Array) -> tuple[Array, Array]:
+        exponents = self._gaps * self.rate(z)[0]
+        return np.exp(-exponents), np.sqrt(-np.expm1(-2.0 * exponents))
+
+    def neighbour_slopes(self, z: Array) -> tuple[Array, Array]:
+        adjacent, rest = self.neighbours(z)
+        by_z = adjacent * self._gaps * self.rate(z)[1]
+        rest_by_z = -adjacent * by_z / np.maximum(rest, np.finfo(float).tiny)
+        return by_z[:, None], rest_by_z[:, None]
+
+
+@dataclass(frozen=True)
+class SpatialExponential(_SpatialChain, _Ranged):
     """exp(−d/range)."""
 
     kind: ClassVar[str] = "sp_exp"
@@ -224,23 +251,8 @@ class SpatialExponential(ChainRoot, _Ranged):
     def decay(self) -> Decay:  # noqa: D102
         return Exponential()
 
-    @property
-    def is_chain(self) -> bool:  # noqa: D102
-        return self.increases and not self.nugget
-
-    @cached_property
-    def _gaps(self) -> Array:
-        return np.diff(np.asarray(self.positions, dtype=float))
-
-    def neighbours(self, z: Array) -> tuple[Array, Array]:  # noqa: D102
-        ratios = self._gaps * np.exp(-z)
-        return np.exp(-ratios), np.sqrt(-np.expm1(-2.0 * ratios))
-
-    def neighbour_slopes(self, z: Array) -> tuple[Array, Array]:  # noqa: D102
-        adjacent, rest = self.neighbours(z)
-        by_z = adjacent * self._gaps * np.exp(-z)
-        rest_by_z = -adjacent * by_z / np.maximum(rest, np.finfo(float).tiny)
-        return by_z[:, None], rest_by_z[:, None]
+    def rate(self, z: Array) -> tuple[Array, Array]:  # noqa: D102
+        return np.exp(-z), np.exp(-z)
 
 
 @dataclass(frozen=True)
@@ -273,7 +285,7 @@ class SpatialMatern(_Ranged):
 
 
 @dataclass(frozen=True)
-class SpatialPower(ChainRoot, Spatial):
+class SpatialPower(_SpatialChain):
     """ρ^d with 0 < ρ < 1, uniform a priori."""
 
     kind: ClassVar[str] = "sp_pow"
@@ -290,23 +302,8 @@ class SpatialPower(ChainRoot, Spatial):
     def first_prior(self) -> CoordinatePrior:  # noqa: D102
         return BetaShare(1.0, 1.0)
 
-    @property
-    def is_chain(self) -> bool:  # noqa: D102
-        return self.increases and not self.nugget
-
-    @cached_property
-    def _gaps(self) -> Array:
-        return np.diff(np.asarray(self.positions, dtype=float))
-
-    def neighbours(self, z: Array) -> tuple[Array, Array]:  # noqa: D102
-        exponents = self._gaps * np.logaddexp(0.0, -z)  # −d log ρ
-        return np.exp(-exponents), np.sqrt(-np.expm1(-2.0 * exponents))
-
-    def neighbour_slopes(self, z: Array) -> tuple[Array, Array]:  # noqa: D102
-        adjacent, rest = self.neighbours(z)
-        by_z = adjacent * self._gaps * SHARE.value(-z)
-        rest_by_z = -adjacent * by_z / np.maximum(rest, np.finfo(float).tiny)
-        return by_z[:, None], rest_by_z[:, None]
+    def rate(self, z: Array) -> tuple[Array, Array]:  # noqa: D102
+        return np.logaddexp(0.0, -z), SHARE.value(-z)  # −log ρ
 
 
 @dataclass(frozen=True)
