@@ -11,7 +11,7 @@ from bayesv.covariance.small_sample import Adjustment, KenwardRoger
 from bayesv.design.design import Design
 from bayesv.design.structured import Sequential, StructuredResidual
 from bayesv.errors import DataError, FitWarning, warn
-from bayesv.gram.patterns import pattern_sums
+from bayesv.gram.patterns import visit_sums
 from bayesv.linalg import Array, symmetrize
 
 __all__ = ["adjusted_by_visit"]
@@ -52,13 +52,8 @@ def adjusted_by_visit(
             "Kenward–Roger with structured residuals is there for correlations over visits in "
             "models without random terms only."
         )
-    root = np.ones(design.n) if form.known is None else np.sqrt(form.known)
-    Q, upper = np.linalg.qr(design.X * root[:, None])
-    start = Q.T @ (root * design.target)
-    rows = np.column_stack([Q, root * design.target - Q @ start])
-    series, size = part.series, part.structure.size
-    sums = pattern_sums(
-        series.group * size + series.visit, series.codes, rows, part.n_groups * size
+    sums, upper, start, _ = visit_sums(
+        part.series, part.structure.size, design.X, design.target, form.known
     )
     R, first, second = _derivatives(form, part, vc)
     info = pattern_information(sums, R, first, second)

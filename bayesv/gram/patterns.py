@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesv.design.series import Series
 from bayesv.linalg import Array
 
-__all__ = ["PatternSums", "Whitened", "pattern_sums"]
+__all__ = ["PatternSums", "VisitSums", "Whitened", "pattern_sums", "visit_sums"]
 
 Index = NDArray[np.intp]
 
@@ -174,6 +176,55 @@ class PatternSums:
             bar = part.counts[:, None, None] * inverse - inverse @ K @ inverse
             np.add.at(by_R, (part.visits[:, :, None], part.visits[:, None, :]), bar)
         return by_R
+
+
+class VisitSums(NamedTuple):
+    """Sums of rows whose residuals are correlated over visits, in good coordinates.
+
+    Attributes
+    ----------
+    sums : PatternSums
+        Of [Q e] with X = QR in weighted rows and e the residual of least squares, so that large
+        means cost no digits; visits of different groups are different visits.
+    upper : ndarray, shape (p, p)
+        R.
+    start : ndarray, shape (p,)
+        Q'y: β = R⁻¹(start + γ).
+    rest : ndarray, shape (n,)
+        e.
+    """
+
+    sums: PatternSums
+    upper: Array
+    start: Array
+    rest: Array
+
+
+def visit_sums(
+    series: Series, n_visits: int, X: Array, y: Array, weights: Array | None
+) -> VisitSums:
+    """Sum rows by missingness pattern.
+
+    Parameters
+    ----------
+    series : Series
+        By visit.
+    n_visits : int
+        Number of planned visits.
+    X : ndarray, shape (n, p)
+        Of full column rank.
+    y : ndarray, shape (n,)
+    weights : ndarray, shape (n,), or None
+        Known w: a row's variance is divided by it.
+    """
+    root = np.ones(len(y)) if weights is None else np.sqrt(weights)
+    Q, upper = np.linalg.qr(X * root[:, None])
+    start = Q.T @ (root * y)
+    rest = root * y - Q @ start
+    visits = series.group * n_visits + series.visit
+    total = max(len(series.groups), 1) * n_visits
+    sums = pattern_sums(visits, series.codes, np.column_stack([Q, rest]), total)
+    return VisitSums(sums, upper, start, rest)
 
 
 def pattern_sums(visits: Index, series: Index, rows: Array, n_visits: int) -> PatternSums:

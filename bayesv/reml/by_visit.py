@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from bayesv.design.series import Series
-from bayesv.gram.patterns import pattern_sums
+from bayesv.gram.patterns import visit_sums
 from bayesv.linalg import Array, block_diagonal, cov_to_sd_corr
 from bayesv.structures.structure import CovarianceStructure
 
@@ -76,16 +76,9 @@ class VisitCriterion:
     ) -> None:
         self.structure, self.method, self.series = structure, method, series
         self.n, self.p = X.shape
-        root = np.ones(self.n) if weights is None else np.sqrt(weights)
-        self.log_weights = 2.0 * float(np.log(root).sum())
-        Q, self.upper = np.linalg.qr(X * root[:, None])
-        self.start = Q.T @ (root * y)
-        self.rest = root * y - Q @ self.start  # so that large means cost no digits
-        rows = np.column_stack([Q, self.rest])
+        self.log_weights = 0.0 if weights is None else float(np.log(weights).sum())
         self.n_groups = max(len(series.groups), 1)
-        # Visits of different groups are different visits, which no series has both.
-        visits = series.group * structure.size + series.visit
-        self.sums = pattern_sums(visits, series.codes, rows, self.n_groups * structure.size)
+        self.sums, self.upper, _, self.rest = visit_sums(series, structure.size, X, y, weights)
         self.n_evaluations = 0
 
     def parts(self, x: Array) -> tuple[Array, Array]:
