@@ -46,7 +46,7 @@ from bayesv.errors import (
 from bayesv.extract import extract, read_fit
 from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
-from bayesv.priors.priors import (
+from bayesv.priors.families import (
     LKJ,
     Exponential,
     Flat,
@@ -56,8 +56,8 @@ from bayesv.priors.priors import (
     HalfStudentT,
     InverseGamma,
     Normal,
-    Priors,
 )
+from bayesv.priors.priors import Priors
 from bayesv.reml import RemlFit
 from bayesv.reml.bootstrap import Bootstrap, bootstrap
 from bayesv.reml.profile import profile

@@ -17,7 +17,8 @@ from scipy.stats import expon, gamma, norm
 from scipy.stats import t as student
 
 import bayesv as bv
-from bayesv.priors.priors import ResolvedPriors, SdPrior
+from bayesv.priors.families import SdPrior
+from bayesv.priors.priors import ResolvedPriors
 
 Array = NDArray[Any]
 Values = dict[str, Array]

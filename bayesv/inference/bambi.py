@@ -23,7 +23,8 @@ from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.pymc import nuts, pymc_prior
 from bayesv.names import INTERCEPT
-from bayesv.priors.priors import Flat, InverseGamma, Normal, ResolvedPriors
+from bayesv.priors.families import Flat, InverseGamma, Normal
+from bayesv.priors.priors import ResolvedPriors
 
 __all__ = ["build_bambi", "sample_bambi"]
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bayesv.covariance import ComponentDraws
 from bayesv.gram import GramStatistics, eliminate, eliminate_many
 from bayesv.linalg import Array
-from bayesv.priors.priors import Flat, Normal, ResolvedPriors
+from bayesv.priors.families import Flat, Normal
+from bayesv.priors.priors import ResolvedPriors
 
 __all__ = ["Conditional", "MarginalDensity", "MarginalLikelihood", "joined"]
 

@@ -18,7 +18,7 @@ from bayesv.inference.completeness import require_all_draws
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
 from bayesv.linalg import Array
-from bayesv.priors.priors import (
+from bayesv.priors.families import (
     Exponential,
     Flat,
     Gamma,
@@ -27,8 +27,8 @@ from bayesv.priors.priors import (
     HalfStudentT,
     InverseGamma,
     Normal,
-    ResolvedPriors,
 )
+from bayesv.priors.priors import ResolvedPriors
 from bayesv.structures import Unstructured
 from bayesv.support.process import Shared
 

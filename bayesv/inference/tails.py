@@ -13,7 +13,8 @@ import numpy as np
 from bayesv.errors import DataError, PriorError
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array
-from bayesv.priors.priors import Flat, ResolvedPriors
+from bayesv.priors.families import Flat
+from bayesv.priors.priors import ResolvedPriors
 
 __all__ = ["Tails"]
 

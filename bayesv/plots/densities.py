@@ -20,7 +20,8 @@ from bayesv.linalg import Array, evenly_spaced
 from bayesv.plots.style import COLORS, below, dress, new_axes, several_axes, short
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.draws import draw_prior
-from bayesv.priors.priors import Flat, ResolvedPriors
+from bayesv.priors.families import Flat
+from bayesv.priors.priors import ResolvedPriors
 from bayesv.reml import RemlFit
 from bayesv.support.arguments import PROBABILITY, TEXT, TEXTS, a, accepts, optional, whole
 

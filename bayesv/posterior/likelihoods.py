@@ -9,7 +9,8 @@ import numpy as np
 from bayesv.covariance import ComponentDraws, Pointwise
 from bayesv.linalg import Array
 from bayesv.names import variable_name
-from bayesv.priors.priors import Normal, ResolvedPriors
+from bayesv.priors.families import Normal
+from bayesv.priors.priors import ResolvedPriors
 from bayesv.support.progress import progress
 from bayesv.support.xarray import dataset
 

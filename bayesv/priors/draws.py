@@ -11,7 +11,7 @@ from bayesv.covariance.functionals import definition, functionals
 from bayesv.errors import PriorError
 from bayesv.gram import GramStatistics
 from bayesv.linalg import Array
-from bayesv.priors.priors import (
+from bayesv.priors.families import (
     Exponential,
     Flat,
     Gamma,
@@ -20,8 +20,8 @@ from bayesv.priors.priors import (
     HalfStudentT,
     InverseGamma,
     Normal,
-    ResolvedPriors,
 )
+from bayesv.priors.priors import ResolvedPriors
 from bayesv.support.xarray import dataset
 
 __all__ = ["draw_prior", "prior_predictive"]

@@ -16,13 +16,8 @@ from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.priors.basis import Basis, CentredBlock, centres_by_name, default_sizes
 from bayesv.priors.families import (
     LKJ,
-    Exponential,
     Flat,
-    Gamma,
-    HalfCauchy,
-    HalfNormal,
     HalfStudentT,
-    InverseGamma,
     Normal,
     SdPrior,
 )
@@ -36,19 +31,7 @@ from bayesv.priors.stated import (
 )
 from bayesv.support.arguments import a, accepts
 
-__all__ = [
-    "LKJ",
-    "Exponential",
-    "Flat",
-    "Gamma",
-    "HalfCauchy",
-    "HalfNormal",
-    "HalfStudentT",
-    "InverseGamma",
-    "Normal",
-    "Priors",
-    "ResolvedPriors",
-]
+__all__ = ["Priors", "ResolvedPriors"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +213,8 @@ class Priors:
 
     Examples
     --------
-    >>> print(Priors(sd=HalfNormal(50.0), sigma=HalfStudentT(4, 56.0), corr=LKJ(2)))
+    >>> import bayesv as bv
+    >>> print(bv.Priors(sd=bv.HalfNormal(50.0), sigma=bv.HalfStudentT(4, 56.0), corr=bv.LKJ(2)))
     Priors(sd=HalfNormal(50), sigma=HalfStudentT(4, 56), corr=LKJ(2), beta=Flat())
     """
 

@@ -8,13 +8,13 @@ from dataclasses import fields
 from typing import Any
 
 from bayesv.errors import PriorError, near
-from bayesv.priors import priors as _priors
+from bayesv.priors import families
 from bayesv.priors.priors import Priors
 
 __all__ = ["KINDS", "prior_from_text", "prior_to_text", "priors_from_dict", "priors_to_dict"]
 
 # Every prior by its name.
-KINDS = {name: getattr(_priors, name) for name in _priors.__all__ if not name.endswith("Priors")}
+KINDS = {name: getattr(families, name) for name in families.__all__ if name != "SdPrior"}
 _PARTS = ("sd", "sigma", "corr", "beta", "center")
 
 
@@ -64,7 +64,7 @@ def prior_to_text(prior: Any) -> str:
 
     Examples
     --------
-    >>> from bayesv.priors.priors import HalfNormal
+    >>> from bayesv.priors.families import HalfNormal
     >>> prior_to_text(HalfNormal(1 / 3))
     'HalfNormal(0.3333333333333333)'
     """
@@ -77,7 +77,7 @@ def priors_to_dict(priors: Priors) -> dict[str, Any]:
 
     Examples
     --------
-    >>> from bayesv.priors.priors import Gamma
+    >>> from bayesv.priors.families import Gamma
     >>> priors_to_dict(Priors(sd={"g": Gamma(2, 5)}))
     {'sd': {'g': 'Gamma(2, 5)'}}
     """

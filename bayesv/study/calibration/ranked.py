@@ -13,15 +13,8 @@ from bayesv.covariance.quantities import quantities
 from bayesv.design.design import Design
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array, cov_to_sd_corr
-from bayesv.priors.families import SdPrior
-from bayesv.priors.priors import (
-    LKJ,
-    HalfCauchy,
-    HalfNormal,
-    HalfStudentT,
-    InverseGamma,
-    ResolvedPriors,
-)
+from bayesv.priors.families import LKJ, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma, SdPrior
+from bayesv.priors.priors import ResolvedPriors
 from bayesv.study.calibration.setting import Drawn
 
 __all__ = ["ranked_quantities", "sensitivities"]

@@ -19,7 +19,7 @@ from bayesv.linalg import Array
 from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.draws import draw_prior
-from bayesv.priors.priors import Flat
+from bayesv.priors.families import Flat
 
 __all__ = [
     "Drawn",
