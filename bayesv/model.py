@@ -58,8 +58,10 @@ class Model:
     residual_sd : str, optional
         Standard deviation of the residuals: ``"strata(g)"`` for one of each level, ``"power(x)"``
         for σ|x|^δ, ``"exp(x)"`` for σ exp(δx), or a product of these by ``*``.
-    elimination : {"auto", "single", "nested", "crossed"}
-        How random effects are eliminated; `describe` shows what was chosen. The results are equal.
+    elimination : {"auto", "single", "nested", "crossed", "iterative"}
+        How random effects are eliminated; `describe` shows what was chosen. The results are equal,
+        of ``"iterative"``, which ``"auto"`` chooses for crossed factors of some thousand levels, up
+        to what the fit's certificate states.
     dedupe : bool
         Whether levels with equal rows of (z, w) are eliminated once.
 
@@ -273,8 +275,16 @@ class Model:
 
     @accepts(method=choice("REML", "ML"))
     @np.errstate(**_USUAL)
-    def reml(self, method: str = "REML") -> RemlFit:
+    def reml(self, method: str = "REML", *, tolerance: float = 0.01) -> RemlFit:
         """Fit by restricted (``"REML"``) or full (``"ML"``) maximum likelihood.
+
+        Parameters
+        ----------
+        method : {"REML", "ML"}
+        tolerance : float
+            Of an elimination by iteration, whose log-determinant is a mean over random probes: how
+            far other probes may move an SD, in units of its standard error. More probes are used
+            until they do not; ``fit.certificate`` says how far they do.
 
         Returns
         -------
@@ -283,7 +293,7 @@ class Model:
         """
         if self.design.parametric_residual is not None or not self.design.terms:
             return fit_structured(self.design, method)
-        fit = fit_reml(self.design, self.statistics, method)
+        fit = fit_reml(self.design, self.statistics, method, tolerance=tolerance)
         if method == "REML":
             self._last_reml = fit  # the sampler starts there and need not search again
         return fit

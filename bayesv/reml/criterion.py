@@ -57,11 +57,7 @@ class Criterion:
     @property
     def cost(self) -> float:
         """About how many operations one value takes."""
-        layout, plan = self.stats.layout, self.stats.layout.plan
-        q, widest = layout.border_size, max((f.k for f in layout.chain), default=0)
-        width = plan.width + len(plan.tables.columns) / max(plan.n_events, 1)
-        n_couplings = len(plan.tables.pointer)
-        return float(n_couplings * widest * width**2 + q**3 / 3 + q**2 * (layout.p + 1))
+        return self.stats.layout.cost
 
     def lambdas(self, x: Array) -> list[Array]:
         """Return λ_f of every term at x, in the basis of the statistics."""
@@ -95,6 +91,16 @@ class Criterion:
         if self.method == "REML":
             value += logdet_S + self.stats.fixed.logdet
         return float(value + r2 / sigma2)
+
+    def profiled_sigma2(self, x: Array) -> float:
+        """Return the σ² that belongs to x."""
+        if self.sigma_is_known:
+            return 1.0
+        return solve_fixed(eliminate(self.stats, self.lambdas(x)), self.stats.p)[1] / self.df
+
+    def logdet_se(self, x: Array) -> float:
+        """Return the standard error of log|M|, 0 if it is exact."""
+        return eliminate(self.stats, self.lambdas(x)).logdet_se
 
     def curvature(self, x: Array) -> Array:
         """Return about the second derivatives by x: J times Fisher's information of a level.

@@ -12,6 +12,7 @@ from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.gram import GramStatistics
+from bayesv.reml.certificate import Certificate
 from bayesv.reml.criterion import Criterion
 from bayesv.support.arguments import a, accepts
 from bayesv.support.saving import Savable
@@ -48,6 +49,8 @@ class RemlFit(Savable):
         What made the estimates: ``"bayesv"``, or the program they were extracted from.
     problems : tuple of str
         What the data do not identify, and why; lost digits. The fit warns of each.
+    certificate : Certificate or None
+        Of a fit by iteration: how far it would move with other probes; None if it is exact.
     """
 
     design: Design
@@ -63,6 +66,7 @@ class RemlFit(Savable):
     _stats: GramStatistics | None = field(default=None, repr=False)
     origin: str = "bayesv"
     problems: tuple[str, ...] = ()
+    certificate: Certificate | None = None
 
     @property
     def sigma2(self) -> float:
@@ -207,6 +211,8 @@ def _flags(fit: RemlFit) -> list[str]:
         if fit.origin == "bayesv":
             why = f"gradient {fit.gradient_norm:.2g}"
         flags.append(f"NOT CONVERGED: {why}")
+    if fit.certificate is not None:
+        flags.append(fit.certificate.describe())
     flags += [f"problem: {problem}" for problem in fit.problems]
     flags += [f"note: {note}" for note in fit.design.notes]
     return flags

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from scipy.optimize import minimize
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError, DataError, FitWarning, warn
-from bayesv.gram import LARGEST_ERROR, GramStatistics, eliminate
+from bayesv.gram import LARGEST_ERROR, GramStatistics, Probes, eliminate
 from bayesv.linalg import Array, Mask, symmetrize
+from bayesv.reml.certificate import certify
 from bayesv.reml.criterion import Criterion, solve_fixed
 from bayesv.reml.fit import RemlFit
 from bayesv.reml.identification import unidentified
@@ -39,6 +40,7 @@ _NEAR = 0.1  # twice the difference of the criterion, about, within which optima
 _LOWER = 1e-5  # difference of the criterion that makes another minimum the better one
 _GRADIENT_TOLERANCE = 1e-3  # a fit whose gradient is larger is reported as not converged
 _SETTLED = 0.1 * _GRADIENT_TOLERANCE
+_MOST_PROBES = 64  # times the number that an iteration starts with
 _LOWER_WITHOUT_RESIDUAL = (
     "the criterion is lower still, and may have no minimum, where the random effects reproduce the "
     "response and leave no residual variance; reported is a minimum with one. There are too few "
@@ -47,7 +49,11 @@ _LOWER_WITHOUT_RESIDUAL = (
 
 
 def fit_reml(
-    design: Design, stats: GramStatistics, method: str = "REML", max_iterations: int = 500
+    design: Design,
+    stats: GramStatistics,
+    method: str = "REML",
+    max_iterations: int = 500,
+    tolerance: float = 0.01,
 ) -> RemlFit:
     """Fit by REML or ML.
 
@@ -59,6 +65,9 @@ def fit_reml(
     method : {"REML", "ML"}
     max_iterations : int
         Of the quasi-Newton search from each start.
+    tolerance : float
+        Where random effects are eliminated by iteration: how far other probes may move an SD, in
+        units of its standard error. More probes are used until they do not.
 
     Raises
     ------
@@ -89,9 +98,34 @@ def fit_reml(
             if search.finds_lower(start, best):
                 lower = search.run_with_residual(start)
                 best, exact = lower or best, exact or lower is None
-        return search.finish(best, (_LOWER_WITHOUT_RESIDUAL,) if exact else ())
+        problems = (_LOWER_WITHOUT_RESIDUAL,) if exact else ()
+        if stats.probes is None:
+            return search.finish(best, problems)
+        return _certified(search, best, problems, tolerance)
     except np.linalg.LinAlgError:
         raise search.criterion.reproduced() from None
+
+
+def _certified(
+    search: _Search, best: _Optimum, problems: tuple[str, ...], tolerance: float
+) -> RemlFit:
+    """Return the fit with so many probes that others would hardly move it."""
+    while True:
+        probes = search.criterion.stats.probes
+        assert probes is not None
+        other = search.with_probes(probes.others)
+        minima = best.x, other.run(best.x).x
+        certificate = certify((search.criterion, other.criterion), minima, tolerance)
+        search.criterion.n_evaluations = other.criterion.n_evaluations
+        wanted = int(np.ceil((certificate.largest / tolerance) ** 2))
+        factor = min(max(wanted, 2), 8, _MOST_PROBES // probes.scale)
+        if certificate.met or factor < 2:
+            break
+        search = search.with_probes(probes.times(factor))
+        best = search.run(best.x)
+    if certificate.problem:
+        problems = (*problems, certificate.problem)
+    return replace(search.finish(best, problems), certificate=certificate)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +143,13 @@ class _Search:
     def __init__(self, criterion: Criterion, max_iterations: int) -> None:
         self.criterion, self.max_iterations = criterion, max_iterations
         self.all_free = np.ones(len(criterion.unit), dtype=bool)
+
+    def with_probes(self, probes: Probes) -> _Search:
+        """Return a search of the criterion with other probes."""
+        old = self.criterion
+        new = Criterion(old.design, old.stats.with_probes(probes), old.method)
+        new.n_evaluations = old.n_evaluations
+        return _Search(new, self.max_iterations)
 
     def run(self, start: Array) -> _Optimum:
         """Minimise from a start, then settle what is on the boundary."""
