@@ -21,7 +21,8 @@ from bayesv.formula.frame import column_names, finite_rows, take_columns
 from bayesv.formula.grammar import Formula, RandomText, parse
 from bayesv.formula.groups import LeftSide
 from bayesv.formula.reader import ColumnReader, ColumnState
-from bayesv.formula.syntax import Name, Node, label, nodes
+from bayesv.formula.syntax import Name, Node, Template, label, nodes
+from bayesv.formula.templates import positions_of_side, structure_of_side
 from bayesv.formula.values import Factor, Logical, as_numeric, missing, taken
 from bayesv.linalg import Array
 
@@ -42,7 +43,7 @@ class Encoded:
     y, X, names, offset
         As in `Design`, with the columns that earlier ones determine.
     lhs : list
-        Left side of each random term: blocks of (values, names).
+        Left side of each random term: blocks of (values, names, family of the covariance).
     encoding : Encoding
     """
 
@@ -69,7 +70,8 @@ class Encoding:
     states : mapping of str to transform
         What transforms such as ``poly(x, 2)`` learnt, by their text.
     levels : mapping of str to tuple of str
-        Levels of each factor, by the text of the variable: those of the rows used.
+        Levels of each factor, by the text of the variable: those of the rows used; positions of
+        ``ar1(0 + day | g)``, if they are numbers, by ``0 + day``.
     namespace : mapping
         Functions and values that the formula uses beside columns.
     """
@@ -142,11 +144,12 @@ class Encoding:
         labels: dict[tuple[str, ...], str] = {}
         for term in terms:
             key = labels.setdefault(_product(term.factors), term.label)
-            parts.setdefault(key, []).extend(side_columns(side, values, n) for side in term.sides)
+            blocks = _left_side(term, values, n, self.levels, self.levels.get(term.lhs))
+            parts.setdefault(key, []).extend(blocks)
         return {
             label_of_group: (
-                tuple(name for _, names in blocks for name in names),
-                np.hstack([block for block, _ in blocks]),
+                tuple(name for _, names, _ in blocks for name in names),
+                np.hstack([block for block, _, _ in blocks]),
             )
             for label_of_group, blocks in parts.items()
         }
@@ -266,6 +269,9 @@ def encode(
     if weights_present is not None:
         present &= weights_present
     rows = np.flatnonzero(present)
+    levels_of_data = {
+        key: value.levels for key, value in values.items() if isinstance(value, Factor)
+    }
     values = {key: _used(taken(value, rows), key) for key, value in values.items()}
     used = {name: namespace[name] for name in (*formula.names, *formula.functions)
             if name in namespace and name not in columns}  # fmt: skip
@@ -273,11 +279,12 @@ def encode(
     # Without a row there are no levels to code; whoever asked says what is missing.
     coded = side_columns if len(rows) else _no_columns
     X, names = coded(formula.terms, values, len(rows))
-    evaluated: dict[tuple[str, bool], LeftSide] = {}
+    evaluated: dict[tuple[str, bool, Template | None], LeftSide] = {}
     for term in formula.random:
-        key = (term.lhs, term.correlated)
-        if key not in evaluated:
-            evaluated[key] = [coded(side, values, len(rows)) for side in term.sides]
+        key = _key(term)
+        if key not in evaluated and len(rows):
+            evaluated[key] = _left_side(term, values, len(rows), levels_of_data)
+            kept |= _numbered(term, values, levels is not None)
     return Encoded(
         rows=rows,
         gaps=_gaps(frame, present, weights_present),
@@ -285,9 +292,59 @@ def encode(
         X=X,
         names=names,
         offset=None if offset is None else offset[rows],
-        lhs=[evaluated[term.lhs, term.correlated] for term in formula.random],
+        lhs=[evaluated.get(_key(term), []) for term in formula.random],
         encoding=Encoding(formula.text, columns, states, kept, used),
     )
+
+
+def _key(term: RandomText) -> tuple[str, bool, Template | None]:
+    """Return what the columns of a random term and their family depend on."""
+    return term.lhs, term.correlated, term.template
+
+
+def _left_side(
+    term: RandomText,
+    values: Mapping[str, Any],
+    n: int,
+    levels: Mapping[str, tuple[str, ...]],
+    known: tuple[str, ...] | None = None,
+) -> LeftSide:
+    """Return the columns of a random term in n rows, with the family of their covariance."""
+    blocks: LeftSide = []
+    for side in term.sides:
+        positions = None
+        if term.template is not None:
+            positions = positions_of_side(term.template, side, values, levels, known)
+        if positions is not None:
+            values = {**values, label(_only(side)): positions.factor}
+        columns, names = side_columns(side, values, n)
+        used = {v for members in side.terms for v in members}
+        by_levels = all(isinstance(values[label(side.variables[v])], Factor) for v in used)
+        structure = structure_of_side(term.template, side, names, positions, by_levels=by_levels)
+        blocks.append((columns, names, structure))
+    return blocks
+
+
+def _numbered(
+    term: RandomText, values: Mapping[str, Any], in_batches: bool
+) -> dict[str, tuple[str, ...]]:
+    """Return the positions of a random term by its left side, if they are numbers."""
+    if term.template is None:
+        return {}
+    positions = positions_of_side(term.template, term.sides[0], values, {})
+    if positions is None or isinstance(values[label(_only(term.sides[0]))], Factor):
+        return {}
+    if in_batches:
+        raise DataError(
+            f"{term.template.word}({term.lhs} | …): the positions are numbers, and these data come "
+            "in batches, which must know all of them. Make the column categorical."
+        )
+    return {term.lhs: positions.factor.levels}
+
+
+def _only(side: Terms) -> Node:
+    """Return the variable of a side that has one."""
+    return side.variables[side.terms[0][0]]
 
 
 def _no_columns(terms: Terms, values: Mapping[str, Any], n: int) -> tuple[Array, tuple[str, ...]]:
