@@ -20,9 +20,9 @@ from bayesv.formula.factors import to_factor
 from bayesv.formula.frame import column_names, finite_rows, take_columns
 from bayesv.formula.grammar import Formula, RandomText, parse
 from bayesv.formula.groups import LeftSide
+from bayesv.formula.left_sides import key_of, left_side, numbered
 from bayesv.formula.reader import ColumnReader, ColumnState
 from bayesv.formula.syntax import Name, Node, Template, label, nodes
-from bayesv.formula.templates import positions_of_side, structure_of_side
 from bayesv.formula.values import Factor, Logical, as_numeric, missing, taken
 from bayesv.linalg import Array
 
@@ -144,7 +144,7 @@ class Encoding:
         labels: dict[tuple[str, ...], str] = {}
         for term in terms:
             key = labels.setdefault(_product(term.factors), term.label)
-            blocks = _left_side(term, values, n, self.levels, self.levels.get(term.lhs))
+            blocks = left_side(term, values, n, self.levels, self.levels.get(term.lhs))
             parts.setdefault(key, []).extend(blocks)
         return {
             label_of_group: (
@@ -281,10 +281,10 @@ def encode(
     X, names = coded(formula.terms, values, len(rows))
     evaluated: dict[tuple[str, bool, Template | None], LeftSide] = {}
     for term in formula.random:
-        key = _key(term)
+        key = key_of(term)
         if key not in evaluated and len(rows):
-            evaluated[key] = _left_side(term, values, len(rows), levels_of_data)
-            kept |= _numbered(term, values, levels is not None)
+            evaluated[key] = left_side(term, values, len(rows), levels_of_data)
+            kept |= numbered(term, values, levels is not None)
     return Encoded(
         rows=rows,
         gaps=_gaps(frame, present, weights_present),
@@ -292,59 +292,9 @@ def encode(
         X=X,
         names=names,
         offset=None if offset is None else offset[rows],
-        lhs=[evaluated.get(_key(term), []) for term in formula.random],
+        lhs=[evaluated.get(key_of(term), []) for term in formula.random],
         encoding=Encoding(formula.text, columns, states, kept, used),
     )
-
-
-def _key(term: RandomText) -> tuple[str, bool, Template | None]:
-    """Return what the columns of a random term and their family depend on."""
-    return term.lhs, term.correlated, term.template
-
-
-def _left_side(
-    term: RandomText,
-    values: Mapping[str, Any],
-    n: int,
-    levels: Mapping[str, tuple[str, ...]],
-    known: tuple[str, ...] | None = None,
-) -> LeftSide:
-    """Return the columns of a random term in n rows, with the family of their covariance."""
-    blocks: LeftSide = []
-    for side in term.sides:
-        positions = None
-        if term.template is not None:
-            positions = positions_of_side(term.template, side, values, levels, known)
-        if positions is not None:
-            values = {**values, label(_only(side)): positions.factor}
-        columns, names = side_columns(side, values, n)
-        used = {v for members in side.terms for v in members}
-        by_levels = all(isinstance(values[label(side.variables[v])], Factor) for v in used)
-        structure = structure_of_side(term.template, side, names, positions, by_levels=by_levels)
-        blocks.append((columns, names, structure))
-    return blocks
-
-
-def _numbered(
-    term: RandomText, values: Mapping[str, Any], in_batches: bool
-) -> dict[str, tuple[str, ...]]:
-    """Return the positions of a random term by its left side, if they are numbers."""
-    if term.template is None:
-        return {}
-    positions = positions_of_side(term.template, term.sides[0], values, {})
-    if positions is None or isinstance(values[label(_only(term.sides[0]))], Factor):
-        return {}
-    if in_batches:
-        raise DataError(
-            f"{term.template.word}({term.lhs} | …): the positions are numbers, and these data come "
-            "in batches, which must know all of them. Make the column categorical."
-        )
-    return {term.lhs: positions.factor.levels}
-
-
-def _only(side: Terms) -> Node:
-    """Return the variable of a side that has one."""
-    return side.variables[side.terms[0][0]]
 
 
 def _no_columns(terms: Terms, values: Mapping[str, Any], n: int) -> tuple[Array, tuple[str, ...]]:

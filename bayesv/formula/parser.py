@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bayesv.formula.functions import ELEMENTWISE
 from bayesv.formula.grouping import grouping_factors
 from bayesv.formula.scan import Token, pointed_error
-from bayesv.formula.templates import template_of
 from bayesv.formula.syntax import (
     Bar,
     Binary,
@@ -20,6 +20,7 @@ from bayesv.formula.syntax import (
     Unary,
     Word,
 )
+from bayesv.formula.templates import is_template, template_of
 
 __all__ = ["Parser", "holds_bar"]
 
@@ -151,7 +152,8 @@ class Parser:
         if token.kind == "string":
             return Text(token.start, token.text[1:-1])
         if token.kind == "name" and after is not None and after.is_op("("):
-            if not self.calls and holds_bar(self.tokens, self.position):
+            template = token.text not in ("I", *ELEMENTWISE) or is_template(token.text)
+            if not self.calls and template and holds_bar(self.tokens, self.position):
                 return self._templated(token)
             return self._call(token)
         if token.kind == "name" and token.text in _WORDS:

@@ -19,6 +19,7 @@ from bayesv.structures.kinds import family
 
 __all__ = [
     "Positions",
+    "is_template",
     "notes_on_order",
     "positions_of_side",
     "structure_of_side",
@@ -64,6 +65,11 @@ _INSTEAD = {
 _ANY_COLUMNS = ("us", "diag", "homdiag", "cs", "csh")  # without an order of columns
 _SLOPES = ("us", "diag", "homdiag")  # for which a single column of numbers is a slope
 _MOST_POSITIONS = 200
+
+
+def is_template(word: str) -> bool:
+    """Whether a word before ``(left | group)`` is a family, or one of other programs."""
+    return word in _WORDS or word in _INSTEAD
 
 
 def template_of(word: Token, option: tuple[Token, str] | None, text: str) -> Template:
