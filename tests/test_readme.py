@@ -26,9 +26,10 @@ def printed(tmp_path_factory) -> str:
     """Run all blocks in one shell, in a copy of the project; return what they print."""
     folder = tmp_path_factory.mktemp("newcomer") / "bayesv"
     folder.mkdir()
+    compiled = shutil.ignore_patterns("__pycache__")
     for part in PARTS:
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / part, folder / part, ignore=compiled)
         else:
             shutil.copy(ROOT / part, folder / part)
     steps = {"bash": "{}", "python": "python - <<'EOF'\n{}EOF\n", "text": ""}
