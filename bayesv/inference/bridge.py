@@ -133,7 +133,7 @@ def _fixed_point(of_draws: Array, of_points: Array, share: float) -> float:
     for _ in range(_MOST_STEPS):
         top = of_points - np.logaddexp(log_s + of_points, log_rest + log_m)
         bottom = -np.logaddexp(log_s + of_draws, log_rest + log_m)
-        new = float(logsumexp(top) - logsumexp(bottom)) + np.log(len(bottom) / len(top))
+        new = float(logsumexp(top) - logsumexp(bottom) + np.log(len(bottom) / len(top)))
         if abs(new - log_m) < _TOLERANCE:
             return new
         log_m = new
