@@ -65,6 +65,7 @@ from bayesv.reml.profile import profile
 from bayesv.report import Report, report
 from bayesv.restate import to_bambi, to_pymc
 from bayesv.storage import load
+from bayesv.structures.pedigree import Pedigree, pedigree
 from bayesv.support.saving import save
 
 __version__ = "0.1.0"
@@ -99,6 +100,7 @@ __all__ = [
     "MissingPackageError",
     "Model",
     "Normal",
+    "Pedigree",
     "Posterior",
     "PriorError",
     "Priors",
@@ -122,6 +124,7 @@ __all__ = [
     "kenward_roger",
     "load",
     "load_dataset",
+    "pedigree",
     "profile",
     "read_fit",
     "report",
