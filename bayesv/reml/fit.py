@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from bayesv.covariance import GLSFit, VarianceComponents, gls
+from bayesv.covariance import GLSFit, KenwardRoger, VarianceComponents, gls, kenward_roger
 from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.gram import GramStatistics
@@ -124,6 +124,10 @@ class RemlFit(Savable):
         criterion = Criterion(self.design, self._stats, self.method)
         lambdas = [components.relative_root(term) for term in self.design.terms]
         return criterion.criterion_at(self._stats.in_basis(lambdas), components.sigma2)
+
+    def kenward_roger(self, *, information: str = "expected", linear: bool = False) -> KenwardRoger:
+        """Return `bayesv.kenward_roger` of this fit."""
+        return kenward_roger(self, information=information, linear=linear)
 
     def summary(self) -> str:
         """Return what lme4's ``summary`` prints."""
