@@ -118,10 +118,12 @@ def lag(frame, name="t"):
     return np.abs(np.subtract.outer(frame[name].to_numpy(), frame[name].to_numpy()))
 
 
-def slopes_of(frame, theta):
-    """Z G Z' of (t | g) for θ = (Σ₁₁, Σ₂₁, Σ₂₂)."""
+def slopes_of(frame, theta, group=None):
+    """Z G Z' of (t | group) for θ = (Σ₁₁, Σ₂₁, Σ₂₂)."""
     Z, S = np.column_stack([np.ones(len(frame)), frame.t]), theta
-    return (Z @ np.array([[S[0], S[1]], [S[1], S[2]]]) @ Z.T) * same(frame.g)
+    return (Z @ np.array([[S[0], S[1]], [S[1], S[2]]]) @ Z.T) * same(
+        frame.g if group is None else group
+    )
 
 
 def in_b(frame):
@@ -163,6 +165,7 @@ def us(f, theta):
     return S[np.ix_(f.t, f.t)] * same(f.g)
 
 
+VISITS = np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
 SLOPES = [[1.2, -0.2], [-0.2, 0.3]]
 SDS = {str(t): 1.0 + 0.2 * t for t in range(5)}
 VARIANCES = [sd**2 for sd in SDS.values()]
@@ -245,6 +248,24 @@ CASES = {
         "y ~ x + s", {"residual": "us(t | g)"}, {}, None, SDS, None,
         list(FULL[np.tril_indices(5)]), us,
     ),
+    "ar1 of effects": (
+        "y ~ x + s + ar1(0 + factor(t) | g)", {},
+        {"g": 1.3 * 0.6**VISITS}, 0.9, {}, {}, [1.3, 0.6, 0.9],
+        lambda f, t: t[0] * t[1] ** lag(f) * same(f.g) + t[2] * np.eye(len(f)),
+    ),
+    "cs of effects beside ar1": (
+        "y ~ x + s + cs(t | k)", {"residual": "ar1(t | g)"},
+        {"k": [[1.44, 0.18], [0.18, 0.25]]}, 2.0, {}, {"rho": 0.4}, [1.44, 0.25, 0.3, 2.0, 0.4],
+        lambda f, t: slopes_of(f, [t[0], t[2] * np.sqrt(t[0] * t[1]), t[1]], f.k)
+        + t[3] * t[4] ** lag(f) * same(f.g),
+    ),
+    "ar1h of effects and intercepts beside exp": (
+        "y ~ x + s + ar1(0 + factor(t) | g, hom=False) + (1 | k)", {"residual_sd": "exp(x)"},
+        {"g": np.sqrt(np.outer(VARIANCES, VARIANCES)) * 0.6**VISITS, "k": [[0.6]]}, 0.8, {},
+        {"exp x": 0.3}, [*VARIANCES, 0.6, 0.6, 0.8, 0.3],
+        lambda f, t: heterogeneous(lambda f, t: t[0] ** lag(f))(f, t[:6])
+        + t[6] * same(f.k) + np.diag(t[7] * np.exp(2 * t[8] * f.x)),
+    ),
     "a field with a nugget": (
         "y ~ x + s", {"residual": "sp_exp(x + time | k, nugget=True)"},
         {}, 2.0, {}, {"range": 1.5, "nugget": 0.3},
@@ -274,7 +295,8 @@ def at_components(name, frame):
     if not isinstance(corr, dict):
         corr = dict(zip(form.corr_labels, corr, strict=True))
     sigma2 = float(np.mean(np.square(list(sd.values())))) if sigma2 is None else sigma2
-    vc = bv.VarianceComponents(blocks, sigma2, {"sd": sd, "corr": corr})
+    residual = {"sd": sd, "corr": corr} if form else None
+    vc = bv.VarianceComponents(blocks, sigma2, residual)
     dense = Dense(design.X, design.y, lambda t: V(frame, t), theta)
     np.testing.assert_allclose(bv.MarginalCovariance(design, vc).to_dense(), dense.V, rtol=1e-9)
     return design, vc.aligned(design), dense

@@ -505,6 +505,7 @@ def test_what_does_not_know_them_yet_says_so(fits, tmp_path, name, what, match):
     assert not isinstance(error.value, AttributeError)
 
 
+@pytest.mark.filterwarnings("ignore:.* not positive definite:bayesv.FitWarning")  # of "spatial"
 @pytest.mark.parametrize("name", NAMES)
 def test_kenward_roger_is_adjusted_with_the_structure(fits, name):
     fit = fits[name]

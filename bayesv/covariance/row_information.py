@@ -161,7 +161,7 @@ class _Batch:
         first = np.concatenate(
             [*_of_terms(self.frame, self.chosen, 1), self.frame.residual.first(self.chosen)]
         )
-        slopes = self.inverse @ first @ np.swapaxes(self.inverse, 1, 2)
+        slopes = np.asarray(self.inverse @ first @ np.swapaxes(self.inverse, 1, 2))
         if slopes.size <= _KEPT_NUMBERS:
             self.__dict__["_kept"] = slopes
         return slopes
