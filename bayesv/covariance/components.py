@@ -17,7 +17,7 @@ from bayesv.covariance.blocks import (
     real_array,
 )
 from bayesv.covariance.listings import read_varcorr
-from bayesv.covariance.residual_text import cut, residual_corr, residual_lines
+from bayesv.covariance.listings.residual_text import cut, residual_corr, residual_lines
 from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
 from bayesv.design.parametric import ResidualValues
 from bayesv.errors import ComponentsError

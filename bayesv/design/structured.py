@@ -273,14 +273,22 @@ class StructuredResidual(ParametricResidual):
         row_sds = self._row_sds(parameters)
         if self.sequential is None:
             return Independent(1.0 / row_sds**2)
-        series = self.sequential.series
+        return Blockwise.of(
+            self.sequential.series.codes, lambda rows: self._blocks(rows, row_sds, parameters.z)
+        )
 
-        def covariance(rows: Index) -> Array:
-            scale = row_sds[rows]
-            return np.asarray(scale[:, :, None] * self._correlation(rows, parameters.z)
-                              * scale[:, None, :])  # fmt: skip
+    def covariance(self, parameters: Parameters, rows: Index) -> Array:
+        """Return R over σ² of sets of m rows of one series each, (S, m) → (S, m, m).
 
-        return Blockwise.of(series.codes, covariance)
+        It may be singular: two rows may stand at one position.
+        """
+        if self.sequential is None:
+            return self._row_sds(parameters)[rows][..., None] ** 2 * np.eye(rows.shape[1])
+        return self._blocks(rows, self._row_sds(parameters), parameters.z)
+
+    def _blocks(self, rows: Index, row_sds: Array, z: Array) -> Array:
+        scale = row_sds[rows]
+        return np.asarray(scale[:, :, None] * self._correlation(rows, z) * scale[:, None, :])
 
     def _row_sds(self, parameters: Parameters) -> Array:
         """Return the SD of every row over σ, shape (n,)."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.covariance.listings.entries import RESIDUAL, refused
-from bayesv.covariance.residual_text import TRIANGLE, groupings, triangle
+from bayesv.covariance.listings.residual_text import TRIANGLE, groupings, triangle
 from bayesv.errors import ComponentsError
 
 __all__ = ["COLUMNS", "HEAD", "Printed", "read_own", "read_own_frame"]
