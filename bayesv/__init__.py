@@ -44,6 +44,7 @@ from bayesv.errors import (
     StorageError,
 )
 from bayesv.extract import extract, read_fit
+from bayesv.inference.evidence import Evidence
 from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.families import (
@@ -64,6 +65,7 @@ from bayesv.reml.profile import profile
 from bayesv.report import Report, report
 from bayesv.restate import to_bambi, to_pymc
 from bayesv.storage import load
+from bayesv.structures.pedigree import Pedigree, pedigree
 from bayesv.support.saving import save
 
 __version__ = "0.1.0"
@@ -79,6 +81,7 @@ __all__ = [
     "Design",
     "CacheWarning",
     "DesignWarning",
+    "Evidence",
     "Exponential",
     "ExtractionError",
     "FitWarning",
@@ -97,6 +100,7 @@ __all__ = [
     "MissingPackageError",
     "Model",
     "Normal",
+    "Pedigree",
     "Posterior",
     "PriorError",
     "Priors",
@@ -120,6 +124,7 @@ __all__ = [
     "kenward_roger",
     "load",
     "load_dataset",
+    "pedigree",
     "profile",
     "read_fit",
     "report",
