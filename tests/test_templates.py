@@ -11,6 +11,7 @@ import pytest
 from scipy.optimize import minimize
 
 import bayesv as bv
+from bayesv.covariance.quantities import point_quantities
 from bayesv.errors import BayesvError, DataError, FitWarning, FormulaError
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
@@ -162,13 +163,10 @@ def test_new_rows_stand_at_fitted_positions():
     model = bv.Model("y ~ x + ar1(0 + day | g)", simulated())
     fit = model.reml()
     rows = pd.DataFrame({"x": [0.0, 1.0], "day": [4, 1], "g": [3, 3]})
-    V = bv.MarginalCovariance(fit.design, fit.components).on(rows) if hasattr(
-        bv.MarginalCovariance, "on") else None  # fmt: skip
     encoding = fit.design.encoding
     names, values = encoding.random_columns(rows)["g"]
     assert names == fit.design.terms[0].columns
     assert values.tolist() == [[0, 0, 1, 0], [1, 0, 0, 0]]
-    assert V is None or V.shape == (2, 2)
     with pytest.raises(DataError, match="New data: day is 3"):
         encoding.random_columns(rows.assign(day=[3, 1]))
 
@@ -284,7 +282,11 @@ def test_glmmtmb(formula, method):
     table = pd.read_csv(REFERENCES / "glmmTMB.csv").set_index(["formula", "method"])
     want = table.loc[formula, method]
     fit = bv.Model(formula, pd.read_csv(REFERENCES / "templates.csv")).reml(method)
-    assert fit.criterion == pytest.approx(want.criterion, abs=2e-5)
+    # Of toep and us it stops a little above the minimum (its "false convergence").
+    assert fit.criterion < want.criterion + 2e-6
+    assert fit.criterion == pytest.approx(want.criterion, abs=5e-3)
+    if fit.criterion < want.criterion - 1e-5:
+        return
     assert fit.components.sigma == pytest.approx(want.sigma, rel=1e-3)
     assert fit.beta["x"] == pytest.approx(want.beta_x, rel=1e-3)
     sds = [float(sd) for sd in want.sds.split()]
@@ -310,9 +312,7 @@ def test_gradients_and_parameters_by_name(text):
         slope = float(prior(x + e) - prior(x - e)) / 2e-5
         assert slope == pytest.approx(gradient[k], abs=1e-6, rel=1e-6)
     fit = model.reml()
-    labels = [
-        q.label for q in bv.covariance.quantities.point_quantities(fit.design, fit.components)
-    ]
+    labels = [one.label for one in point_quantities(fit.design, fit.components)]
     assert len(set(labels)) == len(labels)
 
 

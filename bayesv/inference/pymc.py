@@ -79,10 +79,10 @@ def build_pymc(design: Design, priors: ResolvedPriors) -> Any:
         Free variables ``beta``, ``sigma``, and per group ``sd_<group>``, ``z_<group>`` (standard
         normal offsets) and ``chol_<group>`` (Cholesky factor of the correlation matrix; of families
         with parameters it is derived from ``chol_<group>_share``, the place of each within its
-        range, and ``sd`` has one element for each SD of the family); ``u_<group>`` is derived. Random effects are not centred: u = z (A⁻¹ diag(sd) L)', where A
-        is that of `Basis`: ``sd`` and ``chol`` are of the effects that the priors speak of, which
-        ``sd``'s coordinates name. ``cov_<group>``, of the columns as written, is derived where
-        these differ.
+        range, and ``sd`` has one element for each SD of the family); ``u_<group>`` is derived.
+        Random effects are not centred: u = z (A⁻¹ diag(sd) L)', where A is that of `Basis`: ``sd``
+        and ``chol`` are of the effects that the priors speak of, which ``sd``'s coordinates name.
+        ``cov_<group>``, of the columns as written, is derived where these differ.
     """
     pm = require("pymc", "pymc")
     coords = group_coords(priors) | {"coef": list(design.fixed_names)}

@@ -159,7 +159,7 @@ class Tails:
 
     def _tail(self, f: int, i: int) -> float:
         term = self._terms[f]
-        return self._priors.sd[term.group][term.structure.sd_of_row[i]].tail
+        return float(self._priors.sd[term.group][term.structure.sd_of_row[i]].tail)
 
     @cached_property
     def _flat_subsets(self) -> list[frozenset[_Effect]]:
