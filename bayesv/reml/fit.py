@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.covariance import GLSFit, VarianceComponents, gls
+from bayesv.covariance import ComponentDraws, GLSFit, VarianceComponents, gls
+from bayesv.covariance.functionals import functionals
+from bayesv.covariance.lags import by_lag
 from bayesv.covariance.prediction import INCLUDED, OF, predicted
+from bayesv.covariance.residual_kinds import RESIDUALS, residuals_of
 from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.formula.prediction import fitted_rows, rows_of
-from bayesv.gram import GramStatistics
+from bayesv.gram import GramStatistics, statistics_of
 from bayesv.reml.criterion import Criterion
 from bayesv.support.arguments import PROBABILITY, TEXT, a, accepts, choice, optional
 from bayesv.support.saving import Savable
@@ -112,6 +115,79 @@ class RemlFit(Savable):
     def blup(self) -> pd.Series:
         """Conditional modes of the random effects, labelled, shape (q,)."""
         return self.gls.blup
+
+    @accepts(kind=choice(*RESIDUALS))
+    def residuals(self, kind: str = "conditional") -> pd.Series:
+        """Return residuals, shape (n,), by the user's row labels.
+
+        Parameters
+        ----------
+        kind : {"conditional", "marginal", "pearson", "normalized", "scaled"}
+            ``conditional``: y − Xβ̂ − Zû. ``marginal``: y − Xβ̂. ``pearson``: conditional ones over
+            the SDs of residuals. ``normalized``: L⁻¹ times conditional ones, R = LL' with rows of a
+            series in the order of the data (nlme's ``type = "normalized"``). ``scaled``: L⁻¹ times
+            marginal ones, V = LL': uncorrelated with variance 1 if the model is the truth; the
+            sums of their squares by cluster are about χ² with as many degrees of freedom as rows.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> data = bv.load_dataset("sleepstudy")
+        >>> fit = bv.Model("Reaction ~ Days", data, residual="ar1(Days | Subject)").reml()
+        >>> fit.residuals("scaled").pow(2).groupby(data["Subject"]).sum().round(1).iloc[:2].to_list()
+        [17.1, 17.1]
+        """
+        return residuals_of(self.gls, kind)
+
+    @accepts(group=optional(TEXT))
+    def by_lag(self, group: str | None = None, position: Any = None) -> pd.DataFrame:
+        """Return correlations and semivariances by the distance of two rows of one series.
+
+        Parameters
+        ----------
+        group : str, optional
+            Grouping factor whose levels are series, with ``position``; the series of the
+            residuals if left out.
+        position : array_like, shape (n,) or (n, d), optional
+            Time or place of each row.
+
+        Returns
+        -------
+        DataFrame
+            One line a lag (15 classes of equally many pairs where there are more than 40): ``lag``;
+            means over the ``pairs`` of rows of ``corr_R`` and ``corr_V``, the correlations of their
+            residuals and of themselves; ``corr_residuals``, the product of their marginal residuals
+            over SDs; ``semivariance``, ½ Var(y_i − y_j) with the mean held, and
+            ``semivariance_residuals``, half the squared differences of marginal residuals.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> data = bv.load_dataset("sleepstudy")
+        >>> fit = bv.Model("Reaction ~ Days", data, residual="ar1(Days | Subject)").reml()
+        >>> fit.by_lag()["corr_V"].round(3).to_list()[:3]
+        [0.778, 0.605, 0.471]
+        """
+        return by_lag(self.gls, group, position)
+
+    def functionals(self) -> pd.Series:
+        """Return functionals of V at the estimate: VPC, ICC, reliability, R², design effect.
+
+        See `bayesv.definition` for what each is; `Posterior.functionals` has their posterior.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> fit = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
+        >>> round(float(fit.functionals()["ICC Batch"]), 3)
+        0.419
+        """
+        point = ComponentDraws.of(self.design, self.components, self.beta.to_numpy())
+        stats = self._stats
+        if stats is None and self.design.terms:
+            stats = statistics_of(point.design)
+        values = functionals(point.flat, stats)
+        return pd.Series({name: float(v[0]) for name, v in values.items()}, name="functional")
 
     @accepts(
         include=optional(choice(*INCLUDED)),
