@@ -51,7 +51,7 @@ def by_lag(estimates: GLSFit, group: str | None = None, position: Any = None) ->
     marginal = residuals_of(estimates, "marginal").to_numpy()
     parts: list[Array] = []
     for rows in row_batches(codes):
-        b, m = rows.shape
+        m = rows.shape[1]
         if m > _MOST_ROWS:
             raise DataError(f"A series has {m} rows; at most {_MOST_ROWS} fit.")
         first, second = np.triu_indices(m, 1)

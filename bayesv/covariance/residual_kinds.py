@@ -26,14 +26,16 @@ def residuals_of(estimates: GLSFit, kind: str) -> pd.Series:
         If scaled ones are asked for and a cluster is too large.
     """
     V, design = estimates.V, estimates.V.design
-    values = {
-        "marginal": lambda: estimates.left,
-        "conditional": lambda: estimates.residuals.to_numpy(),
-        "pearson": lambda: estimates.residuals.to_numpy() / np.sqrt(
-            V.vc.sigma2 * V.residual.diagonal),
-        "normalized": lambda: V.residual.whiten(estimates.residuals.to_numpy()) / V.vc.sigma,
-        "scaled": lambda: _scaled(estimates),
-    }[kind]()  # fmt: skip
+    if kind == "marginal":
+        values = estimates.left
+    elif kind == "scaled":
+        values = _scaled(estimates)
+    else:
+        values = estimates.residuals.to_numpy()
+        if kind == "pearson":
+            values = values / np.sqrt(V.vc.sigma2 * V.residual.diagonal)
+        elif kind == "normalized":
+            values = V.residual.whiten(values) / V.vc.sigma
     return pd.Series(np.array(values), design.row_labels, name=kind)
 
 

@@ -15,7 +15,7 @@ from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design.design import Design
 from bayesv.design.parametric import series_of
-from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning, warn
+from bayesv.errors import ComponentsError, DataError, FitWarning, warn
 from bayesv.linalg import Array, symmetrize
 from bayesv.support.arguments import TEXT, accepts, choice, optional
 
@@ -58,7 +58,8 @@ def cluster_robust(
     vc : VarianceComponents
         The working covariance.
     kind : {"CR2", "CR1", "CR0"}
-        CR0 is the plain sandwich, CR1 that times m/(m − 1) for m clusters; CR2 (Bell and McCaffrey 2002) is unbiased if V is the truth.
+        CR0 is the plain sandwich, CR1 that times m/(m − 1) for m clusters; CR2 (Bell and McCaffrey
+        2002) is unbiased if V is the truth.
     cluster : str, optional
         Grouping factor, or series of residuals, whose levels are independent under V. Left out,
         the factor with the fewest levels among those; series if there is none.
