@@ -68,8 +68,8 @@ def arrange(
         ``crossed`` eliminates the largest factor and puts all others into the dense block, even if
         they are nested; ``auto`` chooses the longest chain from the largest factor.
     dedupe : bool
-        Whether levels of the finest factor with equal rows of (z, w) are eliminated once; not with
-        several sums.
+        Whether levels of the finest factor with equal rows of (z, w), in all sums, are eliminated
+        once.
     reference : sequence of float, optional
         Coefficients at which X is orthonormal and y a residual, for all sums; ones if left out.
 
@@ -83,13 +83,15 @@ def arrange(
     whole = parts[0] if len(parts) == 1 and reference is None else weighted(parts, coefficients)
     transform, fixed = _orthonormal(whole, scaling)
     order = _Order(whole, elimination, len(fixed.kept) + 1)
-    several = [order.sums(spread(part, whole), transform) for part in parts]
+    spreads = [spread(part, whole) for part in parts]
+    several = [order.sums(part, transform) for part in spreads]
     sums = several[0] if whole is parts[0] else combined(several, coefficients)
     merging = None
     # With a border, equal rows of the finest factor meet different columns of it.
-    if dedupe and order.chain and not order.border and whole is parts[0]:
+    if dedupe and order.chain and not order.border:
         finest = order.chain[0]
-        merging = merging_of(finest, whole.hashes[finest.term][finest.order])
+        hashes = [part.hashes[finest.term][finest.order] for part in spreads]
+        merging = merging_of(finest, np.hstack(hashes))
     layout = Layout(
         n=whole.n,
         p=len(fixed.kept),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.gram import Elimination, GramStatistics, eliminate, eliminate_many
@@ -38,21 +40,40 @@ class Criterion:
             rows, columns = np.nonzero(np.tril(term.structure.mask))
             self.places.append((rows, columns))
         self.sizes = [len(rows) for rows, _ in self.places]
-        self.diagonal = np.concatenate([r == c for r, c in self.places])
+        self.diagonal = np.concatenate([np.zeros(0, bool), *(r == c for r, c in self.places)])
         # Row i of λ acts on column i of Z: dividing by its rms makes coordinates free of units.
         self.unit = np.concatenate(
             [
-                1.0 / scale[rows]
-                for scale, (rows, _) in zip(stats.layout.scales, self.places, strict=True)
+                np.zeros(0),
+                *(
+                    1.0 / scale[rows]
+                    for scale, (rows, _) in zip(stats.layout.scales, self.places, strict=True)
+                ),
             ]
         )
         self.levels = np.repeat([term.n_levels for term in design.terms], self.sizes)
         # Which diagonal element stands in the same row, and in the same column.
         starts = np.cumsum([0, *(term.n_columns for term in design.terms)])
         pairs = list(zip(starts, self.places, strict=False))
-        self.row = np.concatenate([start + rows for start, (rows, _) in pairs])
-        self.column = np.concatenate([start + columns for start, (_, columns) in pairs])
+        none = np.zeros(0, dtype=np.intp)
+        self.row = np.concatenate([none, *(start + rows for start, (rows, _) in pairs)])
+        self.column = np.concatenate([none, *(start + columns for start, (_, columns) in pairs)])
         self.n_evaluations = 0
+
+    @property
+    def n_lambdas(self) -> int:
+        """Number of coordinates of λ, which come first."""
+        return sum(self.sizes)
+
+    def statistics(self, x: Array) -> GramStatistics:
+        """Return the statistics at x."""
+        return self.stats
+
+    def components(
+        self, x: Array, blocks: Mapping[str, pd.DataFrame], sigma2: float
+    ) -> VarianceComponents:
+        """Return the components at x, of Σ_f and σ²."""
+        return VarianceComponents(blocks, sigma2)
 
     @property
     def cost(self) -> float:
@@ -70,21 +91,21 @@ class Criterion:
     def _lambdas(self, x: Array) -> list[Array]:
         """Return λ_f of every term, shape (S, k, k), at S points x, shape (S, d)."""
         lambdas = []
-        parts = np.split(x * self.unit, np.cumsum(self.sizes)[:-1], axis=1)
+        x = x[:, : self.n_lambdas] * self.unit[: self.n_lambdas]
+        parts = np.split(x, np.cumsum(self.sizes), axis=1)[:-1]
         for term, (rows, columns), part in zip(self.design.terms, self.places, parts, strict=True):
             lam = np.zeros((len(x), term.n_columns, term.n_columns))
             lam[:, rows, columns] = part
             lambdas.append(lam)
         return lambdas
 
-    @property
-    def _constant(self) -> float:
-        """What is left of the criterion beside log|M|, log|S| and (n − p) log r²."""
-        value = self.df * (np.log(2 * np.pi / self.df) + 1) - self.stats.log_weights
+    def _constant(self, stats: GramStatistics) -> float:
+        """Return what is left of the criterion beside log|M|, log|S| and (n − p) log r²."""
+        value = self.df * (np.log(2 * np.pi / self.df) + 1) - stats.log_weights
         if self.sigma_is_known:
-            value = self.df * np.log(2 * np.pi) - self.stats.log_weights
+            value = self.df * np.log(2 * np.pi) - stats.log_weights
         if self.method == "REML":
-            value += self.stats.fixed.logdet
+            value += stats.fixed.logdet
         return float(value)
 
     def criterion_at(self, lambdas: Sequence[Array], sigma2: float) -> float:
@@ -97,11 +118,11 @@ class Criterion:
         return float(value + r2 / sigma2)
 
     def curvature(self, x: Array) -> Array:
-        """Return about the second derivatives by x: J times Fisher's information of a level.
+        """Return about the second derivatives by λ: J times Fisher's information of a level.
 
         With m rows it is 4 (mλ/(1 + mλ²))², where m is the mean over levels.
         """
-        size = np.clip(np.abs(x[self.diagonal])[self.row], 0.05, None)
+        size = np.clip(np.abs(x[self.diagonal])[self.row[: self.n_lambdas]], 0.05, None)
         m = self.design.n / self.levels
         return np.asarray(4.0 * self.levels * (m * size / (1.0 + m * size**2)) ** 2)
 
@@ -122,25 +143,28 @@ class Criterion:
 
     def same_sign(self, x: Array) -> Array:
         """Return x with the sign of each column of λ such that its diagonal is not negative."""
-        sign = np.where(x[self.diagonal] < 0, -1.0, 1.0)
+        sign = np.ones(len(x))
+        sign[: int(self.diagonal.sum())] = np.where(x[self.diagonal] < 0, -1.0, 1.0)
         return np.asarray(x * sign[self.column])
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Profiled criterion and its gradient, in unit coordinates."""
-        value, bars = self._evaluate(x)
-        gradient = np.concatenate(
-            [bar[places] for bar, places in zip(bars, self.places, strict=True)]
-        )
-        return value, gradient * self.unit
+        value, done, T_bar = self._profiled(self.statistics(x), x)
+        return value, self._by_unit(done.gradient(T_bar))
+
+    def _by_unit(self, bars: Sequence[Array]) -> Array:
+        """Return the derivative by unit coordinates, given those by each λ_f."""
+        parts = [bar[places] for bar, places in zip(bars, self.places, strict=True)]
+        return np.asarray(np.concatenate([np.zeros(0), *parts]) * self.unit[: self.n_lambdas])
 
     def values(self, x: Array) -> Array:
         """Profiled criterion at S points x, shape (S, d), at once; inf where rounding leaves none.
 
-        Much cheaper than S evaluations with the gradient.
+        Much cheaper than S evaluations with the gradient. They differ in λ alone.
         """
         from bayesv.gram.small import solve_many  # compiled: loaded when it is needed
 
-        stats, p = self.stats, self.stats.p
+        stats, p = self.statistics(x[0]), self.stats.p
         logdet, T = eliminate_many(stats, self._lambdas(x))
         L, gamma = np.empty_like(T[:, :p, :p]), np.empty_like(T[:, :p, p])
         logdet_S, explained = solve_many(T[:, :p, :p], T[:, :p, p], L, gamma).T
@@ -150,15 +174,15 @@ class Criterion:
         if self.method == "REML":
             value = value + logdet_S
         usable = np.isfinite(value) & (r2 > 0)
-        return np.asarray(np.where(usable, value + self._constant, np.inf))
+        return np.asarray(np.where(usable, value + self._constant(stats), np.inf))
 
     def expectation_step(self, x: Array) -> Array:
         """Return the coordinates of E[Σ_j uu'/J | y] in units of σ²: one step of EM.
 
         By Fisher's identity it is λ(I − λ'Λ̄/(2 J))λ', with Λ̄ the derivative of the criterion.
         """
-        _, bars = self._evaluate(x)
-        new = []
+        _, done, T_bar = self._profiled(self.statistics(x), x)
+        bars, new = done.gradient(T_bar), []
         terms = zip(self.design.terms, self.lambdas(x), bars, self.places, strict=True)
         for term, lam, bar, (rows, columns) in terms:
             inner = symmetrize(np.eye(len(lam)) - lam.T @ bar / (2.0 * term.n_levels))
@@ -167,12 +191,14 @@ class Criterion:
             # QR of the transpose gives the lower factor without squaring.
             upper = np.linalg.qr((lam @ root).T, mode="r")
             new.append((upper.T * np.sign(np.diagonal(upper)))[rows, columns])
-        return np.asarray(np.concatenate(new) / self.unit)
+        m = self.n_lambdas
+        elements = np.concatenate([np.zeros(0), *new]) / self.unit[:m]
+        return np.append(elements, x[m:])
 
-    def _evaluate(self, x: Array) -> tuple[float, list[Array]]:
-        """Profiled criterion and its derivative by all elements of all λ_f."""
+    def _profiled(self, stats: GramStatistics, x: Array) -> tuple[float, Elimination, Array]:
+        """Return the profiled criterion, the elimination and the derivative by its T."""
         self.n_evaluations += 1
-        stats, p = self.stats, self.stats.p
+        p = stats.p
         done = eliminate(stats, self.lambdas(x))
         gamma, r2, logdet_S = solve_fixed(done, p)
         if self.sigma_is_known:
@@ -186,7 +212,7 @@ class Criterion:
         if self.method == "REML":
             value += logdet_S + stats.fixed.logdet
             T_bar[:p, :p] += np.linalg.inv(done.T[:p, :p])
-        return float(value), done.gradient(T_bar)
+        return float(value), done, T_bar
 
 
 def solve_fixed(done: Elimination, p: int) -> tuple[Array, float, float]:
