@@ -64,6 +64,7 @@ from bayesv.reml.profile import profile
 from bayesv.report import Report, report
 from bayesv.restate import to_bambi, to_pymc
 from bayesv.storage import load
+from bayesv.structures.pedigree import Pedigree, pedigree
 from bayesv.support.saving import save
 
 __version__ = "0.1.0"
@@ -97,6 +98,7 @@ __all__ = [
     "MissingPackageError",
     "Model",
     "Normal",
+    "Pedigree",
     "Posterior",
     "PriorError",
     "Priors",
@@ -120,6 +122,7 @@ __all__ = [
     "kenward_roger",
     "load",
     "load_dataset",
+    "pedigree",
     "profile",
     "read_fit",
     "report",

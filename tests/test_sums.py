@@ -227,19 +227,19 @@ def test_effects_of_strata_are_those_of_weighted_rows(structure):
 
 
 def test_units_are_merged_where_all_sums_of_theirs_are_equal():
-    """Strata by row keep units apart; strata that are the same rows of every unit do not."""
+    """Equal rows in different strata keep units apart; the same rows of every unit do not."""
     rng = np.random.default_rng(0)
     rows = balanced_rows(60, rng)
     rows = replace(rows, groupings=rows.groupings[:1])
     lambdas, c = random_lambdas(rows, rng), np.array([0.4, 3.0])
-    assert gram_statistics(rows).layout.merging is not None
-    assert strata(rows, rng, "auto", [1.0, 1.0])[1].layout.merging is None
+    alone = strata(rows, rng, "auto", [1.0, 1.0])[1].layout.plan.n_leaves
+    assert gram_statistics(rows).layout.plan.n_leaves < alone
     values = rows.groupings[0].values[:, 1]
     stratum = (values > np.median(values)).astype(int)
     scaling = Scaling.of(rows)
     parts = [accumulate(rows.take(np.flatnonzero(stratum == s)), scaling) for s in (0, 1)]
     stats = arrange(parts, scaling, reference=[1.0, 1.0])
-    assert stats.layout.merging is not None
+    assert stats.layout.plan.n_leaves < alone
     agrees(stats.at(c), with_precisions(rows, stratum, c), lambdas)
     in_basis, T_bar = stats.in_basis(lambdas), symmetric(rng, stats.p + 1)
     sums = eliminate(stats.at(c), in_basis).adjoint(T_bar).sums

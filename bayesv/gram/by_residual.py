@@ -46,7 +46,7 @@ def statistics_by_residual(design: Design, elimination: str = "auto") -> ByResid
     pieces = pieces_of(form)
     kept = _numbers_kept(design, pieces) < _numbers_summed(design, pieces)
     few = sum(part.n_classes for part in pieces) <= _MOST_CLASSES
-    if few and not kept:
+    if (few and not kept) or any(term.related is not None for term in design.terms):
         return SummedClasses.of(design, pieces, elimination)
     rows = KeptRows.of(design, pieces, elimination)
     return SummedClasses.of(design, pieces, elimination) if rows.stats.layout.border else rows

@@ -13,7 +13,8 @@ from bayesv.design.design import Design
 from bayesv.design.residual import Homoscedastic
 from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.errors import DataError
-from bayesv.gram.scaling import Grouping, RowBatch
+from bayesv.gram.of_design import groupings_of
+from bayesv.gram.scaling import RowBatch
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.tables import Sums
 
@@ -82,8 +83,8 @@ def rows_without_residual(design: Design) -> tuple[StructuredResidual, RowBatch,
         raise DataError("The residuals of this design have no structure.")
     root = np.ones(design.n) if form.known is None else np.sqrt(form.known)
     groupings = tuple(
-        Grouping(t.codes, root[:, None] * t.values, t.n_levels, t.structure.blocks)
-        for t in design.terms
+        replace(grouping, values=root[:, None] * grouping.values)
+        for grouping in groupings_of(design)
     )
     X, y = root[:, None] * design.X, root * design.target
     batch = RowBatch(X, y, Homoscedastic(design.n), groupings)

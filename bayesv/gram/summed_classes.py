@@ -62,7 +62,8 @@ class SummedClasses(ByResidual):
                 n = 0 if parts else design.n
                 parts.append(replace(moments, n=n, log_weights=0.0))
                 reference.append(coefficient)
-        stats = arrange(parts, scaling, elimination, reference=reference)
+        roots = [grouping.root for grouping in batch.groupings]
+        stats = arrange(parts, scaling, elimination, reference=reference, roots=roots)
         sets = [part.rows[part.first] for part in pieces]
         return cls(form, stats, pieces, RowCovariances.of(form, sets), log_weights)
 

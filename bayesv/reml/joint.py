@@ -40,14 +40,12 @@ class JointCriterion(Criterion):
         super().__init__(design, by_residual.stats, method)
         self.by_residual = by_residual
         self.residual = ResidualCoordinates(by_residual.form)
-        extra = self.residual.size
-        self.unit = np.concatenate([self.unit, np.ones(extra)])
-        self.diagonal = np.concatenate([self.diagonal, np.zeros(extra, dtype=bool)])
-        # Each is alone in its row and column.
-        self.row = np.concatenate([self.row, self.row.max(initial=-1) + 1 + np.arange(extra)])
-        last = self.column.max(initial=-1) + 1
-        self.column = np.concatenate([self.column, last + np.arange(extra)])
         self._last: tuple[bytes, Weighted] | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return self.n_lambdas + self.residual.size
 
     def weighted(self, x: Array) -> Weighted:
         """Return the statistics at x, and the way back.
@@ -74,7 +72,8 @@ class JointCriterion(Criterion):
         value, done, T_bar = self._profiled(weighted.stats, x)
         adjoint = done.adjoint(T_bar)
         bar = weighted.pullback(adjoint.sums, 1.0)
-        return value, np.append(self._by_unit(adjoint.lambdas), self.residual.gradient(bar))
+        slopes = self._by_lambdas(x, adjoint.lambdas)
+        return value, np.append(slopes, self.residual.gradient(bar))
 
     def curvature(self, x: Array) -> Array:
         """Return about the second derivatives by x."""
