@@ -64,7 +64,7 @@ def test_many_values_are_those_of_one_evaluation_each(star, sleepstudy):
     for model in (star, sleepstudy):
         for method in ("REML", "ML"):
             criterion = Criterion(model.design, model.statistics, method)
-            x = rng.normal(size=(5, len(criterion.unit)))
+            x = rng.normal(size=(5, criterion.size))
             wanted = [criterion.value_and_gradient(point)[0] for point in x]
             assert np.allclose(criterion.values(x), wanted, rtol=1e-12)
 
