@@ -282,10 +282,11 @@ def test_glmmtmb(formula, method):
     table = pd.read_csv(REFERENCES / "glmmTMB.csv").set_index(["formula", "method"])
     want = table.loc[formula, method]
     fit = bv.Model(formula, pd.read_csv(REFERENCES / "templates.csv")).reml(method)
+    assert fit.criterion == pytest.approx(dense(fit.design, fit.components, method), abs=1e-8)
     # Of toep and us it stops a little above the minimum (its "false convergence").
     assert fit.criterion < want.criterion + 2e-6
-    assert fit.criterion == pytest.approx(want.criterion, abs=5e-3)
-    if fit.criterion < want.criterion - 1e-5:
+    if "toep" in formula or "us(" in formula:
+        assert fit.criterion > want.criterion - 0.5
         return
     assert fit.components.sigma == pytest.approx(want.sigma, rel=1e-3)
     assert fit.beta["x"] == pytest.approx(want.beta_x, rel=1e-3)
