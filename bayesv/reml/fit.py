@@ -48,6 +48,10 @@ class RemlFit(Savable):
         What made the estimates: ``"bayesv"``, or the program they were extracted from.
     problems : tuple of str
         What the data do not identify, and why; lost digits. The fit warns of each.
+    reported_cov_beta : DataFrame, shape (p, p), or None
+        Covariance of β̂ that another program reports, where it is not (X'V⁻¹X)⁻¹.
+    notes : tuple of str
+        What is to be known of a fit that another program made.
     """
 
     design: Design
@@ -63,6 +67,8 @@ class RemlFit(Savable):
     _stats: GramStatistics | None = field(default=None, repr=False)
     origin: str = "bayesv"
     problems: tuple[str, ...] = ()
+    reported_cov_beta: pd.DataFrame | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def sigma2(self) -> float:
@@ -208,5 +214,5 @@ def _flags(fit: RemlFit) -> list[str]:
             why = f"gradient {fit.gradient_norm:.2g}"
         flags.append(f"NOT CONVERGED: {why}")
     flags += [f"problem: {problem}" for problem in fit.problems]
-    flags += [f"note: {note}" for note in fit.design.notes]
+    flags += [f"note: {note}" for note in (*fit.notes, *fit.design.notes)]
     return flags

@@ -48,7 +48,9 @@ def fit_from_components(
     """
     aligned = components.aligned(design)
     estimates = gls(design, aligned)
-    stats = statistics_of(design) if stats is None else stats
+    summed = design.parametric_residual is None and design.terms
+    if stats is None and summed:
+        stats = statistics_of(design)
     smallest = [
         np.linalg.eigvalsh(aligned.block_for(term) * np.outer(term.rms, term.rms))[0]
         for term in design.terms
@@ -60,11 +62,11 @@ def fit_from_components(
         beta=pd.Series(estimates.beta, name="beta"),
         cov_beta=estimates.cov,
         criterion=estimates.criterion(method),
-        singular=bool(min(smallest) < _SINGULAR * aligned.sigma2),
+        singular=bool(min(smallest, default=np.inf) < _SINGULAR * aligned.sigma2),
         converged=converged,
         n_evaluations=0,
         gradient_norm=float("nan"),
         _stats=stats,
         origin=origin,
-        problems=unidentified(design, stats, method),
+        problems=() if stats is None else unidentified(design, stats, method),
     )

@@ -1,0 +1,25 @@
+from_lme4 <- function(fit) {
+  if (inherits(fit, "blmerMod")) refuse("it has priors (blme), so that its estimates are not those of REML or ML")
+  X <- lme4::getME(fit, "X")
+  cnms <- lme4::getME(fit, "cnms")
+  r <- lengths(cnms)
+  if (length(lme4::getME(fit, "theta")) != sum(r * (r + 1) / 2))
+    refuse("a covariance of the random effects is structured, not free")
+  covs <- lme4::VarCorr(fit)
+  weights <- fit@resp$weights
+  offset <- lme4::getME(fit, "offset")
+  messages <- c(unlist(fit@optinfo$conv$lme4$messages), unlist(fit@optinfo$warnings))
+  list(
+    engine = "lme4", packages = c("lme4", if (inherits(fit, "lmerModLmerTest")) "lmerTest"),
+    formula = stats::formula(fit), method = if (lme4::isREML(fit)) "REML" else "ML",
+    log_likelihood = as.numeric(stats::logLik(fit)),
+    y = as.numeric(lme4::getME(fit, "y")), X = X, contrasts = attr(X, "contrasts"),
+    aliased = names(attr(X, "col.dropped")),
+    weights = if (any(weights != 1)) weights, offset = if (any(offset != 0)) offset,
+    terms = terms_of(lme4::getME(fit, "Z"), cnms, lme4::getME(fit, "flist"), lapply(covs, plain)),
+    sigma = stats::sigma(fit), beta = lme4::fixef(fit), vcov = as.matrix(stats::vcov(fit)),
+    converged = fit@optinfo$conv$opt == 0 && !any(grepl("failed to converge", messages)),
+    messages = messages, frame = fit@frame, omitted = attr(fit@frame, "na.action"),
+    data = evaluated(fit@call$data, stats::formula(fit))
+  )
+}
