@@ -30,6 +30,7 @@ from bayesv.formula.notes import note_numbers_as_text
 from bayesv.formula.residual_request import ResidualRequest
 from bayesv.formula.scan import pointed_error
 from bayesv.formula.special import SPECIAL, is_coding
+from bayesv.formula.templates import notes_on_order
 from bayesv.linalg import Array, independent_columns
 
 __all__ = ["ModelFrame", "build", "check_formula", "weighted", "with_factors"]
@@ -291,7 +292,9 @@ def _place(text: str, name: str, place: int) -> int:
 
 def _ineffective(formula: Formula) -> tuple[str, ...]:
     sides = [formula.terms, *(side for term in formula.random for side in term.sides)]
-    return tuple(dict.fromkeys(note for side in sides for note in side.notes))
+    orders = [notes_on_order(term.template, term.sides[0], term.label) for term in formula.random]
+    notes = [side.notes for side in sides]
+    return tuple(dict.fromkeys(note for group in [*notes, *orders] for note in group))
 
 
 def _notes(

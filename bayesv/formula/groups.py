@@ -15,7 +15,7 @@ from bayesv.errors import DataError, FormulaError
 from bayesv.formula.frame import as_factor
 from bayesv.formula.grammar import RandomText
 from bayesv.linalg import Array
-from bayesv.structures import CovarianceStructure, Unstructured, direct_sum
+from bayesv.structures import CovarianceStructure, direct_sum
 
 __all__ = [
     "LeftSide",
@@ -28,8 +28,9 @@ __all__ = [
     "relation",
 ]
 
-# Blocks of columns (values, names) that one random term correlates within, not between.
-LeftSide = list[tuple[Array, tuple[str, ...]]]
+# Blocks of columns that one random term correlates within, not between: values, names and the
+# family of their covariance.
+LeftSide = list[tuple[Array, tuple[str, ...], CovarianceStructure]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +61,25 @@ def combined(random: Sequence[RandomText], lhs: Sequence[LeftSide]) -> list[Comb
     groups = []
     for key, blocks in parts.items():
         label = first[key].label
-        names = tuple(name for _, columns in blocks for name in columns)
+        names = tuple(name for _, columns, _ in blocks for name in columns)
         twice = {name for name in names if names.count(name) > 1}
         if twice:
+            why = "V depends on the sum of their variances only. Write each column once."
+            if any(term.template is not None for term in random):
+                why = (
+                    "one of its levels has each effect once. Write each column once, or give one "
+                    "of the terms a copy of the grouping factor under another name."
+                )
             raise FormulaError(
-                f"{', '.join(sorted(twice))} appears in two random terms of {label!r}; V "
-                "depends on the sum of their variances only. Write each column once."
+                f"{', '.join(sorted(twice))} appears in two random terms of {label!r}; {why}"
             )
         groups.append(
             Combined(
                 label,
                 first[key].factors,
                 names,
-                np.hstack([values for values, _ in blocks]),
-                direct_sum([Unstructured(len(columns)) for _, columns in blocks]),
+                np.hstack([values for values, _, _ in blocks]),
+                direct_sum([structure for _, _, structure in blocks]),
             )
         )
     return groups

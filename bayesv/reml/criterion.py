@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.gram import Elimination, GramStatistics, eliminate, eliminate_many
-from bayesv.linalg import Array, symmetrize
+from bayesv.linalg import Array, Mask, symmetrize
+from bayesv.reml.maps import Elements, TermMap, map_of
 
 __all__ = ["Criterion", "solve_fixed"]
 
@@ -21,7 +22,7 @@ _EXACT = 8 * float(np.finfo(float).eps)
 
 
 class Criterion:
-    """The profiled criterion as a function of the elements of all λ_f that may differ from 0."""
+    """The profiled criterion as a function of coordinates of all λ_f, see `bayesv.reml.maps`."""
 
     def __init__(self, design: Design, stats: GramStatistics, method: str) -> None:
         self.design, self.stats = design, stats
@@ -33,25 +34,14 @@ class Criterion:
                 f"{design.n} rows cannot estimate a variance beside {design.p} fixed effects. "
                 "Leave some out; a column of text or categories has one for each further level."
             )
-        self.places: list[tuple[Index, Index]] = []
-        for term in design.terms:
-            rows, columns = np.nonzero(np.tril(term.structure.mask))
-            self.places.append((rows, columns))
-        self.sizes = [len(rows) for rows, _ in self.places]
-        self.diagonal = np.concatenate([r == c for r, c in self.places])
-        # Row i of λ acts on column i of Z: dividing by its rms makes coordinates free of units.
-        self.unit = np.concatenate(
-            [
-                1.0 / scale[rows]
-                for scale, (rows, _) in zip(stats.layout.scales, self.places, strict=True)
-            ]
-        )
-        self.levels = np.repeat([term.n_levels for term in design.terms], self.sizes)
-        # Which diagonal element stands in the same row, and in the same column.
-        starts = np.cumsum([0, *(term.n_columns for term in design.terms)])
-        pairs = list(zip(starts, self.places, strict=False))
-        self.row = np.concatenate([start + rows for start, (rows, _) in pairs])
-        self.column = np.concatenate([start + columns for start, (_, columns) in pairs])
+        self.maps = [
+            map_of(term, basis, scale)
+            for term, basis, scale in zip(
+                design.terms, stats.bases, stats.layout.scales, strict=True
+            )
+        ]
+        self.stops = np.cumsum([one.size for one in self.maps])
+        self.size = int(self.stops[-1])
         self.n_evaluations = 0
 
     @property
@@ -63,19 +53,45 @@ class Criterion:
         n_couplings = len(plan.tables.pointer)
         return float(n_couplings * widest * width**2 + q**3 / 3 + q**2 * (layout.p + 1))
 
+    @property
+    def elements(self) -> tuple[Index, Index, Mask]:
+        """Rows and columns of λ of the coordinates, counted over all terms; which are of elements.
+
+        Coordinates of families with parameters have numbers of their own, below 0.
+        """
+        rows, columns, free, start = list[Index](), list[Index](), list[Mask](), 0
+        for one, term in zip(self.maps, self.design.terms, strict=True):
+            is_free = isinstance(one, Elements)
+            none = -1 - np.arange(self.size)[: one.size] - sum(map(len, rows))
+            rows.append(start + one.rows if isinstance(one, Elements) else none)
+            columns.append(start + one.columns if isinstance(one, Elements) else none)
+            free.append(np.full(one.size, is_free))
+            start += term.n_columns
+        return np.concatenate(rows), np.concatenate(columns), np.concatenate(free)
+
     def lambdas(self, x: Array) -> list[Array]:
         """Return λ_f of every term at x, in the basis of the statistics."""
         return [lam[0] for lam in self._lambdas(x[None])]
 
     def _lambdas(self, x: Array) -> list[Array]:
         """Return λ_f of every term, shape (S, k, k), at S points x, shape (S, d)."""
-        lambdas = []
-        parts = np.split(x * self.unit, np.cumsum(self.sizes)[:-1], axis=1)
-        for term, (rows, columns), part in zip(self.design.terms, self.places, parts, strict=True):
-            lam = np.zeros((len(x), term.n_columns, term.n_columns))
-            lam[:, rows, columns] = part
-            lambdas.append(lam)
-        return lambdas
+        return [one.lambdas(part) for one, part in self._each(x)]
+
+    def _split(self, x: Array) -> list[Array]:
+        """Return the coordinates of each term, (..., d)."""
+        return np.split(x, self.stops[:-1], axis=-1)
+
+    def _each(self, x: Array) -> Iterator[tuple[TermMap, Array]]:
+        """Yield the map and the coordinates of each term."""
+        return zip(self.maps, self._split(x), strict=True)
+
+    def start(self, scale: float, decay: float = 0.0) -> Array:
+        """Return SDs of one size relative to σ, with correlations that decay with the lag."""
+        return np.concatenate([one.start(scale, decay) for one in self.maps])
+
+    def roots(self, x: Array) -> list[Array]:
+        """Return λ_f of every term by the user's columns."""
+        return [one.root(part) for one, part in self._each(x)]
 
     @property
     def _constant(self) -> float:
@@ -97,13 +113,14 @@ class Criterion:
         return float(value + r2 / sigma2)
 
     def curvature(self, x: Array) -> Array:
-        """Return about the second derivatives by x: J times Fisher's information of a level.
-
-        With m rows it is 4 (mλ/(1 + mλ²))², where m is the mean over levels.
-        """
-        size = np.clip(np.abs(x[self.diagonal])[self.row], 0.05, None)
-        m = self.design.n / self.levels
-        return np.asarray(4.0 * self.levels * (m * size / (1.0 + m * size**2)) ** 2)
+        """Return about the second derivatives by x: J times Fisher's information of a level."""
+        levels = [term.n_levels for term in self.design.terms]
+        return np.concatenate(
+            [
+                one.curvature(part, J, self.design.n)
+                for J, (one, part) in zip(levels, self._each(x), strict=True)
+            ]
+        )
 
     def reproduced(self) -> DataError:
         """Return the error of a response that leaves no residual variance to speak of."""
@@ -116,22 +133,29 @@ class Criterion:
         )
 
     def row_sizes(self, x: Array) -> Array:
-        """Return the size of the row of λ of every coordinate: a relative SD."""
-        sizes = np.sqrt(np.bincount(self.row, x**2))
-        return np.asarray(sizes[self.row])
+        """Return the relative SD that each coordinate is of, the size of its row of λ; or 1."""
+        return np.concatenate([one.sizes(part) for one, part in self._each(x)])
 
     def same_sign(self, x: Array) -> Array:
-        """Return x with the sign of each column of λ such that its diagonal is not negative."""
-        sign = np.where(x[self.diagonal] < 0, -1.0, 1.0)
-        return np.asarray(x * sign[self.column])
+        """Return the same λλ' by coordinates of one sign."""
+        return np.concatenate([one.same_sign(part) for one, part in self._each(x)])
+
+    def ends(self, x: Array) -> dict[int, float]:
+        """Return coordinates next to a boundary, and where on it: 0, or the end of a range."""
+        ends: dict[int, float] = {}
+        start = 0
+        for one, part in self._each(x):
+            ends |= {start + i: end for i, end in one.ends(part).items()}
+            start += one.size
+        return ends
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Profiled criterion and its gradient, in unit coordinates."""
         value, bars = self._evaluate(x)
-        gradient = np.concatenate(
-            [bar[places] for bar, places in zip(bars, self.places, strict=True)]
-        )
-        return value, gradient * self.unit
+        slopes = [
+            one.pullback(part, bar) for bar, (one, part) in zip(bars, self._each(x), strict=True)
+        ]
+        return value, np.concatenate(slopes)
 
     def values(self, x: Array) -> Array:
         """Profiled criterion at S points x, shape (S, d), at once; inf where rounding leaves none.
@@ -159,15 +183,13 @@ class Criterion:
         """
         _, bars = self._evaluate(x)
         new = []
-        terms = zip(self.design.terms, self.lambdas(x), bars, self.places, strict=True)
-        for term, lam, bar, (rows, columns) in terms:
+        terms = zip(self.design.terms, self.maps, self.lambdas(x), bars, strict=True)
+        for term, one, lam, bar in terms:
             inner = symmetrize(np.eye(len(lam)) - lam.T @ bar / (2.0 * term.n_levels))
             values, vectors = np.linalg.eigh(inner)
             root = (vectors * np.sqrt(np.clip(values, 0.01, 100.0))) @ vectors.T
-            # QR of the transpose gives the lower factor without squaring.
-            upper = np.linalg.qr((lam @ root).T, mode="r")
-            new.append((upper.T * np.sign(np.diagonal(upper)))[rows, columns])
-        return np.asarray(np.concatenate(new) / self.unit)
+            new.append(one.near(lam @ root))
+        return np.concatenate(new)
 
     def _evaluate(self, x: Array) -> tuple[float, list[Array]]:
         """Profiled criterion and its derivative by all elements of all λ_f."""

@@ -24,12 +24,16 @@ __all__ = ["fit_reml"]
 
 Objective = Callable[[Array], tuple[float, Array]]
 
-_BOUNDARY = 1e-3  # in units of 1/rms of the column: smaller diagonal elements of λ are tried at 0
+_BOUNDARY = 1e-3  # in units of 1/rms of the column: a diagonal element of λ next to 0
 _EM_STEPS, _FAR = 12, 8.0  # at most, as long as the largest row of λ grows by so much
 # Points of the lattice from which other valleys are looked for, if that takes no more operations
 # than so many (all values of the criterion together), and descents into valleys, at most.
 _LEAST_SCREENED, _MOST_SCREENED, _SCREENING = 6, 24, 1e8
 _VALLEYS = 8
+# Correlations that families with parameters start from decay so with the lag; size of λ and decay
+# of more starts.
+_DECAY = 0.3
+_OTHER_STARTS = ((1.0, 0.8), (1.0, -0.5), (0.2, 0.5), (3.0, 0.5))
 # Gradients over the root of the curvature. With a line search on values, which rounding limits to
 # 1e-8 or so, and without: the criterion is then within 1e-12 of its minimum.
 _LINE_SEARCH_GRADIENT, _SEARCH_GRADIENT = 1e-3, 1e-6
@@ -97,7 +101,7 @@ def fit_reml(
 @dataclass(frozen=True, eq=False)
 class _Optimum:
     x: Array
-    free: Mask  # which coordinates are not held at 0
+    free: Mask  # which coordinates are not held on the boundary
     value: float
     gradient: Array
     boundary: bool
@@ -108,7 +112,9 @@ class _Search:
 
     def __init__(self, criterion: Criterion, max_iterations: int) -> None:
         self.criterion, self.max_iterations = criterion, max_iterations
-        self.all_free = np.ones(len(criterion.unit), dtype=bool)
+        self.all_free = np.ones(criterion.size, dtype=bool)
+        self.row, self.column, self.is_element = criterion.elements
+        self.diagonal = self.is_element & (self.row == self.column)
 
     def run(self, start: Array) -> _Optimum:
         """Minimise from a start, then settle what is on the boundary."""
@@ -130,9 +136,8 @@ class _Search:
             optimum = self.run(start)
         except DataError:
             return None
-        stats, lambdas = self.criterion.stats, self.criterion.lambdas(optimum.x)
-        roots = [np.linalg.solve(b, lam) for b, lam in zip(stats.bases, lambdas, strict=True)]
-        return optimum if stats.relative_error(roots) <= LARGEST_ERROR else None
+        error = self.criterion.stats.relative_error(self.criterion.roots(optimum.x))
+        return optimum if error <= LARGEST_ERROR else None
 
     def finds_lower(self, start: Array, known: _Optimum) -> bool:
         """Whether the search from another start ends below a known optimum."""
@@ -145,16 +150,18 @@ class _Search:
     def elsewhere(self, known: _Optimum) -> Sequence[Array]:
         """Return starts in other valleys than that of a known optimum, the most promising first."""
         criterion = self.criterion
-        screen = Screen(criterion.values, criterion.row, criterion.column)
+        if not self.is_element.all():
+            return [self.start(scale, decay) for scale, decay in _OTHER_STARTS]
+        screen = Screen(criterion.values, self.row, self.column)
         n = min(_MOST_SCREENED, int(_SCREENING / criterion.cost) // screen.values_a_start)
         if n >= _LEAST_SCREENED:
             return list(screen.starts(n, known.x, known.value, known.boundary)[:_VALLEYS])
         # Competing components can end on the boundary from one start and inside from another.
         return [self.start(scale) for scale in (0.2, 3.0)] if known.boundary else []
 
-    def start(self, scale: float) -> Array:
-        """Return λ = scale × I after a step of EM."""
-        x = np.where(self.criterion.diagonal, scale, 0.0)
+    def start(self, scale: float, decay: float = _DECAY) -> Array:
+        """Return λ = scale × I, or correlations of families that decay, after a step of EM."""
+        x = self.criterion.start(scale, decay)
         # EM is slow near the optimum but, unlike quasi-Newton steps, never far off from afar.
         for _ in range(_EM_STEPS):
             before, x = self.criterion.row_sizes(x), self.criterion.expectation_step(x)
@@ -241,23 +248,24 @@ class _Search:
     def _settle(
         self, x: Array, value: float, gradient: Array, free: Mask
     ) -> tuple[Array, float, Array, Mask]:
-        """Put small diagonal elements of λ at exactly 0 where the criterion allows it."""
-        for i in np.flatnonzero(self.criterion.diagonal & free & (np.abs(x) < _BOUNDARY)):
-            trial_free = free.copy()
-            trial_free[i] = False
-            trial = np.where(trial_free, x, 0.0)
+        """Put what is next to the boundary, such as small SDs, on it if the criterion allows it."""
+        for i, end in self.criterion.ends(x).items():
+            if not free[i]:
+                continue
+            trial_free, trial = free.copy(), x.copy()
+            trial_free[i], trial[i] = False, end
             point, lower, slope = self._descend(trial, trial_free)
             if lower <= value + 1e-12 * max(1.0, abs(value)):
                 x, value, gradient, free = point, lower, slope, trial_free
         return x, value, gradient, free
 
     def _leave_zero(self, x: Array, value: float, free: Mask) -> Array | None:
-        """Return a point with a lower criterion next to a zero, if there is one."""
+        """Return a point with a lower criterion next to the boundary, if there is one."""
         tolerance = 1e-9 * max(1.0, abs(value))
         for i in np.flatnonzero(~free):
             for step in (1e-2, 1e-1):
                 away = x.copy()
-                away[i] = step
+                away[i] += step
                 if self.criterion.value_and_gradient(away)[0] < value - tolerance:
                     return away
         turned = self._turned(x)
@@ -274,10 +282,10 @@ class _Search:
         between that column and the row's own: where the column has none of it, the zero looks
         stationary although it is not.
         """
-        criterion, points = self.criterion, []
-        row, column = criterion.row, criterion.column
-        for i in np.flatnonzero(criterion.diagonal & (np.abs(x) < _BOUNDARY)):
-            for below in np.flatnonzero((column == column[i]) & ~criterion.diagonal):
+        points = []
+        row, column = self.row, self.column
+        for i in np.flatnonzero(self.diagonal & (np.abs(x) < _BOUNDARY)):
+            for below in np.flatnonzero((column == column[i]) & ~self.diagonal):
                 # What the row has in columns before is not part of the turn.
                 part = (row == row[below]) & (column >= column[i])
                 size = np.sqrt((x[part] ** 2).sum())
@@ -292,12 +300,11 @@ class _Search:
         """Return the fit at an optimum, with what is to be known of it."""
         criterion = self.criterion
         stats, design = criterion.stats, criterion.design
-        lambdas = criterion.lambdas(best.x)
-        done = eliminate(stats, lambdas)
+        done = eliminate(stats, criterion.lambdas(best.x))
         gamma, r2, _ = solve_fixed(done, stats.p)
         sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
         names = list(design.fixed_names)
-        roots = [np.linalg.solve(b, lam) for b, lam in zip(stats.bases, lambdas, strict=True)]
+        roots = criterion.roots(best.x)
         blocks = {
             term.group: pd.DataFrame(sigma2 * root @ root.T, term.columns, term.columns)
             for term, root in zip(design.terms, roots, strict=True)
