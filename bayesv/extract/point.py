@@ -13,7 +13,14 @@ from scipy.linalg import block_diag
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.design.parametric import ResidualValues
-from bayesv.errors import BayesvError, ComponentsError, ExtractionError, FitWarning, warn
+from bayesv.errors import (
+    BayesvError,
+    ComponentsError,
+    DataError,
+    ExtractionError,
+    FitWarning,
+    warn,
+)
 from bayesv.formula import build
 from bayesv.linalg import Array
 from bayesv.names import canonical, factors_of, paired
@@ -150,12 +157,11 @@ def reml_fit(point: PointFit, design: Design) -> RemlFit:
     order = _order(point, design)
     try:
         components = VarianceComponents(point.blocks, point.sigma2, point.residual)
-        components = components.aligned(design)
-    except ComponentsError as error:
+        fit = fit_from_components(
+            design, components, point.method, point.origin, converged=point.converged
+        )
+    except (ComponentsError, DataError) as error:
         raise ExtractionError(f"The {point.origin} fit and the design: {error}") from error
-    fit = fit_from_components(
-        design, components, point.method, point.origin, converged=point.converged
-    )
     disagreements = _disagreements(point, fit, order)
     if not point.converged:
         also = f" At its components, {'; '.join(disagreements)}." if disagreements else ""

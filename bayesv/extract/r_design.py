@@ -17,6 +17,7 @@ from bayesv.extract.r_files import AGAIN, Record, Table
 from bayesv.linalg import Array, independent_columns
 from bayesv.names import INTERCEPT, factors_of
 from bayesv.structures import CovarianceStructure, Unstructured, direct_sum
+from bayesv.structures.family import Family
 from bayesv.structures.kinds import family
 
 __all__ = ["RLabels", "RTerm", "design_of", "terms_of"]
@@ -151,10 +152,12 @@ class RTerm:
         """
         size = len(self.names)
         cov = self.record.numbers("cov", (size, size))
-        sds = np.sqrt(np.abs(np.diagonal(cov)))
-        with np.errstate(invalid="ignore"):
-            member = self.structure.project(cov)
-        if not np.all(np.abs(member - cov) <= _MEMBER * np.outer(sds, sds)):
+        structure = self.structure
+        if isinstance(structure, Family):
+            is_member = structure.is_member(cov, _MEMBER)
+        else:
+            is_member = np.array_equal(structure.project(cov), cov)
+        if not is_member:
             raise ExtractionError(
                 f"{self.record.place}: the covariance of ({', '.join(self.names)} | {self.group}) "
                 f"is not of the family '{self.kind}'. {AGAIN}"

@@ -162,11 +162,7 @@ def _point_fit(
     p, engine, method = design.p, record.text("engine"), record.text("method")
     if method not in ("REML", "ML"):
         raise ExtractionError(f"{record.place}: 'method' must be REML or ML, found {method!r}.")
-    parts = [
-        (term.group, term.columns, term.covariance())
-        for pieces in terms
-        for term in pieces
-    ]
+    parts = [(term.group, term.columns, term.covariance()) for pieces in terms for term in pieces]
     point = PointFit(
         origin=engine,
         method=method,

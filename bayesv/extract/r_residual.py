@@ -81,7 +81,7 @@ def structured_residual(record: Record, part: Record, table: Table) -> RResidual
     texts = [part.text(key) if part.values.get(key) else None for key in ("form", "sd_form")]
     rows = np.arange(len(table))
     try:
-        request = ResidualRequest.of(*texts, None)
+        request = ResidualRequest.of(texts[0], texts[1], None)
         request.columns(list(frame.columns))
         residual = request.residual(frame, rows, None, _weights(record, table))
     except BayesvError as error:

@@ -85,6 +85,7 @@ read_parts <- function(fit) {
   if (inherits(fit, "lme")) return(from_nlme(fit))
   if (inherits(fit, "gls")) return(from_gls(fit))
   if (inherits(fit, "glmmTMB")) return(from_glmmTMB(fit))
+  if (inherits(fit, "mmrm_tmb")) return(from_mmrm(fit))
   if (inherits(fit, "rma")) return(from_rma(fit))
   if (inherits(fit, "brmsfit")) return(from_brms(fit))
   if (inherits(fit, "stanreg")) return(from_rstanarm(fit))

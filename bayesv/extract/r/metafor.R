@@ -93,7 +93,8 @@ rma_inner <- function(fit, letter, struct) {
   outer <- as.factor(frame[[ncol(frame)]])
   kind <- kinds[[struct]]
   r <- ncol(cov)
-  inner <- gsub(":", ".", sub("^factor\\((.*)\\)$", "\\1", names[[1]]))
+  inner <- sub("^factor\\((.*)\\)$", "\\1", names[[1]])
+  if (!is.factor(fit$data[[inner]]) && !is.character(fit$data[[inner]])) inner <- paste0("factor(", inner, ")")
   places <- NULL
   if (struct %in% c("SPEXP", "SPGAU")) {
     first <- max.col(t(values != 0), "first")
