@@ -58,6 +58,9 @@ class Model:
     residual_sd : str, optional
         Standard deviation of the residuals: ``"strata(g)"`` for one of each level, ``"power(x)"``
         for σ|x|^δ, ``"exp(x)"`` for σ exp(δx), or a product of these by ``*``.
+    relationship : mapping, optional
+        Known K of the levels of grouping factors, whose effects have covariance Σ ⊗ K, by factor: a
+        `pedigree`, a DataFrame with labels, or a pair (matrix, labels). K may have more levels.
     elimination : {"auto", "single", "nested", "crossed"}
         How random effects are eliminated; `describe` shows what was chosen. The results are equal.
     dedupe : bool
@@ -86,7 +89,7 @@ class Model:
     priors: ResolvedPriors
 
     @renamed(structure="elimination")
-    @accepts(namespace=optional(mapping()), elimination=TEXT)
+    @accepts(namespace=optional(mapping()), relationship=optional(mapping()), elimination=TEXT)
     def __init__(
         self,
         formula: str,
@@ -97,11 +100,13 @@ class Model:
         *,
         residual: str | Known | None = None,
         residual_sd: str | None = None,
+        relationship: Mapping[str, Any] | None = None,
         elimination: str = "auto",
         dedupe: bool = True,
     ) -> None:
         self._begin(priors, elimination, dedupe)
-        self._take(Origin.read(formula, data, var_weights, namespace, residual, residual_sd))
+        rows = (formula, data, var_weights, namespace)
+        self._take(Origin.read(*rows, residual, residual_sd, relationship))
 
     def _begin(self, priors: Priors | None, elimination: str, dedupe: bool) -> None:
         """Check and keep what does not depend on the data."""
@@ -144,7 +149,6 @@ class Model:
         DataError
             If it is no design with rows.
         PriorError
-            If a prior does not fit the design.
 
         Examples
         --------
@@ -172,9 +176,8 @@ class Model:
         Returns
         -------
         Model
-            Equal to a fresh one. The formula is not evaluated again and the statistics share all
-            parts without y, which makes it the way to fit one design thousands of times. Priors
-            that scale with the data are resolved for the new response.
+            Equal to a fresh one, whose statistics share all parts without y: the way to fit one
+            design thousands of times. Priors that scale with the data are resolved anew.
 
         Raises
         ------
@@ -208,7 +211,6 @@ class Model:
         Raises
         ------
         PriorError
-            If a prior does not fit the design.
 
         Examples
         --------
@@ -300,12 +302,12 @@ class Model:
         Returns
         -------
         Dataset
-            Dims (chain, draw), one chain; ``bv.summarize`` makes a table of it.
+            Of one chain; ``bv.summarize`` makes a table of it.
 
         Raises
         ------
         PriorError
-            If the prior of an SD is flat.
+            If an SD is flat.
 
         Examples
         --------
@@ -372,8 +374,7 @@ class Model:
         Warns
         -----
         SamplingWarning
-            Once, if there are divergences, R-hat above 1.01 or ESS below 400, or E[V | y] is
-            infinite.
+            Once, if there are divergences, R-hat > 1.01, ESS < 400, or E[V | y] is infinite.
         """
         check_sampling(engine, draws, chains, tune, target_accept, seed)
         if cores is not None:

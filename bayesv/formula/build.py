@@ -74,6 +74,7 @@ def build(
     namespace: Mapping[str, Any] | None = None,
     residual: str | Known | None = None,
     residual_sd: str | None = None,
+    relationship: Mapping[str, Any] | None = None,
 ) -> tuple[Design, ModelFrame]:
     """Evaluate an lme4 formula on data.
 
@@ -91,6 +92,8 @@ def build(
         Correlation of the residuals, ``kind(position | series)``, or their known covariance.
     residual_sd : str, optional
         Their standard deviation: ``strata(g)``, ``power(x)``, ``exp(x)``, or a product.
+    relationship : mapping, optional
+        Known relationships of the levels of grouping factors.
 
     Returns
     -------
@@ -123,8 +126,9 @@ def build(
     model_frame = ModelFrame(formula, with_factors(frame[used].iloc[rows], formula), space)
     X, names, aliased = _drop_aliased(encoded.X, encoded.names)
     terms = random_terms(
-        frame.iloc[rows], formula.random, encoded.lhs, known_scale=request.known is not None
-    )
+        frame.iloc[rows], formula.random, encoded.lhs, known_scale=request.known is not None,
+        relationship=relationship,
+    )  # fmt: skip
     texts = note_numbers_as_text([frame[name].iloc[rows] for name in used], formula)
     notes = (*_ineffective(formula), *_notes(encoded.gaps, aliased, terms, len(rows)), *texts)
     refuse_constant(formula.response, encoded.y)
@@ -309,7 +313,7 @@ def _notes(
             "fixed-effects columns determined by earlier ones were dropped: " + ", ".join(aliased)
         )
     for i, term in enumerate(terms):
-        if term.n_effects >= n:
+        if term.n_effects >= n and term.relationship is None:
             notes.append(
                 f"{term.group} has {term.n_effects} random effects for {n} rows; its covariance "
                 "and the residual variance are hardly told apart"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from bayesv.design.design import Index, RandomTerm
 from bayesv.errors import DataError, FormulaError
 from bayesv.formula.frame import as_factor
 from bayesv.formula.grammar import RandomText
+from bayesv.formula.relationships import relationships_of
 from bayesv.linalg import Array
 from bayesv.structures import CovarianceStructure, direct_sum
 
@@ -91,16 +92,25 @@ def random_terms(
     lhs: Sequence[LeftSide],
     *,
     known_scale: bool = False,
+    relationship: Mapping[str, Any] | None = None,
 ) -> tuple[RandomTerm, ...]:
     """Return the random terms of the rows, by decreasing number of levels.
 
-    Where the residual covariance is known, a level may have one row.
+    Where the residual covariance or the relationship of the levels is known, a level may have one
+    row.
     """
-    terms = []
-    for one in combined(random, lhs):
+    terms, groups = [], combined(random, lhs)
+    related = relationships_of(relationship, [one.label for one in groups])
+    for one in groups:
         codes, levels = level_text_of_rows(data, one.factors, one.label)
-        refuse_levels(levels, one.label, None if known_scale else len(data))
-        terms.append(RandomTerm(one.label, one.columns, levels, codes, one.values, one.structure))
+        known = known_scale or one.label in related
+        refuse_levels(levels, one.label, None if known else len(data))
+        terms.append(
+            RandomTerm(
+                one.label, one.columns, levels, codes, one.values, one.structure,
+                related.get(one.label),
+            )
+        )  # fmt: skip
     return tuple(sorted(terms, key=lambda term: -term.n_levels))
 
 

@@ -11,10 +11,12 @@ from bayesv.gram.chain import ChainFactor, FactorSums, flattened, merging_of
 from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.layout import BorderTerm, Layout
 from bayesv.gram.moments import Moments, Pairs, accumulate, spread, weighted
+from bayesv.gram.related import independent_effects, loadings_of
 from bayesv.gram.scaling import Index, RowBatch, Scaling
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.tables import Sums, combined
 from bayesv.linalg import Array, independent_columns, psd_root
+from bayesv.structures.level_root import LevelRoot
 from bayesv.support.memory import refuse_unless
 
 __all__ = ["ELIMINATIONS", "arrange", "check_elimination", "gram_statistics", "independent"]
@@ -44,7 +46,8 @@ def gram_statistics(
         Whether levels with equal rows are eliminated once.
     """
     scaling = Scaling.of(rows)
-    return arrange(accumulate(rows, scaling), scaling, elimination, dedupe=dedupe)
+    roots = [grouping.root for grouping in rows.groupings]
+    return arrange(accumulate(rows, scaling), scaling, elimination, dedupe=dedupe, roots=roots)
 
 
 def arrange(
@@ -54,6 +57,7 @@ def arrange(
     *,
     dedupe: bool = True,
     reference: Sequence[float] | None = None,
+    roots: Sequence[LevelRoot | None] | None = None,
 ) -> GramStatistics:
     """Bring sums over rows into the form that is eliminated.
 
@@ -72,6 +76,8 @@ def arrange(
         several sums.
     reference : sequence of float, optional
         Coefficients at which X is orthonormal and y a residual, for all sums; ones if left out.
+    roots : sequence of LevelRoot or None, optional
+        Of each term whose levels are related.
 
     Raises
     ------
@@ -81,15 +87,24 @@ def arrange(
     parts = [moments] if isinstance(moments, Moments) else list(moments)
     coefficients = [1.0] * len(parts) if reference is None else list(reference)
     whole = parts[0] if len(parts) == 1 and reference is None else weighted(parts, coefficients)
+    one = whole is parts[0]
     transform, fixed = _orthonormal(whole, scaling)
-    order = _Order(whole, elimination, len(fixed.kept) + 1)
-    several = [order.sums(spread(part, whole), transform) for part in parts]
-    sums = several[0] if whole is parts[0] else combined(several, coefficients)
+    loadings, rotated = loadings_of(whole, roots or [None] * len(whole.A), rotate=one)
+    effects = independent_effects(whole, loadings, rotated=rotated)
+    order = _Order(effects, elimination, len(fixed.kept) + 1)
+    several = [
+        order.sums(
+            effects if one else independent_effects(spread(part, whole), loadings, rotated=False),
+            transform,
+        )
+        for part in parts
+    ]
+    sums = several[0] if one else combined(several, coefficients)
     merging = None
     # With a border, equal rows of the finest factor meet different columns of it.
-    if dedupe and order.chain and not order.border and whole is parts[0]:
+    if dedupe and order.chain and not order.border and one:
         finest = order.chain[0]
-        merging = merging_of(finest, whole.hashes[finest.term][finest.order])
+        merging = merging_of(finest, effects.hashes[finest.term][finest.order])
     layout = Layout(
         n=whole.n,
         p=len(fixed.kept),
@@ -98,6 +113,7 @@ def arrange(
         merging=merging,
         scales=tuple(_rms(a, whole.n) for a in whole.A),
         bases=scaling.bases,
+        loadings=loadings,
     )
     return GramStatistics(
         layout,
@@ -105,8 +121,8 @@ def arrange(
         sums,
         log_weights=whole.log_weights,
         total=whole.total,
-        parts=() if whole is parts[0] else tuple(several),
-        totals=() if whole is parts[0] else tuple(part.total for part in parts),
+        parts=() if one else tuple(several),
+        totals=() if one else tuple(part.total for part in parts),
     )
 
 
@@ -141,11 +157,15 @@ def independent(moments: Moments, scaling: Scaling) -> tuple[Index, float]:
 
 
 def _split(moments: Moments, elimination: str) -> tuple[list[int], list[int]]:
-    """Split terms into the chain that starts at the largest term, and the border."""
+    """Split terms into the chain that starts at the largest term, and the border.
+
+    Terms whose levels meet each other are in the border.
+    """
     check_elimination(elimination)
     sizes = [len(a) for a in moments.A]
-    order = sorted(range(len(sizes)), key=lambda i: -moments.A[i][:, 0].size)
-    chain, border = order[:1], []
+    border = [i for i in range(len(sizes)) if (i, i) in moments.pairs]
+    order = sorted(set(range(len(sizes))) - set(border), key=lambda i: -moments.A[i][:, 0].size)
+    chain = order[:1]
     for term in sorted(order[1:], key=lambda i: -sizes[i]):
         if elimination != "crossed" and _is_nested(moments, chain[-1], term):
             chain.append(term)
@@ -202,8 +222,8 @@ class _Order:
         sizes = " + ".join(f"{place.n_levels:,} × {place.k}" for place in places)
         refuse_unless(
             8.0 * _COPIES_OF_BORDER * start**2,
-            f"The dense block of the grouping factors that are crossed with the largest one has "
-            f"{start:,} columns (levels × columns: {sizes}) and",
+            "The dense block of the grouping factors that are related, or crossed with the "
+            f"largest one, has {start:,} columns (levels × columns: {sizes}) and",
             "Leave out the crossed factor with the most levels, or merge levels of it; or sample "
             "the random effects instead of integrating them out: bv.to_pymc(model) has no such "
             "block.",
@@ -277,6 +297,11 @@ class _Order:
         for b, one in enumerate(self.border):
             levels = np.arange(one.n_levels)
             _put(A, one, levels, one, levels, moments.A[one.term])
+            if (one.term, one.term) in moments.pairs:
+                meeting = moments.pairs[one.term, one.term]
+                _put(A, one, meeting.i, one, meeting.j, meeting.blocks)
+                both = np.swapaxes(meeting.blocks, 1, 2)
+                _put(A, one, meeting.j, one, meeting.i, both)
             for other in self.border[:b]:
                 i, j, _ = self._meeting(one.term, other.term)
                 blocks = self._blocks(moments, one.term, other.term)

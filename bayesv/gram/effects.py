@@ -88,14 +88,18 @@ def _draw_border(
     noise = solve_triangular(border.L, z, trans="T", lower=True, check_finite=False)
     u_border = mean + sigma * _apply(layout, lambdas, noise[:, None])[:, 0]
     to_user = [b @ lam for b, lam in zip(back, lambdas, strict=True)]
-    var = np.zeros_like(mean)
+    half = np.zeros((len(mean), 1))
     if moments:
         inverse = np.triu(lapack.dtrtri(border.L.T, lower=0)[0])
-        var = sigma**2 * (_apply(layout, to_user, inverse) ** 2).sum(axis=1)
+        half = _apply(layout, to_user, inverse)
     u, mean = (_apply(layout, back, x[:, None])[:, 0] for x in (u_border, mean))
     for term in layout.border:
-        for values, parts in ((u, effects.u), (mean, effects.mean), (var, effects.var)):
-            parts[term.term] = values[term.slice].reshape(term.n_levels, term.k)
+        shape = (term.n_levels, term.k, -1)
+        for values, parts in ((u, effects.u), (mean, effects.mean)):
+            of_term = values[term.slice].reshape(shape)
+            parts[term.term] = layout.to_levels(term.term, of_term)[:, :, 0]
+        roots = layout.to_levels(term.term, half[term.slice].reshape(shape))
+        effects.var[term.term] = sigma**2 * (roots**2).sum(axis=2)
     return np.asarray(u_border)
 
 
@@ -125,7 +129,9 @@ def _draw_chain(
         for values, parts in ((u, effects.u), (mean, effects.mean), (var, effects.var)):
             of_levels = np.empty((factor.n_units, factor.k))
             of_levels[factor.order] = values[starts[f] : starts[f + 1]].reshape(-1, factor.k)
-            parts[factor.term] = of_levels
+            parts[factor.term] = layout.to_levels(factor.term, of_levels)
+        if (L := layout.loadings[factor.term]) is not None:
+            effects.var[factor.term] = np.asarray(L.power(2) @ of_levels)  # independent, given β
 
 
 def _apply(layout: Layout, blocks: Sequence[Array], B: Array) -> Array:

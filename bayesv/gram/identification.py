@@ -93,7 +93,8 @@ def flat_directions(
             none = np.zeros((len(means[f]), k[f], 0))
             plain = _symmetric(_products(pairs, none, none), places[f], places[f])
             whole[stops[f] : stops[f + 1]] = np.diagonal(plain)
-            trace = pairs.blocks.sum(axis=0) - np.einsum("jap,jbp->ab", means[f], means[f])
+            own = pairs.blocks[pairs.i == pairs.j]  # levels that are related meet others too
+            trace = own.sum(axis=0) - np.einsum("jap,jbp->ab", means[f], means[f])
             doubled = np.where(places[f][0] == places[f][1], 1.0, 2.0)
             F[stops[f] : stops[f + 1], -1] = F[-1, stops[f] : stops[f + 1]] = (
                 trace[places[f]] * doubled

@@ -87,6 +87,13 @@ def responses_of(design: Design, stats: GramStatistics) -> Responses:
 
 def _rows(design: Design) -> RowBatch:
     groupings = tuple(
-        Grouping(t.codes, t.values, t.n_levels, t.structure.blocks) for t in design.terms
+        Grouping(
+            t.codes,
+            t.values,
+            t.n_levels,
+            t.structure.blocks,
+            None if t.related is None else t.related.root,
+        )
+        for t in design.terms
     )
     return RowBatch(design.X, design.target, design.residual, groupings)
