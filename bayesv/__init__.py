@@ -7,8 +7,12 @@ and ``bayesv.plots`` and ``bayesv.study`` when they are named.
 import importlib
 from typing import Any
 
+from bayesv.comparison.averaged import AveragedPosterior, average
 from bayesv.comparison.compare import Comparison, compare
+from bayesv.comparison.models import ModelComparison, compare_models
+from bayesv.comparison.sensitivity import Sensitivity, sensitivity
 from bayesv.comparison.uncertainty import BetaUncertainty, beta_uncertainty
+from bayesv.comparison.zero_variance import ZeroVariance, zero_variance
 from bayesv.covariance import (
     GLSFit,
     KenwardRoger,
@@ -44,6 +48,7 @@ from bayesv.errors import (
     StorageError,
 )
 from bayesv.extract import extract, read_fit
+from bayesv.inference.evidence import Evidence
 from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.families import (
@@ -64,12 +69,14 @@ from bayesv.reml.profile import profile
 from bayesv.report import Report, report
 from bayesv.restate import to_bambi, to_pymc
 from bayesv.storage import load
+from bayesv.structures.pedigree import Pedigree, pedigree
 from bayesv.support.saving import save
 
 __version__ = "0.1.0"
 
 __all__ = [
     "LKJ",
+    "AveragedPosterior",
     "BayesvError",
     "BetaUncertainty",
     "Bootstrap",
@@ -79,6 +86,7 @@ __all__ = [
     "Design",
     "CacheWarning",
     "DesignWarning",
+    "Evidence",
     "Exponential",
     "ExtractionError",
     "FitWarning",
@@ -96,7 +104,9 @@ __all__ = [
     "MarginalCovariance",
     "MissingPackageError",
     "Model",
+    "ModelComparison",
     "Normal",
+    "Pedigree",
     "Posterior",
     "PriorError",
     "Priors",
@@ -106,13 +116,17 @@ __all__ = [
     "Report",
     "SamplingWarning",
     "ScenarioError",
+    "Sensitivity",
     "StorageError",
     "VarianceComponents",
+    "ZeroVariance",
     "__version__",
+    "average",
     "beta_uncertainty",
     "bootstrap",
     "cluster_robust",
     "compare",
+    "compare_models",
     "distances",
     "expand_G",
     "extract",
@@ -120,15 +134,18 @@ __all__ = [
     "kenward_roger",
     "load",
     "load_dataset",
+    "pedigree",
     "profile",
     "read_fit",
     "report",
     "residual_R",
     "save",
+    "sensitivity",
     "summarize",
     "to_bambi",
     "to_pymc",
     "v_distances",
+    "zero_variance",
 ]
 
 _LAZY = ("plots", "study")

@@ -58,10 +58,12 @@ class Model:
     residual_sd : str, optional
         Standard deviation of the residuals: ``"strata(g)"`` for one of each level, ``"power(x)"``
         for σ|x|^δ, ``"exp(x)"`` for σ exp(δx), or a product of these by ``*``.
+    relationship : mapping, optional
+        Known K of the levels of grouping factors, whose effects have covariance Σ ⊗ K, by factor: a
+        `pedigree`, a DataFrame with labels, or a pair (matrix, labels). K may have more levels.
     elimination : {"auto", "single", "nested", "crossed", "iterative"}
-        How random effects are eliminated; `describe` shows what was chosen. The results are equal,
-        of ``"iterative"``, which ``"auto"`` chooses for crossed factors of some thousand levels, up
-        to what the fit's certificate states.
+        How random effects are eliminated; `describe` shows what was chosen. Results are equal, up
+        to the certificate of an iteration.
     dedupe : bool
         Whether levels with equal rows of (z, w) are eliminated once.
 
@@ -88,7 +90,7 @@ class Model:
     priors: ResolvedPriors
 
     @renamed(structure="elimination")
-    @accepts(namespace=optional(mapping()), elimination=TEXT)
+    @accepts(namespace=optional(mapping()), relationship=optional(mapping()), elimination=TEXT)
     def __init__(
         self,
         formula: str,
@@ -99,11 +101,13 @@ class Model:
         *,
         residual: str | Known | None = None,
         residual_sd: str | None = None,
+        relationship: Mapping[str, Any] | None = None,
         elimination: str = "auto",
         dedupe: bool = True,
     ) -> None:
         self._begin(priors, elimination, dedupe)
-        self._take(Origin.read(formula, data, var_weights, namespace, residual, residual_sd))
+        rows = (formula, data, var_weights, namespace)
+        self._take(Origin.read(*rows, residual, residual_sd, relationship))
 
     def _begin(self, priors: Priors | None, elimination: str, dedupe: bool) -> None:
         """Check and keep what does not depend on the data."""
@@ -146,7 +150,6 @@ class Model:
         DataError
             If it is no design with rows.
         PriorError
-            If a prior does not fit the design.
 
         Examples
         --------
@@ -174,9 +177,8 @@ class Model:
         Returns
         -------
         Model
-            Equal to a fresh one. The formula is not evaluated again and the statistics share all
-            parts without y, which makes it the way to fit one design thousands of times. Priors
-            that scale with the data are resolved for the new response.
+            Equal to a fresh one, whose statistics share all parts without y: the way to fit one
+            design thousands of times. Priors that scale with the data are resolved anew.
 
         Raises
         ------
@@ -210,7 +212,6 @@ class Model:
         Raises
         ------
         PriorError
-            If a prior does not fit the design.
 
         Examples
         --------
@@ -278,18 +279,7 @@ class Model:
     def reml(self, method: str = "REML", *, tolerance: float = 0.01) -> RemlFit:
         """Fit by restricted (``"REML"``) or full (``"ML"``) maximum likelihood.
 
-        Parameters
-        ----------
-        method : {"REML", "ML"}
-        tolerance : float
-            Of an elimination by iteration, whose log-determinant is a mean over random probes: how
-            far other probes may move an SD, in units of its standard error. More probes are used
-            until they do not; ``fit.certificate`` says how far they do.
-
-        Returns
-        -------
-        RemlFit
-            Printing it shows what lme4's ``summary`` shows.
+        An iteration takes so many probes that others move no SD by ``tolerance`` standard errors.
         """
         if self.design.parametric_residual is not None or not self.design.terms:
             return fit_structured(self.design, method)
@@ -310,12 +300,12 @@ class Model:
         Returns
         -------
         Dataset
-            Dims (chain, draw), one chain; ``bv.summarize`` makes a table of it.
+            Of one chain; ``bv.summarize`` makes a table of it.
 
         Raises
         ------
         PriorError
-            If the prior of an SD is flat.
+            If an SD is flat.
 
         Examples
         --------
@@ -382,8 +372,7 @@ class Model:
         Warns
         -----
         SamplingWarning
-            Once, if there are divergences, R-hat above 1.01 or ESS below 400, or E[V | y] is
-            infinite.
+            Once, if there are divergences, R-hat > 1.01, ESS < 400, or E[V | y] is infinite.
         """
         check_sampling(engine, draws, chains, tune, target_accept, seed)
         if cores is not None:

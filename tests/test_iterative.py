@@ -151,7 +151,7 @@ def test_threads_change_nothing():
 
 
 def test_more_probes_until_the_tolerance_is_met(fits, monkeypatch):
-    monkeypatch.setattr("bayesv.reml.search._MOST_PROBES", 8)
+    monkeypatch.setattr("bayesv.reml.fitting._MOST_PROBES", 8)
     model = bv.Model(FORMULAS["intercepts"], DATA, elimination="iterative")
     coarse = fits["intercepts"][1].certificate
     fine = model.reml(tolerance=coarse.largest / 2.0).certificate

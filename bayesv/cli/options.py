@@ -67,6 +67,11 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         help="SD of residuals: 'strata(g)', 'power(x)', 'exp(x)', or a product by *",
     )
     parser.add_argument(
+        "--known-variances",
+        metavar="COLUMN",
+        help="variances of the rows' residuals, known and not estimated, as in meta-analysis",
+    )
+    parser.add_argument(
         "--factor",
         metavar="COLUMN",
         action="append",
@@ -154,9 +159,22 @@ def model_of(arguments: argparse.Namespace) -> bv.Model:
         data,
         priors,
         var_weights=arguments.weights,
-        residual=arguments.residual,
+        residual=_residual_of(arguments),
         residual_sd=arguments.residual_sd,
     )
+
+
+def _residual_of(arguments: argparse.Namespace) -> str | bv.Known | None:
+    """Return what is said of the residuals' covariance."""
+    residual: str | None = arguments.residual
+    if arguments.known_variances is None:
+        return residual
+    if residual is not None:
+        raise bv.DataError(
+            f"--residual {residual!r} is estimated and --known-variances "
+            f"{arguments.known_variances} is known: leave one of them out."
+        )
+    return bv.Known(arguments.known_variances)
 
 
 def reading_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -180,8 +198,8 @@ def check_sampling_options(arguments: argparse.Namespace) -> None:
 
 def structure_of(arguments: argparse.Namespace) -> str:
     """Return the options that give residuals a structure, as they are written; else nothing."""
-    named = (("--residual", "residual"), ("--residual-sd", "residual_sd"))
-    texts = ((option, getattr(arguments, name, None)) for option, name in named)
+    named = ("--residual", "--residual-sd", "--known-variances")
+    texts = ((name, getattr(arguments, name[2:].replace("-", "_"), None)) for name in named)
     return " and ".join(f"{option} {text!r}" for option, text in texts if text)
 
 

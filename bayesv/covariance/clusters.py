@@ -105,7 +105,7 @@ def v_blocks(design: Design, vc: VarianceComponents, rows: NDArray[np.intp]) -> 
     V = vc.sigma2 * design.residual.block(rows)
     for term in design.terms:
         z, codes = term.values[rows], term.codes[rows]
-        shared = codes[:, :, None] == codes[:, None, :]
+        shared = term.shared(codes[:, :, None], codes[:, None, :])
         V += (z @ vc.block_for(term) @ np.swapaxes(z, 1, 2)) * shared
     return V
 

@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator, splu
 
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design.design import Design, DesignSummary
-from bayesv.design.parametric import series_of
+from bayesv.design.parametric import rows_of_level
 from bayesv.errors import ComponentsError, DataError, MemoryNeededError
 from bayesv.linalg import Array
 from bayesv.support.arguments import accepts, numeric, whole
@@ -36,10 +36,17 @@ def expand_G(design: Design, vc: VarianceComponents) -> sparse.csr_array:
     Returns
     -------
     scipy.sparse.csr_array
-        blockdiag over terms of I ⊗ Σ_f, in the order of Z's columns.
+        blockdiag over terms of I ⊗ Σ_f, or K ⊗ Σ_f where levels are related by K, in the order
+        of Z's columns.
     """
     vc = _checked(design, vc)
-    return _per_level(design, [vc.block_for(term) for term in design.terms])
+    between = [
+        sparse.eye_array(term.n_levels)
+        if term.related is None
+        else sparse.csr_array(term.related.K)
+        for term in design.terms
+    ]
+    return _products(between, [vc.block_for(term) for term in design.terms])
 
 
 def residual_R(design: Design, vc: VarianceComponents) -> sparse.sparray:
@@ -115,10 +122,14 @@ class MarginalCovariance(LinearOperator):
 
     @cached_property
     def _root(self) -> sparse.csr_array:
-        """N = L⁻¹ZΛ, shape (n, q)."""
+        """N = L⁻¹ZΛ, shape (n, rank of G)."""
         design = self.design
         roots = [self.vc.relative_root(term) for term in design.terms]
-        return sparse.csr_array(self.residual.whiten(design.Z @ _per_level(design, roots)))
+        between = [
+            sparse.eye_array(term.n_levels) if term.related is None else term.related.root.matrix
+            for term in design.terms
+        ]
+        return sparse.csr_array(self.residual.whiten(design.Z @ _products(between, roots)))
 
     @cached_property
     def _factor(self) -> Any:
@@ -262,11 +273,7 @@ class MarginalCovariance(LinearOperator):
 
     def rows_of(self, group: str, level: object) -> NDArray[np.intp]:
         """Return the positions of the rows of one level, or of one series of residuals."""
-        series = series_of(self.design, group)
-        if series is not None:
-            return np.flatnonzero(series.codes == series.place(level))
-        term, place = self.design.level(group, level)
-        return np.flatnonzero(term.codes == place)
+        return rows_of_level(self.design, group, level)
 
     @property
     def clusters(self) -> NDArray[np.intp]:
@@ -294,12 +301,9 @@ def _checked(design: Any, vc: VarianceComponents) -> VarianceComponents:
     return vc.aligned(design)
 
 
-def _per_level(design: Design, blocks: list[Array]) -> sparse.csr_array:
-    """Return blockdiag over terms of I ⊗ block."""
-    if not blocks:
+def _products(between: list[sparse.sparray], within: list[Array]) -> sparse.csr_array:
+    """Return blockdiag over terms of what is between levels ⊗ what is within each."""
+    if not within:
         return sparse.csr_array((0, 0))
-    parts = [
-        sparse.kron(sparse.eye_array(term.n_levels), block, format="csr")
-        for term, block in zip(design.terms, blocks, strict=True)
-    ]
+    parts = [sparse.kron(*pair, format="csr") for pair in zip(between, within, strict=True)]
     return sparse.csr_array(sparse.block_diag(parts, format="csr"))

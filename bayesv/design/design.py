@@ -262,10 +262,13 @@ class Design(LabelledDesign):
     def clusters(self) -> Index:
         """Cluster of each row, shape (n,): rows of different clusters have covariance 0.
 
-        Clusters are the connected components of rows through shared levels and series of
-        residuals, numbered by first row.
+        Clusters are the connected components of rows through shared or related levels and series
+        of residuals, numbered by first row.
         """
-        codes = [term.codes for term in self.terms]
+        codes = [
+            term.codes if term.related is None else term.related.components[term.codes]
+            for term in self.terms
+        ]
         if self.residual.clusters is not None:
             codes.append(self.residual.clusters)
         if len(codes) == 1:

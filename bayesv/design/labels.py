@@ -10,6 +10,7 @@ import pandas as pd
 from bayesv.errors import DataError
 from bayesv.names import level_label, reordered_levels
 from bayesv.structures import CovarianceStructure
+from bayesv.structures.relationship import Relationship
 from bayesv.support.arguments import TEXT, TEXTS, Rule, a, array, called, optional, some, whole
 
 __all__ = ["DESIGN_FIELDS", "TERM_FIELDS", "check_fields", "check_labels", "level_place"]
@@ -19,6 +20,7 @@ __all__ = ["DESIGN_FIELDS", "TERM_FIELDS", "check_fields", "check_labels", "leve
 TERM_FIELDS = {
     "group": TEXT, "columns": TEXTS, "levels": array(1), "codes": array(1, "iu"),
     "values": array(2, "biuf"), "structure": a(CovarianceStructure),
+    "relationship": optional(a(Relationship)),
 }  # fmt: skip
 DESIGN_FIELDS = {
     "formula": TEXT, "response": TEXT, "y": array(1, "biuf"), "X": array(2, "biuf"),

@@ -15,6 +15,7 @@ from bayesv.errors import DataError, near
 from bayesv.linalg import Array
 from bayesv.names import level_label
 from bayesv.structures import CovarianceStructure
+from bayesv.structures.relationship import RelatedLevels, Relationship
 from bayesv.support.arguments import a, accepts, array
 
 __all__ = ["Index", "RandomTerm", "TermSummary"]
@@ -29,6 +30,7 @@ class _Term:
     columns: tuple[str, ...]
     levels: NDArray[np.object_]
     structure: CovarianceStructure
+    relationship: Relationship | None
 
     @property
     def n_columns(self) -> int:
@@ -44,6 +46,11 @@ class _Term:
     def n_effects(self) -> int:
         """Number of random effects, q_f = J_f r_f."""
         return self.n_levels * self.n_columns
+
+    @property
+    def related(self) -> RelatedLevels | None:
+        """K of the observed levels, effects being of covariance Σ_f ⊗ K; None where it is I."""
+        return None if self.relationship is None else self.relationship.of(list(self.levels))
 
     def level_index(self, level: object) -> int:
         """Return the position of a level given by its label; DataError if there is none."""
@@ -62,7 +69,7 @@ class TermSummary(_Term):
 
     Attributes
     ----------
-    group, columns, levels, structure
+    group, columns, levels, structure, relationship
         As in `RandomTerm`.
     rms, spread : ndarray, shape (r_f,)
         Root mean square and standard deviation of each column over the rows.
@@ -77,6 +84,7 @@ class TermSummary(_Term):
     rms: Array
     spread: Array
     facts: ColumnFacts | None = None
+    relationship: Relationship | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +105,9 @@ class RandomTerm(_Term):
         Value of each coefficient's column in each row.
     structure : CovarianceStructure
         The family of Σ_f: ``Unstructured(2)`` for ``(x | g)``, ``Diagonal(2)`` for ``(x || g)``.
+    relationship : Relationship, optional
+        Known K of levels, these and perhaps more: effects have covariance Σ_f ⊗ K. Without one they
+        are independent between levels.
     """
 
     group: str
@@ -105,6 +116,7 @@ class RandomTerm(_Term):
     codes: Index
     values: Array
     structure: CovarianceStructure
+    relationship: Relationship | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, TERM_FIELDS)
@@ -114,13 +126,15 @@ class RandomTerm(_Term):
                 f"Term {self.group!r}: values {self.values.shape}, {len(self.columns)} column "
                 f"names and codes {self.codes.shape} do not fit together; needed are (n, r), r, n."
             )
-        if sorted(i for block in self.structure.blocks for i in block) != list(range(r)):
+        if self.structure.size != r or sorted(sum(self.structure.blocks, ())) != list(range(r)):
             raise DataError(
                 f"Term {self.group!r}: {self.structure} is of {self.structure.size} columns, but "
                 f"the term has {r}."
             )
         if n and not (self.codes.min() >= 0 and self.codes.max() < len(self.levels)):
             raise DataError(f"Term {self.group!r}: a code is outside 0…{len(self.levels) - 1}.")
+        if self.relationship is not None:
+            self.relationship.places(list(self.levels))  # refuses levels without a row
 
     @cached_property
     def Z(self) -> sparse.csr_array:
@@ -136,6 +150,18 @@ class RandomTerm(_Term):
     def apply(self, u: Array) -> Array:
         """Return Z_f u, shape (n,), for the effects u of all levels, shape (J_f, r_f)."""
         return np.asarray(np.einsum("ij,ij->i", u[self.codes], self.values))
+
+    def shared(self, left: Index, right: Index) -> Array:
+        """Return K of levels with each other, 1 where they are the same if they are not related.
+
+        Parameters
+        ----------
+        left, right : ndarray of int
+            Codes of levels, in shapes that broadcast.
+        """
+        if self.related is None:
+            return np.asarray(left == right, dtype=float)
+        return np.asarray(self.related.K[left, right])
 
     @accepts(codes=a(np.ndarray))
     def splits_as(self, codes: Index) -> bool:

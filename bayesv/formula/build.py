@@ -30,6 +30,7 @@ from bayesv.formula.notes import note_numbers_as_text
 from bayesv.formula.residual_request import ResidualRequest
 from bayesv.formula.scan import pointed_error
 from bayesv.formula.special import SPECIAL, is_coding
+from bayesv.formula.templates import notes_on_order
 from bayesv.linalg import Array, independent_columns
 
 __all__ = ["ModelFrame", "build", "check_formula", "weighted", "with_factors"]
@@ -73,6 +74,7 @@ def build(
     namespace: Mapping[str, Any] | None = None,
     residual: str | Known | None = None,
     residual_sd: str | None = None,
+    relationship: Mapping[str, Any] | None = None,
 ) -> tuple[Design, ModelFrame]:
     """Evaluate an lme4 formula on data.
 
@@ -90,6 +92,8 @@ def build(
         Correlation of the residuals, ``kind(position | series)``, or their known covariance.
     residual_sd : str, optional
         Their standard deviation: ``strata(g)``, ``power(x)``, ``exp(x)``, or a product.
+    relationship : mapping, optional
+        Known relationships of the levels of grouping factors.
 
     Returns
     -------
@@ -122,8 +126,9 @@ def build(
     model_frame = ModelFrame(formula, with_factors(frame[used].iloc[rows], formula), space)
     X, names, aliased = _drop_aliased(encoded.X, encoded.names)
     terms = random_terms(
-        frame.iloc[rows], formula.random, encoded.lhs, known_scale=request.known is not None
-    )
+        frame.iloc[rows], formula.random, encoded.lhs, known_scale=request.known is not None,
+        relationship=relationship,
+    )  # fmt: skip
     texts = note_numbers_as_text([frame[name].iloc[rows] for name in used], formula)
     notes = (*_ineffective(formula), *_notes(encoded.gaps, aliased, terms, len(rows)), *texts)
     refuse_constant(formula.response, encoded.y)
@@ -291,7 +296,9 @@ def _place(text: str, name: str, place: int) -> int:
 
 def _ineffective(formula: Formula) -> tuple[str, ...]:
     sides = [formula.terms, *(side for term in formula.random for side in term.sides)]
-    return tuple(dict.fromkeys(note for side in sides for note in side.notes))
+    orders = [notes_on_order(term.template, term.sides[0], term.label) for term in formula.random]
+    notes = [side.notes for side in sides]
+    return tuple(dict.fromkeys(note for group in [*notes, *orders] for note in group))
 
 
 def _notes(
@@ -306,7 +313,7 @@ def _notes(
             "fixed-effects columns determined by earlier ones were dropped: " + ", ".join(aliased)
         )
     for i, term in enumerate(terms):
-        if term.n_effects >= n:
+        if term.n_effects >= n and term.relationship is None:
             notes.append(
                 f"{term.group} has {term.n_effects} random effects for {n} rows; its covariance "
                 "and the residual variance are hardly told apart"

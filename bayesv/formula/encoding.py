@@ -20,8 +20,9 @@ from bayesv.formula.factors import to_factor
 from bayesv.formula.frame import column_names, finite_rows, take_columns
 from bayesv.formula.grammar import Formula, RandomText, parse
 from bayesv.formula.groups import LeftSide
+from bayesv.formula.left_sides import key_of, left_side, numbered
 from bayesv.formula.reader import ColumnReader, ColumnState
-from bayesv.formula.syntax import Name, Node, label, nodes
+from bayesv.formula.syntax import Name, Node, Template, label, nodes
 from bayesv.formula.values import Factor, Logical, as_numeric, missing, taken
 from bayesv.linalg import Array
 
@@ -42,7 +43,7 @@ class Encoded:
     y, X, names, offset
         As in `Design`, with the columns that earlier ones determine.
     lhs : list
-        Left side of each random term: blocks of (values, names).
+        Left side of each random term: blocks of (values, names, family of the covariance).
     encoding : Encoding
     """
 
@@ -69,7 +70,8 @@ class Encoding:
     states : mapping of str to transform
         What transforms such as ``poly(x, 2)`` learnt, by their text.
     levels : mapping of str to tuple of str
-        Levels of each factor, by the text of the variable: those of the rows used.
+        Levels of each factor, by the text of the variable: those of the rows used; positions of
+        ``ar1(0 + day | g)``, if they are numbers, by ``0 + day``.
     namespace : mapping
         Functions and values that the formula uses beside columns.
     """
@@ -142,11 +144,12 @@ class Encoding:
         labels: dict[tuple[str, ...], str] = {}
         for term in terms:
             key = labels.setdefault(_product(term.factors), term.label)
-            parts.setdefault(key, []).extend(side_columns(side, values, n) for side in term.sides)
+            blocks = left_side(term, values, n, self.levels, self.levels.get(term.lhs))
+            parts.setdefault(key, []).extend(blocks)
         return {
             label_of_group: (
-                tuple(name for _, names in blocks for name in names),
-                np.hstack([block for block, _ in blocks]),
+                tuple(name for _, names, _ in blocks for name in names),
+                np.hstack([block for block, _, _ in blocks]),
             )
             for label_of_group, blocks in parts.items()
         }
@@ -266,6 +269,9 @@ def encode(
     if weights_present is not None:
         present &= weights_present
     rows = np.flatnonzero(present)
+    levels_of_data = {
+        key: value.levels for key, value in values.items() if isinstance(value, Factor)
+    }
     values = {key: _used(taken(value, rows), key) for key, value in values.items()}
     used = {name: namespace[name] for name in (*formula.names, *formula.functions)
             if name in namespace and name not in columns}  # fmt: skip
@@ -273,11 +279,12 @@ def encode(
     # Without a row there are no levels to code; whoever asked says what is missing.
     coded = side_columns if len(rows) else _no_columns
     X, names = coded(formula.terms, values, len(rows))
-    evaluated: dict[tuple[str, bool], LeftSide] = {}
+    evaluated: dict[tuple[str, bool, Template | None], LeftSide] = {}
     for term in formula.random:
-        key = (term.lhs, term.correlated)
-        if key not in evaluated:
-            evaluated[key] = [coded(side, values, len(rows)) for side in term.sides]
+        key = key_of(term)
+        if key not in evaluated and len(rows):
+            evaluated[key] = left_side(term, values, len(rows), levels_of_data)
+            kept |= numbered(term, values, levels is not None)
     return Encoded(
         rows=rows,
         gaps=_gaps(frame, present, weights_present),
@@ -285,7 +292,7 @@ def encode(
         X=X,
         names=names,
         offset=None if offset is None else offset[rows],
-        lhs=[evaluated[term.lhs, term.correlated] for term in formula.random],
+        lhs=[evaluated.get(key_of(term), []) for term in formula.random],
         encoding=Encoding(formula.text, columns, states, kept, used),
     )
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from bayesv.errors import FormulaError
 from bayesv.formula.algebra import Terms, expand, without_parentheses
 from bayesv.formula.grouping import FACTOR_CALLS
-from bayesv.formula.parser import Parser
+from bayesv.formula.parser import Parser, holds_bar
 from bayesv.formula.scan import Token, pointed_error, scan
-from bayesv.formula.syntax import Bar, Call, Name, Node, Paren, Sum, Unary, label, nodes
+from bayesv.formula.syntax import Bar, Call, Name, Node, Paren, Sum, Template, Unary, label, nodes
 
 __all__ = ["Formula", "RandomText", "parse", "pointed_error"]
 
@@ -20,7 +20,8 @@ class RandomText:
 
     ``label`` is lme4's: ``c:(b:a)`` for the innermost factor of ``a/b/c``; ``sides`` are the parts
     of the left side whose columns are correlated within, not between: one of ``(x | g)``, and of
-    ``(x || g)`` one for the intercept and each term, as in lme4.
+    ``(x || g)`` one for the intercept and each term, as in lme4. ``template`` is the family of
+    covariances of ``kind(left | g)``.
     """
 
     lhs: str
@@ -29,6 +30,7 @@ class RandomText:
     correlated: bool
     start: int
     sides: tuple[Terms, ...]
+    template: Template | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def _random_terms(sign: str, bar: Bar, text: str) -> list[RandomText]:
         )
     sides = (terms,) if bar.correlated else terms.apart()
     return [
-        RandomText(label(bar.left), factors, name, bar.correlated, bar.start, sides)
+        RandomText(label(bar.left), factors, name, bar.correlated, bar.start, sides, bar.template)
         for factors, name in bar.groups
     ]
 
@@ -214,11 +216,14 @@ def _used(tokens: list[Token]) -> tuple[dict[str, int], dict[str, int]]:
     """Return names of variables and of functions with their first place; keywords excluded."""
     names: dict[str, int] = {}
     functions: dict[str, int] = {}
-    for token, after in zip(tokens, [*tokens[1:], Token("end", "", 0)], strict=True):
+    for i, (token, after) in enumerate(
+        zip(tokens, [*tokens[1:], Token("end", "", 0)], strict=True)
+    ):
         if token.kind == "quoted":
             names.setdefault(token.text, token.start)
         elif token.kind == "name" and after.is_op("("):
-            functions.setdefault(token.text, token.start)
+            if not holds_bar(tokens, i + 1):
+                functions.setdefault(token.text, token.start)
         elif token.kind == "name" and not after.is_op("=") and token.text not in _LITERALS:
             names.setdefault(token.text, token.start)
     return names, functions

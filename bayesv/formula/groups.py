@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ from bayesv.design.design import Index, RandomTerm
 from bayesv.errors import DataError, FormulaError
 from bayesv.formula.frame import as_factor
 from bayesv.formula.grammar import RandomText
+from bayesv.formula.relationships import relationships_of
 from bayesv.linalg import Array
-from bayesv.structures import CovarianceStructure, Unstructured, direct_sum
+from bayesv.structures import CovarianceStructure, direct_sum
 
 __all__ = [
     "LeftSide",
@@ -28,8 +29,9 @@ __all__ = [
     "relation",
 ]
 
-# Blocks of columns (values, names) that one random term correlates within, not between.
-LeftSide = list[tuple[Array, tuple[str, ...]]]
+# Blocks of columns that one random term correlates within, not between: values, names and the
+# family of their covariance.
+LeftSide = list[tuple[Array, tuple[str, ...], CovarianceStructure]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +62,25 @@ def combined(random: Sequence[RandomText], lhs: Sequence[LeftSide]) -> list[Comb
     groups = []
     for key, blocks in parts.items():
         label = first[key].label
-        names = tuple(name for _, columns in blocks for name in columns)
+        names = tuple(name for _, columns, _ in blocks for name in columns)
         twice = {name for name in names if names.count(name) > 1}
         if twice:
+            why = "V depends on the sum of their variances only. Write each column once."
+            if any(term.template is not None for term in random):
+                why = (
+                    "one of its levels has each effect once. Write each column once, or give one "
+                    "of the terms a copy of the grouping factor under another name."
+                )
             raise FormulaError(
-                f"{', '.join(sorted(twice))} appears in two random terms of {label!r}; V "
-                "depends on the sum of their variances only. Write each column once."
+                f"{', '.join(sorted(twice))} appears in two random terms of {label!r}; {why}"
             )
         groups.append(
             Combined(
                 label,
                 first[key].factors,
                 names,
-                np.hstack([values for values, _ in blocks]),
-                direct_sum([Unstructured(len(columns)) for _, columns in blocks]),
+                np.hstack([values for values, _, _ in blocks]),
+                direct_sum([structure for _, _, structure in blocks]),
             )
         )
     return groups
@@ -85,16 +92,25 @@ def random_terms(
     lhs: Sequence[LeftSide],
     *,
     known_scale: bool = False,
+    relationship: Mapping[str, Any] | None = None,
 ) -> tuple[RandomTerm, ...]:
     """Return the random terms of the rows, by decreasing number of levels.
 
-    Where the residual covariance is known, a level may have one row.
+    Where the residual covariance or the relationship of the levels is known, a level may have one
+    row.
     """
-    terms = []
-    for one in combined(random, lhs):
+    terms, groups = [], combined(random, lhs)
+    related = relationships_of(relationship, [one.label for one in groups])
+    for one in groups:
         codes, levels = level_text_of_rows(data, one.factors, one.label)
-        refuse_levels(levels, one.label, None if known_scale else len(data))
-        terms.append(RandomTerm(one.label, one.columns, levels, codes, one.values, one.structure))
+        known = known_scale or one.label in related
+        refuse_levels(levels, one.label, None if known else len(data))
+        terms.append(
+            RandomTerm(
+                one.label, one.columns, levels, codes, one.values, one.structure,
+                related.get(one.label),
+            )
+        )  # fmt: skip
     return tuple(sorted(terms, key=lambda term: -term.n_levels))
 
 

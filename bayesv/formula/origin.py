@@ -49,11 +49,19 @@ class Origin:
         namespace: Mapping[str, Any] | None,
         residual: str | Known | None = None,
         residual_sd: str | None = None,
+        relationship: Mapping[str, Any] | None = None,
     ) -> Origin:
         """Evaluate a formula on data, at once or in batches; see `bayesv.Model`."""
         batches = open_source(data)
         if batches is None:
-            return cls(*build(formula, data, var_weights, namespace, residual, residual_sd))
+            return cls(
+                *build(formula, data, var_weights, namespace, residual, residual_sd, relationship)
+            )
+        if relationship is not None:
+            raise DataError(
+                "Data in batches cannot have related levels: they are sums of levels that are not. "
+                "Pass a data frame."
+            )
         if residual is not None or residual_sd is not None:
             raise DataError(
                 "Data in batches cannot have structured residuals: sums of rows depend on their "

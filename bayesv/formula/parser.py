@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from bayesv.formula.functions import ELEMENTWISE
 from bayesv.formula.grouping import grouping_factors
 from bayesv.formula.scan import Token, pointed_error
 from bayesv.formula.syntax import (
@@ -17,8 +20,9 @@ from bayesv.formula.syntax import (
     Unary,
     Word,
 )
+from bayesv.formula.templates import is_template, template_of
 
-__all__ = ["Parser"]
+__all__ = ["Parser", "holds_bar"]
 
 # How tightly operators bind, loosest first, as in R's table of syntax; sums stand between 4 and 6.
 _BINDS = {
@@ -32,6 +36,7 @@ _BINDS = {
 }  # fmt: skip
 _NOT, _COMPARES, _SUM, _SIGN, _POWER = 3, 4, 5, 9, 10
 _WORDS = {"TRUE": True, "FALSE": False, "True": True, "False": False, "NULL": None, "None": None}
+_TRUTH = ("TRUE", "FALSE", "True", "False")
 _DEEPEST = 60
 
 
@@ -147,6 +152,9 @@ class Parser:
         if token.kind == "string":
             return Text(token.start, token.text[1:-1])
         if token.kind == "name" and after is not None and after.is_op("("):
+            template = token.text not in ("I", *ELEMENTWISE) or is_template(token.text)
+            if not self.calls and template and holds_bar(self.tokens, self.position):
+                return self._templated(token)
             return self._call(token)
         if token.kind == "name" and token.text in _WORDS:
             return Word(token.start, _WORDS[token.text])
@@ -174,6 +182,47 @@ class Parser:
         closing = self.tokens[self.position - 1]
         if not bars or self.calls:
             return Paren(opening.start, self._within(inner, closing.start))
+        return self._bar(opening, inner, bars)
+
+    def _templated(self, word: Token) -> Bar:
+        """Read ``kind(left | grouping, hom=TRUE)``."""
+        opening = self.tokens[self.position]
+        self.position += 1
+        inner = self._inside()
+        commas = [i for i, (t, depth) in enumerate(zip(inner, _depths(inner), strict=True))
+                  if depth == 0 and t.is_op(",")]  # fmt: skip
+        stop = commas[0] if commas else len(inner)
+        template = template_of(word, self._option(inner[stop:]), self.text)
+        bars = [t for t, depth in zip(inner, _depths(inner), strict=True)
+                if depth == 0 and t.is_op("|", "||")]  # fmt: skip
+        bar = self._bar(opening, inner[:stop], [t for t in bars if t in inner[:stop]])
+        if not bar.correlated:
+            raise pointed_error(
+                f"{word.text}() says how its columns are correlated; write one bar.",
+                self.text,
+                bar.bar,
+            )
+        return replace(bar, start=word.start, template=template)
+
+    def _option(self, tokens: list[Token]) -> tuple[Token, str] | None:
+        """Read ``, hom=TRUE``."""
+        if not tokens:
+            return None
+        words = [token.text for token in tokens[1:]]
+        if len(words) != 3 or words[:2] != ["hom", "="] or words[2] not in _TRUTH:
+            raise pointed_error(
+                "After the grouping factor stands hom=TRUE (one SD) or hom=FALSE (an SD for each "
+                "column), or nothing.",
+                self.text,
+                tokens[min(1, len(tokens) - 1)].start,
+            )
+        return tokens[1], words[2]
+
+    def _bar(self, opening: Token, inner: list[Token], bars: list[Token]) -> Bar:
+        """Read what stands on both sides of a bar."""
+        if not bars:
+            raise pointed_error("A bar and a grouping factor are needed before this comma.",
+                                self.text, opening.start)  # fmt: skip
         bar = bars[0]
         if len(bars) > 1:
             self._stray(bar)
@@ -246,6 +295,18 @@ class Parser:
     def _error(self, message: str) -> Exception:
         token = self._peek()
         return pointed_error(message, self.text, self.end if token is None else token.start)
+
+
+def holds_bar(tokens: list[Token], opening: int) -> bool:
+    """Whether a bar stands in a pair of brackets, and in none inside it."""
+    depth = 0
+    for token in tokens[opening:]:
+        depth += token.is_op("(") - token.is_op(")")
+        if depth == 0:
+            break
+        if depth == 1 and token.is_op("|", "||"):
+            return True
+    return False
 
 
 def _depths(tokens: list[Token]) -> list[int]:

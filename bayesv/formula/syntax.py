@@ -9,8 +9,8 @@ import numpy as np
 
 from bayesv.formula.scan import quoted
 
-__all__ = ["Bar", "Binary", "Call", "Name", "Node", "Number", "Paren", "Sum", "Text", "Unary",
-           "Word", "label", "nodes"]  # fmt: skip
+__all__ = ["Bar", "Binary", "Call", "Name", "Node", "Number", "Paren", "Sum", "Template", "Text",
+           "Unary", "Word", "label", "nodes"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,25 @@ class Call(Node):
 
 
 @dataclass(frozen=True)
+class Template:
+    """A family of covariances of random effects: its word as written, and its kind."""
+
+    word: str
+    kind: str
+
+
+@dataclass(frozen=True)
 class Bar(Node):
-    """``(left | grouping)``: the grouping factors it stands for, and their labels."""
+    """``(left | grouping)``: the grouping factors it stands for, and their labels.
+
+    ``template`` is the family of ``kind(left | grouping)``.
+    """
 
     left: Node
     groups: tuple[tuple[tuple[str, ...], str], ...]
     correlated: bool
     bar: int = field(compare=False, default=0)
+    template: Template | None = None
 
 
 def children(node: Node) -> tuple[Node, ...]:
@@ -154,7 +166,8 @@ def label(node: Node) -> str:
         case Bar():
             bar = "|" if node.correlated else "||"
             groups = " + ".join(name for _, name in node.groups)
-            return f"({label(node.left)} {bar} {groups})"
+            word = "" if node.template is None else node.template.kind
+            return f"{word}({label(node.left)} {bar} {groups})"
     raise TypeError(type(node).__name__)
 
 

@@ -12,10 +12,12 @@ from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.layout import BorderTerm, Iteration, Layout
 from bayesv.gram.moments import Moments, Pairs, accumulate, spread, weighted
 from bayesv.gram.probes import Probes
+from bayesv.gram.related import independent_effects, loadings_of
 from bayesv.gram.scaling import Index, RowBatch, Scaling
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.tables import Sums, combined
 from bayesv.linalg import Array, independent_columns, psd_root
+from bayesv.structures.level_root import LevelRoot
 from bayesv.support.memory import refuse_unless
 
 __all__ = ["ELIMINATIONS", "arrange", "check_elimination", "gram_statistics", "independent"]
@@ -46,7 +48,8 @@ def gram_statistics(
         Whether levels with equal rows are eliminated once.
     """
     scaling = Scaling.of(rows)
-    return arrange(accumulate(rows, scaling), scaling, elimination, dedupe=dedupe)
+    roots = [grouping.root for grouping in rows.groupings]
+    return arrange(accumulate(rows, scaling), scaling, elimination, dedupe=dedupe, roots=roots)
 
 
 def arrange(
@@ -56,6 +59,7 @@ def arrange(
     *,
     dedupe: bool = True,
     reference: Sequence[float] | None = None,
+    roots: Sequence[LevelRoot | None] | None = None,
 ) -> GramStatistics:
     """Bring sums over rows into the form that is eliminated.
 
@@ -72,10 +76,12 @@ def arrange(
         does, too, and has Krylov spaces and probes in place of the dense block, as ``auto`` beyond
         some thousand columns.
     dedupe : bool
-        Whether levels of the finest factor with equal rows of (z, w) are eliminated once; not with
-        several sums.
+        Whether levels of the finest factor with equal rows of (z, w), in all sums, are eliminated
+        once.
     reference : sequence of float, optional
         Coefficients at which X is orthonormal and y a residual, for all sums; ones if left out.
+    roots : sequence of LevelRoot or None, optional
+        Of each term whose levels are related.
 
     Raises
     ------
@@ -85,15 +91,27 @@ def arrange(
     parts = [moments] if isinstance(moments, Moments) else list(moments)
     coefficients = [1.0] * len(parts) if reference is None else list(reference)
     whole = parts[0] if len(parts) == 1 and reference is None else weighted(parts, coefficients)
+    one = whole is parts[0]
     transform, fixed = _orthonormal(whole, scaling)
-    order = _Order(whole, elimination, len(fixed.kept) + 1)
-    several = [order.sums(spread(part, whole), transform) for part in parts]
-    sums = several[0] if whole is parts[0] else combined(several, coefficients)
+    loadings, rotated = loadings_of(whole, roots or [None] * len(whole.A), rotate=one)
+    effects = independent_effects(whole, loadings, rotated=rotated)
+    related = any(L is not None for L in loadings)
+    if related and elimination == "iterative":
+        raise BayesvError("elimination='iterative' is not for levels that are related. Use 'auto'.")
+    order = _Order(effects, elimination, len(fixed.kept) + 1, dense=related or not one)
+    of_parts = [effects]
+    if not one:
+        of_parts = [
+            independent_effects(spread(part, whole), loadings, rotated=False) for part in parts
+        ]
+    several = [order.sums(part, transform) for part in of_parts]
+    sums = several[0] if one else combined(several, coefficients)
     merging = None
     # With a border, equal rows of the finest factor meet different columns of it.
-    if dedupe and order.chain and not order.border and whole is parts[0]:
+    if dedupe and order.chain and not order.border:
         finest = order.chain[0]
-        merging = merging_of(finest, whole.hashes[finest.term][finest.order])
+        hashes = [part.hashes[finest.term][finest.order] for part in of_parts]
+        merging = merging_of(finest, np.hstack(hashes))
     layout = Layout(
         n=whole.n,
         p=len(fixed.kept),
@@ -103,6 +121,7 @@ def arrange(
         scales=tuple(_rms(a, whole.n) for a in whole.A),
         bases=scaling.bases,
         iteration=order.iteration,
+        loadings=loadings,
     )
     return GramStatistics(
         layout,
@@ -110,8 +129,8 @@ def arrange(
         sums,
         log_weights=whole.log_weights,
         total=whole.total,
-        parts=() if whole is parts[0] else tuple(several),
-        totals=() if whole is parts[0] else tuple(part.total for part in parts),
+        parts=() if one else tuple(several),
+        totals=() if one else tuple(part.total for part in parts),
     )
 
 
@@ -146,11 +165,15 @@ def independent(moments: Moments, scaling: Scaling) -> tuple[Index, float]:
 
 
 def _split(moments: Moments, elimination: str) -> tuple[list[int], list[int]]:
-    """Split terms into the chain that starts at the largest term, and the border."""
+    """Split terms into the chain that starts at the largest term, and the border.
+
+    Terms whose levels meet each other are in the border.
+    """
     check_elimination(elimination)
     sizes = [len(a) for a in moments.A]
-    order = sorted(range(len(sizes)), key=lambda i: -moments.A[i][:, 0].size)
-    chain, border = order[:1], []
+    border = [i for i in range(len(sizes)) if (i, i) in moments.pairs]
+    order = sorted(set(range(len(sizes))) - set(border), key=lambda i: -moments.A[i][:, 0].size)
+    chain = order[:1]
     for term in sorted(order[1:], key=lambda i: -sizes[i]):
         if elimination != "crossed" and _is_nested(moments, chain[-1], term):
             chain.append(term)
@@ -181,13 +204,15 @@ def _is_nested(moments: Moments, fine: int, coarse: int) -> bool:
 class _Order:
     """The order of elimination of some moments, in which sums of the same levels are brought."""
 
-    def __init__(self, moments: Moments, elimination: str, m: int) -> None:
+    def __init__(self, moments: Moments, elimination: str, m: int, *, dense: bool) -> None:
+        # Sums that are combined, or of related levels, stay in a dense block.
         self._shapes = [a.shape[:2] for a in moments.A]
         self._pairs = moments.pairs
         self._orders: dict[tuple[int, int], tuple[Index, Index, Index]] = {}
         chain, border = _split(moments, elimination)
         size = sum(J * k for J, k in (self._shapes[term] for term in border))
-        iterates = elimination == "iterative" or (elimination == "auto" and size > _DENSE)
+        iterates = elimination == "auto" and size > _DENSE and not dense
+        iterates |= elimination == "iterative"
         self.border = self._places(border, dense=not iterates)
         self.iteration = self._iteration() if iterates else None
         self._edge_orders: dict[int, Index] = {}
@@ -217,9 +242,10 @@ class _Order:
         sizes = " + ".join(f"{place.n_levels:,} × {place.k}" for place in places)
         refuse_unless(
             8.0 * _COPIES_OF_BORDER * start**2,
-            f"The dense block of the grouping factors that are crossed with the largest one has "
-            f"{start:,} columns (levels × columns: {sizes}) and",
-            "Use elimination='iterative', which has no such block.",
+            "The dense block of the grouping factors that are related, or crossed with the "
+            f"largest one, has {start:,} columns (levels × columns: {sizes}) and",
+            "Use elimination='iterative', which has no such block; of levels that are related, "
+            "leave out some.",
         )
         return tuple(places)
 
@@ -332,6 +358,11 @@ class _Order:
         for b, one in enumerate(self.border):
             levels = np.arange(one.n_levels)
             _put(A, one, levels, one, levels, moments.A[one.term])
+            if (one.term, one.term) in moments.pairs:
+                meeting = moments.pairs[one.term, one.term]
+                _put(A, one, meeting.i, one, meeting.j, meeting.blocks)
+                both = np.swapaxes(meeting.blocks, 1, 2)
+                _put(A, one, meeting.j, one, meeting.i, both)
             for other in self.border[:b]:
                 i, j, _ = self._meeting(one.term, other.term)
                 blocks = self._blocks(moments, one.term, other.term)

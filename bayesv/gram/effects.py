@@ -93,11 +93,11 @@ def _draw_border(
     noise = solve_triangular(border.L, z, trans="T", lower=True, check_finite=False)
     u_border = mean + sigma * _apply(layout, lambdas, noise[:, None])[:, 0]
     to_user = [b @ lam for b, lam in zip(back, lambdas, strict=True)]
-    var = np.zeros_like(mean)
+    half = np.zeros((len(mean), 1))
     if moments:
         inverse = np.triu(lapack.dtrtri(border.L.T, lower=0)[0])
-        var = sigma**2 * (_apply(layout, to_user, inverse) ** 2).sum(axis=1)
-    _fill(layout, back, u_border, mean, var, effects)
+        half = _apply(layout, to_user, inverse)
+    _fill(layout, back, u_border, mean, sigma * half, effects)
     return np.asarray(u_border)
 
 
@@ -117,19 +117,27 @@ def _draw_by_iteration(
     """
     drawn = draw_iteratively(layout, layout.apart.tables, done.left, done.lam, lambdas, known, rng)
     u_border = drawn.mean + sigma * drawn.noise
-    var = sigma**2 * (_apply(layout, back, drawn.others) ** 2).mean(axis=1)
-    _fill(layout, back, u_border, drawn.mean, var, effects)
+    half = _apply(layout, back, drawn.others) * (sigma / np.sqrt(drawn.others.shape[1]))
+    _fill(layout, back, u_border, drawn.mean, half, effects)
     return u_border
 
 
 def _fill(
-    layout: Layout, back: Sequence[Array], u: Array, mean: Array, var: Array, effects: Effects
+    layout: Layout, back: Sequence[Array], u: Array, mean: Array, half: Array, effects: Effects
 ) -> None:
-    """Put the effects of the border where they belong; u and mean are in the statistics' basis."""
+    """Put the effects of the border where they belong.
+
+    u and mean are in the basis of the statistics; the squares of a row of ``half``, by the user's
+    columns, add up to a variance.
+    """
     u, mean = (_apply(layout, back, x[:, None])[:, 0] for x in (u, mean))
     for term in layout.border:
-        for values, parts in ((u, effects.u), (mean, effects.mean), (var, effects.var)):
-            parts[term.term] = values[term.slice].reshape(term.n_levels, term.k)
+        shape = (term.n_levels, term.k, -1)
+        for values, parts in ((u, effects.u), (mean, effects.mean)):
+            of_term = values[term.slice].reshape(shape)
+            parts[term.term] = layout.to_levels(term.term, of_term)[:, :, 0]
+        roots = layout.to_levels(term.term, half[term.slice].reshape(shape))
+        effects.var[term.term] = (roots**2).sum(axis=2)
 
 
 def _draw_chain(
@@ -158,7 +166,9 @@ def _draw_chain(
         for values, parts in ((u, effects.u), (mean, effects.mean), (var, effects.var)):
             of_levels = np.empty((factor.n_units, factor.k))
             of_levels[factor.order] = values[starts[f] : starts[f + 1]].reshape(-1, factor.k)
-            parts[factor.term] = of_levels
+            parts[factor.term] = layout.to_levels(factor.term, of_levels)
+        if (L := layout.loadings[factor.term]) is not None:
+            effects.var[factor.term] = np.asarray(L.power(2) @ of_levels)  # independent, given β
 
 
 def _apply(layout: Layout, blocks: Sequence[Array], B: Array) -> Array:

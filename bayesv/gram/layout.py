@@ -17,6 +17,7 @@ import numpy as np
 
 from bayesv.gram.chain import ChainFactor, FactorSums, Merging, Plan, plan_of
 from bayesv.gram.probes import Probes
+from bayesv.gram.related import Loadings
 from bayesv.gram.scaling import Index
 from bayesv.gram.tables import A_START, H_START, BorderTable, Sums
 from bayesv.linalg import Array
@@ -88,6 +89,8 @@ class Layout:
         Root mean square of each term's columns, in the order of the design's terms.
     bases : tuple of ndarray, shape (k, k)
         λ in the basis of the statistics is basis @ λ of the user's columns.
+    loadings : Loadings
+        L of terms whose levels are related, K = LL'; its columns are what stands for levels.
     remembered : dict
         What was found out about the design, whatever the response.
     iteration : Iteration or None
@@ -101,6 +104,7 @@ class Layout:
     merging: Merging | None
     scales: tuple[Array, ...]
     bases: tuple[Array, ...]
+    loadings: Loadings
     remembered: dict[str, Any] = field(default_factory=dict, repr=False)
     iteration: Iteration | None = None
 
@@ -203,41 +207,65 @@ class Layout:
             blocks[term.term] = np.einsum("jajb->jab", diagonal)
         return blocks
 
-    def merged(self, sums: Sums) -> Sums:
+    def merged(self, parts: Sequence[Sums]) -> list[Sums]:
         """Return the sums with those of equal units once."""
         if self.merging is None:
-            return sums
-        finest = self.by_factor(sums)[0]
-        A = np.concatenate([finest.A[self.merging.first].ravel(), sums.A[finest.A.size :]])
-        return sums._replace(A=A, H=self.merged_couplings(sums.H))
+            return list(parts)
+        first, merged = self.merging.first, []
+        couplings = self.merged_couplings([sums.H for sums in parts])
+        for sums, H in zip(parts, couplings, strict=True):
+            finest = self.by_factor(sums)[0].A
+            A = np.concatenate([finest[first].ravel(), sums.A[finest.size :]])
+            merged.append(sums._replace(A=A, H=H))
+        return merged
 
-    def merged_couplings(self, H: Array) -> Array:
+    def merged_couplings(self, parts: Sequence[Array]) -> list[Array]:
         """Return what `merged` makes of the couplings."""
         if self.merging is None:
-            return H
+            return list(parts)
         finest = self.chain[0]
         stop = finest.n_units * finest.k * finest.width
-        H_finest = H[:stop].reshape(finest.n_units, finest.k, finest.width)
-        return np.concatenate([self.merging.couplings(H_finest).ravel(), H[stop:]])
+        shape = (finest.n_units, finest.k, finest.width)
+        merged = self.merging.couplings([H[:stop].reshape(shape) for H in parts])
+        pairs = zip(merged, parts, strict=True)
+        return [np.concatenate([short.ravel(), H[stop:]]) for short, H in pairs]
+
+    def to_levels(self, term: int, values: Array) -> Array:
+        """Return u of levels, shape (J, …), for effects of what stands for them in the sums."""
+        L = self.loadings[term]
+        if L is None:
+            return values
+        return np.asarray(L @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])
+
+    def from_levels(self, term: int, products: Array) -> Array:
+        """Return the products of what stands for levels, given those of levels, shape (J, …)."""
+        L = self.loadings[term]
+        if L is None:
+            return products
+        moved = np.asarray(L.T @ products.reshape(len(products), -1))
+        return moved.reshape(-1, *products.shape[1:])
 
     def describe(self, labels: Sequence[str]) -> str:
         """Return in words how random effects are eliminated.
 
         Such as ``nested: tch:sch (319×2) in sch (79×2); 1 dense block of 0``, and what was merged.
         """
-        if not self.chain:
+        if not self.chain and not self.border:
             return "none: there are no random effects"
         chain = " in ".join(f"{labels[f.term]} ({f.n_units}×{f.k})" for f in self.chain)
         kind = "crossed" if self.border else "nested" if len(self.chain) > 1 else "single"
+        kind = f"{kind}: {chain}" if chain else "levels that are related"
         border = " + ".join(f"{labels[t.term]} ({t.n_levels}×{t.k})" for t in self.border)
         if self.iteration is None:
-            text = f"{kind}: {chain}; 1 dense block of {self.border_size}"
+            text = f"{kind}; 1 dense block of {self.border_size}"
         else:
             n = self.iteration.probes.number(self.p + 1)
-            text = f"{kind}: {chain}; {self.border_size} columns by iteration, {n} probes"
+            text = f"{kind}; {self.border_size} columns by iteration, {n} probes"
         text += f" ({border})" if border else ""
-        finest = self.chain[0]
+        if any(self.loadings[factor.term] is not None for factor in self.chain):
+            text += "; in directions of the known relationship that are independent"
         if self.merging is not None:
+            finest = self.chain[0]
             text += (
                 f"; {finest.n_units} levels of {labels[finest.term]} merged into "
                 f"{len(self.merging.counts)} with equal rows"

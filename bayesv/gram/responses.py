@@ -86,7 +86,7 @@ class Responses:
         fixed = stats.fixed.with_start(gamma)
         new = replace(stats, fixed=fixed, sums=sums, total=total, parts=(), totals=())
         # Only couplings change: the rest need not be merged again.
-        H = stats.layout.merged_couplings(sums.H)
+        (H,) = stats.layout.merged_couplings([sums.H])
         new.__dict__["merged"] = sums._replace(A=stats.merged.A, H=H)
         return new
 
@@ -95,7 +95,10 @@ class Responses:
         stats, layout = self.stats, self.stats.layout
         stops = np.cumsum([0, *(J * k for J, k in self.shapes)])[1:-1]
         parts = np.split(products, stops)
-        B = [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=False)]
+        B = [
+            layout.from_levels(term, part.reshape(shape))
+            for term, (part, shape) in enumerate(zip(parts, self.shapes, strict=False))
+        ]
         sums = stats.sums._replace(H=stats.sums.H.copy())
         for factor, part in zip(layout.chain, layout.by_factor(sums), strict=True):
             part.H[:, :, -1] = B[factor.term][factor.order]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from scipy.linalg import solve_triangular
 
 from bayesv.design.residual import Homoscedastic, Residual
 from bayesv.linalg import Array, independent_columns
+from bayesv.structures.level_root import LevelRoot
 
 __all__ = ["Grouping", "Index", "RowBatch", "Scaling", "times_inverse"]
 
@@ -33,12 +34,15 @@ class Grouping:
     n_levels : int
     blocks : tuple of tuple of int
         Which columns are correlated with each other.
+    root : LevelRoot, optional
+        Of the known relationship of the levels; None if they are not related.
     """
 
     codes: Index
     values: Array
     n_levels: int
     blocks: tuple[tuple[int, ...], ...]
+    root: LevelRoot | None = None
 
     @property
     def k(self) -> int:
@@ -47,7 +51,7 @@ class Grouping:
 
     def take(self, rows: slice | Index) -> Grouping:
         """Return the grouping of some of the rows."""
-        return Grouping(self.codes[rows], self.values[rows], self.n_levels, self.blocks)
+        return replace(self, codes=self.codes[rows], values=self.values[rows])
 
 
 @dataclass(frozen=True, eq=False)

@@ -110,8 +110,4 @@ def certify(
 
 def _variances(criterion: Criterion, x: Array) -> Array:
     """Return variances over σ² of all effects."""
-    roots = [
-        np.linalg.solve(basis, lam)
-        for basis, lam in zip(criterion.stats.bases, criterion.lambdas(x), strict=True)
-    ]
-    return np.concatenate([(root**2).sum(axis=1) for root in roots])
+    return np.concatenate([(root**2).sum(axis=1) for root in criterion.roots(x)])

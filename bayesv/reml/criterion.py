@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.errors import DataError
-from bayesv.gram import Elimination, GramStatistics, eliminate, eliminate_many
-from bayesv.linalg import Array, symmetrize
+from bayesv.gram import Elimination, GramStatistics, Probes, eliminate, eliminate_many
+from bayesv.linalg import Array, Mask, symmetrize
+from bayesv.reml.maps import Elements, TermMap, map_of
 
 __all__ = ["Criterion", "solve_fixed"]
 
@@ -21,7 +25,7 @@ _EXACT = 8 * float(np.finfo(float).eps)
 
 
 class Criterion:
-    """The profiled criterion as a function of the elements of all λ_f that may differ from 0."""
+    """The profiled criterion as a function of coordinates of all λ_f, see `bayesv.reml.maps`."""
 
     def __init__(self, design: Design, stats: GramStatistics, method: str) -> None:
         self.design, self.stats = design, stats
@@ -33,31 +37,62 @@ class Criterion:
                 f"{design.n} rows cannot estimate a variance beside {design.p} fixed effects. "
                 "Leave some out; a column of text or categories has one for each further level."
             )
-        self.places: list[tuple[Index, Index]] = []
-        for term in design.terms:
-            rows, columns = np.nonzero(np.tril(term.structure.mask))
-            self.places.append((rows, columns))
-        self.sizes = [len(rows) for rows, _ in self.places]
-        self.diagonal = np.concatenate([r == c for r, c in self.places])
-        # Row i of λ acts on column i of Z: dividing by its rms makes coordinates free of units.
-        self.unit = np.concatenate(
-            [
-                1.0 / scale[rows]
-                for scale, (rows, _) in zip(stats.layout.scales, self.places, strict=True)
-            ]
-        )
-        self.levels = np.repeat([term.n_levels for term in design.terms], self.sizes)
-        # Which diagonal element stands in the same row, and in the same column.
-        starts = np.cumsum([0, *(term.n_columns for term in design.terms)])
-        pairs = list(zip(starts, self.places, strict=False))
-        self.row = np.concatenate([start + rows for start, (rows, _) in pairs])
-        self.column = np.concatenate([start + columns for start, (_, columns) in pairs])
+        self.maps = [
+            map_of(term, basis, scale)
+            for term, basis, scale in zip(
+                design.terms, stats.bases, stats.layout.scales, strict=True
+            )
+        ]
+        self.stops = np.cumsum([0, *(one.size for one in self.maps)])[1:]
         self.n_evaluations = 0
+
+    @property
+    def n_lambdas(self) -> int:
+        """Number of coordinates of λ, which come first."""
+        return int(self.stops[-1]) if len(self.stops) else 0
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return self.n_lambdas
+
+    def statistics(self, x: Array) -> GramStatistics:
+        """Return the statistics at x."""
+        return self.stats
+
+    def components(
+        self, x: Array, blocks: Mapping[str, pd.DataFrame], sigma2: float
+    ) -> VarianceComponents:
+        """Return the components at x, of Σ_f and σ²."""
+        return VarianceComponents(blocks, sigma2)
 
     @property
     def cost(self) -> float:
         """About how many operations one value takes."""
         return self.stats.layout.cost
+
+    @property
+    def elements(self) -> tuple[Index, Index, Mask]:
+        """Rows and columns of λ of the coordinates, counted over all terms; which are of elements.
+
+        Coordinates of families with parameters have numbers of their own, below 0.
+        """
+        rows, columns, free, start = list[Index](), list[Index](), list[Mask](), 0
+        for one, term in zip(self.maps, self.design.terms, strict=True):
+            is_free = isinstance(one, Elements)
+            none = -1 - np.arange(one.size) - sum(map(len, rows))
+            rows.append(start + one.rows if isinstance(one, Elements) else none)
+            columns.append(start + one.columns if isinstance(one, Elements) else none)
+            free.append(np.full(one.size, is_free))
+            start += term.n_columns
+        # Other coordinates than those of λ are each alone in a row and column, too.
+        others = -1 - np.arange(self.n_lambdas, self.size)
+        not_free = np.zeros(len(others), dtype=bool)
+        return (
+            np.concatenate([*rows, others]),
+            np.concatenate([*columns, others]),
+            np.concatenate([*free, not_free]),
+        )
 
     def lambdas(self, x: Array) -> list[Array]:
         """Return λ_f of every term at x, in the basis of the statistics."""
@@ -65,22 +100,31 @@ class Criterion:
 
     def _lambdas(self, x: Array) -> list[Array]:
         """Return λ_f of every term, shape (S, k, k), at S points x, shape (S, d)."""
-        lambdas = []
-        parts = np.split(x * self.unit, np.cumsum(self.sizes)[:-1], axis=1)
-        for term, (rows, columns), part in zip(self.design.terms, self.places, parts, strict=True):
-            lam = np.zeros((len(x), term.n_columns, term.n_columns))
-            lam[:, rows, columns] = part
-            lambdas.append(lam)
-        return lambdas
+        return [one.lambdas(part) for one, part in self._each(x)]
 
-    @property
-    def _constant(self) -> float:
-        """What is left of the criterion beside log|M|, log|S| and (n − p) log r²."""
-        value = self.df * (np.log(2 * np.pi / self.df) + 1) - self.stats.log_weights
+    def _split(self, x: Array) -> list[Array]:
+        """Return the coordinates of each term, (..., d)."""
+        return np.split(x, self.stops, axis=-1)[: len(self.maps)]
+
+    def _each(self, x: Array) -> Iterator[tuple[TermMap, Array]]:
+        """Yield the map and the coordinates of each term."""
+        return zip(self.maps, self._split(x), strict=True)
+
+    def start(self, scale: float, decay: float = 0.0) -> Array:
+        """Return SDs of one size relative to σ, with correlations that decay with the lag."""
+        return np.concatenate([np.zeros(0), *(one.start(scale, decay) for one in self.maps)])
+
+    def roots(self, x: Array) -> list[Array]:
+        """Return λ_f of every term by the user's columns."""
+        return [one.root(part) for one, part in self._each(x)]
+
+    def _constant(self, stats: GramStatistics) -> float:
+        """Return what is left of the criterion beside log|M|, log|S| and (n − p) log r²."""
+        value = self.df * (np.log(2 * np.pi / self.df) + 1) - stats.log_weights
         if self.sigma_is_known:
-            value = self.df * np.log(2 * np.pi) - self.stats.log_weights
+            value = self.df * np.log(2 * np.pi) - stats.log_weights
         if self.method == "REML":
-            value += self.stats.fixed.logdet
+            value += stats.fixed.logdet
         return float(value)
 
     def criterion_at(self, lambdas: Sequence[Array], sigma2: float) -> float:
@@ -92,24 +136,32 @@ class Criterion:
             value += logdet_S + self.stats.fixed.logdet
         return float(value + r2 / sigma2)
 
+    def with_probes(self, probes: Probes) -> Criterion:
+        """Return the criterion with other probes."""
+        new = copy(self)
+        new.stats = self.stats.with_probes(probes)
+        return new
+
     def profiled_sigma2(self, x: Array) -> float:
         """Return the σ² that belongs to x."""
         if self.sigma_is_known:
             return 1.0
-        return solve_fixed(eliminate(self.stats, self.lambdas(x)), self.stats.p)[1] / self.df
+        return (
+            solve_fixed(eliminate(self.statistics(x), self.lambdas(x)), self.stats.p)[1] / self.df
+        )
 
     def logdet_se(self, x: Array) -> float:
         """Return the standard error of log|M|, 0 if it is exact."""
-        return eliminate(self.stats, self.lambdas(x)).logdet_se
+        return eliminate(self.statistics(x), self.lambdas(x)).logdet_se
 
     def curvature(self, x: Array) -> Array:
-        """Return about the second derivatives by x: J times Fisher's information of a level.
-
-        With m rows it is 4 (mλ/(1 + mλ²))², where m is the mean over levels.
-        """
-        size = np.clip(np.abs(x[self.diagonal])[self.row], 0.05, None)
-        m = self.design.n / self.levels
-        return np.asarray(4.0 * self.levels * (m * size / (1.0 + m * size**2)) ** 2)
+        """Return about the second derivatives by x: J times Fisher's information of a level."""
+        levels = [term.n_levels for term in self.design.terms]
+        parts = [
+            one.curvature(part, J, self.design.n)
+            for J, (one, part) in zip(levels, self._each(x), strict=True)
+        ]
+        return np.concatenate([np.zeros(0), *parts])
 
     def reproduced(self) -> DataError:
         """Return the error of a response that leaves no residual variance to speak of."""
@@ -122,31 +174,42 @@ class Criterion:
         )
 
     def row_sizes(self, x: Array) -> Array:
-        """Return the size of the row of λ of every coordinate: a relative SD."""
-        sizes = np.sqrt(np.bincount(self.row, x**2))
-        return np.asarray(sizes[self.row])
+        """Return the relative SD that each coordinate is of, the size of its row of λ; or 1."""
+        others = np.ones(len(x) - self.n_lambdas)
+        return np.concatenate([*(one.sizes(part) for one, part in self._each(x)), others])
 
     def same_sign(self, x: Array) -> Array:
-        """Return x with the sign of each column of λ such that its diagonal is not negative."""
-        sign = np.where(x[self.diagonal] < 0, -1.0, 1.0)
-        return np.asarray(x * sign[self.column])
+        """Return the same λλ' by coordinates of one sign."""
+        parts = [one.same_sign(part) for one, part in self._each(x)]
+        return np.concatenate([*parts, x[self.n_lambdas :]])
+
+    def ends(self, x: Array) -> dict[int, float]:
+        """Return coordinates next to a boundary, and where on it: 0, or the end of a range."""
+        ends: dict[int, float] = {}
+        start = 0
+        for one, part in self._each(x):
+            ends |= {start + i: end for i, end in one.ends(part).items()}
+            start += one.size
+        return ends
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Profiled criterion and its gradient, in unit coordinates."""
-        value, bars = self._evaluate(x)
-        gradient = np.concatenate(
-            [bar[places] for bar, places in zip(bars, self.places, strict=True)]
-        )
-        return value, gradient * self.unit
+        value, done, T_bar = self._profiled(self.statistics(x), x)
+        return value, self._by_lambdas(x, done.gradient(T_bar))
+
+    def _by_lambdas(self, x: Array, bars: Sequence[Array]) -> Array:
+        """Return the derivative by coordinates of λ, given those by each λ_f."""
+        pairs = zip(bars, self._each(x), strict=True)
+        return np.concatenate([np.zeros(0), *(o.pullback(part, bar) for bar, (o, part) in pairs)])
 
     def values(self, x: Array) -> Array:
         """Profiled criterion at S points x, shape (S, d), at once; inf where rounding leaves none.
 
-        Much cheaper than S evaluations with the gradient.
+        Much cheaper than S evaluations with the gradient. They differ in λ alone.
         """
         from bayesv.gram.small import solve_many  # compiled: loaded when it is needed
 
-        stats, p = self.stats, self.stats.p
+        stats, p = self.statistics(x[0]), self.stats.p
         logdet, T = eliminate_many(stats, self._lambdas(x))
         L, gamma = np.empty_like(T[:, :p, :p]), np.empty_like(T[:, :p, p])
         logdet_S, explained = solve_many(T[:, :p, :p], T[:, :p, p], L, gamma).T
@@ -156,29 +219,27 @@ class Criterion:
         if self.method == "REML":
             value = value + logdet_S
         usable = np.isfinite(value) & (r2 > 0)
-        return np.asarray(np.where(usable, value + self._constant, np.inf))
+        return np.asarray(np.where(usable, value + self._constant(stats), np.inf))
 
     def expectation_step(self, x: Array) -> Array:
         """Return the coordinates of E[Σ_j uu'/J | y] in units of σ²: one step of EM.
 
         By Fisher's identity it is λ(I − λ'Λ̄/(2 J))λ', with Λ̄ the derivative of the criterion.
         """
-        _, bars = self._evaluate(x)
-        new = []
-        terms = zip(self.design.terms, self.lambdas(x), bars, self.places, strict=True)
-        for term, lam, bar, (rows, columns) in terms:
+        _, done, T_bar = self._profiled(self.statistics(x), x)
+        bars, new = done.gradient(T_bar), list[Array]()
+        terms = zip(self.design.terms, self.maps, self.lambdas(x), bars, strict=True)
+        for term, one, lam, bar in terms:
             inner = symmetrize(np.eye(len(lam)) - lam.T @ bar / (2.0 * term.n_levels))
             values, vectors = np.linalg.eigh(inner)
             root = (vectors * np.sqrt(np.clip(values, 0.01, 100.0))) @ vectors.T
-            # QR of the transpose gives the lower factor without squaring.
-            upper = np.linalg.qr((lam @ root).T, mode="r")
-            new.append((upper.T * np.sign(np.diagonal(upper)))[rows, columns])
-        return np.asarray(np.concatenate(new) / self.unit)
+            new.append(one.near(lam @ root))
+        return np.concatenate([*new, x[self.n_lambdas :]])
 
-    def _evaluate(self, x: Array) -> tuple[float, list[Array]]:
-        """Profiled criterion and its derivative by all elements of all λ_f."""
+    def _profiled(self, stats: GramStatistics, x: Array) -> tuple[float, Elimination, Array]:
+        """Return the profiled criterion, the elimination and the derivative by its T."""
         self.n_evaluations += 1
-        stats, p = self.stats, self.stats.p
+        p = stats.p
         done = eliminate(stats, self.lambdas(x))
         gamma, r2, logdet_S = solve_fixed(done, p)
         if self.sigma_is_known:
@@ -192,7 +253,7 @@ class Criterion:
         if self.method == "REML":
             value += logdet_S + stats.fixed.logdet
             T_bar[:p, :p] += np.linalg.inv(done.T[:p, :p])
-        return float(value), done.gradient(T_bar)
+        return float(value), done, T_bar
 
 
 def solve_fixed(done: Elimination, p: int) -> tuple[Array, float, float]:

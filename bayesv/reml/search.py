@@ -2,156 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from bayesv.covariance import VarianceComponents
-from bayesv.design.design import Design
-from bayesv.errors import BayesvError, DataError, FitWarning, warn
-from bayesv.gram import LARGEST_ERROR, GramStatistics, Probes, eliminate
+from bayesv.errors import DataError, FitWarning, warn
+from bayesv.gram import LARGEST_ERROR, Probes, eliminate
 from bayesv.linalg import Array, Mask, symmetrize
-from bayesv.reml.certificate import certify
 from bayesv.reml.criterion import Criterion, solve_fixed
 from bayesv.reml.fit import RemlFit
 from bayesv.reml.identification import unidentified
+from bayesv.reml.polish import Objective, polish
 from bayesv.reml.starts import Screen
 
-__all__ = ["fit_reml"]
+__all__ = ["Optimum", "Search"]
 
-Objective = Callable[[Array], tuple[float, Array]]
-
-_BOUNDARY = 1e-3  # in units of 1/rms of the column: smaller diagonal elements of λ are tried at 0
+_NONE = np.zeros(0)
+_BOUNDARY = 1e-3  # in units of 1/rms of the column: a diagonal element of λ next to 0
 _EM_STEPS, _FAR = 12, 8.0  # at most, as long as the largest row of λ grows by so much
 # Points of the lattice from which other valleys are looked for, if that takes no more operations
 # than so many (all values of the criterion together), and descents into valleys, at most.
 _LEAST_SCREENED, _MOST_SCREENED, _SCREENING = 6, 24, 1e8
 _VALLEYS = 8
+# Correlations that families with parameters start from decay so with the lag; size of λ and decay
+# of more starts.
+_DECAY = 0.3
+_OTHER_STARTS = ((1.0, 0.8), (1.0, -0.5), (0.2, 0.5), (3.0, 0.5))
 # Gradients over the root of the curvature. With a line search on values, which rounding limits to
 # 1e-8 or so, and without: the criterion is then within 1e-12 of its minimum.
 _LINE_SEARCH_GRADIENT, _SEARCH_GRADIENT = 1e-3, 1e-6
-_POLISHING = 12  # steps
 _ROUNDS = 4  # more of the search, each scaled anew
 _NEAR = 0.1  # twice the difference of the criterion, about, within which optima are the same
 _LOWER = 1e-5  # difference of the criterion that makes another minimum the better one
 _GRADIENT_TOLERANCE = 1e-3  # a fit whose gradient is larger is reported as not converged
 _SETTLED = 0.1 * _GRADIENT_TOLERANCE
-_MOST_PROBES = 64  # times the number that an iteration starts with
-_LOWER_WITHOUT_RESIDUAL = (
-    "the criterion is lower still, and may have no minimum, where the random effects reproduce the "
-    "response and leave no residual variance; reported is a minimum with one. There are too few "
-    "rows for so many effects: simplify the model"
-)
-
-
-def fit_reml(
-    design: Design,
-    stats: GramStatistics,
-    method: str = "REML",
-    max_iterations: int = 500,
-    tolerance: float = 0.01,
-) -> RemlFit:
-    """Fit by REML or ML.
-
-    Parameters
-    ----------
-    design : Design
-    stats : GramStatistics
-        Of the same design.
-    method : {"REML", "ML"}
-    max_iterations : int
-        Of the quasi-Newton search from each start.
-    tolerance : float
-        Where random effects are eliminated by iteration: how far other probes may move an SD, in
-        units of its standard error. More probes are used until they do not.
-
-    Raises
-    ------
-    DataError
-        If the response is reproduced exactly, so that σ² = 0, or so nearly that fewer than 3 digits
-        of the estimates would be right.
-
-    Warns
-    -----
-    FitWarning
-        If the optimiser did not converge, if the data do not identify some of the variances (the
-        estimates say nothing of how V is split between these), or if digits are lost. Singular
-        fits are flagged, not warned about.
-
-    Notes
-    -----
-    The criterion is minimised over lower-triangular λ_f without bounds, because it does not change
-    when a column of λ_f changes sign; 0 is an interior point of that space. The search starts away
-    from 0 (where the gradient vanishes), and what ends near 0 is put there exactly if the criterion
-    is no worse for it.
-    """
-    if method not in ("REML", "ML"):
-        raise BayesvError(f"method must be 'REML' or 'ML', found {method!r}.")
-    search = _Search(Criterion(design, stats, method), max_iterations)
-    try:
-        best, exact = search.run(search.start(1.0)), False
-        for start in search.elsewhere(best):
-            if search.finds_lower(start, best):
-                lower = search.run_with_residual(start)
-                best, exact = lower or best, exact or lower is None
-        problems = (_LOWER_WITHOUT_RESIDUAL,) if exact else ()
-        if stats.probes is None:
-            return search.finish(best, problems)
-        return _certified(search, best, problems, tolerance)
-    except np.linalg.LinAlgError:
-        raise search.criterion.reproduced() from None
-
-
-def _certified(
-    search: _Search, best: _Optimum, problems: tuple[str, ...], tolerance: float
-) -> RemlFit:
-    """Return the fit with so many probes that others would hardly move it."""
-    while True:
-        probes = search.criterion.stats.probes
-        assert probes is not None
-        other = search.with_probes(probes.others)
-        minima = best.x, other.run(best.x).x
-        certificate = certify((search.criterion, other.criterion), minima, tolerance)
-        search.criterion.n_evaluations = other.criterion.n_evaluations
-        wanted = int(np.ceil((certificate.largest / tolerance) ** 2))
-        factor = min(max(wanted, 2), 8, _MOST_PROBES // probes.scale)
-        if certificate.met or factor < 2:
-            break
-        search = search.with_probes(probes.times(factor))
-        best = search.run(best.x)
-    if certificate.problem:
-        problems = (*problems, certificate.problem)
-    return replace(search.finish(best, problems), certificate=certificate)
 
 
 @dataclass(frozen=True, eq=False)
-class _Optimum:
+class Optimum:
+    """A minimum of the criterion, with the gradient there."""
+
     x: Array
-    free: Mask  # which coordinates are not held at 0
+    free: Mask  # which coordinates are not held on the boundary
     value: float
     gradient: Array
     boundary: bool
 
 
-class _Search:
+class Search:
     """A search for the minimum of one criterion."""
 
-    def __init__(self, criterion: Criterion, max_iterations: int) -> None:
+    def __init__(self, criterion: Criterion, max_iterations: int, tolerance: float = 0.01) -> None:
         self.criterion, self.max_iterations = criterion, max_iterations
-        self.all_free = np.ones(len(criterion.unit), dtype=bool)
+        self.tolerance = tolerance  # of a certificate
+        self.all_free = np.ones(criterion.size, dtype=bool)
+        self.row, self.column, self.is_element = criterion.elements
+        self.diagonal = self.is_element & (self.row == self.column)
 
-    def with_probes(self, probes: Probes) -> _Search:
+    def with_probes(self, probes: Probes) -> Search:
         """Return a search of the criterion with other probes."""
-        old = self.criterion
-        new = Criterion(old.design, old.stats.with_probes(probes), old.method)
-        new.n_evaluations = old.n_evaluations
-        return _Search(new, self.max_iterations)
+        return Search(self.criterion.with_probes(probes), self.max_iterations, self.tolerance)
 
-    def run(self, start: Array) -> _Optimum:
+    def ranked(self, starts: list[Array]) -> list[Array]:
+        """Return points in the order of the criterion there."""
+        if len(starts) == 1:
+            return starts
+        values = [self.criterion.value_and_gradient(start)[0] for start in starts]
+        return [starts[k] for k in np.argsort(values)]
+
+    def run(self, start: Array) -> Optimum:
         """Minimise from a start, then settle what is on the boundary."""
         free = self.all_free
         x, value, gradient = self._descend(start, free)
@@ -163,19 +86,19 @@ class _Search:
             # Zero was a saddle: the criterion falls when the component leaves it.
             free = self.all_free
             x, value, gradient = self._descend(away, free)
-        return _Optimum(x, free, value, gradient, bool((~free).any()))
+        return Optimum(x, free, value, gradient, bool((~free).any()))
 
-    def run_with_residual(self, start: Array) -> _Optimum | None:
+    def run_with_residual(self, start: Array) -> Optimum | None:
         """Return the minimum, or None where what is left to the residual is rounding."""
         try:
             optimum = self.run(start)
         except DataError:
             return None
-        stats, lambdas = self.criterion.stats, self.criterion.lambdas(optimum.x)
-        roots = [np.linalg.solve(b, lam) for b, lam in zip(stats.bases, lambdas, strict=True)]
-        return optimum if stats.relative_error(roots) <= LARGEST_ERROR else None
+        stats = self.criterion.statistics(optimum.x)
+        error = stats.relative_error(self.criterion.roots(optimum.x))
+        return optimum if error <= LARGEST_ERROR else None
 
-    def finds_lower(self, start: Array, known: _Optimum) -> bool:
+    def finds_lower(self, start: Array, known: Optimum) -> bool:
         """Whether the search from another start ends below a known optimum."""
         try:
             value = self._descend(start, self.all_free, known)[1]
@@ -183,28 +106,44 @@ class _Search:
             return True
         return value < known.value - _LOWER
 
-    def elsewhere(self, known: _Optimum) -> Sequence[Array]:
+    def elsewhere(self, known: Optimum) -> Sequence[Array]:
         """Return starts in other valleys than that of a known optimum, the most promising first."""
-        criterion = self.criterion
-        screen = Screen(criterion.values, criterion.row, criterion.column)
+        criterion, m = self.criterion, self.criterion.n_lambdas
+        rest = known.x[m:]
+        if not m:
+            return []
+        if not self.is_element[:m].all():
+            return [self.start(scale, decay, rest) for scale, decay in _OTHER_STARTS]
+
+        def values(points: Array) -> Array:
+            return criterion.values(_beside(points, rest))
+
+        screen = Screen(values, self.row[:m], self.column[:m])
         n = min(_MOST_SCREENED, int(_SCREENING / criterion.cost) // screen.values_a_start)
         if n >= _LEAST_SCREENED:
-            return list(screen.starts(n, known.x, known.value, known.boundary)[:_VALLEYS])
+            starts = screen.starts(n, known.x[:m], known.value, known.boundary)[:_VALLEYS]
+            return list(_beside(starts, rest))
         # Competing components can end on the boundary from one start and inside from another.
-        return [self.start(scale) for scale in (0.2, 3.0)] if known.boundary else []
+        return [self.start(scale, rest=rest) for scale in (0.2, 3.0)] if known.boundary else []
 
-    def start(self, scale: float) -> Array:
-        """Return λ = scale × I after a step of EM."""
-        x = np.where(self.criterion.diagonal, scale, 0.0)
+    def start(self, scale: float, decay: float = _DECAY, rest: Array = _NONE) -> Array:
+        """Return λ = scale × I, or correlations of families that decay, after a step of EM.
+
+        ``rest`` are the coordinates beside those of λ.
+        """
+        m = self.criterion.n_lambdas
+        x = np.append(self.criterion.start(scale, decay), rest)
+        if not m:
+            return x
         # EM is slow near the optimum but, unlike quasi-Newton steps, never far off from afar.
         for _ in range(_EM_STEPS):
-            before, x = self.criterion.row_sizes(x), self.criterion.expectation_step(x)
-            if self.criterion.row_sizes(x).max() < _FAR * before.max():
+            before, x = self.criterion.row_sizes(x)[:m], self.criterion.expectation_step(x)
+            if self.criterion.row_sizes(x)[:m].max() < _FAR * before.max():
                 break
         return x
 
     def _descend(
-        self, x: Array, free: Mask, known: _Optimum | None = None
+        self, x: Array, free: Mask, known: Optimum | None = None
     ) -> tuple[Array, float, Array]:
         """Quasi-Newton search over the free coordinates; given up where it comes to ``known``."""
         if not free.any():
@@ -234,7 +173,7 @@ class _Search:
             if known is not None:
                 break
             tolerance = _SEARCH_GRADIENT * np.sqrt(curvature)
-            part, value, gradient = _polish(objective, part, value, gradient, inverse, tolerance)
+            part, value, gradient = polish(objective, part, value, gradient, inverse, tolerance)
             if _relative(gradient, self.criterion.row_sizes(filled(part))[free]) < _SETTLED:
                 break
         full_gradient = np.zeros_like(x)
@@ -247,7 +186,7 @@ class _Search:
         part: Array,
         curvature: Array,
         loose: float,
-        known: _Optimum | None,
+        known: Optimum | None,
     ) -> tuple[Array, float, Array, Array]:
         """Return where BFGS ends, the value and gradient there, and its inverse Hessian."""
         # In coordinates y = x c the curvature is about the same in all directions.
@@ -282,23 +221,24 @@ class _Search:
     def _settle(
         self, x: Array, value: float, gradient: Array, free: Mask
     ) -> tuple[Array, float, Array, Mask]:
-        """Put small diagonal elements of λ at exactly 0 where the criterion allows it."""
-        for i in np.flatnonzero(self.criterion.diagonal & free & (np.abs(x) < _BOUNDARY)):
-            trial_free = free.copy()
-            trial_free[i] = False
-            trial = np.where(trial_free, x, 0.0)
+        """Put what is next to the boundary, such as small SDs, on it if the criterion allows it."""
+        for i, end in self.criterion.ends(x).items():
+            if not free[i]:
+                continue
+            trial_free, trial = free.copy(), x.copy()
+            trial_free[i], trial[i] = False, end
             point, lower, slope = self._descend(trial, trial_free)
             if lower <= value + 1e-12 * max(1.0, abs(value)):
                 x, value, gradient, free = point, lower, slope, trial_free
         return x, value, gradient, free
 
     def _leave_zero(self, x: Array, value: float, free: Mask) -> Array | None:
-        """Return a point with a lower criterion next to a zero, if there is one."""
+        """Return a point with a lower criterion next to the boundary, if there is one."""
         tolerance = 1e-9 * max(1.0, abs(value))
         for i in np.flatnonzero(~free):
             for step in (1e-2, 1e-1):
                 away = x.copy()
-                away[i] = step
+                away[i] += step
                 if self.criterion.value_and_gradient(away)[0] < value - tolerance:
                     return away
         turned = self._turned(x)
@@ -315,10 +255,10 @@ class _Search:
         between that column and the row's own: where the column has none of it, the zero looks
         stationary although it is not.
         """
-        criterion, points = self.criterion, []
-        row, column = criterion.row, criterion.column
-        for i in np.flatnonzero(criterion.diagonal & (np.abs(x) < _BOUNDARY)):
-            for below in np.flatnonzero((column == column[i]) & ~criterion.diagonal):
+        points = []
+        row, column = self.row, self.column
+        for i in np.flatnonzero(self.diagonal & (np.abs(x) < _BOUNDARY)):
+            for below in np.flatnonzero((column == column[i]) & ~self.diagonal):
                 # What the row has in columns before is not part of the turn.
                 part = (row == row[below]) & (column >= column[i])
                 size = np.sqrt((x[part] ** 2).sum())
@@ -329,16 +269,15 @@ class _Search:
                         points.append(turned)
         return np.array(points).reshape(-1, len(x))
 
-    def finish(self, best: _Optimum, problems: tuple[str, ...] = ()) -> RemlFit:
+    def finish(self, best: Optimum, problems: tuple[str, ...] = ()) -> RemlFit:
         """Return the fit at an optimum, with what is to be known of it."""
         criterion = self.criterion
-        stats, design = criterion.stats, criterion.design
-        lambdas = criterion.lambdas(best.x)
-        done = eliminate(stats, lambdas)
+        stats, design = criterion.statistics(best.x), criterion.design
+        done = eliminate(stats, criterion.lambdas(best.x))
         gamma, r2, _ = solve_fixed(done, stats.p)
         sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
         names = list(design.fixed_names)
-        roots = [np.linalg.solve(b, lam) for b, lam in zip(stats.bases, lambdas, strict=True)]
+        roots = criterion.roots(best.x)
         blocks = {
             term.group: pd.DataFrame(sigma2 * root @ root.T, term.columns, term.columns)
             for term, root in zip(design.terms, roots, strict=True)
@@ -356,7 +295,7 @@ class _Search:
         norm = float(np.abs(best.gradient).max())
         relative = _relative(best.gradient, criterion.row_sizes(best.x))
         # Rounding leaves so much of the gradient, at the optimum too.
-        noise = 2.0 * error * max(term.n_levels for term in design.terms)
+        noise = 2.0 * error * max((term.n_levels for term in design.terms), default=1)
         converged = relative < max(_GRADIENT_TOLERANCE, noise)
         if not converged:
             warn(
@@ -367,7 +306,7 @@ class _Search:
         return RemlFit(
             design=design,
             method=criterion.method,
-            components=VarianceComponents(blocks, sigma2),
+            components=criterion.components(best.x, blocks, sigma2),
             beta=pd.Series(stats.fixed.to_beta(gamma), names, name="beta"),
             cov_beta=pd.DataFrame(stats.fixed.cov_beta(sigma2 * S_inv), names, names),
             criterion=best.value,
@@ -380,52 +319,11 @@ class _Search:
         )
 
 
+def _beside(points: Array, rest: Array) -> Array:
+    """Return points (S, m) with the same other coordinates after them, (S, d)."""
+    return np.hstack([points, np.broadcast_to(rest, (len(points), len(rest)))])
+
+
 def _relative(gradient: Array, size: Array) -> float:
     """Return the largest element of a gradient; where λ is large, by its relative change."""
     return float((np.abs(gradient) * np.maximum(1.0, size)).max())
-
-
-def _polish(
-    objective: Objective,
-    x: Array,
-    value: float,
-    gradient: Array,
-    inverse: Array,
-    tolerance: Array,
-) -> tuple[Array, float, Array]:
-    """Quasi-Newton steps that make the gradient smaller, then Newton steps if they stall.
-
-    ``inverse`` is an inverse Hessian to start with; Newton steps take 2 d evaluations each.
-    """
-    newton = False
-    for _ in range(_POLISHING):
-        if (np.abs(gradient) < tolerance).all():
-            break
-        step = _newton_step(objective, x, gradient) if newton else -inverse @ gradient
-        if step is None:
-            break
-        new_value, new_gradient = objective(x + step)
-        if not np.abs(new_gradient / tolerance).max() < np.abs(gradient / tolerance).max():
-            if newton or (np.abs(gradient) < 10 * tolerance).all():
-                break
-            newton = True
-            continue
-        change = new_gradient - gradient
-        if (along := float(change @ step)) > 0:  # update by Broyden, Fletcher, Goldfarb and Shanno
-            left = np.eye(len(x)) - np.outer(step, change) / along
-            inverse = left @ inverse @ left.T + np.outer(step, step) / along
-        x, value, gradient = x + step, new_value, new_gradient
-    return x, value, gradient
-
-
-def _newton_step(objective: Objective, x: Array, gradient: Array) -> Array | None:
-    """Newton step with the Hessian by central differences; None where it is not a minimum."""
-    h = 1e-4
-    hessian = np.array(
-        [(objective(x + h * e)[1] - objective(x - h * e)[1]) / (2 * h) for e in np.eye(len(x))]
-    )
-    try:
-        L = np.linalg.cholesky(symmetrize(hessian))
-    except np.linalg.LinAlgError:
-        return None
-    return np.asarray(-np.linalg.solve(L.T, np.linalg.solve(L, gradient)))

@@ -33,6 +33,7 @@ def parts_of(stats: GramStatistics) -> dict[str, Any]:
         "merging": layout.merging,
         "scales": layout.scales,
         "bases": layout.bases,
+        "loadings": layout.loadings,
         "A_border": sums.A_border,
         "B_border": sums.B_border,
         "C": sums.C,
@@ -60,6 +61,7 @@ def statistics_from(parts: Mapping[str, Any]) -> GramStatistics:
         merging=parts["chain"]["merging"] if "chain" in parts else parts["merging"],
         scales=tuple(parts["scales"]),
         bases=tuple(parts["bases"]),
+        loadings=tuple(parts.get("loadings", [None] * len(parts["bases"]))),
     )
     return GramStatistics(
         layout,

@@ -13,6 +13,7 @@ from bayesv.structures.autoregressive import Autoregressive, HeterogeneousAutore
 from bayesv.structures.direct_sum import Diagonal
 from bayesv.structures.exchangeable import CompoundSymmetry, HeterogeneousCompoundSymmetry
 from bayesv.structures.family import Family, positions_of
+from bayesv.structures.identity import ScaledIdentity
 from bayesv.structures.moving_average import AutoregressiveMovingAverage, MovingAverage
 from bayesv.structures.spatial import (
     ContinuousAutoregressive,
@@ -33,6 +34,7 @@ KINDS: dict[str, type[CovarianceStructure]] = {
     for cls in (
         Unstructured,
         Diagonal,
+        ScaledIdentity,
         CompoundSymmetry,
         HeterogeneousCompoundSymmetry,
         Autoregressive,

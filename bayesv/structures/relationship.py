@@ -15,10 +15,17 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from bayesv.errors import DataError, near
-from bayesv.linalg import PSD_TOLERANCE, Array, smallest_relative_eigenvalue
+from bayesv.linalg import PSD_TOLERANCE, Array, connected, smallest_relative_eigenvalue
 from bayesv.names import level_label
+from bayesv.structures.level_root import LevelRoot
 
-__all__ = ["KnownRelationship", "Relationship", "known_relationship", "relationship_of"]
+__all__ = [
+    "KnownRelationship",
+    "RelatedLevels",
+    "Relationship",
+    "known_relationship",
+    "relationship_of",
+]
 
 _ASYMMETRY = 1e-8  # of K's elements, relative to their SDs: what writing to a file takes away
 
@@ -62,22 +69,43 @@ class Relationship(ABC):
             )
         return np.array([self._place[level] for level in levels], dtype=np.intp)
 
-    def root(self, levels: Sequence[str]) -> Array:
-        """Return L with LL' = K of these levels, shape (J, rank).
+    def of(self, levels: Sequence[str]) -> RelatedLevels:
+        """Return K of these levels with its root; what was made once is kept."""
+        key = tuple(levels)
+        if key not in self._made:
+            self._made[key] = RelatedLevels(self.among(key))
+        return self._made[key]
 
-        Lower triangular where K is positive definite.
-        """
-        K = self.among(levels)
-        try:
-            root = np.linalg.cholesky(K)
-        except np.linalg.LinAlgError:
-            root = np.zeros_like(K)
-        pivots, widest = np.diagonal(root) ** 2, np.diagonal(K).max(initial=0.0)
-        if (pivots > PSD_TOLERANCE * widest).all():
-            return np.asarray(root)
-        values, vectors = np.linalg.eigh(K)
-        kept = values > PSD_TOLERANCE * values[-1]
-        return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))
+    @cached_property
+    def _made(self) -> dict[tuple[str, ...], RelatedLevels]:
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class RelatedLevels:
+    """K of some levels.
+
+    Parameters
+    ----------
+    K : ndarray, shape (J, J)
+    """
+
+    K: Array
+
+    @cached_property
+    def root(self) -> LevelRoot:
+        """L with LL' = K."""
+        return LevelRoot.of(self.K)
+
+    @cached_property
+    def variances(self) -> Array:
+        """K_jj, shape (J,)."""
+        return np.diagonal(self.K).copy()
+
+    @cached_property
+    def components(self) -> NDArray[np.intp]:
+        """Which levels are connected by relationships, each to the next, shape (J,)."""
+        return connected(len(self.K), *np.nonzero(self.K))
 
 
 @dataclass(frozen=True, eq=False)
