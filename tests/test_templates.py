@@ -250,7 +250,7 @@ NOT_TOLD = {
     "homcs(0 + f | g)": "parameters of cs in g and the residual variance",
     "homtoep(0 + item | g)": "parameters of toep in g and the residual variance",
     "homdiag(0 + f | g)": "parameters of homdiag in g and the residual variance",
-    "(1 | g) + homcs(0 + f | g)": "determined by the others",
+    "(1 | g) + homcs(0 + f | g)": "parameters of us . cs in g and the residual variance",
 }
 
 
