@@ -128,6 +128,12 @@ class Alignment:
         density = MarginalDensity(statistics_of(design), priors)
         return Posterior(tree, design, priors, post.engine, density, post.problems)
 
+    def keeps_family(self, term: RandomTerm) -> bool:
+        """Return whether a term of the design has the same columns and family in the other."""
+        (twin,) = (b for a, b in _pairs(self.design, self.other) if a.group == term.group)
+        same = np.array_equal(self.random[term.group], np.eye(term.n_columns))
+        return same and twin.structure == term.structure
+
     def mask(self, group: str) -> Array:
         """Return which columns of a group are correlated, shape (r, r), by the other design."""
         (twin,) = (b for a, b in _pairs(self.design, self.other) if a.group == group)

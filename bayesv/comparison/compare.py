@@ -199,7 +199,12 @@ def _alignment(design: Design, other: Design) -> Alignment:
 def _joint(design: Design, ways: Sequence[Alignment]) -> Design:
     """Return the design with every correlation that one of the fits has, in its own columns."""
     masks = {t.group: sum(way.mask(t.group).astype(int) for way in ways) for t in design.terms}
-    terms = [replace(t, structure=of_linked(np.asarray(masks[t.group]))) for t in design.terms]
+    terms = [
+        t
+        if all(way.keeps_family(t) for way in ways)
+        else replace(t, structure=of_linked(np.asarray(masks[t.group])))
+        for t in design.terms
+    ]
     return replace(design, terms=tuple(terms))
 
 
@@ -288,6 +293,11 @@ def _prior_of(quantity: Quantity, priors: ResolvedPriors | None) -> str:
     if group == "Residual":
         return str(priors.sigma) if scale == "sd" else "implied by sd"
     term = priors.design.term(group)
+    if not term.structure.is_free:
+        if scale == "corr":
+            return str(priors.corr[group])
+        place = term.structure.sd_labels(term.columns).index(first)
+        return str(priors.sd[group][place]) if scale == "sd" else "implied by sd"
     basis, i = priors.basis(term), term.columns.index(first)
     if scale == "sd" and basis.moved(i):
         return f"implied by {basis.labels[i]}"
