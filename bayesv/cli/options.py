@@ -18,9 +18,11 @@ __all__ = [
     "add_command",
     "add_data",
     "add_json",
+    "add_prob",
     "add_priors",
     "add_quiet",
     "add_sampling",
+    "check_prob",
     "check_sampling_options",
     "check_writable",
     "engine_of",
@@ -124,7 +126,25 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draws", type=int, default=1000, help="per chain (%(default)s)")
     parser.add_argument("--chains", type=int, default=4, help="default %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="default %(default)s")
+    parser.add_argument(
+        "--cores", type=int, metavar="N", help="that chains run on (default: all); same numbers"
+    )
+    parser.add_argument("--ml", action="store_true", help="fit by ML instead of REML")
+    add_prob(parser)
     add_quiet(parser)
+
+
+def add_prob(parser: argparse.ArgumentParser) -> None:
+    """Add the probability of intervals."""
+    parser.add_argument(
+        "--prob", type=float, default=0.95, help="probability of intervals (%(default)s)"
+    )
+
+
+def check_prob(prob: float) -> None:
+    """Refuse what is no probability."""
+    if not 0 < prob < 1:
+        raise bv.DataError(f"--prob {prob}: a probability between 0 and 1 is needed.")
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
@@ -167,6 +187,9 @@ def reading_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def check_sampling_options(arguments: argparse.Namespace) -> None:
     """Refuse numbers that an engine would refuse later, and an engine that cannot sample."""
+    check_prob(arguments.prob)
+    if arguments.cores is not None and arguments.cores < 1:
+        raise bv.DataError(f"--cores {arguments.cores}: at least one is needed.")
     if arguments.engine == "none":
         return
     engine, structure = arguments.engine or _ENGINE, structure_of(arguments)

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 import bayesv as bv
-from bayesv.cli.options import add_command, check_writable
+from bayesv.cli.options import add_command, check_prob, check_writable, shows_progress
 from bayesv.cli.reading import read_fit
 from bayesv.data.tables import write_table
 from bayesv.posterior.estimators import ESTIMATES
@@ -43,7 +43,9 @@ def add(commands: Any) -> None:
         "  bayesv v reml.nc --rows 0:10,15 -o V.mtx",
     )
     parser.add_argument("fit", metavar="FIT", help="saved by `bayesv fit --save`, or from R")
-    parser.add_argument("--group", metavar="GROUP", help="grouping factor, with --level")
+    parser.add_argument(
+        "--group", metavar="GROUP", help="grouping factor of --level, where there are several"
+    )
     parser.add_argument("--level", metavar="LEVEL", help="the rows of this level")
     parser.add_argument(
         "--rows", metavar="LIST", help="or these rows of the fit, counted from 0, such as 0:10,15"
@@ -87,11 +89,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse before anything is read what cannot be done."""
-    if (arguments.group is None) is not (arguments.level is None):
-        raise bv.DataError("--group and --level belong together; give both or neither.")
-    if arguments.group is not None and arguments.rows is not None:
-        raise bv.DataError("Choose rows by --group and --level, or by --rows, not both.")
-    part = arguments.group is not None or arguments.rows is not None
+    if arguments.group is not None and arguments.level is None:
+        raise bv.DataError(f"--group {arguments.group} needs --level, which of its levels.")
+    if arguments.level is not None and arguments.rows is not None:
+        raise bv.DataError("Choose rows by --level, or by --rows, not both.")
+    part = arguments.level is not None or arguments.rows is not None
     if not part and (arguments.summary or not arguments.output):
         raise bv.DataError(
             "All of V needs a file (-o V.npz) and has no --summary; choose rows by --group and "
@@ -99,8 +101,7 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     if arguments.summary and arguments.estimate:
         raise bv.DataError("--summary is over all draws; leave --estimate out.")
-    if not 0 < arguments.prob < 1:
-        raise bv.DataError(f"--prob {arguments.prob}: a probability between 0 and 1 is needed.")
+    check_prob(arguments.prob)
     if arguments.output and not arguments.output.lower().endswith((*_TABLES, *_MATRICES)):
         known = ", ".join((*_MATRICES, *_TABLES))
         raise bv.DataError(f"--output {arguments.output}: the ending must be one of {known}.")

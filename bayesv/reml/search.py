@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
-from bayesv.errors import BayesvError, DataError, FitWarning, warn
+from bayesv.errors import BayesvError, DataError, FitWarning, none_of, warn
 from bayesv.gram import LARGEST_ERROR, GramStatistics, eliminate
 from bayesv.linalg import Array, Mask, symmetrize
 from bayesv.reml.criterion import Criterion, solve_fixed
@@ -85,7 +85,7 @@ def fit_reml(
     is no worse for it.
     """
     if method not in ("REML", "ML"):
-        raise BayesvError(f"method must be 'REML' or 'ML', found {method!r}.")
+        raise BayesvError(none_of("method", method, ("REML", "ML")))
     search = _Search(Criterion(design, stats, method), max_iterations)
     try:
         best, exact = search.run(search.start(1.0)), False
