@@ -31,7 +31,6 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "compare",
-        "compare saved fits of the same data",
         "Compare fits saved by `bayesv fit --save` (.nc, .zarr) and folders written in R by the "
         "script of\n`bayesv export-r`. Posteriors are held against the first REML fit; if there is "
         "none, one is made.",

@@ -8,7 +8,8 @@ import sys
 import numpy as np
 
 import bayesv as bv
-from bayesv.cli.options import engine_of, leave_stdout, shows_progress, structure_of
+from bayesv.cli.options import engine_of, shows_progress, structure_of
+from bayesv.cli.terminal import leave_stdout
 
 __all__ = ["fit_and_list"]
 
@@ -61,6 +62,6 @@ def _describe_v(V: bv.MarginalCovariance, label: str) -> str:
         count = V.to_sparse().nnz
         stored = f"{count} elements stored ({100 * count / n**2:.3g} %)"
     return (
-        f"V at the {label} estimate: {n} × {n}, {stored},\n{len(np.unique(V.clusters))} independent "
-        f"clusters, log|V| = {V.logdet():.4f}"
+        f"V at the {label} estimate: {n} × {n}, {stored},\n"
+        f"{len(np.unique(V.clusters))} independent clusters, log|V| = {V.logdet():.4f}"
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import bayesv as bv
+from bayesv.cli.commands import COMMANDS
 from bayesv.cli.priors import read_priors
 from bayesv.cli.reading import read_data
 from bayesv.model import ENGINES, check_sampling
@@ -21,12 +21,12 @@ __all__ = [
     "add_prob",
     "add_priors",
     "add_quiet",
+    "add_reading",
     "add_sampling",
     "check_prob",
     "check_sampling_options",
     "check_writable",
     "engine_of",
-    "leave_stdout",
     "model_of",
     "reading_of",
     "shows_progress",
@@ -36,11 +36,11 @@ __all__ = [
 _ENGINE = "collapsed"  # where none is named
 
 
-def add_command(commands: Any, name: str, summary: str, description: str, examples: str) -> Any:
+def add_command(commands: Any, name: str, description: str, examples: str) -> Any:
     """Add a command with its help, examples last as they are written."""
     return commands.add_parser(
         name,
-        help=summary,
+        help=COMMANDS[name],
         description=description,
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -49,12 +49,7 @@ def add_command(commands: Any, name: str, summary: str, description: str, exampl
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say which data and which model."""
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        help="a .csv, .tsv, .txt (also .gz), .xlsx, .sav, .dta or .parquet file; - reads CSV from "
-        "standard input",
-    )
+    add_reading(parser)
     parser.add_argument("formula", metavar="FORMULA", help="in lme4's language, quoted")
     parser.add_argument("--weights", metavar="COLUMN", help="known weights w in R = σ²/w")
     parser.add_argument(
@@ -69,11 +64,26 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         help="SD of residuals: 'strata(g)', 'power(x)', 'exp(x)', or a product by *",
     )
     parser.add_argument(
+        "--known-variances",
+        metavar="COLUMN",
+        help="variances of the rows' residuals, known and not estimated, as in meta-analysis",
+    )
+    parser.add_argument(
         "--factor",
         metavar="COLUMN",
         action="append",
         default=[],
         help="read a numeric column as a factor (repeatable); text columns always are",
+    )
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the data file, and how it is to be read."""
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="a .csv, .tsv, .txt (also .gz), .xlsx, .sav, .dta or .parquet file; - reads CSV from "
+        "standard input",
     )
     parser.add_argument(
         "--na",
@@ -174,9 +184,22 @@ def model_of(arguments: argparse.Namespace) -> bv.Model:
         data,
         priors,
         var_weights=arguments.weights,
-        residual=arguments.residual,
+        residual=_residual_of(arguments),
         residual_sd=arguments.residual_sd,
     )
+
+
+def _residual_of(arguments: argparse.Namespace) -> str | bv.Known | None:
+    """Return what is said of the residuals' covariance."""
+    residual: str | None = arguments.residual
+    if arguments.known_variances is None:
+        return residual
+    if residual is not None:
+        raise bv.DataError(
+            f"--residual {residual!r} is estimated and --known-variances "
+            f"{arguments.known_variances} is known: leave one of them out."
+        )
+    return bv.Known(arguments.known_variances)
 
 
 def reading_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -203,8 +226,8 @@ def check_sampling_options(arguments: argparse.Namespace) -> None:
 
 def structure_of(arguments: argparse.Namespace) -> str:
     """Return the options that give residuals a structure, as they are written; else nothing."""
-    named = (("--residual", "residual"), ("--residual-sd", "residual_sd"))
-    texts = ((option, getattr(arguments, name, None)) for option, name in named)
+    named = ("--residual", "--residual-sd", "--known-variances")
+    texts = ((name, getattr(arguments, name[2:].replace("-", "_"), None)) for name in named)
     return " and ".join(f"{option} {text!r}" for option, text in texts if text)
 
 
@@ -230,11 +253,6 @@ def check_writable(option: str, target: str | None, *others: str | None) -> None
         raise bv.DataError(f"{option} {error}") from error
     if any(path.absolute() == Path(other).absolute() for other in others if other):
         raise bv.DataError(f"{option} {target}: this file is named twice; name another one.")
-
-
-def leave_stdout() -> None:
-    """Let what is still printed go nowhere: its reader, such as head, has seen enough."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def shows_progress(arguments: argparse.Namespace) -> bool:

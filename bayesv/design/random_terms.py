@@ -126,7 +126,7 @@ class RandomTerm(_Term):
                 f"Term {self.group!r}: values {self.values.shape}, {len(self.columns)} column "
                 f"names and codes {self.codes.shape} do not fit together; needed are (n, r), r, n."
             )
-        if sorted(i for block in self.structure.blocks for i in block) != list(range(r)):
+        if self.structure.size != r or sorted(sum(self.structure.blocks, ())) != list(range(r)):
             raise DataError(
                 f"Term {self.group!r}: {self.structure} is of {self.structure.size} columns, but "
                 f"the term has {r}."

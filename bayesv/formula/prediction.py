@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from bayesv.design.design import Design
 from bayesv.design.residual import Residual
+from bayesv.design.structured import StructuredResidual
 from bayesv.errors import DataError
 from bayesv.formula.frame import as_factor, finite_rows, take_columns
 from bayesv.formula.groups import level_texts
+from bayesv.formula.new_residuals import NewResiduals, continued
 from bayesv.formula.new_rows import new_rows
 from bayesv.linalg import Array
 
@@ -47,6 +50,15 @@ class PredictedTerm:
         """Number of effects of each level, r."""
         return int(self.values.shape[1])
 
+    def matrix(self, levels: int) -> sparse.csr_array:
+        """Return Z over the fitted levels, shape (m, levels · r); rows of other levels are 0."""
+        m, r = self.values.shape
+        level = self.fitted[self.codes]
+        values = np.where(level[:, None] >= 0, self.values, 0.0)
+        columns = np.maximum(level, 0)[:, None] * r + np.arange(r)
+        shape = (m, levels * r)
+        return sparse.csr_array((values.ravel(), columns.ravel(), np.arange(m + 1) * r), shape)
+
     def effects(self, fitted: Array | None, root: Array, rng: np.random.Generator) -> Array:
         """Return u of the levels, shape (J, r): draws from N(0, ΛΛ') of those not fitted.
 
@@ -73,13 +85,26 @@ class PredictedTerm:
 
 @dataclass(frozen=True, eq=False)
 class PredictedRows:
-    """What predictions need of rows: X, offset, random terms, R/σ², labels."""
+    """What predictions need of rows.
+
+    Attributes
+    ----------
+    X : ndarray, shape (m, p)
+    offset : ndarray, shape (m,), or None
+    terms : sequence of PredictedTerm
+    residual : Residual
+        R/σ² of rows of no series.
+    labels : list of str
+    continued : NewResiduals or None
+        Where residuals have parameters: these rows beside the fitted ones.
+    """
 
     X: Array
     offset: Array | None
     terms: Sequence[PredictedTerm]
     residual: Residual
     labels: list[str]
+    continued: NewResiduals | None = None
 
 
 def fitted_rows(design: Design) -> PredictedRows:
@@ -128,10 +153,13 @@ def rows_of(design: Design, data: Any, weights: str | None = None) -> PredictedR
         _, first, codes = np.unique(new.codes, return_index=True, return_inverse=True)
         fitted = [place.get(texts[i], -1) if present[i] else -1 for i in first]
         terms.append(PredictedTerm(new.values, np.ravel(codes), np.array(fitted, dtype=np.intp)))
+    form = design.parametric_residual
+    known = None if weights is None else rows.residual.weights
     return PredictedRows(
         X[:, [names.index(name) for name in design.fixed_names]],
         offset,
         terms,
         rows.residual,
         [str(label) for label in rows.row_labels],
+        continued(form, data, known) if isinstance(form, StructuredResidual) else None,
     )
