@@ -39,9 +39,10 @@ def anova(fit: _Fitted, type: int = 3, ddf: str = "kenward-roger") -> pd.DataFra
     fit : RemlFit
         Of a formula.
     type : {2, 3}
-        II: a term is tested in the model without the terms that contain it, at the V of the fit
-        (car's ``Anova``). III: with the terms that contain it, by equally weighted means of their
-        factors; covariates that factors interact with are at 0, so centre them.
+        II: a term is tested in the model without the terms that contain it, given the covariance
+        of β̂ in that of the fit (car's ``Anova``). III: with the terms that contain it, by equally
+        weighted means of their factors; covariates that factors interact with are at 0, so centre
+        them.
     ddf : {"kenward-roger", "satterthwaite"}
         Kenward and Roger's F with their covariance, scale and degrees of freedom, or the Wald F
         with Satterthwaite's, as lmerTest.
@@ -70,25 +71,25 @@ def anova(fit: _Fitted, type: int = 3, ddf: str = "kenward-roger") -> pd.DataFra
     if not terms:
         raise DataError("The fixed effects have no term but the intercept: nothing to test.")
     kr, method = small_sample_of(fit, ddf)
-    Phi = kr.cov_plugin.to_numpy()
+    cov = (kr.cov if method == METHODS[0] else kr.cov_plugin).to_numpy()
     inverse = np.linalg.inv(summing_to_zero(fit.design)) if type == 3 else None
     rows = {}
     for term in terms:
         if not term.columns:  # aliased with terms before
             rows[term.label] = dict.fromkeys(("F", "df1", "df2", "p"), np.nan) | {"df1": 0.0}
             continue
-        L = _alone(term, terms, Phi) if inverse is None else inverse[list(term.columns)]
+        L = _alone(term, terms, cov) if inverse is None else inverse[list(term.columns)]
         test = kr.test(L, method=method)
         rows[term.label] = {name: test[name] for name in ("F", "df1", "df2", "p")}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _alone(term: FixedTerm, terms: Sequence[FixedTerm], Phi: Array) -> Array:
-    """Return L of a term where those that contain it are left out, at the V of the fit."""
+def _alone(term: FixedTerm, terms: Sequence[FixedTerm], cov: Array) -> Array:
+    """Return L of a term where those that contain it are left out, given the covariance of β̂."""
     own = list(term.columns)
     above = [c for other in terms if other.variables > term.variables for c in other.columns]
-    L = np.zeros((len(own), len(Phi)))
+    L = np.zeros((len(own), len(cov)))
     L[range(len(own)), own] = 1.0
     if above:
-        L[:, above] = -np.linalg.solve(Phi[np.ix_(above, above)], Phi[np.ix_(above, own)]).T
+        L[:, above] = -np.linalg.solve(cov[np.ix_(above, above)], cov[np.ix_(above, own)]).T
     return L

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from scipy.stats import studentized_range
+from numpy.typing import NDArray
 
 from bayesv.covariance.anova import DDF, small_sample_of
 from bayesv.covariance.small_sample import METHODS, KenwardRoger
-from bayesv.covariance.student import t_quantile, t_tail
+from bayesv.covariance.student import range_quantile, range_tail, t_quantile, t_tail
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError, near
 from bayesv.formula.reference_grid import reference_grid
@@ -85,9 +85,9 @@ def marginal_means(
     >>> data = bv.load_dataset("sleepstudy").assign(late=lambda d: d["Days"] > 4)
     >>> fit = bv.Model("Reaction ~ late + (1 | Subject)", data).reml()
     >>> print(bv.marginal_means(fit, "late").round(1).to_string(index=False))
-     late  estimate   se   df   low  high
-    False     274.2  9.5 20.4 254.4 294.0
-     True     322.8  9.5 20.4 303.0 342.6
+     late  estimate  se   df   low  high
+    False     271.6 9.4 19.8 252.0 291.3
+     True     325.4 9.4 19.8 305.8 345.0
     """
     means = Means.of(fit.design, specs, by, at)
     return pd.concat([means.labels, _of(fit, ddf).table(means.L, prob)], axis=1)
@@ -136,7 +136,7 @@ def contrasts(
     >>> fit = bv.Model("Reaction ~ late + (1 | Subject)", data).reml()
     >>> table = bv.contrasts(fit, "late")
     >>> table["contrast"].to_list(), table[["estimate", "se", "df"]].round(2).iloc[0].to_list()
-    (['False - True'], [-48.62, 5.0, 161.0])
+    (['False - True'], [-53.76, 5.08, 161.0])
     """
     means = Means.of(fit.design, specs, by, at)
     source, parts = _of(fit, ddf), []
@@ -145,7 +145,7 @@ def contrasts(
         adjust = "holm"
     for head, rows in means.parts():
         names, weights = _weights(method, means.names(rows))
-        L = weights @ means.L[rows]
+        L = _combined(weights, means.L[rows])
         table = source.table(L, prob)
         table.insert(0, "contrast", names)
         table = source.tested(table, L, adjust, len(rows), prob)
@@ -203,7 +203,7 @@ class Means:
         order = np.argsort(order, kind="stable")
         return cls(labels.iloc[order].reset_index(drop=True), by, L[order])
 
-    def parts(self) -> list[tuple[dict[str, Any], Array]]:
+    def parts(self) -> list[tuple[dict[str, Any], NDArray[np.intp]]]:
         """Return levels of ``by`` and the means that have them."""
         if not self.by:
             return [({}, np.arange(len(self.L)))]
@@ -214,7 +214,7 @@ class Means:
             for k in range(groups.max() + 1)
         ]  # fmt: skip
 
-    def names(self, rows: Array) -> list[str]:
+    def names(self, rows: NDArray[np.intp]) -> list[str]:
         """Return a name of each mean without the levels of ``by``."""
         own = [name for name in self.labels.columns if name not in self.by]
         return [
@@ -258,9 +258,8 @@ class _Fit:
         df, count = table["df"].to_numpy(), len(table)
         p = 2.0 * t_tail(df, np.abs(t))
         if adjust == "tukey" and n_means > 2:
-            p = studentized_range.sf(np.sqrt(2.0) * np.abs(t), n_means, df)
-            distinct = {value: studentized_range.ppf(prob, n_means, value) for value in set(df)}
-            critical = np.array([distinct[value] for value in df]) / np.sqrt(2.0)
+            p = range_tail(df, np.sqrt(2.0) * np.abs(t), n_means)
+            critical = range_quantile(df, prob, n_means) / np.sqrt(2.0)
         else:
             share = count if adjust in ("holm", "bonferroni") else 1
             critical = t_quantile(df, 1.0 - (1.0 - prob) / (2.0 * share))
@@ -332,6 +331,12 @@ def _weights(
     for row, (i, j) in zip(weights, pairs, strict=True):
         row[i], row[j] = 1.0, -1.0
     return [f"{names[i]} - {names[j]}" for i, j in pairs], weights
+
+
+def _combined(weights: Array, L: Array) -> Array:
+    """Return weights @ L: NaN only where a mean without estimate has a weight."""
+    lost = (weights[:, np.isnan(L).any(axis=1)] != 0).any(axis=1)
+    return np.where(lost[:, None], np.nan, weights @ np.nan_to_num(L))
 
 
 def _holm(p: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import chdtrc, fdtrc
 
 from bayesv.covariance.contrasts import contrast_matrix, contrast_row, estimates
@@ -48,6 +49,10 @@ class KenwardRoger:
         at a boundary only of directions along it. NaN where the likelihood has no maximum.
     parameters : tuple of str
         Names of the m elements.
+    theta : ndarray, shape (m,)
+        Their values.
+    singular : ndarray of bool, shape (m,)
+        Which are of a Σ_f with a variance of 0 or a correlation of ±1.
     aliased : ndarray, shape (m, a)
         Directions of the m elements along which V does not change.
     notes : tuple of str
@@ -61,6 +66,8 @@ class KenwardRoger:
     W: Array
     W_observed: Array
     parameters: tuple[str, ...]
+    theta: Array
+    singular: NDArray[np.bool_]
     aliased: Array
     notes: tuple[str, ...]
     _parts: Adjustment
@@ -81,6 +88,37 @@ class KenwardRoger:
         """Satterthwaite's degrees of freedom of each coefficient, for use with Φ, shape (p,)."""
         values = [self.df_of(row, observed=True) for row in np.eye(len(self.cov))]
         return pd.Series(values, self.cov.index, name="df")
+
+    def variance_parameters(self) -> pd.DataFrame:
+        """Return the variance parameters with their asymptotic standard errors.
+
+        Returns
+        -------
+        DataFrame
+            Columns estimate; se, from the observed information; se_expected, from the expected
+            one; and note, by parameter: elements of Σ_f, or SAS's parameters of a family, and those
+            of R. NaN where data say nothing of a parameter by itself, or it is held at a boundary.
+
+        Notes
+        -----
+        They describe curvature at the estimate. Estimates of variances are skewed, the more so the
+        fewer levels there are: intervals are better taken from `bayesv.profile` or a posterior. On
+        a boundary theory has none; a standard error there is that along it.
+        """
+        own = [np.diagonal(np.atleast_2d(W)) for W in (self.W_observed, self.W)]
+        se, expected = (np.sqrt(np.where(v > 0, v, np.nan)) for v in own)
+        aliased = (self.aliased != 0).any(axis=1)
+        held = self.singular & np.isnan(se)
+        notes = np.where(
+            aliased, "not told from other parameters",
+            np.where(held, "at its boundary", np.where(self.singular, "along a boundary", "")),
+        )  # fmt: skip
+        unknown = aliased | held
+        columns = {
+            "estimate": self.theta, "se": np.where(aliased, np.nan, se),
+            "se_expected": np.where(unknown, np.nan, expected), "note": notes,
+        }  # fmt: skip
+        return pd.DataFrame(columns, index=pd.Index(self.parameters))
 
     @accepts(observed=FLAG)
     def df_of(self, weights: Any, *, observed: bool = False) -> float:
@@ -161,9 +199,10 @@ class KenwardRoger:
         if any(parts.loses(row) for row in L):
             problem = "the variance of Lβ̂ depends on parameters that the data say nothing of"
         else:
+            given = L
             # Rows are brought to unit variance, so that their scale costs no digits.
             L = L / (unit := np.sqrt(np.einsum("ka,ab,kb->k", L, parts.Phi, L)))[:, None]
-            scale, df, problem = parts.f_moments(L) if adjusted else parts.wald_df(L)
+            scale, df, problem = parts.f_moments(L) if adjusted else parts.wald_df(given)
         if problem:
             warn(f"No {METHODS[not adjusted]} test: {problem}.", FitWarning)
             return {**nothing, "df1": float(q), "problem": problem}
@@ -253,8 +292,9 @@ class Adjustment:
     def wald_df(self, L: Array) -> tuple[float, float, str]:
         """Return 1, the df of a Wald F by Satterthwaite's method, and why there are none.
 
-        Of contrasts that are uncorrelated each t² has mean ν/(ν − 2); F(q, m) has that of their
-        mean.
+        Of contrasts that are uncorrelated, along the eigenvectors of LΦL', each t² has mean
+        ν/(ν − 2); F(q, m) has that of their mean. Other rows of the same hypothesis have other
+        eigenvectors, and slightly other degrees of freedom, as in lmerTest and SAS.
         """
         values, vectors = np.linalg.eigh(L @ self.Phi @ L.T)
         rows = vectors.T @ L

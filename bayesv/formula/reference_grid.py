@@ -216,7 +216,8 @@ def _levels(design: Design, encoding: Encoding, name: str, used: Sequence[Node])
             texts = levels if isinstance(node, Name) else (state.levels or levels)
             return [text == "True" for text in texts] if state.kind == "logical" else list(texts)
         try:
-            return [float(text) for text in levels]
+            numbers = [float(text) for text in levels]
+            return [int(v) for v in numbers] if all(v.is_integer() for v in numbers) else numbers
         except ValueError:
             break
     if name in design.fixed_names:
