@@ -13,7 +13,7 @@ from bayesv.covariance.small_sample import METHODS, KenwardRoger
 from bayesv.errors import BayesvError, DataError
 from bayesv.formula.reference_grid import FixedTerm, fixed_terms, summing_to_zero
 from bayesv.linalg import Array
-from bayesv.support.arguments import accepts, choice
+from bayesv.support.arguments import accepts, choice, whole
 
 __all__ = ["DDF", "anova", "small_sample_of"]
 
@@ -26,7 +26,13 @@ class _Fitted(Protocol):
 
 
 def small_sample_of(fit: Any, ddf: str) -> tuple[KenwardRoger, str]:
-    """Return the adjustment of a fit and the name of the method."""
+    """Return the adjustment of a fit and the name of the method.
+
+    Raises
+    ------
+    BayesvError
+        If it is no fit.
+    """
     return kenward_roger(fit), DDF[ddf]
 
 
@@ -65,12 +71,13 @@ def anova(fit: _Fitted, type: int = 3, ddf: str = "kenward-roger") -> pd.DataFra
                F  df1   df2    p
     Days  45.853  1.0  17.0  0.0
     """
-    if type not in (2, 3):
-        raise BayesvError(f"type must be 2 or 3 (for II or III); found {type!r}.")
+    whole(2)("type", type)
+    if type > 3:
+        raise BayesvError(f"type must be 2 or 3 (for II or III); found {type}.")
+    kr, method = small_sample_of(fit, ddf)
     terms = fixed_terms(fit.design)
     if not terms:
         raise DataError("The fixed effects have no term but the intercept: nothing to test.")
-    kr, method = small_sample_of(fit, ddf)
     cov = (kr.cov if method == METHODS[0] else kr.cov_plugin).to_numpy()
     inverse = np.linalg.inv(summing_to_zero(fit.design)) if type == 3 else None
     rows = {}

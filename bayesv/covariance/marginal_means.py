@@ -18,7 +18,16 @@ from bayesv.design.design import Design
 from bayesv.errors import BayesvError, near
 from bayesv.formula.reference_grid import reference_grid
 from bayesv.linalg import Array
-from bayesv.support.arguments import PROBABILITY, accepts, choice
+from bayesv.support.arguments import (
+    PROBABILITY,
+    TEXTS,
+    accepts,
+    called,
+    choice,
+    mapping,
+    numeric,
+    optional,
+)
 
 __all__ = ["ADJUSTMENTS", "Means", "contrasts", "marginal_means"]
 
@@ -35,7 +44,23 @@ class _Estimated(Protocol):
     def beta(self) -> Any: ...
 
 
-@accepts(ddf=choice(*DDF), prob=PROBABILITY)
+def _names(name: str, value: Any) -> None:
+    """Require one text or several."""
+    if not isinstance(value, str):
+        TEXTS(name, value)
+
+
+def _method(name: str, value: Any) -> None:
+    """Require a word or weights by name."""
+    if not isinstance(value, str):
+        mapping(numeric)(name, value)
+
+
+_FIT = called("RemlFit", "Posterior")
+_GRID = {"specs": _names, "by": _names, "at": optional(mapping())}
+
+
+@accepts(fit=_FIT, **_GRID, ddf=choice(*DDF), prob=PROBABILITY)
 def marginal_means(
     fit: _Estimated,
     specs: str | Sequence[str],
@@ -93,7 +118,14 @@ def marginal_means(
     return pd.concat([means.labels, _of(fit, ddf).table(means.L, prob)], axis=1)
 
 
-@accepts(ddf=choice(*DDF), adjust=choice(*ADJUSTMENTS), prob=PROBABILITY)
+@accepts(
+    fit=_FIT,
+    **_GRID,
+    method=_method,
+    ddf=choice(*DDF),
+    adjust=choice(*ADJUSTMENTS),
+    prob=PROBABILITY,
+)
 def contrasts(
     fit: _Estimated,
     specs: str | Sequence[str],
