@@ -14,7 +14,7 @@ from scipy.special import chdtrc, fdtrc
 from bayesv.covariance.contrasts import contrast_matrix, contrast_row, estimates
 from bayesv.covariance.moments import f_moments
 from bayesv.covariance.student import t_quantile, t_tail
-from bayesv.errors import BayesvError, FitWarning, warn
+from bayesv.errors import BayesvError, FitWarning, none_of, warn
 from bayesv.linalg import Array
 from bayesv.support.arguments import FLAG, PROBABILITY, TEXT, accepts
 
@@ -322,5 +322,5 @@ def _adjusts(method: str) -> bool:
     """Whether a method is Kenward and Roger's, rather than Satterthwaite's."""
     chosen = str(method).replace("Kenward-Roger", METHODS[0])
     if chosen not in METHODS:
-        raise BayesvError(f"method must be one of {', '.join(METHODS)}; found {method!r}.")
+        raise BayesvError(none_of("method", method, METHODS))
     return chosen == METHODS[0]
