@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, pinvh
 
-from bayesv.design.design import Design
+from bayesv.design.design import Design, RandomTerm
 from bayesv.design.residual import Residual
 from bayesv.errors import DataError
 from bayesv.formula.frame import as_factor, finite_rows, take_columns
 from bayesv.formula.groups import level_texts
 from bayesv.formula.new_rows import new_rows
-from bayesv.linalg import Array
+from bayesv.linalg import Array, psd_roots, symmetrize
+from bayesv.structures.relationship import Relationship
 
 __all__ = ["PredictedRows", "PredictedTerm", "fitted_rows", "rows_of"]
 
@@ -31,11 +34,14 @@ class PredictedTerm:
         Level of each row, fitted or not.
     fitted : ndarray of int, shape (J,)
         Which level of the fit each level is, −1 for one that was not fitted.
+    kin : Kin or None
+        How the levels are related; None if they are independent.
     """
 
     values: Array
     codes: NDArray[np.intp]
     fitted: NDArray[np.intp]
+    kin: Kin | None = None
 
     @property
     def n_levels(self) -> int:
@@ -50,6 +56,8 @@ class PredictedTerm:
     def effects(self, fitted: Array | None, root: Array, rng: np.random.Generator) -> Array:
         """Return u of the levels, shape (J, r): draws from N(0, ΛΛ') of those not fitted.
 
+        Of related levels these are draws given the effects of the fitted ones.
+
         Parameters
         ----------
         fitted : ndarray, shape (levels of the fit, r), or None
@@ -62,6 +70,10 @@ class PredictedTerm:
         if fitted is not None and known.all():
             return np.asarray(fitted[self.fitted])
         u = rng.normal(size=(self.n_levels, self.n_columns)) @ root.T
+        if self.kin is not None and fitted is None:
+            return self.kin.root @ u
+        if self.kin is not None and fitted is not None:
+            u = self.kin.weights @ fitted + self.kin.rest @ u
         if fitted is not None:
             u[known] = fitted[self.fitted[known]]
         return np.asarray(u)
@@ -69,6 +81,45 @@ class PredictedTerm:
     def apply(self, u: Array) -> Array:
         """Return Zu, shape (m,), for effects of shape (J, r)."""
         return np.asarray((self.values * u[self.codes]).sum(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class Kin:
+    """Levels of predicted rows, related to each other and to the fitted ones.
+
+    Attributes
+    ----------
+    relationship : Relationship
+    levels, fitted : sequence of str
+        Of the rows, and of the fit.
+    """
+
+    relationship: Relationship
+    levels: Sequence[str]
+    fitted: Sequence[str]
+
+    @cached_property
+    def root(self) -> Array:
+        """L with LL' = K of the levels, shape (J, J)."""
+        return psd_roots(self.relationship.among(self.levels))
+
+    @cached_property
+    def weights(self) -> Array:
+        """K_of K_ff⁺: means of the levels given the fitted ones, shape (J, levels of the fit)."""
+        both = self.relationship.among([*self.levels, *self.fitted])
+        J = len(self.levels)
+        K = both[J:, J:]
+        try:
+            return np.asarray(cho_solve(cho_factor(K), both[J:, :J]).T)
+        except np.linalg.LinAlgError:  # of lower rank
+            return np.asarray(both[:J, J:] @ pinvh(K))
+
+    @cached_property
+    def rest(self) -> Array:
+        """Root of what the fitted levels leave of K, shape (J, J)."""
+        both = self.relationship.among([*self.levels, *self.fitted])
+        J = len(self.levels)
+        return psd_roots(symmetrize(both[:J, :J] - self.weights @ both[J:, :J]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +136,8 @@ class PredictedRows:
 def fitted_rows(design: Design) -> PredictedRows:
     """Return the rows of the fit."""
     terms = [
-        PredictedTerm(term.values, term.codes, np.arange(term.n_levels)) for term in design.terms
+        PredictedTerm(term.values, term.codes, np.arange(term.n_levels), _kin(term, term.levels))
+        for term in design.terms
     ]
     labels = [str(label) for label in design.row_labels]
     return PredictedRows(design.X, design.offset, terms, design.residual, labels)
@@ -118,13 +170,18 @@ def rows_of(design: Design, data: Any, weights: str | None = None) -> PredictedR
         )
     terms = []
     for term, new in zip(design.terms, rows.terms, strict=True):
+        place = {str(level): i for i, level in enumerate(term.levels)}
+        if new.levels is not None:
+            fitted = [place.get(level, -1) for level in new.levels]
+            kin = _kin(term, new.levels)
+            terms.append(PredictedTerm(new.values, new.codes, np.array(fitted, np.intp), kin))
+            continue
         factors = encoding.factors_of(term.group)
         frame = take_columns(data, factors)
         present = np.logical_and.reduce([finite_rows(frame[name]) for name in factors])
         texts = np.full(rows.n, "", dtype=object)
         kept = [as_factor(frame.loc[present, name]) for name in factors]
         texts[present] = level_texts(kept)
-        place = {str(level): i for i, level in enumerate(term.levels)}
         _, first, codes = np.unique(new.codes, return_index=True, return_inverse=True)
         fitted = [place.get(texts[i], -1) if present[i] else -1 for i in first]
         terms.append(PredictedTerm(new.values, np.ravel(codes), np.array(fitted, dtype=np.intp)))
@@ -135,3 +192,10 @@ def rows_of(design: Design, data: Any, weights: str | None = None) -> PredictedR
         rows.residual,
         [str(label) for label in rows.row_labels],
     )
+
+
+def _kin(term: RandomTerm, levels: Iterable[str]) -> Kin | None:
+    """Return how levels of rows are related, where they are."""
+    if term.relationship is None:
+        return None
+    return Kin(term.relationship, list(levels), list(term.levels))

@@ -73,7 +73,14 @@ class Relationship(ABC):
         """Return K of these levels with its root; what was made once is kept."""
         key = tuple(levels)
         if key not in self._made:
-            self._made[key] = RelatedLevels(self.among(key))
+            K = self.among(key)
+            if not np.diagonal(K).all():
+                lone = key[int(np.argmin(np.diagonal(K)))]
+                raise DataError(
+                    f"The {self.what} has 0 on its diagonal at '{lone}', whose effects would all "
+                    "be 0. Correct it, or leave the rows of this level out of the data."
+                )
+            self._made[key] = RelatedLevels(K)
         return self._made[key]
 
     @cached_property
