@@ -44,6 +44,7 @@ from bayesv.errors import (
     StorageError,
 )
 from bayesv.extract import extract, read_fit
+from bayesv.inference.evidence import Evidence
 from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.families import (
@@ -80,6 +81,7 @@ __all__ = [
     "Design",
     "CacheWarning",
     "DesignWarning",
+    "Evidence",
     "Exponential",
     "ExtractionError",
     "FitWarning",

@@ -100,13 +100,6 @@ def test_an_engine_that_is_named_is_refused_before_data_are_read(engine, capsys)
     assert "no posterior" in message
 
 
-def test_what_cannot_be_saved_is_refused_before_the_fit(sleep, tmp_path, capsys):
-    target = tmp_path / "fit.nc"
-    options = ("--residual", "ar1(Days | Subject)", "--save", str(target))
-    assert "cannot be saved yet" in refused(capsys, "fit", sleep, SLEEP, *options)
-    assert not target.exists()
-
-
 def test_the_report_states_the_structure(sleep, tmp_path):
     page = tmp_path / "report.html"
     options = ("--residual", "ar1(Days | Subject)", "--report", str(page), "-q")

@@ -14,6 +14,7 @@ from bayesv.diagnostics.convergence import (
     pareto_k,
     rhat,
 )
+from bayesv.diagnostics.loo import leave_out
 
 array_stats = pytest.importorskip("arviz_stats.base").array_stats
 AXES = {"chain_axis": 0, "draw_axis": 1}
@@ -86,3 +87,21 @@ def test_density_mode():
     assert density_mode(half) < 0.25
     assert density_mode(np.full(5, 3.0)) == 3.0
     assert np.isnan(density_mode(np.array([np.nan])))
+
+
+@pytest.mark.parametrize("size", [50, 400, 1000])
+def test_leaving_out_is_arviz(size):
+    rng = np.random.default_rng(size)
+    log_likelihood = -0.5 * rng.standard_t(4, size=(size, 6)) ** 2 * [0.2, 0.5, 1.0, 2.0, 0.0, 1e-3]
+    log_likelihood[:, 4] = -1.0 - 1e-3 * rng.normal(size=size)
+    elpd, khat = leave_out(log_likelihood)
+    for i, column in enumerate(log_likelihood.T):
+        theirs = array_stats.loo(column[None], chain_axis=0, draw_axis=1)
+        assert elpd[i] == pytest.approx(float(theirs[0]), rel=1e-10)
+        assert khat[i] == pytest.approx(float(theirs[1]), rel=1e-10)
+
+
+def test_leaving_out_without_variation_is_the_density():
+    elpd, khat = leave_out(np.full((100, 2), -1.5))
+    assert elpd == pytest.approx(-1.5)
+    assert np.isinf(khat).all()

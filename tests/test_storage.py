@@ -421,7 +421,7 @@ def changed(path: Path, **attrs: Any) -> Path:
 
 def test_a_later_format_names_both_versions(fit, tmp_path):
     path = changed(fit.save(tmp_path / "f.nc"), format=99, bayesv_version="7.8.9")
-    with pytest.raises(bv.StorageError, match=rf"format 99.*7\.8\.9.*{bv.__version__}.*up to 3"):
+    with pytest.raises(bv.StorageError, match=rf"format 99.*7\.8\.9.*{bv.__version__}.*up to 4"):
         bv.load(path)
 
 

@@ -26,7 +26,7 @@ from bayesv.cli.results import (
     write_json,
 )
 from bayesv.report import check_packages
-from bayesv.storage import check_design, check_target
+from bayesv.storage import check_target
 
 __all__ = ["add"]
 
@@ -75,8 +75,6 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.report:
         check_packages()
     model = model_of(arguments)
-    if arguments.save:
-        check_design(model.design)
     silent = arguments.quiet or arguments.json == "-"
     fit, post, comparison = fit_and_list(model, arguments, silent)
     if arguments.json:

@@ -11,6 +11,7 @@ from typing import Any
 import bayesv as bv
 from bayesv.cli.priors import read_priors
 from bayesv.cli.reading import read_data
+from bayesv.cli.relationships import relationships_of
 from bayesv.model import ENGINES, check_sampling
 from bayesv.support.writing import check_writable as can_be_written
 
@@ -65,6 +66,25 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--residual-sd",
         metavar="KIND",
         help="SD of residuals: 'strata(g)', 'power(x)', 'exp(x)', or a product by *",
+    )
+    parser.add_argument(
+        "--known-variances",
+        metavar="COLUMN",
+        help="variances of the rows' residuals, known and not estimated, as in meta-analysis",
+    )
+    parser.add_argument(
+        "--pedigree",
+        metavar="FACTOR=FILE",
+        action="append",
+        default=[],
+        help="levels are related by a pedigree, a file with columns id, sire and dam (repeatable)",
+    )
+    parser.add_argument(
+        "--relationship",
+        metavar="FACTOR=FILE",
+        action="append",
+        default=[],
+        help="levels are related by a square table, labels in its first row and column (repeatable)",
     )
     parser.add_argument(
         "--factor",
@@ -154,9 +174,23 @@ def model_of(arguments: argparse.Namespace) -> bv.Model:
         data,
         priors,
         var_weights=arguments.weights,
-        residual=arguments.residual,
+        residual=_residual_of(arguments),
         residual_sd=arguments.residual_sd,
+        relationship=relationships_of(arguments),
     )
+
+
+def _residual_of(arguments: argparse.Namespace) -> str | bv.Known | None:
+    """Return what is said of the residuals' covariance."""
+    residual: str | None = arguments.residual
+    if arguments.known_variances is None:
+        return residual
+    if residual is not None:
+        raise bv.DataError(
+            f"--residual {residual!r} is estimated and --known-variances "
+            f"{arguments.known_variances} is known: leave one of them out."
+        )
+    return bv.Known(arguments.known_variances)
 
 
 def reading_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -180,8 +214,8 @@ def check_sampling_options(arguments: argparse.Namespace) -> None:
 
 def structure_of(arguments: argparse.Namespace) -> str:
     """Return the options that give residuals a structure, as they are written; else nothing."""
-    named = (("--residual", "residual"), ("--residual-sd", "residual_sd"))
-    texts = ((option, getattr(arguments, name, None)) for option, name in named)
+    named = ("--residual", "--residual-sd", "--known-variances")
+    texts = ((name, getattr(arguments, name[2:].replace("-", "_"), None)) for name in named)
     return " and ".join(f"{option} {text!r}" for option, text in texts if text)
 
 

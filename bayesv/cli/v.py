@@ -14,6 +14,7 @@ import bayesv as bv
 from bayesv.cli.options import add_command, check_writable
 from bayesv.cli.reading import read_fit
 from bayesv.data.tables import write_table
+from bayesv.design.parametric import rows_of_level
 from bayesv.posterior.estimators import ESTIMATES
 from bayesv.support.writing import write_file
 
@@ -43,7 +44,7 @@ def add(commands: Any) -> None:
         "  bayesv v reml.nc --rows 0:10,15 -o V.mtx",
     )
     parser.add_argument("fit", metavar="FIT", help="saved by `bayesv fit --save`, or from R")
-    parser.add_argument("--group", metavar="GROUP", help="grouping factor, with --level")
+    parser.add_argument("--group", metavar="GROUP", help="grouping factor or series, with --level")
     parser.add_argument("--level", metavar="LEVEL", help="the rows of this level")
     parser.add_argument(
         "--rows", metavar="LIST", help="or these rows of the fit, counted from 0, such as 0:10,15"
@@ -125,8 +126,7 @@ def _components(
 def _positions(arguments: argparse.Namespace, design: bv.Design) -> Any:
     """Return the chosen rows as positions; None for all."""
     if arguments.group is not None:
-        term, level = design.level(arguments.group, arguments.level)
-        return np.flatnonzero(term.codes == level)
+        return rows_of_level(design, arguments.group, arguments.level)
     if arguments.rows is None:
         return None
     parts = []

@@ -17,7 +17,7 @@ from bayesv.covariance.blocks import (
     real_array,
 )
 from bayesv.covariance.listings import read_varcorr
-from bayesv.covariance.residual_text import cut, residual_corr, residual_lines
+from bayesv.covariance.listings.residual_text import cut, residual_corr, residual_lines
 from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
 from bayesv.design.parametric import ResidualValues
 from bayesv.errors import ComponentsError
@@ -148,8 +148,8 @@ class VarianceComponents:
             ``print(VarCorr(fit))``, ``print(fit)`` or ``summary(fit)`` of lme4, glmmTMB or nlme, as
             pasted (behind ``##``, wrapped, with blanks collapsed, as a Markdown table);
             ``VarCorr(fit)`` of MixedModels.jl; the covariance parameter estimates of SAS PROC MIXED
-            (UN, VC) or Stata's ``mixed``; or ``as.data.frame(VarCorr(fit))`` with columns grp,
-            var1, var2, vcov.
+            (UN, VC) or Stata's ``mixed``; ``as.data.frame(VarCorr(fit))`` with columns grp, var1,
+            var2, vcov; or what `VarianceComponents` prints, or its `to_frame`, to all digits.
 
         Raises
         ------
@@ -175,8 +175,7 @@ class VarianceComponents:
         >>> [float(v) for v in vc["Subject"].to_numpy().round(3)[1]]
         [9.67, 35.071]
         """
-        blocks, sigma2 = read_varcorr(listing)
-        return cls(blocks, sigma2)
+        return cls(*read_varcorr(listing))
 
     @property
     def groups(self) -> tuple[str, ...]:

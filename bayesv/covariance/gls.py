@@ -45,6 +45,11 @@ class GLSFit:
         """Standard errors of β̂ given V, shape (p,)."""
         return pd.Series(np.sqrt(np.diagonal(self.cov)), self.beta.index, name="se")
 
+    @property
+    def left(self) -> Array:
+        """The response less offset and Xβ̂, shape (n,)."""
+        return self._residual
+
     @cached_property
     def blup(self) -> pd.Series:
         """û = G Z'V⁻¹(y − Xβ̂), labelled (group, level, coefficient), shape (q,)."""

@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator, splu
 
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design.design import Design, DesignSummary
-from bayesv.design.parametric import series_of
+from bayesv.design.parametric import rows_of_level
 from bayesv.errors import ComponentsError, DataError, MemoryNeededError
 from bayesv.linalg import Array
 from bayesv.support.arguments import accepts, numeric, whole
@@ -273,11 +273,7 @@ class MarginalCovariance(LinearOperator):
 
     def rows_of(self, group: str, level: object) -> NDArray[np.intp]:
         """Return the positions of the rows of one level, or of one series of residuals."""
-        series = series_of(self.design, group)
-        if series is not None:
-            return np.flatnonzero(series.codes == series.place(level))
-        term, place = self.design.level(group, level)
-        return np.flatnonzero(term.codes == place)
+        return rows_of_level(self.design, group, level)
 
     @property
     def clusters(self) -> NDArray[np.intp]:

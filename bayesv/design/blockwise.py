@@ -65,6 +65,28 @@ class Blockwise(Residual):
         _ = residual.roots  # refused here rather than at the first use
         return residual
 
+    @classmethod
+    def checked(cls, codes: Index, rows: tuple[Index, ...], blocks: tuple[Array, ...]) -> Self:
+        """Return the residuals of these fields, as `of` would have made them.
+
+        Raises
+        ------
+        DataError
+            If they contradict each other, or a block is no covariance.
+        """
+        given = {part.shape[1]: (part, block) for part, block in zip(rows, blocks, strict=True)}
+
+        def covariance(sets: Index) -> Array:
+            part, block = given[sets.shape[1]]
+            same = np.array_equal(part, sets) and block.shape == (*sets.shape, sets.shape[1])
+            if not same or not np.array_equal(block, np.swapaxes(block, 1, 2)):
+                raise DataError(
+                    "Blocks of residuals are not those of their rows, or no covariance."
+                )
+            return block
+
+        return cls.of(codes, covariance)
+
     @cached_property
     def roots(self) -> tuple[Array, ...]:
         """Lower Cholesky factors of the blocks, shapes (S_m, m, m)."""

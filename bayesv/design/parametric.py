@@ -19,6 +19,7 @@ __all__ = [
     "ResidualValues",
     "RowLevels",
     "coarsest",
+    "rows_of_level",
     "series_of",
 ]
 
@@ -182,6 +183,21 @@ def series_of(design: Any, name: object) -> Series | None:
     if series is None or not isinstance(name, str) or name in design.groups:
         return None
     return series if name == series.label else None
+
+
+def rows_of_level(design: Any, group: str, level: object) -> Index:
+    """Return the positions of the rows of one level, or of one series of residuals.
+
+    Raises
+    ------
+    DataError
+        If there is no such group or level.
+    """
+    series = series_of(design, group)
+    if series is not None:
+        return np.flatnonzero(series.codes == series.place(level))
+    term, place = design.level(group, level)
+    return np.flatnonzero(term.codes == place)
 
 
 class RowLevels(NamedTuple):

@@ -131,7 +131,7 @@ class RandomTerm(_Term):
                 f"Term {self.group!r}: values {self.values.shape}, {len(self.columns)} column "
                 f"names and codes {self.codes.shape} do not fit together; needed are (n, r), r, n."
             )
-        if sorted(i for block in self.structure.blocks for i in block) != list(range(r)):
+        if self.structure.size != r or sorted(sum(self.structure.blocks, ())) != list(range(r)):
             raise DataError(
                 f"Term {self.group!r}: {self.structure} is of {self.structure.size} columns, but "
                 f"the term has {r}."
@@ -192,6 +192,17 @@ class RandomTerm(_Term):
             return False
         pairs = np.unique(np.stack([codes, self.codes]), axis=1).shape[1]
         return bool(pairs == len(np.unique(self.codes)) == len(np.unique(codes)))
+
+    def related_as(self, other: RandomTerm) -> bool:
+        """Whether the levels of another term, which splits the rows alike, are related alike."""
+        if self.relationship is None and other.relationship is None:
+            return True
+        twin = np.zeros(self.n_levels, dtype=np.intp)
+        twin[self.codes] = other.codes
+        levels = np.unique(self.codes)
+        left, right = levels[:, None], levels[None, :]
+        K, K_other = self.shared(left, right), other.shared(twin[left], twin[right])
+        return bool(np.abs(K - K_other).max(initial=0.0) <= 1e-8 * np.abs(K).max(initial=0.0))
 
     @cached_property
     def rms(self) -> Array:

@@ -8,8 +8,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesv.design.labels import check_fields
 from bayesv.errors import DataError
 from bayesv.linalg import Array
+from bayesv.support.arguments import TEXT, TEXTS, a, array, optional, some
 
 __all__ = ["Exponential", "Power", "RowScales", "Strata"]
 
@@ -31,6 +33,11 @@ class Strata:
     levels: tuple[str, ...]
     codes: Index
 
+    def __post_init__(self) -> None:
+        check_fields(self, {"name": TEXT, "levels": TEXTS, "codes": array(1, "iu")})
+        if len(self.codes) and not 0 <= self.codes.min() <= self.codes.max() < len(self.levels):
+            raise DataError(f"Strata {self.name!r}: a code is outside 0…{len(self.levels) - 1}.")
+
     def take(self, rows: Index) -> Self:
         """Return some of the rows."""
         return replace(self, codes=self.codes[rows])
@@ -49,6 +56,9 @@ class Power:
 
     name: str
     log_x: Array
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"name": TEXT, "log_x": array(1, "biuf")})
 
     @classmethod
     def of(cls, name: str, x: Array) -> Self:
@@ -87,6 +97,15 @@ class RowScales:
 
     strata: Strata | None = None
     powers: tuple[Power, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"strata": optional(a(Strata)), "powers": some(a(Power))})
+
+    @property
+    def sizes(self) -> set[int]:
+        """Numbers of rows that the factors have."""
+        rows = [part.log_x for part in self.powers]
+        return set(map(len, rows if self.strata is None else [*rows, self.strata.codes]))
 
     @property
     def exponent_labels(self) -> tuple[str, ...]:

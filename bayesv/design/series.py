@@ -11,14 +11,21 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from bayesv.design.labels import check_fields
 from bayesv.errors import DataError, near
 from bayesv.linalg import Array
 from bayesv.names import level_label
+from bayesv.support.arguments import TEXT, TEXTS, array
 
 __all__ = ["Series"]
 
 Index = NDArray[np.intp]
 
+_FIELDS = {
+    "label": TEXT, "codes": array(1, "iu"), "labels": array(1), "position": TEXT, "visits": TEXTS,
+    "times": array(1, "biuf"), "visit": array(1, "iu"), "coordinates": array(2, "biuf"),
+    "groups": TEXTS, "group": array(1, "iu"),
+}  # fmt: skip
 _SHOWN = 5  # rows or pairs that a message names
 
 
@@ -60,6 +67,25 @@ class Series:
     coordinates: Array
     groups: tuple[str, ...]
     group: Index
+
+    def __post_init__(self) -> None:
+        check_fields(self, _FIELDS)
+        per_row = (self.visit, self.coordinates, self.group)
+        if any(len(values) != self.n for values in per_row) or len(self.times) != len(self.visits):
+            raise DataError(
+                f"Series of {self.label!r}: there are {self.n} codes, and "
+                f"{[len(values) for values in per_row]} visits, coordinates and groups; "
+                f"{len(self.times)} times of {len(self.visits)} visits. They must agree."
+            )
+        for what, codes, labels in (
+            ("series", self.codes, self.labels),
+            ("visit", self.visit, self.visits),
+            ("group", self.group, self.groups),
+        ):
+            if self.n and not (codes.min() >= 0 and codes.max() < max(len(labels), 1)):
+                raise DataError(
+                    f"Series of {self.label!r}: a {what} is outside 0…{len(labels) - 1}."
+                )
 
     @property
     def n(self) -> int:

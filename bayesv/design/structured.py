@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesv.design.blockwise import Blockwise
+from bayesv.design.labels import check_fields
 from bayesv.design.parametric import ParametricResidual, ResidualValues
 from bayesv.design.residual import Independent, Index, Residual
 from bayesv.design.row_scales import RowScales
@@ -20,8 +21,14 @@ from bayesv.errors import ComponentsError, DataError
 from bayesv.linalg import Array
 from bayesv.structures.stationary import Stationary
 from bayesv.structures.structure import CovarianceStructure
+from bayesv.support.arguments import TEXT, a, array, called, optional, whole
 
 __all__ = ["Parameters", "Sequential", "StructuredResidual"]
+
+_FIELDS = {
+    "text": TEXT, "sequential": optional(called("Sequential")), "scales": a(RowScales),
+    "known": optional(array(1, "biuf")), "n": whole(1),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +44,18 @@ class Sequential:
 
     series: Series
     structure: CovarianceStructure
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"series": a(Series), "structure": a(CovarianceStructure)})
+        series, structure = self.series, self.structure
+        fits = structure.size == len(series.visits)
+        if not series.by_visit:
+            fits = isinstance(structure, Stationary)
+        if not fits:
+            raise DataError(
+                f"{structure} of {len(series.visits)} visits of {series.label!r}: a family has a "
+                "row for each visit, or is a function of the distance of two places."
+            )
 
     @property
     def n_groups(self) -> int:
@@ -95,7 +114,15 @@ class StructuredResidual(ParametricResidual):
     n: int
 
     def __post_init__(self) -> None:
+        check_fields(self, _FIELDS)
         strata, part = self.scales.strata, self.sequential
+        sizes = {self.n} | self.scales.sizes
+        sizes |= set() if part is None else {part.series.n}
+        sizes |= set() if self.known is None else {len(self.known)}
+        if len(sizes) > 1:
+            raise DataError(f"{self.text}: its parts have {sorted(sizes)} rows; they must agree.")
+        if self.known is not None and not (np.isfinite(self.known) & (self.known > 0)).all():
+            raise DataError(f"{self.text}: known weights must be positive numbers.")
         several = part is not None and (part.structure.n_sds > 1 or part.series.groups)
         if strata is not None and several:
             raise DataError(
@@ -246,14 +273,22 @@ class StructuredResidual(ParametricResidual):
         row_sds = self._row_sds(parameters)
         if self.sequential is None:
             return Independent(1.0 / row_sds**2)
-        series = self.sequential.series
+        return Blockwise.of(
+            self.sequential.series.codes, lambda rows: self._blocks(rows, row_sds, parameters.z)
+        )
 
-        def covariance(rows: Index) -> Array:
-            scale = row_sds[rows]
-            return np.asarray(scale[:, :, None] * self._correlation(rows, parameters.z)
-                              * scale[:, None, :])  # fmt: skip
+    def covariance(self, parameters: Parameters, rows: Index) -> Array:
+        """Return R over σ² of sets of m rows of one series each, (S, m) → (S, m, m).
 
-        return Blockwise.of(series.codes, covariance)
+        It may be singular: two rows may stand at one position.
+        """
+        if self.sequential is None:
+            return self._row_sds(parameters)[rows][..., None] ** 2 * np.eye(rows.shape[1])
+        return self._blocks(rows, self._row_sds(parameters), parameters.z)
+
+    def _blocks(self, rows: Index, row_sds: Array, z: Array) -> Array:
+        scale = row_sds[rows]
+        return np.asarray(scale[:, :, None] * self._correlation(rows, z) * scale[:, None, :])
 
     def _row_sds(self, parameters: Parameters) -> Array:
         """Return the SD of every row over σ, shape (n,)."""

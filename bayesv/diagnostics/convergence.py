@@ -12,7 +12,17 @@ from scipy.special import logsumexp, ndtri
 
 from bayesv.linalg import Array
 
-__all__ = ["density_mode", "ess_bulk", "ess_mean", "ess_tail", "hdi", "pareto_k", "rhat"]
+__all__ = [
+    "density_mode",
+    "ess_bulk",
+    "ess_mean",
+    "ess_tail",
+    "hdi",
+    "pareto_k",
+    "rhat",
+    "tail_fit",
+    "tail_length",
+]
 
 _GRID_POINTS = 512
 
@@ -60,15 +70,31 @@ def pareto_k(log_w: Array) -> float:
     """
     if np.isfinite(log_w).mean() < 0.5:
         return float("inf")
-    S = len(log_w)
-    n = int(3 * np.sqrt(S)) if S > 225 else S // 5
+    n = tail_length(len(log_w))
     if n < 5:
         return float("inf")
     ordered = np.sort(log_w - log_w.max())[-n - 1 :]
     tail = np.exp(ordered[1:]) - np.exp(ordered[0])
+    return tail_fit(tail)[0]
+
+
+def tail_length(size: int) -> int:
+    """Return how many of the largest of so many weights a tail is fitted to."""
+    return int(3 * np.sqrt(size)) if size > 225 else size // 5
+
+
+def tail_fit(tail: Array) -> tuple[float, float]:
+    """Return shape k̂ and scale of a generalised Pareto distribution; ∞ and NaN if there is none.
+
+    Parameters
+    ----------
+    tail : ndarray, shape (n,)
+        Excesses over a threshold, in increasing order.
+    """
+    n = len(tail)
     quartile = tail[int(n / 4 + 0.5) - 1]
     if not quartile > tail[0]:
-        return float("inf")
+        return float("inf"), float("nan")
     m = 30 + int(np.sqrt(n))
     b = 1.0 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))
     b = b / (3.0 * quartile) + 1.0 / tail[-1]
@@ -76,8 +102,11 @@ def pareto_k(log_w: Array) -> float:
     log_l = n * (np.log(-b / shape) - shape - 1.0)
     weight = np.exp(log_l - logsumexp(log_l))
     weight[weight < 10 * np.finfo(float).eps] = 0.0
-    k = float(np.log1p(-(b @ weight / weight.sum()) * tail).mean())
-    return (n * k + 5.0) / (n + 10.0) if np.isfinite(k) else float("inf")
+    mean_b = b @ weight / weight.sum()
+    k = float(np.log1p(-mean_b * tail).mean())
+    if not np.isfinite(k):
+        return float("inf"), float("nan")
+    return (n * k + 5.0) / (n + 10.0), float(-k / mean_b)
 
 
 def hdi(x: Array, prob: float) -> Array:

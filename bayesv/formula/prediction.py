@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, pinvh
+from scipy import sparse
 
 from bayesv.design.design import Design, RandomTerm
 from bayesv.design.residual import Residual
+from bayesv.design.structured import StructuredResidual
 from bayesv.errors import DataError
 from bayesv.formula.frame import as_factor, finite_rows, take_columns
 from bayesv.formula.groups import level_texts
+from bayesv.formula.kin import Kin, kin_of
+from bayesv.formula.new_residuals import NewResiduals, continued
 from bayesv.formula.new_rows import new_rows
-from bayesv.linalg import Array, psd_roots, symmetrize
-from bayesv.structures.relationship import Relationship
+from bayesv.linalg import Array
 
 __all__ = ["PredictedRows", "PredictedTerm", "fitted_rows", "rows_of"]
 
@@ -53,6 +54,37 @@ class PredictedTerm:
         """Number of effects of each level, r."""
         return int(self.values.shape[1])
 
+    def across(self, term: RandomTerm, block: Array) -> sparse.csr_array:
+        """Return the covariance of Zu of these rows with that of the fitted ones, (m, n).
+
+        Parameters
+        ----------
+        term : RandomTerm
+            Of the fit.
+        block : ndarray, shape (r, r)
+            Σ.
+        """
+        if self.kin is None:
+            between, Z = sparse.eye_array(term.n_levels), self.matrix(term.n_levels)
+        else:
+            between, every = self.kin.across, np.arange(self.n_levels)
+            Z = replace(self, fitted=every).matrix(self.n_levels)
+        return sparse.csr_array(Z @ sparse.kron(between, block, format="csr") @ term.Z.T)
+
+    def variances(self, block: Array) -> Array:
+        """Return the variance of Zu of every row, shape (m,)."""
+        own = ((self.values @ block) * self.values).sum(axis=1)
+        return own if self.kin is None else own * np.diagonal(self.kin.K)[self.codes]
+
+    def matrix(self, levels: int) -> sparse.csr_array:
+        """Return Z over the fitted levels, shape (m, levels · r); rows of other levels are 0."""
+        m, r = self.values.shape
+        level = self.fitted[self.codes]
+        values = np.where(level[:, None] >= 0, self.values, 0.0)
+        columns = np.maximum(level, 0)[:, None] * r + np.arange(r)
+        shape = (m, levels * r)
+        return sparse.csr_array((values.ravel(), columns.ravel(), np.arange(m + 1) * r), shape)
+
     def effects(self, fitted: Array | None, root: Array, rng: np.random.Generator) -> Array:
         """Return u of the levels, shape (J, r): draws from N(0, ΛΛ') of those not fitted.
 
@@ -70,10 +102,8 @@ class PredictedTerm:
         if fitted is not None and known.all():
             return np.asarray(fitted[self.fitted])
         u = rng.normal(size=(self.n_levels, self.n_columns)) @ root.T
-        if self.kin is not None and fitted is None:
-            return self.kin.root @ u
-        if self.kin is not None and fitted is not None:
-            u = self.kin.weights @ fitted + self.kin.rest @ u
+        if self.kin is not None:
+            u = self.kin.given(fitted, u)
         if fitted is not None:
             u[known] = fitted[self.fitted[known]]
         return np.asarray(u)
@@ -84,59 +114,33 @@ class PredictedTerm:
 
 
 @dataclass(frozen=True, eq=False)
-class Kin:
-    """Levels of predicted rows, related to each other and to the fitted ones.
+class PredictedRows:
+    """What predictions need of rows.
 
     Attributes
     ----------
-    relationship : Relationship
-    levels, fitted : sequence of str
-        Of the rows, and of the fit.
+    X : ndarray, shape (m, p)
+    offset : ndarray, shape (m,), or None
+    terms : sequence of PredictedTerm
+    residual : Residual
+        R/σ² of rows of no series.
+    labels : list of str
+    continued : NewResiduals or None
+        Where residuals have parameters: these rows beside the fitted ones.
     """
-
-    relationship: Relationship
-    levels: Sequence[str]
-    fitted: Sequence[str]
-
-    @cached_property
-    def root(self) -> Array:
-        """L with LL' = K of the levels, shape (J, J)."""
-        return psd_roots(self.relationship.among(self.levels))
-
-    @cached_property
-    def weights(self) -> Array:
-        """K_of K_ff⁺: means of the levels given the fitted ones, shape (J, levels of the fit)."""
-        both = self.relationship.among([*self.levels, *self.fitted])
-        J = len(self.levels)
-        K = both[J:, J:]
-        try:
-            return np.asarray(cho_solve(cho_factor(K), both[J:, :J]).T)
-        except np.linalg.LinAlgError:  # of lower rank
-            return np.asarray(both[:J, J:] @ pinvh(K))
-
-    @cached_property
-    def rest(self) -> Array:
-        """Root of what the fitted levels leave of K, shape (J, J)."""
-        both = self.relationship.among([*self.levels, *self.fitted])
-        J = len(self.levels)
-        return psd_roots(symmetrize(both[:J, :J] - self.weights @ both[J:, :J]))
-
-
-@dataclass(frozen=True, eq=False)
-class PredictedRows:
-    """What predictions need of rows: X, offset, random terms, R/σ², labels."""
 
     X: Array
     offset: Array | None
     terms: Sequence[PredictedTerm]
     residual: Residual
     labels: list[str]
+    continued: NewResiduals | None = None
 
 
 def fitted_rows(design: Design) -> PredictedRows:
     """Return the rows of the fit."""
     terms = [
-        PredictedTerm(term.values, term.codes, np.arange(term.n_levels), _kin(term, term.levels))
+        PredictedTerm(term.values, term.codes, np.arange(term.n_levels), kin_of(term, term.levels))
         for term in design.terms
     ]
     labels = [str(label) for label in design.row_labels]
@@ -173,7 +177,7 @@ def rows_of(design: Design, data: Any, weights: str | None = None) -> PredictedR
         place = {str(level): i for i, level in enumerate(term.levels)}
         if new.levels is not None:
             fitted = [place.get(level, -1) for level in new.levels]
-            kin = _kin(term, new.levels)
+            kin = kin_of(term, new.levels)
             terms.append(PredictedTerm(new.values, new.codes, np.array(fitted, np.intp), kin))
             continue
         factors = encoding.factors_of(term.group)
@@ -185,17 +189,13 @@ def rows_of(design: Design, data: Any, weights: str | None = None) -> PredictedR
         _, first, codes = np.unique(new.codes, return_index=True, return_inverse=True)
         fitted = [place.get(texts[i], -1) if present[i] else -1 for i in first]
         terms.append(PredictedTerm(new.values, np.ravel(codes), np.array(fitted, dtype=np.intp)))
+    form = design.parametric_residual
+    known = None if weights is None else rows.residual.weights
     return PredictedRows(
         X[:, [names.index(name) for name in design.fixed_names]],
         offset,
         terms,
         rows.residual,
         [str(label) for label in rows.row_labels],
+        continued(form, data, known) if isinstance(form, StructuredResidual) else None,
     )
-
-
-def _kin(term: RandomTerm, levels: Iterable[str]) -> Kin | None:
-    """Return how levels of rows are related, where they are."""
-    if term.relationship is None:
-        return None
-    return Kin(term.relationship, list(levels), list(term.levels))

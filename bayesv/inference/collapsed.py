@@ -55,7 +55,7 @@ def sample_collapsed(
     -------
     Draws
         ``sample_stats`` has ``accepted`` and ``lp``; attributes ``pareto_k``, ``acceptance``,
-        ``thin`` and ``n_evaluations``.
+        ``thin`` and ``n_evaluations``; ``log_weights`` are those of all proposals.
 
     Raises
     ------
@@ -134,7 +134,11 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
             "seed": "none" if options.seed is None else str(options.seed),
         },
     )
-    return replace(result, problems=(*_disagreement(gap), *limit_reached(target, x)))
+    return replace(
+        result,
+        log_weights=np.concatenate([p.log_weights for p in proposed]),
+        problems=(*_disagreement(gap), *limit_reached(target, x)),
+    )
 
 
 def _refuse_unless_covered(covered: bool, khat: float, rate: float, stuck: float) -> None:

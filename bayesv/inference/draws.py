@@ -25,6 +25,9 @@ class Draws:
     sample_stats : mapping of str to ndarray, shape (chain, draw)
     attrs : mapping
         Facts about the run: seed, versions, seconds.
+    log_weights : ndarray, shape (proposals,), or None
+        Log of density over proposal density of all points that were proposed, accepted or not, by
+        engines that draw from a proposal; both by the same coordinates.
     problems : tuple of str
         What the engine knows to be wrong.
     """
@@ -33,4 +36,5 @@ class Draws:
     u: Mapping[str, Array] = field(default_factory=dict)
     sample_stats: Mapping[str, Array] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    log_weights: Array | None = None
     problems: tuple[str, ...] = ()

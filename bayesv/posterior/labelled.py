@@ -73,6 +73,8 @@ def tree_of(draws: Draws, engine: str) -> Any:
     if draws.sample_stats:
         stats = {name: (_DIMS, np.asarray(v)) for name, v in draws.sample_stats.items()}
         groups["sample_stats"] = dataset(stats, coords={dim: coords[dim] for dim in _DIMS})
+    if draws.log_weights is not None:
+        groups["proposals"] = dataset({"log_weight": ("proposal", draws.log_weights)})
     return data_tree(groups)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,7 @@ from bayesv.covariance import (
 )
 from bayesv.errors import BayesvError, SamplingWarning, warn
 from bayesv.formula.prediction import fitted_rows, rows_of
-from bayesv.gram import statistics_of
-from bayesv.inference.density import MarginalDensity, MarginalLikelihood
+from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.posterior import diagnosis, labelled
@@ -30,8 +28,8 @@ from bayesv.posterior.effects import gls_draws, random_effects
 from bayesv.posterior.estimators import ESTIMATES, point_estimate
 from bayesv.posterior.functions_of_v import curves, functionals_of_v, mapped, reliabilities
 from bayesv.posterior.likelihoods import likelihood_groups
+from bayesv.posterior.of_density import DrawsOfDensity
 from bayesv.posterior.prediction import responses
-from bayesv.posterior.summarised import SummarisedDraws
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.support.arguments import (
     FLAG,
@@ -51,7 +49,7 @@ __all__ = ["Posterior"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Posterior(SummarisedDraws, Savable):
+class Posterior(DrawsOfDensity, Savable):
     """Posterior draws of a Gaussian mixed model, whatever engine made them.
 
     Attributes
@@ -366,13 +364,3 @@ class Posterior(SummarisedDraws, Savable):
         elsewhere β is taken to have a flat prior, and a note says what cannot be tested.
         """
         return coherence(self._likelihood, self.values, self.u, draws_of_u)
-
-    @cached_property
-    def _likelihood(self) -> MarginalLikelihood:
-        """The likelihood, a density where priors are known; else with a flat prior of β."""
-        if self.density is not None:
-            return self.density
-        stats = statistics_of(self.design)
-        if self.priors is None:
-            return MarginalLikelihood.of_flat_beta(stats)
-        return MarginalDensity(stats, self.priors)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bayesv.covariance import GLSFit, VarianceComponents, gls
+from bayesv.covariance.prediction import INCLUDED, OF, predicted
 from bayesv.design.design import Design
 from bayesv.errors import DataError
+from bayesv.formula.prediction import fitted_rows, rows_of
 from bayesv.gram import GramStatistics
 from bayesv.reml.criterion import Criterion
-from bayesv.support.arguments import a, accepts
+from bayesv.support.arguments import PROBABILITY, TEXT, a, accepts, choice, optional
 from bayesv.support.saving import Savable
 
 __all__ = ["RemlFit"]
@@ -110,6 +113,79 @@ class RemlFit(Savable):
         """Conditional modes of the random effects, labelled, shape (q,)."""
         return self.gls.blup
 
+    @accepts(
+        include=optional(choice(*INCLUDED)),
+        of=choice(*OF),
+        prob=PROBABILITY,
+        weights=optional(TEXT),
+    )
+    def predict(
+        self,
+        newdata: Any = None,
+        *,
+        include: str | None = None,
+        of: str = "mean",
+        prob: float = 0.95,
+        weights: str | None = None,
+    ) -> pd.DataFrame:
+        """Predict rows, of groups and series that were fitted or of new ones.
+
+        Parameters
+        ----------
+        newdata : DataFrame or mapping of columns, optional
+            m rows, coded as the fitted ones were; the rows of the fit if left out.
+        include : {"all", "random", "fixed"}, optional
+            ``"fixed"``: Xβ̂, as for a group never seen. ``"random"``: with the effects û of groups
+            that were fitted. ``"all"``, the default of new data: also with what residuals of the
+            same series say of the row, where residuals are correlated. Groups and series that were
+            not fitted are at their mean, 0, and add their variance to ``sd``.
+        of : {"mean", "response"}
+            What the interval is of: what is expected of a row, or its response.
+        prob : float
+            Of the interval.
+        weights : str, optional
+            Column of known weights; 1 if left out. Where residual variances are known, their
+            reciprocals.
+
+        Returns
+        -------
+        DataFrame, shape (m, 5)
+            ``mean``; ``se``, the standard error of what is expected of the row given β, u and the
+            residuals of the fit, if they are included; ``sd``, that of its response; ``low`` and
+            ``high``.
+
+        Raises
+        ------
+        DataError
+            If new data lack a column or a value, or have a level of a fixed factor, a stratum or
+            a visit that the fit says nothing of.
+
+        Notes
+        -----
+        Best linear unbiased prediction at the estimated V: errors of β̂ and û are in ``se``, that
+        of V is not, and intervals are normal. A row at the very position of a fitted one of its
+        series has its residual, unless there is a nugget.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> data = bv.load_dataset("sleepstudy")
+        >>> fit = bv.Model("Reaction ~ Days", data, residual="ar1(Days | Subject)").reml()
+        >>> new = {"Days": [10, 10], "Subject": ["308", "a new one"]}
+        >>> fit.predict(new)["mean"].round(1).to_list()
+        [462.1, 359.1]
+        """
+        if newdata is not None:
+            rows = rows_of(self.design, newdata, weights)
+            return predicted(self.gls, rows, include or "all", of, prob)
+        design = self.design.at(self.components)
+        if include == "all" and design.residual.clusters is not None:
+            raise DataError(
+                "With the residuals of their series, the rows of the fit are predicted to be what "
+                "they were: y. include='random' leaves residuals out; new rows go into newdata."
+            )
+        return predicted(self.gls, fitted_rows(design), include or "random", of, prob)
+
     @accepts(components=a(VarianceComponents))
     def criterion_at(self, components: VarianceComponents) -> float:
         """Return −2 log (restricted) likelihood at other components, on the same data.
@@ -162,7 +238,11 @@ def _sizes(design: Design) -> list[str]:
     """Return numbers of rows and levels, and the form of structured residuals."""
     sizes = f"Rows: {design.n}"
     if design.terms:
-        levels = ", ".join(f"{term.group} {term.n_levels}" for term in design.terms)
+        levels = ", ".join(
+            f"{term.group} {term.n_levels}"
+            + (f" ({term.relationship.describe()})" if term.relationship is not None else "")
+            for term in design.terms
+        )
         sizes += f"; levels: {levels}"
     form = design.parametric_residual
     return [sizes] if form is None else [sizes, f"Residuals: {form.describe()}"]

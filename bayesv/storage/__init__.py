@@ -1,6 +1,6 @@
 """Results in files: what is kept of a posterior or a fit, and how it comes back."""
 
 from bayesv.storage.files import check_target
-from bayesv.storage.records import check_design, load
+from bayesv.storage.records import load
 
-__all__ = ["check_design", "check_target", "load"]
+__all__ = ["check_target", "load"]

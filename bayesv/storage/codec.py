@@ -5,27 +5,22 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from bayesv.covariance import VarianceComponents
-from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
+from bayesv.design.design import Design
 from bayesv.design.residual import Homoscedastic, Independent, Residual
-from bayesv.design.scales import ColumnFacts, ResponseScale
 from bayesv.errors import StorageError
 from bayesv.formula import Encoding
-from bayesv.formula.bases import Centered, Cut, NaturalSpline, Polynomial, Spline
-from bayesv.formula.reader import ColumnState
 from bayesv.gram import GramStatistics
-from bayesv.gram.chain import Merging
-from bayesv.gram.layout import BorderTerm
 from bayesv.linalg import Array
-from bayesv.priors.basis import Basis
-from bayesv.priors.text import KINDS
+from bayesv.storage.classes import WORDS, made
 from bayesv.storage.labels import index_from, index_parts
 from bayesv.storage.statistics import parts_of, statistics_from
 from bayesv.storage.text import is_storable
@@ -33,23 +28,8 @@ from bayesv.structures import CovarianceStructure, of_blocks
 
 __all__ = ["decode", "encode"]
 
-# All that a file may name: values of these classes are made of their fields.
-_CLASSES: dict[str, type[Any]] = {
-    cls.__name__: cls
-    for cls in (
-        Design, DesignSummary, RandomTerm, TermSummary, BorderTerm,
-        Merging, Basis, ColumnFacts, ResponseScale, Encoding, ColumnState, Centered,
-        Polynomial, Spline, NaturalSpline, Cut, *KINDS.values(),
-    )
-}  # fmt: skip
-
-
-# What older files hold as classes of their own.
-_FORMER: dict[str, Callable[..., Any]] = {
-    "ChainLevel": dict,
-    "Chain": dict,
-    "GramStatistics": lambda **parts: statistics_from(parts),
-}
+# Classes whose family of covariances is kept as sets of columns, where it is any Σ on them.
+_OF_BLOCKS = ("RandomTerm", "TermSummary", "Sequential")
 
 # Types of arrays.
 _PLAIN = re.compile(r"object|bool|u?int(?:8|16|32|64)|float(?:16|32|64)|<U\d{1,6}")
@@ -120,34 +100,38 @@ def _encoded(value: Any, path: str, arrays: dict[str, Array]) -> Any:
     if isinstance(value, pd.DataFrame):
         parts = {"values": value.to_numpy(), "index": value.index, "columns": value.columns}
         return {"frame": _encoded(parts, path, arrays)}
+    if sparse.issparse(value):
+        csr = sparse.csr_array(value)
+        parts = {name: getattr(csr, name) for name in ("data", "indices", "indptr", "shape")}
+        return {"sparse": _encoded(parts, path, arrays)}
     if isinstance(value, VarianceComponents):
         parts = {"blocks": {group: value[group] for group in value}, "sigma2": value.sigma2}
+        residual = {what: dict(values) for what, values in vars(value.residual).items() if values}
+        if residual:
+            parts["residual"] = residual
         return {"components": _encoded(parts, path, arrays)}
     if isinstance(value, GramStatistics):
         return {"statistics": _encoded(parts_of(value), path, arrays)}
     if isinstance(value, Encoding) and not value.is_plain:
         return None  # it calls functions of the user, which no file holds
-    name = type(value).__name__
-    if _CLASSES.get(name) is not type(value):
-        raise StorageError(f"{path} is a {name}, which cannot be saved.")
-    parts = dict(_part(value, f.name, path) for f in fields(value))
+    if (word := WORDS.get(type(value))) is None:
+        raise StorageError(f"{path} is a {type(value).__name__}, which cannot be saved.")
+    parts = dict(_part(value, f.name) for f in fields(value))
     return {
-        "class": name,
+        "class": word,
         "fields": {k: _encoded(v, f"{path}.{k}", arrays) for k, v in parts.items()},
     }
 
 
-def _part(value: Any, name: str, path: str) -> tuple[str, Any]:
+def _part(value: Any, name: str) -> tuple[str, Any]:
     """Return the name of a field in a file, and its value.
 
-    Of R/σ² = diag(1/w) these are the weights; of a family of Σ which columns are correlated.
+    Of R/σ² = diag(1/w) these are the weights; of a family of any Σ which columns are correlated.
     """
     part = getattr(value, name)
-    if isinstance(part, Homoscedastic | Independent):
+    if type(part) in (Homoscedastic, Independent):
         return "weights", None if part.iid else part.weights
-    if isinstance(part, CovarianceStructure):
-        if part != of_blocks(part.blocks):
-            raise StorageError(f"{path} has a covariance {part}, which cannot be saved.")
+    if isinstance(part, CovarianceStructure) and part == of_blocks(part.blocks):
         return "blocks", part.blocks
     return name, part
 
@@ -169,15 +153,15 @@ def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
     if not isinstance(value, dict):
         return value
     if "class" in value:
-        cls = _FORMER.get(value["class"]) or _CLASSES.get(value["class"])
-        if cls is None:
+        make = made(value["class"])
+        if make is None:
             raise StorageError(f"the contents have a {value['class']!r}, which is not known")
         parts = {key: _decoded(v, arrays) for key, v in value["fields"].items()}
-        if cls in (RandomTerm, TermSummary):
+        if "blocks" in parts and value["class"] in _OF_BLOCKS:
             parts["structure"] = of_blocks(parts.pop("blocks"))
-        if cls is Design:
+        if make is Design and "weights" in parts:
             parts["residual"] = Residual.of_weights(parts.pop("weights"), len(parts["y"]))
-        return cls(**parts)
+        return make(**parts)
     if "array" in value:
         array = arrays[value["array"]]
         if value["dtype"] == "object":
@@ -206,8 +190,13 @@ def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
         return pd.DataFrame(parts["values"], parts["index"], parts["columns"])
     if kind == "statistics":
         return statistics_from(parts)
+    if kind == "sparse":
+        arrays_of = (parts["data"], parts["indices"], parts["indptr"])
+        matrix = sparse.csr_array(arrays_of, shape=parts["shape"])
+        matrix.check_format()
+        return matrix
     if kind == "components":
-        return VarianceComponents(parts["blocks"], parts["sigma2"])
+        return VarianceComponents(**parts)
     raise StorageError(f"the contents have a {kind!r}, which is not known")
 
 

@@ -27,7 +27,8 @@ from bayesv.support.writing import check_writable, is_stream, write_file, write_
 
 __all__ = ["FORMAT", "GROUP", "check_target", "groups_of", "read", "write"]
 
-FORMAT = 3  # raised when files of before cannot be read any more, or files of now not by before
+FORMAT = 4  # raised when files of now cannot be read by versions of before
+_OLDEST = 3  # that is read
 GROUP = "bayesv"
 _OWN = {"format", "kind"}  # attributes of that group
 _SUFFIXES = (".nc", ".zarr")
@@ -262,11 +263,11 @@ def _check_format(path: Path, attrs: Mapping[Any, Any]) -> None:
             f"{version('bayesv')}, which reads formats up to {FORMAT}. Install that version or a "
             "later one."
         )
-    if int(number) < FORMAT:
+    if int(number) < _OLDEST:
         raise StorageError(
             f"{path} has format {number}, written by bayesv {program}; this is bayesv "
-            f"{version('bayesv')}, which reads format {FORMAT}. Make the fit again, or read it "
-            "with that version."
+            f"{version('bayesv')}, which reads formats from {_OLDEST} on. Make the fit again, or "
+            "read it with that version."
         )
 
 

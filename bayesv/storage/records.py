@@ -18,11 +18,11 @@ from bayesv.storage.files import check_target, read, write
 from bayesv.support.arguments import PATH, accepts
 from bayesv.support.saving import save
 
-__all__ = ["check_design", "load"]
+__all__ = ["load"]
 
 _FIT = (
     "design", "method", "components", "beta", "cov_beta", "criterion", "singular", "converged",
-    "n_evaluations", "gradient_norm", "origin",
+    "n_evaluations", "gradient_norm", "origin", "problems",
 )  # fmt: skip
 
 _PRIORS = ("sd", "corr", "sigma", "beta", "bases", "note")
@@ -71,35 +71,21 @@ def load(path: str | os.PathLike[str]) -> Posterior | RemlFit:
     try:
         parts = decode(contents, arrays)
         if kind == "RemlFit":
-            statistics = _statistics(parts.pop("statistics"), parts["design"])
+            recipe, design = parts.pop("statistics"), parts["design"]
+            statistics = None if recipe is None else _statistics(recipe, design)
+            parts["components"].aligned(design)  # labels fit, or it is no fit of this design
             return RemlFit(**parts, _stats=statistics)
         return _posterior(tree, parts)
     except Exception as error:  # what a file that another program made says may be anything
         raise StorageError(f"{path} cannot be understood: {error}") from error
 
 
-def check_design(design: Design) -> None:
-    """Refuse a design whose fits cannot be saved.
-
-    Raises
-    ------
-    StorageError
-    """
-    form = design.parametric_residual
-    if form is not None or design.sigma_is_known or not design.terms:
-        raise StorageError(
-            "A fit with structured or known residuals, or without a random term, cannot be saved "
-            "yet; keep its components, which print and make themselves again: "
-            "bv.VarianceComponents(…, residual=…)."
-        )
-
-
 @save.register
 def _save_fit(fit: RemlFit, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     target = check_target(path, overwrite)
-    check_design(fit.design)
     contents = {name: getattr(fit, name) for name in _FIT}
-    contents["statistics"] = _recipe(fit.statistics, fit.design)
+    # Sums of rows that depend on parameters of the residuals are in no fit.
+    contents["statistics"] = None if fit._stats is None else _recipe(fit._stats, fit.design)
     return write(target, None, "RemlFit", *encode(contents), overwrite)
 
 

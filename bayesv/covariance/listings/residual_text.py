@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 import numpy as np
@@ -11,7 +11,9 @@ import pandas as pd
 from bayesv.design.parametric import ResidualValues
 from bayesv.errors import ComponentsError
 
-__all__ = ["cut", "residual_corr", "residual_lines"]
+__all__ = ["TRIANGLE", "cut", "groupings", "residual_corr", "residual_lines", "triangle"]
+
+TRIANGLE = "Correlations of residuals"
 
 _FEW = 3  # visits whose correlations take a line each
 _WIDTH = 80  # of a line
@@ -41,11 +43,11 @@ def residual_lines(values: ResidualValues) -> list[str]:
     """Return lines of at most 80 columns: one a parameter, a triangle where all pairs have one."""
     tables = _tables(values)
     if not tables or len(tables[0]) <= _FEW:
-        return [f"{'':<16} {cut(name, 45):<45} {c:7.3f}" for name, c in values.corr.items()]
-    return ["Correlations of residuals", *(line for table in tables for line in _triangle(table))]
+        return [f"{'':<16} {cut(name, 45):<45} {_number(c):>7}" for name, c in values.corr.items()]
+    return [TRIANGLE, *(line for table in tables for line in triangle(table))]
 
 
-def _triangle(table: pd.DataFrame) -> list[str]:
+def triangle(table: pd.DataFrame) -> list[str]:
     """Return the lower triangle, in pieces that fit beside each other."""
     names, numbers, lines = list(table.index), table.to_numpy(), []
     width = min(max(7, *(len(name) + 1 for name in names[:-1])), 12)
@@ -63,13 +65,18 @@ def _triangle(table: pd.DataFrame) -> list[str]:
 def _tables(values: ResidualValues) -> list[pd.DataFrame]:
     """Return the correlations of each group's visits, if there is one of every pair."""
     names, corr = list(values.sd), values.corr
-    for count in (c for c in range(1, len(names) // 2 + 1) if len(names) % c == 0):
-        size = len(names) // count
-        parts = [names[start : start + size] for start in range(0, len(names), size)]
-        pairs = [_pairs(part, corr, grouped=count > 1) for part in parts]
+    for parts in groupings(names):
+        pairs = [_pairs(part, corr, grouped=len(parts) > 1) for part in parts]
         if None not in pairs and sum(len(pair) for pair in pairs if pair) == len(corr):
             return [_table(part, pair) for part, pair in zip(parts, pairs, strict=True) if pair]
     return []
+
+
+def groupings(names: list[str]) -> Iterator[list[list[str]]]:
+    """Yield the ways in which labels may be those of 1, 2 … groups of equal size."""
+    for count in (c for c in range(1, len(names) // 2 + 1) if len(names) % c == 0):
+        size = len(names) // count
+        yield [names[start : start + size] for start in range(0, len(names), size)]
 
 
 def _pairs(names: list[str], corr: Mapping[str, float], *, grouped: bool) -> list[float] | None:
@@ -88,6 +95,11 @@ def _table(names: list[str], pairs: list[float]) -> pd.DataFrame:
     i, k = np.triu_indices(len(names), 1)
     table[i, k] = table[k, i] = pairs
     return pd.DataFrame(table, names, names)
+
+
+def _number(value: float) -> str:
+    """Return a parameter with three decimals, or digits enough where it is no correlation."""
+    return f"{value:.3f}" if value == 0 or 0.0005 <= abs(value) < 1e4 else f"{value:.4g}"
 
 
 def cut(name: str, width: int) -> str:

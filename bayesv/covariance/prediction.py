@@ -1,0 +1,131 @@
+"""Best linear unbiased predictions of rows, at given variance components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.special import ndtri
+
+from bayesv.covariance.gls import GLSFit
+from bayesv.errors import DataError
+from bayesv.formula.new_residuals import Across
+from bayesv.formula.prediction import PredictedRows
+from bayesv.linalg import Array
+
+__all__ = ["INCLUDED", "OF", "predicted"]
+
+INCLUDED = ("all", "random", "fixed")
+OF = ("mean", "response")
+
+_ELEMENTS = 4e6  # of the dense right sides that are solved for at a time
+
+
+def predicted(
+    estimates: GLSFit, rows: PredictedRows, include: str, of: str, prob: float
+) -> pd.DataFrame:
+    """Return predictions of rows, their errors and intervals.
+
+    Parameters
+    ----------
+    estimates : GLSFit
+    rows : PredictedRows
+        m rows.
+    include : {"all", "random", "fixed"}
+        What of the fitted rows is used beside β̂; see `RemlFit.predict`.
+    of : {"mean", "response"}
+        What the interval is of.
+    prob : float
+
+    Returns
+    -------
+    DataFrame, shape (m, 5)
+        Columns mean, se, sd, low, high.
+
+    Notes
+    -----
+    With C the covariance of what is predicted, e.g. Zu + ε of new rows, with y, the prediction is
+    Xβ̂ + CV⁻¹(y − Xβ̂), and its error has the variance v − CV⁻¹C' + DΦD', where v is the variance
+    of Zu + ε, D = X − CV⁻¹X and Φ = (X'V⁻¹X)⁻¹ (Robinson 1991, doi:10.1214/ss/1177011926).
+    """
+    V, design = estimates.V, estimates.V.design
+    if design.sigma_is_known and rows.residual.iid and of == "response":
+        raise DataError(
+            "The residual variances of the fit are known, and those of the new rows are not: name "
+            "the column of their reciprocals, weights='…'."
+        )
+    across, of_levels = _levels(estimates, rows)
+    parts, of_residuals, left = _residuals(estimates, rows)
+    if include == "fixed":
+        across = sparse.csr_array((len(rows.labels), design.n))
+    elif include == "all":
+        across = sparse.csr_array(across + _joined(parts, across.shape))
+    beta, phi = estimates.beta.to_numpy(), estimates.cov.to_numpy()
+    mean = rows.X @ beta + across @ V.solve(estimates.left)
+    slopes = rows.X - across @ V.solve(design.X) if design.p else rows.X
+    error = ((slopes @ phi) * slopes).sum(axis=1)
+    if include != "fixed":
+        error += of_levels - _explained(estimates, across)
+    if include == "all":
+        error += of_residuals - left
+        response = error + left
+    else:
+        response = error + of_residuals + (of_levels if include == "fixed" else 0.0)
+    se, sd = (np.sqrt(np.maximum(part, 0.0)) for part in (error, response))
+    if rows.offset is not None:
+        mean = mean + rows.offset
+    half = ndtri(0.5 + prob / 2.0) * (se if of == "mean" else sd)
+    values = {"mean": mean, "se": se, "sd": sd, "low": mean - half, "high": mean + half}
+    return pd.DataFrame(values, index=pd.Index(rows.labels, name="row"))
+
+
+def _levels(estimates: GLSFit, rows: PredictedRows) -> tuple[sparse.csr_array, Array]:
+    """Return covariances of Zu of the rows with y, (m, n), and the variances of Zu, (m,)."""
+    V, design = estimates.V, estimates.V.design
+    across, variances = sparse.csr_array((len(rows.labels), design.n)), np.zeros(len(rows.labels))
+    for term, new in zip(design.terms, rows.terms, strict=True):
+        block = V.vc.block_for(term)
+        across = across + new.across(term, block)
+        variances += new.variances(block)
+    return sparse.csr_array(across), variances
+
+
+def _residuals(estimates: GLSFit, rows: PredictedRows) -> tuple[list[Across], Array, Array]:
+    """Return covariances with the residuals of fitted rows, variances, and what is left of them."""
+    V, design = estimates.V, estimates.V.design
+    if rows.continued is not None:
+        return rows.continued.given_fitted(V.vc.residual, V.vc.sigma2)
+    if design.sigma_is_known and rows.residual.iid:
+        unknown = np.full(len(rows.labels), np.nan)
+        return [], unknown, unknown
+    variances = V.vc.sigma2 * np.asarray(rows.residual.diagonal)
+    return [], variances, variances
+
+
+def _joined(parts: list[Across], shape: tuple[int, int]) -> sparse.csr_array:
+    """Return covariances of the residuals of new rows with those of fitted ones, (m, n)."""
+    if not parts:
+        return sparse.csr_array(shape)
+    values = [across.ravel() for _, _, across in parts]
+    places = [
+        np.stack(np.broadcast_arrays(new[:, :, None], old[:, None, :])).reshape(2, -1)
+        for new, old, _ in parts
+    ]
+    i, j = np.concatenate(places, axis=1)
+    return sparse.csr_array(sparse.coo_array((np.concatenate(values), (i, j)), shape=shape))
+
+
+def _explained(estimates: GLSFit, across: sparse.csr_array) -> Array:
+    """Return the diagonal of CV⁻¹C', shape (m,)."""
+    explained = np.empty(across.shape[0])
+    for part in _batches(*across.shape):
+        right = across[part].toarray().T
+        explained[part] = (right * estimates.V.solve(right)).sum(axis=0)
+    return explained
+
+
+def _batches(m: int, n: int) -> Iterator[slice]:
+    step = max(1, int(_ELEMENTS / max(n, 1)))
+    yield from (slice(start, min(start + step, m)) for start in range(0, m, step))
