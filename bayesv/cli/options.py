@@ -84,7 +84,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         metavar="FACTOR=FILE",
         action="append",
         default=[],
-        help="levels are related by a square table, labels in its first row and column (repeatable)",
+        help="levels are related by a square table, labels in its first row, and if there is one "
+        "column more in its first column (repeatable)",
     )
     parser.add_argument(
         "--factor",

@@ -37,4 +37,6 @@ def _pedigree(name: str) -> bv.Pedigree:
 
 def _matrix(name: str) -> pd.DataFrame:
     table = read_data(name)
-    return table.set_index(table.columns[0])
+    if table.shape[1] == len(table) + 1:
+        return table.set_index(table.columns[0])
+    return table.set_axis(table.columns, axis=0) if len(table) == table.shape[1] else table
