@@ -67,7 +67,7 @@ class PredictedTerm:
         if self.kin is None:
             between, Z = sparse.eye_array(term.n_levels), self.matrix(term.n_levels)
         else:
-            between, every = self.kin.across, np.arange(self.n_levels)
+            between, every = sparse.csr_array(self.kin.across), np.arange(self.n_levels)
             Z = replace(self, fitted=every).matrix(self.n_levels)
         return sparse.csr_array(Z @ sparse.kron(between, block, format="csr") @ term.Z.T)
 
