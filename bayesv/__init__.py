@@ -7,8 +7,12 @@ and ``bayesv.plots`` and ``bayesv.study`` when they are named.
 import importlib
 from typing import Any
 
+from bayesv.comparison.averaged import AveragedPosterior, average
 from bayesv.comparison.compare import Comparison, compare
+from bayesv.comparison.models import ModelComparison, compare_models
+from bayesv.comparison.sensitivity import Sensitivity, sensitivity
 from bayesv.comparison.uncertainty import BetaUncertainty, beta_uncertainty
+from bayesv.comparison.zero_variance import ZeroVariance, zero_variance
 from bayesv.covariance import (
     GLSFit,
     KenwardRoger,
@@ -72,6 +76,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LKJ",
+    "AveragedPosterior",
     "BayesvError",
     "BetaUncertainty",
     "Bootstrap",
@@ -99,6 +104,7 @@ __all__ = [
     "MarginalCovariance",
     "MissingPackageError",
     "Model",
+    "ModelComparison",
     "Normal",
     "Pedigree",
     "Posterior",
@@ -110,13 +116,17 @@ __all__ = [
     "Report",
     "SamplingWarning",
     "ScenarioError",
+    "Sensitivity",
     "StorageError",
     "VarianceComponents",
+    "ZeroVariance",
     "__version__",
+    "average",
     "beta_uncertainty",
     "bootstrap",
     "cluster_robust",
     "compare",
+    "compare_models",
     "distances",
     "expand_G",
     "extract",
@@ -130,10 +140,12 @@ __all__ = [
     "report",
     "residual_R",
     "save",
+    "sensitivity",
     "summarize",
     "to_bambi",
     "to_pymc",
     "v_distances",
+    "zero_variance",
 ]
 
 _LAZY = ("plots", "study")

@@ -95,8 +95,8 @@ def test_what_is_no_known_covariance_is_refused(studies, known, options, words):
 def test_what_is_not_there_is_refused_by_name(studies, tmp_path):
     model = bv.Model("y ~ x + (1 | study)", studies, residual=bv.Known("v"))
     fit = model.reml()
-    for refused in (model.sample, model.prior_predictive, lambda: bv.kenward_roger(fit),
-                    lambda: bv.profile(fit), lambda: fit.save(tmp_path / "a.nc")):  # fmt: skip
+    for refused in (model.sample, model.prior_predictive, lambda: bv.profile(fit),
+                    lambda: fit.save(tmp_path / "a.nc")):  # fmt: skip
         with pytest.raises(bv.BayesvError, match=r"not there yet|no posterior yet|cannot be saved"):
             refused()
     with pytest.raises(bv.ComponentsError, match="sigma2 is 1"):

@@ -1,14 +1,10 @@
-"""Sums by missingness pattern against dense algebra, central differences and SAS."""
+"""Sums by missingness pattern against dense algebra and central differences."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
 
-from bayesv.covariance.pattern_information import pattern_information
 from bayesv.gram.patterns import pattern_sums
 
 
@@ -37,7 +33,6 @@ def test_sums_are_those_of_dense_algebra(case):
     V = _dense(visits, series, R)
     np.testing.assert_allclose(done.T, W.T @ np.linalg.solve(V, W), rtol=1e-10, atol=1e-10)
     assert done.logdet == pytest.approx(np.linalg.slogdet(V)[1], rel=1e-12)
-    np.testing.assert_allclose(sums.trace(sums.blocks(R)), np.trace(V))
 
 
 def test_both_ways_are_taken_among_the_cases():
@@ -84,102 +79,3 @@ def test_visits_never_seen_together_are_known():
         [True, True, True, False], [True, True, False, False],
         [True, False, True, False], [False, False, False, False],
     ]  # fmt: skip
-
-
-# --- Kenward and Roger's numbers of SAS PROC MIXED, repeated / type=… ddfm=kr, of fev.csv --------
-
-FOLDER = Path(__file__).parent / "references" / "structures"
-SAS = {  # −2 log restricted likelihood of nlme's gls, and the coefficient of ARMCD
-    "un": {"criterion": 3667.96275618014, "se": 0.66124382270307, "se_linear": 0.66124382270307,
-           "df": 160.733266403768},
-    "ar1": {"criterion": 3855.12433950821, "se": 0.95865439662225, "se_linear": 0.96058142305176,
-            "df": 188.46934887972},
-    "cs": {"criterion": 3890.97896858931, "se": 0.7964696053595, "se_linear": 0.7964696053595,
-           "df": 177.038485931223},
-}  # fmt: skip
-LAGS = np.abs(np.subtract.outer(np.arange(4), np.arange(4)))
-ELEMENTS = list(zip(*np.tril_indices(4), strict=True))
-
-
-def _un(theta):
-    first = np.zeros((10, 4, 4))
-    for k, (i, j) in enumerate(ELEMENTS):
-        first[k, i, j] = first[k, j, i] = 1.0
-    return np.tensordot(theta, first, 1), first, np.zeros((10, 10, 4, 4))
-
-
-def _ar1(theta):
-    variance, rho = theta
-    slope = LAGS * rho ** np.maximum(LAGS - 1, 0)
-    bend = LAGS * (LAGS - 1) * rho ** np.maximum(LAGS - 2, 0)
-    corr = rho**LAGS
-    second = np.array([[0 * corr, slope], [slope, variance * bend]])
-    return variance * corr, np.stack([corr, variance * slope]), second
-
-
-def _cs(theta):
-    first = np.stack([np.ones((4, 4)), np.eye(4)])
-    return np.tensordot(theta, first, 1), first, np.zeros((2, 2, 4, 4))
-
-
-FAMILIES = {"un": (_un, np.array([80.0 * (i == j) for i, j in ELEMENTS])),
-            "ar1": (_ar1, np.array([80.0, 0.3])), "cs": (_cs, np.array([1.0, 80.0]))}  # fmt: skip
-
-
-def _fev():
-    frame = pd.read_csv(FOLDER / "fev.csv").dropna(subset="FEV1")
-    rows = np.column_stack([np.ones(len(frame)), frame.ARMCD == "TRT", frame.FEV1])
-    series = frame.USUBJID.astype("category").cat.codes.to_numpy()
-    return frame.VISITN.to_numpy() - 1, series, rows.astype(float)
-
-
-@pytest.mark.parametrize("kind", SAS)
-def test_reml_and_kenward_roger_are_those_of_nlme_and_sas(kind):
-    family, theta = FAMILIES[kind]
-    visits, series, W = _fev()
-    sums = pattern_sums(visits, series, W, 4)
-    for _ in range(60):  # Fisher scoring
-        info = pattern_information(sums, *family(theta))
-        step = np.linalg.solve(info.expected, -0.5 * info.gradient)
-        theta = theta + step
-    assert np.abs(info.gradient).max() < 1e-6
-    R = family(theta)[0]
-    done = sums.whiten(R)
-    p = sums.m - 1
-    rest = done.T[p, p] - done.T[:p, p] @ info.beta
-    constant = (sums.n - p) * np.log(2 * np.pi) - np.linalg.slogdet(info.Phi)[1]
-    assert done.logdet + rest + constant == pytest.approx(SAS[kind]["criterion"], abs=1e-6)
-    covariance = np.linalg.inv(info.observed)
-    assert np.sqrt(info.adjusted(covariance)[1, 1]) == pytest.approx(SAS[kind]["se"], rel=2e-4)
-    linear = np.sqrt(info.adjusted(covariance, linear=True)[1, 1])
-    assert linear == pytest.approx(SAS[kind]["se_linear"], rel=2e-4)
-    slope = (info.Phi @ info.P @ info.Phi)[:, 1, 1]
-    df = 2 * info.Phi[1, 1] ** 2 / (slope @ covariance @ slope)
-    assert df == pytest.approx(SAS[kind]["df"], rel=5e-4)
-
-
-def test_information_is_that_of_dense_algebra():
-    visits, series, W, _ = _data(6, 30, 4)
-    sums = pattern_sums(visits, series, W, 4)
-    theta = np.array([2.0, 0.4])
-    R, first, second = _ar1(theta)
-    info = pattern_information(sums, R, first, second)
-    V, V1 = _dense(visits, series, R), np.stack([_dense(visits, series, f) for f in first])
-    V2 = np.array([[_dense(visits, series, s) for s in row] for row in second])
-    X, y, inverse = W[:, :-1], W[:, -1], np.linalg.inv(V)
-    Phi = np.linalg.inv(X.T @ inverse @ X)
-    projection = inverse - inverse @ X @ Phi @ X.T @ inverse
-    PV = projection @ V1
-    squares = np.einsum("iab,jba->ij", PV, PV)
-    np.testing.assert_allclose(info.expected, 0.5 * squares, rtol=1e-9)
-    curvatures = np.einsum("a,iab,jbc,c->ij", y, PV, PV @ projection, y)
-    traces = np.einsum("ab,ijba->ij", projection, V2)
-    bent = np.einsum("a,ijab,b->ij", projection @ y, V2, projection @ y)
-    observed = 0.5 * (2 * curvatures - squares + traces - bent)
-    np.testing.assert_allclose(info.observed, observed, rtol=1e-9, atol=1e-9)
-    slopes = np.trace(PV, axis1=1, axis2=2) - np.einsum(
-        "a,iab,b->i", projection @ y, V1, projection @ y
-    )
-    np.testing.assert_allclose(info.gradient, slopes, rtol=1e-9)
-    np.testing.assert_allclose(info.Phi, Phi, rtol=1e-10)
-    np.testing.assert_allclose(info.P, -X.T @ inverse @ V1 @ inverse @ X, rtol=1e-9, atol=1e-12)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from bayesv.covariance.components import VarianceComponents
-from bayesv.covariance.geometry import Geometry, geometry
+from bayesv.covariance.frame import Frame, frame_of
+from bayesv.covariance.geometry import geometry
+from bayesv.covariance.gram_information import gram_information
 from bayesv.covariance.identified import Identified, identified
-from bayesv.covariance.information import Information, elements_of, information_at
+from bayesv.covariance.information import Information
 from bayesv.covariance.marginal import MarginalCovariance
+from bayesv.covariance.row_information import row_information
 from bayesv.covariance.satterthwaite import observed_covariance
 from bayesv.covariance.small_sample import Adjustment, KenwardRoger
-from bayesv.covariance.visit_adjustment import adjusted_by_visit
 from bayesv.design.design import Design, DesignSummary
 from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning, warn
 from bayesv.linalg import Array, symmetrize
 from bayesv.support.arguments import FLAG, accepts, choice
 
-__all__ = ["kenward_roger"]
+__all__ = ["kenward_roger", "routed"]
 
 # Variance of the random effects in the rows beside σ², of which 6 digits are left, and none.
 _MAX_VARIANCE_RATIO, _LOST_VARIANCE_RATIO = 1e9, 1e14
@@ -69,7 +72,8 @@ def kenward_roger(
     Raises
     ------
     DataError
-        If one connected cluster has more than 12,000 random effects, or there are no fixed effects.
+        If there are no fixed effects; if one connected cluster has more than 12,000 random effects
+        or, where residuals have parameters, so many rows that V does not fit into memory.
 
     Warns
     -----
@@ -80,11 +84,14 @@ def kenward_roger(
 
     Notes
     -----
-    V = Σ θ_i V_i is linear in the elements θ of Σ_f and σ². Everything follows from
-    H = Z'V⁻¹Z and K = Z'V⁻¹X, cluster by cluster, and their counterparts with V⁻¹W⁻¹V⁻¹ for V⁻¹,
-    in coordinates in which nothing cancels: no matrix has as many rows as the data. Where the
-    information on θ is singular because one V is stated by many θ, as in ``(f || g)`` with a factor
-    f, a g-inverse gives what the model without the surplus has.
+    Parameters θ of V are elements of Σ_f where it may be any covariance, SAS's parameters where it
+    is of a family, and those of R. Where R is known up to σ², everything follows from H = Z'V⁻¹Z
+    and K = Z'V⁻¹X, cluster by cluster, and their counterparts with V⁻¹W⁻¹V⁻¹ for V⁻¹, in
+    coordinates in which nothing cancels: no matrix has as many rows as the data. Elsewhere from the
+    rows of clusters, once for those that have the same V. Where the information on θ is singular
+    because one V is stated by many θ, as in ``(f || g)`` with a factor f, a g-inverse gives what
+    the model without the surplus has. Without a parameter, as with a known R and no random term,
+    degrees of freedom are infinite.
 
     Satterthwaite's degrees of freedom take the curvature of the likelihood by Cholesky factors of
     Σ_f, as lmerTest; at a boundary what lies there adds nothing.
@@ -100,34 +107,34 @@ def kenward_roger(
     """
     design, vc, method = _arguments(fit, vc)
     vc = MarginalCovariance(design, vc).vc  # checked
-    _refuse_nothing_to_adjust(design)
-    if design.parametric_residual is not None:
-        return adjusted_by_visit(design, vc, information, linear=linear, method=method)
-    space = geometry(design, vc)
-    info = information_at(space)
+    if not design.p:
+        raise DataError("There are no fixed effects, so there is nothing to adjust.")
+    frame = frame_of(design, vc)
+    at = routed(frame)
+    info = at(None)
     if info.largest > _LOST_VARIANCE_RATIO:
         raise ComponentsError(
             f"The random effects' variance in the rows is {info.largest:.1g} times sigma2: no "
             "digit of a Kenward–Roger adjustment would be left. A residual variance that is next "
             "to 0 says that the random effects reproduce the response; simplify the model."
         )
-    known = identified(space, info)
-    W = 2.0 * known.inverse(info.expected())
-    observed, why = observed_covariance(space, info, known, method)
+    known = identified(info, lambda: at([np.zeros_like(v) for v in frame.variances]))
+    W = 2.0 * known.inverse(info.projected)
+    observed, why = observed_covariance(frame, info, known, method)
     if information == "observed":
         W = observed
-    parts = _adjustment(space, info, known, W, observed)
-    names, parameters = list(design.fixed_names), _parameters(design)
+    parts = _adjustment(frame, info, known, W, observed, linear)
+    names, parameters = list(design.fixed_names), frame.labels
     lost = np.array([parts.loses(row) for row in np.eye(len(names))])
     adjusted = np.where(lost[:, None] | lost, np.nan, parts.adjusted)
-    to_user = _to_user(space)
-    notes = _alarms(info, known, method)
+    notes = _alarms(info, known, parts, method)
     if lost.any():
         touched = ", ".join(np.array(names)[lost])
-        notes.append(_unknown(_named(_mapped(to_user, known.directions_lost), parameters), touched))
+        directions = _mapped(frame.to_user, known.directions_lost)
+        notes.append(_unknown(_named(directions, parameters), touched))
     for note in notes:
         warn(note, FitWarning)
-    aliased = _mapped(to_user, known.directions_aliased)
+    aliased = _mapped(frame.to_user, known.directions_aliased)
     if aliased.size:
         notes.append(
             f"{_named(aliased, parameters)} state one V in several ways: single values have no "
@@ -138,9 +145,9 @@ def kenward_roger(
     return KenwardRoger(
         cov_plugin=pd.DataFrame(parts.Phi, names, names),
         cov=pd.DataFrame(adjusted, names, names),
-        beta=pd.Series(space.back @ (space.start + info.delta) + space.shift, names, name="beta"),
-        W=symmetrize(to_user @ W @ to_user.T),
-        W_observed=symmetrize(to_user @ observed @ to_user.T),
+        beta=pd.Series(frame.back @ (frame.start + info.delta) + frame.shift, names, name="beta"),
+        W=symmetrize(frame.to_user @ W @ frame.to_user.T),
+        W_observed=symmetrize(frame.to_user @ observed @ frame.to_user.T),
         parameters=parameters,
         aliased=aliased,
         notes=tuple(notes),
@@ -148,20 +155,12 @@ def kenward_roger(
     )
 
 
-def _refuse_nothing_to_adjust(design: Design) -> None:
-    if not design.p:
-        raise DataError("There are no fixed effects, so there is nothing to adjust.")
-    if design.sigma_is_known:
-        raise DataError(
-            "Kenward–Roger for a known residual covariance is not there yet: σ² is no parameter "
-            "then. fit.cov_beta has (X'V⁻¹X)⁻¹."
-        )
-    if not design.terms and design.parametric_residual is None:
-        raise DataError(
-            "There is no random term and R is known but for σ²: β̂ over its standard error (bv.gls) "
-            f"is t with n − p = {design.n - design.p} degrees of freedom, and there is nothing to "
-            "adjust."
-        )
+def routed(frame: Frame) -> Callable[[Sequence[Array] | None], Information]:
+    """Return what makes the sums at variances: without rows where R is known up to σ²."""
+    if frame.residual_is_scaled:
+        inside = geometry(frame)
+        return lambda variances: gram_information(frame, inside, variances)
+    return lambda variances: row_information(frame, variances)
 
 
 def _arguments(fit: Any, vc: Any) -> tuple[Design, VarianceComponents, str]:
@@ -179,55 +178,27 @@ def _arguments(fit: Any, vc: Any) -> tuple[Design, VarianceComponents, str]:
 
 
 def _adjustment(
-    space: Geometry, info: Information, known: Identified, W: Array, observed: Array
+    frame: Frame, info: Information, known: Identified, W: Array, observed: Array, linear: bool
 ) -> Adjustment:
-    back, Phi, P, Q = space.back, info.Phi, info.P, info.Q
+    to = frame.back @ info.Phi
 
     def users(inside: Array) -> Array:
-        return np.asarray(back @ Phi @ inside @ Phi @ back.T)
+        return np.asarray(to @ inside @ to.T)
 
-    between = Q - np.einsum("iab,bc,jcd->ijad", P, Phi, P, optimize=True)  # X'V⁻¹V_i𝒫V_jV⁻¹X
-    middle = np.einsum("ij,ijab->ab", W, between)
-    plug_in = symmetrize(back @ Phi @ back.T)
+    plug_in = symmetrize(frame.back @ info.Phi @ frame.back.T)
     lost = known.directions_lost
     share = np.sqrt(np.einsum("in,ij,jn->n", lost, info.products, lost))
     lost = lost / np.where(share > 0, share, 1.0)
+    squares = [users(info.inner(np.outer(n, n), True)) for n in lost.T]
     return Adjustment(
         Phi=plug_in,
-        adjusted=plug_in + 2.0 * symmetrize(users(middle)),
-        slopes=users(P),
+        adjusted=plug_in + 2.0 * symmetrize(users(info.inner(W, linear))),
+        slopes=users(info.P),
         W=W,
         W_observed=observed,
-        lost_slopes=users(np.einsum("in,iab->nab", lost, P)),
-        lost_squares=users(np.einsum("in,jn,ijab->nab", lost, lost, between)),
+        lost_slopes=users(np.einsum("in,iab->nab", lost, info.P)),
+        lost_squares=np.array(squares).reshape(-1, *plug_in.shape),
     )
-
-
-def _parameters(design: Design) -> tuple[str, ...]:
-    return (
-        *(
-            f"{term.group}: " + ", ".join(dict.fromkeys((term.columns[b], term.columns[a])))
-            for term in design.terms
-            for a, b in zip(*np.nonzero(np.tril(term.structure.mask)), strict=True)
-        ),
-        "sigma2",
-    )
-
-
-def _to_user(space: Geometry) -> Array:
-    """Return the map of (vech Σ*, σ²) of all terms to (vech Σ, σ²), shape (m, m)."""
-    elements = elements_of(space)
-    M = np.zeros((len(elements) + 1,) * 2)
-    M[-1, -1] = 1.0
-    for k, (f, a, b) in enumerate(elements):
-        C = space.maps[f]
-        E = np.zeros_like(C)
-        E[a, b] = E[b, a] = 1.0
-        image = C @ E @ C.T
-        for i, (g, c, d) in enumerate(elements):
-            if f == g:
-                M[i, k] = image[c, d]
-    return M
 
 
 def _mapped(to_user: Array, directions: Array) -> Array:
@@ -236,7 +207,7 @@ def _mapped(to_user: Array, directions: Array) -> Array:
     return np.asarray(np.where(np.abs(image) > _ROUNDING * size, image, 0.0))
 
 
-def _alarms(info: Information, known: Identified, method: str) -> list[str]:
+def _alarms(info: Information, known: Identified, parts: Adjustment, method: str) -> list[str]:
     """Return what makes numbers doubtful."""
     notes = []
     if method == "ML":
@@ -248,6 +219,13 @@ def _alarms(info: Information, known: Identified, method: str) -> list[str]:
         notes.append(
             "Kenward–Roger: the information on the variance parameters is so nearly singular that "
             "it cannot be told what is identified; what is nearly not was taken as not"
+        )
+    unit = np.sqrt(np.diagonal(parts.Phi))
+    if np.linalg.eigvalsh(parts.adjusted / np.outer(unit, unit))[0] < 0:
+        notes.append(
+            "Kenward–Roger: the adjusted covariance is not positive definite: the data say too "
+            "little of the variance parameters for an adjustment to second order. Take "
+            "Satterthwaite's degrees of freedom, linear=True, or a V with fewer parameters"
         )
     if info.largest > _MAX_VARIANCE_RATIO:
         digits = max(15.0 - np.log10(info.largest), 0.0)

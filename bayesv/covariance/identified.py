@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from bayesv.covariance.geometry import Geometry
-from bayesv.covariance.information import Information, information_at
+from bayesv.covariance.information import Information
 from bayesv.errors import ComponentsError
 from bayesv.linalg import Array, symmetrize
 
@@ -85,30 +85,32 @@ class Identified:
         return np.asarray((self.kept / self.unit[:, None] ** 2).T @ changes)
 
 
-def identified(geometry: Geometry, info: Information) -> Identified:
+def identified(info: Information, without_effects: Callable[[], Information]) -> Identified:
     """Judge what is identified.
 
     Parameters
     ----------
-    geometry : Geometry
     info : Information
         At the estimates.
+    without_effects : callable
+        Returns it at V = R, with the same derivatives.
 
     Notes
     -----
     The rank does not depend on the estimates, because 𝒫 A 𝒫 = 0 for one V is 0 for all. So where
-    the information at the estimates is near singular, rank is judged at V = W⁻¹, where neither
+    the information at the estimates is near singular, rank is judged at V = R, where neither
     large nor zero variances hide it: from tr(V_iV_j) what is aliased, from tr(𝒫V_i𝒫V_j) what is
     lost besides.
     """
     m, unit = len(info.products), _unit(info.products)
-    if np.linalg.eigvalsh(info.expected() * np.outer(unit, unit))[0] > _SUSPECT_EIGENVALUE:
+    scaled = info.projected * np.outer(unit, unit)
+    if not m or np.linalg.eigvalsh(scaled)[0] > _SUSPECT_EIGENVALUE:
         return Identified(np.zeros((m, 0)), np.zeros((m, 0)), unit, False)
-    at_zero = information_at(geometry, [np.zeros(len(C)) for C in geometry.maps], 1.0)
+    at_zero = without_effects()
     unit = _unit(at_zero.products)
     scale = np.outer(unit, unit)
     aliased, doubt_alias = _null(at_zero.products * scale)
-    lost, doubt_lost = _null(at_zero.expected() * scale)
+    lost, doubt_lost = _null(at_zero.projected * scale)
     # Of all that is lost, what is not aliased.
     rest = lost - aliased @ (aliased.T @ lost)
     left, size, _ = np.linalg.svd(rest, full_matrices=False)

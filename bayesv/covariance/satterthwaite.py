@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayesv.covariance.geometry import Geometry
+from bayesv.covariance.frame import Frame
 from bayesv.covariance.identified import Identified
-from bayesv.covariance.information import Information, elements_of
+from bayesv.covariance.information import Information
 from bayesv.linalg import Array, symmetrize
 
 __all__ = ["observed_covariance"]
@@ -21,18 +21,18 @@ _MAX_EXCESS = 1e-2  # by which −2 log-likelihood may be above its minimum, rou
 
 
 def observed_covariance(
-    geometry: Geometry,
+    frame: Frame,
     info: Information,
     known: Identified,
     method: str,
 ) -> tuple[Array, str]:
-    """Return the covariance of the elements of (Σ*, σ²), and why there is none.
+    """Return the covariance of the parameters θ of the frame, and why there is none.
 
     Parameters
     ----------
-    geometry : Geometry
+    frame : Frame
     info : Information
-        At the geometry's components.
+        At the frame's components.
     known : Identified
     method : {"REML", "ML"}
         Whose likelihood it is.
@@ -46,13 +46,16 @@ def observed_covariance(
 
     Notes
     -----
-    lmerTest takes the Hessian by (λ_f, σ), Σ_f = σ²λ_fλ_f', λ_f lower triangular. There Σ is even
-    in the columns of λ that are 0, so that a variance of 0 or a correlation of ±1 has a gradient of
-    0 and drops out of every first-order covariance: what remains are directions along the
-    boundary, and the curvature of the boundary adds to the information on them. Here it is exact:
-    H_λ = J'H_ΣJ + Σ_i g_i ∂²θ_i/∂λ∂λ', and the covariance is J (H_λ/2)⁺ J'.
+    lmerTest takes the Hessian by Cholesky factors, Σ_f = λ_fλ_f', λ_f lower triangular. There Σ is
+    even in the columns of λ that are 0, so that a variance of 0 or a correlation of ±1 has a
+    gradient of 0 and drops out of every first-order covariance: what remains are directions along
+    the boundary, and the curvature of the boundary adds to the information on them. Here it is
+    exact: H_λ = J'H_ΣJ + Σ_i g_i ∂²θ_i/∂λ∂λ', and the covariance is J (H_λ/2)⁺ J'. Parameters of
+    families stay as they are, and those at an end of their range are held.
     """
-    gradient, (J, second) = info.gradient(method), _tangents(geometry, info)
+    gradient, (J, second) = info.gradient(method), _tangents(frame, info)
+    if not J.shape[1]:
+        return np.zeros((frame.m, frame.m)), ""
     H = J.T @ info.hessian(method) @ J + np.tensordot(gradient, second, 1)
     unit = np.sqrt(np.abs(np.diagonal(H)))
     unit = np.where(unit > 0, unit, 1.0)
@@ -76,7 +79,7 @@ def observed_covariance(
         )
     there = values > _FLAT_CURVATURE * values[-1]
     half = (J @ vectors[:, there]) / np.sqrt(values[there])
-    above = 0.5 * float(((gradient @ half) ** 2).sum()) + _above(geometry, info, gradient)
+    above = 0.5 * float(((gradient @ half) ** 2).sum()) + _above(frame, info, gradient)
     problem = "" if above < _MAX_EXCESS else (
         f"these components are no {method} estimates: twice the log {name} can rise by about "
         f"{above:.2g}"
@@ -84,50 +87,58 @@ def observed_covariance(
     return 2.0 * half @ half.T, problem
 
 
-def _above(geometry: Geometry, info: Information, gradient: Array) -> float:
+def _above(frame: Frame, info: Information, gradient: Array) -> float:
     """Return by how much −2 log-likelihood falls where variances that are 0 leave it, about."""
     total = 0.0
-    for i, (f, a, b) in enumerate(elements_of(geometry)):
-        if a == b and _at_zero(geometry, info, i, f, a) and gradient[i] < 0:
+    for (f, a, b), i in _places(frame).items():
+        if a == b and _at_zero(frame, info, i, f, a) and gradient[i] < 0:
             total += 0.5 * gradient[i] ** 2 / info.products[i, i]
     return float(total)
 
 
-def _at_zero(geometry: Geometry, info: Information, place: int, f: int, column: int) -> bool:
+def _places(frame: Frame) -> dict[tuple[int, int, int], int]:
+    """Return which parameter is element (row, column) of Σ_f* of each term f."""
+    return {
+        (f, *element): span.start + i
+        for f, (span, own) in enumerate(zip(frame.spans, frame.directions, strict=False))
+        for i, element in enumerate(own.elements)
+        if element is not None
+    }
+
+
+def _at_zero(frame: Frame, info: Information, place: int, f: int, column: int) -> bool:
     scale = np.sqrt(0.5 * info.products[place, place])
-    return bool(geometry.variances[f][column] * scale <= _BOUNDARY_VARIANCE)
+    return bool(frame.variances[f][column] * scale <= _BOUNDARY_VARIANCE)
 
 
-def _tangents(geometry: Geometry, info: Information) -> tuple[Array, Array]:
-    """Return first and second derivatives of the m elements by the free (λ, σ).
+def _tangents(frame: Frame, info: Information) -> tuple[Array, Array]:
+    """Return first and second derivatives of the m parameters by the free ones.
 
     Shapes (m, k) and (m, k, k). λ_f is diagonal here; its columns that are 0 are left out, and the
     others have the rows of smaller variances.
     """
-    sigma2, sigma = geometry.sigma2, float(np.sqrt(geometry.sigma2))
-    places = {element: i for i, element in enumerate(elements_of(geometry))}
+    places = _places(frame)
     free = [
         (f, row, column)
-        for f, term in enumerate(geometry.terms)
-        for block in term.structure.blocks
+        for f, term in enumerate(frame.design.terms)
+        for block in term.structure.free_blocks
         for i, column in enumerate(block)  # by decreasing variance
         for row in block[i:]
-        if not _at_zero(geometry, info, places[f, column, column], f, column)
+        if not _at_zero(frame, info, places[f, column, column], f, column)
     ]
-    m, k = len(places) + 1, len(free) + 1
-    J, second = np.zeros((m, k)), np.zeros((m, k, k))
+    held = np.concatenate([*(own.held for own in frame.directions), np.zeros(0, dtype=bool)])
+    held = np.append(held, np.zeros(frame.m - len(held), dtype=bool))
+    held[list(places.values())] = True
+    own = np.flatnonzero(~held)
+    k = len(free)
+    J, second = np.zeros((frame.m, k + len(own))), np.zeros((frame.m, *[k + len(own)] * 2))
+    J[own, k + np.arange(len(own))] = 1.0
     for i, (f, row, column) in enumerate(free):
-        root = np.sqrt(geometry.variances[f][column]) / sigma
+        root = np.sqrt(frame.variances[f][column])
         place = places[f, max(row, column), min(row, column)]
-        J[place, i] = sigma2 * root * (2.0 if row == column else 1.0)
+        J[place, i] = root * (2.0 if row == column else 1.0)
         for j, (g, other, same) in enumerate(free):
             if f == g and same == column:
                 place = places[f, max(row, other), min(row, other)]
-                second[place, i, j] = sigma2 * (2.0 if row == other else 1.0)
-    for (f, a, b), place in places.items():
-        if a == b:
-            J[place, -1] = 2.0 * geometry.variances[f][a] / sigma
-            second[place, -1, -1] = 2.0 * geometry.variances[f][a] / sigma2
-    J[-1, -1], second[-1, -1, -1] = 2.0 * sigma, 2.0
-    second[:, :-1, -1] = second[:, -1, :-1] = 2.0 / sigma * J[:, :-1]
+                second[place, i, j] = 2.0 if row == other else 1.0
     return J, second

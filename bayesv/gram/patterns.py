@@ -147,16 +147,6 @@ class PatternSums:
                 total += np.einsum("ita,...itb->...ab", part.rows, white)
         return total
 
-    def blocks(self, matrix: Array) -> list[Array]:
-        """Return the block of each pattern, (..., P, T, T), of matrices of all visits."""
-        return [_blocks(part, matrix) for part in self.patterns]
-
-    def trace(self, inner: Sequence[Array]) -> Array:
-        """Return Σ_i tr M_i, shape (...), for M of each pattern, (..., P, T, T)."""
-        traces = [np.trace(M, axis1=-2, axis2=-1) for M in inner]
-        sums = [t @ part.counts for part, t in zip(self.patterns, traces, strict=True)]
-        return np.asarray(np.sum(sums, axis=0))
-
     def _gradient(self, inverses: list[Array], T_bar: Array) -> Array:
         by_R = np.zeros((self.n_visits, self.n_visits))
         by_pair = self.products @ _upper(T_bar)

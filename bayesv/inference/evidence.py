@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 
@@ -60,11 +61,14 @@ class Evidence:
             facts.append(f"Pareto k̂ {self.pareto_k:.2f}")
         lines = [f"log evidence {self.log:.3f} ± {self.mcse:.3f} ({', '.join(facts)})"]
         if self.flat:
-            lines.append(
+            text = (
                 f"flat prior of {', '.join(self.flat)}: only differences mean something, between "
                 "models of the same rows and these same columns"
             )
-        return "\n".join([*lines, *(f"problem: {problem}" for problem in self.problems)])
+            lines += wrap(text, 80, subsequent_indent="  ")
+        for problem in self.problems:
+            lines += wrap(f"problem: {problem}", 80, subsequent_indent="  ")
+        return "\n".join(lines)
 
 
 def by_importance(log_weights: Array, flat: tuple[str, ...] = ()) -> Evidence:

@@ -82,11 +82,20 @@ class ResolvedPriors:
         """
         sds, corrs = [], []
         for term in self.design.terms:
-            A = self.basis(term).map
-            sd, corr = cov_to_sd_corr(A @ values.covs[term.group] @ A.T)
-            sds.append(term.structure.free_sds(sd))
+            sd, corr = self._stated(term, values)
+            sds.append(sd)
             corrs.append(term.structure.coordinates(np.nan_to_num(corr)))
         return self.by_parameter(sds, corrs, values.sigma)
+
+    def stated_sds(self, values: ComponentDraws) -> dict[str, Array]:
+        """Return the SDs that the priors speak of, (..., n_sds), by group."""
+        return {term.group: self._stated(term, values)[0] for term in self.design.terms}
+
+    def _stated(self, term: RandomTerm, values: ComponentDraws) -> tuple[Array, Array]:
+        """Return SDs, (..., n_sds), and correlation, (..., r, r), of the effects of the basis."""
+        A = self.basis(term).map
+        sd, corr = cov_to_sd_corr(A @ values.covs[term.group] @ A.T)
+        return term.structure.free_sds(sd), corr
 
     def log_density(self, values: ComponentDraws) -> Array:
         """Return the log prior density by (SDs, correlations, σ), shape (...)."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.covariance import GLSFit, VarianceComponents, gls
+from bayesv.covariance import GLSFit, KenwardRoger, VarianceComponents, gls, kenward_roger
 from bayesv.covariance.prediction import INCLUDED, OF, predicted
 from bayesv.design.design import Design
 from bayesv.errors import DataError
@@ -200,6 +200,10 @@ class RemlFit(Savable):
         criterion = Criterion(self.design, self._stats, self.method)
         lambdas = [components.relative_root(term) for term in self.design.terms]
         return criterion.criterion_at(self._stats.in_basis(lambdas), components.sigma2)
+
+    def kenward_roger(self, *, information: str = "expected", linear: bool = False) -> KenwardRoger:
+        """Return `bayesv.kenward_roger` of this fit."""
+        return kenward_roger(self, information=information, linear=linear)
 
     def summary(self) -> str:
         """Return what lme4's ``summary`` prints."""

@@ -1,0 +1,182 @@
+"""Information criteria of REML fits: AIC, BIC and the conditional AIC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesv.covariance import VarianceComponents
+from bayesv.design.design import RandomTerm
+from bayesv.linalg import Array
+from bayesv.reml import RemlFit
+from bayesv.structures import CovarianceStructure
+
+__all__ = ["Criteria", "conditional_aic", "criteria", "n_parameters"]
+
+_STEP = 1e-3  # of a parameter, in units of the variances it is made of
+_ZERO_EIGENVALUE = 1e-8  # of Σ over its largest eigenvalue, or over σ²: on the boundary
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """Criteria of one REML fit; smaller is better.
+
+    Attributes
+    ----------
+    n_beta, n_covariance : int
+        Number of fixed effects, and of parameters of G and R.
+    aic : float
+        −2 log restricted likelihood + 2 (fixed effects + parameters of G and R), as lme4.
+    bic_rows, bic_clusters : float
+        The same with log n in place of 2: n the number of rows (lme4), or of independent clusters
+        (SAS).
+    caic : float
+        Conditional on the random effects; NaN where it is not defined.
+    """
+
+    n_beta: int
+    n_covariance: int
+    aic: float
+    bic_rows: float
+    bic_clusters: float
+    caic: float
+
+
+def criteria(fit: RemlFit) -> Criteria:
+    """Return the criteria of a REML fit.
+
+    Notes
+    -----
+    Restricted likelihoods, and so AIC and BIC, compare only with the same X. cAIC is that of Greven
+    and Kneib (2010, https://doi.org/10.1093/biomet/asq042), see `conditional_aic`.
+    """
+    design, k = fit.design, n_parameters(fit)
+    n_clusters = len(np.unique(design.clusters))
+    total = design.p + k
+    return Criteria(
+        design.p,
+        k,
+        fit.criterion + 2.0 * total,
+        fit.criterion + float(np.log(design.n)) * total,
+        fit.criterion + float(np.log(n_clusters)) * total,
+        conditional_aic(fit),
+    )
+
+
+def n_parameters(fit: RemlFit) -> int:
+    """Return the number of parameters of G and R."""
+    design = fit.design
+    count = sum(term.structure.n_sds + term.structure.n_corrs for term in design.terms)
+    if (form := design.parametric_residual) is not None:
+        # Standard deviations and correlations; one SD stands for σ.
+        return count + len(form.sd_labels) + len(form.corr_labels)
+    return count + (0 if design.sigma_is_known else 1)
+
+
+def conditional_aic(fit: RemlFit) -> float:
+    """Return −2 log p(y | β̂, û) + 2 (ρ + 1), ρ = Σ ∂ŷ_i/∂y_i with the variances estimated, too.
+
+    NaN for structured residuals, and for terms whose Σ is neither free nor diagonal.
+
+    Notes
+    -----
+    With r = y − ŷ = RPy and V_j = ∂V/∂θ_j, REML's equation for σ² gives tr(RP) = r'R⁻¹r, so that
+    ρ for known variances is n − r'R⁻¹r; what estimating them adds is tr(H⁻¹ g'∂ŷ/∂θ), with
+    ∂θ̂/∂y = H⁻¹g, g_j = PV_jPy, ∂ŷ/∂θ_j = Rg_j − R_jPy and H the observed information. Parameters
+    on the boundary stay there: they add nothing (Greven and Kneib 2010, section 4).
+    """
+    design = fit.design
+    if design.parametric_residual is not None or design.residual.clusters is not None:
+        return np.nan
+    if not design.terms or any(not _is_free(term.structure) for term in design.terms):
+        return np.nan
+    weights, sigma2 = design.residual.weights, fit.sigma2
+    R = sigma2 / weights
+    residual = fit.gls.residuals.to_numpy()
+    Py = residual / R
+    square = float(residual @ Py)
+    log_likelihood = -0.5 * (design.n * np.log(2 * np.pi) + np.log(R).sum() + square)
+    directions = _directions(fit)
+    moved = np.column_stack(
+        [*(_times(design.term(d.group), d.change, Py) for d in directions), R / sigma2 * Py]
+    )
+    g = _projected(fit, moved)
+    slopes = R[:, None] * g
+    slopes[:, -1] -= R / sigma2 * Py
+    extra = np.trace(np.linalg.solve(_observed(fit, directions), g.T @ slopes))
+    return float(-2.0 * log_likelihood + 2.0 * (design.n - square + extra + 1.0))
+
+
+@dataclass(frozen=True, eq=False)
+class _Direction:
+    """A change of one Σ_f, (r, r) symmetric, that keeps its rank."""
+
+    group: str
+    change: Array
+
+
+def _is_free(structure: CovarianceStructure) -> bool:
+    """Whether every block of Σ may be any covariance."""
+    return structure.n_sds == structure.size and set(structure.blocks) == set(structure.free_blocks)
+
+
+def _directions(fit: RemlFit) -> list[_Direction]:
+    """Return independent changes of every Σ_f within its range, sized as its variances are."""
+    directions = []
+    for term in fit.design.terms:
+        cov = fit.components.block_for(term)
+        for block in term.structure.blocks:
+            rows = list(block)
+            part = cov[np.ix_(rows, rows)]
+            values, vectors = np.linalg.eigh(part)
+            size = term.rms[rows] ** 2 * np.diagonal(part)
+            kept = values > _ZERO_EIGENVALUE * max(float(values[-1]), 0.0)
+            if not (size > _ZERO_EIGENVALUE * fit.sigma2).any():
+                continue
+            root = vectors[:, kept] * np.sqrt(values[kept])
+            for i in range(root.shape[1]):
+                for j in range(i + 1):
+                    change = np.zeros_like(cov)
+                    outer = np.outer(root[:, i], root[:, j])
+                    change[np.ix_(rows, rows)] = 0.5 * (outer + outer.T)
+                    directions.append(_Direction(term.group, change))
+    return directions
+
+
+def _times(term: RandomTerm, change: Array, v: Array) -> Array:
+    """Return Z (I ⊗ change) Z'v of one term, shape (n,)."""
+    z, codes = term.values, term.codes
+    sums = np.zeros((term.n_levels, z.shape[1]))
+    np.add.at(sums, codes, z * v[:, None])
+    return np.asarray((z * (sums @ change)[codes]).sum(axis=1))
+
+
+def _projected(fit: RemlFit, columns: Array) -> Array:
+    """Return P times columns, P = V⁻¹ − V⁻¹X(X'V⁻¹X)⁻¹X'V⁻¹."""
+    V, X = fit.gls.V, fit.design.X
+    solved = V.solve(columns)
+    solved_X = V.solve(X)
+    return np.asarray(solved - solved_X @ np.linalg.solve(X.T @ solved_X, X.T @ solved))
+
+
+def _observed(fit: RemlFit, directions: list[_Direction]) -> Array:
+    """Return the observed information by the directions and σ², by central differences."""
+    m = len(directions) + 1
+    steps = np.array([*[_STEP] * (m - 1), _STEP * fit.sigma2])
+
+    def criterion(move: Array) -> float:
+        blocks = {term.group: fit.components[term.group].copy() for term in fit.design.terms}
+        for direction, size in zip(directions, move, strict=False):
+            blocks[direction.group] = blocks[direction.group] + size * direction.change
+        return fit.criterion_at(VarianceComponents(blocks, fit.sigma2 + float(move[-1])))
+
+    H, unit = np.empty((m, m)), np.diag(steps)
+    centre = criterion(np.zeros(m))
+    for i in range(m):
+        H[i, i] = criterion(unit[i]) + criterion(-unit[i]) - 2.0 * centre
+        for j in range(i):
+            mixed = criterion(unit[i] + unit[j]) + criterion(-unit[i] - unit[j])
+            mixed -= criterion(unit[i] - unit[j]) + criterion(unit[j] - unit[i])
+            H[i, j] = H[j, i] = mixed / 4.0
+    return 0.5 * H / np.outer(steps, steps)
