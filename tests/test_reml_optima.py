@@ -14,7 +14,7 @@ import bayesv as bv
 from bayesv.gram import statistics_of
 from bayesv.reml import fit_reml
 from bayesv.reml.criterion import Criterion
-from bayesv.reml.search import _Search
+from bayesv.reml.search import Search
 from bayesv.reml.starts import Screen
 
 OPTIMA = Path(__file__).parent / "references" / "optima"
@@ -32,7 +32,7 @@ def test_the_lowest_minimum_is_found(case):
     assert fit.converged
     assert fit.criterion < case["lowest"] + 1e-4
     # A search from λ = I alone, as it was before, ends elsewhere: the cases can fail.
-    search = _Search(Criterion(design, statistics_of(design), case["method"]), 300)
+    search = Search(Criterion(design, statistics_of(design), case["method"]), 300)
     assert search.run(search.start(1.0)).value > case["lowest"] + 1e-4
 
 
@@ -64,7 +64,7 @@ def test_many_values_are_those_of_one_evaluation_each(star, sleepstudy):
     for model in (star, sleepstudy):
         for method in ("REML", "ML"):
             criterion = Criterion(model.design, model.statistics, method)
-            x = rng.normal(size=(5, len(criterion.unit)))
+            x = rng.normal(size=(5, criterion.size))
             wanted = [criterion.value_and_gradient(point)[0] for point in x]
             assert np.allclose(criterion.values(x), wanted, rtol=1e-12)
 
@@ -92,7 +92,7 @@ def test_a_zero_below_which_a_correlation_is_free_is_left():
 
     y = (0.4 + x) * slope[g] + 0.3 * rng.normal(size=96)
     model = bv.Model("y ~ x + (x | g)", pd.DataFrame({"y": y, "x": x, "g": g}))
-    search = _Search(Criterion(model.design, model.statistics, "REML"), 300)
+    search = Search(Criterion(model.design, model.statistics, "REML"), 300)
     stuck = np.array([0.0, 0.0, 3.0])
     value, gradient = search.criterion.value_and_gradient(stuck)
     assert abs(gradient[0]) < 1e-9

@@ -196,7 +196,7 @@ def test_strata_equal_dense_algebra(seed, structure, forced, weighted, p, k):
         h = 1e-5 * c[s]
         step = h * np.eye(2)[s]
         numeric = (value(c + step) - value(c - step)) / (2 * h)
-        got = inner(adjoint.sums, stats.parts[s])
+        got = inner(adjoint.sums, stats.merged_parts[s])
         size = abs(T_bar).max() * np.abs(done.T).max() / c.min()
         assert got == pytest.approx(numeric, rel=1e-5, abs=1e-6 * size)
 
@@ -226,12 +226,32 @@ def test_effects_of_strata_are_those_of_weighted_rows(structure):
             assert np.allclose(a, b, rtol=1e-8, atol=1e-10)
 
 
-def test_equal_units_of_several_sums_stay_apart():
+def test_units_are_merged_where_all_sums_of_theirs_are_equal():
+    """Equal rows in different strata keep units apart; the same rows of every unit do not."""
     rng = np.random.default_rng(0)
     rows = balanced_rows(60, rng)
     rows = replace(rows, groupings=rows.groupings[:1])
-    assert gram_statistics(rows).layout.merging is not None
-    assert strata(rows, rng, "auto", [1.0, 1.0])[1].layout.merging is None
+    lambdas, c = random_lambdas(rows, rng), np.array([0.4, 3.0])
+    alone = strata(rows, rng, "auto", [1.0, 1.0])[1].layout.plan.n_leaves
+    assert gram_statistics(rows).layout.plan.n_leaves < alone
+    values = rows.groupings[0].values[:, 1]
+    stratum = (values > np.median(values)).astype(int)
+    scaling = Scaling.of(rows)
+    parts = [accumulate(rows.take(np.flatnonzero(stratum == s)), scaling) for s in (0, 1)]
+    stats = arrange(parts, scaling, reference=[1.0, 1.0])
+    assert stats.layout.plan.n_leaves < alone
+    agrees(stats.at(c), with_precisions(rows, stratum, c), lambdas)
+    in_basis, T_bar = stats.in_basis(lambdas), symmetric(rng, stats.p + 1)
+    sums = eliminate(stats.at(c), in_basis).adjoint(T_bar).sums
+
+    def value(c: np.ndarray) -> float:
+        done = eliminate(stats.at(c), in_basis)
+        return done.logdet + float((T_bar * done.T).sum())
+
+    for s in (0, 1):
+        step = 1e-5 * np.eye(2)[s]
+        numeric = (value(c + step) - value(c - step)) / 2e-5
+        assert inner(sums, stats.merged_parts[s]) == pytest.approx(numeric, rel=1e-6)
 
 
 def test_sums_over_rows_that_others_count():

@@ -56,6 +56,7 @@ def fit_values(fit: bv.RemlFit) -> dict[str, Any]:
         "se": fit.se.to_dict(),
         **components_values(fit.components),
         "log_det_V": fit.gls.V.logdet(),
+        "functionals": fit.functionals().to_dict(),
     }
 
 

@@ -32,6 +32,8 @@ class ZeroVariance:
     Attributes
     ----------
     group, effect : str
+    place : int
+        Of the effect among those that the priors of the group speak of.
     post : Posterior
         With the effect.
     with_effect, without_effect : Evidence
@@ -47,6 +49,7 @@ class ZeroVariance:
 
     group: str
     effect: str
+    place: int
     post: Posterior
     with_effect: Evidence
     without_effect: Evidence
@@ -184,7 +187,15 @@ def zero_variance(
     ratio, reason = _ratio(post, density, effect, smaller, simulations, rng)
     notes = [*notes, *reason, *whole_evidence.problems, *rest.problems]
     result = ZeroVariance(
-        effect.term.group, effect.label, post, whole_evidence, rest, (log_bf, mcse), prior, ratio
+        effect.term.group,
+        effect.label,
+        effect.place,
+        post,
+        whole_evidence,
+        rest,
+        (log_bf, mcse),
+        prior,
+        ratio,
     )
     gap = abs(result.log_bf - log_bf) / np.hypot(result.mcse, mcse)
     if gap > _MAX_DISAGREEMENT:

@@ -44,15 +44,15 @@ _DEFINITIONS = {
 }
 
 
-def functionals(values: ComponentDraws, stats: GramStatistics) -> dict[str, Array]:
+def functionals(values: ComponentDraws, stats: GramStatistics | None) -> dict[str, Array]:
     """Return scalar functionals of V, each of shape (S,).
 
     Parameters
     ----------
     values : ComponentDraws, shape (S,)
         Of a design with its rows.
-    stats : GramStatistics
-        Of the same design.
+    stats : GramStatistics or None
+        Of the same design; None if it has no random terms.
 
     Returns
     -------
@@ -73,7 +73,8 @@ def functionals(values: ComponentDraws, stats: GramStatistics) -> dict[str, Arra
     """
     design, covs, sigma2 = values.design, values.covs, values.sigma2
     n, inverse = design.n, design.residual.diagonal
-    result = {"log|V|": log_determinant(values, stats)}
+    of_R = n * np.log(sigma2) + design.residual.log_det
+    result = {"log|V|": of_R if stats is None else log_determinant(values, stats)}
     squares = {
         term.group: (term.values * _own(term)[:, None]).T @ term.values for term in design.terms
     }

@@ -195,8 +195,10 @@ class _Structured:
     def scale(self) -> Array:
         """Return s of every row, (n,)."""
         scales, known = self.form.scales, self.form.known
-        scale = scales.at(self.sds, self.exponents, self.form.n)
-        if self.scaled and scales.strata is None:
+        scale = scales.at(self.exponents, self.form.n)
+        if scales.strata is not None:
+            scale = scale * self.sds[scales.strata.codes]
+        elif self.scaled:
             scale = scale * self.sds[0]
         return scale if known is None else scale / np.sqrt(known)
 

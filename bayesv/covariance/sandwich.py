@@ -15,7 +15,7 @@ from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design.design import Design
 from bayesv.design.parametric import series_of
-from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning, warn
+from bayesv.errors import ComponentsError, DataError, FitWarning, warn
 from bayesv.linalg import Array, symmetrize
 from bayesv.support.arguments import TEXT, accepts, choice, optional
 
@@ -57,8 +57,9 @@ def cluster_robust(
     design : Design
     vc : VarianceComponents
         The working covariance.
-    kind : {"CR2", "CR0"}
-        CR0 is the plain sandwich; CR2 (Bell and McCaffrey 2002) is unbiased if V is the truth.
+    kind : {"CR2", "CR1", "CR0"}
+        CR0 is the plain sandwich, CR1 that times m/(m − 1) for m clusters; CR2 (Bell and McCaffrey
+        2002) is unbiased if V is the truth.
     cluster : str, optional
         Grouping factor, or series of residuals, whose levels are independent under V. Left out,
         the factor with the fewest levels among those; series if there is none.
@@ -99,7 +100,7 @@ def cluster_robust(
     return result.cov
 
 
-@accepts(kind=choice("CR2", "CR0"), cluster=optional(TEXT))
+@accepts(kind=choice("CR2", "CR1", "CR0"), cluster=optional(TEXT))
 def robust(
     design: Design,
     vc: VarianceComponents,
@@ -121,8 +122,6 @@ def robust(
     The variance estimate of l'β̂ is Σ_c (g_c'y)², with g_c'Vg_d = f_c'(V_cδ_cd − X_cΦX_d')f_d for
     f_c = A_cV_c⁻¹X_cΦl: the sums over pairs of clusters need p × p matrices only.
     """
-    if kind not in ("CR0", "CR2"):
-        raise BayesvError(f"kind must be 'CR2' or 'CR0'; found {kind!r}.")
     V = MarginalCovariance(design, vc)
     codes = _independent_clusters(design, cluster)
     if contrasts is None:
@@ -177,7 +176,10 @@ def _sandwich(
     # An estimate whose mean is 0 is 0 whatever the truth.
     plug_in = np.einsum("ak,ab,bk->k", projections, np.asarray(information), projections)
     none = total <= _ROUNDING_SHARE * plug_in
-    cov = np.where(none[:, None] | none, np.nan, symmetrize(projections.T @ meat @ projections))
+    clusters = len(np.unique(codes))
+    factor = clusters / (clusters - 1.0) if kind == "CR1" and clusters > 1 else 1.0
+    estimate = factor * symmetrize(projections.T @ meat @ projections)
+    cov = np.where(none[:, None] | none, np.nan, estimate)
     df = np.divide(total**2, squares, out=np.full(n_contrasts, np.nan), where=~none)
     notes = tuple(
         f"{kind}: one cluster alone determines {name}, so that its residuals say nothing of the "

@@ -118,9 +118,9 @@ class RowScales:
     def __bool__(self) -> bool:
         return self.strata is not None or bool(self.powers)
 
-    def at(self, sds: Array, exponents: Array, n: int) -> Array:
-        """Return the factor of every row, shape (n,), for SDs of strata and δ."""
-        scale = np.ones(n) if self.strata is None else sds[self.strata.codes]
+    def at(self, exponents: Array, n: int) -> Array:
+        """Return the factor of every row, shape (n,), of the exponents δ."""
+        scale = np.ones(n)
         for part, exponent in zip(self.powers, exponents, strict=True):
             scale = scale * np.exp(exponent * part.log_x)
         return np.asarray(scale)

@@ -270,7 +270,7 @@ class StructuredResidual(ParametricResidual):
 
     def member_of(self, parameters: Parameters) -> Residual:
         """Return R over σ² at parameters."""
-        row_sds = self._row_sds(parameters)
+        row_sds = self.row_sds(parameters)
         if self.sequential is None:
             return Independent(1.0 / row_sds**2)
         return Blockwise.of(
@@ -283,35 +283,59 @@ class StructuredResidual(ParametricResidual):
         It may be singular: two rows may stand at one position.
         """
         if self.sequential is None:
-            return self._row_sds(parameters)[rows][..., None] ** 2 * np.eye(rows.shape[1])
-        return self._blocks(rows, self._row_sds(parameters), parameters.z)
+            return self.row_sds(parameters)[rows][..., None] ** 2 * np.eye(rows.shape[1])
+        return self._blocks(rows, self.row_sds(parameters), parameters.z)
 
     def _blocks(self, rows: Index, row_sds: Array, z: Array) -> Array:
         scale = row_sds[rows]
-        return np.asarray(scale[:, :, None] * self._correlation(rows, z) * scale[:, None, :])
+        return np.asarray(scale[:, :, None] * self.correlations(rows, z) * scale[:, None, :])
 
-    def _row_sds(self, parameters: Parameters) -> Array:
-        """Return the SD of every row over σ, shape (n,)."""
-        scale = self.scales.at(parameters.sds, parameters.exponents, self.n)
-        if self.scales.strata is None and self.sequential is not None and self.sd_labels:
-            series, structure = self.sequential.series, self.sequential.structure
-            table = structure.sds(parameters.sds.reshape(self.sequential.n_groups, -1))
-            scale = scale * table[series.group, series.visit if series.by_visit else 0]
-        return scale if self.known is None else scale / np.sqrt(self.known)
-
-    def _correlation(self, rows: Index, z: Array) -> Array:
-        """Return correlations of sets of m rows of a series, (S, m) → (S, m, m)."""
-        assert self.sequential is not None
+    @cached_property
+    def sd_codes(self) -> Index:
+        """Place of each row's standard deviation among those with labels, shape (n,)."""
+        if self.scales.strata is not None:
+            return self.scales.strata.codes
+        if self.sequential is None or not self.sd_labels:
+            return np.zeros(self.n, np.intp)
         series, structure = self.sequential.series, self.sequential.structure
-        group = series.group[rows[:, 0]]
+        codes = series.group * structure.n_sds
+        return codes + structure.sd_of_row[series.visit] if series.by_visit else codes
+
+    def row_sds(self, parameters: Parameters) -> Array:
+        """Return the SD of every row over σ, shape (n,)."""
+        scale = parameters.sds[self.sd_codes] if self.sd_labels else np.ones(self.n)
+        scale = scale * self.scales.at(parameters.exponents, self.n)
+        return np.asarray(scale if self.known is None else scale / np.sqrt(self.known))
+
+    def lags(self, rows: Index) -> Array:
+        """Return lags of sets of m rows of a series, (S, m) → (S, m, m), of a stationary family."""
+        assert self.sequential is not None
+        series = self.sequential.series
         if series.by_visit:
-            corr, visit = structure.corr(z), series.visit[rows]
-            return np.asarray(corr[group[:, None, None], visit[:, :, None], visit[:, None, :]])
-        assert isinstance(structure, Stationary)
+            places = series.times[series.visit[rows]]
+            return np.asarray(np.abs(places[:, :, None] - places[:, None]))
         places = series.coordinates[rows]
         lags = np.sqrt(((places[:, :, None] - places[:, None]) ** 2).sum(axis=-1))
         # Two rows at one place are told apart by a nugget; a row is one with itself.
-        lags = np.where(np.eye(rows.shape[1]) > 0, 0.0, np.maximum(lags, np.finfo(float).tiny))
+        return np.where(np.eye(rows.shape[1]) > 0, 0.0, np.maximum(lags, np.finfo(float).tiny))
+
+    def correlations(self, rows: Index, z: Array, lags: Array | None = None) -> Array:
+        """Return correlations of sets of m rows of a series, (S, m) → (S, m, m).
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (S, m)
+        z : ndarray, shape (groups, m)
+        lags : ndarray, shape (S, m, m), optional
+            Of a stationary family, `lags` of the rows if they are known.
+        """
+        assert self.sequential is not None
+        series, structure = self.sequential.series, self.sequential.structure
+        group = series.group[rows[:, 0]]
+        if not isinstance(structure, Stationary):
+            corr, visit = structure.corr(z), series.visit[rows]
+            return np.asarray(corr[group[:, None, None], visit[:, :, None], visit[:, None, :]])
+        lags = self.lags(rows) if lags is None else lags
         corr = np.empty(lags.shape)
         for k, part in enumerate(z):
             corr[group == k] = structure.at_lags(structure.natural(part), lags[group == k])

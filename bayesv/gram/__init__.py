@@ -7,6 +7,7 @@ from bayesv.gram.arrange import (
     gram_statistics,
     independent,
 )
+from bayesv.gram.by_residual import statistics_by_residual
 from bayesv.gram.effects import Effects, draw_effects
 from bayesv.gram.elimination import Adjoint, Elimination, eliminate
 from bayesv.gram.fixed import FixedCoordinates
@@ -16,6 +17,7 @@ from bayesv.gram.many import eliminate_many
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
 from bayesv.gram.of_design import refuse_crossed_clusters, responses_of, statistics_of
 from bayesv.gram.rebase import joined
+from bayesv.gram.residual_rows import ByResidual, Weighted
 from bayesv.gram.responses import Responses
 from bayesv.gram.scaling import Grouping, RowBatch, Scaling
 from bayesv.gram.statistics import LARGEST_ERROR, GramStatistics
@@ -26,6 +28,7 @@ __all__ = [
     "ELIMINATIONS",
     "LARGEST_ERROR",
     "Adjoint",
+    "ByResidual",
     "Effects",
     "Elements",
     "Elimination",
@@ -38,6 +41,7 @@ __all__ = [
     "RowBatch",
     "Scaling",
     "Sums",
+    "Weighted",
     "accumulate",
     "arrange",
     "check_elimination",
@@ -54,6 +58,7 @@ __all__ = [
     "recode",
     "refuse_crossed_clusters",
     "responses_of",
+    "statistics_by_residual",
     "statistics_of",
     "threads",
 ]

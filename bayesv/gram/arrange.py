@@ -72,8 +72,8 @@ def arrange(
         ``crossed`` eliminates the largest factor and puts all others into the dense block, even if
         they are nested; ``auto`` chooses the longest chain from the largest factor.
     dedupe : bool
-        Whether levels of the finest factor with equal rows of (z, w) are eliminated once; not with
-        several sums.
+        Whether levels of the finest factor with equal rows of (z, w), in all sums, are eliminated
+        once.
     reference : sequence of float, optional
         Coefficients at which X is orthonormal and y a residual, for all sums; ones if left out.
     roots : sequence of LevelRoot or None, optional
@@ -92,19 +92,19 @@ def arrange(
     loadings, rotated = loadings_of(whole, roots or [None] * len(whole.A), rotate=one)
     effects = independent_effects(whole, loadings, rotated=rotated)
     order = _Order(effects, elimination, len(fixed.kept) + 1)
-    several = [
-        order.sums(
-            effects if one else independent_effects(spread(part, whole), loadings, rotated=False),
-            transform,
-        )
-        for part in parts
-    ]
+    of_parts = [effects]
+    if not one:
+        of_parts = [
+            independent_effects(spread(part, whole), loadings, rotated=False) for part in parts
+        ]
+    several = [order.sums(part, transform) for part in of_parts]
     sums = several[0] if one else combined(several, coefficients)
     merging = None
     # With a border, equal rows of the finest factor meet different columns of it.
-    if dedupe and order.chain and not order.border and one:
+    if dedupe and order.chain and not order.border:
         finest = order.chain[0]
-        merging = merging_of(finest, effects.hashes[finest.term][finest.order])
+        hashes = [part.hashes[finest.term][finest.order] for part in of_parts]
+        merging = merging_of(finest, np.hstack(hashes))
     layout = Layout(
         n=whole.n,
         p=len(fixed.kept),

@@ -100,45 +100,56 @@ class Merging:
         All units, class by class.
     counts : ndarray of int, shape (classes,)
         How many units each class has.
+    n_sums : int
+        Of how many sums units are equal.
     """
 
     members: Index
     counts: Index
+    n_sums: int = 1
 
     @cached_property
     def first(self) -> Index:
         """A unit of each class."""
         return np.asarray(self.members[np.cumsum(self.counts) - self.counts])
 
-    def couplings(self, H: Array) -> Array:
-        """Return the couplings of the classes, for those of all units, shape (J, k, s).
+    def kept(self, k: int, width: int) -> Index:
+        """Return how many couplings of k columns each class keeps, shape (classes,)."""
+        return np.minimum(self.counts, self.n_sums * k * width)
 
-        Of a class only Σ H'DH is needed: more than k s couplings are replaced by the triangular
-        factor of their stack, which has the same sum for every D.
+    def couplings(self, parts: Sequence[Array]) -> list[Array]:
+        """Return the couplings of the classes, of those of all units, (J, k, s), for each sum.
+
+        Of a class only Σ H'DH is needed, H = Σ_m c_m H_m: more than M k s couplings of M sums are
+        replaced by the triangular factor of their stack side by side, which has the same sum for
+        every D and c.
         """
-        k, s = H.shape[1:]
-        stacked, counts = H[self.members], self.counts
-        if not (counts > k * s).any():
-            return stacked
-        stops, parts, done = np.cumsum(counts), [], 0
-        for c in np.flatnonzero(counts > k * s):
-            start = stops[c] - counts[c]
-            stack = stacked[start : stops[c]].reshape(counts[c], -1)
-            parts += [stacked[done:start], np.linalg.qr(stack, mode="r").reshape(-1, k, s)]
+        k, s = parts[0].shape[1:]
+        stacked = np.stack([H[self.members].reshape(-1, k * s) for H in parts], axis=1)
+        most = self.n_sums * k * s
+        stops, blocks, done = np.cumsum(self.counts), [], 0
+        for c in np.flatnonzero(self.counts > most):
+            start = stops[c] - self.counts[c]
+            stack = stacked[start : stops[c]].reshape(self.counts[c], -1)
+            triangle = np.linalg.qr(stack, mode="r")
+            full = np.pad(triangle, ((0, most - len(triangle)), (0, 0)))
+            blocks += [stacked[done:start], full.reshape(most, len(parts), k * s)]
             done = stops[c]
-        return np.concatenate([*parts, stacked[done:]])
+        kept = np.concatenate([*blocks, stacked[done:]])
+        return [np.ascontiguousarray(kept[:, m]).reshape(-1, k, s) for m in range(len(parts))]
 
 
 def merging_of(factor: ChainFactor, hashes: NDArray[np.uint64]) -> Merging | None:
-    """Merge units with equal hashes, (J, 2), below the same parent; None if no two are equal.
+    """Merge units with equal hashes, (J, 2 M), below the same parent; None if no two are equal.
 
-    They share N, D and log|N|.
+    They share N, D and log|N|, whatever the coefficients of the M sums.
     """
     keys = np.column_stack([factor.parent.astype(np.uint64), hashes])
     _, merged, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
     if len(counts) == factor.n_units:
         return None
-    return Merging(np.argsort(merged.ravel(), kind="stable").astype(np.intp), counts)
+    members = np.argsort(merged.ravel(), kind="stable").astype(np.intp)
+    return Merging(members, counts, hashes.shape[1] // 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +197,7 @@ def plan_of(factors: Sequence[ChainFactor], m: int, merging: Merging | None) -> 
         finest = factors[0]
         parents[0] = finest.parent[merging.first]
         mult[0] = merging.counts.astype(float)
-        counts[0] = np.minimum(merging.counts, finest.k * finest.width)
+        counts[0] = merging.kept(finest.k, finest.width)
     table = np.zeros((len(factors), 7), dtype=np.intp)
     a, h, u, lam, place = 0, 0, 0, 0, 0
     for f, factor in enumerate(factors):

@@ -147,22 +147,28 @@ class Layout:
             blocks[term.term] = np.einsum("jajb->jab", diagonal)
         return blocks
 
-    def merged(self, sums: Sums) -> Sums:
+    def merged(self, parts: Sequence[Sums]) -> list[Sums]:
         """Return the sums with those of equal units once."""
         if self.merging is None:
-            return sums
-        finest = self.by_factor(sums)[0]
-        A = np.concatenate([finest.A[self.merging.first].ravel(), sums.A[finest.A.size :]])
-        return sums._replace(A=A, H=self.merged_couplings(sums.H))
+            return list(parts)
+        first, merged = self.merging.first, []
+        couplings = self.merged_couplings([sums.H for sums in parts])
+        for sums, H in zip(parts, couplings, strict=True):
+            finest = self.by_factor(sums)[0].A
+            A = np.concatenate([finest[first].ravel(), sums.A[finest.size :]])
+            merged.append(sums._replace(A=A, H=H))
+        return merged
 
-    def merged_couplings(self, H: Array) -> Array:
+    def merged_couplings(self, parts: Sequence[Array]) -> list[Array]:
         """Return what `merged` makes of the couplings."""
         if self.merging is None:
-            return H
+            return list(parts)
         finest = self.chain[0]
         stop = finest.n_units * finest.k * finest.width
-        H_finest = H[:stop].reshape(finest.n_units, finest.k, finest.width)
-        return np.concatenate([self.merging.couplings(H_finest).ravel(), H[stop:]])
+        shape = (finest.n_units, finest.k, finest.width)
+        merged = self.merging.couplings([H[:stop].reshape(shape) for H in parts])
+        pairs = zip(merged, parts, strict=True)
+        return [np.concatenate([short.ravel(), H[stop:]]) for short, H in pairs]
 
     def to_levels(self, term: int, values: Array) -> Array:
         """Return u of levels, shape (J, …), for effects of what stands for them in the sums."""

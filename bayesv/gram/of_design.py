@@ -14,7 +14,7 @@ from bayesv.gram.responses import Responses
 from bayesv.gram.scaling import Grouping, RowBatch
 from bayesv.gram.statistics import GramStatistics
 
-__all__ = ["refuse_crossed_clusters", "responses_of", "statistics_of"]
+__all__ = ["groupings_of", "refuse_crossed_clusters", "responses_of", "statistics_of"]
 
 
 def statistics_of(
@@ -85,8 +85,9 @@ def responses_of(design: Design, stats: GramStatistics) -> Responses:
     return Responses.of(_rows(design), stats)
 
 
-def _rows(design: Design) -> RowBatch:
-    groupings = tuple(
+def groupings_of(design: Design) -> tuple[Grouping, ...]:
+    """Return the grouping factors of a design's random terms."""
+    return tuple(
         Grouping(
             t.codes,
             t.values,
@@ -96,4 +97,7 @@ def _rows(design: Design) -> RowBatch:
         )
         for t in design.terms
     )
-    return RowBatch(design.X, design.target, design.residual, groupings)
+
+
+def _rows(design: Design) -> RowBatch:
+    return RowBatch(design.X, design.target, design.residual, groupings_of(design))

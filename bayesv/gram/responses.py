@@ -86,7 +86,7 @@ class Responses:
         fixed = stats.fixed.with_start(gamma)
         new = replace(stats, fixed=fixed, sums=sums, total=total, parts=(), totals=())
         # Only couplings change: the rest need not be merged again.
-        H = stats.layout.merged_couplings(sums.H)
+        (H,) = stats.layout.merged_couplings([sums.H])
         new.__dict__["merged"] = sums._replace(A=stats.merged.A, H=H)
         return new
 

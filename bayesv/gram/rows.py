@@ -6,7 +6,7 @@ import numpy as np
 
 from bayesv.gram.compiled import compiled
 
-__all__ = ["add_hashes", "add_products"]
+__all__ = ["add_hashes", "add_products", "dots", "times_blocks"]
 
 
 @compiled
@@ -39,3 +39,25 @@ def add_hashes(codes, bits, totals):
             x = _mix(x ^ bits[i, a]) + np.uint64(0x9E3779B97F4A7C15)
         totals[codes[i], 0] += _mix(x)
         totals[codes[i], 1] += _mix(x ^ np.uint64(0xD1B54A32D192ED03))
+
+
+@compiled
+def times_blocks(codes, rows, blocks, products):
+    """Put rows_i B of B = blocks[codes[i]] into products; shapes (n, w), (J, w, w), (n, w)."""
+    for i in range(len(codes)):
+        block = blocks[codes[i]]
+        for b in range(rows.shape[1]):
+            total = 0.0
+            for a in range(rows.shape[1]):
+                total += rows[i, a] * block[a, b]
+            products[i, b] = total
+
+
+@compiled
+def dots(i, j, left, right, totals):
+    """Put the inner products of rows i of left and j of right, (n, w) each, into totals."""
+    for e in range(len(i)):
+        total = 0.0
+        for a in range(left.shape[1]):
+            total += left[i[e], a] * right[j[e], a]
+        totals[e] = total

@@ -75,7 +75,12 @@ class GramStatistics:
     @cached_property
     def merged(self) -> Sums:
         """The sums with those of equal units once: what is eliminated."""
-        return self.layout.merged(self.sums)
+        return self.layout.merged([self.sums])[0]
+
+    @cached_property
+    def merged_parts(self) -> list[Sums]:
+        """The K sums with those of equal units once; what is eliminated is linear in them, too."""
+        return self.layout.merged(self.parts)
 
     @cached_property
     def squares(self) -> list[Array]:
@@ -91,7 +96,11 @@ class GramStatistics:
             Such as 1/σ_s² of strata s. Coordinates of γ and y stay those they were arranged for.
         """
         total = float(np.dot(coefficients, self.totals))
-        return replace(self, sums=combined(self.parts, coefficients), total=total)
+        new = replace(self, sums=combined(self.parts, coefficients), total=total)
+        new.__dict__["merged_parts"] = self.merged_parts
+        merges = self.layout.merging is not None
+        new.__dict__["merged"] = combined(self.merged_parts, coefficients) if merges else new.sums
+        return new
 
     def in_basis(self, lambdas: Sequence[Array]) -> list[Array]:
         """Return λ of the user's columns, shapes (..., k, k), in the basis of the statistics."""

@@ -19,6 +19,7 @@ from bayesv.plots.funnel import study_funnel
 from bayesv.plots.heatmaps import block
 from bayesv.plots.images import image_G, image_R, image_V, image_Z, matrices
 from bayesv.plots.matrix import image
+from bayesv.plots.models import models, prior_sensitivity, zero_variance
 from bayesv.plots.png import png
 from bayesv.plots.study import study_intervals, study_losses, study_scores
 from bayesv.plots.style import describe, figure_of
@@ -41,7 +42,9 @@ __all__ = [
     "image_V",
     "image_Z",
     "matrices",
+    "models",
     "png",
+    "prior_sensitivity",
     "rank_ecdfs",
     "scaling",
     "study_funnel",
@@ -49,4 +52,5 @@ __all__ = [
     "study_losses",
     "study_scores",
     "variance_densities",
+    "zero_variance",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.gram import Elimination, GramStatistics, eliminate, eliminate_many
@@ -40,9 +42,28 @@ class Criterion:
                 design.terms, stats.bases, stats.layout.scales, strict=True
             )
         ]
-        self.stops = np.cumsum([one.size for one in self.maps])
-        self.size = int(self.stops[-1])
+        self.stops = np.cumsum([0, *(one.size for one in self.maps)])[1:]
         self.n_evaluations = 0
+
+    @property
+    def n_lambdas(self) -> int:
+        """Number of coordinates of λ, which come first."""
+        return int(self.stops[-1]) if len(self.stops) else 0
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return self.n_lambdas
+
+    def statistics(self, x: Array) -> GramStatistics:
+        """Return the statistics at x."""
+        return self.stats
+
+    def components(
+        self, x: Array, blocks: Mapping[str, pd.DataFrame], sigma2: float
+    ) -> VarianceComponents:
+        """Return the components at x, of Σ_f and σ²."""
+        return VarianceComponents(blocks, sigma2)
 
     @property
     def cost(self) -> float:
@@ -62,12 +83,19 @@ class Criterion:
         rows, columns, free, start = list[Index](), list[Index](), list[Mask](), 0
         for one, term in zip(self.maps, self.design.terms, strict=True):
             is_free = isinstance(one, Elements)
-            none = -1 - np.arange(self.size)[: one.size] - sum(map(len, rows))
+            none = -1 - np.arange(one.size) - sum(map(len, rows))
             rows.append(start + one.rows if isinstance(one, Elements) else none)
             columns.append(start + one.columns if isinstance(one, Elements) else none)
             free.append(np.full(one.size, is_free))
             start += term.n_columns
-        return np.concatenate(rows), np.concatenate(columns), np.concatenate(free)
+        # Other coordinates than those of λ are each alone in a row and column, too.
+        others = -1 - np.arange(self.n_lambdas, self.size)
+        not_free = np.zeros(len(others), dtype=bool)
+        return (
+            np.concatenate([*rows, others]),
+            np.concatenate([*columns, others]),
+            np.concatenate([*free, not_free]),
+        )
 
     def lambdas(self, x: Array) -> list[Array]:
         """Return λ_f of every term at x, in the basis of the statistics."""
@@ -79,7 +107,7 @@ class Criterion:
 
     def _split(self, x: Array) -> list[Array]:
         """Return the coordinates of each term, (..., d)."""
-        return np.split(x, self.stops[:-1], axis=-1)
+        return np.split(x, self.stops, axis=-1)[: len(self.maps)]
 
     def _each(self, x: Array) -> Iterator[tuple[TermMap, Array]]:
         """Yield the map and the coordinates of each term."""
@@ -87,20 +115,19 @@ class Criterion:
 
     def start(self, scale: float, decay: float = 0.0) -> Array:
         """Return SDs of one size relative to σ, with correlations that decay with the lag."""
-        return np.concatenate([one.start(scale, decay) for one in self.maps])
+        return np.concatenate([np.zeros(0), *(one.start(scale, decay) for one in self.maps)])
 
     def roots(self, x: Array) -> list[Array]:
         """Return λ_f of every term by the user's columns."""
         return [one.root(part) for one, part in self._each(x)]
 
-    @property
-    def _constant(self) -> float:
-        """What is left of the criterion beside log|M|, log|S| and (n − p) log r²."""
-        value = self.df * (np.log(2 * np.pi / self.df) + 1) - self.stats.log_weights
+    def _constant(self, stats: GramStatistics) -> float:
+        """Return what is left of the criterion beside log|M|, log|S| and (n − p) log r²."""
+        value = self.df * (np.log(2 * np.pi / self.df) + 1) - stats.log_weights
         if self.sigma_is_known:
-            value = self.df * np.log(2 * np.pi) - self.stats.log_weights
+            value = self.df * np.log(2 * np.pi) - stats.log_weights
         if self.method == "REML":
-            value += self.stats.fixed.logdet
+            value += stats.fixed.logdet
         return float(value)
 
     def criterion_at(self, lambdas: Sequence[Array], sigma2: float) -> float:
@@ -115,12 +142,11 @@ class Criterion:
     def curvature(self, x: Array) -> Array:
         """Return about the second derivatives by x: J times Fisher's information of a level."""
         levels = [term.n_levels for term in self.design.terms]
-        return np.concatenate(
-            [
-                one.curvature(part, J, self.design.n)
-                for J, (one, part) in zip(levels, self._each(x), strict=True)
-            ]
-        )
+        parts = [
+            one.curvature(part, J, self.design.n)
+            for J, (one, part) in zip(levels, self._each(x), strict=True)
+        ]
+        return np.concatenate([np.zeros(0), *parts])
 
     def reproduced(self) -> DataError:
         """Return the error of a response that leaves no residual variance to speak of."""
@@ -134,11 +160,13 @@ class Criterion:
 
     def row_sizes(self, x: Array) -> Array:
         """Return the relative SD that each coordinate is of, the size of its row of λ; or 1."""
-        return np.concatenate([one.sizes(part) for one, part in self._each(x)])
+        others = np.ones(len(x) - self.n_lambdas)
+        return np.concatenate([*(one.sizes(part) for one, part in self._each(x)), others])
 
     def same_sign(self, x: Array) -> Array:
         """Return the same λλ' by coordinates of one sign."""
-        return np.concatenate([one.same_sign(part) for one, part in self._each(x)])
+        parts = [one.same_sign(part) for one, part in self._each(x)]
+        return np.concatenate([*parts, x[self.n_lambdas :]])
 
     def ends(self, x: Array) -> dict[int, float]:
         """Return coordinates next to a boundary, and where on it: 0, or the end of a range."""
@@ -151,20 +179,22 @@ class Criterion:
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Profiled criterion and its gradient, in unit coordinates."""
-        value, bars = self._evaluate(x)
-        slopes = [
-            one.pullback(part, bar) for bar, (one, part) in zip(bars, self._each(x), strict=True)
-        ]
-        return value, np.concatenate(slopes)
+        value, done, T_bar = self._profiled(self.statistics(x), x)
+        return value, self._by_lambdas(x, done.gradient(T_bar))
+
+    def _by_lambdas(self, x: Array, bars: Sequence[Array]) -> Array:
+        """Return the derivative by coordinates of λ, given those by each λ_f."""
+        pairs = zip(bars, self._each(x), strict=True)
+        return np.concatenate([np.zeros(0), *(o.pullback(part, bar) for bar, (o, part) in pairs)])
 
     def values(self, x: Array) -> Array:
         """Profiled criterion at S points x, shape (S, d), at once; inf where rounding leaves none.
 
-        Much cheaper than S evaluations with the gradient.
+        Much cheaper than S evaluations with the gradient. They differ in λ alone.
         """
         from bayesv.gram.small import solve_many  # compiled: loaded when it is needed
 
-        stats, p = self.stats, self.stats.p
+        stats, p = self.statistics(x[0]), self.stats.p
         logdet, T = eliminate_many(stats, self._lambdas(x))
         L, gamma = np.empty_like(T[:, :p, :p]), np.empty_like(T[:, :p, p])
         logdet_S, explained = solve_many(T[:, :p, :p], T[:, :p, p], L, gamma).T
@@ -174,27 +204,27 @@ class Criterion:
         if self.method == "REML":
             value = value + logdet_S
         usable = np.isfinite(value) & (r2 > 0)
-        return np.asarray(np.where(usable, value + self._constant, np.inf))
+        return np.asarray(np.where(usable, value + self._constant(stats), np.inf))
 
     def expectation_step(self, x: Array) -> Array:
         """Return the coordinates of E[Σ_j uu'/J | y] in units of σ²: one step of EM.
 
         By Fisher's identity it is λ(I − λ'Λ̄/(2 J))λ', with Λ̄ the derivative of the criterion.
         """
-        _, bars = self._evaluate(x)
-        new = []
+        _, done, T_bar = self._profiled(self.statistics(x), x)
+        bars, new = done.gradient(T_bar), list[Array]()
         terms = zip(self.design.terms, self.maps, self.lambdas(x), bars, strict=True)
         for term, one, lam, bar in terms:
             inner = symmetrize(np.eye(len(lam)) - lam.T @ bar / (2.0 * term.n_levels))
             values, vectors = np.linalg.eigh(inner)
             root = (vectors * np.sqrt(np.clip(values, 0.01, 100.0))) @ vectors.T
             new.append(one.near(lam @ root))
-        return np.concatenate(new)
+        return np.concatenate([*new, x[self.n_lambdas :]])
 
-    def _evaluate(self, x: Array) -> tuple[float, list[Array]]:
-        """Profiled criterion and its derivative by all elements of all λ_f."""
+    def _profiled(self, stats: GramStatistics, x: Array) -> tuple[float, Elimination, Array]:
+        """Return the profiled criterion, the elimination and the derivative by its T."""
         self.n_evaluations += 1
-        stats, p = self.stats, self.stats.p
+        p = stats.p
         done = eliminate(stats, self.lambdas(x))
         gamma, r2, logdet_S = solve_fixed(done, p)
         if self.sigma_is_known:
@@ -208,7 +238,7 @@ class Criterion:
         if self.method == "REML":
             value += logdet_S + stats.fixed.logdet
             T_bar[:p, :p] += np.linalg.inv(done.T[:p, :p])
-        return float(value), done.gradient(T_bar)
+        return float(value), done, T_bar
 
 
 def solve_fixed(done: Elimination, p: int) -> tuple[Array, float, float]:

@@ -9,13 +9,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.covariance import GLSFit, KenwardRoger, VarianceComponents, gls, kenward_roger
+from bayesv.covariance import (
+    ComponentDraws,
+    GLSFit,
+    KenwardRoger,
+    VarianceComponents,
+    gls,
+    kenward_roger,
+)
+from bayesv.covariance.functionals import functionals
+from bayesv.covariance.lags import by_lag
 from bayesv.covariance.prediction import INCLUDED, OF, predicted
+from bayesv.covariance.residual_kinds import RESIDUALS, residuals_of
 from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.formula.prediction import fitted_rows, rows_of
-from bayesv.gram import GramStatistics
+from bayesv.gram import GramStatistics, statistics_of
 from bayesv.reml.criterion import Criterion
+from bayesv.reml.summary import summary_of
 from bayesv.support.arguments import PROBABILITY, TEXT, a, accepts, choice, optional
 from bayesv.support.saving import Savable
 
@@ -51,6 +62,10 @@ class RemlFit(Savable):
         What made the estimates: ``"bayesv"``, or the program they were extracted from.
     problems : tuple of str
         What the data do not identify, and why; lost digits. The fit warns of each.
+    reported_cov_beta : DataFrame, shape (p, p), or None
+        Covariance of β̂ that another program reports, where it is not (X'V⁻¹X)⁻¹.
+    notes : tuple of str
+        What is to be known of a fit that another program made.
     """
 
     design: Design
@@ -66,6 +81,8 @@ class RemlFit(Savable):
     _stats: GramStatistics | None = field(default=None, repr=False)
     origin: str = "bayesv"
     problems: tuple[str, ...] = ()
+    reported_cov_beta: pd.DataFrame | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def sigma2(self) -> float:
@@ -112,6 +129,81 @@ class RemlFit(Savable):
     def blup(self) -> pd.Series:
         """Conditional modes of the random effects, labelled, shape (q,)."""
         return self.gls.blup
+
+    @accepts(kind=choice(*RESIDUALS))
+    def residuals(self, kind: str = "conditional") -> pd.Series:
+        """Return residuals, shape (n,), by the user's row labels.
+
+        Parameters
+        ----------
+        kind : {"conditional", "marginal", "pearson", "normalized", "scaled"}
+            ``conditional``: y − Xβ̂ − Zû. ``marginal``: y − Xβ̂. ``pearson``: conditional ones over
+            the SDs of residuals. ``normalized``: L⁻¹ times conditional ones, R = LL' with rows of a
+            series in the order of the data (nlme's ``type = "normalized"``). ``scaled``: L⁻¹ times
+            marginal ones, V = LL': uncorrelated with variance 1 if the model is the truth; the
+            sums of their squares by cluster are about χ² with as many degrees of freedom as rows.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> data = bv.load_dataset("sleepstudy")
+        >>> fit = bv.Model("Reaction ~ Days", data, residual="ar1(Days | Subject)").reml()
+        >>> squares = fit.residuals("scaled") ** 2
+        >>> squares.groupby(data["Subject"]).sum().round(1).to_list()[:2]  # of 10 rows each
+        [37.9, 7.2]
+        """
+        return residuals_of(self.gls, kind)
+
+    @accepts(group=optional(TEXT))
+    def by_lag(self, group: str | None = None, position: Any = None) -> pd.DataFrame:
+        """Return correlations and semivariances by the distance of two rows of one series.
+
+        Parameters
+        ----------
+        group : str, optional
+            Grouping factor whose levels are series, with ``position``; the series of the
+            residuals if left out.
+        position : array_like, shape (n,) or (n, d), optional
+            Time or place of each row.
+
+        Returns
+        -------
+        DataFrame
+            One line a lag (15 classes of equally many pairs where there are more than 40): ``lag``;
+            means over the ``pairs`` of rows of ``corr_R`` and ``corr_V``, the correlations of their
+            residuals and of themselves; ``corr_residuals``, the product of their marginal residuals
+            over SDs; ``semivariance``, ½ Var(y_i − y_j) with the mean held, and
+            ``semivariance_residuals``, half the squared differences of marginal residuals.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> data = bv.load_dataset("sleepstudy")
+        >>> fit = bv.Model("Reaction ~ Days", data, residual="ar1(Days | Subject)").reml()
+        >>> fit.by_lag()["corr_V"].round(3).to_list()[:3]
+        [0.8, 0.64, 0.512]
+        """
+        return by_lag(self.gls, group, position)
+
+    def functionals(self) -> pd.Series:
+        """Return functionals of V at the estimate: VPC, ICC, reliability, R², design effect.
+
+        Plugged in: each is that of V at the estimated components. `Posterior.functionals` says what
+        each is, and has its posterior.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> fit = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
+        >>> round(float(fit.functionals()["ICC Batch"]), 3)
+        0.418
+        """
+        point = ComponentDraws.of(self.design, self.components, self.beta.to_numpy())
+        stats = self._stats
+        if stats is None and self.design.terms:
+            stats = statistics_of(point.design)
+        values = functionals(point.flat, stats)
+        return pd.Series({name: float(v[0]) for name, v in values.items()}, name="functional")
 
     @accepts(
         include=optional(choice(*INCLUDED)),
@@ -173,7 +265,7 @@ class RemlFit(Savable):
         >>> fit = bv.Model("Reaction ~ Days", data, residual="ar1(Days | Subject)").reml()
         >>> new = {"Days": [10, 10], "Subject": ["308", "a new one"]}
         >>> fit.predict(new)["mean"].round(1).to_list()
-        [462.1, 359.1]
+        [453.1, 358.4]
         """
         if newdata is not None:
             rows = rows_of(self.design, newdata, weights)
@@ -207,90 +299,7 @@ class RemlFit(Savable):
 
     def summary(self) -> str:
         """Return what lme4's ``summary`` prints."""
-        return _summary(self)
+        return summary_of(self)
 
     def __repr__(self) -> str:
         return self.summary()
-
-
-def _summary(fit: RemlFit) -> str:
-    """Return criterion, scaled residuals, variance components, fixed effects and flags."""
-    design = fit.design
-    full = {"REML": "restricted maximum likelihood", "ML": "maximum likelihood"}[fit.method]
-    made_by = "" if fit.origin == "bayesv" else f" ({fit.origin})"
-    name = "REML criterion" if fit.method == "REML" else "-2 log likelihood (deviance)"
-    lines = [
-        f"Linear mixed model by {full}{made_by}",
-        f"Formula: {design.formula}",
-        "",
-        f"{name}: {fit.criterion:.4f}",
-        "",
-        *(["Scaled residuals:", _scaled_residuals(fit), ""] if design.has_rows else []),
-        "Random effects:" if design.terms else "Residuals:",
-        repr(fit.components),
-        *_sizes(design),
-    ]
-    if design.p:
-        lines += ["", "Fixed effects:", _fixed(fit)]
-    if design.p > 1:
-        lines += ["", "Correlation of fixed effects:", _correlation(fit.cov_beta)]
-    lines += ["", *_flags(fit)]
-    return "\n".join(lines).rstrip()
-
-
-def _sizes(design: Design) -> list[str]:
-    """Return numbers of rows and levels, and the form of structured residuals."""
-    sizes = f"Rows: {design.n}"
-    if design.terms:
-        levels = ", ".join(
-            f"{term.group} {term.n_levels}"
-            + (f" ({term.relationship.describe()})" if term.relationship is not None else "")
-            for term in design.terms
-        )
-        sizes += f"; levels: {levels}"
-    form = design.parametric_residual
-    return [sizes] if form is None else [sizes, f"Residuals: {form.describe()}"]
-
-
-def _scaled_residuals(fit: RemlFit) -> str:
-    residuals = fit.gls.residuals.to_numpy() / fit.components.sigma
-    white = fit.design.at(fit.components).residual.whiten(residuals)
-    values = np.quantile(white, [0, 0.25, 0.5, 0.75, 1])
-    heads = ("Min", "1Q", "Median", "3Q", "Max")
-    return "\n".join(
-        ("".join(f"{head:>9}" for head in heads), "".join(f"{value:9.4f}" for value in values))
-    )
-
-
-def _fixed(fit: RemlFit) -> str:
-    table = pd.DataFrame({"Estimate": fit.beta, "Std. Error": fit.se, "t value": fit.beta / fit.se})
-    return str(table.to_string(float_format=lambda v: f"{v:.5g}"))
-
-
-def _correlation(cov: pd.DataFrame) -> str:
-    sd = np.sqrt(np.diagonal(cov))
-    corr = cov.to_numpy() / np.outer(sd, sd)
-    names = [str(name) for name in cov.index]
-    width = max(8, *(len(name) + 1 for name in names[:-1]))
-    width = min(width, 14)
-    lines = [" " * 16 + "".join(f"{name[: width - 1]:>{width}}" for name in names[:-1])]
-    for i in range(1, len(names)):
-        row = "".join(f"{corr[i, j]:{width}.3f}" for j in range(i))
-        lines.append(f"{names[i][:16]:<16}{row}")
-    return "\n".join(lines)
-
-
-def _flags(fit: RemlFit) -> list[str]:
-    flags = []
-    if fit.singular:
-        flags.append(
-            "singular fit: a variance is 0 or a correlation ±1; a boundary estimate, not an error"
-        )
-    if not fit.converged:
-        why = f"{fit.origin} says so"
-        if fit.origin == "bayesv":
-            why = f"gradient {fit.gradient_norm:.2g}"
-        flags.append(f"NOT CONVERGED: {why}")
-    flags += [f"problem: {problem}" for problem in fit.problems]
-    flags += [f"note: {note}" for note in fit.design.notes]
-    return flags

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError, DataError, FitWarning, warn
 from bayesv.gram import LARGEST_ERROR, GramStatistics, eliminate
@@ -18,12 +17,12 @@ from bayesv.linalg import Array, Mask, symmetrize
 from bayesv.reml.criterion import Criterion, solve_fixed
 from bayesv.reml.fit import RemlFit
 from bayesv.reml.identification import unidentified
+from bayesv.reml.polish import Objective, polish
 from bayesv.reml.starts import Screen
 
-__all__ = ["fit_reml"]
+__all__ = ["Search", "fit_reml", "search_from"]
 
-Objective = Callable[[Array], tuple[float, Array]]
-
+_NONE = np.zeros(0)
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: a diagonal element of λ next to 0
 _EM_STEPS, _FAR = 12, 8.0  # at most, as long as the largest row of λ grows by so much
 # Points of the lattice from which other valleys are looked for, if that takes no more operations
@@ -37,7 +36,6 @@ _OTHER_STARTS = ((1.0, 0.8), (1.0, -0.5), (0.2, 0.5), (3.0, 0.5))
 # Gradients over the root of the curvature. With a line search on values, which rounding limits to
 # 1e-8 or so, and without: the criterion is then within 1e-12 of its minimum.
 _LINE_SEARCH_GRADIENT, _SEARCH_GRADIENT = 1e-3, 1e-6
-_POLISHING = 12  # steps
 _ROUNDS = 4  # more of the search, each scaled anew
 _NEAR = 0.1  # twice the difference of the criterion, about, within which optima are the same
 _LOWER = 1e-5  # difference of the criterion that makes another minimum the better one
@@ -86,10 +84,22 @@ def fit_reml(
     """
     if method not in ("REML", "ML"):
         raise BayesvError(f"method must be 'REML' or 'ML', found {method!r}.")
-    search = _Search(Criterion(design, stats, method), max_iterations)
+    return search_from(Search(Criterion(design, stats, method), max_iterations), [np.zeros(0)])
+
+
+def search_from(search: Search, others: Sequence[Array]) -> RemlFit:
+    """Return the fit at the lowest minimum that is found.
+
+    Parameters
+    ----------
+    search : Search
+    others : sequence of ndarray
+        Coordinates beside those of λ, each of which a search starts from.
+    """
     try:
-        best, exact = search.run(search.start(1.0)), False
-        for start in search.elsewhere(best):
+        first, *starts = search.ranked([search.start(1.0, rest=rest) for rest in others])
+        best, exact = search.run(first), False
+        for start in [*starts, *search.elsewhere(best)]:
             if search.finds_lower(start, best):
                 lower = search.run_with_residual(start)
                 best, exact = lower or best, exact or lower is None
@@ -99,7 +109,7 @@ def fit_reml(
 
 
 @dataclass(frozen=True, eq=False)
-class _Optimum:
+class Optimum:
     x: Array
     free: Mask  # which coordinates are not held on the boundary
     value: float
@@ -107,7 +117,7 @@ class _Optimum:
     boundary: bool
 
 
-class _Search:
+class Search:
     """A search for the minimum of one criterion."""
 
     def __init__(self, criterion: Criterion, max_iterations: int) -> None:
@@ -116,7 +126,14 @@ class _Search:
         self.row, self.column, self.is_element = criterion.elements
         self.diagonal = self.is_element & (self.row == self.column)
 
-    def run(self, start: Array) -> _Optimum:
+    def ranked(self, starts: list[Array]) -> list[Array]:
+        """Return points in the order of the criterion there."""
+        if len(starts) == 1:
+            return starts
+        values = [self.criterion.value_and_gradient(start)[0] for start in starts]
+        return [starts[k] for k in np.argsort(values)]
+
+    def run(self, start: Array) -> Optimum:
         """Minimise from a start, then settle what is on the boundary."""
         free = self.all_free
         x, value, gradient = self._descend(start, free)
@@ -128,18 +145,19 @@ class _Search:
             # Zero was a saddle: the criterion falls when the component leaves it.
             free = self.all_free
             x, value, gradient = self._descend(away, free)
-        return _Optimum(x, free, value, gradient, bool((~free).any()))
+        return Optimum(x, free, value, gradient, bool((~free).any()))
 
-    def run_with_residual(self, start: Array) -> _Optimum | None:
+    def run_with_residual(self, start: Array) -> Optimum | None:
         """Return the minimum, or None where what is left to the residual is rounding."""
         try:
             optimum = self.run(start)
         except DataError:
             return None
-        error = self.criterion.stats.relative_error(self.criterion.roots(optimum.x))
+        stats = self.criterion.statistics(optimum.x)
+        error = stats.relative_error(self.criterion.roots(optimum.x))
         return optimum if error <= LARGEST_ERROR else None
 
-    def finds_lower(self, start: Array, known: _Optimum) -> bool:
+    def finds_lower(self, start: Array, known: Optimum) -> bool:
         """Whether the search from another start ends below a known optimum."""
         try:
             value = self._descend(start, self.all_free, known)[1]
@@ -147,30 +165,44 @@ class _Search:
             return True
         return value < known.value - _LOWER
 
-    def elsewhere(self, known: _Optimum) -> Sequence[Array]:
+    def elsewhere(self, known: Optimum) -> Sequence[Array]:
         """Return starts in other valleys than that of a known optimum, the most promising first."""
-        criterion = self.criterion
-        if not self.is_element.all():
-            return [self.start(scale, decay) for scale, decay in _OTHER_STARTS]
-        screen = Screen(criterion.values, self.row, self.column)
+        criterion, m = self.criterion, self.criterion.n_lambdas
+        rest = known.x[m:]
+        if not m:
+            return []
+        if not self.is_element[:m].all():
+            return [self.start(scale, decay, rest) for scale, decay in _OTHER_STARTS]
+
+        def values(points: Array) -> Array:
+            return criterion.values(_beside(points, rest))
+
+        screen = Screen(values, self.row[:m], self.column[:m])
         n = min(_MOST_SCREENED, int(_SCREENING / criterion.cost) // screen.values_a_start)
         if n >= _LEAST_SCREENED:
-            return list(screen.starts(n, known.x, known.value, known.boundary)[:_VALLEYS])
+            starts = screen.starts(n, known.x[:m], known.value, known.boundary)[:_VALLEYS]
+            return list(_beside(starts, rest))
         # Competing components can end on the boundary from one start and inside from another.
-        return [self.start(scale) for scale in (0.2, 3.0)] if known.boundary else []
+        return [self.start(scale, rest=rest) for scale in (0.2, 3.0)] if known.boundary else []
 
-    def start(self, scale: float, decay: float = _DECAY) -> Array:
-        """Return λ = scale × I, or correlations of families that decay, after a step of EM."""
-        x = self.criterion.start(scale, decay)
+    def start(self, scale: float, decay: float = _DECAY, rest: Array = _NONE) -> Array:
+        """Return λ = scale × I, or correlations of families that decay, after a step of EM.
+
+        ``rest`` are the coordinates beside those of λ.
+        """
+        m = self.criterion.n_lambdas
+        x = np.append(self.criterion.start(scale, decay), rest)
+        if not m:
+            return x
         # EM is slow near the optimum but, unlike quasi-Newton steps, never far off from afar.
         for _ in range(_EM_STEPS):
-            before, x = self.criterion.row_sizes(x), self.criterion.expectation_step(x)
-            if self.criterion.row_sizes(x).max() < _FAR * before.max():
+            before, x = self.criterion.row_sizes(x)[:m], self.criterion.expectation_step(x)
+            if self.criterion.row_sizes(x)[:m].max() < _FAR * before.max():
                 break
         return x
 
     def _descend(
-        self, x: Array, free: Mask, known: _Optimum | None = None
+        self, x: Array, free: Mask, known: Optimum | None = None
     ) -> tuple[Array, float, Array]:
         """Quasi-Newton search over the free coordinates; given up where it comes to ``known``."""
         if not free.any():
@@ -200,7 +232,7 @@ class _Search:
             if known is not None:
                 break
             tolerance = _SEARCH_GRADIENT * np.sqrt(curvature)
-            part, value, gradient = _polish(objective, part, value, gradient, inverse, tolerance)
+            part, value, gradient = polish(objective, part, value, gradient, inverse, tolerance)
             if _relative(gradient, self.criterion.row_sizes(filled(part))[free]) < _SETTLED:
                 break
         full_gradient = np.zeros_like(x)
@@ -213,7 +245,7 @@ class _Search:
         part: Array,
         curvature: Array,
         loose: float,
-        known: _Optimum | None,
+        known: Optimum | None,
     ) -> tuple[Array, float, Array, Array]:
         """Return where BFGS ends, the value and gradient there, and its inverse Hessian."""
         # In coordinates y = x c the curvature is about the same in all directions.
@@ -296,10 +328,10 @@ class _Search:
                         points.append(turned)
         return np.array(points).reshape(-1, len(x))
 
-    def finish(self, best: _Optimum, problems: tuple[str, ...] = ()) -> RemlFit:
+    def finish(self, best: Optimum, problems: tuple[str, ...] = ()) -> RemlFit:
         """Return the fit at an optimum, with what is to be known of it."""
         criterion = self.criterion
-        stats, design = criterion.stats, criterion.design
+        stats, design = criterion.statistics(best.x), criterion.design
         done = eliminate(stats, criterion.lambdas(best.x))
         gamma, r2, _ = solve_fixed(done, stats.p)
         sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
@@ -322,7 +354,7 @@ class _Search:
         norm = float(np.abs(best.gradient).max())
         relative = _relative(best.gradient, criterion.row_sizes(best.x))
         # Rounding leaves so much of the gradient, at the optimum too.
-        noise = 2.0 * error * max(term.n_levels for term in design.terms)
+        noise = 2.0 * error * max((term.n_levels for term in design.terms), default=1)
         converged = relative < max(_GRADIENT_TOLERANCE, noise)
         if not converged:
             warn(
@@ -333,7 +365,7 @@ class _Search:
         return RemlFit(
             design=design,
             method=criterion.method,
-            components=VarianceComponents(blocks, sigma2),
+            components=criterion.components(best.x, blocks, sigma2),
             beta=pd.Series(stats.fixed.to_beta(gamma), names, name="beta"),
             cov_beta=pd.DataFrame(stats.fixed.cov_beta(sigma2 * S_inv), names, names),
             criterion=best.value,
@@ -346,52 +378,11 @@ class _Search:
         )
 
 
+def _beside(points: Array, rest: Array) -> Array:
+    """Return points (S, m) with the same other coordinates after them, (S, d)."""
+    return np.hstack([points, np.broadcast_to(rest, (len(points), len(rest)))])
+
+
 def _relative(gradient: Array, size: Array) -> float:
     """Return the largest element of a gradient; where λ is large, by its relative change."""
     return float((np.abs(gradient) * np.maximum(1.0, size)).max())
-
-
-def _polish(
-    objective: Objective,
-    x: Array,
-    value: float,
-    gradient: Array,
-    inverse: Array,
-    tolerance: Array,
-) -> tuple[Array, float, Array]:
-    """Quasi-Newton steps that make the gradient smaller, then Newton steps if they stall.
-
-    ``inverse`` is an inverse Hessian to start with; Newton steps take 2 d evaluations each.
-    """
-    newton = False
-    for _ in range(_POLISHING):
-        if (np.abs(gradient) < tolerance).all():
-            break
-        step = _newton_step(objective, x, gradient) if newton else -inverse @ gradient
-        if step is None:
-            break
-        new_value, new_gradient = objective(x + step)
-        if not np.abs(new_gradient / tolerance).max() < np.abs(gradient / tolerance).max():
-            if newton or (np.abs(gradient) < 10 * tolerance).all():
-                break
-            newton = True
-            continue
-        change = new_gradient - gradient
-        if (along := float(change @ step)) > 0:  # update by Broyden, Fletcher, Goldfarb and Shanno
-            left = np.eye(len(x)) - np.outer(step, change) / along
-            inverse = left @ inverse @ left.T + np.outer(step, step) / along
-        x, value, gradient = x + step, new_value, new_gradient
-    return x, value, gradient
-
-
-def _newton_step(objective: Objective, x: Array, gradient: Array) -> Array | None:
-    """Newton step with the Hessian by central differences; None where it is not a minimum."""
-    h = 1e-4
-    hessian = np.array(
-        [(objective(x + h * e)[1] - objective(x - h * e)[1]) / (2 * h) for e in np.eye(len(x))]
-    )
-    try:
-        L = np.linalg.cholesky(symmetrize(hessian))
-    except np.linalg.LinAlgError:
-        return None
-    return np.asarray(-np.linalg.solve(L.T, np.linalg.solve(L, gradient)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,15 +10,19 @@ from bayesv.covariance import VarianceComponents, gls
 from bayesv.design.design import Design
 from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.errors import DataError, FitWarning, warn
+from bayesv.gram import statistics_by_residual
 from bayesv.gram.threads import one_blas_thread
 from bayesv.linalg import Array
 from bayesv.reml.by_visit import VisitCriterion, search_by_visit
 from bayesv.reml.fit import RemlFit
-from bayesv.reml.nested import of_known_residual, search_nested
+from bayesv.reml.joint import JointCriterion, starts_of
+from bayesv.reml.ridges import refuse_ridges
+from bayesv.reml.search import Search, search_from
 
 __all__ = ["fit_structured"]
 
 _BOUNDARY = float(np.arctanh(1.0 - 1e-5))  # size of a coordinate near the end of its range
+_MAX_ITERATIONS = 500  # of the quasi-Newton search from each start
 _SHOWN = 5  # pairs of visits that a message names
 
 
@@ -46,34 +50,26 @@ def fit_structured(design: Design, method: str = "REML") -> RemlFit:
     if not isinstance(form, StructuredResidual):
         return _of_known(design, method)
     with one_blas_thread():
-        end = _by_visit(design, form, method) if _is_by_visit(design, form) else _nested(
-            design, form, method
-        )  # fmt: skip
-    components = end.components.aligned(design)
-    estimates = gls(design, components)
-    problems = (*end.problems, *_problems(form, end.z))
-    fit = RemlFit(
-        design=design,
-        method=method,
-        components=components,
-        beta=estimates.beta,
-        cov_beta=estimates.cov,
-        criterion=end.criterion,
-        singular=end.singular,
-        converged=end.converged,
-        n_evaluations=end.n_evaluations,
-        gradient_norm=end.gradient_norm,
-        problems=problems,
-    )
-    if not end.converged:
-        warn(
-            f"{method} did not converge: gradient {end.gradient_norm:.2g}. The data may say too "
-            f"little of {form.text}; fit a family with fewer parameters.",
-            FitWarning,
-        )
+        by_visit = form.by_visit and not design.terms
+        return _by_visit(design, form, method) if by_visit else _joint(design, form, method)
+
+
+def _joint(design: Design, form: StructuredResidual, method: str) -> RemlFit:
+    """Search over λ and the parameters of the residuals together."""
+    refuse_ridges(design)
+    criterion = JointCriterion(design, statistics_by_residual(design), method)
+    fit = search_from(Search(criterion, _MAX_ITERATIONS), starts_of(form, design))
+    components = fit.components.aligned(design)
+    z = form.parameters(components.residual, components.sigma2).z
+    problems = _problems(form, z)
     for problem in problems:
         warn(f"{method}: {problem}", FitWarning)
-    return fit
+    singular = fit.singular or bool((np.abs(z) > _BOUNDARY).any())
+    problems = [*fit.problems, *problems]
+    # The statistics are those of this R alone: they are no statistics of the design.
+    return replace(
+        fit, components=components, problems=tuple(problems), singular=singular, _stats=None
+    )
 
 
 def _of_known(design: Design, method: str) -> RemlFit:
@@ -83,7 +79,7 @@ def _of_known(design: Design, method: str) -> RemlFit:
     if design.sigma_is_known:
         vc = VarianceComponents({}, 1.0)
     else:
-        vc = of_known_residual(design, method)[0]
+        vc = VarianceComponents({}, _variance(design, method))
     estimates = gls(design, vc)
     return RemlFit(
         design=design,
@@ -99,25 +95,21 @@ def _of_known(design: Design, method: str) -> RemlFit:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _End:
-    """What either search says of its end."""
-
-    components: VarianceComponents
-    z: Array
-    criterion: float
-    converged: bool
-    singular: bool
-    n_evaluations: int
-    gradient_norm: float
-    problems: tuple[str, ...] = ()
-
-
-def _is_by_visit(design: Design, form: StructuredResidual) -> bool:
-    return form.by_visit and not design.terms
+def _variance(design: Design, method: str) -> float:
+    """Return σ² at the optimum, where R/σ² is known and no term is random."""
+    Q, _ = np.linalg.qr(design.X)
+    rest = design.target - Q @ (Q.T @ design.target)
+    white = design.residual.whiten(np.column_stack([Q, rest]))
+    square = float(np.linalg.qr(white, mode="r")[-1, -1] ** 2)
+    if design.n <= design.p or square <= 0:
+        raise DataError(
+            f"{design.n} rows leave nothing to estimate a variance from beside {design.p} fixed "
+            "effects."
+        )
+    return square / (design.n - (design.p if method == "REML" else 0))
 
 
-def _by_visit(design: Design, form: StructuredResidual, method: str) -> _End:
+def _by_visit(design: Design, form: StructuredResidual, method: str) -> RemlFit:
     """Search with sums by missingness pattern."""
     assert form.sequential is not None
     series, structure = form.sequential.series, form.sequential.structure
@@ -125,34 +117,30 @@ def _by_visit(design: Design, form: StructuredResidual, method: str) -> _End:
     end = search_by_visit(criterion)
     _, slopes = criterion(end.x)
     log_sds, z = criterion.parts(end.x)
-    sds = np.exp(log_sds).ravel()
-    parameters = Parameters(sds, z, np.zeros(0))
-    values, sigma2 = form.values_of(parameters, 1.0)
-    return _End(
-        components=VarianceComponents({}, sigma2, values),
-        z=z,
+    values, sigma2 = form.values_of(Parameters(np.exp(log_sds).ravel(), z, np.zeros(0)), 1.0)
+    components = VarianceComponents({}, sigma2, values).aligned(design)
+    estimates, problems = gls(design, components), _problems(form, z)
+    gradient = float(np.abs(slopes * criterion.units()).max())
+    if not end.converged:
+        warn(
+            f"{method} did not converge: gradient {gradient:.2g}. The data may say too little of "
+            f"{form.text}; fit a family with fewer parameters.",
+            FitWarning,
+        )
+    for problem in problems:
+        warn(f"{method}: {problem}", FitWarning)
+    return RemlFit(
+        design=design,
+        method=method,
+        components=components,
+        beta=estimates.beta,
+        cov_beta=estimates.cov,
         criterion=end.criterion,
-        converged=end.converged,
         singular=bool((np.abs(z) > _BOUNDARY).any()),
-        n_evaluations=end.n_evaluations,
-        gradient_norm=float(np.abs(slopes * criterion.units()).max()),
-    )
-
-
-def _nested(design: Design, form: StructuredResidual, method: str) -> _End:
-    """Search over the parameters of the residuals, all else profiled."""
-    end = search_nested(design, method)
-    values, sigma2 = form.values_of(end.parameters, end.components.sigma2)
-    blocks = {term.group: end.components.block_for(term) for term in design.terms}
-    return _End(
-        components=VarianceComponents(blocks, sigma2, values),
-        z=end.parameters.z,
-        criterion=end.criterion,
         converged=end.converged,
-        singular=end.singular or bool((np.abs(end.parameters.z) > _BOUNDARY).any()),
         n_evaluations=end.n_evaluations,
-        gradient_norm=float(np.abs(end.gradient).max(initial=0.0)),
-        problems=end.problems,
+        gradient_norm=gradient,
+        problems=tuple(problems),
     )
 
 

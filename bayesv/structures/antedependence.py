@@ -30,6 +30,11 @@ class ChainRoot(Family):
     def is_chain(self) -> bool:
         """Whether rows stand in the order of the chain."""
 
+    @property
+    def is_markov(self) -> bool:
+        """Whether rows are a Markov chain once they are sorted by position."""
+        return True
+
     @abstractmethod
     def neighbours(self, z: Array) -> tuple[Array, Array]:
         """Return ρ of neighbouring rows and √(1 − ρ²), each (..., r − 1)."""

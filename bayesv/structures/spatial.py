@@ -223,6 +223,10 @@ class _SpatialChain(ChainRoot, Spatial):
         """Return the rate at which −log C grows with distance, and less its derivative by z."""
 
     @property
+    def is_markov(self) -> bool:
+        return not self.nugget and np.ndim(self.positions) == 1
+
+    @property
     def is_chain(self) -> bool:
         return self.increases and not self.nugget
 

@@ -27,7 +27,7 @@ from bayesv.design.residual import Homoscedastic
 from bayesv.gram import statistics_of
 from bayesv.reml import fit_reml
 from bayesv.reml.criterion import Criterion
-from bayesv.reml.search import _Search
+from bayesv.reml.search import Search
 from bayesv.structures import of_blocks
 
 HERE = Path(__file__).parent
@@ -121,7 +121,7 @@ def read_design(case: dict) -> bv.Design:
 def lowest(design: bv.Design, method: str, seed: int) -> float:
     """Return the lowest criterion that descents from many random λ end at."""
     rng = np.random.default_rng([5, seed])
-    search = _Search(Criterion(design, statistics_of(design), method), 300)
+    search = Search(Criterion(design, statistics_of(design), method), 300)
     diagonal = search.criterion.diagonal
     best = np.inf
     for _ in range(STARTS):
@@ -163,7 +163,7 @@ def freeze(seeds: list[int]) -> None:
     cases = []
     for seed, design in ((seed, nasty(seed)) for seed in seeds):
         for method in ("REML", "ML") if design is not None else ():
-            search = _Search(Criterion(design, statistics_of(design), method), 300)
+            search = Search(Criterion(design, statistics_of(design), method), 300)
             best, plain = lowest(design, method, seed), search.run(search.start(1.0)).value
             if plain < best + 1e-4:
                 continue

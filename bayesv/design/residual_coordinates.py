@@ -1,0 +1,68 @@
+"""Unconstrained coordinates of the parameters of structured residuals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesv.design.structured import Parameters, StructuredResidual
+from bayesv.linalg import Array
+
+__all__ = ["ResidualCoordinates"]
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualCoordinates:
+    """Logs of SDs over the first, coordinates z of the correlation group by group, exponents.
+
+    The first SD is the scale σ of what they are beside.
+
+    Attributes
+    ----------
+    form : StructuredResidual
+    """
+
+    form: StructuredResidual
+
+    @property
+    def n_ratios(self) -> int:
+        """Number of SDs beside the first."""
+        return max(len(self.form.sd_labels) - 1, 0)
+
+    @property
+    def n_exponents(self) -> int:
+        """Number of exponents."""
+        return len(self.form.scales.powers)
+
+    @property
+    def z_shape(self) -> tuple[int, int]:
+        """Number of groups, and of coordinates of the correlation of each."""
+        part = self.form.sequential
+        return (0, 0) if part is None else (part.n_groups, part.structure.n_corrs)
+
+    @property
+    def corrs(self) -> slice:
+        """Where coordinates of correlations stand."""
+        return slice(self.n_ratios, self.n_ratios + int(np.prod(self.z_shape)))
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return int(self.corrs.stop) + self.n_exponents
+
+    def parameters(self, x: Array) -> Parameters:
+        """Return the parameters of coordinates, (d,); the first SD is 1."""
+        sds = np.exp(np.concatenate([[0.0], x[: self.n_ratios]]))
+        return Parameters(sds, x[self.corrs].reshape(self.z_shape), x[self.corrs.stop :])
+
+    def of(self, parameters: Parameters) -> Array:
+        """Return the coordinates of parameters, (d,)."""
+        logs = np.log(parameters.sds)
+        ratios = logs[1:] - logs[0] if self.n_ratios else logs[:0]
+        return np.concatenate([ratios, parameters.z.ravel(), parameters.exponents])
+
+    def gradient(self, bar: Parameters) -> Array:
+        """Return the derivative by coordinates of that by log SDs, z and exponents."""
+        ratios = bar.sds[1:] if self.n_ratios else bar.sds[:0]
+        return np.concatenate([ratios, bar.z.ravel(), bar.exponents])

@@ -1,0 +1,131 @@
+"""R over σ² of sets of rows by the parameters of structured residuals, and derivatives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from bayesv.design.residual import Index
+from bayesv.design.structured import Parameters, StructuredResidual
+from bayesv.linalg import Array
+from bayesv.structures.stationary import Stationary
+from bayesv.structures.structure import CovarianceStructure
+
+__all__ = ["RowCovariances"]
+
+
+@dataclass(frozen=True, eq=False)
+class RowCovariances:
+    """R over σ² of sets of rows, each within a series, without known weights.
+
+    Attributes
+    ----------
+    form : StructuredResidual
+        Of the rows that are in some set.
+    sets : tuple of ndarray of int, shapes (P, T)
+        Places of their rows in ``form``.
+    """
+
+    form: StructuredResidual
+    sets: tuple[Index, ...]
+
+    @classmethod
+    def of(cls, form: StructuredResidual, sets: Sequence[Index]) -> Self:
+        """Return those of sets of rows of residuals, shapes (P, T)."""
+        rows, places = np.unique(
+            np.concatenate([np.zeros(0, np.intp), *(part.ravel() for part in sets)]),
+            return_inverse=True,
+        )
+        stops = np.cumsum([part.size for part in sets])[:-1]
+        parts = [
+            place.reshape(part.shape)
+            for place, part in zip(np.split(places.ravel(), stops), sets, strict=True)
+        ]
+        chosen = form.take(rows)
+        assert isinstance(chosen, StructuredResidual)
+        return cls(replace(chosen, known=None), tuple(parts))
+
+    @cached_property
+    def _lags(self) -> tuple[Array | None, ...]:
+        """Lags of the rows of each set, (P, T, T), where correlations are functions of them."""
+        part = self.form.sequential
+        by_lags = part is not None and isinstance(part.structure, Stationary)
+        return tuple(self.form.lags(rows) if by_lags else None for rows in self.sets)
+
+    def at(self, parameters: Parameters) -> list[Array]:
+        """Return the covariances, (P, T, T) of each size of sets."""
+        scales, covariances = self.form.row_sds(parameters), []
+        for rows, lags in zip(self.sets, self._lags, strict=True):
+            scale = scales[rows]
+            both = scale[:, :, None] * scale[:, None, :]
+            if rows.shape[1] > 1:
+                both = both * self.form.correlations(rows, parameters.z, lags)
+            covariances.append(both)
+        return covariances
+
+    def pullback(
+        self, parameters: Parameters, covariances: Sequence[Array], bars: Sequence[Array]
+    ) -> Parameters:
+        """Return the derivative by log SDs, z and exponents.
+
+        Parameters
+        ----------
+        parameters : Parameters
+        covariances : sequence of ndarray
+            There, as of `at`.
+        bars : sequence of ndarray, shapes (P, T, T)
+            Derivative by the covariances, symmetric.
+        """
+        form = self.form
+        by_row = np.zeros(form.n)
+        for rows, cov, bar in zip(self.sets, covariances, bars, strict=True):
+            by_row += np.bincount(rows.ravel(), 2.0 * (bar * cov).sum(axis=2).ravel(), form.n)
+        by_sd = np.zeros(len(parameters.sds))
+        if form.sd_labels:
+            by_sd = np.bincount(form.sd_codes, by_row, len(parameters.sds))
+        exponents = np.array([by_row @ power.log_x for power in form.scales.powers])
+        return Parameters(by_sd, self._by_z(parameters, bars), exponents.reshape(-1))
+
+    def _by_z(self, parameters: Parameters, bars: Sequence[Array]) -> Array:
+        form, z = self.form, parameters.z
+        slopes = np.zeros(z.shape)
+        if form.sequential is None or not z.size:
+            return slopes
+        structure, series = form.sequential.structure, form.sequential.series
+        scales = form.row_sds(parameters)
+        size = 0 if isinstance(structure, Stationary) else structure.size
+        by_corr = np.zeros((len(z), size, size))
+        for rows, lags, bar in zip(self.sets, self._lags, bars, strict=True):
+            if rows.shape[1] == 1:
+                continue
+            scale, group = scales[rows], series.group[rows[:, 0]]
+            bar = scale[:, :, None] * bar * scale[:, None, :]
+            if lags is not None:
+                slopes += _by_lags(structure, z, group, lags, bar)
+                continue
+            visit = series.visit[rows]
+            np.add.at(by_corr, (group[:, None, None], visit[:, :, None], visit[:, None, :]), bar)
+        if size:
+            diagonal = np.arange(size)
+            by_corr[:, diagonal, diagonal] = 0.0
+            slopes += [structure.corr_pullback(own, b) for own, b in zip(z, by_corr, strict=True)]
+        return slopes
+
+
+def _by_lags(
+    structure: CovarianceStructure, z: Array, group: Index, lags: Array, bar: Array
+) -> Array:
+    """Return the derivative by z, (groups, m), given that by correlations at lags, (P, T, T)."""
+    assert isinstance(structure, Stationary)
+    above = np.triu_indices(lags.shape[1], 1)
+    twice, between = 2.0 * bar[:, *above], lags[:, *above]
+    slopes = np.empty(z.shape)
+    for g, own in enumerate(z):
+        mine = group == g
+        first = structure.first_at_lags(structure.natural(own), between[mine])
+        slopes[g] = structure.jacobian(own).T @ np.tensordot(first, twice[mine], axes=2)
+    return slopes

@@ -1,0 +1,91 @@
+"""What statistics by residual parameters have in common: their face, and rows as they are."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesv.design.design import Design
+from bayesv.design.residual import Homoscedastic
+from bayesv.design.structured import Parameters, StructuredResidual
+from bayesv.errors import DataError
+from bayesv.gram.of_design import groupings_of
+from bayesv.gram.scaling import RowBatch
+from bayesv.gram.statistics import GramStatistics
+from bayesv.gram.tables import Sums
+
+__all__ = ["ByResidual", "Weighted", "rows_without_residual", "with_log_weights"]
+
+
+class Weighted(NamedTuple):
+    """Statistics at some parameters of the residuals, and the way back to these.
+
+    Attributes
+    ----------
+    stats : GramStatistics
+        Of R as the parameters say; its ``log_weights`` are −log|R/σ²|.
+    pullback : callable
+        ``pullback(by_sums, by_log_det)``: the derivative by log SDs, z and exponents, as
+        `Parameters`, of what has the derivatives ``by_sums``, as of `Elimination.adjoint`, and
+        ``by_log_det`` by log|R/σ²|.
+    """
+
+    stats: GramStatistics
+    pullback: Callable[[Sums, float], Parameters]
+
+
+class ByResidual(ABC):
+    """Statistics of [Z X y] with weights R⁻¹σ² as a function of the parameters of R.
+
+    Attributes
+    ----------
+    form : StructuredResidual
+    stats : GramStatistics
+        With R = σ²I: layout and coordinates are those at all parameters.
+    """
+
+    form: StructuredResidual
+    stats: GramStatistics
+
+    @abstractmethod
+    def at(self, parameters: Parameters) -> Weighted:
+        """Return the statistics at parameters.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            If R is not positive definite.
+        """
+
+
+def with_log_weights(stats: GramStatistics, log_weights: float) -> GramStatistics:
+    """Return the same sums with another Σ log w."""
+    new = replace(stats, log_weights=log_weights)
+    if "merged" in stats.__dict__:
+        new.__dict__["merged"] = stats.__dict__["merged"]
+    return new
+
+
+def rows_without_residual(design: Design) -> tuple[StructuredResidual, RowBatch, float]:
+    """Return the residuals without known weights, rows times √w, and Σ log w.
+
+    Raises
+    ------
+    DataError
+        If the residuals have no structure.
+    """
+    form = design.residual
+    if not isinstance(form, StructuredResidual):
+        raise DataError("The residuals of this design have no structure.")
+    root = np.ones(design.n) if form.known is None else np.sqrt(form.known)
+    groupings = tuple(
+        replace(grouping, values=root[:, None] * grouping.values)
+        for grouping in groupings_of(design)
+    )
+    X, y = root[:, None] * design.X, root * design.target
+    batch = RowBatch(X, y, Homoscedastic(design.n), groupings)
+    return replace(form, known=None), batch, 2.0 * float(np.log(root).sum())

@@ -1,0 +1,145 @@
+"""REML and ML of λ and the parameters of structured residuals, in one search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from bayesv.covariance import VarianceComponents
+from bayesv.design.design import Design
+from bayesv.design.residual_coordinates import ResidualCoordinates
+from bayesv.design.structured import StructuredResidual
+from bayesv.gram import ByResidual, GramStatistics, Weighted
+from bayesv.linalg import Array
+from bayesv.reml.criterion import Criterion
+from bayesv.structures.spatial import Spatial
+
+__all__ = ["JointCriterion", "starts_of"]
+
+_FAR = 30.0  # coordinate, beyond which nothing changes but rounding
+_HALF = 0.5  # correlation at a quantile of the distances, to start from
+_SHARE = 0.2  # of the nugget, to start from
+_SAMPLE = 500  # rows, whose distances are looked at
+
+
+class JointCriterion(Criterion):
+    """The profiled criterion by the elements of all λ_f, then the coordinates of the residuals.
+
+    Parameters
+    ----------
+    design : Design
+        With structured residuals.
+    by_residual : ByResidual
+        Its statistics.
+    method : {"REML", "ML"}
+    """
+
+    def __init__(self, design: Design, by_residual: ByResidual, method: str) -> None:
+        super().__init__(design, by_residual.stats, method)
+        self.by_residual = by_residual
+        self.residual = ResidualCoordinates(by_residual.form)
+        self._last: tuple[bytes, Weighted] | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return self.n_lambdas + self.residual.size
+
+    def weighted(self, x: Array) -> Weighted:
+        """Return the statistics at x, and the way back.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            If R is not positive definite.
+        """
+        z = x[self.n_lambdas :]
+        if (np.abs(z) > _FAR).any():
+            raise np.linalg.LinAlgError("R is singular to rounding")
+        if self._last is None or self._last[0] != z.tobytes():
+            self._last = z.tobytes(), self.by_residual.at(self.residual.parameters(z))
+        return self._last[1]
+
+    def statistics(self, x: Array) -> GramStatistics:
+        """Return the statistics at x."""
+        return self.weighted(x).stats
+
+    def value_and_gradient(self, x: Array) -> tuple[float, Array]:
+        """Profiled criterion and its gradient, in unit coordinates."""
+        weighted = self.weighted(x)
+        value, done, T_bar = self._profiled(weighted.stats, x)
+        adjoint = done.adjoint(T_bar)
+        bar = weighted.pullback(adjoint.sums, 1.0)
+        slopes = self._by_lambdas(x, adjoint.lambdas)
+        return value, np.append(slopes, self.residual.gradient(bar))
+
+    def curvature(self, x: Array) -> Array:
+        """Return about the second derivatives by x."""
+        form, n = self.residual.form, self.design.n
+        labels = np.bincount(form.sd_codes, minlength=1)[1:] if form.sd_labels else np.zeros(0)
+        pairs = 0.0 if form.series is None else n - len(np.unique(form.series.codes))
+        n_corrs = self.residual.corrs.stop - self.residual.corrs.start
+        exponents = [4.0 * n * np.var(power.log_x) for power in form.scales.powers]
+        by_corr = np.full(n_corrs, 2.0 * pairs / max(n_corrs, 1))
+        own = np.concatenate([4.0 * labels, by_corr, exponents])
+        return np.append(super().curvature(x), np.maximum(own, 1.0))
+
+    def components(
+        self, x: Array, blocks: Mapping[str, pd.DataFrame], sigma2: float
+    ) -> VarianceComponents:
+        """Return the components at x, of Σ_f and the variance that SDs are relative to."""
+        form, parameters = self.residual.form, self.residual.parameters(x[self.n_lambdas :])
+        values, sigma2 = form.values_of(parameters, sigma2)
+        return VarianceComponents(blocks, sigma2, values)
+
+
+def starts_of(form: StructuredResidual, design: Design) -> list[Array]:
+    """Return coordinates to start from: SDs by least squares' residuals, some correlations.
+
+    Parameters
+    ----------
+    form : StructuredResidual
+    design : Design
+    """
+    sds = _log_ratios(form, design)
+    exponents = np.zeros(len(form.scales.powers))
+    if form.sequential is None:
+        return [np.concatenate([sds, exponents])]
+    groups = form.sequential.n_groups
+    return [np.concatenate([sds, np.tile(z, groups), exponents]) for z in _correlations(form)]
+
+
+def _log_ratios(form: StructuredResidual, design: Design) -> Array:
+    """Return logs of SDs of residuals of least squares by label, over the first."""
+    k = len(form.sd_labels)
+    if k < 2:
+        return np.zeros(0)
+    Q = np.linalg.qr(design.X)[0]
+    rest = design.target - Q @ (Q.T @ design.target)
+    counts = np.bincount(form.sd_codes, minlength=k)
+    squares = np.bincount(form.sd_codes, rest**2, k) + float((rest**2).mean())
+    logs = 0.5 * np.log(squares / (counts + 1.0))
+    return np.asarray(logs[1:] - logs[0])
+
+
+def _correlations(form: StructuredResidual) -> Sequence[Array]:
+    """Return coordinates of correlations to start from."""
+    assert form.sequential is not None
+    structure, series = form.sequential.structure, form.sequential.series
+    if isinstance(structure, Spatial) and not series.by_visit:
+        # Between neighbours in a sample of the rows: the median distance of all is too long.
+        places = series.coordinates[:: max(1, series.n // _SAMPLE)]
+        distances = np.sqrt(((places[:, None] - places) ** 2).sum(axis=-1))
+        positive = distances[distances > 0]
+        points = []
+        for quantile in (0.02, 0.2, 0.5):
+            near = float(np.quantile(positive, quantile))
+            first = structure.decay.parameter(np.array(_HALF), np.array(near))
+            psi = np.array([float(first), *([_SHARE] if structure.nugget else [])])
+            points.append(structure.from_natural(psi))
+        return points
+    lags = np.abs(np.subtract.outer(np.arange(structure.size), np.arange(structure.size)))
+    tables = [value**lags for value in (0.1, 0.5)] + [np.where(lags > 0, 0.3, 1.0)]
+    return [np.clip(structure.coordinates(table), -2.0, 2.0) for table in tables]
