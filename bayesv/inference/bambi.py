@@ -65,6 +65,12 @@ def build_bambi(design: Design, frame: ModelFrame, priors: ResolvedPriors) -> An
             "effects are independent between levels. Use to_pymc(model), where u = (L ⊗ λ)z, or "
             "another engine."
         )
+    for term in design.terms:
+        if not term.structure.is_free:
+            raise BayesvError(
+                f"Bambi's group effects have any covariance or none, and that of {term.group!r} is "
+                f"{term.structure.words}. Use engine='pymc' or bv.to_pymc(model), which state it."
+            )
     formula, data = _bambi_formula(design, re.sub(r"[`|]", "_", frame.formula.response))
     plain = bmb.Model(formula, data, auto_scale=False)
     parts = read_bambi(plain)
