@@ -11,6 +11,7 @@ import bayesv as bv
 from bayesv.cli.commands import COMMANDS
 from bayesv.cli.priors import read_priors
 from bayesv.cli.reading import read_data
+from bayesv.cli.relationships import relationships_of
 from bayesv.model import ENGINES, check_sampling
 from bayesv.support.writing import check_writable as can_be_written
 
@@ -67,6 +68,21 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--known-variances",
         metavar="COLUMN",
         help="variances of the rows' residuals, known and not estimated, as in meta-analysis",
+    )
+    parser.add_argument(
+        "--pedigree",
+        metavar="FACTOR=FILE",
+        action="append",
+        default=[],
+        help="levels are related by a pedigree, a file with columns id, sire and dam (repeatable)",
+    )
+    parser.add_argument(
+        "--relationship",
+        metavar="FACTOR=FILE",
+        action="append",
+        default=[],
+        help="levels are related by a square table, labels in its first row, and if there is one "
+        "column more in its first column (repeatable)",
     )
     parser.add_argument(
         "--factor",
@@ -186,6 +202,7 @@ def model_of(arguments: argparse.Namespace) -> bv.Model:
         var_weights=arguments.weights,
         residual=_residual_of(arguments),
         residual_sd=arguments.residual_sd,
+        relationship=relationships_of(arguments),
     )
 
 
