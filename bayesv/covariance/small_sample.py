@@ -13,7 +13,7 @@ from scipy.special import chdtrc, fdtrc
 from bayesv.covariance.contrasts import contrast_matrix, contrast_row, estimates
 from bayesv.covariance.moments import f_moments
 from bayesv.covariance.student import t_quantile, t_tail
-from bayesv.errors import BayesvError, FitWarning, warn
+from bayesv.errors import BayesvError, FitWarning, none_of, warn
 from bayesv.linalg import Array
 from bayesv.support.arguments import FLAG, PROBABILITY, TEXT, accepts
 
@@ -204,7 +204,7 @@ class KenwardRoger:
         """
         chosen = str(method).replace("Kenward-Roger", _METHODS[0])
         if chosen not in _METHODS:
-            raise BayesvError(f"method must be one of {', '.join(_METHODS)}; found {method!r}.")
+            raise BayesvError(none_of("method", method, _METHODS))
         estimate = self.beta.to_numpy() if beta is None else estimates(beta, self._names)
         adjusted = chosen == _METHODS[0]
         cov = self.cov if adjusted else self.cov_plugin

@@ -48,8 +48,9 @@ def read_fit(path: str | Path) -> RemlFit | Posterior:
     -------
     RemlFit or Posterior
         The first of lme4 and lmerTest (``lmer``), nlme (``lme``, ``gls``), glmmTMB, mmrm and
-        metafor (``rma.uni``, ``rma.mv``), the second of brms and rstanarm, without priors. Its ``design`` has R's own y, X and Z and bayesv's labels, so
-        that ``bv.Model.from_design(fit.design)`` is the same model without the data.
+        metafor (``rma.uni``, ``rma.mv``), the second of brms and rstanarm, without
+        priors. Its ``design`` has R's own y, X and Z and bayesv's labels, so that
+        ``bv.Model.from_design(fit.design)`` is the same model without the data.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from bayesv.covariance import (
     VarianceComponents,
     v_distances,
 )
-from bayesv.errors import BayesvError, SamplingWarning, warn
+from bayesv.errors import BayesvError, SamplingWarning, none_of, warn
 from bayesv.formula.prediction import fitted_rows, rows_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
@@ -120,7 +120,7 @@ class Posterior(DrawsOfDensity, Savable):
             columns of ``(x || g)``.
         """
         if kind not in ESTIMATES:
-            raise BayesvError(f"kind must be one of {', '.join(ESTIMATES)}; found {kind!r}.")
+            raise BayesvError(none_of("kind", kind, ESTIMATES))
         stats = self._likelihood.stats if kind == "stein" else None
         return point_estimate(self.values, kind, stats, self.density).components()
 
@@ -272,7 +272,7 @@ class Posterior(DrawsOfDensity, Savable):
             Keep every so many draws of each chain.
         """
         if kind not in DISTANCES:
-            raise BayesvError(f"kind must be one of {', '.join(DISTANCES)}; found {kind!r}.")
+            raise BayesvError(none_of("kind", kind, DISTANCES))
         return self.map(lambda vc: v_distances(self.design, reference, vc)[kind], every)
 
     def gls_draws(self) -> tuple[Array, Array]:
