@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from bayesv.covariance import (
     DISTANCES,
     MarginalCovariance,
     VarianceComponents,
+    contrasts,
+    marginal_means,
     v_distances,
 )
 from bayesv.errors import BayesvError, SamplingWarning, none_of, warn
@@ -199,6 +201,19 @@ class Posterior(DrawsOfDensity, Savable):
         matrix.
         """
         return MarginalCovariance(self.design, self.estimate("mean"))
+
+    def marginal_means(self, specs: str | Sequence[str], **options: Any) -> pd.DataFrame:
+        """Return `bayesv.marginal_means` of the draws: mean, sd and interval of each."""
+        return marginal_means(self, specs, **options)
+
+    def contrasts(
+        self,
+        specs: str | Sequence[str],
+        method: str | Mapping[str, Sequence[float]] = "pairwise",
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Return `bayesv.contrasts` of the draws, with the probability that each is above 0."""
+        return contrasts(self, specs, method, **options)
 
     def functionals(self) -> Any:
         """Return draws of scalar functionals of V as a Dataset with dims (chain, draw).
