@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from bayesv.design.design import Design
-from bayesv.errors import BayesvError
+from bayesv.errors import BayesvError, none_of
 from bayesv.gram import GramStatistics
 from bayesv.linalg import Array
 from bayesv.reml.certificate import certify
@@ -68,7 +68,7 @@ def fit_reml(
     is no worse for it.
     """
     if method not in ("REML", "ML"):
-        raise BayesvError(f"method must be 'REML' or 'ML', found {method!r}.")
+        raise BayesvError(none_of("method", method, ("REML", "ML")))
     search = Search(Criterion(design, stats, method), max_iterations, tolerance)
     return search_from(search, [np.zeros(0)])
 

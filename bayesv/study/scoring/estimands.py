@@ -142,6 +142,12 @@ class Estimands:
         se : ndarray, shape (p,)
             Of β, the unit of its steps.
         """
+        for term in self.design.terms:
+            if not term.structure.is_free:
+                raise BayesvError(
+                    "Intervals by the delta method are by elements of Σ, and that of "
+                    f"{term.group!r} is {term.structure.words}. Use bootstrap or a posterior."
+                )
         places = [
             (term.group, int(a), int(b))
             for term in self.design.terms
@@ -168,7 +174,7 @@ class Estimands:
         i, j = np.array(self.pairs).T
         elements = point.sigma2[:, None] * ((i == j) * self.design.residual.diagonal[i])
         for term in self.design.terms:
-            left = term.values[i] * (term.codes[i] == term.codes[j])[:, None]
+            left = term.values[i] * term.shared(term.codes[i], term.codes[j])[:, None]
             elements = elements + np.einsum(
                 "ka,sab,kb->sk", left, point.covs[term.group], term.values[j]
             )
