@@ -11,6 +11,7 @@ from bayesv.comparison.averaged import AveragedPosterior, average
 from bayesv.comparison.compare import Comparison, compare
 from bayesv.comparison.models import ModelComparison, compare_models
 from bayesv.comparison.sensitivity import Sensitivity, sensitivity
+from bayesv.comparison.structures import structures
 from bayesv.comparison.uncertainty import BetaUncertainty, beta_uncertainty
 from bayesv.comparison.zero_variance import ZeroVariance, zero_variance
 from bayesv.covariance import (
@@ -141,6 +142,7 @@ __all__ = [
     "residual_R",
     "save",
     "sensitivity",
+    "structures",
     "summarize",
     "to_bambi",
     "to_pymc",

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import bayesv as bv
-from bayesv.cli import compare, demo, describe, export_r, fit, study, v
+from bayesv.cli import compare, demo, describe, export_r, fit, models, structures, study, v
 from bayesv.cli.options import leave_stdout
 from bayesv.cli.terminal import prepare
 
 __all__ = ["main"]
 
-COMMANDS = (fit, demo, compare, v, describe, export_r, study)
+COMMANDS = (fit, demo, compare, models, structures, v, describe, export_r, study)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
