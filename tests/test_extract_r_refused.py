@@ -18,18 +18,10 @@ EXPORTS = Path(__file__).parent / "references" / "r_export"
 REFUSED = {
     "lm": "its class is lm",
     "glmer": "not Gaussian",
-    "corAR1": r"residuals are correlated \(corAR1\)",
-    "varIdent": r"residual variance is modelled \(varIdent\)",
-    "varPower": r"residual variance is modelled \(varPower\)",
-    "pdCompSymm": "pdCompSymm",
-    "pdIdent": "pdIdent",
     "given sigma": r"residual SD was given \(lmeControl\(sigma = \)\)",
     "lost data": "its data are gone",
     "named twice": "two of its coefficients are named 'grade2'",
     "several levels": "effects of several levels of one factor",
-    "ar1": "structure 'ar1'",
-    "cs": "structure 'cs'",
-    "dispformula": "dispformula",
     "zero inflation": "zero inflation",
     "poisson": "family is poisson",
     "glmmTMB weights": "powers of the likelihood",
@@ -89,7 +81,7 @@ def test_a_fit_that_did_not_converge_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"format": 99}, r"format 99; this version of bayesv reads 1"),
+        ({"format": 99}, r"format 99; this version of bayesv reads 1 and 2"),
         ({"format": None}, "names no format"),
         ({"engine": "MixedModels"}, "'engine' is 'MixedModels'; known are lme4"),
         ({"method": "PQL"}, "'method' must be REML or ML"),
@@ -196,5 +188,7 @@ def test_unpacked_tables_and_the_path_of_the_record_are_read(tmp_path):
 
 
 def test_the_script_comes_with_the_package():
-    assert r_script() == (Path(bv.__file__).parent / "extract" / "bayesv_export.R").read_text()
-    assert "bayesv_export <- local({" in r_script()
+    script = r_script()
+    for piece in (Path(bv.__file__).parent / "extract" / "r").glob("*.R"):
+        assert piece.read_text() in script
+    assert "bayesv_export <- local({" in script

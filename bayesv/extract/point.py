@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,15 @@ from scipy.linalg import block_diag
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
-from bayesv.errors import BayesvError, ComponentsError, ExtractionError, FitWarning, warn
+from bayesv.design.parametric import ResidualValues
+from bayesv.errors import (
+    BayesvError,
+    ComponentsError,
+    DataError,
+    ExtractionError,
+    FitWarning,
+    warn,
+)
 from bayesv.formula import build
 from bayesv.linalg import Array
 from bayesv.names import canonical, factors_of, paired
@@ -45,9 +53,13 @@ class PointFit:
     beta : Series, shape (p,)
         Fixed effects with its own labels.
     cov_beta : ndarray, shape (p, p), or None
-        Its (X'V⁻¹X)⁻¹; None if it states another covariance of β̂.
+        Its covariance of β̂, if it states one.
     criterion : float
         Its −2 log (restricted) likelihood.
+    residual : ResidualValues, optional
+        Parameters of residuals with a structure.
+    other_cov : str, optional
+        What its covariance of β̂ is, if it is not (X'V⁻¹X)⁻¹.
     """
 
     origin: str
@@ -59,6 +71,8 @@ class PointFit:
     beta: pd.Series
     cov_beta: Array | None
     criterion: float
+    residual: ResidualValues | None = None
+    other_cov: str | None = None
 
     def renamed(self, names: Mapping[str, str]) -> PointFit:
         """Return the fit with other labels of groups, random columns and fixed effects."""
@@ -90,6 +104,7 @@ def moved(fit: RemlFit, design: Design, names: Mapping[str, str]) -> RemlFit:
         beta=fit.beta,
         cov_beta=fit.cov_beta.to_numpy(),
         criterion=fit.criterion,
+        residual=fit.components.residual,
     )
     return reml_fit(point.renamed(names), design)
 
@@ -141,12 +156,12 @@ def reml_fit(point: PointFit, design: Design) -> RemlFit:
     _check_rows(point, design)
     order = _order(point, design)
     try:
-        components = VarianceComponents(point.blocks, point.sigma2).aligned(design)
-    except ComponentsError as error:
+        components = VarianceComponents(point.blocks, point.sigma2, point.residual)
+        fit = fit_from_components(
+            design, components, point.method, point.origin, converged=point.converged
+        )
+    except (ComponentsError, DataError) as error:
         raise ExtractionError(f"The {point.origin} fit and the design: {error}") from error
-    fit = fit_from_components(
-        design, components, point.method, point.origin, converged=point.converged
-    )
     disagreements = _disagreements(point, fit, order)
     if not point.converged:
         also = f" At its components, {'; '.join(disagreements)}." if disagreements else ""
@@ -162,7 +177,22 @@ def reml_fit(point: PointFit, design: Design) -> RemlFit:
             "penalised, or a label or unit is mistaken. Pass design=bv.Model(formula, data, "
             "var_weights=…).design of what was fitted."
         )
-    return fit
+    return _with_reported(point, fit, order)
+
+
+def _with_reported(point: PointFit, fit: RemlFit, order: list[int]) -> RemlFit:
+    """Return the fit with the program's own covariance of β̂ beside, where it is another one."""
+    if point.cov_beta is None or point.other_cov is None:
+        return fit
+    cov = np.asarray(point.cov_beta)[np.ix_(order, order)]
+    reported = pd.DataFrame(cov, fit.beta.index, fit.beta.index)
+    ratio = np.sqrt(np.diagonal(cov)) / fit.se.to_numpy()
+    note = (
+        f"cov_beta is (X'V⁻¹X)⁻¹; {point.origin} reports {point.other_cov}, kept as "
+        f"reported_cov_beta: its standard errors are {ratio.min():.6g} to {ratio.max():.6g} times "
+        "as large"
+    )
+    return replace(fit, reported_cov_beta=reported, notes=(*fit.notes, note))
 
 
 def _check_rows(point: PointFit, design: Design) -> None:
@@ -229,7 +259,7 @@ def _disagreements(point: PointFit, fit: RemlFit, order: list[int]) -> list[str]
     for name, b, estimate, e in zip(fit.beta.index, beta, fit.beta, se, strict=True):
         if abs(b - estimate) > _BETA * e:
             lines.append(f"beta of {name} is {b:.8g} in the fit, {estimate:.8g} from V")
-    if point.cov_beta is not None:
+    if point.cov_beta is not None and point.other_cov is None:
         cov = np.asarray(point.cov_beta)[np.ix_(order, order)]
         wrong = np.abs(cov - fit.cov_beta.to_numpy()) > _COV * np.outer(se, se)
         if wrong.any():

@@ -5,19 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from bayesv.design.design import Design, Index, RandomTerm
 from bayesv.design.residual import Residual
-from bayesv.errors import ExtractionError
-from bayesv.extract.r_files import Record, Table
-from bayesv.linalg import independent_columns
+from bayesv.errors import BayesvError, ExtractionError
+from bayesv.extract.r_files import AGAIN, Record, Table
+from bayesv.linalg import Array, independent_columns
 from bayesv.names import INTERCEPT, factors_of
-from bayesv.structures import CovarianceStructure, Diagonal, Unstructured, direct_sum
+from bayesv.structures import CovarianceStructure, Unstructured, direct_sum
+from bayesv.structures.family import Family
+from bayesv.structures.kinds import family
 
 __all__ = ["RLabels", "RTerm", "design_of", "terms_of"]
+
+_MEMBER = 1e-6  # of the SDs: what a covariance may be away from its family
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,8 @@ class RTerm:
         Grouping factor.
     names, columns : tuple of str
         R's names of the coefficients, and their labels.
-    correlated : bool
-        Whether their covariance is free; else it is diagonal.
+    kind : str
+        Word for the family of their covariance, such as ``us`` or ``ar1``.
     levels : tuple of str
         In R's order.
     record : Record
@@ -104,9 +109,60 @@ class RTerm:
     group: str
     names: tuple[str, ...]
     columns: tuple[str, ...]
-    correlated: bool
+    kind: str
     levels: tuple[str, ...]
     record: Record
+
+    @property
+    def correlated(self) -> bool:
+        """Whether their covariance is not diagonal."""
+        return self.kind != "diag"
+
+    @cached_property
+    def structure(self) -> CovarianceStructure:
+        """The family of their covariance.
+
+        Raises
+        ------
+        ExtractionError
+            If there is no such family at these positions.
+        """
+        size, values = len(self.names), self.record.values
+        if size == 1:
+            return Unstructured(1)
+        options = {}
+        if values.get("smoothness") is not None:
+            options["smoothness"] = self.record.number("smoothness")
+        positions: int | Array = size
+        if values.get("positions") is not None:
+            d = int(self.record.number("dimensions"))
+            positions = self.record.numbers("positions", (size, d) if d > 1 else (size,))
+        try:
+            return family(self.kind, positions, **options)
+        except BayesvError as error:
+            raise ExtractionError(f"{self.record.place}: {error}") from error
+
+    def covariance(self) -> Array:
+        """Return Σ, shape (r, r).
+
+        Raises
+        ------
+        ExtractionError
+            If it is not of the family.
+        """
+        size = len(self.names)
+        cov = self.record.numbers("cov", (size, size))
+        structure = self.structure
+        if isinstance(structure, Family):
+            is_member = structure.is_member(cov, _MEMBER)
+        else:
+            is_member = np.array_equal(structure.project(cov), cov)
+        if not is_member:
+            raise ExtractionError(
+                f"{self.record.place}: the covariance of ({', '.join(self.names)} | {self.group}) "
+                f"is not of the family '{self.kind}'. {AGAIN}"
+            )
+        return cov
 
 
 def terms_of(record: Record, labels: RLabels) -> list[list[RTerm]]:
@@ -118,13 +174,19 @@ def terms_of(record: Record, labels: RLabels) -> list[list[RTerm]]:
         If two terms of one factor share a column.
     """
     by_factor: dict[tuple[str, ...], list[RTerm]] = {}
-    for part in record.records("terms"):
+    parts = record.records("terms")
+    if not parts and record.values.get("residual") is None:
+        raise ExtractionError(
+            f"{record.place}: 'terms' must be a list of objects: a fit without random effects "
+            f"needs residuals with a structure. {AGAIN}"
+        )
+    for part in parts:
         names = part.texts("columns")
         term = RTerm(
             group=part.text("group"),
             names=names,
             columns=tuple(labels.of(name) for name in names),
-            correlated=part.flag("correlated"),
+            kind=_kind(part),
             levels=part.texts("levels"),
             record=part,
         )
@@ -140,7 +202,16 @@ def terms_of(record: Record, labels: RLabels) -> list[list[RTerm]]:
     return list(by_factor.values())
 
 
-def design_of(record: Record, table: Table, terms: list[list[RTerm]], labels: RLabels) -> Design:
+def _kind(part: Record) -> str:
+    """Return the word for the family; exports of format 1 knew free and diagonal covariances."""
+    if "kind" in part.values:
+        return part.text("kind")
+    return "us" if part.flag("correlated") else "diag"
+
+
+def design_of(
+    record: Record, table: Table, terms: list[list[RTerm]], labels: RLabels, residual: Residual
+) -> Design:
     """Return the design of an exported fit.
 
     Parameters
@@ -151,11 +222,13 @@ def design_of(record: Record, table: Table, terms: list[list[RTerm]], labels: RL
         design.csv.gz, n rows.
     terms : list of list of RTerm
     labels : RLabels
+    residual : Residual
+        R over σ² of the rows.
 
     Raises
     ------
     ExtractionError
-        If a column is missing or cannot be, weights are not positive, or X has dependent columns.
+        If a column is missing or cannot be, or X has dependent columns.
 
     Notes
     -----
@@ -173,12 +246,6 @@ def design_of(record: Record, table: Table, terms: list[list[RTerm]], labels: RL
             f"Earlier columns of X determine {', '.join(dependent)}: the data do not identify "
             "these coefficients, only a prior does. Fit the model without them."
         )
-    weights = table.numbers("weights") if record.flag("weights") else None
-    if weights is not None and (weights <= 0).any():
-        raise ExtractionError(
-            f"{table.place}: {int((weights <= 0).sum())} weights are not positive; R = σ²/w has no "
-            "meaning there. Fit without these rows."
-        )
     omitted = _omitted(record, n)
     rows = np.setdiff1d(np.arange(n + len(omitted)), omitted)
     aliased = tuple(labels.of(name) for name in beta.texts("aliased"))
@@ -192,7 +259,7 @@ def design_of(record: Record, table: Table, terms: list[list[RTerm]], labels: RL
         terms=tuple(
             sorted((_term(parts, table) for parts in terms), key=lambda term: -term.n_levels)
         ),
-        residual=Residual.of_weights(weights, n),
+        residual=residual,
         offset=table.numbers("offset") if record.flag("offset") else None,
         rows=rows,
         row_labels=_row_labels(table.row_names),
@@ -220,8 +287,7 @@ def _term(parts: list[RTerm], table: Table) -> RandomTerm:
     seen, codes = np.unique(codes, return_inverse=True)
     values, structures = [], list[CovarianceStructure]()
     for term in parts:
-        size = len(term.names)
-        structures.append(Unstructured(size) if term.correlated else Diagonal(size))
+        structures.append(term.structure)
         values += [table.numbers(f"Z[{term.group}: {name}]") for name in term.names]
     return RandomTerm(
         group=first.group,

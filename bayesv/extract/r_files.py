@@ -17,9 +17,9 @@ from bayesv.errors import ExtractionError, MemoryNeededError
 from bayesv.linalg import Array
 from bayesv.support.text_size import refuse_large_text
 
-__all__ = ["FORMAT", "Record", "Table", "open_export", "read_columns"]
+__all__ = ["AGAIN", "FORMATS", "Record", "Table", "open_export", "read_columns"]
 
-FORMAT = 1
+FORMATS = (1, 2)  # 2 states families of covariances
 _MEMORY = 20.0  # bytes that a character of a table of texts takes, about
 AGAIN = "Export the fit again with the R script that `bayesv export-r` prints."
 
@@ -77,7 +77,7 @@ class Record:
     def records(self, key: str) -> list[Record]:
         """Return a list of objects."""
         items = self._value(key, list, "a list of objects")
-        if not items or not all(isinstance(item, dict) for item in items):
+        if not all(isinstance(item, dict) for item in items):
             raise self._wrong(key, items, "a list of objects")
         return [Record(item, f"{self.place}, '{key}' {i + 1}") for i, item in enumerate(items)]
 
@@ -181,9 +181,10 @@ def open_export(path: str | Path) -> tuple[Path, Record]:
         raise ExtractionError(f"{file} is damaged or incomplete: {error}. {AGAIN}") from error
     if not isinstance(facts, dict) or "format" not in facts:
         raise ExtractionError(f"{file} was not written by bayesv_export: it names no format.")
-    if facts["format"] != FORMAT:
+    if facts["format"] not in FORMATS:
         raise ExtractionError(
-            f"{file} has format {facts['format']!r}; this version of bayesv reads {FORMAT}. {AGAIN}"
+            f"{file} has format {facts['format']!r}; this version of bayesv reads "
+            f"{' and '.join(map(str, FORMATS))}. {AGAIN}"
         )
     return file.parent, Record(facts, str(file))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +15,23 @@ from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, by_factor, reml_fit
 from bayesv.extract.r_design import RLabels, RTerm, design_of, terms_of
 from bayesv.extract.r_files import Record, Table, open_export, read_columns
+from bayesv.extract.r_residual import (
+    RResidual,
+    known_residual,
+    plain_residual,
+    structured_residual,
+)
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.support.arguments import PATH, accepts
 
-__all__ = ["r_script", "read_data", "read_fit"]
+__all__ = ["read_data", "read_fit"]
 
-_POINT = ("lme4", "nlme", "glmmTMB")
+_POINT = ("lme4", "nlme", "glmmTMB", "mmrm", "metafor")
 _DRAWS = ("brms", "rstanarm")
-
-
-def r_script() -> str:
-    """Return the R function ``bayesv_export(fit, path)``, which needs no R package but the fit's.
-
-    Returns
-    -------
-    str
-        To be saved and read with R's ``source``.
-
-    Examples
-    --------
-    >>> from bayesv.extract import r_script
-    >>> "bayesv_export <- " in r_script()
-    True
-    """
-    return (resources.files("bayesv") / "extract" / "bayesv_export.R").read_text(encoding="utf-8")
+_KNOWN = "covariance.csv.gz"
 
 
 @accepts(path=PATH)
@@ -100,9 +89,10 @@ def read_fit(path: str | Path) -> RemlFit | Posterior:
     labels = RLabels.read(record)
     terms = terms_of(record, labels)
     table = read_columns(folder, "design.csv.gz", int(record.number("n_rows")))
-    design = design_of(record, table, terms, labels)
+    residual = _residual(folder, record, table)
+    design = design_of(record, table, terms, labels, residual.residual)
     if engine in _POINT:
-        return _point_fit(record, design, terms)
+        return _point_fit(record, design, terms, residual)
     draws = _draws(record, read_columns(folder, "draws.csv.gz"), terms, design)
     return Posterior.from_draws(draws, None, engine)
 
@@ -154,28 +144,48 @@ def _typed(texts: list[str], levels: Sequence[str] | None) -> Any:
     return (numbers if numbers.isna().equals(known.isna()) else known).to_numpy()
 
 
-def _point_fit(record: Record, design: Design, terms: list[list[RTerm]]) -> RemlFit:
+def _residual(folder: Path, record: Record, table: Table) -> RResidual:
+    """Return what the fit says of R."""
+    if record.values.get("residual") is None:
+        return plain_residual(record, table)
+    part = record.record("residual")
+    if "known" not in part.values:
+        return structured_residual(record, part, table)
+    matrix = part.text("known") == "matrix"
+    return known_residual(part, table, read_columns(folder, _KNOWN) if matrix else None)
+
+
+def _point_fit(
+    record: Record, design: Design, terms: list[list[RTerm]], residual: RResidual
+) -> RemlFit:
     beta = record.record("beta")
     p, engine, method = design.p, record.text("engine"), record.text("method")
     if method not in ("REML", "ML"):
         raise ExtractionError(f"{record.place}: 'method' must be REML or ML, found {method!r}.")
-    parts = [
-        (term.group, term.columns, term.record.numbers("cov", (len(term.names),) * 2))
-        for pieces in terms
-        for term in pieces
-    ]
+    parts = [(term.group, term.columns, term.covariance()) for pieces in terms for term in pieces]
     point = PointFit(
         origin=engine,
         method=method,
         converged=record.flag("converged"),
         y=design.y,
         blocks=by_factor(parts),
-        sigma2=record.number("sigma") ** 2,
+        sigma2=residual.sigma2(record.number("sigma")),
         beta=pd.Series(beta.numbers("values", (p,)), list(design.fixed_names)),
-        cov_beta=None if engine == "glmmTMB" else beta.numbers("vcov", (p, p)),
+        cov_beta=None if beta.values.get("vcov") is None else beta.numbers("vcov", (p, p)),
         criterion=-2.0 * record.number("log_likelihood"),
+        residual=residual.values,
+        other_cov=_other_cov(engine, beta),
     )
     return reml_fit(point, design)
+
+
+def _other_cov(engine: str, beta: Record) -> str | None:
+    """Say what R's covariance of β̂ is, if it is not (X'V⁻¹X)⁻¹."""
+    if beta.values.get("other_cov") is not None:
+        return beta.text("other_cov")
+    if engine == "glmmTMB":
+        return "the block of β in the inverse of the joint Hessian of β and the parameters of V"
+    return None
 
 
 def _draws(record: Record, table: Table, terms: list[list[RTerm]], design: Design) -> Draws:

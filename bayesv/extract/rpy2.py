@@ -7,7 +7,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bayesv.errors import ExtractionError
-from bayesv.extract.r_fit import r_script, read_fit
+from bayesv.extract.r_fit import read_fit
+from bayesv.extract.r_script import r_script
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 

@@ -62,6 +62,10 @@ class RemlFit(Savable):
         What made the estimates: ``"bayesv"``, or the program they were extracted from.
     problems : tuple of str
         What the data do not identify, and why; lost digits. The fit warns of each.
+    reported_cov_beta : DataFrame, shape (p, p), or None
+        Covariance of β̂ that another program reports, where it is not (X'V⁻¹X)⁻¹.
+    notes : tuple of str
+        What is to be known of a fit that another program made.
     """
 
     design: Design
@@ -77,6 +81,8 @@ class RemlFit(Savable):
     _stats: GramStatistics | None = field(default=None, repr=False)
     origin: str = "bayesv"
     problems: tuple[str, ...] = ()
+    reported_cov_beta: pd.DataFrame | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def sigma2(self) -> float:

@@ -13,6 +13,7 @@ from bayesv.reml.identification import unidentified
 
 __all__ = ["fit_from_components"]
 
+_MOST_COLUMNS = 24  # of a term: identification takes their squares to the third power
 _SINGULAR = 1e-8  # variance relative to σ², in column units of rms 1: θ below 1e-4, lme4's rule
 
 
@@ -48,7 +49,18 @@ def fit_from_components(
     """
     aligned = components.aligned(design)
     estimates = gls(design, aligned)
-    stats = statistics_of(design) if stats is None else stats
+    if stats is None and design.parametric_residual is None and design.terms:
+        stats = statistics_of(design)
+    wide = [term.group for term in design.terms if term.n_columns > _MOST_COLUMNS]
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    if wide:
+        notes = (
+            f"whether the data identify all variances was not looked at: {', '.join(wide)} has "
+            f"more than {_MOST_COLUMNS} columns",
+        )
+    elif stats is not None:
+        problems = unidentified(design, stats, method)
     smallest = [
         np.linalg.eigvalsh(aligned.block_for(term) * np.outer(term.rms, term.rms))[0]
         for term in design.terms
@@ -60,11 +72,12 @@ def fit_from_components(
         beta=pd.Series(estimates.beta, name="beta"),
         cov_beta=estimates.cov,
         criterion=estimates.criterion(method),
-        singular=bool(min(smallest) < _SINGULAR * aligned.sigma2),
+        singular=bool(min(smallest, default=np.inf) < _SINGULAR * aligned.sigma2),
         converged=converged,
         n_evaluations=0,
         gradient_norm=float("nan"),
         _stats=stats,
         origin=origin,
-        problems=unidentified(design, stats, method),
+        problems=problems,
+        notes=notes,
     )

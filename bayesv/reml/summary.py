@@ -92,5 +92,5 @@ def _flags(fit: Any) -> list[str]:
             why = f"gradient {fit.gradient_norm:.2g}"
         flags.append(f"NOT CONVERGED: {why}")
     flags += [f"problem: {problem}" for problem in fit.problems]
-    flags += [f"note: {note}" for note in fit.design.notes]
+    flags += [f"note: {note}" for note in (*fit.notes, *fit.design.notes)]
     return flags

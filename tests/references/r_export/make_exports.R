@@ -1,7 +1,7 @@
 #!/usr/bin/env Rscript
 # Makes the exported fits, what else R says of them, and the reasons of what is refused.
 #
-# Run:       Rscript make_exports.R ../../../bayesv/extract/bayesv_export.R OUTDIR
+# Run:       bayesv export-r -o bayesv_export.R; Rscript make_exports.R bayesv_export.R OUTDIR
 # Made with: R 4.2.2, lme4 1.1-31, lmerTest 3.1-3, nlme 3.1-162, glmmTMB 1.1.5, brms 2.18.0, rstanarm 2.21.3, rstan 2.21.7 (Debian bookworm).
 # Data:      sleepstudy, Pastes, Penicillin, Dyestuff2 (lme4), Machines (nlme); "mixed" is simulated from a seed.
 #
@@ -124,11 +124,6 @@ few(keep_draws("brms_double_bar", brm(Reaction ~ Days + (Days || Subject), sleep
 binary <- transform(mixed, up = as.integer(y > median(y)), time = factor(as.integer(item)))
 refuse("lm", lm(Reaction ~ Days, sleepstudy))
 refuse("glmer", suppressMessages(glmer(up ~ 1 + (1 | item), binary, family = binomial)))
-refuse("corAR1", lme(Reaction ~ Days, random = ~ 1 | Subject, data = sleepstudy, correlation = corAR1()))
-refuse("varIdent", lme(Reaction ~ Days, random = ~ 1 | Subject, data = gappy, na.action = na.omit, weights = varIdent(form = ~ 1 | size)))
-refuse("varPower", lme(Reaction ~ Days, random = ~ 1 | Subject, data = sleepstudy, weights = varPower()))
-refuse("pdCompSymm", lme(score ~ Machine, random = list(Worker = pdCompSymm(~ Machine - 1)), data = nlme::Machines))
-refuse("pdIdent", lme(Reaction ~ Days, random = list(Subject = pdIdent(~ Days)), data = sleepstudy))
 refuse("given sigma", lme(Reaction ~ Days, random = ~ 1 | Subject, data = sleepstudy, control = lmeControl(sigma = 30)))
 refuse("lost data", local({gone <- sleepstudy; fit <- lme(Reaction ~ Days, random = ~ 1 | Subject, data = gone, keep.data = FALSE); rm(gone); fit}))
 refuse("named twice", lmer(y ~ grade + grade2 + (1 | item), transform(mixed, grade = factor(as.integer(kind)), grade2 = o)))
@@ -138,9 +133,6 @@ refuse("several levels", local({        # a row with the effects of two subjects
   devfun <- do.call(mkLmerDevfun, parts)
   mkMerMod(environment(devfun), optimizeLmer(devfun), parts$reTrms, parts$fr)
 }))
-refuse("ar1", few(glmmTMB(y ~ x + ar1(0 + time | site.no), binary)))
-refuse("cs", few(glmmTMB(y ~ x + cs(0 + kind | site.no), binary)))
-refuse("dispformula", glmmTMB(y ~ x + (1 | item), mixed, dispformula = ~ kind))
 refuse("zero inflation", few(glmmTMB(y ~ x + (1 | item), mixed, ziformula = ~ 1)))
 refuse("poisson", few(glmmTMB(up ~ 1 + (1 | item), binary, family = poisson)))
 refuse("glmmTMB weights", glmmTMB(y ~ x + (1 | item), mixed, weights = w))
