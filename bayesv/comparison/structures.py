@@ -17,7 +17,7 @@ from bayesv.model import Model
 from bayesv.names import INTERCEPT
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import Priors
-from bayesv.support.arguments import FLAG, a, accepts, optional, whole
+from bayesv.support.arguments import FLAG, a, accepts, found, optional, whole
 from bayesv.support.progress import progress
 
 __all__ = ["LISTS", "candidates_of", "structures"]
@@ -155,8 +155,12 @@ def candidates_of(
     items: list[tuple[str | None, Any]]
     if isinstance(candidates, Mapping):
         items = list(candidates.items())
-    else:
+    elif isinstance(candidates, list | tuple):
         items = [(None, each) for each in candidates]
+    else:
+        raise BayesvError(
+            f"candidates is {', '.join(LISTS)}, a list or a mapping; {found(candidates)}."
+        )
     stated: dict[str, Candidate] = {}
     for name, each in items:
         candidate = _read(each)
