@@ -18,7 +18,6 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "models",
-        "compare saved posteriors of different structures",
         "Compare posteriors of the same rows, saved by `bayesv fit --save`: log evidence, "
         "probabilities,\nprediction of rows and clusters left out, stacking weights, AIC, BIC.",
         "  bayesv models intercepts.nc slopes.nc\n"

@@ -26,7 +26,6 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "structures",
-        "fit a list of structures of V and compare them",
         "Fit structures of V to the rows and the fixed part of a formula, and say how probable "
         "each is.",
         "  bayesv structures sleep.csv 'Reaction ~ Days + (Days | Subject)'\n"

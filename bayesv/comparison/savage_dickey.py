@@ -19,8 +19,8 @@ _LEAST, _MOST = -7.0, 7.0  # log SD over σ of a column of size 1, of the grid
 _ROWS_OF_LEAST = 100.0  # rows for which the least is small enough
 _STEP = 0.2
 _STEP_IN_SD = 0.7  # in SDs of a log SD that J levels leave, 1/√(2J)
-_EVALUATIONS = 60_000
-_DRAWS = (50, 400)
+_EVALUATIONS = 90_000
+_DRAWS = (50, 900)
 _ZERO = -250.0  # log of an SD that is 0 but for rounding
 _MAX_KHAT = 0.7
 

@@ -166,7 +166,7 @@ def zero_variance(
     >>> import bayesv as bv
     >>> model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
     >>> result = bv.zero_variance(model.sample(seed=1), "Batch", simulations=1000)
-    >>> 0 < result.log_bf < 3, abs(result.log_bf - result.savage_dickey[0]) < 0.1
+    >>> 0 < result.log_bf < 3, abs(result.log_bf - result.savage_dickey[0]) < 0.4
     (True, True)
     """
     density = post.density

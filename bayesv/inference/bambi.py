@@ -59,6 +59,12 @@ def build_bambi(design: Design, frame: ModelFrame, priors: ResolvedPriors) -> An
             "Bambi cannot state known weights: its weighted() raises the likelihood to a power, "
             "which is not R = σ²/w. Use engine='pymc' or to_pymc(model)."
         )
+    if related := [term.group for term in design.terms if term.relationship is not None]:
+        raise BayesvError(
+            f"Bambi cannot state the known relationship of the levels of {related[0]!r}: its group "
+            "effects are independent between levels. Use to_pymc(model), where u = (L ⊗ λ)z, or "
+            "another engine."
+        )
     for term in design.terms:
         if not term.structure.is_free:
             raise BayesvError(

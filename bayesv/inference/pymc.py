@@ -113,8 +113,14 @@ def _effects(term: RandomTerm, priors: ResolvedPriors) -> Any:
 
     dims = (f"{term.group}_level", f"{term.group}_coef")
     root, sd = group_root(term, priors)
-    z = pm.Normal(f"z_{term.group}", 0.0, 1.0, dims=dims)
+    if term.related is None:
+        z = pm.Normal(f"z_{term.group}", 0.0, 1.0, dims=dims)
+    else:  # u = (L ⊗ λ)z of a known relationship LL'
+        shape = (term.n_independent, term.n_columns)
+        z = pm.Normal(f"z_{term.group}", 0.0, 1.0, shape=shape)
     u = pt.dot(z, root.T) if term.structure.n_corrs else z * sd
+    if term.related is not None:
+        u = pt.dot(term.related.root.matrix.toarray(), u)
     return pm.Deterministic(f"u_{term.group}", u, dims=dims)
 
 

@@ -12,11 +12,12 @@ from bayesv.linalg import Array
 from bayesv.structures.kinds import kind_of
 from bayesv.structures.structure import CovarianceStructure
 
-__all__ = ["refuse_ridges", "slopes_of"]
+__all__ = ["refuse_ridges", "refuse_unseen", "slopes_of"]
 
 _FREE = ("us", "toep", "toeph", "ad", "adh")  # kinds that take up what a random term explains
 _STEP = 1e-5  # of a coordinate, for slopes by central differences
 _TOLERANCE = 1e-7  # of the largest singular value: a direction in which V stands still
+_SHOWN = 5  # pairs of visits that a message names
 _POINT = 0.4  # coordinate of a general point of a family
 
 
@@ -69,6 +70,27 @@ def refuse_ridges(design: Design) -> None:
                 f"{head} along a line of their parameters V stays the same, so that no data tell "
                 "them apart. Leave one of them out."
             )
+
+
+def refuse_unseen(form: StructuredResidual) -> None:
+    """Refuse free covariances of visits that no series has both.
+
+    Raises
+    ------
+    DataError
+        Which names them.
+    """
+    part = form.sequential
+    if part is None or not part.series.by_visit or not part.structure.free_blocks:
+        return
+    if pairs := part.series.never_met:
+        names = "; ".join(" and ".join(pair) for pair in pairs[:_SHOWN])
+        more = f" and {len(pairs) - _SHOWN} pairs more" if len(pairs) > _SHOWN else ""
+        raise DataError(
+            f"Residuals {form.text}: no series has both visits {names}{more}, so that the data say "
+            "nothing of their covariance, which is a parameter here. Use a family with fewer "
+            "parameters, such as toeph or ar1h, or leave one of the visits out."
+        )
 
 
 def _by_visit(term: RandomTerm, series: Series) -> Array | None:
