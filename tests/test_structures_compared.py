@@ -84,3 +84,11 @@ def test_refusals(model):
         bv.structures(made, ["(1 | g)", "(x | g)"], seed=1)
     with pytest.raises(bv.BayesvError, match="time"):
         bv.structures(bv.Model("y ~ x + (1 | g)", weak()), "growth")
+
+
+def test_the_function_stays_when_the_room_of_its_name_is_imported():
+    import bayesv.structures.kinds
+
+    assert bayesv.structures is bv.structures
+    assert callable(bv.structures)
+    assert bayesv.comparison.structures.structures is bv.structures

@@ -25,8 +25,10 @@ from bayesv.cli.results import (
     fit_values,
     header,
     posterior_values,
+    records,
     write_json,
 )
+from bayesv.cli.tables import add_tables, tables_of
 from bayesv.report import check_packages
 from bayesv.storage import check_target
 
@@ -37,6 +39,7 @@ _EXAMPLES = """\
   bayesv fit sleep.csv 'Reaction ~ Days + (Days | Subject)' --report out.html --save out.nc
   bayesv fit trial.csv 'y ~ arm * visit' --residual 'us(visit | id)' --json out.json
   bayesv fit d.parquet 'y ~ x + (x | g)' --prior-sd 'x | g = HalfNormal(5)' --prior-corr 'LKJ(2)'
+  bayesv fit oats.csv 'yield ~ variety + (1 | block/variety)' --engine none --anova --means variety
   gunzip -c d.csv.gz | bayesv fit - 'y ~ 1 + (1 | a/b)' --engine none --json - | jq .reml.beta"""
 
 
@@ -51,6 +54,7 @@ def add(commands: Any) -> None:
     add_data(parser)
     add_sampling(parser)
     add_priors(parser)
+    add_tables(parser)
     output = parser.add_argument_group("output")
     add_json(output)
     output.add_argument(
@@ -86,8 +90,12 @@ def _run(arguments: argparse.Namespace) -> None:
     evidence = post.evidence() if post is not None and arguments.evidence else None
     if evidence is not None and not silent:
         print(evidence)
+    tables = tables_of(fit, arguments)
+    for title, table in () if silent else tables.items():
+        print(f"{title.replace('_', ' ')}\n{table.round(4).to_string(index=False)}\n")
     if arguments.json:
-        values = {**header(model.design), "reml": fit_values(fit)}
+        parts = {name: records(table) for name, table in tables.items()}
+        values = {**header(model.design), "reml": fit_values(fit) | parts}
         if post is not None and comparison is not None:
             values |= {
                 "posterior": posterior_values(post),

@@ -145,10 +145,12 @@ def _directions(fit: RemlFit) -> list[_Direction]:
 
 
 def _times(term: RandomTerm, change: Array, v: Array) -> Array:
-    """Return Z (I ⊗ change) Z'v of one term, shape (n,)."""
+    """Return Z (K ⊗ change) Z'v of one term, shape (n,)."""
     z, codes = term.values, term.codes
     sums = np.zeros((term.n_levels, z.shape[1]))
     np.add.at(sums, codes, z * v[:, None])
+    if term.related is not None:
+        sums = term.related.K @ sums
     return np.asarray((z * (sums @ change)[codes]).sum(axis=1))
 
 

@@ -101,13 +101,11 @@ def without_effect(post: Posterior, effect: Effect) -> Model | None:
     else:
         basis = priors.basis(term)
         blocks = _blocks_without(term, effect.place)
-        smaller = RandomTerm(
-            term.group,
-            tuple(basis.labels[i] for i in kept),
-            term.levels,
-            term.codes,
-            np.ascontiguousarray((term.values @ basis.back)[:, kept]),
-            of_blocks(blocks),
+        smaller = replace(
+            term,
+            columns=tuple(basis.labels[i] for i in kept),
+            values=np.ascontiguousarray((term.values @ basis.back)[:, kept]),
+            structure=of_blocks(blocks),
         )
         sd[term.group] = tuple(priors.sd[term.group][i] for i in kept)
         if any(len(block) > 1 for block in blocks):
