@@ -250,7 +250,7 @@ NOT_TOLD = {
     "homcs(0 + f | g)": "parameters of cs in g and the residual variance",
     "homtoep(0 + item | g)": "parameters of toep in g and the residual variance",
     "homdiag(0 + f | g)": "parameters of homdiag in g and the residual variance",
-    "(1 | g) + homcs(0 + f | g)": "determined by the others",
+    "(1 | g) + homcs(0 + f | g)": "parameters of us . cs in g and the residual variance",
 }
 
 
@@ -418,3 +418,25 @@ def test_pymc_states_the_same_density(text, marginal):
         rest = (design.y - mean) / sigma
         stated += (-0.5 * rest**2 - 0.5 * np.log(2 * np.pi) - np.log(sigma)).sum()
     assert logp == pytest.approx(float(stated), rel=1e-9)
+
+
+def test_fits_and_posteriors_of_a_family_side_by_side(posterior):
+    data = simulated(groups=15)
+    fit = bv.Model("y ~ x + ar1(0 + day | g)", data).reml()
+    assert "Covariance of g: ar1; sd all" in fit.summary()
+    assert "covariance ar1" in fit.design.describe()
+    shown = str(bv.compare(posterior, fit))
+    assert "corr g: rho" in shown
+    us = bv.Model("y ~ x + (0 + day | g)", data.assign(day=data["day"].astype("category"))).reml()
+    assert "var g" in str(bv.compare(fit, us))
+    predictive = bv.Model("y ~ x + ar1(0 + day | g)", data).prior_predictive(50, seed=1)
+    assert {"sd g: all", "corr g: rho"} <= set(predictive.data_vars)
+
+
+@pytest.mark.parametrize("text", ["ar1(0 + day | g)", "(1 | h) + toep(0 + item | g)"])
+def test_files_keep_families(text, tmp_path):
+    fit = bv.Model(f"y ~ x + {text}", simulated()).reml()
+    fit.save(tmp_path / "fit.nc")
+    again = bv.load(tmp_path / "fit.nc")
+    assert again.components == fit.components
+    assert [t.structure for t in again.design.terms] == [t.structure for t in fit.design.terms]
