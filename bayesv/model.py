@@ -61,8 +61,9 @@ class Model:
     relationship : mapping, optional
         Known K of the levels of grouping factors, whose effects have covariance Σ ⊗ K, by factor: a
         `pedigree`, a DataFrame with labels, or a pair (matrix, labels). K may have more levels.
-    elimination : {"auto", "single", "nested", "crossed"}
-        How random effects are eliminated; `describe` shows what was chosen. The results are equal.
+    elimination : {"auto", "single", "nested", "crossed", "iterative"}
+        How random effects are eliminated; `describe` shows what was chosen. Results are equal, up
+        to the certificate of an iteration.
     dedupe : bool
         Whether levels with equal rows of (z, w) are eliminated once.
 
@@ -275,17 +276,14 @@ class Model:
 
     @accepts(method=choice("REML", "ML"))
     @np.errstate(**_USUAL)
-    def reml(self, method: str = "REML") -> RemlFit:
+    def reml(self, method: str = "REML", *, tolerance: float = 0.01) -> RemlFit:
         """Fit by restricted (``"REML"``) or full (``"ML"``) maximum likelihood.
 
-        Returns
-        -------
-        RemlFit
-            Printing it shows what lme4's ``summary`` shows.
+        An iteration takes so many probes that others move no SD by ``tolerance`` standard errors.
         """
         if self.design.parametric_residual is not None or not self.design.terms:
             return fit_structured(self.design, method)
-        fit = fit_reml(self.design, self.statistics, method)
+        fit = fit_reml(self.design, self.statistics, method, tolerance=tolerance)
         if method == "REML":
             self._last_reml = fit  # the sampler starts there and need not search again
         return fit

@@ -30,7 +30,7 @@ CROSSED, SAME = "no way yet to fit residuals that are correlated across", "tell"
 REFUSED = {(kind, "(1 | cross)"): CROSSED for kind in (*KINDS, "ar1 strata", "nugget")} | {
     (kind, term): SAME
     for kind in ("us", "toep", "toeph", "ad", "adh", "cs")
-    for term in ("(1 | s)",)
+    for term in ("(1 | s)", "(x || s)")
 }
 # Where the search takes a fraction of a second: elsewhere the criterion is evaluated at a point.
 SEARCHED = [(kind, "") for kind in RESIDUALS] + [
