@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from bayesv.errors import DataError, near
-from bayesv.linalg import PSD_TOLERANCE, Array, connected, smallest_relative_eigenvalue
+from bayesv.linalg import PSD_TOLERANCE, Array, smallest_relative_eigenvalue
 from bayesv.names import level_label
-from bayesv.structures.level_root import LevelRoot
+from bayesv.structures.level_root import LevelRoot, families
 from bayesv.support.arguments import found
 
 __all__ = [
@@ -120,7 +120,7 @@ class RelatedLevels:
     @cached_property
     def components(self) -> NDArray[np.intp]:
         """Which levels are connected by relationships, each to the next, shape (J,)."""
-        return connected(len(self.K), *np.nonzero(self.K))
+        return families(self.K)
 
 
 @dataclass(frozen=True, eq=False)
