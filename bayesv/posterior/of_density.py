@@ -82,8 +82,8 @@ class DrawsOfDensity(SummarisedDraws):
         if density.stats.probes is None:
             return evidence
         problem = (
-            "log|V| is estimated by probes, which moves the log evidence by more than its Monte Carlo "
-            "error says; compare models with elimination='crossed'"
+            "log|V| is estimated by probes, which moves the log evidence by more than its Monte "
+            "Carlo error says; compare models with elimination='crossed'"
         )
         return replace(evidence, problems=(*evidence.problems, problem))
 
