@@ -46,6 +46,10 @@ _LOWER_WITHOUT_RESIDUAL = (
     "response and leave no residual variance; reported is a minimum with one. There are too few "
     "rows for so many effects: simplify the model"
 )
+_LOWER_DEGENERATE = (
+    "the criterion is lower still where {} is next to 0, and the random effects are what those "
+    "rows show; reported is a minimum inside. Give the residuals one SD, or leave the term out"
+)
 
 
 def fit_reml(
@@ -103,7 +107,16 @@ def search_from(search: Search, others: Sequence[Array]) -> RemlFit:
             if search.finds_lower(start, best):
                 lower = search.run_with_residual(start)
                 best, exact = lower or best, exact or lower is None
-        return search.finish(best, (_LOWER_WITHOUT_RESIDUAL,) if exact else ())
+        problems = [_LOWER_WITHOUT_RESIDUAL] if exact else []
+        for label, start in search.criterion.near_degenerate():
+            if search.finds_lower(start, best):
+                lower = search.run_with_residual(start)
+                if lower is None or search.criterion.degenerate(lower.x):
+                    problems.append(_LOWER_DEGENERATE.format(label))
+                else:
+                    best = lower
+        problems += search.criterion.degenerate(best.x)
+        return search.finish(best, tuple(problems))
     except np.linalg.LinAlgError:
         raise search.criterion.reproduced() from None
 
