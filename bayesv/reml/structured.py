@@ -15,9 +15,10 @@ from bayesv.gram.threads import one_blas_thread
 from bayesv.linalg import Array
 from bayesv.reml.by_visit import VisitCriterion, search_by_visit
 from bayesv.reml.fit import RemlFit
+from bayesv.reml.fitting import search_from
 from bayesv.reml.joint import JointCriterion, starts_of
 from bayesv.reml.ridges import refuse_ridges, refuse_unseen
-from bayesv.reml.search import Search, search_from
+from bayesv.reml.search import Search
 
 __all__ = ["fit_structured"]
 

@@ -109,6 +109,8 @@ def _flags(fit: Any) -> list[str]:
         if fit.origin == "bayesv":
             why = f"gradient {fit.gradient_norm:.2g}"
         flags.append(f"NOT CONVERGED: {why}")
+    if fit.certificate is not None:
+        flags.append(fit.certificate.describe())
     flags += [f"problem: {problem}" for problem in fit.problems]
     flags += [f"note: {note}" for note in (*fit.notes, *fit.design.notes)]
     return flags
