@@ -30,6 +30,8 @@ __all__ = ["ENGINES", "Model", "check_sampling"]
 # Inside, numbers may underflow whatever np.seterr says outside.
 _USUAL: dict[str, Any] = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
+_DEFAULTS = Priors()
+
 
 class Model:
     """A Gaussian linear mixed model.
@@ -87,7 +89,6 @@ class Model:
     """
 
     design: Design
-    priors: ResolvedPriors
 
     @renamed(structure="elimination")
     @accepts(namespace=optional(mapping()), relationship=optional(mapping()), elimination=TEXT)
@@ -118,7 +119,8 @@ class Model:
     def _take(self, origin: Origin) -> None:
         self._origin, self.design = origin, origin.design
         self._last_reml: RemlFit | None = None
-        self.priors = self._given_priors.resolve(origin.design)
+        if self._given_priors is not _DEFAULTS:  # defaults have nothing to refuse, and may wait
+            self.priors  # noqa: B018
 
     @classmethod
     @renamed(structure="elimination")
@@ -195,7 +197,8 @@ class Model:
         """
         summed = self.design.parametric_residual is None and self.design.terms
         responses, new = self._responses if summed else None, copy(self)
-        new.__dict__.pop("_start", None)
+        for name in ("_start", "priors"):
+            new.__dict__.pop(name, None)
         new._take(self._origin.with_response(y))
         if responses is not None:
             new.__dict__["statistics"] = responses.statistics(new.design.target)
@@ -222,8 +225,13 @@ class Model:
         """
         new = copy(self)
         new._given_priors = _checked(priors)
-        new.priors = new._given_priors.resolve(self.design)
+        new.__dict__["priors"] = new._given_priors.resolve(self.design)
         return new
+
+    @cached_property
+    def priors(self) -> ResolvedPriors:
+        """The prior of every parameter."""
+        return self._given_priors.resolve(self.design)
 
     @cached_property
     def _responses(self) -> Responses:
@@ -395,4 +403,4 @@ class Model:
 def _checked(priors: Priors | None) -> Priors:
     if priors is not None and not isinstance(priors, Priors):
         raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
-    return priors or Priors()
+    return priors or _DEFAULTS

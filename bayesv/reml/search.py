@@ -244,10 +244,10 @@ class Search:
         done = eliminate(stats, criterion.lambdas(best.x))
         gamma, r2, _, S_inv = solve_fixed(done, stats.p)
         sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
-        names = list(design.fixed_names)
+        names = design.fixed_index
         roots = criterion.roots(best.x)
         blocks = {
-            term.group: pd.DataFrame(sigma2 * root @ root.T, term.columns, term.columns)
+            term.group: pd.DataFrame(sigma2 * root @ root.T, term.column_index, term.column_index)
             for term, root in zip(design.terms, roots, strict=True)
         }
         error = stats.relative_error(roots)
