@@ -12,7 +12,7 @@ import numpy as np
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.design.known import Known
-from bayesv.errors import DataError, FitWarning, MemoryNeededError, PriorError, without
+from bayesv.errors import DataError, FitWarning, MemoryNeededError, without
 from bayesv.formula import ModelFrame, Origin
 from bayesv.gram import GramStatistics, Responses, check_elimination, threads
 from bayesv.inference.density import MarginalDensity
@@ -21,7 +21,7 @@ from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refus
 from bayesv.inference.tails import Tails
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.draws import prior_predictive
-from bayesv.priors.priors import Priors, ResolvedPriors
+from bayesv.priors.priors import DEFAULTS, Priors, ResolvedPriors, priors_of
 from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, renamed, whole
 
@@ -29,8 +29,6 @@ __all__ = ["ENGINES", "Model", "check_sampling"]
 
 # Inside, numbers may underflow whatever np.seterr says outside.
 _USUAL: dict[str, Any] = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
-
-_DEFAULTS = Priors()
 
 
 class Model:
@@ -114,12 +112,12 @@ class Model:
         """Check and keep what does not depend on the data."""
         check_elimination(elimination)
         self._order, self._dedupe = elimination, dedupe
-        self._given_priors = _checked(priors)
+        self.given_priors = priors_of(priors)
 
     def _take(self, origin: Origin) -> None:
-        self._origin, self.design = origin, origin.design
+        self.origin, self.design = origin, origin.design
         self._last_reml: RemlFit | None = None
-        if self._given_priors is not _DEFAULTS:  # defaults have nothing to refuse, and may wait
+        if self.given_priors is not DEFAULTS:  # defaults have nothing to refuse, and may wait
             self.priors  # noqa: B018
 
     @classmethod
@@ -199,7 +197,7 @@ class Model:
         responses, new = self._responses if summed else None, copy(self)
         for name in ("_start", "priors"):
             new.__dict__.pop(name, None)
-        new._take(self._origin.with_response(y))
+        new._take(self.origin.with_response(y))
         if responses is not None:
             new.__dict__["statistics"] = responses.statistics(new.design.target)
         return new
@@ -224,19 +222,19 @@ class Model:
         HalfNormal(50)
         """
         new = copy(self)
-        new._given_priors = _checked(priors)
-        new.__dict__["priors"] = new._given_priors.resolve(self.design)
+        new.given_priors = priors_of(priors)
+        new.__dict__["priors"] = new.given_priors.resolve(self.design)
         return new
 
     @cached_property
     def priors(self) -> ResolvedPriors:
         """The prior of every parameter."""
-        return self._given_priors.resolve(self.design)
+        return self.given_priors.resolve(self.design)
 
     @cached_property
     def _responses(self) -> Responses:
         """What the models of all responses on this design share."""
-        return self._origin.responses(self.statistics)
+        return self.origin.responses(self.statistics)
 
     @cached_property
     def statistics(self) -> GramStatistics:
@@ -250,12 +248,12 @@ class Model:
         """
         if self.design.parametric_residual is not None or not self.design.terms:
             self.design.refuse_posterior()  # what takes sums over rows, and REML does not
-        return self._origin.statistics(self._order, dedupe=self._dedupe)
+        return self.origin.statistics(self._order, dedupe=self._dedupe)
 
     @property
     def frame(self) -> ModelFrame:
         """The formula with the data it was evaluated on."""
-        return self._origin.frame
+        return self.origin.frame
 
     @cached_property
     def _start(self) -> VarianceComponents:
@@ -398,9 +396,3 @@ class Model:
                 keep_u=keep_u, frame=lambda: self.frame,
             )  # fmt: skip
         return Posterior.from_draws(result, self.priors, name, density)
-
-
-def _checked(priors: Priors | None) -> Priors:
-    if priors is not None and not isinstance(priors, Priors):
-        raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
-    return priors or _DEFAULTS
