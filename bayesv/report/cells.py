@@ -264,7 +264,7 @@ class _Blocks:
     def _of(self, source: Any, rows: NDArray[np.intp]) -> list[Any]:
         upper = np.triu_indices(len(rows))
         if not isinstance(source, Posterior):
-            return _rounded(source.rows(rows).to_numpy()[upper]).tolist()
+            return list(_rounded(source.rows(rows).to_numpy()[upper]).tolist())
         step = int(np.ceil(len(rows) ** 2 * source.sigma2.size / _AT_ONCE))
         draws = source.V(rows=rows).draws(every=step).to_numpy().reshape(-1, len(rows), len(rows))
         self.numbers += draws.size
