@@ -117,8 +117,22 @@ def warn(message: str, category: type[Warning]) -> None:
 
 def near(name: str, choices: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest choices, or a full stop."""
-    close = difflib.get_close_matches(str(name), [str(c) for c in choices], n=3, cutoff=0.5)
+    spelled = {str(choice).casefold(): str(choice) for choice in choices}
+    folded = difflib.get_close_matches(str(name).casefold(), spelled, n=3, cutoff=0.5)
+    close = [spelled[word] for word in folded]
     return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else "."
+
+
+def none_of(name: str, value: object, choices: Iterable[str]) -> str:
+    """Return what to say of a value that is none of some choices.
+
+    Examples
+    --------
+    >>> none_of("method", "ml", ("REML", "ML"))
+    "method must be one of REML, ML; found 'ml'; did you mean 'ML'?"
+    """
+    hint = near(value, choices) if isinstance(value, str) else "."
+    return f"{name} must be one of {', '.join(choices)}; found {value!r}{hint}"
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -165,7 +165,7 @@ def test_an_interrupt_exits_with_130(folder, monkeypatch, capsys):
 
 
 def test_a_closed_pipe_is_no_error(folder):
-    command = [sys.executable, "-m", "bayesv.cli", "describe", str(folder / "sleep.csv"), FORMULA]
+    command = [sys.executable, "-m", "bayesv", "describe", str(folder / "sleep.csv"), FORMULA]
     done = subprocess.run(
         f"{' '.join(repr(c) for c in command)} | head -n 1",
         shell=True,
@@ -178,7 +178,7 @@ def test_a_closed_pipe_is_no_error(folder):
 
 
 def test_a_closed_pipe_does_not_keep_files_from_being_written(folder, tmp_path):
-    command = [sys.executable, "-m", "bayesv.cli", "fit", str(folder / "sleep.csv"), FORMULA]
+    command = [sys.executable, "-m", "bayesv", "fit", str(folder / "sleep.csv"), FORMULA]
     command += ["--engine", "none", "--save", str(tmp_path / "fit.nc")]
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", f"{' '.join(repr(c) for c in command)} | true"],
@@ -194,7 +194,7 @@ def test_a_large_v_is_described_without_being_made(monkeypatch):
     rng = np.random.default_rng(1)
     data = pd.DataFrame({"y": rng.normal(size=20_000), "g": np.arange(20_000) % 2})
     monkeypatch.setattr(bv.MarginalCovariance, "to_sparse", None)
-    said = describe_v(bv.Model("y ~ 1 + (1 | g)", data).reml().gls.V)
+    said = describe_v(bv.Model("y ~ 1 + (1 | g)", data).reml().gls.V, "REML")
     assert "20000 × 20000, sparse,\n2 independent clusters" in said
 
 
@@ -467,7 +467,7 @@ def test_v_of_a_fit_exported_from_r(tmp_path):
     [
         ("post.nc", [], "All of V needs a file"),
         ("post.nc", ["--summary", "-o", "{}/v.npz"], "no --summary"),
-        ("post.nc", ["--group", "Subject"], "belong together"),
+        ("post.nc", ["--group", "Subject"], "needs --level"),
         ("post.nc", ["--group", "Subject", "--level", "308", "--rows", "1"], "not both"),
         ("post.nc", ["--group", "Subjekt", "--level", "308"], "No grouping factor"),
         ("post.nc", ["--group", "Subject", "--level", "999"], "no level '999'"),

@@ -26,7 +26,7 @@ def csv(tmp_path_factory):
 
 def run(arguments: list[str], redirect: str = "", encoding: str = "utf-8"):
     """Run the command line in a shell, which can close streams."""
-    command = f'"$0" -m bayesv.cli "$@" {redirect}'
+    command = f'"$0" -m bayesv "$@" {redirect}'
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     return subprocess.run(
         ["sh", "-c", command, sys.executable, *arguments], env=environment, capture_output=True

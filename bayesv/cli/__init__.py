@@ -7,19 +7,17 @@ or to files, and all that is said about them to standard error.
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import bayesv as bv
-from bayesv.cli import compare, demo, describe, export_r, fit, study, v
-from bayesv.cli.options import leave_stdout
-from bayesv.cli.terminal import prepare
+from bayesv.cli.commands import COMMANDS
+from bayesv.cli.terminal import leave_stdout, prepare
 
-__all__ = ["main"]
-
-COMMANDS = (fit, demo, compare, v, describe, export_r, study)
+__all__ = ["main", "parser_of"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,28 +34,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 refused with a reason, 2 usage (as argparse exits), 130 interrupted.
     """
     prepare()
-    arguments = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
+        arguments = parser_of({word for word in words if word in COMMANDS}).parse_args(words)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             arguments.run(arguments)
             sys.stdout.flush()
     except BrokenPipeError:
         leave_stdout()
-    except (bv.BayesvError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except KeyboardInterrupt as stopped:  # also while a command's modules are read
+        print(str(stopped) or "interrupted", file=sys.stderr)
+        return 130
     except MemoryError as error:
         advice = "bayesv describe says how large the model is."
         print(f"error: not enough memory ({error}); {advice}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt as stopped:
-        print(str(stopped) or "interrupted", file=sys.stderr)
-        return 130
+    except (bv.BayesvError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser_of(read: Collection[str]) -> argparse.ArgumentParser:
+    """Return the parser with the arguments of some commands, and the names of the others.
+
+    Parameters
+    ----------
+    read : collection of str
+        Commands whose modules are read: help on the commands as a whole needs none.
+    """
     parser = argparse.ArgumentParser(
         prog="bayesv",
         description="The marginal covariance V = Z G Z' + R of Gaussian linear mixed models: REML "
@@ -66,8 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bayesv {bv.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add(commands)
+    for name, summary in COMMANDS.items():
+        if name in read:
+            importlib.import_module(f"bayesv.cli.{name.replace('-', '_')}").add(commands)
+        else:
+            commands.add_parser(name, help=summary)
     return parser
 
 

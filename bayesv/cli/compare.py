@@ -6,7 +6,14 @@ import argparse
 from typing import Any
 
 import bayesv as bv
-from bayesv.cli.options import add_command, add_json, add_quiet, check_writable
+from bayesv.cli.options import (
+    add_command,
+    add_json,
+    add_prob,
+    add_quiet,
+    check_prob,
+    check_writable,
+)
 from bayesv.cli.reading import read_fit
 from bayesv.cli.results import (
     comparison_values,
@@ -24,7 +31,6 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "compare",
-        "compare saved fits of the same data",
         "Compare fits saved by `bayesv fit --save` (.nc, .zarr) and folders written in R by the "
         "script of\n`bayesv export-r`. Posteriors are held against the first REML fit; if there is "
         "none, one is made.",
@@ -33,17 +39,14 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("fits", metavar="FIT", nargs="+", help="files or folders")
     add_json(parser)
-    parser.add_argument(
-        "--prob", type=float, default=0.95, help="probability of intervals (%(default)s)"
-    )
+    add_prob(parser)
     add_quiet(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     check_writable("--json", arguments.json, *arguments.fits)
-    if not 0 < arguments.prob < 1:
-        raise bv.DataError(f"--prob {arguments.prob}: a probability between 0 and 1 is needed.")
+    check_prob(arguments.prob)
     comparison = bv.compare(*map(read_fit, arguments.fits), prob=arguments.prob)
     if not (arguments.quiet or arguments.json == "-"):
         print(comparison)

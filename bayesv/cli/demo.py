@@ -25,7 +25,6 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "demo",
-        "fit the three seed models end to end",
         "Fit sleepstudy, three_level and star_k20 by REML and from the posterior, and compare.",
         "  bayesv demo\n  bayesv demo --engine pymc",
     )

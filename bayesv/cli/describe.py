@@ -23,7 +23,6 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "describe",
-        "show design, order of elimination and priors without fitting",
         "Show what a formula makes of a data file: rows used, columns, levels, how random effects "
         "are\neliminated, and the priors that would be used.",
         "  bayesv describe sleep.csv 'Reaction ~ Days + (Days | Subject)'",

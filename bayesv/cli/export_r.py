@@ -17,7 +17,6 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "export-r",
-        "print the R script that exports lmer, lme, glmmTMB, brms and rstanarm fits",
         "Print an R function bayesv_export(fit, path). The folder it writes is a FIT of "
         "`bayesv compare` and\n`bayesv v`, and is read in Python by bayesv.extract.read_fit(path).",
         "  bayesv export-r -o bayesv_export.R\n"

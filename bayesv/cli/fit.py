@@ -43,7 +43,6 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "fit",
-        "fit a model to a file",
         "Fit an lme4 formula to a data file by REML and from the posterior, and compare the two.",
         _EXAMPLES,
     )

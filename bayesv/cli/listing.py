@@ -8,7 +8,8 @@ import sys
 import numpy as np
 
 import bayesv as bv
-from bayesv.cli.options import engine_of, leave_stdout, shows_progress, structure_of
+from bayesv.cli.options import engine_of, shows_progress, structure_of
+from bayesv.cli.terminal import leave_stdout
 
 __all__ = ["fit_and_list"]
 
@@ -28,9 +29,9 @@ def fit_and_list(
         except BrokenPipeError:  # files may still be to be written
             leave_stdout()
 
-    fit = model.reml()
+    fit = model.reml("ML" if arguments.ml else "REML")
     show(fit)
-    show(_describe_v(fit.gls.V))
+    show(_describe_v(fit.gls.V, fit.label))
     engine = engine_of(arguments)
     if engine is None:
         if structure := structure_of(arguments):
@@ -44,15 +45,16 @@ def fit_and_list(
         draws=arguments.draws,
         chains=arguments.chains,
         seed=arguments.seed,
+        cores=arguments.cores,
         progressbar=watched,
     )
     show(post)
-    comparison = bv.compare(fit, post)
+    comparison = bv.compare(fit, post, prob=arguments.prob)
     show(comparison)
     return fit, post, comparison
 
 
-def _describe_v(V: bv.MarginalCovariance) -> str:
+def _describe_v(V: bv.MarginalCovariance, label: str) -> str:
     n = V.shape[0]
     most = n + sum(int((np.bincount(term.codes) ** 2).sum()) for term in V.design.terms)
     stored = "sparse"
@@ -60,6 +62,6 @@ def _describe_v(V: bv.MarginalCovariance) -> str:
         count = V.to_sparse().nnz
         stored = f"{count} elements stored ({100 * count / n**2:.3g} %)"
     return (
-        f"V at the REML estimate: {n} × {n}, {stored},\n{len(np.unique(V.clusters))} independent "
-        f"clusters, log|V| = {V.logdet():.4f}"
+        f"V at the {label} estimate: {n} × {n}, {stored},\n"
+        f"{len(np.unique(V.clusters))} independent clusters, log|V| = {V.logdet():.4f}"
     )

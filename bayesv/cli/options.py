@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import bayesv as bv
+from bayesv.cli.commands import COMMANDS
 from bayesv.cli.priors import read_priors
 from bayesv.cli.reading import read_data
+from bayesv.cli.relationships import relationships_of
 from bayesv.model import ENGINES, check_sampling
 from bayesv.support.writing import check_writable as can_be_written
 
@@ -18,13 +19,15 @@ __all__ = [
     "add_command",
     "add_data",
     "add_json",
+    "add_prob",
     "add_priors",
     "add_quiet",
+    "add_reading",
     "add_sampling",
+    "check_prob",
     "check_sampling_options",
     "check_writable",
     "engine_of",
-    "leave_stdout",
     "model_of",
     "reading_of",
     "shows_progress",
@@ -34,11 +37,11 @@ __all__ = [
 _ENGINE = "collapsed"  # where none is named
 
 
-def add_command(commands: Any, name: str, summary: str, description: str, examples: str) -> Any:
+def add_command(commands: Any, name: str, description: str, examples: str) -> Any:
     """Add a command with its help, examples last as they are written."""
     return commands.add_parser(
         name,
-        help=summary,
+        help=COMMANDS[name],
         description=description,
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -47,12 +50,7 @@ def add_command(commands: Any, name: str, summary: str, description: str, exampl
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say which data and which model."""
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        help="a .csv, .tsv, .txt (also .gz), .xlsx, .sav, .dta or .parquet file; - reads CSV from "
-        "standard input",
-    )
+    add_reading(parser)
     parser.add_argument("formula", metavar="FORMULA", help="in lme4's language, quoted")
     parser.add_argument("--weights", metavar="COLUMN", help="known weights w in R = σ²/w")
     parser.add_argument(
@@ -72,11 +70,36 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         help="variances of the rows' residuals, known and not estimated, as in meta-analysis",
     )
     parser.add_argument(
+        "--pedigree",
+        metavar="FACTOR=FILE",
+        action="append",
+        default=[],
+        help="levels are related by a pedigree, a file with columns id, sire and dam (repeatable)",
+    )
+    parser.add_argument(
+        "--relationship",
+        metavar="FACTOR=FILE",
+        action="append",
+        default=[],
+        help="levels are related by a square table, labels in its first row, and if there is one "
+        "column more in its first column (repeatable)",
+    )
+    parser.add_argument(
         "--factor",
         metavar="COLUMN",
         action="append",
         default=[],
         help="read a numeric column as a factor (repeatable); text columns always are",
+    )
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the data file, and how it is to be read."""
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="a .csv, .tsv, .txt (also .gz), .xlsx, .sav, .dta or .parquet file; - reads CSV from "
+        "standard input",
     )
     parser.add_argument(
         "--na",
@@ -129,7 +152,25 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draws", type=int, default=1000, help="per chain (%(default)s)")
     parser.add_argument("--chains", type=int, default=4, help="default %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="default %(default)s")
+    parser.add_argument(
+        "--cores", type=int, metavar="N", help="that chains run on (default: all); same numbers"
+    )
+    parser.add_argument("--ml", action="store_true", help="fit by ML instead of REML")
+    add_prob(parser)
     add_quiet(parser)
+
+
+def add_prob(parser: argparse.ArgumentParser) -> None:
+    """Add the probability of intervals."""
+    parser.add_argument(
+        "--prob", type=float, default=0.95, help="probability of intervals (%(default)s)"
+    )
+
+
+def check_prob(prob: float) -> None:
+    """Refuse what is no probability."""
+    if not 0 < prob < 1:
+        raise bv.DataError(f"--prob {prob}: a probability between 0 and 1 is needed.")
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
@@ -161,6 +202,7 @@ def model_of(arguments: argparse.Namespace) -> bv.Model:
         var_weights=arguments.weights,
         residual=_residual_of(arguments),
         residual_sd=arguments.residual_sd,
+        relationship=relationships_of(arguments),
     )
 
 
@@ -185,6 +227,9 @@ def reading_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def check_sampling_options(arguments: argparse.Namespace) -> None:
     """Refuse numbers that an engine would refuse later, and an engine that cannot sample."""
+    check_prob(arguments.prob)
+    if arguments.cores is not None and arguments.cores < 1:
+        raise bv.DataError(f"--cores {arguments.cores}: at least one is needed.")
     if arguments.engine == "none":
         return
     engine, structure = arguments.engine or _ENGINE, structure_of(arguments)
@@ -225,11 +270,6 @@ def check_writable(option: str, target: str | None, *others: str | None) -> None
         raise bv.DataError(f"{option} {error}") from error
     if any(path.absolute() == Path(other).absolute() for other in others if other):
         raise bv.DataError(f"{option} {target}: this file is named twice; name another one.")
-
-
-def leave_stdout() -> None:
-    """Let what is still printed go nowhere: its reader, such as head, has seen enough."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def shows_progress(arguments: argparse.Namespace) -> bool:

@@ -35,8 +35,14 @@ def header(design: bv.Design) -> dict[str, Any]:
         "rows": design.n,
         "rows_dropped": design.n_dropped,
         "levels": {term.group: term.n_levels for term in design.terms},
+        **_related(design),
         "notes": list(design.notes),
     }
+
+
+def _related(design: bv.Design) -> dict[str, Any]:
+    known = {t.group: t.relationship.describe() for t in design.terms if t.relationship}
+    return {"relationships": known} if known else {}
 
 
 def fit_values(fit: bv.RemlFit) -> dict[str, Any]:

@@ -21,7 +21,6 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "study",
-        "simulate, fit and score a declared study",
         "Run the simulation study of a TOML file with tables [scenario], [grid], [study],\n"
         "[[estimators]] and [scores], and print its scores. Interrupted, it goes on from --out.",
         "  bayesv study few_groups.toml --out few_groups --replicates 10000 --seed 1\n"

@@ -8,7 +8,7 @@ import sys
 
 import bayesv as bv
 
-__all__ = ["prepare", "refuse_closed_output", "shows_every_letter"]
+__all__ = ["leave_stdout", "prepare", "refuse_closed_output", "shows_every_letter"]
 
 # What stands for letters of the field where a terminal has none.
 _PLAIN = {
@@ -37,6 +37,11 @@ def shows_every_letter(stream: object) -> bool:
     """Return whether a stream writes UTF-8, or does not encode at all."""
     encoding = getattr(stream, "encoding", None)
     return encoding is None or codecs.lookup(encoding).name.startswith("utf")
+
+
+def leave_stdout() -> None:
+    """Let what is still printed go nowhere: its reader, such as head, has seen enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def refuse_closed_output() -> None:

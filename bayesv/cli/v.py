@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ import pandas as pd
 from scipy import sparse
 
 import bayesv as bv
-from bayesv.cli.options import add_command, check_writable
+from bayesv.cli.options import (
+    add_command,
+    add_prob,
+    add_quiet,
+    check_prob,
+    check_writable,
+    shows_progress,
+)
 from bayesv.cli.reading import read_fit
 from bayesv.data.tables import write_table
 from bayesv.design.parametric import rows_of_level
@@ -36,7 +44,6 @@ def add(commands: Any) -> None:
     parser = add_command(
         commands,
         "v",
-        "write V, a block of it, or its posterior summary",
         _DESCRIPTION,
         "  bayesv v posterior.nc --group Subject --level 308\n"
         "  bayesv v posterior.nc --group Subject --level 308 --summary -o v308.csv\n"
@@ -44,7 +51,11 @@ def add(commands: Any) -> None:
         "  bayesv v reml.nc --rows 0:10,15 -o V.mtx",
     )
     parser.add_argument("fit", metavar="FIT", help="saved by `bayesv fit --save`, or from R")
-    parser.add_argument("--group", metavar="GROUP", help="grouping factor or series, with --level")
+    parser.add_argument(
+        "--group",
+        metavar="GROUP",
+        help="grouping factor or series of --level, where there are several",
+    )
     parser.add_argument("--level", metavar="LEVEL", help="the rows of this level")
     parser.add_argument(
         "--rows", metavar="LIST", help="or these rows of the fit, counted from 0, such as 0:10,15"
@@ -59,10 +70,9 @@ def add(commands: Any) -> None:
         action="store_true",
         help="mean, sd and interval of each element of V over the draws, instead",
     )
-    parser.add_argument(
-        "--prob", type=float, default=0.95, help="of the interval of --summary (%(default)s)"
-    )
+    add_prob(parser)
     parser.add_argument("-o", "--output", metavar="FILE")
+    add_quiet(parser)
     parser.set_defaults(run=_run)
 
 
@@ -81,18 +91,18 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     V = bv.MarginalCovariance(design, _components(fit, arguments))
     if positions is None:
-        _write_whole(V, Path(arguments.output))
+        _write_whole(V, Path(arguments.output), shows_progress(arguments))
     else:
         _write_block({"V": V.rows(positions)}, arguments.output)
 
 
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse before anything is read what cannot be done."""
-    if (arguments.group is None) is not (arguments.level is None):
-        raise bv.DataError("--group and --level belong together; give both or neither.")
-    if arguments.group is not None and arguments.rows is not None:
-        raise bv.DataError("Choose rows by --group and --level, or by --rows, not both.")
-    part = arguments.group is not None or arguments.rows is not None
+    if arguments.group is not None and arguments.level is None:
+        raise bv.DataError(f"--group {arguments.group} needs --level, which of its levels.")
+    if arguments.level is not None and arguments.rows is not None:
+        raise bv.DataError("Choose rows by --level, or by --rows, not both.")
+    part = arguments.level is not None or arguments.rows is not None
     if not part and (arguments.summary or not arguments.output):
         raise bv.DataError(
             "All of V needs a file (-o V.npz) and has no --summary; choose rows by --group and "
@@ -100,8 +110,7 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     if arguments.summary and arguments.estimate:
         raise bv.DataError("--summary is over all draws; leave --estimate out.")
-    if not 0 < arguments.prob < 1:
-        raise bv.DataError(f"--prob {arguments.prob}: a probability between 0 and 1 is needed.")
+    check_prob(arguments.prob)
     if arguments.output and not arguments.output.lower().endswith((*_TABLES, *_MATRICES)):
         known = ", ".join((*_MATRICES, *_TABLES))
         raise bv.DataError(f"--output {arguments.output}: the ending must be one of {known}.")
@@ -125,8 +134,9 @@ def _components(
 
 def _positions(arguments: argparse.Namespace, design: bv.Design) -> Any:
     """Return the chosen rows as positions; None for all."""
-    if arguments.group is not None:
-        return rows_of_level(design, arguments.group, arguments.level)
+    if arguments.level is not None:
+        group = arguments.group or _only_group(design)
+        return rows_of_level(design, group, arguments.level)
     if arguments.rows is None:
         return None
     parts = []
@@ -147,8 +157,24 @@ def _positions(arguments: argparse.Namespace, design: bv.Design) -> Any:
     return np.concatenate(parts)
 
 
-def _write_whole(V: bv.MarginalCovariance, path: Path) -> None:
+def _only_group(design: bv.Design) -> str:
+    """Return the grouping factor or series of a design, if there is one alone."""
+    groups = list(design.groups)
+    if (form := design.parametric_residual) is not None and form.series is not None:
+        groups.append(form.series.label)
+    if len(set(groups)) != 1:
+        raise bv.DataError(
+            f"--level needs --group, one of {', '.join(dict.fromkeys(groups)) or 'none'}."
+        )
+    return groups[0]
+
+
+def _write_whole(V: bv.MarginalCovariance, path: Path, watched: bool) -> None:
+    if watched:
+        print(f"making V of {V.shape[0]:,} rows …", file=sys.stderr)
     matrix = V.to_sparse()
+    if watched:
+        print(f"writing {matrix.nnz:,} elements to {path} …", file=sys.stderr)
     if path.suffix.lower() == ".npz":
         write_file(path, lambda file: sparse.save_npz(file, matrix))
     elif path.suffix.lower() == ".mtx":

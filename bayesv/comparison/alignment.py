@@ -171,6 +171,8 @@ def difference(design: Design, other: Design) -> str | None:
     for term, twin in _pairs(design, other):
         if not term.splits_as(twin.codes):
             return f"levels of {term.group}"
+        if not term.related_as(twin):
+            return f"relationships of the levels of {term.group}"
         if _map(term.values, twin.values, term.columns, twin.columns) is None:
             return f"random columns of {term.group}"
     return None

@@ -213,7 +213,10 @@ def _check_same(one: Design, other: Design) -> None:
         ]  # fmt: skip
         same = all(
             a.shape == b.shape and np.allclose(a, b, rtol=1e-8, atol=1e-12) for a, b in pairs
-        ) and all(a.splits_as(b.codes) for a, b in zip(one.terms, other.terms, strict=True))
+        ) and all(
+            a.splits_as(b.codes) and a.related_as(b)
+            for a, b in zip(one.terms, other.terms, strict=True)
+        )
     if not same:
         raise BayesvError(
             "Fit and posterior are not of the same data and fixed effects: rows, columns, their "

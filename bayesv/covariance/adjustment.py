@@ -149,6 +149,8 @@ def kenward_roger(
         W=symmetrize(frame.to_user @ W @ frame.to_user.T),
         W_observed=symmetrize(frame.to_user @ observed @ frame.to_user.T),
         parameters=parameters,
+        theta=frame.theta,
+        singular=frame.singular,
         aliased=aliased,
         notes=tuple(notes),
         _parts=parts,

@@ -23,6 +23,8 @@ _BATCH_NUMBERS = 2e7  # in a batch of such matrices
 def gram_batches(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.intp], Array]]:
     """Yield Z_c'R_c⁻¹Z_c σ² of connected clusters of the same shape, batch by batch.
 
+    Z is `Design.Z_independent`: of related levels its columns are those of independent effects.
+
     Parameters
     ----------
     design : Design
@@ -31,7 +33,7 @@ def gram_batches(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.i
     Yields
     ------
     counts : tuple of int
-        Levels of each term in a cluster.
+        Levels of each term in a cluster, or independent effects of a column if they are related.
     effects : ndarray of int, shape (b, q_c)
         Columns of Z of each cluster, term by term.
     gram : ndarray, shape (b, q_c, q_c)
@@ -41,9 +43,9 @@ def gram_batches(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.i
     DataError
         If one cluster has more than 12,000 random effects.
     """
-    white = design.residual.whiten(design.Z)
+    white = design.residual.whiten(design.Z_independent)
     A = sparse.coo_array(white.T @ white)
-    place, local = np.empty(design.q, dtype=int), np.empty(design.q, dtype=int)
+    place, local = np.empty(white.shape[1], dtype=int), np.empty(white.shape[1], dtype=int)
     for counts, effects in _shapes(design):
         b, q = effects.shape
         place[:] = -1
@@ -114,7 +116,7 @@ def _shapes(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.intp]]
     """Yield levels of each term in a cluster, and columns of Z of clusters that have as many."""
     terms = design.terms
     label = _level_clusters(design)
-    term_of = np.repeat(np.arange(len(terms)), [t.n_levels for t in terms])
+    term_of = np.repeat(np.arange(len(terms)), [t.n_independent for t in terms])
     columns = np.array([t.n_columns for t in terms])
     counts = np.zeros((int(label.max()) + 1, len(terms)), dtype=int)
     np.add.at(counts, (label, term_of), 1)
@@ -141,9 +143,17 @@ def _shapes(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.intp]]
 
 
 def _level_clusters(design: Design) -> NDArray[np.intp]:
-    """Cluster of each level, term by term, numbered by their first ones, shape (Σ J_f,)."""
-    starts = np.cumsum([0, *(term.n_levels for term in design.terms)])
-    label = design.n + np.arange(starts[-1])  # levels without rows are clusters of their own
-    for term, start in zip(design.terms, starts, strict=False):
-        label[start + term.codes] = design.clusters
-    return np.asarray(pd.factorize(label)[0], dtype=np.intp)
+    """Cluster of each level, term by term, numbered by their first ones, shape (Σ J_f,).
+
+    Of related levels, cluster of each independent effect: that of any level that has a part in it.
+    """
+    labels, start = [np.zeros(0, dtype=np.intp)], design.n
+    for term in design.terms:
+        label = start + np.arange(term.n_levels)  # levels without rows are clusters of their own
+        label[term.codes] = design.clusters
+        start += term.n_levels
+        if term.related is not None:
+            L = term.related.root.matrix.tocsc()
+            label = label[L.indices[L.indptr[:-1]]]
+        labels.append(label)
+    return np.asarray(pd.factorize(np.concatenate(labels))[0], dtype=np.intp)

@@ -104,7 +104,9 @@ def v_distances(design: Design, a: VarianceComponents, b: VarianceComponents) ->
         return _by_cluster(*matrices)
     s_a, s_b = (vc.sigma2 for vc in reference)
     log_ratio = np.log(s_b / s_a)
-    rest = design.n - design.q  # directions outside the space of Z; less than 0: counted twice
+    rest = (
+        design.n - design.Z_independent.shape[1]
+    )  # directions outside the space of Z; less than 0: counted twice
     square, stein = rest * log_ratio**2, rest * (np.expm1(log_ratio) - log_ratio)
     gap, size = rest * (s_b - s_a) ** 2, rest * s_a**2
     bures = rest * (np.sqrt(s_b) - np.sqrt(s_a)) ** 2

@@ -27,6 +27,7 @@ __all__ = ["Directions", "Frame", "frame_of"]
 
 _MIN_LENGTH = 1e-9  # of a column's length: what is left of it after those before it is rounding
 _MIN_SD = 1e-6  # of the largest, and of σ: less is 0 where a family is differentiated
+_ZERO_SHARE = 1e-10  # of the largest variance of effects, or of σ²: none
 _END = 1e-5  # of the range of a parameter, from its end
 
 
@@ -37,6 +38,8 @@ class Directions:
     Attributes
     ----------
     labels : tuple of str
+    theta : ndarray, shape (h,)
+        The user's parameters, of Σ_f.
     first : ndarray, shape (h, r, r)
     second : ndarray, shape (h, h, r, r), or None
         None where all are 0.
@@ -49,6 +52,7 @@ class Directions:
     """
 
     labels: tuple[str, ...]
+    theta: Array
     first: Array
     second: Array | None
     elements: tuple[tuple[int, int] | None, ...]
@@ -94,6 +98,20 @@ class Frame:
     def labels(self) -> tuple[str, ...]:
         """Names of the m parameters."""
         return (*(x for part in self.directions for x in part.labels), *self.residual.labels)
+
+    @cached_property
+    def theta(self) -> Array:
+        """The user's parameters, shape (m,)."""
+        return np.concatenate([*(part.theta for part in self.directions), self.residual.theta])
+
+    @cached_property
+    def singular(self) -> NDArray[np.bool_]:
+        """Which parameters are of a Σ_f on its boundary, shape (m,)."""
+        parts = [
+            own.held | bool((variance <= _ZERO_SHARE * max(variance.max(), self.sigma2)).any())
+            for own, variance in zip(self.directions, self.variances, strict=True)
+        ]
+        return np.concatenate([*parts, np.zeros(len(self.residual.labels), dtype=bool)])
 
     @property
     def residual_is_scaled(self) -> bool:
@@ -184,7 +202,7 @@ def _directions(term: RandomTerm, block: Array, C: Array, sigma: float) -> Direc
     """Return the derivatives of Σ*, part by part, with C Σ* C' = Σ."""
     r, structure = len(block), term.structure
     free = np.array(sorted(row for rows in structure.free_blocks for row in rows), dtype=int)
-    parts = [(free, _elements(term, free, C))] if len(free) else []
+    parts = [(free, _elements(term, free, C, block))] if len(free) else []
     for rows, family in structure.parts:
         if family.free_blocks:
             continue
@@ -204,6 +222,7 @@ def _directions(term: RandomTerm, block: Array, C: Array, sigma: float) -> Direc
     bends = any(part.second is not None for _, part in parts)
     return Directions(
         labels=tuple(label for _, part in parts for label in part.labels),
+        theta=np.concatenate([part.theta for _, part in parts]),
         first=first,
         second=second if bends else None,
         elements=tuple(element for _, part in parts for element in part.elements),
@@ -212,7 +231,7 @@ def _directions(term: RandomTerm, block: Array, C: Array, sigma: float) -> Direc
     )
 
 
-def _elements(term: RandomTerm, places: NDArray[np.intp], C: Array) -> Directions:
+def _elements(term: RandomTerm, places: NDArray[np.intp], C: Array, block: Array) -> Directions:
     """Return directions along the elements of Σ* of rows that may have any covariance."""
     here = np.ix_(places, places)
     rows, columns = np.nonzero(np.tril(term.structure.mask[here]))
@@ -224,6 +243,7 @@ def _elements(term: RandomTerm, places: NDArray[np.intp], C: Array) -> Direction
         labels=tuple(
             f"{term.group}: " + ", ".join(dict.fromkeys((names[b], names[a]))) for a, b in pairs
         ),
+        theta=block[here][rows, columns],
         first=first,
         second=None,
         elements=tuple((int(places[a]), int(places[b])) for a, b in pairs),
@@ -261,6 +281,7 @@ def _of_family(
     inverse = np.linalg.inv(C)
     return Directions(
         labels=tuple(f"{group}: {label}" for label in structure.theta_labels(names)),
+        theta=theta,
         first=inverse @ first @ inverse.T,
         second=None if second is None else inverse @ second @ inverse.T,
         elements=(None,) * len(theta),

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import sparse
 
 from bayesv.covariance.draws import ComponentDraws
@@ -27,7 +26,8 @@ _DEFINITIONS = {
     "log|V|": "log determinant of V = Z G Z' + R",
     "tr V": "sum of the variances of all rows",
     "VPC": "share of one component in the total: the mean over rows of z'Σz (Johnson 2014), for a "
-    "random intercept σ²_g, over the mean variance of a row, fixed effects held",
+    "random intercept σ²_g, over the mean variance of a row, fixed effects held; of K_jj z'Σz "
+    "where levels have a known relationship K",
     "ICC": "shares of this factor and of the factors that it is nested in, summed: the correlation "
     "of two rows of one level that share no finer level (Stata's estat icc)",
     "repeatability": "share of this factor in the total (adjusted repeatability, as rptR: "
@@ -64,7 +64,8 @@ def functionals(values: ComponentDraws, stats: GramStatistics | None) -> dict[st
 
     Notes
     -----
-    With s_f the mean over rows of z'Σ_f z (Johnson 2014, https://doi.org/10.1111/2041-210X.12225)
+    With s_f the mean over rows of z'Σ_f z, times K_jj of levels with a known relationship
+    (Johnson 2014, https://doi.org/10.1111/2041-210X.12225)
     and s the sum of all and of mean σ²/w, VPC and repeatability
     (https://doi.org/10.1111/j.1469-185X.2010.00141.x) are s_f/s, the ICC is Σ s_h/s over the
     factors h that contain f, f itself among them. R² by
@@ -74,7 +75,9 @@ def functionals(values: ComponentDraws, stats: GramStatistics | None) -> dict[st
     n, inverse = design.n, design.residual.diagonal
     of_R = n * np.log(sigma2) + design.residual.log_det
     result = {"log|V|": of_R if stats is None else log_determinant(values, stats)}
-    squares = {term.group: term.values.T @ term.values for term in design.terms}
+    squares = {
+        term.group: (term.values * _own(term)[:, None]).T @ term.values for term in design.terms
+    }
     parts = {group: _inner(covs[group], square) for group, square in squares.items()}
     residual = sigma2 * inverse.sum()
     trace = sum(parts.values()) + residual
@@ -87,7 +90,8 @@ def functionals(values: ComponentDraws, stats: GramStatistics | None) -> dict[st
     if design.residual.clusters is not None:
         of_pairs = sigma2 * float(design.residual.matrix.sum())
     pairs_of_all = of_pairs + sum(
-        _inner(covs[group], sums.T @ sums) for group, sums in totals.items()
+        _inner(covs[term.group], totals[term.group].T @ _between(term) @ totals[term.group])
+        for term in design.terms
     )
     for term in design.terms:
         within = [shares[other.group] for other in design.terms if _contains(other, term)]
@@ -131,7 +135,8 @@ def function_of_covariates(
         Values of the columns that the random terms use, such as x of ``(poly(x, 2) | g)``; or of
         their coefficients' columns by name, where ``Intercept`` is 1 if left out.
     groups : sequence of str, optional
-        Grouping factors whose level the two rows share; all if left out.
+        Grouping factors whose level the two rows share; all if left out. Of a factor with a known
+        relationship K, a level with K_jj = 1, such as an animal that is not inbred.
 
     Returns
     -------
@@ -196,6 +201,7 @@ def _of_one_factor(
     # Var of a level's mean by its own effect, and in all.
     sums = totals[term.group] / counts[:, None]
     by_term = np.einsum("ja,sab,jb->sj", sums, covs[term.group], sums)
+    by_term = by_term if term.related is None else by_term * term.related.variances
     other = np.zeros_like(by_term)
     for rest in design.terms:
         if rest is not term:
@@ -203,6 +209,16 @@ def _of_one_factor(
     noise = sigma2[:, None] * noises / counts**2
     result[f"reliability of mean {term.group}"] = (by_term / (by_term + other + noise)).mean(axis=1)
     return result
+
+
+def _own(term: Any) -> Array:
+    """K_jj of the level of each row, shape (n,): 1 where levels are not related."""
+    return np.ones(len(term.codes)) if term.related is None else term.related.variances[term.codes]
+
+
+def _between(term: Any) -> Any:
+    """K of the levels, shape (J, J)."""
+    return sparse.eye_array(term.n_levels) if term.related is None else term.related.K
 
 
 def _residual_sums(design: Design, term: Any) -> Array:
@@ -232,25 +248,26 @@ def _level_sums(term: Any) -> Array:
     return np.column_stack(columns)
 
 
-def _cells(term: Any, other: Any) -> tuple[Array, NDArray[np.intp]]:
-    """Return sums of the other term's z over cells of both, and the first factor's level."""
-    key = term.codes.astype(np.int64) * other.n_levels + other.codes
-    cells, cell = np.unique(key, return_inverse=True)
-    sums = np.column_stack([np.bincount(cell, z, len(cells)) for z in other.values.T])
-    return sums, cells // other.n_levels
+def _level_products(term: Any, other: Any) -> Array:
+    """Σ_ik z_i K z_k' of the other term over pairs of rows of every level, shape (J, r, r)."""
+    shape = (term.n_levels, other.n_levels)
+    cells = [sparse.csr_array((z, (term.codes, other.codes)), shape=shape) for z in other.values.T]
+    moved = cells
+    if other.related is not None:
+        K = sparse.csr_array(other.related.K)
+        moved = [cell @ K for cell in cells]
+    return np.stack([np.stack([(a * b).sum(axis=1) for b in cells], axis=1) for a in moved], axis=1)
 
 
 def _pair_sums(term: Any, other: Any) -> Array:
-    """Σ z_i z_k' over pairs of different rows that share a level of both factors, shape (r, r)."""
-    sums, _ = _cells(term, other)
-    return np.asarray(sums.T @ sums - other.values.T @ other.values)
+    """Σ z_i K z_k' over pairs of different rows that share a level of the term, shape (r, r)."""
+    own = (other.values * _own(other)[:, None]).T @ other.values
+    return np.asarray(_level_products(term, other).sum(axis=0) - own)
 
 
 def _variance_of_means(term: Any, other: Any, counts: Array, cov: Array) -> Array:
     """Variance of the mean of every level that another term causes, shape (S, J)."""
-    sums, level = _cells(term, other)
-    square = (sums[:, :, None] * sums[:, None, :]).reshape(len(sums), -1)
-    per_level = np.column_stack([np.bincount(level, c, term.n_levels) for c in square.T])
+    per_level = _level_products(term, other).reshape(term.n_levels, -1)
     return np.asarray(cov.reshape(len(cov), -1) @ (per_level / counts[:, None] ** 2).T)
 
 

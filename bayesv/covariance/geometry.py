@@ -75,13 +75,13 @@ def geometry(frame: Frame) -> Geometry:
     roots = [(counts, effects, *_roots(gram)) for counts, effects, gram in gram_batches(design)]
     inside = [np.zeros((*R.shape[:2], columns.shape[1])) for *_, R, _ in roots]
     for _ in range(_PASSES):
-        shared = np.asarray(design.Z.T @ whiten(columns, transposed=True))
+        shared = np.asarray(design.Z_independent.T @ whiten(columns, transposed=True))
         weights = np.zeros_like(shared)
         for U, (_, effects, _, inverse) in zip(inside, roots, strict=True):
             part = inverse @ shared[effects]
             U += part
             weights[effects] = np.swapaxes(inverse, 1, 2) @ part
-        columns = columns - whiten(design.Z @ weights)
+        columns = columns - whiten(design.Z_independent @ weights)
     return Geometry(
         batches=tuple(
             ClusterBatch(counts, R, U) for (counts, _, R, _), U in zip(roots, inside, strict=True)

@@ -13,7 +13,7 @@ from bayesv.covariance.centring import centred
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.design.design import Design
-from bayesv.errors import BayesvError, ComponentsError
+from bayesv.errors import BayesvError, ComponentsError, none_of
 from bayesv.linalg import Array
 from bayesv.support.arguments import accepts, choice
 
@@ -81,7 +81,7 @@ class GLSFit:
         log|X'V⁻¹X| and with n for n − p.
         """
         if method not in ("REML", "ML"):
-            raise BayesvError(f"method must be 'REML' or 'ML', found {method!r}.")
+            raise BayesvError(none_of("method", method, ("REML", "ML")))
         design = self.V.design
         value = self.V.logdet() + float(self.V.quadratic(self._residual))
         if method == "REML":

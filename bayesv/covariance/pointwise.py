@@ -32,6 +32,16 @@ class _Batch:
     owner: NDArray[np.intp]  # (rows,), which of the b
     local: NDArray[np.intp]  # (rows, k), effects of each row among the q_c
     z: Array  # (rows, k), their coefficients
+    within: Array | None  # L'L ⊗ I of the effects, (b, q_c, q_c); None if no levels are related
+
+    def leverage(self, half: Array) -> Array:
+        """Return z'ΛM⁻¹Λ'z of each row, for ΛM⁻¹Λ' = half'half, shape (b, q_c, q_c)."""
+        if len(half) == 1 and 2 * self.z.shape[1] > half.shape[-1]:  # most effects, as of related
+            whole = np.zeros((len(self.z), half.shape[-1]))  # levels
+            np.add.at(whole, (np.arange(len(whole))[:, None], self.local), self.z)
+            return np.asarray(((whole @ half[0].T) ** 2).sum(axis=1))
+        across = half[self.owner[:, None], :, self.local]  # (rows, k, q)
+        return np.asarray(((self.z[..., None] * across).sum(axis=1) ** 2).sum(axis=1))
 
 
 class Pointwise:
@@ -52,18 +62,13 @@ class Pointwise:
     def __init__(self, design: Design) -> None:
         self.design = design
         self.w = design.residual.weights
-        weighted = sparse.csr_array(sparse.diags_array(self.w) @ design.Z)
+        Z = design.Z_independent
+        weighted = sparse.csr_array(sparse.diags_array(self.w) @ Z)
         BX, By = weighted.T @ design.X, weighted.T @ design.target
-        starts = np.cumsum([0, *(t.n_effects for t in design.terms)])[:-1]
-        columns = np.column_stack(
-            [
-                start + term.n_columns * term.codes[:, None] + np.arange(term.n_columns)
-                for start, term in zip(starts, design.terms, strict=True)
-            ]
-        )
-        values = np.column_stack([term.values for term in design.terms])
+        columns, values = _padded(Z)
+        within = _products_of_roots(design)
         self.batches = []
-        cluster_of, local_of = np.empty(design.q, dtype=int), np.empty(design.q, dtype=int)
+        cluster_of, local_of = (np.empty(Z.shape[1], dtype=int) for _ in range(2))
         for counts, effects, gram in gram_batches(design):
             cluster_of[:] = -1
             cluster_of[effects] = np.arange(len(effects))[:, None]
@@ -74,6 +79,7 @@ class Pointwise:
                 _Batch(
                     counts, effects, gram, BX[effects], By[effects], rows,
                     cluster_of[places[:, 0]], local_of[places], values[rows],
+                    _blocks(within, effects),
                 )
             )  # fmt: skip
         self.n_clusters = sum(len(batch.effects) for batch in self.batches)
@@ -111,11 +117,15 @@ class Pointwise:
             D = root[:, None] @ np.linalg.inv(M) @ across  # (S, b, q, q)
             moved = D @ batch.BX
             S -= (np.swapaxes(moved, 2, 3) @ batch.BX).sum(axis=1)
-            kept.append((np.diagonal(D, axis1=2, axis2=3), moved))
+            random = np.diagonal(D, axis1=2, axis2=3)
+            if batch.within is not None:
+                random = (D * batch.within).sum(axis=3)
+            kept.append((random, moved))
         Phi = sigma2[:, None, None] * np.linalg.inv(S)
         means = [np.zeros((n_draws, term.n_columns)) for term in design.terms]
         for batch, (random, moved) in zip(self.batches, kept, strict=True):
-            fixed = ((moved @ Phi[:, None]) * moved).sum(axis=3)
+            across = moved if batch.within is None else batch.within @ moved
+            fixed = ((moved @ Phi[:, None]) * across).sum(axis=3)
             variance, offset = sigma2[:, None, None] * random + fixed, 0
             for mean, J, term in zip(means, batch.counts, design.terms, strict=True):
                 r = term.n_columns
@@ -158,9 +168,7 @@ class Pointwise:
             w, e = self.w[batch.rows], residual[batch.rows]
             owner = batch.owner
             g = w * (e - (batch.z * moved[owner[:, None], batch.local]).sum(axis=1)) / sigma2
-            across = half[owner[:, None], :, batch.local]  # (rows, k, q)
-            leverage = ((batch.z[..., None] * across).sum(axis=1) ** 2).sum(axis=1)
-            precision = w * (1.0 - w * leverage) / sigma2
+            precision = w * (1.0 - w * batch.leverage(half)) / sigma2
             rows[batch.rows] = 0.5 * (np.log(precision) - g**2 / precision - np.log(2 * np.pi))
             b = len(batch.effects)
             each = np.log(2.0 * np.pi * sigma2 / w) + w * e**2 / sigma2
@@ -168,3 +176,32 @@ class Pointwise:
             total += 2.0 * np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1)
             clusters.append(-0.5 * total)
         return rows, np.concatenate(clusters)[self.order]
+
+
+def _padded(Z: sparse.csr_array) -> tuple[NDArray[np.intp], Array]:
+    """Return columns and values of what is stored of each row; first column and 0 beyond."""
+    sizes = np.diff(Z.indptr)
+    places = np.arange(sizes.max(initial=0)) < sizes[:, None]
+    first = Z.indices[np.minimum(Z.indptr[:-1], max(Z.nnz - 1, 0))]
+    columns = np.repeat(first[:, None], places.shape[1], axis=1).astype(np.intp)
+    values = np.zeros(places.shape)
+    columns[places], values[places] = Z.indices, Z.data
+    return columns, values
+
+
+def _blocks(matrix: sparse.csr_array | None, places: NDArray[np.intp]) -> Array | None:
+    """Return dense blocks of a matrix, (b, q, q), at places of (b, q); None of None."""
+    if matrix is None:
+        return None
+    return np.stack([matrix[block][:, block].toarray() for block in places])
+
+
+def _products_of_roots(design: Design) -> sparse.csr_array | None:
+    """Return blockdiag over terms of L'L ⊗ I, which sums over levels by independent effects."""
+    if all(term.related is None for term in design.terms):
+        return None
+    parts = []
+    for term in design.terms:
+        L = sparse.eye_array(term.n_levels) if term.related is None else term.related.root.matrix
+        parts.append(sparse.kron(L.T @ L, sparse.eye_array(term.n_columns)))
+    return sparse.csr_array(sparse.block_diag(parts, format="csr"))

@@ -84,17 +84,12 @@ def predicted(
 def _levels(estimates: GLSFit, rows: PredictedRows) -> tuple[sparse.csr_array, Array]:
     """Return covariances of Zu of the rows with y, (m, n), and the variances of Zu, (m,)."""
     V, design = estimates.V, estimates.V.design
-    m = len(rows.labels)
-    if not design.terms:
-        return sparse.csr_array((m, design.n)), np.zeros(m)
-    pairs = list(zip(design.terms, rows.terms, strict=True))
-    Z = sparse.csr_array(sparse.hstack([new.matrix(term.n_levels) for term, new in pairs]))
-    variances = np.asarray((Z @ V.G).multiply(Z).sum(axis=1)).ravel()
-    for term, new in pairs:
-        unseen = new.fitted[new.codes] < 0
-        values = new.values[unseen]
-        variances[unseen] += ((values @ V.vc.block_for(term)) * values).sum(axis=1)
-    return sparse.csr_array(Z @ V.G @ design.Z.T), variances
+    across, variances = sparse.csr_array((len(rows.labels), design.n)), np.zeros(len(rows.labels))
+    for term, new in zip(design.terms, rows.terms, strict=True):
+        block = V.vc.block_for(term)
+        across = across + new.across(term, block)
+        variances += new.variances(block)
+    return sparse.csr_array(across), variances
 
 
 def _residuals(estimates: GLSFit, rows: PredictedRows) -> tuple[list[Across], Array, Array]:

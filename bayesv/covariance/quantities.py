@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.draws import ComponentDraws
-from bayesv.design.design import Design
+from bayesv.design.design import Design, RandomTerm
 from bayesv.linalg import Array, cov_to_sd_corr
 
 __all__ = ["Quantity", "point_quantities", "quantities"]
@@ -62,6 +62,9 @@ def quantities(values: ComponentDraws, *, fixed: bool = True) -> list[Quantity]:
     out: list[Quantity] = []
     for term in values.design.terms:
         cov = values.covs[term.group]
+        if not term.structure.is_free:
+            out += _of_family(term, cov)
+            continue
         sd, corr = cov_to_sd_corr(cov)
         names, group = term.columns, term.group
         pairs = [
@@ -82,6 +85,24 @@ def quantities(values: ComponentDraws, *, fixed: bool = True) -> list[Quantity]:
             for j, name in enumerate(values.design.fixed_names)
         ]
     return out
+
+
+def _of_family(term: RandomTerm, cov: Array) -> list[Quantity]:
+    """Return the parameters of a term's family: variances, SDs and those of correlations."""
+    structure, group = term.structure, term.group
+    sd, corr = cov_to_sd_corr(cov)
+    free = structure.free_sds(sd)
+    eye = np.eye(structure.size, dtype=bool)
+    psi = structure.natural(structure.coordinates(np.where(eye, 1.0, corr)))
+    unknown = ~np.isfinite(np.where(structure.mask, corr, 0.0)).all(axis=(-2, -1))
+    psi = np.where(unknown[..., None], np.nan, psi)
+    sds = list(enumerate(structure.sd_labels(term.columns)))
+    corrs = enumerate(structure.corr_labels(term.columns))
+    return [
+        *(Quantity("var", group, label, "", free[..., k] ** 2) for k, label in sds),
+        *(Quantity("sd", group, label, "", free[..., k]) for k, label in sds),
+        *(Quantity("corr", group, label, "", psi[..., k]) for k, label in corrs),
+    ]
 
 
 def point_quantities(

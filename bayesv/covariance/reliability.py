@@ -14,6 +14,8 @@ __all__ = ["reliability"]
 def reliability(values: ComponentDraws) -> Array:
     """Return 1 − Var(û − u)/Var(u), averaged over levels, for every column of every term.
 
+    Of related levels both variances are averaged, Var(u_j) being K_jj Σ.
+
     Parameters
     ----------
     values : ComponentDraws, shape (S,)
@@ -25,9 +27,13 @@ def reliability(values: ComponentDraws) -> Array:
         NaN where Var(u) is 0. Var(û − u) allows for the estimation of β.
     """
     left = Pointwise(values.design).unexplained(values)
+    sizes = [
+        1.0 if term.related is None else term.related.variances.mean()
+        for term in values.design.terms
+    ]
     with np.errstate(invalid="ignore"):
         each = [
-            1.0 - mean / np.diagonal(cov, axis1=1, axis2=2)
-            for mean, cov in zip(left, values.covs.values(), strict=True)
+            1.0 - mean / (size * np.diagonal(cov, axis1=1, axis2=2))
+            for mean, size, cov in zip(left, sizes, values.covs.values(), strict=True)
         ]
     return np.concatenate(each, axis=1)

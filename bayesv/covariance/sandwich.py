@@ -264,14 +264,17 @@ def _independent_clusters(design: Design, name: str | None) -> NDArray[np.intp]:
     if name is not None:
         term = design.term(name)
         if not any(term is one for one in independent):
-            raise DataError(
-                f"Levels of {name!r} are not independent under V: rows of different levels share "
-                "another random effect. Use the outermost factor."
-            )
+            why = "rows of different levels share another random effect. Use the outermost factor."
+            if term.relationship is not None:
+                why = "they are related. Leave the name out for clusters of related levels."
+            raise DataError(f"Levels of {name!r} are not independent under V: {why}")
         return np.asarray(term.codes)
+    related = any(term.relationship is not None for term in design.terms)
+    if not independent and related and clusters.max() > 0:
+        return clusters  # such as families
     if not independent:
         raise DataError(
-            "No grouping factor has independent levels (crossed factors); a cluster-robust "
-            "covariance does not exist for this V."
+            "No grouping factor has independent levels (crossed or related ones); a "
+            "cluster-robust covariance does not exist for this V."
         )
     return np.asarray(min(independent, key=lambda term: term.n_levels).codes)

@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import chdtrc, fdtrc
 
 from bayesv.covariance.contrasts import contrast_matrix, contrast_row, estimates
 from bayesv.covariance.moments import f_moments
 from bayesv.covariance.student import t_quantile, t_tail
-from bayesv.errors import BayesvError, FitWarning, warn
+from bayesv.errors import BayesvError, FitWarning, none_of, warn
 from bayesv.linalg import Array
 from bayesv.support.arguments import FLAG, PROBABILITY, TEXT, accepts
 
-__all__ = ["Adjustment", "KenwardRoger"]
+__all__ = ["METHODS", "Adjustment", "KenwardRoger"]
 
-_METHODS = ("Kenward–Roger", "Satterthwaite")
+METHODS = ("Kenward–Roger", "Satterthwaite")
+_SAME_DF = 1e-8
 _LOST_SHARE = 1e-6  # of a contrast's SE per unit of what is not identified: less is rounding
 
 
@@ -47,6 +49,10 @@ class KenwardRoger:
         at a boundary only of directions along it. NaN where the likelihood has no maximum.
     parameters : tuple of str
         Names of the m elements.
+    theta : ndarray, shape (m,)
+        Their values.
+    singular : ndarray of bool, shape (m,)
+        Which are of a Σ_f with a variance of 0 or a correlation of ±1.
     aliased : ndarray, shape (m, a)
         Directions of the m elements along which V does not change.
     notes : tuple of str
@@ -60,6 +66,8 @@ class KenwardRoger:
     W: Array
     W_observed: Array
     parameters: tuple[str, ...]
+    theta: Array
+    singular: NDArray[np.bool_]
     aliased: Array
     notes: tuple[str, ...]
     _parts: Adjustment
@@ -80,6 +88,37 @@ class KenwardRoger:
         """Satterthwaite's degrees of freedom of each coefficient, for use with Φ, shape (p,)."""
         values = [self.df_of(row, observed=True) for row in np.eye(len(self.cov))]
         return pd.Series(values, self.cov.index, name="df")
+
+    def variance_parameters(self) -> pd.DataFrame:
+        """Return the variance parameters with their asymptotic standard errors.
+
+        Returns
+        -------
+        DataFrame
+            Columns estimate; se, from the observed information; se_expected, from the expected
+            one; and note, by parameter: elements of Σ_f, or SAS's parameters of a family, and those
+            of R. NaN where data say nothing of a parameter by itself, or it is held at a boundary.
+
+        Notes
+        -----
+        They describe curvature at the estimate. Estimates of variances are skewed, the more so the
+        fewer levels there are: intervals are better taken from `bayesv.profile` or a posterior. On
+        a boundary theory has none; a standard error there is that along it.
+        """
+        own = [np.diagonal(np.atleast_2d(W)) for W in (self.W_observed, self.W)]
+        se, expected = (np.sqrt(np.where(v > 0, v, np.nan)) for v in own)
+        aliased = (self.aliased != 0).any(axis=1)
+        held = self.singular & np.isnan(se)
+        notes = np.where(
+            aliased, "not told from other parameters",
+            np.where(held, "at its boundary", np.where(self.singular, "along a boundary", "")),
+        )  # fmt: skip
+        unknown = aliased | held
+        columns = {
+            "estimate": self.theta, "se": np.where(aliased, np.nan, se),
+            "se_expected": np.where(unknown, np.nan, expected), "note": notes,
+        }  # fmt: skip
+        return pd.DataFrame(columns, index=pd.Index(self.parameters))
 
     @accepts(observed=FLAG)
     def df_of(self, weights: Any, *, observed: bool = False) -> float:
@@ -112,7 +151,8 @@ class KenwardRoger:
         row = contrast_row(weights, self._names)
         return float("nan") if self._parts.loses(row) else float(row @ self._parts.adjusted @ row)
 
-    def test(self, L: Any, beta: Any = None) -> dict[str, Any]:
+    @accepts(method=TEXT)
+    def test(self, L: Any, beta: Any = None, method: str = "Kenward–Roger") -> dict[str, Any]:
         """Return the scaled F statistic of Lβ = 0 with its degrees of freedom.
 
         Parameters
@@ -123,6 +163,9 @@ class KenwardRoger:
             mapping of coefficients to weights is one row; of names to such rows, several.
         beta : array_like, shape (p,), Series or mapping, optional
             β̂, aligned by label if it has labels; `beta` if left out.
+        method : {"Kenward–Roger", "Satterthwaite"}
+            Kenward and Roger's, or the Wald F with Φ and, as lmerTest has it, degrees of freedom
+            from those of its uncorrelated contrasts.
 
         Returns
         -------
@@ -151,23 +194,21 @@ class KenwardRoger:
         """
         L = contrast_matrix(L, self._names)
         estimate = L @ (self.beta.to_numpy() if beta is None else estimates(beta, self._names))
-        parts, q = self._parts, len(L)
+        parts, q, adjusted = self._parts, len(L), _adjusts(method)
         nothing = dict.fromkeys(("F", "df2", "scale", "p"), float("nan"))
         if any(parts.loses(row) for row in L):
             problem = "the variance of Lβ̂ depends on parameters that the data say nothing of"
         else:
+            given = L
             # Rows are brought to unit variance, so that their scale costs no digits.
             L = L / (unit := np.sqrt(np.einsum("ka,ab,kb->k", L, parts.Phi, L)))[:, None]
-            moved = np.linalg.solve(L @ parts.Phi @ L.T, L @ parts.slopes @ L.T)
-            traces = np.trace(moved, axis1=1, axis2=2)
-            A1 = float(traces @ parts.W @ traces)
-            A2 = float(np.einsum("ij,iab,jba->", parts.W, moved, moved))
-            scale, df, problem = f_moments(q, A1, A2)
+            scale, df, problem = parts.f_moments(L) if adjusted else parts.wald_df(given)
         if problem:
-            warn(f"No Kenward–Roger test: {problem}.", FitWarning)
+            warn(f"No {METHODS[not adjusted]} test: {problem}.", FitWarning)
             return {**nothing, "df1": float(q), "problem": problem}
         estimate = estimate / unit
-        wald = float(estimate @ np.linalg.solve(L @ parts.adjusted @ L.T, estimate)) / q
+        cov = parts.adjusted if adjusted else parts.Phi
+        wald = float(estimate @ np.linalg.solve(L @ cov @ L.T, estimate)) / q
         F = scale * wald
         p = float(chdtrc(q, q * F) if np.isinf(df) else fdtrc(q, df, F))
         return {"F": F, "df1": float(q), "df2": df, "scale": scale, "p": p, "problem": ""}
@@ -202,11 +243,8 @@ class KenwardRoger:
         Intercept   251.405  6.825  17.0  36.838  0.0  237.007  265.804
         Days         10.467  1.546  17.0   6.771  0.0    7.206   13.729
         """
-        chosen = str(method).replace("Kenward-Roger", _METHODS[0])
-        if chosen not in _METHODS:
-            raise BayesvError(f"method must be one of {', '.join(_METHODS)}; found {method!r}.")
+        adjusted = _adjusts(method)
         estimate = self.beta.to_numpy() if beta is None else estimates(beta, self._names)
-        adjusted = chosen == _METHODS[0]
         cov = self.cov if adjusted else self.cov_plugin
         df = (self.df if adjusted else self.df_satterthwaite).to_numpy()
         se = np.sqrt(np.diagonal(cov))
@@ -243,9 +281,46 @@ class Adjustment:
     lost_slopes: Array
     lost_squares: Array
 
+    def f_moments(self, L: Array) -> tuple[float, float, str]:
+        """Return Kenward and Roger's scale and df of rows of unit variance; why there are none."""
+        moved = np.linalg.solve(L @ self.Phi @ L.T, L @ self.slopes @ L.T)
+        traces = np.trace(moved, axis1=1, axis2=2)
+        A1 = float(traces @ self.W @ traces)
+        A2 = float(np.einsum("ij,iab,jba->", self.W, moved, moved))
+        return f_moments(len(L), A1, A2)
+
+    def wald_df(self, L: Array) -> tuple[float, float, str]:
+        """Return 1, the df of a Wald F by Satterthwaite's method, and why there are none.
+
+        Of contrasts that are uncorrelated, along the eigenvectors of LΦL', each t² has mean
+        ν/(ν − 2); F(q, m) has that of their mean. Other rows of the same hypothesis have other
+        eigenvectors, and slightly other degrees of freedom, as in lmerTest and SAS.
+        """
+        values, vectors = np.linalg.eigh(L @ self.Phi @ L.T)
+        rows = vectors.T @ L
+        slopes = np.einsum("ka,iab,kb->ki", rows, self.slopes, rows)
+        spread = np.einsum("ki,ij,kj->k", slopes, self.W_observed, slopes)
+        if np.isnan(spread).any():
+            return np.nan, np.nan, "the likelihood has no maximum at these components"
+        nu = np.where(spread > 0, 2.0 * values**2 / np.where(spread > 0, spread, 1.0), np.inf)
+        if np.isinf(nu).all() or np.ptp(nu) < _SAME_DF:
+            return 1.0, float(nu.mean()), ""
+        if (nu <= 2.0).any():
+            return 1.0, 2.0, ""
+        means = float((1.0 / (1.0 - 2.0 / nu)).sum())
+        return 1.0, 2.0 * means / (means - len(L)), ""
+
     def loses(self, row: Array) -> bool:
         """Whether the variance of a contrast depends on what the data say nothing of."""
         variance = float(row @ self.Phi @ row)
         slope = np.einsum("a,iab,b->i", row, self.lost_slopes, row) / variance
         square = np.einsum("a,iab,b->i", row, self.lost_squares, row) / variance
         return bool(np.maximum(slope**2, square).max(initial=0.0) > _LOST_SHARE**2)
+
+
+def _adjusts(method: str) -> bool:
+    """Whether a method is Kenward and Roger's, rather than Satterthwaite's."""
+    chosen = str(method).replace("Kenward-Roger", METHODS[0])
+    if chosen not in METHODS:
+        raise BayesvError(none_of("method", method, METHODS))
+    return chosen == METHODS[0]

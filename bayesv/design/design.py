@@ -202,7 +202,7 @@ class Design(LabelledDesign):
     def _with(self, **parts: Any) -> Design:
         """Return the design with another response or residual of the same clusters."""
         new = replace(self, **parts)
-        for name in ("Z", "clusters"):  # cached properties
+        for name in ("Z", "Z_independent", "clusters"):  # cached properties
             if name in self.__dict__:
                 new.__dict__[name] = self.__dict__[name]
         return new
@@ -235,6 +235,14 @@ class Design(LabelledDesign):
         if not self.terms:
             return sparse.csr_array((self.n, 0))
         return sparse.csr_array(sparse.hstack([term.Z for term in self.terms], format="csr"))
+
+    @cached_property
+    def Z_independent(self) -> sparse.csr_array:
+        """Columns of effects that are independent between what stands for levels; Z if none are."""
+        if all(term.related is None for term in self.terms):
+            return self.Z
+        parts = [term.Z_independent for term in self.terms]
+        return sparse.csr_array(sparse.hstack(parts, format="csr"))
 
     @property
     def weights(self) -> Array | None:

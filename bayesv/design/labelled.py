@@ -101,6 +101,8 @@ class LabelledDesign:
         for term in self.terms:
             shape = "uncorrelated" if len(term.structure.blocks) > 1 else "correlated"
             extra = f", {shape}" if term.n_columns > 1 else ""
+            if term.relationship is not None:
+                extra += f", related by a {term.relationship.describe()}"
             lines.append(
                 f"{term.group}: {term.n_levels} levels × ({', '.join(term.columns)}){extra}"
             )

@@ -52,6 +52,11 @@ class _Term:
         """K of the observed levels, effects being of covariance Σ_f ⊗ K; None where it is I."""
         return None if self.relationship is None else self.relationship.of(list(self.levels))
 
+    @property
+    def n_independent(self) -> int:
+        """Number of effects of a column that are independent: levels, or the rank of K."""
+        return self.n_levels if self.related is None else self.related.root.rank
+
     def level_index(self, level: object) -> int:
         """Return the position of a level given by its label; DataError if there is none."""
         found = np.flatnonzero(self.levels == level_label(level))
@@ -146,6 +151,23 @@ class RandomTerm(_Term):
             (self.values.ravel(), columns.ravel(), pointers), shape=(n, self.n_effects)
         )
 
+    @cached_property
+    def Z_independent(self) -> sparse.csr_array:
+        """Z(L ⊗ I) with K = LL', shape (n, rank r_f): columns of effects of covariance I ⊗ Σ_f."""
+        if self.related is None:
+            return self.Z
+        L, (n, r) = self.related.root.matrix[self.codes], self.values.shape
+        values = self.values[np.repeat(np.arange(n), np.diff(L.indptr))]
+        columns = L.indices[:, None] * r + np.arange(r)
+        return sparse.csr_array(
+            ((L.data[:, None] * values).ravel(), columns.ravel(), L.indptr * r),
+            shape=(n, L.shape[1] * r),
+        )
+
+    def of_independent(self, v: Array) -> Array:
+        """Return u = (L ⊗ I)v of all levels, shape (J_f, r_f), for v of shape (rank, r_f)."""
+        return v if self.related is None else np.asarray(self.related.root.matrix @ v)
+
     @accepts(u=array(2, "biuf"))
     def apply(self, u: Array) -> Array:
         """Return Z_f u, shape (n,), for the effects u of all levels, shape (J_f, r_f)."""
@@ -170,6 +192,17 @@ class RandomTerm(_Term):
             return False
         pairs = np.unique(np.stack([codes, self.codes]), axis=1).shape[1]
         return bool(pairs == len(np.unique(self.codes)) == len(np.unique(codes)))
+
+    def related_as(self, other: RandomTerm) -> bool:
+        """Whether the levels of another term, which splits the rows alike, are related alike."""
+        if self.relationship is None and other.relationship is None:
+            return True
+        twin = np.zeros(self.n_levels, dtype=np.intp)
+        twin[self.codes] = other.codes
+        levels = np.unique(self.codes)
+        left, right = levels[:, None], levels[None, :]
+        K, K_other = self.shared(left, right), other.shared(twin[left], twin[right])
+        return bool(np.abs(K - K_other).max(initial=0.0) <= 1e-8 * np.abs(K).max(initial=0.0))
 
     @cached_property
     def rms(self) -> Array:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from bayesv.design.design import Design
 from bayesv.design.residual import Residual
 from bayesv.linalg import Array
 
@@ -15,14 +16,6 @@ __all__ = ["Point", "Rows", "StandardScores", "TermRows", "normal_scores", "resp
 
 class TermRows(Protocol):
     """A random term in rows that get a response."""
-
-    @property
-    def n_levels(self) -> int:
-        """Number of levels, J."""
-
-    @property
-    def n_columns(self) -> int:
-        """Number of effects of each level, r."""
 
     def apply(self, u: Array) -> Array:
         """Return Zu, shape (n,), for effects of shape (J, r)."""
@@ -69,6 +62,7 @@ class StandardScores(NamedTuple):
     Attributes
     ----------
     effects : sequence of ndarray, shapes (J_f, r_f)
+        Of related levels (rank, r_f).
     residuals : ndarray, shape (n,)
     """
 
@@ -76,20 +70,20 @@ class StandardScores(NamedTuple):
     residuals: Array
 
 
-def normal_scores(rows: Rows, rng: np.random.Generator) -> StandardScores:
+def normal_scores(rows: Design, rng: np.random.Generator) -> StandardScores:
     """Draw standard normal scores: of the residuals, then of the effects term by term."""
     residuals = rng.normal(size=rows.residual.size)
     return StandardScores(
-        [rng.normal(size=(t.n_levels, t.n_columns)) for t in rows.terms], residuals
+        [rng.normal(size=(t.n_independent, t.n_columns)) for t in rows.terms], residuals
     )
 
 
-def simulate(rows: Rows, point: Point, scores: StandardScores) -> tuple[Array, list[Array]]:
-    """Return y = offset + Xβ + Zu + e with u_j ~ (0, Σ_f) and e ~ (0, R), made of scores.
+def simulate(rows: Design, point: Point, scores: StandardScores) -> tuple[Array, list[Array]]:
+    """Return y = offset + Xβ + Zu + e with u ~ (0, K ⊗ Σ_f) and e ~ (0, R), made of scores.
 
     Parameters
     ----------
-    rows : Rows
+    rows : Design
     point : Point
     scores : StandardScores
         Whatever their law and the order in which they were drawn; normal ones by `normal_scores`.
@@ -99,7 +93,10 @@ def simulate(rows: Rows, point: Point, scores: StandardScores) -> tuple[Array, l
     ndarray, list of ndarray
         y, shape (n,), and u of each term, shapes (J_f, r_f).
     """
-    effects = [z @ root.T for z, root in zip(scores.effects, point.roots(), strict=True)]
+    effects = [
+        term.of_independent(z @ root.T)
+        for term, z, root in zip(rows.terms, scores.effects, point.roots(), strict=True)
+    ]
     residuals = float(point.sigma) * rows.residual.draw(scores.residuals)
     return response(rows, point.beta, effects, residuals), effects
 

@@ -165,6 +165,10 @@ class Encoding:
         X, names = side_columns(self.formula.terms, values, n)
         return names, X
 
+    def fixed_values(self, data: Any) -> dict[str, Any]:
+        """Return the variables of the fixed part in new rows, by their text."""
+        return self._values(data, [self.formula.terms])[0]
+
     def offset(self, data: Any) -> Array | None:
         """Return the known part of the mean of new rows."""
         if not self.formula.offset_nodes:

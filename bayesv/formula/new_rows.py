@@ -21,8 +21,10 @@ from bayesv.formula.frame import (
     kind,
     take_columns,
 )
+from bayesv.formula.groups import level_texts
 from bayesv.linalg import Array
 from bayesv.names import INTERCEPT, factors_of
+from bayesv.structures.relationship import RelatedLevels
 
 __all__ = ["NewRows", "NewTerm", "new_rows"]
 
@@ -35,6 +37,14 @@ class NewTerm:
     columns: tuple[str, ...]
     values: Array  # (m, r)
     codes: NDArray[np.intp]  # (m,)
+    levels: tuple[str, ...] | None = None  # of the codes, where they are related
+    related: RelatedLevels | None = None
+
+    def shared(self, left: NDArray[np.intp], right: NDArray[np.intp]) -> Array:
+        """Return K of levels with each other; see `RandomTerm.shared`."""
+        if self.related is None:
+            return np.asarray(left == right, dtype=float)
+        return np.asarray(self.related.K[left, right])
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +72,8 @@ def new_rows(design: Design, data: Any, weights: str | None = None) -> NewRows:
     data : DataFrame
         pandas, polars, a mapping …: grouping factors and the columns of the random terms' left
         sides; no response. Levels of grouping factors may be new: V only needs to know which rows
-        share them, and rows whose level is missing share nothing. All other columns are coded as
+        share them, and rows whose level is missing share nothing; of related levels the
+        relationship must have them. All other columns are coded as
         the fitted rows were: ``I(age - 14)``, ``poly(x, 2)``, factors.
     weights : str, optional
         Column of known weights w in R = σ²/w; 1 if left out.
@@ -98,7 +109,11 @@ def new_rows(design: Design, data: Any, weights: str | None = None) -> NewRows:
             values = values[:, [columns.index(name) for name in term.columns]]
             factors = encoding.factors_of(term.group)
         codes = _shared(frame, factors)
-        terms.append(NewTerm(term.group, term.columns, values, codes))
+        levels = related = None
+        if term.relationship is not None:
+            codes, levels = _related(frame, factors, term.group)
+            related = term.relationship.of(levels)
+        terms.append(NewTerm(term.group, term.columns, values, codes, levels, related))
     w = None
     if weights is not None:
         if weights not in frame:
@@ -120,6 +135,21 @@ def _shared(frame: pd.DataFrame, factors: tuple[str, ...]) -> NDArray[np.intp]:
     codes = np.column_stack([as_factor(frame[name]).codes for name in factors])
     _, shared = np.unique(codes, axis=0, return_inverse=True)
     return np.where(present, np.ravel(shared), n + np.arange(n)).astype(np.intp)
+
+
+def _related(
+    frame: pd.DataFrame, factors: tuple[str, ...], group: str
+) -> tuple[NDArray[np.intp], tuple[str, ...]]:
+    """Return the level of each row, and the levels by name: their relationship is needed."""
+    present = np.logical_and.reduce([finite_rows(frame[name]) for name in factors])
+    if not present.all():
+        raise DataError(
+            f"Row {frame.index[int(np.argmin(present))]!r} of the new data has no level of "
+            f"{group!r}, whose levels have a known relationship: name one that is in it."
+        )
+    texts = level_texts([as_factor(frame[name]) for name in factors])
+    levels, codes = np.unique(texts.astype(str), return_inverse=True)
+    return np.ravel(codes).astype(np.intp), tuple(levels.tolist())
 
 
 # --- designs made elsewhere -----------------------------------------------------------------------

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from bayesv.design.design import Design
+from bayesv.design.design import Design, RandomTerm
 from bayesv.design.residual import Residual
 from bayesv.design.structured import StructuredResidual
 from bayesv.errors import DataError
 from bayesv.formula.frame import as_factor, finite_rows, take_columns
 from bayesv.formula.groups import level_texts
+from bayesv.formula.kin import Kin, kin_of
 from bayesv.formula.new_residuals import NewResiduals, continued
 from bayesv.formula.new_rows import new_rows
 from bayesv.linalg import Array
@@ -34,11 +35,14 @@ class PredictedTerm:
         Level of each row, fitted or not.
     fitted : ndarray of int, shape (J,)
         Which level of the fit each level is, −1 for one that was not fitted.
+    kin : Kin or None
+        How the levels are related; None if they are independent.
     """
 
     values: Array
     codes: NDArray[np.intp]
     fitted: NDArray[np.intp]
+    kin: Kin | None = None
 
     @property
     def n_levels(self) -> int:
@@ -49,6 +53,28 @@ class PredictedTerm:
     def n_columns(self) -> int:
         """Number of effects of each level, r."""
         return int(self.values.shape[1])
+
+    def across(self, term: RandomTerm, block: Array) -> sparse.csr_array:
+        """Return the covariance of Zu of these rows with that of the fitted ones, (m, n).
+
+        Parameters
+        ----------
+        term : RandomTerm
+            Of the fit.
+        block : ndarray, shape (r, r)
+            Σ.
+        """
+        if self.kin is None:
+            between, Z = sparse.eye_array(term.n_levels), self.matrix(term.n_levels)
+        else:
+            between, every = sparse.csr_array(self.kin.across), np.arange(self.n_levels)
+            Z = replace(self, fitted=every).matrix(self.n_levels)
+        return sparse.csr_array(Z @ sparse.kron(between, block, format="csr") @ term.Z.T)
+
+    def variances(self, block: Array) -> Array:
+        """Return the variance of Zu of every row, shape (m,)."""
+        own = ((self.values @ block) * self.values).sum(axis=1)
+        return own if self.kin is None else own * np.diagonal(self.kin.K)[self.codes]
 
     def matrix(self, levels: int) -> sparse.csr_array:
         """Return Z over the fitted levels, shape (m, levels · r); rows of other levels are 0."""
@@ -62,6 +88,8 @@ class PredictedTerm:
     def effects(self, fitted: Array | None, root: Array, rng: np.random.Generator) -> Array:
         """Return u of the levels, shape (J, r): draws from N(0, ΛΛ') of those not fitted.
 
+        Of related levels these are draws given the effects of the fitted ones.
+
         Parameters
         ----------
         fitted : ndarray, shape (levels of the fit, r), or None
@@ -74,6 +102,8 @@ class PredictedTerm:
         if fitted is not None and known.all():
             return np.asarray(fitted[self.fitted])
         u = rng.normal(size=(self.n_levels, self.n_columns)) @ root.T
+        if self.kin is not None:
+            u = self.kin.given(fitted, u)
         if fitted is not None:
             u[known] = fitted[self.fitted[known]]
         return np.asarray(u)
@@ -110,7 +140,8 @@ class PredictedRows:
 def fitted_rows(design: Design) -> PredictedRows:
     """Return the rows of the fit."""
     terms = [
-        PredictedTerm(term.values, term.codes, np.arange(term.n_levels)) for term in design.terms
+        PredictedTerm(term.values, term.codes, np.arange(term.n_levels), kin_of(term, term.levels))
+        for term in design.terms
     ]
     labels = [str(label) for label in design.row_labels]
     return PredictedRows(design.X, design.offset, terms, design.residual, labels)
@@ -143,13 +174,18 @@ def rows_of(design: Design, data: Any, weights: str | None = None) -> PredictedR
         )
     terms = []
     for term, new in zip(design.terms, rows.terms, strict=True):
+        place = {str(level): i for i, level in enumerate(term.levels)}
+        if new.levels is not None:
+            fitted = [place.get(level, -1) for level in new.levels]
+            kin = kin_of(term, new.levels)
+            terms.append(PredictedTerm(new.values, new.codes, np.array(fitted, np.intp), kin))
+            continue
         factors = encoding.factors_of(term.group)
         frame = take_columns(data, factors)
         present = np.logical_and.reduce([finite_rows(frame[name]) for name in factors])
         texts = np.full(rows.n, "", dtype=object)
         kept = [as_factor(frame.loc[present, name]) for name in factors]
         texts[present] = level_texts(kept)
-        place = {str(level): i for i, level in enumerate(term.levels)}
         _, first, codes = np.unique(new.codes, return_index=True, return_inverse=True)
         fitted = [place.get(texts[i], -1) if present[i] else -1 for i in first]
         terms.append(PredictedTerm(new.values, np.ravel(codes), np.array(fitted, dtype=np.intp)))

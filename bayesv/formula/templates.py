@@ -64,7 +64,7 @@ _INSTEAD = {
 }
 _ANY_COLUMNS = ("us", "diag", "homdiag", "cs", "csh")  # without an order of columns
 _SLOPES = ("us", "diag", "homdiag")  # for which a single column of numbers is a slope
-_MOST_POSITIONS = 200
+_MOST_POSITIONS = 60
 
 
 def is_template(word: str) -> bool:

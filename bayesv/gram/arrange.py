@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bayesv.errors import BayesvError
+from bayesv.errors import BayesvError, none_of
 from bayesv.gram.chain import ChainFactor, FactorSums, flattened, merging_of
 from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.layout import BorderTerm, Layout
@@ -28,9 +28,7 @@ _COPIES_OF_BORDER = 6  # in an evaluation with its gradient
 def check_elimination(elimination: str) -> None:
     """Refuse an order of elimination that does not exist."""
     if elimination not in ELIMINATIONS:
-        raise BayesvError(
-            f"elimination must be one of {', '.join(ELIMINATIONS)}; found {elimination!r}."
-        )
+        raise BayesvError(none_of("elimination", elimination, ELIMINATIONS))
 
 
 def gram_statistics(

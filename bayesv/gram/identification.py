@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -203,9 +204,20 @@ def _symmetric(tensor: Array, f: tuple[Index, Index], g: tuple[Index, Index]) ->
     """Return the sums for the symmetric elements (a, b) of f and (c, d) of g."""
     (a, b), (c, d) = f, g
     block = np.zeros((len(a), len(c)))
-    for i, (ai, bi) in enumerate(zip(a, b, strict=True)):
-        for j, (cj, dj) in enumerate(zip(c, d, strict=True)):
-            lefts = {(ai, bi), (bi, ai)}
-            rights = {(cj, dj), (dj, cj)}
-            block[i, j] = sum(tensor[x, y, v, w] for x, y in lefts for v, w in rights)
+    for left in _both_ways(a, b):
+        for right in _both_ways(c, d):
+            rows, columns = left.weight[:, None], right.weight
+            block += rows * columns * tensor[left.i[:, None], left.j[:, None], right.i, right.j]
     return block
+
+
+class _Way(NamedTuple):
+    """Elements read one way, and 0 where that is the other way, too."""
+
+    i: Index
+    j: Index
+    weight: Array
+
+
+def _both_ways(i: Index, j: Index) -> tuple[_Way, _Way]:
+    return _Way(i, j, np.ones(len(i))), _Way(j, i, np.where(i == j, 0.0, 1.0))

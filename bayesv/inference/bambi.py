@@ -59,6 +59,18 @@ def build_bambi(design: Design, frame: ModelFrame, priors: ResolvedPriors) -> An
             "Bambi cannot state known weights: its weighted() raises the likelihood to a power, "
             "which is not R = σ²/w. Use engine='pymc' or to_pymc(model)."
         )
+    if related := [term.group for term in design.terms if term.relationship is not None]:
+        raise BayesvError(
+            f"Bambi cannot state the known relationship of the levels of {related[0]!r}: its group "
+            "effects are independent between levels. Use to_pymc(model), where u = (L ⊗ λ)z, or "
+            "another engine."
+        )
+    for term in design.terms:
+        if not term.structure.is_free:
+            raise BayesvError(
+                f"Bambi's group effects have any covariance or none, and that of {term.group!r} is "
+                f"{term.structure.words}. Use engine='pymc' or bv.to_pymc(model), which state it."
+            )
     formula, data = _bambi_formula(design, re.sub(r"[`|]", "_", frame.formula.response))
     plain = bmb.Model(formula, data, auto_scale=False)
     parts = read_bambi(plain)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bayesv.design.design import Design
-from bayesv.errors import BayesvError
+from bayesv.errors import BayesvError, none_of
 from bayesv.support.memory import refuse_unless
 
 __all__ = ["ENGINES", "NutsOptions", "check_sampling", "refuse_draws"]
@@ -58,7 +58,7 @@ def check_sampling(
 ) -> None:
     """Refuse arguments of `Model.sample` that are out of range, before any work is done."""
     if not isinstance(engine, str) or engine not in ENGINES:
-        raise BayesvError(f"engine must be one of {', '.join(ENGINES)}; found {engine!r}.")
+        raise BayesvError(none_of("engine", engine, ENGINES))
     for name, value, least in (("draws", draws, 4), ("chains", chains, 1), ("tune", tune, 1)):
         if not isinstance(value, int | np.integer) or value < least:
             raise BayesvError(f"{name} must be an integer of at least {least}; found {value!r}.")

@@ -17,6 +17,7 @@ from bayesv.errors import BayesvError, require
 from bayesv.inference.completeness import require_all_draws
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
+from bayesv.inference.pymc_families import correlation_root
 from bayesv.linalg import Array
 from bayesv.priors.families import (
     Exponential,
@@ -29,7 +30,7 @@ from bayesv.priors.families import (
     Normal,
 )
 from bayesv.priors.priors import ResolvedPriors
-from bayesv.structures import Unstructured
+from bayesv.structures import CovarianceStructure, Unstructured
 from bayesv.support.process import Shared
 
 __all__ = [
@@ -76,11 +77,12 @@ def build_pymc(design: Design, priors: ResolvedPriors) -> Any:
     -------
     pymc.Model
         Free variables ``beta``, ``sigma``, and per group ``sd_<group>``, ``z_<group>`` (standard
-        normal offsets) and ``chol_<group>`` (Cholesky factor of the correlation matrix);
-        ``u_<group>`` is derived. Random effects are not centred: u = z (A⁻¹ diag(sd) L)', where A
-        is that of `Basis`: ``sd`` and ``chol`` are of the effects that the priors speak of, which
-        ``sd``'s coordinates name. ``cov_<group>``, of the columns as written, is derived where
-        these differ.
+        normal offsets) and ``chol_<group>`` (Cholesky factor of the correlation matrix; of families
+        with parameters it is derived from ``chol_<group>_share``, the place of each within its
+        range, and ``sd`` has one element for each SD of the family); ``u_<group>`` is derived.
+        Random effects are not centred: u = z (A⁻¹ diag(sd) L)', where A is that of `Basis`: ``sd``
+        and ``chol`` are of the effects that the priors speak of, which ``sd``'s coordinates name.
+        ``cov_<group>``, of the columns as written, is derived where these differ.
     """
     pm = require("pymc", "pymc")
     coords = group_coords(priors) | {"coef": list(design.fixed_names)}
@@ -111,8 +113,14 @@ def _effects(term: RandomTerm, priors: ResolvedPriors) -> Any:
 
     dims = (f"{term.group}_level", f"{term.group}_coef")
     root, sd = group_root(term, priors)
-    z = pm.Normal(f"z_{term.group}", 0.0, 1.0, dims=dims)
+    if term.related is None:
+        z = pm.Normal(f"z_{term.group}", 0.0, 1.0, dims=dims)
+    else:  # u = (L ⊗ λ)z of a known relationship LL'
+        shape = (term.n_independent, term.n_columns)
+        z = pm.Normal(f"z_{term.group}", 0.0, 1.0, shape=shape)
     u = pt.dot(z, root.T) if term.structure.n_corrs else z * sd
+    if term.related is not None:
+        u = pt.dot(term.related.root.matrix.toarray(), u)
     return pm.Deterministic(f"u_{term.group}", u, dims=dims)
 
 
@@ -122,6 +130,11 @@ def group_coords(priors: ResolvedPriors) -> dict[str, Any]:
         f"{term.group}_{name}": list(term.columns)
         for term in priors.design.terms
         for name in ("coef", "coef_bis")
+    }
+    coords |= {
+        f"{term.group}_sd": list(term.structure.sd_labels(term.columns))
+        for term in priors.design.terms
+        if term.structure.n_sds < term.n_columns
     }
     return coords | {
         f"{term.group}_centred": list(priors.basis(term).labels)
@@ -136,12 +149,20 @@ def group_root(term: RandomTerm, priors: ResolvedPriors) -> tuple[Any, Any]:
     import pytensor.tensor as pt
 
     basis = priors.basis(term)
+    structure = term.structure
     dim = f"{term.group}_{'centred' if basis.centred else 'coef'}"
+    if structure.n_sds < term.n_columns:
+        dim = f"{term.group}_sd"
     sd = prior_vector(f"sd_{term.group}", priors.sd[term.group], dim, flat="HalfFlat")
+    if structure.n_sds < term.n_columns:
+        sd = sd[structure.sd_of_row]
     L = pt.eye(term.n_columns)
     for k, (rows, part) in correlated_parts(term).items():
-        eta = priors.corr[term.group].eta
-        factor = pm.LKJCorr(chol_name(term, k), eta=eta, n=part.size)
+        eta, name = priors.corr[term.group].eta, chol_name(term, k)
+        if isinstance(part, Unstructured):
+            factor = pm.LKJCorr(name, eta=eta, n=part.size)
+        else:
+            factor = correlation_root(name, part, eta)
         whole = part.size == term.n_columns
         L = factor if whole else pt.set_subtensor(L[rows[:, None], rows], factor)
     if not basis.centred:
@@ -162,12 +183,12 @@ def chol_name(term: RandomTerm, k: int) -> str:
     return f"chol_{term.group}" if len(term.structure.parts) == 1 else f"chol_{term.group}_{k}"
 
 
-def correlated_parts(term: RandomTerm) -> dict[int, tuple[Index, Unstructured]]:
+def correlated_parts(term: RandomTerm) -> dict[int, tuple[Index, CovarianceStructure]]:
     """Return rows and family of each part of a term that has correlations, by its position."""
     return {
         k: (np.array(rows), part)
         for k, (rows, part) in enumerate(term.structure.parts)
-        if isinstance(part, Unstructured) and part.n_corrs
+        if part.n_corrs
     }
 
 
@@ -224,7 +245,8 @@ def sample_pymc(model: Any, priors: ResolvedPriors, options: NutsOptions, keep_u
     for term in design.terms:
         factors = {k: values(chol_name(term, k)) for k in correlated_parts(term)}
         back = priors.basis(term).back
-        covs[term.group] = covariances(term, values(f"sd_{term.group}"), factors, back)
+        sds = term.structure.sds(values(f"sd_{term.group}"))
+        covs[term.group] = covariances(term, sds, factors, back)
         if keep_u:
             u[term.group] = values(f"u_{term.group}")
     sigma2 = values("sigma") ** 2

@@ -66,7 +66,8 @@ class Tails:
         """Raise PriorError if the posterior has no finite integral."""
         for f, term in enumerate(self._terms):
             labels = self._priors.basis(term).labels
-            for i, prior in enumerate(self._priors.sd[term.group]):
+            for i, sd in enumerate(term.structure.sd_of_row):
+                prior = self._priors.sd[term.group][sd]
                 if self.powers[f][i] > 0:
                     continue
                 d = self._levels_of((f, i))
@@ -95,11 +96,17 @@ class Tails:
         if group == "Residual":
             return self.sigma / (2.0 if scale == "var" else 1.0)
         f = next(f for f, term in enumerate(self._terms) if term.group == group)
-        columns = self._terms[f].columns
-        i = columns.index(first)
+        structure, columns = self._terms[f].structure, self._terms[f].columns
+        i = columns.index(first) if structure.is_free else self._row_of(f, first)
         if scale == "sd":
             return 2.0 * self._pair(f, i, i)
         return self._pair(f, i, columns.index(second) if second else i)
+
+    def _row_of(self, f: int, label: str) -> int:
+        """Return a row that has the standard deviation of a label."""
+        structure, columns = self._terms[f].structure, self._terms[f].columns
+        sd = structure.sd_labels(columns).index(label)
+        return int(np.flatnonzero(structure.sd_of_row == sd)[0])
 
     @property
     def infinite_mean(self) -> list[str]:
@@ -125,7 +132,10 @@ class Tails:
             for pair, e in self._combined[f].items():
                 for i in pair:
                     exponents[i] = min(exponents[i], e)
-            powers.append(exponents)
+            # One SD of several rows is bounded by the levels of each of them.
+            shared = term.structure.sd_of_row
+            powers.append([max(e for e, k in zip(exponents, shared, strict=True) if k == own)
+                           for own in shared])  # fmt: skip
         return powers
 
     @cached_property
@@ -148,7 +158,8 @@ class Tails:
         return sum(isinstance(prior, Flat) for prior in self._priors.beta)
 
     def _tail(self, f: int, i: int) -> float:
-        return self._priors.sd[self._terms[f].group][i].tail
+        term = self._terms[f]
+        return float(self._priors.sd[term.group][term.structure.sd_of_row[i]].tail)
 
     @cached_property
     def _flat_subsets(self) -> list[frozenset[_Effect]]:

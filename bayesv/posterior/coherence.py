@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.special import gammainc, stdtrit
 
 from bayesv.covariance import ComponentDraws, MarginalCovariance
+from bayesv.design.design import RandomTerm
 from bayesv.diagnostics.convergence import ess_mean
 from bayesv.errors import BayesvError
 from bayesv.gram import GramStatistics, draw_effects
@@ -220,15 +221,16 @@ def _given_u(
     for term in design.terms:
         effects = _flat(u[term.group][:, ::step])
         residual = residual - np.einsum("sij,ij->si", effects[:, term.codes], term.values)
-        square = _mahalanobis(draws.covs[term.group], effects)
+        square = _mahalanobis(draws.covs[term.group], _independent(term, effects))
+        n_effects = term.n_independent * term.n_columns
         singular = np.isnan(square)
         if singular.mean() > 1e-3:
             notes.append(f"Σ of {term.group} is singular in some draws; given u it is not checked")
             continue
-        square[singular] = term.n_effects  # what it is on average
+        square[singular] = n_effects  # what it is on average
         prior = score.prior[:, sd_positions(design)[term.group]].sum(axis=1)
         names.append(f"scale of Σ {term.group}")
-        columns.append(square - term.n_effects + prior)
+        columns.append(square - n_effects + prior)
     squares = (design.residual.whiten(residual.T) ** 2).sum(axis=0) / draws.sigma2
     names.append("log sd Residual")
     columns.append(squares - design.n + score.prior[:, -1])
@@ -284,10 +286,16 @@ def _share_nearer(point: ComponentDraws, gap: Array) -> float:
     start = 0
     for term in design.terms:
         stop = start + term.n_effects
-        levels = gap[start:stop].reshape(1, term.n_levels, term.n_columns)
+        levels = _independent(term, gap[start:stop].reshape(1, term.n_levels, term.n_columns))
         distance += float(_mahalanobis(point.covs[term.group][None], levels)[0])
         start = stop
-    return float(gammainc(0.5 * design.q, 0.5 * distance))
+    degrees = design.Z_independent.shape[1]
+    return float(gammainc(0.5 * degrees, 0.5 * distance))
+
+
+def _independent(term: RandomTerm, u: Array) -> Array:
+    """Return what stands for levels in effects u, shape (S, J, r), as independent effects."""
+    return u if term.related is None else np.asarray(term.related.root.inverse @ u)
 
 
 def _mahalanobis(cov: Array, u: Array) -> Array:

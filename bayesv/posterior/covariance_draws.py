@@ -58,8 +58,8 @@ def v_of_rows(
 class PosteriorV:
     """Posterior of the marginal covariance of some rows; computed when it is asked for.
 
-    V = Σ_f Z_f Σ_f Z_f' + σ² diag(1/w) is linear in (Σ, σ²), so that its posterior mean and SDs are
-    exact functions of the means and covariances of the draws.
+    V = Σ_f Z_f (K_f ⊗ Σ_f) Z_f' + σ² diag(1/w) is linear in (Σ, σ²), so that its posterior
+    mean and SDs are exact functions of the means and covariances of the draws.
 
     Attributes
     ----------
@@ -91,8 +91,8 @@ class PosteriorV:
         parts = []
         for term in self.design.terms:
             z, codes = term.values[self.positions], term.codes[self.positions]
-            same = (codes[:, None] == codes).astype(float)
-            parts.append((term.group, np.einsum("ia,jb,ij->abij", z, z, same).reshape(-1, m, m)))
+            shared = term.shared(codes[:, None], codes)
+            parts.append((term.group, np.einsum("ia,jb,ij->abij", z, z, shared).reshape(-1, m, m)))
         return [*parts, ("Residual", self.design.residual.block(self.positions)[None])]
 
     @cached_property

@@ -15,6 +15,7 @@ from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.log_prior import LogPrior
 from bayesv.linalg import Array, cov_to_sd_corr, evenly_spaced, psd_root, symmetrize
+from bayesv.reml.maps import map_of
 
 __all__ = [
     "ESTIMATES",
@@ -54,7 +55,7 @@ def point_estimate(
     if kind == "medoid":
         return draws.take(medoid(draws))
     if kind == "stein" and stats is not None:
-        return _in_families(stein(stats, draws))
+        return stein(stats, draws)
     sigma2 = draws.sigma2
     if kind == "mean":
         means = {group: cov.mean(axis=0) for group, cov in draws.covs.items()}
@@ -127,7 +128,8 @@ def stein(stats: GramStatistics, values: ComponentDraws) -> ComponentDraws:
     -----
     The loss tr(V_s⁻¹V) − log|V_s⁻¹V| − n is linear in (Σ, σ²) but for log|V|, with coefficients
     that are the derivatives of log|V| at the draws. On Σ_f itself E[Σ_f⁻¹] is infinite under every
-    prior that has a density at an SD of 0; on V it is not, because V ≥ R.
+    prior that has a density at an SD of 0; on V it is not, because V ≥ R. Where Σ_f has a family,
+    V is the best of those of the family.
     """
     design, covs, sigma2 = values.design, list(values.covs.values()), values.sigma2
     start = [cov.mean(axis=0) / sigma2.mean() for cov in covs]
@@ -145,36 +147,29 @@ def stein(stats: GramStatistics, values: ComponentDraws) -> ComponentDraws:
             slope += each / s2 / len(at)
             rest -= float((each * (lam @ lam.T)).sum())
         by_sigma2 += rest / s2 / len(at)  # log|V| is n log t + log|V| at t times (Σ, σ²)
-    # A root within the mask has a product within it: blocks do not mix.
-    shapes = [np.nonzero(np.tril(term.structure.mask)) for term in design.terms]
-    splits = np.cumsum([len(rows) for rows, _ in shapes])[:-1]
-
-    def unpack(x: Array) -> list[Array]:
-        out = []
-        for part, shape, cov in zip(np.split(x[:-1], splits), shapes, start, strict=True):
-            lam = np.zeros_like(cov)
-            lam[shape] = part
-            out.append(lam)
-        return out
+    maps = [map_of(term, np.eye(term.n_columns), np.ones(term.n_columns)) for term in design.terms]
+    splits = np.cumsum([one.size for one in maps])[:-1]
 
     def objective(x: Array) -> tuple[float, Array]:
-        lambdas, s2 = unpack(x), float(np.exp(x[-1]))
+        parts, s2 = np.split(x[:-1], splits), float(np.exp(x[-1]))
+        lambdas = [one.root(part) for one, part in zip(maps, parts, strict=True)]
         value, bars = _log_m(stats, lambdas)
         inner = by_sigma2 + sum(
             float((slope * (lam @ lam.T)).sum()) for slope, lam in zip(slopes, lambdas, strict=True)
         )
-        parts = [
-            (2.0 * s2 * slope @ lam - bar)[shape]
-            for slope, lam, bar, shape in zip(slopes, lambdas, bars, shapes, strict=True)
+        gradient = [
+            one.pullback(part, 2.0 * s2 * slope @ lam - bar)
+            for one, part, slope, lam, bar in zip(maps, parts, slopes, lambdas, bars, strict=True)
         ]
-        gradient = np.append(np.concatenate(parts), s2 * inner - n)
-        return (s2 * inner - value - n * x[-1]) / n, gradient / n
+        gradient.append(np.array([s2 * inner - n]))
+        return (s2 * inner - value - n * x[-1]) / n, np.concatenate(gradient) / n
 
-    x0 = [psd_root(cov)[shape] for cov, shape in zip(start, shapes, strict=True)]
+    x0 = [one.near(psd_root(cov)) for one, cov in zip(maps, start, strict=True)]
     first = np.append(np.concatenate(x0), np.log(sigma2.mean()))
     found = minimize(objective, first, jac=True, method="BFGS", options={"gtol": 1e-9})
     s2 = float(np.exp(found.x[-1]))
-    best = zip(design.groups, unpack(found.x), strict=True)
+    roots = [one.root(part) for one, part in zip(maps, np.split(found.x[:-1], splits), strict=True)]
+    best = zip(design.groups, roots, strict=True)
     return ComponentDraws(design, {group: s2 * lam @ lam.T for group, lam in best}, s2)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,11 @@ from bayesv.covariance import (
     DISTANCES,
     MarginalCovariance,
     VarianceComponents,
+    contrasts,
+    marginal_means,
     v_distances,
 )
-from bayesv.errors import BayesvError, SamplingWarning, warn
+from bayesv.errors import BayesvError, SamplingWarning, none_of, warn
 from bayesv.formula.prediction import fitted_rows, rows_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
@@ -120,7 +122,7 @@ class Posterior(DrawsOfDensity, Savable):
             columns of ``(x || g)``.
         """
         if kind not in ESTIMATES:
-            raise BayesvError(f"kind must be one of {', '.join(ESTIMATES)}; found {kind!r}.")
+            raise BayesvError(none_of("kind", kind, ESTIMATES))
         stats = self._likelihood.stats if kind == "stein" else None
         return point_estimate(self.values, kind, stats, self.density).components()
 
@@ -200,6 +202,19 @@ class Posterior(DrawsOfDensity, Savable):
         """
         return MarginalCovariance(self.design, self.estimate("mean"))
 
+    def marginal_means(self, specs: str | Sequence[str], **options: Any) -> pd.DataFrame:
+        """Return `bayesv.marginal_means` of the draws: mean, sd and interval of each."""
+        return marginal_means(self, specs, **options)
+
+    def contrasts(
+        self,
+        specs: str | Sequence[str],
+        method: str | Mapping[str, Sequence[float]] = "pairwise",
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Return `bayesv.contrasts` of the draws, with the probability that each is above 0."""
+        return contrasts(self, specs, method, **options)
+
     def functionals(self) -> Any:
         """Return draws of scalar functionals of V as a Dataset with dims (chain, draw).
 
@@ -272,7 +287,7 @@ class Posterior(DrawsOfDensity, Savable):
             Keep every so many draws of each chain.
         """
         if kind not in DISTANCES:
-            raise BayesvError(f"kind must be one of {', '.join(DISTANCES)}; found {kind!r}.")
+            raise BayesvError(none_of("kind", kind, DISTANCES))
         return self.map(lambda vc: v_distances(self.design, reference, vc)[kind], every)
 
     def gls_draws(self) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,8 +15,11 @@ from bayesv.covariance import (
     GLSFit,
     KenwardRoger,
     VarianceComponents,
+    anova,
+    contrasts,
     gls,
     kenward_roger,
+    marginal_means,
 )
 from bayesv.covariance.functionals import functionals
 from bayesv.covariance.lags import by_lag
@@ -296,6 +300,30 @@ class RemlFit(Savable):
     def kenward_roger(self, *, information: str = "expected", linear: bool = False) -> KenwardRoger:
         """Return `bayesv.kenward_roger` of this fit."""
         return kenward_roger(self, information=information, linear=linear)
+
+    def variance_parameters(self) -> pd.DataFrame:
+        """Return the variance parameters, their standard errors, and what limits these.
+
+        See `KenwardRoger.variance_parameters`.
+        """
+        return kenward_roger(self).variance_parameters()
+
+    def anova(self, type: int = 3, ddf: str = "kenward-roger") -> pd.DataFrame:
+        """Return `bayesv.anova` of this fit: an F test of each term of the fixed effects."""
+        return anova(self, type, ddf)
+
+    def marginal_means(self, specs: str | Sequence[str], **options: Any) -> pd.DataFrame:
+        """Return `bayesv.marginal_means` of this fit."""
+        return marginal_means(self, specs, **options)
+
+    def contrasts(
+        self,
+        specs: str | Sequence[str],
+        method: str | Mapping[str, Sequence[float]] = "pairwise",
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Return `bayesv.contrasts` of the marginal means of this fit."""
+        return contrasts(self, specs, method, **options)
 
     def summary(self) -> str:
         """Return what lme4's ``summary`` prints."""

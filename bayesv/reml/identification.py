@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from bayesv.design.design import Design
 from bayesv.gram import Elements, GramStatistics, flat_directions
 from bayesv.linalg import Array, Mask
+from bayesv.reml.ridges import slopes_of
 
 __all__ = ["unidentified"]
 
 _INVOLVED = 1e-6  # element of a projector on unit directions
 _TOLD = 4  # names that are listed
 _DEPENDENT = 1e-10  # eigenvalue of the columns' correlations
+_ALONG = 1e-10  # of the cosine of a flat direction with what a family can do
 
 
 def unidentified(design: Design, stats: GramStatistics, method: str = "REML") -> tuple[str, ...]:
@@ -58,6 +61,7 @@ def unidentified(design: Design, stats: GramStatistics, method: str = "REML") ->
 def _sentences(design: Design, stats: GramStatistics, method: str) -> tuple[str, ...]:
     masks = [term.structure.mask for term in design.terms]
     elements, directions = flat_directions(stats, masks, fixed=method == "REML")
+    directions = _within_families(design, elements, directions)
     if not directions.shape[1]:
         return ()
     flat_in_V = directions
@@ -65,6 +69,24 @@ def _sentences(design: Design, stats: GramStatistics, method: str) -> tuple[str,
         flat_in_V = flat_directions(stats, masks, fixed=False)[1]
     words = _Words(design, elements, flat_in_V)
     return tuple(words.sentence(part) for part in _separate(directions, elements))
+
+
+def _within_families(design: Design, elements: Elements, directions: Array) -> Array:
+    """Return those directions along which families of covariances can move, in general."""
+    if not directions.shape[1] or all(term.structure.is_free for term in design.terms):
+        return directions
+    tangents = []
+    for f, term in enumerate(design.terms):
+        rows, columns = elements.rows[f], elements.columns[f]
+        if term.structure.is_free:
+            tangents.append(np.eye(len(rows)))
+            continue
+        size = np.where(elements.sizes[f] > 0, elements.sizes[f], 1.0)
+        slopes = slopes_of(term.structure)[:, rows, columns] * size[rows] * size[columns]
+        tangents.append(slopes.T)
+    Q = np.linalg.qr(block_diag(*tangents, [[1.0]]))[0]
+    _, cosines, ways = np.linalg.svd(Q.T @ directions)
+    return np.asarray(directions @ ways[: len(cosines)][cosines > 1.0 - _ALONG].T)
 
 
 def _separate(directions: Array, elements: Elements) -> list[Array]:
@@ -99,7 +121,8 @@ class _Words:
         names, groups = self._names(involved)
         residual = bool(involved[-1])
         subject = _listed([*names, *(["the residual variance"] if residual else [])])
-        verb = "is" if len(names) + residual == 1 else "are"
+        single = len(names) + residual == 1 and "parameters of" not in subject
+        verb = "is" if single else "are"
         outside = directions - self.flat_in_V @ (self.flat_in_V.T @ directions)
         V_is_unique = float(np.abs(outside).max()) < 1e-4
         reason = self._reason(groups, residual, V_is_unique)
@@ -119,6 +142,9 @@ class _Words:
             if not len(places):
                 continue
             groups.append(f)
+            if not term.structure.is_free:
+                names.append(f"the parameters of {term.structure.words} in {term.group}")
+                continue
             pairs = [(self.elements.rows[f][i], self.elements.columns[f][i]) for i in places]
             columns = term.columns
             variances = [
@@ -135,6 +161,12 @@ class _Words:
     def _reason(self, groups: list[int], residual: bool, V_is_unique: bool) -> str:
         terms = [self.design.terms[f] for f in groups]
         labels = [term.group for term in terms]
+        if residual and not all(term.structure.is_free for term in terms):
+            return (
+                f"each effect of {_listed(labels)} has about one row, and what its variance and "
+                "the residual's share the family can make up for. Fit a family with fewer "
+                "parameters, or state the correlation by residual= instead"
+            )
         if residual:
             return f"each level of {_listed(labels)} has about one row, which is a residual too"
         if not V_is_unique:

@@ -83,8 +83,7 @@ def map_of(term: RandomTerm, basis: Array, scale: Array) -> TermMap:
         Root mean squares of the columns in that basis.
     """
     structure = term.structure
-    free = sorted(i for block in structure.free_blocks for i in block)
-    if free == list(range(structure.size)):
+    if structure.is_free:
         return Elements(structure.mask, basis, scale)
     return Parameters(structure, basis, term.rms)
 

@@ -12,7 +12,7 @@ from bayesv.linalg import Array
 from bayesv.structures.kinds import kind_of
 from bayesv.structures.structure import CovarianceStructure
 
-__all__ = ["refuse_ridges"]
+__all__ = ["refuse_ridges", "slopes_of"]
 
 _FREE = ("us", "toep", "toeph", "ad", "adh")  # kinds that take up what a random term explains
 _STEP = 1e-5  # of a coordinate, for slopes by central differences
@@ -59,6 +59,11 @@ def refuse_ridges(design: Design) -> None:
                 "explain, and the data do not tell the two apart. Leave one of them out, or use a "
                 "residual correlation with one parameter, such as ar1."
             )
+        if _is_same(part.structure, term.structure, B):
+            raise DataError(
+                f"{head} both are {part.structure.kind} over the same positions, and V is the same "
+                "with the two exchanged, so that no data tell them apart. Leave one of them out."
+            )
         if form.known is None and _stands_still(part, term, B):
             raise DataError(
                 f"{head} along a line of their parameters V stays the same, so that no data tell "
@@ -78,18 +83,23 @@ def _by_visit(term: RandomTerm, series: Series) -> Array | None:
     return B if (np.abs(B[series.visit] - term.values) <= 1e-9 * scale).all() else None
 
 
+def _is_same(of_residual: CovarianceStructure, of_term: CovarianceStructure, B: Array) -> bool:
+    """Return whether a family of a term, one effect a visit, is that of the residuals, too."""
+    if type(of_residual) is not type(of_term) or B.shape != (of_residual.size, of_term.size):
+        return False
+    z = np.linspace(_POINT, 0.8 * _POINT, of_residual.n_corrs)
+    moved = B @ of_term.corr(z) @ B.T
+    return bool(np.allclose(moved, of_residual.corr(z), atol=_TOLERANCE))
+
+
 def _stands_still(part: Sequential, term: RandomTerm, B: Array) -> bool:
     """Return whether some direction of all parameters leaves V of every pair of visits."""
     seen = part.series.met
     places = np.nonzero(np.triu(seen))
-    mask = np.tril(term.structure.mask)
-    of_term = [
-        ((np.outer(B[:, i], B[:, k]) + np.outer(B[:, k], B[:, i])) / 2)[places]
-        for i, k in zip(*np.nonzero(mask), strict=True)
-    ]
+    of_term = (B @ slopes_of(term.structure) @ B.T)[:, places[0], places[1]]
     groups = part.n_groups
-    of_residual = _slopes(part.structure)[:, places[0], places[1]]
-    blocks = [np.tile(np.array(of_term), (1, groups))]
+    of_residual = slopes_of(part.structure)[:, places[0], places[1]]
+    blocks = [np.tile(of_term, (1, groups))]
     blocks += [
         np.concatenate([of_residual * (g == k) for k in range(groups)], axis=1)
         for g in range(groups)
@@ -101,8 +111,8 @@ def _stands_still(part: Sequential, term: RandomTerm, B: Array) -> bool:
     return bool(len(slopes) > slopes.shape[1] or values[-1] < _TOLERANCE * values[0])
 
 
-def _slopes(structure: CovarianceStructure) -> Array:
-    """Return slopes of the covariance of visits by log SDs and coordinates, (k, v, v)."""
+def slopes_of(structure: CovarianceStructure) -> Array:
+    """Return slopes of Σ by log SDs and coordinates at a general point, (k, r, r)."""
     base = np.concatenate(
         [0.1 * np.arange(structure.n_sds), np.linspace(_POINT, 0.8 * _POINT, structure.n_corrs)]
     )

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from bayesv.design.design import Design
-from bayesv.errors import BayesvError, DataError, FitWarning, warn
+from bayesv.errors import BayesvError, DataError, FitWarning, none_of, warn
 from bayesv.gram import LARGEST_ERROR, GramStatistics, eliminate
 from bayesv.linalg import Array, Mask, symmetrize
 from bayesv.reml.criterion import Criterion, solve_fixed
@@ -83,7 +83,7 @@ def fit_reml(
     is no worse for it.
     """
     if method not in ("REML", "ML"):
-        raise BayesvError(f"method must be 'REML' or 'ML', found {method!r}.")
+        raise BayesvError(none_of("method", method, ("REML", "ML")))
     return search_from(Search(Criterion(design, stats, method), max_iterations), [np.zeros(0)])
 
 

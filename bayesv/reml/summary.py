@@ -46,7 +46,11 @@ def _sizes(design: Design) -> list[str]:
     """Return numbers of rows and levels, and the form of structured residuals."""
     sizes = f"Rows: {design.n}"
     if design.terms:
-        levels = ", ".join(f"{term.group} {term.n_levels}" for term in design.terms)
+        levels = ", ".join(
+            f"{term.group} {term.n_levels}"
+            + (f" ({term.relationship.describe()})" if term.relationship is not None else "")
+            for term in design.terms
+        )
         sizes += f"; levels: {levels}"
     form = design.parametric_residual
     return [sizes] if form is None else [sizes, f"Residuals: {form.describe()}"]

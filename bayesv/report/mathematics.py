@@ -30,27 +30,18 @@ def equations(design: Design) -> list[dict[str, str]]:
     effects, effects_text = [], []
     for k, term in enumerate(design.terms, 1):
         sub = _n(str(k)) if len(design.terms) > 1 else None
-        sigma, u = _sub(_i("Σ"), sub), _sub(_i("u"), sub)
-        effects.append(
-            _row(
-                u,
-                _sp(),
-                _t(f"of each level of {term.group}"),
-                _sp(),
-                _o("∼"),
-                _i("N"),
-                _o("("),
-                _n("0"),
-                _o(","),
-                sigma,
-                _o(")"),
-            )
-        )
-        name = f"Σ{k if sub else ''}"
-        effects_text.append(f"u{k if sub else ''} of each level of {term.group} ~ N(0, {name})")
+        sigma, u = [_sub(_i("Σ"), sub)], _sub(_i("u"), sub)
+        name, whose = f"Σ{k if sub else ''}", f"of each level of {term.group}"
+        if term.relationship is not None:
+            sigma = [_sub(_i("K"), sub), _o("⊗"), *sigma]
+            name, whose = f"K{k if sub else ''} ⊗ {name}", f"of the levels of {term.group}"
+        law = [_o("∼"), _i("N"), _o("("), _n("0"), _o(","), *sigma, _o(")")]
+        effects.append(_row(u, _sp(), _t(whose), _sp(), *law))
+        effects_text.append(f"u{k if sub else ''} {whose} ~ N(0, {name})")
+    between = "K" if any(term.relationship is not None for term in design.terms) else "I"
     V = _row(
         _i("V"), _o("="), _i("Z"), _i("G"), _sup(_i("Z"), _o("⊤")), _o("+"), _i("R"), _o(","),
-        _sp(), _i("G"), _o("="), _t("blockdiag"), _o("("), _i("I"), _o("⊗"), _i("Σ"), _o(")"),
+        _sp(), _i("G"), _o("="), _t("blockdiag"), _o("("), _i(between), _o("⊗"), _i("Σ"), _o(")"),
     )  # fmt: skip
     Xt, less_one = _sup(_i("X"), _o("⊤")), _row(_o("−"), _n("1"))
     information = _row(_o("("), Xt, _inv("V"), _i("X"), _o(")"))
@@ -59,7 +50,7 @@ def equations(design: Design) -> list[dict[str, str]]:
         _equation(_mean(design), _mean_text(design)),
         *(_equation(m, t) for m, t in zip(effects, effects_text, strict=True)),
         _equation(residual, text),
-        _equation(V, "V = Z G Z' + R, G = blockdiag(I ⊗ Σ)"),
+        _equation(V, f"V = Z G Z' + R, G = blockdiag({between} ⊗ Σ)"),
         _equation(beta, "β̂ = (X'V⁻¹X)⁻¹X'V⁻¹y"),
     ]
 
@@ -82,6 +73,11 @@ def words(design: Design) -> list[str]:
             f"Each of the {term.n_levels:,} levels of {level} has its own {has}{how}, drawn from a "
             "normal distribution around 0."
         )
+        if term.relationship is not None:
+            sentences.append(
+                f"These of different levels are correlated as the {term.relationship.what} says: "
+                "their covariance is its element K_ij times that of one level."
+            )
     sentences.append(_residual_words(design))
     return sentences
 

@@ -55,6 +55,12 @@ def code(
         lines.append("R = ...  # the known variances, or covariance, of the residuals of df's rows")
         arguments.append("residual=bv.Known(R)")
     arguments += _residual(design)
+    related = [term.group for term in design.terms if term.relationship is not None]
+    for k, group in enumerate(related, 1):
+        lines.append(f"K{k} = ...  # the pedigree or relationship matrix of {group}")
+    if related:
+        pairs = ", ".join(f"{_text(group)}: K{k}" for k, group in enumerate(related, 1))
+        arguments.append(f"relationship={{{pairs}}}")
     made, models = _models(_needed(reml, posts), arguments)
     lines += made
     by_formula = {formula: name for (formula, _), name in reversed(models.items())}

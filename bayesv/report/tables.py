@@ -65,6 +65,8 @@ def levels(design: Design) -> str:
             "levels": term.n_levels,
             "own": ", ".join(term.columns),
         }
+        if any(other.relationship is not None for other in design.terms):
+            row["related by"] = term.relationship.describe() if term.relationship else ""
         if design.has_rows:
             counts = np.bincount(term.codes, minlength=term.n_levels)
             row |= {"min": counts.min(), "median": float(np.median(counts)), "max": counts.max()}

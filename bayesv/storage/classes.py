@@ -24,6 +24,8 @@ from bayesv.structures import DirectSum
 from bayesv.structures.coordinate_priors import BetaShare, CorrelationPC, HalfBeta, RangePC
 from bayesv.structures.family import Family
 from bayesv.structures.kinds import KINDS as FAMILIES
+from bayesv.structures.pedigree import Pedigree
+from bayesv.structures.relationship import KnownRelationship
 
 __all__ = ["CLASSES", "WORDS", "made"]
 
@@ -35,7 +37,7 @@ CLASSES: dict[str, type[Any]] = {
             Merging, Basis, ColumnFacts, ResponseScale, Encoding, ColumnState, Centered,
             Polynomial, Spline, NaturalSpline, Cut, *PRIORS.values(),
             StructuredResidual, Sequential, Series, RowScales, Blockwise, KnownVariances,
-            KnownBlocks, BetaShare, CorrelationPC, HalfBeta, RangePC,
+            KnownBlocks, Pedigree, KnownRelationship, BetaShare, CorrelationPC, HalfBeta, RangePC,
         )
     },
     **{f"residual SD {cls.__name__}": cls for cls in (Strata, Power, Exponential)},

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
@@ -99,6 +100,10 @@ def _encoded(value: Any, path: str, arrays: dict[str, Array]) -> Any:
     if isinstance(value, pd.DataFrame):
         parts = {"values": value.to_numpy(), "index": value.index, "columns": value.columns}
         return {"frame": _encoded(parts, path, arrays)}
+    if sparse.issparse(value):
+        csr = sparse.csr_array(value)
+        parts = {name: getattr(csr, name) for name in ("data", "indices", "indptr", "shape")}
+        return {"sparse": _encoded(parts, path, arrays)}
     if isinstance(value, VarianceComponents):
         parts = {"blocks": {group: value[group] for group in value}, "sigma2": value.sigma2}
         residual = {what: dict(values) for what, values in vars(value.residual).items() if values}
@@ -185,6 +190,11 @@ def _decoded(value: Any, arrays: Mapping[str, Array]) -> Any:
         return pd.DataFrame(parts["values"], parts["index"], parts["columns"])
     if kind == "statistics":
         return statistics_from(parts)
+    if kind == "sparse":
+        arrays_of = (parts["data"], parts["indices"], parts["indptr"])
+        matrix = sparse.csr_array(arrays_of, shape=parts["shape"])
+        matrix.check_format()
+        return matrix
     if kind == "components":
         return VarianceComponents(**parts)
     raise StorageError(f"the contents have a {kind!r}, which is not known")

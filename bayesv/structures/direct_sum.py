@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -198,18 +198,31 @@ class DirectSum(CovarianceStructure):
 
     def sd_labels(self, columns: Sequence[str]) -> tuple[str, ...]:  # noqa: D102
         labels = [""] * self.n_sds
-        for rows, part, _ in self._each():
-            names = part.sd_labels([columns[row] for row in rows])
+        names = self._told_apart(columns, [part.sd_labels for _, part in self.summands])
+        for (rows, part, _), own in zip(self._each(), names, strict=True):
             for row, sd in zip(rows, part.sd_of_row, strict=True):
-                labels[self.sd_of_row[row]] = names[sd]
+                labels[self.sd_of_row[row]] = own[sd]
         return tuple(labels)
 
     def corr_labels(self, columns: Sequence[str]) -> tuple[str, ...]:  # noqa: D102
-        return tuple(
-            label
-            for rows, part in self.summands
-            for label in part.corr_labels([columns[row] for row in rows])
-        )
+        names = self._told_apart(columns, [part.corr_labels for _, part in self.summands])
+        return tuple(label for own in names for label in own)
+
+    def _told_apart(
+        self, columns: Sequence[str], labels: Sequence[Callable[[Sequence[str]], tuple[str, ...]]]
+    ) -> list[tuple[str, ...]]:
+        """Return labels of each part; where two parts have one, with the part's first column."""
+        of_parts = [[columns[row] for row in rows] for rows, _ in self.summands]
+        names = [label(own) for label, own in zip(labels, of_parts, strict=True)]
+        shared = [set(a) & set(b) for k, a in enumerate(names) for b in names[:k]]
+        if not any(shared):
+            return names
+        return [
+            tuple(f"{name} of {part.kind}({own[0]} …)" for name in few)
+            if any(few and few[0] in both for both in shared)
+            else few
+            for few, own, (_, part) in zip(names, of_parts, self.summands, strict=True)
+        ]
 
     def natural(self, z: Array) -> Array:  # noqa: D102
         parts = [part.natural(z[..., own]) for _, part, own in self._each()]

@@ -68,6 +68,16 @@ class LevelRoot:
         L.sort_indices()
         return L
 
+    @property
+    def rank(self) -> int:
+        """Number of columns of L."""
+        return int(self.matrix.shape[1])
+
+    @cached_property
+    def inverse(self) -> Array:
+        """L⁺, shape (rank, J): v = L⁺u of effects u = Lv."""
+        return np.asarray(np.linalg.pinv(self.matrix.toarray()))
+
     def rotated(self, weights: Array) -> LevelRoot:
         """Return a root of the same K with L' diag(w) L diagonal.
 

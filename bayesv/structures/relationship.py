@@ -69,11 +69,22 @@ class Relationship(ABC):
             )
         return np.array([self._place[level] for level in levels], dtype=np.intp)
 
+    def describe(self) -> str:
+        """Return what it is and how many it has, such as ``pedigree of 500``."""
+        return f"{self.what} of {len(self.labels):,}"
+
     def of(self, levels: Sequence[str]) -> RelatedLevels:
         """Return K of these levels with its root; what was made once is kept."""
         key = tuple(levels)
         if key not in self._made:
-            self._made[key] = RelatedLevels(self.among(key))
+            K = self.among(key)
+            if not np.diagonal(K).all():
+                lone = key[int(np.argmin(np.diagonal(K)))]
+                raise DataError(
+                    f"The {self.what} has 0 on its diagonal at '{lone}', whose effects would all "
+                    "be 0. Correct it, or leave the rows of this level out of the data."
+                )
+            self._made[key] = RelatedLevels(K)
         return self._made[key]
 
     @cached_property
@@ -123,6 +134,16 @@ class KnownRelationship(Relationship):
     matrix: Any
 
     what = "relationship matrix"
+
+    def __post_init__(self) -> None:
+        refuse_twice(self.labels, self.what, "row")
+        shape = np.shape(self.matrix) or self.matrix.shape
+        if shape != (len(self.labels),) * 2:
+            raise DataError(
+                f"The relationship matrix has shape {shape}, and there are {len(self.labels)} "
+                "labels: it must have a row and a column for each."
+            )
+        object.__setattr__(self, "matrix", _checked(self.matrix, self.labels))
 
     def among(self, levels: Sequence[str]) -> Array:  # noqa: D102
         places = self.places(levels)
@@ -188,14 +209,8 @@ def known_relationship(K: Any, labels: Sequence[Hashable] | None = None) -> Know
                 "index and columns, or the pair (matrix, labels)."
             )
         rows = [level_label(label) for label in labels]
-        refuse_twice(rows, "relationship matrix", "row")
         matrix = sparse.csr_matrix(K) if sparse.issparse(K) else np.asarray(K, dtype=float)
-        if matrix.shape != (len(rows), len(rows)):
-            raise DataError(
-                f"The relationship matrix has shape {matrix.shape}, and there are {len(rows)} "
-                "labels: it must have a row and a column for each."
-            )
-    return KnownRelationship(tuple(rows), _checked(matrix, rows))
+    return KnownRelationship(tuple(rows), matrix)
 
 
 def _checked(matrix: Any, labels: Sequence[str]) -> Any:

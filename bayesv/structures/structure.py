@@ -145,6 +145,16 @@ class CovarianceStructure(NaturalForm):
         return ()
 
     @property
+    def is_free(self) -> bool:
+        """Whether elements of Σ that may differ from 0 may be any, and no other parameters are."""
+        return sum(map(len, self.free_blocks)) == self.size
+
+    @property
+    def words(self) -> str:
+        """Its kinds in words, such as ``ar1``; of independent parts, joined by plus."""
+        return " + ".join(part.kind for _, part in self.parts)
+
+    @property
     def parts(self) -> tuple[tuple[tuple[int, ...], CovarianceStructure], ...]:
         """Independent parts: rows of each and its family; coordinates of C stand in this order."""
         return ((tuple(range(self.size)), self),)

@@ -112,14 +112,13 @@ def a(*kinds: type, hint: str = "") -> Rule:
     return rule
 
 
-def called(name_of_class: str, hint: str = "") -> Rule:
-    """Require an instance of a class of a room above, which cannot be imported here."""
+def called(*classes: str, hint: str = "") -> Rule:
+    """Require an instance of classes of a room above, which cannot be imported here."""
 
     def rule(name: str, value: Any) -> None:
-        if name_of_class not in (kind.__name__ for kind in type(value).__mro__):
-            raise BayesvError(
-                f"{name} must be a {name_of_class}; {found(value)}.{hint and ' '}{hint}"
-            )
+        if not {kind.__name__ for kind in type(value).__mro__} & set(classes):
+            words = " or ".join(classes)
+            raise BayesvError(f"{name} must be a {words}; {found(value)}.{hint and ' '}{hint}")
 
     return rule
 

@@ -201,7 +201,7 @@ def cold(session: Session) -> list[Row]:
     stem = session.stem(case)
     if stem is None:
         return [{"start": "first", "note": "failed: no data"}]
-    command = [sys.executable, "-m", "bayesv.cli", "fit", f"{stem}.csv", case.formula]
+    command = [sys.executable, "-m", "bayesv", "fit", f"{stem}.csv", case.formula]
     cache = session.launcher.temporary()
     starts = [
         session.launcher.wall(command, NUMBA_CACHE_DIR=cache) for _ in range(1 + LATER_STARTS)

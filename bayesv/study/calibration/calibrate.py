@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.errors import BayesvError, DesignWarning, FitWarning, SamplingWarning, near
+from bayesv.errors import BayesvError, DesignWarning, FitWarning, SamplingWarning, near, none_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array
 from bayesv.model import Model, check_sampling
@@ -233,7 +233,7 @@ def _check(
         raise BayesvError(f"A bv.Model is needed; found {type(model).__name__}.")
     _ = model.design.row_labels  # a design without rows says here that it has none
     if kind not in KINDS:
-        raise BayesvError(f"kind must be one of {', '.join(KINDS)}; found {kind!r}.")
+        raise BayesvError(none_of("kind", kind, KINDS))
     keys = range(replicates) if isinstance(replicates, int) else replicates
     numbers = isinstance(keys, Sequence) and all(isinstance(k, int) and k >= 0 for k in keys)
     if not numbers or not keys or len(set(keys)) < len(keys):

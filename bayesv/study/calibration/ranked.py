@@ -164,10 +164,10 @@ def _shared(values: ComponentDraws, i: int, k: int) -> Array:
     """Covariance of rows i and k through the levels they share, shape (S,)."""
     total = np.zeros(values.size)
     for term in values.design.terms:
-        if term.codes[i] == term.codes[k]:
-            total += np.einsum(
-                "a,sab,b->s", term.values[i], values.covs[term.group], term.values[k]
-            )
+        shared = float(term.shared(term.codes[i], term.codes[k]))
+        total += shared * np.einsum(
+            "a,sab,b->s", term.values[i], values.covs[term.group], term.values[k]
+        )
     return total
 
 
@@ -175,5 +175,5 @@ def _partner(design: Design, i: int) -> int | None:
     """Return the nearest row before i that shares a level with it, if there is one."""
     shares = np.zeros(i, dtype=bool)
     for term in design.terms:
-        shares |= term.codes[:i] == term.codes[i]
+        shares |= term.shared(term.codes[:i], term.codes[i]) != 0
     return int(np.flatnonzero(shares)[-1]) if shares.any() else None

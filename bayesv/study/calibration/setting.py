@@ -161,6 +161,12 @@ def stacked(design: Design) -> Design:
         )
         for term in design.terms
     )
+    if related := [term.group for term in design.terms if term.relationship is not None]:
+        raise BayesvError(
+            f"Levels of {related[0]!r} have a known relationship, and a second copy of the rows "
+            "has levels that are not in it: calibration given data is there for levels that are "
+            "not related."
+        )
     if design.residual.clusters is not None:
         raise BayesvError(
             "Residuals are correlated within series, and a second copy of the rows would belong to "

@@ -168,7 +168,7 @@ class Estimands:
         i, j = np.array(self.pairs).T
         elements = point.sigma2[:, None] * ((i == j) * self.design.residual.diagonal[i])
         for term in self.design.terms:
-            left = term.values[i] * (term.codes[i] == term.codes[j])[:, None]
+            left = term.values[i] * term.shared(term.codes[i], term.codes[j])[:, None]
             elements = elements + np.einsum(
                 "ka,sab,kb->sk", left, point.covs[term.group], term.values[j]
             )

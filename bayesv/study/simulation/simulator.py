@@ -51,7 +51,7 @@ class Simulator:
         """Draw a response, shape (n,): effects term by term, then residuals."""
         (effect, of_effects), (error, of_errors) = self._effect_law, self._error_law
         effects = [
-            effect.draw(rng, (term.n_levels, term.n_columns), of_effects)
+            effect.draw(rng, (term.n_independent, term.n_columns), of_effects)
             for term in self.design.terms
         ]
         scores = StandardScores(effects, error.draw(rng, self.design.n, of_errors))

@@ -1,4 +1,4 @@
-"""So that ``python -m bayesv.cli`` is the command line."""
+"""So that ``python -m bayesv`` is the command line."""
 
 import sys
 

@@ -1,0 +1,384 @@
+"""Marginal means and their contrasts: over a grid of the factors' levels, equally weighted."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayesv.covariance.anova import DDF, small_sample_of
+from bayesv.covariance.small_sample import METHODS, KenwardRoger
+from bayesv.covariance.student import range_quantile, range_tail, t_quantile, t_tail
+from bayesv.design.design import Design
+from bayesv.errors import BayesvError, near
+from bayesv.formula.reference_grid import reference_grid
+from bayesv.linalg import Array
+from bayesv.support.arguments import (
+    PROBABILITY,
+    TEXTS,
+    accepts,
+    called,
+    choice,
+    mapping,
+    numeric,
+    optional,
+)
+
+__all__ = ["ADJUSTMENTS", "Means", "contrasts", "marginal_means"]
+
+ADJUSTMENTS = ("tukey", "holm", "bonferroni", "none")
+_MOST_MEANS = 2_000
+
+
+class _Estimated(Protocol):
+    """A fit, or a posterior: what has β and a design."""
+
+    @property
+    def design(self) -> Any: ...
+    @property
+    def beta(self) -> Any: ...
+
+
+def _names(name: str, value: Any) -> None:
+    """Require one text or several."""
+    if not isinstance(value, str):
+        TEXTS(name, value)
+
+
+def _method(name: str, value: Any) -> None:
+    """Require a word or weights by name."""
+    if not isinstance(value, str):
+        mapping(numeric)(name, value)
+
+
+_FIT = called("RemlFit", "Posterior")
+_GRID = {"specs": _names, "by": _names, "at": optional(mapping())}
+
+
+@accepts(fit=_FIT, **_GRID, ddf=choice(*DDF), prob=PROBABILITY)
+def marginal_means(
+    fit: _Estimated,
+    specs: str | Sequence[str],
+    *,
+    by: str | Sequence[str] = (),
+    at: Mapping[str, Any] | None = None,
+    ddf: str = "kenward-roger",
+    prob: float = 0.95,
+) -> pd.DataFrame:
+    """Return means of the response by levels of some factors, the others equally weighted.
+
+    Parameters
+    ----------
+    fit : RemlFit or Posterior
+        Of a formula.
+    specs : str or sequence of str
+        Columns whose combinations have a mean each.
+    by : str or sequence of str, optional
+        More of them, for tables in parts.
+    at : mapping of str to value or values, optional
+        Values of columns; else covariates are at their mean and factors have all levels.
+    ddf : {"kenward-roger", "satterthwaite"}
+        Of a fit: Kenward and Roger's standard errors and degrees of freedom, or the plug-in's with
+        Satterthwaite's.
+    prob : float
+        Of the intervals.
+
+    Returns
+    -------
+    DataFrame
+        Columns of ``by`` and ``specs``; estimate, se, df, low, high. Of a posterior the mean, sd
+        and equal-tailed interval of its draws, without df. NaN where empty cells leave a mean
+        without estimate.
+
+    Raises
+    ------
+    BayesvError
+        If a column is none of the fixed effects', or the mean of a covariate is not known.
+
+    Notes
+    -----
+    As emmeans: each row of the grid is xβ̂; a mean is that of the rows that share its levels.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> data = bv.load_dataset("sleepstudy").assign(late=lambda d: d["Days"] > 4)
+    >>> fit = bv.Model("Reaction ~ late + (1 | Subject)", data).reml()
+    >>> print(bv.marginal_means(fit, "late").round(1).to_string(index=False))
+     late  estimate  se   df   low  high
+    False     271.6 9.4 19.8 252.0 291.3
+     True     325.4 9.4 19.8 305.8 345.0
+    """
+    means = Means.of(fit.design, specs, by, at)
+    return pd.concat([means.labels, _of(fit, ddf).table(means.L, prob)], axis=1)
+
+
+@accepts(
+    fit=_FIT,
+    **_GRID,
+    method=_method,
+    ddf=choice(*DDF),
+    adjust=choice(*ADJUSTMENTS),
+    prob=PROBABILITY,
+)
+def contrasts(
+    fit: _Estimated,
+    specs: str | Sequence[str],
+    method: str | Mapping[str, Sequence[float]] = "pairwise",
+    *,
+    by: str | Sequence[str] = (),
+    at: Mapping[str, Any] | None = None,
+    adjust: str = "tukey",
+    ddf: str = "kenward-roger",
+    prob: float = 0.95,
+) -> pd.DataFrame:
+    """Return contrasts of marginal means.
+
+    Parameters
+    ----------
+    fit, specs, by, at, ddf, prob
+        As in `marginal_means`; contrasts are within the levels of ``by``.
+    method : {"pairwise", "reference"} or mapping of name to weights
+        All differences, each mean less the first, or weights of the means in their order.
+    adjust : {"tukey", "holm", "bonferroni", "none"}
+        Of p-values, and of intervals so that all of one level of ``by`` cover at once (Holm's are
+        Bonferroni's). Tukey's is for pairwise differences; others then have Holm's. A posterior's
+        intervals are of one contrast each.
+
+    Returns
+    -------
+    DataFrame
+        Columns of ``by``; contrast, estimate, se, df, t, p, low, high. Of a posterior: contrast,
+        estimate, se, low, high, and ``positive``, the probability that it is above 0.
+
+    Raises
+    ------
+    BayesvError
+        As `marginal_means`, or if weights do not fit.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> data = bv.load_dataset("sleepstudy").assign(late=lambda d: d["Days"] > 4)
+    >>> fit = bv.Model("Reaction ~ late + (1 | Subject)", data).reml()
+    >>> table = bv.contrasts(fit, "late")
+    >>> table["contrast"].to_list(), table[["estimate", "se", "df"]].round(2).iloc[0].to_list()
+    (['False - True'], [-53.76, 5.08, 161.0])
+    """
+    means = Means.of(fit.design, specs, by, at)
+    source, parts = _of(fit, ddf), []
+    pairwise = isinstance(method, str) and method == "pairwise"
+    if adjust == "tukey" and not pairwise:
+        adjust = "holm"
+    for head, rows in means.parts():
+        names, weights = _weights(method, means.names(rows))
+        L = _combined(weights, means.L[rows])
+        table = source.table(L, prob)
+        table.insert(0, "contrast", names)
+        table = source.tested(table, L, adjust, len(rows), prob)
+        for place, (name, value) in enumerate(head.items()):
+            table.insert(place, name, value)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """Marginal means as functions of β.
+
+    Attributes
+    ----------
+    labels : DataFrame, shape (m, s)
+        Levels of each mean, those of ``by`` first.
+    by : tuple of str
+    L : ndarray, shape (m, p)
+        NaN where a mean cannot be estimated.
+    """
+
+    labels: pd.DataFrame
+    by: tuple[str, ...]
+    L: Array
+
+    @classmethod
+    def of(
+        cls,
+        design: Design,
+        specs: str | Sequence[str],
+        by: str | Sequence[str],
+        at: Mapping[str, Any] | None,
+    ) -> Means:
+        """Average the reference grid."""
+        by, specs = _texts(by), _texts(specs)
+        grid = reference_grid(design, at)
+        names = [*by, *(name for name in specs if name not in by)]
+        for name in names:
+            if name not in grid.frame:
+                known = [str(column) for column in grid.frame.columns]
+                raise BayesvError(
+                    f"The fixed effects use no column {name!r}; they use "
+                    f"{', '.join(known) or 'none'}{near(name, known)}"
+                )
+        if not names:
+            return cls(pd.DataFrame(index=[0]), (), grid.X.mean(axis=0)[None])
+        keys = grid.frame.groupby(names, sort=False, observed=True).ngroup().to_numpy()
+        first = np.unique(keys, return_index=True)[1]
+        if len(first) > _MOST_MEANS:
+            raise BayesvError(f"{len(first)} means: give some of the levels by at=.")
+        L = np.stack([grid.X[keys == k].mean(axis=0) for k in range(len(first))])
+        labels = grid.frame.iloc[first][names].reset_index(drop=True)
+        order = labels.groupby(list(by), sort=False).ngroup().to_numpy() if by else np.zeros(len(L))
+        order = np.argsort(order, kind="stable")
+        return cls(labels.iloc[order].reset_index(drop=True), by, L[order])
+
+    def parts(self) -> list[tuple[dict[str, Any], NDArray[np.intp]]]:
+        """Return levels of ``by`` and the means that have them."""
+        if not self.by:
+            return [({}, np.arange(len(self.L)))]
+        groups = self.labels.groupby(list(self.by), sort=False).ngroup().to_numpy()
+        return [
+            (self.labels.loc[groups == k, list(self.by)].iloc[0].to_dict(),
+             np.flatnonzero(groups == k))
+            for k in range(groups.max() + 1)
+        ]  # fmt: skip
+
+    def names(self, rows: NDArray[np.intp]) -> list[str]:
+        """Return a name of each mean without the levels of ``by``."""
+        own = [name for name in self.labels.columns if name not in self.by]
+        return [
+            " ".join(str(value) for value in row)
+            for row in self.labels.loc[rows, own].itertuples(index=False)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """Estimates of functions Lβ of a fit."""
+
+    kr: KenwardRoger
+    method: str
+
+    def table(self, L: Array, prob: float) -> pd.DataFrame:
+        """Return estimate, se, df and interval of each row."""
+        estimate, adjusted = L @ self.kr.beta.to_numpy(), self.method == METHODS[0]
+        rows = []
+        for row in L:
+            if np.isnan(row).any():
+                rows.append((np.nan, np.nan))
+            elif adjusted:
+                rows.append((self.kr.variance_of(row), self.kr.df_of(row)))
+            else:
+                plug_in = float(row @ self.kr.cov_plugin.to_numpy() @ row)
+                rows.append((plug_in, self.kr.df_of(row, observed=True)))
+        variance, df = np.array(rows).T
+        se = np.sqrt(variance)
+        half = se * t_quantile(df, (1 + prob) / 2)
+        return pd.DataFrame(
+            {"estimate": estimate, "se": se, "df": df, "low": estimate - half,
+             "high": estimate + half}
+        )  # fmt: skip
+
+    def tested(
+        self, table: pd.DataFrame, L: Array, adjust: str, n_means: int, prob: float
+    ) -> pd.DataFrame:
+        """Add t and p, both they and intervals adjusted for the number of contrasts."""
+        t = (table["estimate"] / table["se"]).to_numpy()
+        df, count = table["df"].to_numpy(), len(table)
+        p = 2.0 * t_tail(df, np.abs(t))
+        if adjust == "tukey" and n_means > 2:
+            p = range_tail(df, np.sqrt(2.0) * np.abs(t), n_means)
+            critical = range_quantile(df, prob, n_means) / np.sqrt(2.0)
+        else:
+            share = count if adjust in ("holm", "bonferroni") else 1
+            critical = t_quantile(df, 1.0 - (1.0 - prob) / (2.0 * share))
+        if adjust == "bonferroni":
+            p = np.minimum(p * count, 1.0)
+        elif adjust == "holm":
+            p = _holm(p)
+        half = critical * table["se"]
+        low, high = table["estimate"] - half, table["estimate"] + half
+        return table.drop(columns=["low", "high"]).assign(t=t, p=p, low=low, high=high)
+
+
+@dataclass(frozen=True, eq=False)
+class _Draws:
+    """Draws of β of a posterior, shape (S, p)."""
+
+    beta: Array
+
+    def table(self, L: Array, prob: float) -> pd.DataFrame:
+        """Return mean, sd and interval of each row."""
+        values = self.beta @ L.T
+        low, high = np.quantile(values, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
+        return pd.DataFrame(
+            {"estimate": values.mean(axis=0), "se": values.std(axis=0, ddof=1), "low": low,
+             "high": high}
+        )  # fmt: skip
+
+    def tested(
+        self, table: pd.DataFrame, L: Array, adjust: str, n_means: int, prob: float
+    ) -> pd.DataFrame:
+        """Add the probability that a contrast is positive."""
+        return table.assign(positive=(self.beta @ L.T > 0).mean(axis=0))
+
+
+def _of(fit: _Estimated, ddf: str) -> _Fit | _Draws:
+    beta = fit.beta
+    if isinstance(beta, pd.Series):
+        return _Fit(*small_sample_of(fit, ddf))
+    values = np.asarray(beta, dtype=float)
+    return _Draws(values.reshape(-1, values.shape[-1]))
+
+
+def _weights(
+    method: str | Mapping[str, Sequence[float]], names: Sequence[str]
+) -> tuple[list[str], Array]:
+    """Return names of contrasts and weights of the means."""
+    k = len(names)
+    if isinstance(method, Mapping):
+        rows = [np.asarray(weights, dtype=float) for weights in method.values()]
+        for name, row in zip(method, rows, strict=True):
+            if row.shape != (k,) or not np.isfinite(row).all():
+                raise BayesvError(
+                    f"Contrast {name!r} needs a weight for each of {', '.join(names)}; found "
+                    f"{row.tolist()}."
+                )
+        return [str(name) for name in method], np.stack(rows)
+    if k < 2:
+        raise BayesvError(f"There is one mean, {', '.join(names)}, and nothing to contrast it to.")
+    if method == "pairwise":
+        pairs = list(itertools.combinations(range(k), 2))
+    elif method == "reference":
+        pairs = [(i, 0) for i in range(1, k)]
+    else:
+        raise BayesvError(
+            f"method must be 'pairwise', 'reference' or a mapping of names to weights; found "
+            f"{method!r}."
+        )
+    weights = np.zeros((len(pairs), k))
+    for row, (i, j) in zip(weights, pairs, strict=True):
+        row[i], row[j] = 1.0, -1.0
+    return [f"{names[i]} - {names[j]}" for i, j in pairs], weights
+
+
+def _combined(weights: Array, L: Array) -> Array:
+    """Return weights @ L: NaN only where a mean without estimate has a weight."""
+    lost = (weights[:, np.isnan(L).any(axis=1)] != 0).any(axis=1)
+    return np.where(lost[:, None], np.nan, weights @ np.nan_to_num(L))
+
+
+def _holm(p: Array) -> Array:
+    """Return Holm's adjusted p-values."""
+    order = np.argsort(p)
+    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    result = np.empty_like(p)
+    result[order] = np.minimum(adjusted, 1.0)
+    return result
+
+
+def _texts(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)

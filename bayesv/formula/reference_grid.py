@@ -1,0 +1,261 @@
+"""Fixed effects term by term, and a grid of the levels of their factors: what means are over."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.design.design import Design
+from bayesv.errors import DataError, near
+from bayesv.formula.algebra import variable_label
+from bayesv.formula.coding import side_columns
+from bayesv.formula.encoding import Encoding
+from bayesv.formula.syntax import Name, Node, label, nodes
+from bayesv.formula.values import Columns, Contrasts, Factor
+from bayesv.linalg import Array
+
+__all__ = ["FixedTerm", "ReferenceGrid", "fixed_terms", "reference_grid", "summing_to_zero"]
+
+_MOST_ROWS = 200_000
+_ROUNDING = 1e-8
+
+
+@dataclass(frozen=True)
+class FixedTerm:
+    """A term of the fixed part.
+
+    Attributes
+    ----------
+    label : str
+        Such as ``a:b``.
+    variables : frozenset of int
+        Which variables are in it.
+    columns : tuple of int
+        Its columns among those of X.
+    """
+
+    label: str
+    variables: frozenset[int]
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceGrid:
+    """Combinations of the levels of all factors, covariates at chosen values.
+
+    Attributes
+    ----------
+    frame : DataFrame, shape (m, v)
+        Columns of the data.
+    X : ndarray, shape (m, p)
+        Rows of X; NaN where an aliased column is not 0, so that the mean cannot be estimated.
+    """
+
+    frame: pd.DataFrame
+    X: Array
+
+
+def fixed_terms(design: Design) -> list[FixedTerm]:
+    """Return the terms of the fixed part, without the intercept.
+
+    Raises
+    ------
+    DataError
+        If the design was made elsewhere.
+    """
+    encoding = _encoding(design)
+    terms = encoding.formula.terms
+    values = encoding.fixed_values(_one_row(encoding))
+    # One term at a time has another coding: widths are those of names.
+    _, names = side_columns(terms, values, 1)
+    widths = _widths(encoding, values)
+    place = {name: i for i, name in enumerate(design.fixed_names)}
+    start, parts = int(terms.intercept), []
+    for members, width in zip(terms.terms, widths, strict=True):
+        own = names[start : start + width]
+        text = ":".join(variable_label(terms.variables[v]) for v in members)
+        parts.append(
+            FixedTerm(text, frozenset(members), tuple(place[n] for n in own if n in place))
+        )
+        start += width
+    return parts
+
+
+def summing_to_zero(design: Design) -> Array:
+    """Return B with β = B β₀, β₀ of contrasts that sum to zero over levels, shape (p, p).
+
+    Raises
+    ------
+    DataError
+        If columns are aliased, because cells are empty.
+    """
+    encoding = _encoding(design)
+    if design.aliased:
+        raise DataError(
+            f"Type III hypotheses need every cell: {', '.join(design.aliased[:5])} cannot be told "
+            "from other columns. Use type=2, or test contrasts of cells that have rows."
+        )
+    terms = encoding.formula.terms
+    one = encoding.fixed_values(_one_row(encoding))
+    factors = {key: v for key, v in one.items() if isinstance(v, Factor)}
+    ways = list(itertools.product(*(range(len(v.levels)) for v in factors.values())))
+    _refuse_large(len(ways) * (design.p + 1))
+    copies = 1 + design.p // max(1, len(ways)) if len(one) > len(factors) else 1
+    codes = np.tile(np.array(ways, dtype=np.intp).reshape(len(ways), -1), (copies + 1, 1))
+    rng = np.random.default_rng(0)
+    values: dict[str, Any] = {}
+    for key, value in one.items():
+        if isinstance(value, Factor):
+            values[key] = replace(value, codes=codes[:, list(factors).index(key)])
+        elif isinstance(value, Columns):
+            values[key] = replace(
+                value, values=rng.normal(size=(len(codes), value.values.shape[1]))
+            )
+        else:
+            values[key] = rng.normal(size=len(codes))
+    summed = {
+        key: replace(value, contrasts=Contrasts("sum")) if isinstance(value, Factor) else value
+        for key, value in values.items()
+    }
+    X, S = (side_columns(terms, coded, len(codes))[0] for coded in (values, summed))
+    return np.linalg.lstsq(X, S)[0]
+
+
+def reference_grid(design: Design, at: Mapping[str, Any] | None = None) -> ReferenceGrid:
+    """Return the grid: all levels of factors, covariates at their mean or at given values.
+
+    Parameters
+    ----------
+    design : Design
+    at : mapping of str to value or sequence of values, optional
+        Values of columns: of a covariate, or some of a factor's levels.
+
+    Raises
+    ------
+    DataError
+        If a column is unknown, a level was not fitted, or the mean of a column is not known,
+        because the formula has a function of it only.
+    """
+    encoding, at = _encoding(design), dict(at or {})
+    columns = _columns(encoding)
+    for name in at:
+        if name not in columns:
+            raise DataError(
+                f"at: the fixed effects use no column {name!r}{near(name, list(columns))}"
+            )
+    values = {
+        name: _listed(at[name]) if name in at else _levels(design, encoding, name, used)
+        for name, used in columns.items()
+    }
+    _refuse_large(math.prod(len(v) for v in values.values()) * (design.p + 1))
+    rows = list(itertools.product(*values.values()))
+    frame = pd.DataFrame(rows, columns=list(values))
+    if not len(values):
+        frame = pd.DataFrame(index=[0])
+    names, X = encoding.fixed_columns(frame)
+    kept = [names.index(name) for name in design.fixed_names]
+    rest = [i for i in range(len(names)) if i not in kept]
+    lost = (np.abs(X[:, rest]) > _ROUNDING).any(axis=1)
+    return ReferenceGrid(frame, np.where(lost[:, None], np.nan, X[:, kept]))
+
+
+def _encoding(design: Design) -> Encoding:
+    if not isinstance(design.encoding, Encoding):
+        raise DataError(
+            "This design was made elsewhere and has no formula that says what its terms are; "
+            "build the model by bv.Model(formula, data), or state contrasts of coefficients: "
+            "bv.kenward_roger(fit).test(L)."
+        )
+    return design.encoding
+
+
+def _widths(encoding: Encoding, values: Mapping[str, Any]) -> list[int]:
+    """Return how many columns each term has."""
+    terms = encoding.formula.terms
+    variables = [values[label(node)] for node in terms.variables]
+    factors = [i for i, value in enumerate(variables) if isinstance(value, Factor)]
+    widths = []
+    for members, full in zip(terms.terms, terms.coded_in_full(factors), strict=True):
+        width = 1
+        for v in members:
+            value = variables[v]
+            if isinstance(value, Factor):
+                width *= len(value.levels) - (v not in full)
+            elif isinstance(value, Columns):
+                width *= value.values.shape[1]
+        widths.append(width)
+    return widths
+
+
+def _columns(encoding: Encoding) -> dict[str, list[Node]]:
+    """Return the columns of the data that the fixed part uses, with the variables they are in."""
+    terms = encoding.formula.terms
+    used = {v for members in terms.terms for v in members}
+    columns: dict[str, list[Node]] = {}
+    for v, node in enumerate(terms.variables):
+        if v in used:
+            for inner in nodes(node):
+                if isinstance(inner, Name) and inner.name in encoding.columns:
+                    columns.setdefault(inner.name, []).append(node)
+    return columns
+
+
+def _levels(design: Design, encoding: Encoding, name: str, used: Sequence[Node]) -> list[Any]:
+    """Return the values of a column over which the grid goes."""
+    state = encoding.columns[name]
+    for node in used:
+        if (levels := encoding.levels.get(label(node))) is None:
+            continue
+        if state.kind in ("factor", "logical"):
+            texts = levels if isinstance(node, Name) else (state.levels or levels)
+            return [text == "True" for text in texts] if state.kind == "logical" else list(texts)
+        try:
+            numbers = [float(text) for text in levels]
+            return [int(v) for v in numbers] if all(v.is_integer() for v in numbers) else numbers
+        except ValueError:
+            break
+    if name in design.fixed_names:
+        column = design.X[:, design.fixed_names.index(name)]
+        return [float(column.mean())]
+    raise DataError(
+        f"The mean of {name!r} is not known, because the formula has functions of it only: give "
+        f"a value, such as at={{{name!r}: 1.0}}."
+    )
+
+
+def _one_row(encoding: Encoding) -> pd.DataFrame:
+    """Return a row that can be coded: widths and codings are read from it."""
+    row: dict[str, Any] = {}
+    for name, used in _columns(encoding).items():
+        state = encoding.columns[name]
+        levels = next(
+            (encoding.levels[label(node)] for node in used if label(node) in encoding.levels), None
+        )
+        if state.kind == "logical":
+            row[name] = True
+        elif state.kind == "factor":
+            row[name] = (state.levels or levels or ("",))[0]
+        elif levels is not None:
+            row[name] = float(levels[0])
+        else:
+            row[name] = 1.0
+    return pd.DataFrame([row]) if row else pd.DataFrame(index=[0])
+
+
+def _listed(values: Any) -> list[Any]:
+    if isinstance(values, str) or not np.iterable(values):
+        return [values]
+    return list(values)
+
+
+def _refuse_large(size: int) -> None:
+    if size > _MOST_ROWS * 20:
+        raise DataError(
+            "The grid of all levels of all factors is too large; give some of their levels by at=."
+        )

@@ -1,0 +1,221 @@
+"""Analysis of variance, marginal means and contrasts: lmerTest, car, emmeans; posteriors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import studentized_range
+
+import bayesv as bv
+from bayesv.covariance.student import range_quantile, range_tail
+
+FOLDER = Path(__file__).parent / "references" / "small_sample"
+WANT = json.loads((FOLDER / "means.json").read_text())
+SPLIT = pd.DataFrame(
+    {
+        "block": np.repeat([1, 2, 3, 4], 6),
+        "a": np.tile(np.repeat([1, 2, 3], 2), 4),
+        "b": np.tile([1, 2], 12),
+        "y": [56, 41, 50, 36, 39, 35, 30, 25, 36, 28, 33, 30,
+              32, 24, 31, 27, 15, 19, 30, 25, 35, 30, 17, 18],
+    }
+)  # fmt: skip
+UNEVEN = pd.read_csv(FOLDER / "uneven.csv")
+DATA = {
+    "oats": pd.read_csv(FOLDER / "oats.csv"),
+    "split": SPLIT,
+    "uneven": UNEVEN,
+    "slopes": UNEVEN,
+}
+SPECS = {"oats": ("nitro", "variety"), "split": ("a", "b")}
+CASES = list(DATA)
+
+
+@pytest.fixture(scope="module")
+def fits():
+    return {name: bv.Model(WANT[name]["formula"], data).reml() for name, data in DATA.items()}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("key", "options"),
+    [("type3", {}), ("type3_satterthwaite", {"ddf": "satterthwaite"}), ("type2", {"type": 2})],
+)
+def test_analysis_of_variance_is_that_of_lmertest_and_car(fits, name, key, options):
+    want, found = WANT[name][key], fits[name].anova(**options)
+    assert found.index.to_list() == want["term"]
+    np.testing.assert_allclose(found["F"], want["F"], rtol=2e-4)
+    # Satterthwaite's degrees of freedom of several contrasts depend on which rows state them.
+    rtol = 5e-3 if options.get("ddf") else 2e-4
+    np.testing.assert_allclose(found["df2"], want["df2"], rtol=rtol)
+    np.testing.assert_allclose(found["p"], want["p"], rtol=2e-3)
+
+
+def test_the_split_plot_has_its_published_table(fits):
+    assert fits["split"].anova()["F"].round(2).to_list() == [4.07, 19.39, 4.02]
+
+
+def test_means_of_oats_have_their_published_numbers():
+    fit = bv.Model("y ~ variety + factor(nitro) + (1 | block/variety)", DATA["oats"]).reml()
+    table = fit.marginal_means("nitro")
+    assert table["se"].round(2).to_list() == [7.13] * 4
+    assert table["df"].round(2).to_list() == [6.64] * 4
+    assert table["estimate"].round(1).to_list() == [79.4, 98.9, 114.2, 123.4]
+
+
+def compare(found, want, names=(("estimate", "estimate"), ("se", "SE"))):
+    for own, theirs in names:
+        np.testing.assert_allclose(found[own], want[theirs], rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_means_and_contrasts_are_those_of_emmeans(fits, name):
+    want, fit = WANT[name], fits[name]
+    first, by = SPECS.get(name, ("a", "b"))
+    mean = (("estimate", "emmean"), ("se", "SE"), ("df", "df"), ("low", "lower.CL"),
+            ("high", "upper.CL"))  # fmt: skip
+    compare(fit.marginal_means(first), want["means"], mean)
+    compare(fit.marginal_means(first, ddf="satterthwaite"), want["satterthwaite"], mean[1:3])
+    test = (("estimate", "estimate"), ("se", "SE"), ("df", "df"), ("t", "t.ratio"),
+            ("p", "p.value"), ("low", "lower.CL"), ("high", "upper.CL"))  # fmt: skip
+    for adjust in ("tukey", "holm", "bonferroni"):
+        compare(fit.contrasts(first, adjust=adjust), want[adjust], test)
+    by_level = fit.contrasts(first, by=by)
+    compare(by_level, want["by"], test)
+    assert by_level[by].astype(str).to_list() == [str(level) for level in want["by"][by]]
+
+
+def test_coding_and_order_of_rows_do_not_matter(fits):
+    moved = UNEVEN.sample(frac=1, random_state=1)
+    summed = bv.Model(
+        "y ~ C(a, contr.sum) * C(b, contr.helmert) + x * C(b, contr.helmert) + (1 | g)", moved
+    ).reml()
+    for type in (2, 3):
+        np.testing.assert_allclose(
+            summed.anova(type), fits["uneven"].anova(type), rtol=1e-5, atol=1e-10
+        )
+    pd.testing.assert_frame_equal(
+        summed.contrasts("a", by="b"), fits["uneven"].contrasts("a", by="b"), rtol=1e-5
+    )
+
+
+def test_structured_residuals_have_means_too():
+    frame = DATA["oats"].assign(k=lambda d: (10 * d.nitro).round().astype(int) // 2)
+    frame["plot"] = frame.block + frame.variety
+    fit = bv.Model("y ~ variety * factor(k) + (1 | block)", frame, residual="cs(k | plot)").reml()
+    same = bv.Model("y ~ variety * factor(k) + (1 | block/variety)", frame).reml()
+    np.testing.assert_allclose(fit.anova(), same.anova(), rtol=1e-3, atol=1e-12)
+    np.testing.assert_allclose(
+        fit.marginal_means("variety")[["se", "df"]], same.marginal_means("variety")[["se", "df"]],
+        rtol=1e-3,
+    )  # fmt: skip
+
+
+def test_covariates_are_at_their_mean_or_where_they_are_put(fits):
+    fit = fits["slopes"]
+    beta, mean = fit.beta, UNEVEN.x.mean()
+    at_mean, at_two = (fit.marginal_means("b", at=at)["estimate"] for at in (None, {"x": 2.0}))
+    names = dict(zip(fit.beta.index, range(len(beta)), strict=True))
+    slopes = beta.iloc[names["x"]] + np.array([0.0, beta.iloc[names["x:b[v]"]]])
+    np.testing.assert_allclose(at_two - at_mean, slopes * (2.0 - mean), rtol=1e-9)
+    along = fit.marginal_means("x", by="b", at={"x": [0.0, 1.0]})
+    np.testing.assert_allclose(np.diff(along["estimate"])[[0, 2]], slopes, rtol=1e-9)
+
+
+def test_a_posterior_has_means_and_contrasts():
+    model = bv.Model("y ~ a * b + x * b + (1 | g)", UNEVEN)
+    post = model.sample(draws=400, chains=2, seed=1)
+    fit = model.reml()
+    means, want = post.marginal_means("a"), fit.marginal_means("a")
+    assert (np.abs(means["estimate"] - want["estimate"]) < 0.25 * want["se"]).all()
+    np.testing.assert_allclose(means["se"], want["se"], rtol=0.25)
+    table = post.contrasts("a", by="b", prob=0.9)
+    draws = np.asarray(post.beta).reshape(-1, fit.design.p)
+    first = -draws[:, list(fit.beta.index).index("a[q]")]
+    assert table["estimate"].iloc[0] == pytest.approx(first.mean())
+    assert table["low"].iloc[0] == pytest.approx(np.quantile(first, 0.05))
+    assert table["positive"].iloc[0] == pytest.approx((first > 0).mean())
+    assert "p" not in table
+
+
+def test_own_weights_and_a_reference(fits):
+    fit = fits["uneven"]
+    table = fit.contrasts("a", {"q and r less p": [-1, 0.5, 0.5]}, adjust="none")
+    means = fit.marginal_means("a")["estimate"]
+    assert table["estimate"].iloc[0] == pytest.approx(means[1:].mean() - means[0])
+    against = fit.contrasts("a", "reference", adjust="none")
+    assert against["contrast"].to_list() == ["q - p", "r - p"]
+    pairs = fit.contrasts("a", adjust="none")
+    np.testing.assert_allclose(against["p"], pairs["p"][:2])
+    np.testing.assert_allclose(against["estimate"], -pairs["estimate"][:2])
+
+
+def test_empty_cells_leave_no_mean():
+    holes = UNEVEN[~((UNEVEN.a == "r") & (UNEVEN.b == "v"))]
+    fit = bv.Model("y ~ a * b + (1 | g)", holes).reml()
+    with pytest.raises(bv.DataError, match=r"Type III.*every cell.*type=2"):
+        fit.anova()
+    assert fit.anova(type=2)["df1"].to_list() == [2.0, 1.0, 1.0]
+    means = fit.marginal_means("a", by="b")
+    assert means["estimate"].isna().to_list() == [False] * 5 + [True]
+    assert fit.contrasts("a", by="b")["p"].isna().to_list() == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda fit: fit.anova(type=1), "type must be 2 or 3"),
+        (lambda fit: fit.anova(ddf="wald"), "ddf must be"),
+        (lambda fit: fit.marginal_means("aa"), "no column 'aa'; they use a, b, x"),
+        (lambda fit: fit.marginal_means("a", at={"z": 1}), "at: the fixed effects use no"),
+        (lambda fit: fit.marginal_means("a", at={"a": "t"}), "t"),
+        (lambda fit: fit.contrasts("a", "poly"), "method must be 'pairwise'"),
+        (lambda fit: fit.contrasts("a", {"one": [1, 2]}), "a weight for each of p, q, r"),
+        (lambda fit: fit.contrasts("a", adjust="scheffe"), "adjust must be"),
+        (lambda fit: fit.contrasts("x"), "There is one mean"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(fits, ask, words):
+    with pytest.raises(bv.BayesvError, match=words):
+        ask(fits["uneven"])
+
+
+def test_the_mean_of_a_transformed_column_is_asked_for():
+    frame = UNEVEN.assign(z=np.exp(UNEVEN.x))
+    fit = bv.Model("y ~ a + log(z) + (1 | g)", frame).reml()
+    with pytest.raises(bv.DataError, match=r"The mean of 'z' is not known.*at="):
+        fit.marginal_means("a")
+    assert fit.marginal_means("a", at={"z": 1.0})["estimate"].iloc[0] == pytest.approx(
+        fit.beta.iloc[0]
+    )
+    assert fit.anova().index.to_list() == ["a", "log(z)"]
+
+
+def test_variance_parameters_have_standard_errors(sleepstudy_fit):
+    table = sleepstudy_fit.variance_parameters()
+    assert table.index.to_list() == [
+        "Subject: Intercept", "Subject: Intercept, Days", "Subject: Days", "sigma2",
+    ]  # fmt: skip
+    assert table["estimate"].round(2).to_list() == [612.09, 9.60, 35.07, 654.94]
+    # σ² beside a balanced random slope: 2σ⁴/144.
+    assert table.loc["sigma2", "se"] == pytest.approx(654.941 * np.sqrt(2 / 144), rel=1e-4)
+    np.testing.assert_allclose(table["se"], table["se_expected"], rtol=1e-4)
+    assert not table["note"].any()
+    zero = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff2")).reml()
+    table = zero.variance_parameters()
+    assert table.loc["Batch: Intercept", "note"] == "at its boundary"
+    assert np.isnan(table.loc["Batch: Intercept", "se"])
+    assert table.loc["sigma2", "se"] == pytest.approx(zero.sigma2 * np.sqrt(2 / 29), rel=1e-6)
+
+
+@pytest.mark.parametrize("k", [3, 7])
+def test_the_studentized_range_is_scipys(k):
+    df, q = np.array([2.5, 6.6, 40.0, 1e9]), np.array([3.0, 4.2, 5.0, 2.0])
+    np.testing.assert_allclose(range_tail(df, q, k), studentized_range.sf(q, k, df), atol=1e-7)
+    assert range_tail(np.inf, 2.0, k) == pytest.approx(range_tail(1e9, 2.0, k), abs=1e-7)
+    assert range_tail(df, range_quantile(df, 0.9, k), k) == pytest.approx(0.1, abs=1e-9)
+    assert np.isnan(range_quantile([np.nan], 0.9, k)).all()
