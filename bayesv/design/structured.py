@@ -311,7 +311,9 @@ class StructuredResidual(ParametricResidual):
 
     def row_sds(self, parameters: Parameters) -> Array:
         """Return the SD of every row over σ, shape (..., n)."""
-        scale = parameters.sds[..., self.sd_codes] if self.sd_labels else np.ones(self.n)
+        scale = np.ones((*parameters.sds.shape[:-1], self.n))
+        if self.sd_labels:
+            scale = parameters.sds[..., self.sd_codes]
         scale = scale * self.scales.at(parameters.exponents, self.n)
         return np.asarray(scale if self.known is None else scale / np.sqrt(self.known))
 

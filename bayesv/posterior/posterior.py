@@ -157,7 +157,7 @@ class Posterior(DrawsOfDensity, Savable):
                 "Random effects need the model of the draws, which is not known for draws made "
                 "elsewhere; refit with bv.Model(...).sample()."
             )
-        return random_effects(self.values.flat, self.density.stats, draws, seed)
+        return random_effects(self.values.flat, self.density, draws, seed)
 
     # --- V ----------------------------------------------------------------------------------------
 
