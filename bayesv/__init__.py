@@ -56,6 +56,7 @@ from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.families import (
     LKJ,
+    CorrelationAbove,
     Exponential,
     Flat,
     Gamma,
@@ -64,6 +65,7 @@ from bayesv.priors.families import (
     HalfStudentT,
     InverseGamma,
     Normal,
+    RangeBelow,
 )
 from bayesv.priors.priors import Priors
 from bayesv.reml import RemlFit
@@ -79,6 +81,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LKJ",
+    "CorrelationAbove",
+    "RangeBelow",
     "AveragedPosterior",
     "BayesvError",
     "BetaUncertainty",
