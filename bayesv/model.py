@@ -342,7 +342,8 @@ class Model:
         >>> bool((model.prior_predictive(seed=1)["VPC Batch"] < 1).all())
         True
         """
-        return prior_predictive(self.priors, self.statistics, draws, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        return prior_predictive(self.priors, self.density.statistics, draws, rng)
 
     @np.errstate(**_USUAL)
     def sample(

@@ -286,17 +286,20 @@ class StructuredResidual(ParametricResidual):
         )
 
     def covariance(self, parameters: Parameters, rows: Index) -> Array:
-        """Return R over σ² of sets of m rows of one series each, (S, m) → (S, m, m).
+        """Return R over σ² of sets of m rows, (S, m) → (..., S, m, m).
 
         It may be singular: two rows may stand at one position.
         """
+        R = self._blocks(rows, self.row_sds(parameters), parameters.z)
         if self.sequential is None:
-            return self.row_sds(parameters)[rows][..., None] ** 2 * np.eye(rows.shape[1])
-        return self._blocks(rows, self.row_sds(parameters), parameters.z)
+            return np.where(np.eye(rows.shape[1]) > 0, R, 0.0)
+        codes = self.sequential.series.codes[rows]
+        return np.where(codes[:, :, None] == codes[:, None, :], R, 0.0)
 
     def _blocks(self, rows: Index, row_sds: Array, z: Array) -> Array:
-        scale = row_sds[rows]
-        return np.asarray(scale[:, :, None] * self.correlations(rows, z) * scale[:, None, :])
+        scale = row_sds[..., rows]
+        both = scale[..., :, None] * scale[..., None, :]
+        return np.asarray(both if self.sequential is None else both * self.correlations(rows, z))
 
     @cached_property
     def sd_codes(self) -> Index:
@@ -330,7 +333,7 @@ class StructuredResidual(ParametricResidual):
         return np.where(np.eye(rows.shape[1]) > 0, 0.0, np.maximum(lags, np.finfo(float).tiny))
 
     def correlations(self, rows: Index, z: Array, lags: Array | None = None) -> Array:
-        """Return correlations of sets of m rows of a series, (S, m) → (S, m, m).
+        """Return correlations of sets of m rows as if each set were a series, (S, m) → (S, m, m).
 
         Parameters
         ----------
@@ -342,17 +345,17 @@ class StructuredResidual(ParametricResidual):
         """
         assert self.sequential is not None
         series, structure = self.sequential.series, self.sequential.structure
-        group = series.group[rows[:, 0]]
+        group = series.group[rows]
         if not isinstance(structure, Stationary):
             corr, visit = structure.corr(z), series.visit[rows]
-            places = group[:, None, None], visit[:, :, None], visit[:, None, :]
+            places = group[:, :, None], visit[:, :, None], visit[:, None, :]
             return np.asarray(corr[..., *places])
         lags = self.lags(rows) if lags is None else lags
-        corr = np.empty((*z.shape[:-2], *lags.shape))
-        for k in range(z.shape[-2]):
-            own = structure.natural(z[..., k, :])
-            corr[..., group == k, :, :] = structure.at_lags(own, lags[group == k])
-        return corr
+        corr = structure.at_lags(structure.natural(z[..., 0, :]), lags)
+        for k in range(1, z.shape[-2]):
+            own = structure.at_lags(structure.natural(z[..., k, :]), lags)
+            corr = np.where(group[:, :, None] == k, own, corr)
+        return np.asarray(corr)
 
     def take(self, rows: Index | slice) -> Residual:
         """Return the residuals of some of the rows."""

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from bayesv.design.residual import Index
 from bayesv.design.row_covariances import RowCovariances
+from bayesv.design.series import Series
 from bayesv.design.structured import Parameters, Sequential, StructuredResidual
 from bayesv.linalg import Array
 from bayesv.structures.antedependence import ChainRoot
 from bayesv.structures.exchangeable import CompoundSymmetry
 from bayesv.structures.stationary import Stationary
 
-__all__ = ["Pieces", "Precision", "pieces_of"]
+__all__ = ["Pieces", "Precision", "pieces_of", "whole_series"]
 
 Key = NDArray[Any]
 
@@ -80,18 +81,30 @@ def pieces_of(form: StructuredResidual) -> tuple[Pieces, ...]:
     part = form.sequential
     if part is None:
         return (Pieces.of(np.arange(form.n)[:, None], [row_key]),)
-    series = part.series
-    positions = series.visit[:, None] if series.by_visit else series.coordinates
-    order = np.lexsort([*positions.T[::-1], series.codes]).astype(np.intp)
-    sizes = np.bincount(series.codes, minlength=1)
-    sizes = sizes[sizes > 0]
-    starts = np.cumsum(sizes) - sizes
     if isinstance(part.structure, ChainRoot) and part.structure.is_markov:
-        return _chains(form, order, starts, sizes, row_key)
+        return _chains(form, *_in_order(part.series), row_key)
+    return whole_series(form)
+
+
+def whole_series(form: StructuredResidual) -> tuple[Pieces, ...]:
+    """Return whole series, of each number of rows; single rows where they are uncorrelated."""
+    row_key, part = _row_keys(form), form.sequential
+    if part is None:
+        return (Pieces.of(np.arange(form.n)[:, None], [row_key]),)
+    order, starts, sizes = _in_order(part.series)
     return tuple(
         _whole(form, part, order[starts[sizes == m, None] + np.arange(m)], row_key)
         for m in np.unique(sizes).tolist()
     )
+
+
+def _in_order(series: Series) -> tuple[Index, Index, Index]:
+    """Return rows by series and position, where in that order series start, and their sizes."""
+    positions = series.visit[:, None] if series.by_visit else series.coordinates
+    order = np.lexsort([*positions.T[::-1], series.codes]).astype(np.intp)
+    sizes = np.bincount(series.codes, minlength=1)
+    sizes = sizes[sizes > 0]
+    return order, np.cumsum(sizes) - sizes, sizes
 
 
 def _chains(

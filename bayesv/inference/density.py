@@ -10,9 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesv.covariance import ComponentDraws
+from bayesv.design.design import Design
 from bayesv.design.structured import Parameters
 from bayesv.errors import BayesvError
-from bayesv.gram import ByResidual, GramStatistics, eliminate, eliminate_many
+from bayesv.gram import (
+    ByResidual,
+    GramStatistics,
+    eliminate,
+    eliminate_many,
+    statistics_by_residual,
+    statistics_of,
+)
 from bayesv.linalg import Array
 from bayesv.priors.families import Flat, Normal
 from bayesv.priors.priors import ResolvedPriors
@@ -83,6 +91,14 @@ class MarginalLikelihood:
     ) -> MarginalLikelihood:
         """Return the restricted likelihood."""
         return cls(stats, (Flat(),) * stats.p, by_residual)
+
+    @classmethod
+    def restricted(cls, design: Design) -> MarginalLikelihood:
+        """Return the restricted likelihood of a design that keeps its rows."""
+        if design.structured_residual is not None:
+            by_residual = statistics_by_residual(design)
+            return MarginalLikelihood.of_flat_beta(by_residual.stats, by_residual)
+        return MarginalLikelihood.of_flat_beta(statistics_of(design))
 
     @cached_property
     def _beta_prior(self) -> tuple[Array, Array, float]:
@@ -240,6 +256,21 @@ class MarginalDensity(MarginalLikelihood):
     ) -> None:
         super().__init__(stats, priors.beta, by_residual)
         object.__setattr__(self, "priors", priors)
+
+    @classmethod
+    def of(
+        cls,
+        design: Design,
+        priors: ResolvedPriors,
+        elimination: str = "auto",
+        *,
+        dedupe: bool = True,
+    ) -> MarginalDensity:
+        """Return the density of a design that keeps its rows; see `gram_statistics`."""
+        if design.structured_residual is not None:
+            by_residual = statistics_by_residual(design, elimination)
+            return cls(by_residual.stats, priors, by_residual)
+        return cls(statistics_of(design, elimination, dedupe=dedupe), priors)
 
     def log_posterior(self, values: ComponentDraws) -> Array:
         """Return log p(SDs, correlations, σ | y) up to a constant, shape (...)."""

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.covariance import ComponentDraws
+from bayesv.errors import DataError
 from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalLikelihood
 from bayesv.linalg import Array, evenly_spaced
@@ -40,6 +41,8 @@ def random_effects(
     draws, seed : int
     """
     design, rng = values.design, np.random.default_rng(seed)
+    if not design.terms:
+        raise DataError("This model has no random effects.")
     kept = values.take(evenly_spaced(values.size, draws))
     gamma = likelihood.stats.fixed.to_gamma(kept.beta)
     mean, square, var = (np.zeros(design.q) for _ in range(3))

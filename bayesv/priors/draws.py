@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from bayesv.covariance import ComponentDraws
-from bayesv.covariance.functionals import definition, functionals
+from bayesv.covariance.functionals import definition, functionals_of_draws
 from bayesv.gram import GramStatistics
+from bayesv.linalg import Array
 from bayesv.priors.draws_of_sds import draw_sd
 from bayesv.priors.families import Normal
 from bayesv.priors.priors import ResolvedPriors
@@ -51,12 +53,14 @@ def draw_prior(priors: ResolvedPriors, size: int, rng: np.random.Generator) -> C
 
 
 def prior_predictive(
-    priors: ResolvedPriors, stats: GramStatistics, draws: int, rng: np.random.Generator
+    priors: ResolvedPriors,
+    statistics: Callable[[ComponentDraws], GramStatistics],
+    draws: int,
+    rng: np.random.Generator,
 ) -> Any:
     """Return a Dataset of draws of SDs, correlations and functionals of V, dims (chain, draw)."""
-    priors.design.refuse_posterior()
     values = draw_prior(priors, draws, rng)
-    covs, out = values.covs, {"sd Residual": values.sigma}
+    covs, out = values.covs, _of_residual(values)
     for term in priors.design.terms:
         sd = np.sqrt(np.diagonal(covs[term.group], axis1=1, axis2=2))
         out |= {f"sd {term.group}: {c}": sd[:, i] for i, c in enumerate(term.columns)}
@@ -64,7 +68,18 @@ def prior_predictive(
             pair = f"corr {term.group}: {term.columns[j]}, {term.columns[i]}"
             with np.errstate(invalid="ignore"):
                 out[pair] = covs[term.group][:, i, j] / (sd[:, i] * sd[:, j])
-    found = functionals(values, stats)
+    found = functionals_of_draws(values, statistics)
     out |= {name: x for name, x in found.items() if np.isfinite(x).all()}
     said = {name: {"definition": text} if (text := definition(name)) else {} for name in out}
     return dataset({name: (("chain", "draw"), x[None], said[name]) for name, x in out.items()})
+
+
+def _of_residual(values: ComponentDraws) -> dict[str, Array]:
+    """Return σ, unless it is known, and parameters of structured residuals, by label."""
+    out = {} if values.design.sigma_is_known else {"sd Residual": values.sigma}
+    form = values.design.structured_residual
+    if values.residual is None or form is None:
+        return out
+    sds, numbers = values.residual.sds * values.sigma[:, None], form.numbers(values.residual)
+    out |= {f"sd Residual: {label}": sds[:, k] for k, label in enumerate(form.sd_labels)}
+    return out | {f"corr Residual: {x}": numbers[:, k] for k, x in enumerate(form.corr_labels)}
