@@ -68,8 +68,9 @@ class Model:
     relationship : mapping, optional
         Known K of the levels of grouping factors, whose effects have covariance Σ ⊗ K, by factor: a
         `pedigree`, a DataFrame with labels, or a pair (matrix, labels). K may have more levels.
-    elimination : {"auto", "single", "nested", "crossed"}
-        How random effects are eliminated; `describe` shows what was chosen. The results are equal.
+    elimination : {"auto", "single", "nested", "crossed", "iterative"}
+        How random effects are eliminated; `describe` shows what was chosen. Results are equal, up
+        to the certificate of an iteration.
     dedupe : bool
         Whether levels with equal rows of (z, w) are eliminated once.
 
@@ -119,12 +120,12 @@ class Model:
         """Check and keep what does not depend on the data."""
         check_elimination(elimination)
         self._order, self._dedupe = elimination, dedupe
-        self._given_priors = _checked(priors)
+        self.given_priors = _checked(priors)
 
     def _take(self, origin: Origin) -> None:
-        self._origin, self.design = origin, origin.design
+        self.origin, self.design = origin, origin.design
         self._last_reml: RemlFit | None = None
-        self.priors = self._given_priors.resolve(origin.design)
+        self.priors = self.given_priors.resolve(origin.design)
 
     @classmethod
     @renamed(structure="elimination")
@@ -203,7 +204,7 @@ class Model:
         responses, new = self._responses if summed else None, copy(self)
         for name in ("_start", "_by_residual"):  # cached properties
             new.__dict__.pop(name, None)
-        new._take(self._origin.with_response(y))
+        new._take(self.origin.with_response(y))
         if responses is not None:
             new.__dict__["statistics"] = responses.statistics(new.design.target)
         return new
@@ -228,14 +229,14 @@ class Model:
         HalfNormal(50)
         """
         new = copy(self)
-        new._given_priors = _checked(priors)
-        new.priors = new._given_priors.resolve(self.design)
+        new.given_priors = _checked(priors)
+        new.priors = new.given_priors.resolve(self.design)
         return new
 
     @cached_property
     def _responses(self) -> Responses:
         """What the models of all responses on this design share."""
-        return self._origin.responses(self.statistics)
+        return self.origin.responses(self.statistics)
 
     @cached_property
     def statistics(self) -> GramStatistics:
@@ -253,7 +254,7 @@ class Model:
                 "there are no Gram statistics of the design alone. REML, the posterior and "
                 "bv.MarginalCovariance do without them."
             )
-        return self._origin.statistics(self._order, dedupe=self._dedupe)
+        return self.origin.statistics(self._order, dedupe=self._dedupe)
 
     @cached_property
     def _by_residual(self) -> ByResidual | None:
@@ -272,7 +273,7 @@ class Model:
     @property
     def frame(self) -> ModelFrame:
         """The formula with the data it was evaluated on."""
-        return self._origin.frame
+        return self.origin.frame
 
     @cached_property
     def _start(self) -> VarianceComponents:
@@ -301,17 +302,14 @@ class Model:
 
     @accepts(method=choice("REML", "ML"))
     @np.errstate(**_USUAL)
-    def reml(self, method: str = "REML") -> RemlFit:
+    def reml(self, method: str = "REML", *, tolerance: float = 0.01) -> RemlFit:
         """Fit by restricted (``"REML"``) or full (``"ML"``) maximum likelihood.
 
-        Returns
-        -------
-        RemlFit
-            Printing it shows what lme4's ``summary`` shows.
+        An iteration takes so many probes that others move no SD by ``tolerance`` standard errors.
         """
         if self.design.parametric_residual is not None or not self.design.terms:
             return fit_structured(self.design, method)
-        fit = fit_reml(self.design, self.statistics, method)
+        fit = fit_reml(self.design, self.statistics, method, tolerance=tolerance)
         if method == "REML":
             self._last_reml = fit  # the sampler starts there and need not search again
         return fit

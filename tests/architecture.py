@@ -38,6 +38,7 @@ OWNERS: dict[str, dict[str, str]] = {
     "h5py": {"storage/netcdf.py": ""},
     "jinja2": {"report": ""},
     "PIL": {"plots/png.py": ""},
+    "lazy_loader": {"__init__.py": ""},
     "matplotlib": {"plots": "draws with it", "report/packages.py": "names what is not installed"},
     "narwhals": {"formula": ""},
     "numba": {"gram": ""},
@@ -65,6 +66,7 @@ OWNERS: dict[str, dict[str, str]] = {
 HEAVY: dict[str, str] = {
     "gram.border": "compiled by numba",
     "gram.bordered": "compiled by numba",
+    "gram.sparse": "compiled by numba",
     "gram.kernels": "compiled by numba",
     "gram.lanes": "compiled by numba",
     "gram.rows": "compiled by numba",

@@ -73,14 +73,37 @@ def _loads(module: str) -> set[str]:
     return stacks
 
 
-def test_import_is_light():
-    code = (
-        "import sys, bayesv; "
-        "print([m for m in ('pymc', 'pytensor', 'bambi', 'nutpie', 'matplotlib', 'numba', 'jinja2',"
-        " 'great_tables', 'xarray', 'zarr', 'dask') if m in sys.modules])"
-    )
+STACKS = (
+    *("pymc", "pytensor", "bambi", "nutpie", "matplotlib", "numba", "jinja2", "great_tables"),
+    *("xarray", "zarr", "dask"),
+)
+TABLES = ("numpy", "scipy", "pandas")
+HELP = "import bayesv.cli as cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass"
+
+
+@pytest.mark.parametrize(
+    ("code", "unloaded"),
+    [
+        ("import bayesv", STACKS + TABLES),
+        (HELP, STACKS + TABLES),
+        ("import bayesv as bv\nfor name in bv.__all__: getattr(bv, name)", STACKS),
+    ],
+    ids=["import", "help", "names"],
+)  # fmt: skip
+def test_no_more_is_loaded_than_is_used(code, unloaded):
+    code = code.replace("in bv.__all__", "in set(bv.__all__) - {'plots'}")  # which needs an extra
+    code += f"\nimport sys; print([name for name in {unloaded} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_names_of_functions_are_not_hidden_by_their_rooms():
+    import bayesv.extract
+    import bayesv.report
+
+    assert callable(bayesv.report)
+    assert callable(bayesv.extract)
+    assert {"plots", "study", "Model"} <= set(dir(bayesv))
 
 
 @pytest.mark.parametrize("room", ORDER)

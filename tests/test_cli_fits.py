@@ -529,3 +529,18 @@ def test_progress_is_off_when_nobody_watches(folder, monkeypatch):
     monkeypatch.setattr(options, "sys", SimpleNamespace(stderr=terminal))
     main(["fit", str(folder / "sleep.csv"), FORMULA])
     assert seen["progressbar"] is True
+
+
+def test_tests_and_means_are_printed_and_in_json(tmp_path, capsys):
+    data = str(Path(__file__).parent / "references" / "small_sample" / "oats.csv")
+    call = ["fit", data, "y ~ variety + factor(nitro) + (1 | block/variety)", "--engine", "none"]
+    target = str(tmp_path / "fit.json")
+    assert main([*call, "--anova", "--means", "nitro", "--json", target]) == 0
+    printed = capsys.readouterr().out
+    assert "marginal means" in printed
+    values = strict_json(Path(target).read_text())["reml"]
+    assert [row["term"] for row in values["anova"]] == ["variety", "factor(nitro)"]
+    assert round(values["marginal_means"][0]["se"], 2) == 7.13
+    assert len(values["contrasts"]) == 6
+    assert main([*call, "--by", "nitro"]) != 0
+    assert "--by goes with --means" in capsys.readouterr().err

@@ -47,6 +47,7 @@ FITS = {
     "rma_car": ("known", ["car1(5)", "us(1)"]),
     "rma_har": ("known", ["ar1h(5)"]),
     "rma_gen": ("known", ["us(2)"]),
+    "rma_phylo": ("known", ["us(1)"] * 3),
     "mmrm_us": ("us(AVISIT | USUBJID)", []),
     "mmrm_sp_exp": ("sp_exp(time | g)", []),
     "mmrm_ar1_group": ("ar1(visit | arm / g)", []),
@@ -143,7 +144,7 @@ def test_another_covariance_of_the_estimates_is_kept(fits, name):
 
 REFITTED = (
     "gls_us", "gls_ar1", "gls_strata_ml", "lme_ident", "tmb_us_r", "mmrm_ar1_group", "rma_nested",
-    "rma_un", "lmer_cs", "lmer_ar1",
+    "rma_un", "rma_phylo", "lmer_cs", "lmer_ar1",
 )  # fmt: skip
 
 
@@ -179,6 +180,13 @@ def test_what_is_wider_than_what_was_fitted_says_so(fits):
         assert any(word in note for note in fits[name].design.notes)
 
 
+def test_both_covariances_are_saved(fits, tmp_path):
+    fit = fits["gls_strata_ml"]
+    again = bv.load(fit.save(tmp_path / "fit.nc"))
+    assert again.reported_cov_beta.equals(fit.reported_cov_beta)
+    assert again.notes == fit.notes
+
+
 def test_R_refuses_by_name():
     messages = pd.read_csv(EXPORTS / "refused.csv").set_index("fit")["message"]
     assert set(messages.index) == set(REFUSED)
@@ -194,9 +202,8 @@ def changed(tmp_path: Path, name: str, **values) -> Path:
     """Return a copy of an export whose description of the residuals, or first term, is changed."""
     folder = Path(shutil.copytree(EXPORTS / name, tmp_path / name))
     record = json.loads((folder / "fit.json").read_text())
-    part = (
-        record["residual"] if record["residual"] and name.startswith("gls") else record["terms"][0]
-    )
+    wide = [term for term in record["terms"] if len(term["columns"]) > 1]
+    part = wide[0] if wide else record["residual"]
     part |= values
     (folder / "fit.json").write_text(json.dumps(record))
     return folder
@@ -226,6 +233,24 @@ def changed(tmp_path: Path, name: str, **values) -> Path:
 def test_changed_structures(tmp_path, name, values, message):
     with pytest.raises(bv.ExtractionError, match=message):
         bv.read_fit(changed(tmp_path, name, **values))
+
+
+def test_a_known_relationship_of_levels(fits, tmp_path):
+    term = fits["rma_phylo"].design.term("phylo")
+    K = term.relationship.among(["sp1", "sp2"])
+    assert (K.diagonal() == 1).all()
+    assert K[0, 1] != 0
+    folder = Path(shutil.copytree(EXPORTS / "rma_phylo", tmp_path / "a"))
+    table = pd.read_csv(folder / "relationships.csv.gz")
+    for bad, message in (
+        (table.assign(value=-table["value"]), "variances cannot be negative"),
+        (table.assign(term=9), "no elements of term 2"),
+        (table.drop(columns="term"), "no column 'term'"),
+        (table.assign(row=99), "whole numbers from 1 to 12"),
+    ):
+        bad.to_csv(folder / "relationships.csv.gz", index=False)
+        with pytest.raises(bv.ExtractionError, match=message):
+            bv.read_fit(folder)
 
 
 def test_a_known_covariance_that_is_damaged(tmp_path):

@@ -119,11 +119,10 @@ def lag(frame, name="t"):
 
 
 def slopes_of(frame, theta, group=None):
-    """Z G Z' of (t | group) for θ = (Σ₁₁, Σ₂₁, Σ₂₂)."""
+    """Z G Z' of (t | g), or of other shared levels, for θ = (Σ₁₁, Σ₂₁, Σ₂₂)."""
     Z, S = np.column_stack([np.ones(len(frame)), frame.t]), theta
-    return (Z @ np.array([[S[0], S[1]], [S[1], S[2]]]) @ Z.T) * same(
-        frame.g if group is None else group
-    )
+    shared = same(frame.g) if group is None else group
+    return (Z @ np.array([[S[0], S[1]], [S[1], S[2]]]) @ Z.T) * shared
 
 
 def in_b(frame):
@@ -172,6 +171,8 @@ VARIANCES = [sd**2 for sd in SDS.values()]
 LAGS = {"lag 1": 0.5, "lag 2": 0.3, "lag 3": 0.2, "lag 4": 0.1}
 ROOT = np.tril(np.random.default_rng(3).normal(size=(5, 5)), -1) * 0.4 + np.diag(list(SDS.values()))
 FULL = ROOT @ ROOT.T
+LINEAGE = np.random.default_rng(7).normal(size=(8, 8))
+RELATED = pd.DataFrame(0.3 * np.eye(8) + LINEAGE @ LINEAGE.T / 8, *[[str(g) for g in range(8)]] * 2)
 
 # Model, options, blocks of G, σ² (None: the mean of the variances), R's sd and corr; then θ in the
 # order of bayesv's parameters, and V of it.
@@ -256,7 +257,7 @@ CASES = {
     "cs of effects beside ar1": (
         "y ~ x + s + cs(t | k)", {"residual": "ar1(t | g)"},
         {"k": [[1.44, 0.18], [0.18, 0.25]]}, 2.0, {}, {"rho": 0.4}, [1.44, 0.25, 0.3, 2.0, 0.4],
-        lambda f, t: slopes_of(f, [t[0], t[2] * np.sqrt(t[0] * t[1]), t[1]], f.k)
+        lambda f, t: slopes_of(f, [t[0], t[2] * np.sqrt(t[0] * t[1]), t[1]], same(f.k))
         + t[3] * t[4] ** lag(f) * same(f.g),
     ),
     "ar1h of effects and intercepts beside exp": (
@@ -265,6 +266,17 @@ CASES = {
         {"exp x": 0.3}, [*VARIANCES, 0.6, 0.6, 0.8, 0.3],
         lambda f, t: heterogeneous(lambda f, t: t[0] ** lag(f))(f, t[:6])
         + t[6] * same(f.k) + np.diag(t[7] * np.exp(2 * t[8] * f.x)),
+    ),
+    "related levels": (
+        "y ~ x + s + (t | g)", {"relationship": {"g": RELATED}}, {"g": SLOPES}, 1.7, {}, {},
+        [1.2, -0.2, 0.3, 1.7],
+        lambda f, t: slopes_of(f, t, RELATED.to_numpy()[np.ix_(f.g, f.g)]) + t[3] * np.eye(len(f)),
+    ),
+    "related levels beside ar1": (
+        "y ~ x + s + (1 | g)", {"residual": "ar1(t | g)", "relationship": {"g": RELATED}},
+        {"g": [[0.8]]}, 1.7, {}, {"rho": 0.4}, [0.8, 1.7, 0.4],
+        lambda f, t: t[0] * RELATED.to_numpy()[np.ix_(f.g, f.g)]
+        + t[1] * t[2] ** lag(f) * same(f.g),
     ),
     "a field with a nugget": (
         "y ~ x + s", {"residual": "sp_exp(x + time | k, nugget=True)"},

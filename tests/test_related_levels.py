@@ -297,3 +297,28 @@ def test_relationships_that_do_not_fit(relationship, message):
     given = {name: forms[what] for name, what in relationship.items()}
     with pytest.raises(bv.DataError, match=message):
         bv.Model("y ~ x + (1 | animal)", data, relationship=given)
+
+
+BESIDE = {
+    "strata": ("y ~ x + (1 | animal)", {"residual_sd": "strata(half)"}),
+    "strata and pens": ("y ~ x + (1 | animal) + (1 | pen)", {"residual_sd": "strata(half)"}),
+    "chain": ("y ~ x + (t | animal)", {"residual": "ar1(day | animal)"}),
+    "times": ("y ~ x + (1 | animal)", {"residual": "car1(day | animal)"}),
+    "family of Σ": ("y ~ x + cs(0 + half | animal)", {}),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_beside_structured_residuals_and_families(name):
+    rng = np.random.default_rng(1)
+    data = data_of(rng, n=80)
+    data["day"] = data.groupby("animal").cumcount()
+    data["half"] = np.where(data["x"] > 0, "a", "b")
+    formula, options = BESIDE[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = bv.Model(formula, data, relationship={"animal": related(rng, 9)}, **options).reml()
+    design, vc = fit.design.at(fit.components), fit.components
+    V = dense(design, [vc.relative_root(term) for term in design.terms], vc.sigma2)
+    assert fit.criterion == pytest.approx(criterion(design, V), abs=1e-8)
+    np.testing.assert_allclose(fit.gls.V.to_dense(), V, atol=1e-9)

@@ -320,6 +320,34 @@ def test_the_unit_of_time_is_in_the_correlation_of_car1_alone(fits):
     assert refit.criterion - 2 * np.log(24) == pytest.approx(fit.criterion, abs=1e-4)
 
 
+def test_the_unit_of_space_is_in_the_range_alone():
+    frame = sleep()
+    fits = [
+        bv.Model("Reaction ~ 1", frame.assign(Days=unit * frame["Days"]),
+                 residual=f"{kind}(Days | Subject)").reml()
+        for kind in ("sp_exp", "sp_pow") for unit in (1.0, 24.0)
+    ]  # fmt: skip
+    a, b, c, d = ((fit.criterion, *fit.components.residual.corr.values()) for fit in fits)
+    assert a[0] == pytest.approx(b[0], abs=1e-5)
+    assert 24 * a[1] == pytest.approx(b[1], rel=1e-3)
+    assert c == pytest.approx((a[0], np.exp(-1 / a[1])), rel=1e-3)
+    assert d[1] ** 24 == pytest.approx(c[1], rel=1e-3)
+
+
+def test_the_unit_of_a_covariate_of_the_SD_is_in_sigma_alone():
+    frame = sleep().assign(x=lambda f: 1.0 + f["Days"])
+    fits = [
+        bv.Model("Reaction ~ 1", frame.assign(x=unit * frame["x"]), residual_sd=text).reml()
+        for text in ("power(x)", "exp(x)")
+        for unit in (1.0, 10.0)
+    ]
+    a, b, c, d = ((fit.criterion, *fit.components.residual.corr.values()) for fit in fits)
+    assert a == pytest.approx(b, rel=1e-4)
+    assert fits[0].sigma2 == pytest.approx(fits[1].sigma2 * 10 ** (2 * b[1]), rel=1e-3)
+    assert c[0] == pytest.approx(d[0], abs=1e-5)
+    assert c[1] == pytest.approx(10 * d[1], rel=1e-3)
+
+
 @every
 def test_a_design_at_the_estimates_is_one_with_known_residuals(fit):
     known, vc = fit.components.known_at(fit.design)
@@ -581,6 +609,8 @@ def test_residuals_that_the_data_tell_apart_are_fitted(formula, residual):
         ({"residual_sd": "power(Days)"}, "stays on one side of 0"),
         ({"residual_sd": "power(east)"}, "stays on one side of 0"),
         ({"residual_sd": "stratum(sex)"}, "strata"),
+        ({"residual_sd": "power(fitted(.))"}, "makes V a function of β"),
+        ({"residual_sd": "strata(sex) * exp()"}, "makes V a function of β"),
         ({"residual": "us(Days | sex / Subject)", "residual_sd": "strata(sex)"}, "both stated"),
         ({"residual": 3}, "residual is a text"),
     ],
@@ -594,8 +624,17 @@ def test_a_pair_of_visits_that_never_meet_is_named():
     frame = frames()[0].dropna(subset="FEV1")
     apart = frame.groupby("USUBJID")["AVISIT"].transform(lambda v: {"VIS1", "VIS4"} <= set(v))
     frame = frame[~(apart & (frame["AVISIT"] == "VIS4"))]
-    with pytest.warns(bv.FitWarning, match="no series has both visits VIS1 and VIS4"):
-        bv.Model(MEAN, frame, residual="us(AVISIT | USUBJID)").reml()
+    model = bv.Model(MEAN, frame, residual="us(AVISIT | USUBJID)")
+    with pytest.raises(bv.DataError, match="no series has both visits VIS1 and VIS4") as error:
+        model.reml()
+    assert "toeph" in str(error.value)
+    with without(bv.FitWarning):
+        assert bv.Model(MEAN, frame, residual="toeph(AVISIT | USUBJID)").reml().converged
+    both = frame["ARMCD"].eq("PBO") | frame["AVISIT"].ne("VIS4")
+    by_arm = bv.Model(MEAN.replace("*", "+"), frame[both & ~frame["USUBJID"].eq("none")],
+                      residual="us(AVISIT | ARMCD / USUBJID)")  # fmt: skip
+    with pytest.raises(bv.DataError, match="PBO: VIS1 and PBO: VIS4"):
+        by_arm.reml()
 
 
 def test_series_that_cross_levels_are_refused():

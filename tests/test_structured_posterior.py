@@ -158,7 +158,7 @@ def test_evidence_of_autoregressive_residuals_is_that_of_importance_sampling(ran
     )  # fmt: skip
     formula = f"Reaction ~ Days + {STRUCTURES[random]}"
     model = bv.Model(formula, frame, priors=priors, residual="ar1(Days | Subject)")
-    evidence = model.sample(seed=2, draws=400, progressbar=False).evidence()
+    evidence = model.sample(seed=2, progressbar=False).evidence()
     error = np.hypot(evidence.mcse, wanted["mcse_log"])
     assert evidence.log == pytest.approx(wanted["log_m"], abs=4 * error)
 

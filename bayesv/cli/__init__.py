@@ -50,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         advice = "bayesv describe says how large the model is."
         print(f"error: not enough memory ({error}); {advice}", file=sys.stderr)
         return 1
-    except (bv.BayesvError, OSError) as error:
+    except Exception as error:
+        if not isinstance(error, bv.BayesvError | OSError):
+            raise
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -46,7 +46,12 @@ def _run(arguments: argparse.Namespace) -> None:
             "fixed": list(design.fixed_names),
             "aliased": list(design.aliased),
             "random": [
-                {"group": t.group, "columns": list(t.columns), "blocks": t.structure.blocks}
+                {
+                    "group": t.group,
+                    "columns": list(t.columns),
+                    "blocks": t.structure.blocks,
+                    "covariance": t.structure.words,
+                }
                 for t in design.terms
             ],
             "effects": design.q,

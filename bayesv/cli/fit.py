@@ -15,16 +15,20 @@ from bayesv.cli.options import (
     add_sampling,
     check_sampling_options,
     check_writable,
+    engine_of,
     model_of,
     reading_of,
 )
 from bayesv.cli.results import (
     comparison_values,
+    evidence_values,
     fit_values,
     header,
     posterior_values,
+    records,
     write_json,
 )
+from bayesv.cli.tables import add_tables, tables_of
 from bayesv.report import check_packages
 from bayesv.storage import check_target
 
@@ -35,6 +39,7 @@ _EXAMPLES = """\
   bayesv fit sleep.csv 'Reaction ~ Days + (Days | Subject)' --report out.html --save out.nc
   bayesv fit trial.csv 'y ~ arm * visit' --residual 'us(visit | id)' --json out.json
   bayesv fit d.parquet 'y ~ x + (x | g)' --prior-sd 'x | g = HalfNormal(5)' --prior-corr 'LKJ(2)'
+  bayesv fit oats.csv 'yield ~ variety + (1 | block/variety)' --engine none --anova --means variety
   gunzip -c d.csv.gz | bayesv fit - 'y ~ 1 + (1 | a/b)' --engine none --json - | jq .reml.beta"""
 
 
@@ -49,8 +54,12 @@ def add(commands: Any) -> None:
     add_data(parser)
     add_sampling(parser)
     add_priors(parser)
+    add_tables(parser)
     output = parser.add_argument_group("output")
     add_json(output)
+    output.add_argument(
+        "--evidence", action="store_true", help="the log marginal likelihood of the model, too"
+    )
     output.add_argument(
         "--report", metavar="FILE", help="write one HTML page with tables and pictures"
     )
@@ -65,6 +74,8 @@ def add(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     check_sampling_options(arguments)
+    if arguments.evidence and engine_of(arguments) is None:
+        raise bv.DataError("--evidence: this is of a posterior, and there is none with REML only.")
     check_writable("--json", arguments.json, arguments.data)
     check_writable("--report", arguments.report, arguments.data, arguments.json)
     if arguments.report and not arguments.report.lower().endswith((".html", ".htm")):
@@ -76,13 +87,22 @@ def _run(arguments: argparse.Namespace) -> None:
     model = model_of(arguments)
     silent = arguments.quiet or arguments.json == "-"
     fit, post, comparison = fit_and_list(model, arguments, silent)
+    evidence = post.evidence() if post is not None and arguments.evidence else None
+    if evidence is not None and not silent:
+        print(evidence)
+    tables = tables_of(fit, arguments)
+    for title, table in () if silent else tables.items():
+        print(f"{title.replace('_', ' ')}\n{table.round(4).to_string(index=False)}\n")
     if arguments.json:
-        values = {**header(model.design), "reml": fit_values(fit)}
+        parts = {name: records(table) for name, table in tables.items()}
+        values = {**header(model.design), "reml": fit_values(fit) | parts}
         if post is not None and comparison is not None:
             values |= {
                 "posterior": posterior_values(post),
                 "comparison": comparison_values(comparison),
             }
+        if evidence is not None:
+            values["evidence"] = evidence_values(evidence)
         write_json(values, arguments.json)
     if arguments.save:
         (fit if post is None else post).save(arguments.save, overwrite=arguments.force)

@@ -7,6 +7,7 @@ The same model can be written with other columns: another coding of a factor, an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -30,7 +31,7 @@ from bayesv.priors.priors import ResolvedPriors
 from bayesv.reml import RemlFit
 from bayesv.structures import of_linked
 
-__all__ = ["Alignment", "difference"]
+__all__ = ["Alignment", "joint_design", "difference"]
 
 _COLUMN_TOLERANCE = 1e-7  # of a column's spread that rounding may move it
 _COLUMN_ROUNDING = 1e-12  # of a column's size
@@ -127,6 +128,12 @@ class Alignment:
         priors = replace(priors, design=design)
         density = MarginalDensity(statistics_of(design), priors)
         return Posterior(tree, design, priors, post.engine, density, post.problems)
+
+    def keeps_family(self, term: RandomTerm) -> bool:
+        """Return whether a term of the design has the same columns and family in the other."""
+        (twin,) = (b for a, b in _pairs(self.design, self.other) if a.group == term.group)
+        same = np.array_equal(self.random[term.group], np.eye(term.n_columns))
+        return same and twin.structure == term.structure
 
     def mask(self, group: str) -> Array:
         """Return which columns of a group are correlated, shape (r, r), by the other design."""
@@ -237,3 +244,15 @@ def _moved(cov: Array, N: Array) -> Array:
     """N Σ N', exactly symmetric."""
     moved = N @ cov @ N.T
     return np.asarray((moved + np.swapaxes(moved, -1, -2)) / 2.0)
+
+
+def joint_design(design: Design, ways: Sequence[Alignment]) -> Design:
+    """Return the design with every correlation that one of the fits has, in its own columns."""
+    masks = {t.group: sum(way.mask(t.group).astype(int) for way in ways) for t in design.terms}
+    terms = [
+        t
+        if all(way.keeps_family(t) for way in ways)
+        else replace(t, structure=of_linked(np.asarray(masks[t.group])))
+        for t in design.terms
+    ]
+    return replace(design, terms=tuple(terms))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from textwrap import wrap
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.comparison.alignment import Alignment, difference
+from bayesv.comparison.alignment import Alignment, difference, joint_design
 from bayesv.comparison.reasons import reasons
 from bayesv.covariance import GLSFit, VarianceComponents, gls
 from bayesv.covariance.quantities import Quantity, point_quantities
@@ -23,7 +23,6 @@ from bayesv.names import paired
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.reml import RemlFit, fit_reml
-from bayesv.structures import of_linked
 from bayesv.support.arguments import PROBABILITY, accepts
 
 __all__ = ["Comparison", "compare"]
@@ -158,7 +157,7 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     fixed = [_fixed(reml[0], g, n, s) for g, n, s in zip(at_mean, names, summaries, strict=True)]
     labels = _distinct([fit.label for fit in reml])
     rows, points = [], {}
-    joint = _joint(design, ways)
+    joint = joint_design(design, ways)
     for label, fit, way in zip(labels, reml, ways, strict=True):
         vc, beta, _ = way.fit(fit)
         rows.append(_marginal_row(label, fit.gls, reml[0].criterion_at(vc)))
@@ -194,13 +193,6 @@ def _alignment(design: Design, other: Design) -> Alignment:
             "fit made elsewhere, bv.extract(fit, design=model.design) takes the labels of a model."
         )
     return Alignment(design, other)
-
-
-def _joint(design: Design, ways: Sequence[Alignment]) -> Design:
-    """Return the design with every correlation that one of the fits has, in its own columns."""
-    masks = {t.group: sum(way.mask(t.group).astype(int) for way in ways) for t in design.terms}
-    terms = [replace(t, structure=of_linked(np.asarray(masks[t.group]))) for t in design.terms]
-    return replace(design, terms=tuple(terms))
 
 
 def _notes(
@@ -288,6 +280,11 @@ def _prior_of(quantity: Quantity, priors: ResolvedPriors | None) -> str:
     if group == "Residual":
         return str(priors.sigma) if scale == "sd" else "implied by sd"
     term = priors.design.term(group)
+    if not term.structure.is_free:
+        if scale == "corr":
+            return str(priors.corr[group])
+        place = term.structure.sd_labels(term.columns).index(first)
+        return str(priors.sd[group][place]) if scale == "sd" else "implied by sd"
     basis, i = priors.basis(term), term.columns.index(first)
     if scale == "sd" and basis.moved(i):
         return f"implied by {basis.labels[i]}"

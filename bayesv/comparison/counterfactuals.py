@@ -176,7 +176,13 @@ def contradicts_its_density(post: Posterior) -> bool:
 
 def same_structure(one: Design, other: Design) -> bool:
     """Whether the same columns are correlated in two designs of the same columns."""
-    return all(_blocks(term) == _blocks(other.term(term.group)) for term in one.terms)
+    pairs = [(term, other.term(term.group)) for term in one.terms]
+    return all(
+        _blocks(a) == _blocks(b)
+        if a.structure.is_free and b.structure.is_free
+        else a.structure == b.structure
+        for a, b in pairs
+    )
 
 
 def point_values(design: Design, components: VarianceComponents) -> dict[Key, float]:

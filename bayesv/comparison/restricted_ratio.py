@@ -85,9 +85,10 @@ def restricted_ratio(
 
 
 def eigenvalues_of(design: Design, term: RandomTerm, values: Array) -> Array:
-    """Return the positive eigenvalues of Z'P₀Z, P₀ = W − WX(X'WX)⁻¹X'W, largest first.
+    """Return the positive eigenvalues of L'Z'P₀ZL, P₀ = W − WX(X'WX)⁻¹X'W, largest first.
 
-    From sums over levels alone: Z'WZ is diagonal and Z'WX of p columns.
+    LL' is the relationship of the levels, I without one. From sums over levels alone: Z'WZ is
+    diagonal and Z'WX of p columns.
     """
     if design.parametric_residual is not None or design.residual.clusters is not None:
         raise DataError(
@@ -106,6 +107,9 @@ def eigenvalues_of(design: Design, term: RandomTerm, values: Array) -> Array:
     ZQ = np.zeros((J, p))
     np.add.at(ZQ, term.codes, z[:, None] * Q)
     inner = np.diag(np.bincount(term.codes, z**2, J)) - ZQ @ ZQ.T
+    if term.related is not None:
+        L = term.related.root.matrix
+        inner = L.T @ (L.T @ inner).T
     mu = np.linalg.eigvalsh(inner)[::-1]
     return np.asarray(mu[mu > _ZERO_EIGENVALUE * max(float(mu[0]), 0.0)])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from bayesv.errors import BayesvError
 from bayesv.inference.adaptation import log_mean
 from bayesv.linalg import Array
 from bayesv.posterior.posterior import Posterior
-from bayesv.support.arguments import TEXTS, a, accepts, optional
+from bayesv.support.arguments import NUMBER, TEXTS, a, accepts, optional, some
 
 __all__ = ["Sensitivity", "sensitivity"]
 
@@ -45,11 +46,15 @@ class Sensitivity:
     def __repr__(self) -> str:
         wide = self.table.pivot(index="factor", columns="model", values="probability")
         wide = wide[list(self.names)]
-        text = wide.to_string(float_format=lambda value: f"{value:.3f}", line_width=80)
-        return f"Probabilities with the scales of SD priors times a factor\n{text}"
+        keys = [f"[{k}]" for k in range(1, len(self.names) + 1)]
+        lines = ["Probabilities with the scales of SD priors times a factor"]
+        for key, name in zip(keys, self.names, strict=True):
+            lines += wrap(f"{key} {name}", 80, subsequent_indent="    ")
+        wide.columns = pd.Index(keys)
+        return "\n".join([*lines, wide.to_string(float_format="{:.3f}".format, line_width=80)])
 
 
-@accepts(comparison=a(ModelComparison), groups=optional(TEXTS))
+@accepts(comparison=a(ModelComparison), factors=some(NUMBER), groups=optional(TEXTS))
 def sensitivity(
     comparison: ModelComparison,
     factors: Sequence[float] = _FACTORS,

@@ -71,8 +71,8 @@ def anova(fit: _Fitted, type: int = 3, ddf: str = "kenward-roger") -> pd.DataFra
                F  df1   df2    p
     Days  45.853  1.0  17.0  0.0
     """
-    whole(2)("type", type)
-    if type > 3:
+    whole()("type", type)
+    if type not in (2, 3):
         raise BayesvError(f"type must be 2 or 3 (for II or III); found {type}.")
     kr, method = small_sample_of(fit, ddf)
     terms = fixed_terms(fit.design)

@@ -12,6 +12,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, splu
 
 from bayesv.covariance.components import VarianceComponents
+from bayesv.covariance.dense_factor import DenseFactor
 from bayesv.design.design import Design, DesignSummary
 from bayesv.design.parametric import rows_of_level
 from bayesv.errors import ComponentsError, DataError, MemoryNeededError
@@ -20,6 +21,8 @@ from bayesv.support.arguments import accepts, numeric, whole
 from bayesv.support.memory import refuse_unless
 
 __all__ = ["MarginalCovariance", "expand_G", "residual_R"]
+
+_DENSE_SHARE = 0.2  # of elements of N that are not 0, above which M is dense, as of related levels
 
 DENSE_LIMIT = 10_000
 """Most rows for which `MarginalCovariance.to_dense` answers without being told twice."""
@@ -134,6 +137,9 @@ class MarginalCovariance(LinearOperator):
     @cached_property
     def _factor(self) -> Any:
         """LU of the positive definite M, without pivoting, so that U's diagonal is D of LDL'."""
+        related = any(term.related is not None for term in self.design.terms)
+        if related and self._root.nnz > _DENSE_SHARE * np.prod(self._root.shape):
+            return DenseFactor.of(self._root)
         M = sparse.csc_array(self._root.T @ self._root + sparse.eye_array(self._root.shape[1]))
         try:
             return splu(

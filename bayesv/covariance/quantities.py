@@ -13,7 +13,7 @@ from bayesv.design.design import Design, RandomTerm
 from bayesv.design.structured import StructuredResidual
 from bayesv.linalg import Array, cov_to_sd_corr
 
-__all__ = ["Quantity", "point_quantities", "quantities"]
+__all__ = ["Quantity", "parameters_of_family", "point_quantities", "quantities"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def quantities(values: ComponentDraws, *, fixed: bool = True) -> list[Quantity]:
     for term in values.design.terms:
         cov = values.covs[term.group]
         if not term.structure.is_free:
-            out += _of_family(term, cov)
+            out += parameters_of_family(term, cov)
             continue
         sd, corr = cov_to_sd_corr(cov)
         names, group = term.columns, term.group
@@ -91,7 +91,7 @@ def quantities(values: ComponentDraws, *, fixed: bool = True) -> list[Quantity]:
     return out
 
 
-def _of_family(term: RandomTerm, cov: Array) -> list[Quantity]:
+def parameters_of_family(term: RandomTerm, cov: Array) -> list[Quantity]:
     """Return the parameters of a term's family: variances, SDs and those of correlations."""
     structure, group = term.structure, term.group
     sd, corr = cov_to_sd_corr(cov)

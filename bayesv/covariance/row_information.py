@@ -219,7 +219,7 @@ def _of_terms(frame: Frame, rows: Index, order: int, chosen: int | None = None) 
         if chosen not in (None, f):
             continue
         z, codes = term.values[rows], term.codes[rows]
-        shared = codes[:, :, None] == codes[:, None, :]
+        shared = term.shared(codes[:, :, None], codes[:, None, :])
         inside = own.first if order == 1 else own.second
         assert inside is not None
         yield (z @ inside[..., None, :, :] @ np.swapaxes(z, 1, 2)) * shared
@@ -253,7 +253,7 @@ def _batch(
     sizes = frame.variances if variances is None else variances
     for term, variance in zip(frame.design.terms, sizes, strict=True):
         z, codes = term.values[chosen], term.codes[chosen]
-        shared = codes[:, :, None] == codes[:, None, :]
+        shared = term.shared(codes[:, :, None], codes[:, None, :])
         effects += ((z * variance) @ np.swapaxes(z, 1, 2)) * shared
     shares = np.diagonal(effects, axis1=1, axis2=2) / noise
     largest = float(shares.sum(axis=1).max())
@@ -282,14 +282,22 @@ def _features(frame: Frame) -> Array:
 
 
 def _levels(frame: Frame, rows: Index) -> Array:
-    """Return which rows of a cluster share levels: the first row of the same one, (N, ·)."""
-    codes = [term.codes for term in frame.design.terms]
+    """Return which rows of a cluster share levels: the first row of the same one, (N, ·).
+
+    Of related levels it is how they are related.
+    """
+    terms = frame.design.terms
+    codes = [term.codes for term in terms if term.related is None]
     if (clusters := frame.design.residual.clusters) is not None:
         codes.append(clusters)
     firsts = []
     for code in codes:
         part = code[rows]
         firsts.append((part[:, :, None] == part[:, None, :]).argmax(axis=2).astype(float))
+    for term in terms:
+        if term.related is not None:
+            part = term.codes[rows]
+            firsts.append(term.shared(part[:, :, None], part[:, None, :]).reshape(len(rows), -1))
     return np.concatenate([np.zeros((len(rows), 0)), *firsts], axis=1)
 
 

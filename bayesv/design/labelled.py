@@ -100,6 +100,8 @@ class LabelledDesign:
         ]
         for term in self.terms:
             shape = "uncorrelated" if len(term.structure.blocks) > 1 else "correlated"
+            if not term.structure.is_free:
+                shape = f"covariance {term.structure.words}"
             extra = f", {shape}" if term.n_columns > 1 else ""
             if term.relationship is not None:
                 extra += f", related by a {term.relationship.describe()}"

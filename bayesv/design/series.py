@@ -105,18 +105,27 @@ class Series:
     @cached_property
     def met(self) -> NDArray[np.bool_]:
         """Which visits some series has both, shape (v, v)."""
+        return self._met(np.ones(self.n, dtype=bool))
+
+    def _met(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
         shape = len(self.labels), len(self.visits)
-        seen = sparse.csr_array((np.ones(self.n), (self.codes, self.visit)), shape=shape)
+        ones = np.ones(int(rows.sum()))
+        seen = sparse.csr_array((ones, (self.codes[rows], self.visit[rows])), shape=shape)
         return np.asarray((seen.T @ seen).toarray() > 0)
 
     @cached_property
     def never_met(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of visits that have rows and that no series has both."""
-        present = np.diagonal(self.met)
-        apart = np.triu(~self.met & present & present[:, None], 1)
-        return tuple(
-            (self.visits[i], self.visits[j]) for i, j in zip(*np.nonzero(apart), strict=True)
-        )
+        """Pairs of visits that have rows and that no series has both, of each group."""
+        pairs: list[tuple[str, str]] = []
+        for k, name in enumerate(self.groups or ("",)):
+            met, head = self._met(self.group == k), name and f"{name}: "
+            present = np.diagonal(met)
+            apart = np.triu(~met & present & present[:, None], 1)
+            pairs += [
+                (head + self.visits[i], head + self.visits[j])
+                for i, j in zip(*np.nonzero(apart), strict=True)
+            ]
+        return tuple(pairs)
 
     def place(self, label: object) -> int:
         """Return the number of a series.

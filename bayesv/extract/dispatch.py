@@ -43,9 +43,9 @@ def extract(
     obj : bambi.Model, DataTree, or a fit
         A Bambi model, with the result of its ``fit`` as ``draws``; draws of a PyMC model, with
         ``design`` and ``names``; or the result of statsmodels' ``MixedLM``, mixedlm's ``lmer`` or
-        ``interlace.fit``, a pymer4 model, or a fit of lme4, nlme, glmmTMB, brms or rstanarm that
-        rpy2 holds; or a `RemlFit`, to be given another design's labels. For a fit that R wrote to
-        a folder see `read_fit`.
+        ``interlace.fit``, a pymer4 model, or a fit of lme4, nlme, glmmTMB, mmrm, metafor, brms or
+        rstanarm that rpy2 holds; or a `RemlFit`, to be given another design's labels. For a fit
+        that R wrote to a folder see `read_fit`.
     draws : DataTree, optional
         Result of ``bambi_model.fit()``.
     design : Design, optional
@@ -72,9 +72,10 @@ def extract(
     Raises
     ------
     ExtractionError
-        If the model has no V = Z G Z' + R (another family, a modelled sigma, correlated residuals,
-        a power likelihood, non-normal group effects), something is missing, labels, rows or shapes
-        do not match, or the fit's own β̂, cov(β̂) and −2 log L are not those of V at its components.
+        If the model has no V = Z G Z' + R of a family here (another distribution, a variance by
+        fitted values, a power likelihood, non-normal group effects), something is missing, labels,
+        rows or shapes do not match, or the fit's own β̂, cov(β̂) and −2 log L are not those of V at
+        its components.
 
     Warns
     -----

@@ -19,6 +19,7 @@ from bayesv.names import INTERCEPT, factors_of
 from bayesv.structures import CovarianceStructure, Unstructured, direct_sum
 from bayesv.structures.family import Family
 from bayesv.structures.kinds import family
+from bayesv.structures.relationship import Relationship
 
 __all__ = ["RLabels", "RTerm", "design_of", "terms_of"]
 
@@ -104,6 +105,8 @@ class RTerm:
         In R's order.
     record : Record
         Where it was read.
+    number : int
+        Its place in fit.json, from 1.
     """
 
     group: str
@@ -112,6 +115,12 @@ class RTerm:
     kind: str
     levels: tuple[str, ...]
     record: Record
+    number: int
+
+    @property
+    def related(self) -> bool:
+        """Whether its levels are related by a known matrix."""
+        return "related" in self.record.values and self.record.flag("related")
 
     @property
     def correlated(self) -> bool:
@@ -180,7 +189,7 @@ def terms_of(record: Record, labels: RLabels) -> list[list[RTerm]]:
             f"{record.place}: 'terms' must be a list of objects: a fit without random effects "
             f"needs residuals with a structure. {AGAIN}"
         )
-    for part in parts:
+    for number, part in enumerate(parts, 1):
         names = part.texts("columns")
         term = RTerm(
             group=part.text("group"),
@@ -189,6 +198,7 @@ def terms_of(record: Record, labels: RLabels) -> list[list[RTerm]]:
             kind=_kind(part),
             levels=part.texts("levels"),
             record=part,
+            number=number,
         )
         by_factor.setdefault(factors_of(term.group), []).append(term)
     for terms in by_factor.values():
@@ -210,7 +220,12 @@ def _kind(part: Record) -> str:
 
 
 def design_of(
-    record: Record, table: Table, terms: list[list[RTerm]], labels: RLabels, residual: Residual
+    record: Record,
+    table: Table,
+    terms: list[list[RTerm]],
+    labels: RLabels,
+    residual: Residual,
+    relationships: Mapping[str, Relationship],
 ) -> Design:
     """Return the design of an exported fit.
 
@@ -224,6 +239,8 @@ def design_of(
     labels : RLabels
     residual : Residual
         R over σ² of the rows.
+    relationships : mapping of str to Relationship
+        K of grouping factors whose levels are related.
 
     Raises
     ------
@@ -257,7 +274,10 @@ def design_of(
         X=X,
         fixed_names=tuple(labels.of(name) for name in names),
         terms=tuple(
-            sorted((_term(parts, table) for parts in terms), key=lambda term: -term.n_levels)
+            sorted(
+                (_term(parts, table, relationships.get(parts[0].group)) for parts in terms),
+                key=lambda term: -term.n_levels,
+            )
         ),
         residual=residual,
         offset=table.numbers("offset") if record.flag("offset") else None,
@@ -281,7 +301,7 @@ def _omitted(record: Record, n: int) -> Index:
     return rows
 
 
-def _term(parts: list[RTerm], table: Table) -> RandomTerm:
+def _term(parts: list[RTerm], table: Table, relationship: Relationship | None) -> RandomTerm:
     first = parts[0]
     codes = table.whole(f"level[{first.group}]", len(first.levels)) - 1
     seen, codes = np.unique(codes, return_inverse=True)
@@ -296,6 +316,7 @@ def _term(parts: list[RTerm], table: Table) -> RandomTerm:
         codes=codes.astype(np.intp),
         values=np.column_stack(values),
         structure=direct_sum(structures),
+        relationship=relationship,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayesv.design.design import Index
 from bayesv.errors import ExtractionError, MemoryNeededError
@@ -121,6 +122,10 @@ class Table:
     def row_names(self) -> list[str]:
         """R's names of the rows: the first column."""
         return list(self.columns.iloc[:, 0])
+
+    def take(self, rows: NDArray[np.bool_]) -> Table:
+        """Return some of the rows."""
+        return Table(self.columns[rows], self.place)
 
     def texts(self, name: str) -> list[str]:
         """Return a column as it stands."""

@@ -15,6 +15,7 @@ from bayesv.errors import ExtractionError
 from bayesv.extract.point import PointFit, by_factor, reml_fit
 from bayesv.extract.r_design import RLabels, RTerm, design_of, terms_of
 from bayesv.extract.r_files import Record, Table, open_export, read_columns
+from bayesv.extract.r_relationships import relationships_of
 from bayesv.extract.r_residual import (
     RResidual,
     known_residual,
@@ -46,9 +47,10 @@ def read_fit(path: str | Path) -> RemlFit | Posterior:
     Returns
     -------
     RemlFit or Posterior
-        The first of lme4 and lmerTest (``lmer``), nlme (``lme``) and glmmTMB, the second of brms
-        and rstanarm, without priors. Its ``design`` has R's own y, X and Z and bayesv's labels, so
-        that ``bv.Model.from_design(fit.design)`` is the same model without the data.
+        The first of lme4 and lmerTest (``lmer``), nlme (``lme``, ``gls``), glmmTMB, mmrm and
+        metafor (``rma.uni``, ``rma.mv``), the second of brms and rstanarm, without
+        priors. Its ``design`` has R's own y, X and Z and bayesv's labels, so that
+        ``bv.Model.from_design(fit.design)`` is the same model without the data.
 
     Raises
     ------
@@ -66,7 +68,9 @@ def read_fit(path: str | Path) -> RemlFit | Posterior:
     Notes
     -----
     −2 log L, β̂ and its covariance are computed from V = Z G Z' + R at R's components and held
-    against R's own (glmmTMB's covariance of β̂ is another one: the inverse of the joint Hessian).
+    against R's own. Where a program reports another covariance of β̂ than (X'V⁻¹X)⁻¹, as glmmTMB
+    does (the inverse of the joint Hessian) and ``gls`` by ML (n/(n − p) times it), both are there:
+    ``cov_beta`` and ``reported_cov_beta``; a note of the fit says so.
 
     Examples
     --------
@@ -90,7 +94,8 @@ def read_fit(path: str | Path) -> RemlFit | Posterior:
     terms = terms_of(record, labels)
     table = read_columns(folder, "design.csv.gz", int(record.number("n_rows")))
     residual = _residual(folder, record, table)
-    design = design_of(record, table, terms, labels, residual.residual)
+    related = relationships_of(folder, terms)
+    design = design_of(record, table, terms, labels, residual.residual, related)
     if engine in _POINT:
         return _point_fit(record, design, terms, residual)
     draws = _draws(record, read_columns(folder, "draws.csv.gz"), terms, design)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ KINDS = (
 )  # fmt: skip
 SD_KINDS = ("strata", "power", "exp")
 _SPATIAL = ("sp_exp", "sp_gau", "sp_pow", "sp_mat")
+_FITTED = re.compile(r"\b(power|exp)\(\s*(?:\)|fitted\b)")  # nlme's default
 _EXAMPLE = "such as 'ar1(day | subject)' or 'us(visit | treatment / subject)'"
 
 
@@ -142,6 +144,13 @@ def parse_residual_sd(text: str) -> tuple[SDText, ...]:
     FormulaError
         If it is malformed or there is no such kind; the message points at the place.
     """
+    if isinstance(text, str) and (fitted := _FITTED.search(text)):
+        raise pointed_error(
+            f"{fitted[1]} of fitted values makes V a function of β, for which REML is not defined. "
+            f"Name a covariate that the mean depends on, as in '{fitted[1]}(age)'.",
+            text,
+            fitted.start(),
+        )
     reader = _Reader(text, "residual_sd", "such as 'strata(sex)' or 'strata(sex) * power(age)'")
     parts = []
     while True:

@@ -16,6 +16,7 @@ from bayesv.gram.layout import Layout
 from bayesv.gram.many import eliminate_many
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
 from bayesv.gram.of_design import refuse_crossed_clusters, responses_of, statistics_of
+from bayesv.gram.probes import Probes
 from bayesv.gram.rebase import joined
 from bayesv.gram.residual_rows import ByResidual, Weighted
 from bayesv.gram.responses import Responses
@@ -37,6 +38,7 @@ __all__ = [
     "Grouping",
     "Layout",
     "Moments",
+    "Probes",
     "Responses",
     "RowBatch",
     "Scaling",

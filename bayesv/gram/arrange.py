@@ -9,8 +9,9 @@ import numpy as np
 from bayesv.errors import BayesvError, none_of
 from bayesv.gram.chain import ChainFactor, FactorSums, flattened, merging_of
 from bayesv.gram.fixed import FixedCoordinates
-from bayesv.gram.layout import BorderTerm, Layout
+from bayesv.gram.layout import BorderTerm, Iteration, Layout
 from bayesv.gram.moments import Moments, Pairs, accumulate, spread, weighted
+from bayesv.gram.probes import Probes
 from bayesv.gram.related import independent_effects, loadings_of
 from bayesv.gram.scaling import Index, RowBatch, Scaling
 from bayesv.gram.statistics import GramStatistics
@@ -21,8 +22,9 @@ from bayesv.support.memory import refuse_unless
 
 __all__ = ["ELIMINATIONS", "arrange", "check_elimination", "gram_statistics", "independent"]
 
-ELIMINATIONS = ("auto", "single", "nested", "crossed")
+ELIMINATIONS = ("auto", "single", "nested", "crossed", "iterative")
 _COPIES_OF_BORDER = 6  # in an evaluation with its gradient
+_DENSE = 3000  # columns of a dense block, beyond which "auto" iterates
 
 
 def check_elimination(elimination: str) -> None:
@@ -39,7 +41,7 @@ def gram_statistics(
     Parameters
     ----------
     rows : RowBatch
-    elimination : {"auto", "single", "nested", "crossed"}
+    elimination : {"auto", "single", "nested", "crossed", "iterative"}
     dedupe : bool
         Whether levels with equal rows are eliminated once.
     """
@@ -66,9 +68,11 @@ def arrange(
         eliminated (see `GramStatistics.at`). n and log w add up: of sums over rows that others
         count already they are 0.
     scaling : Scaling
-    elimination : {"auto", "single", "nested", "crossed"}
+    elimination : {"auto", "single", "nested", "crossed", "iterative"}
         ``crossed`` eliminates the largest factor and puts all others into the dense block, even if
-        they are nested; ``auto`` chooses the longest chain from the largest factor.
+        they are nested; ``auto`` chooses the longest chain from the largest factor. ``iterative``
+        does, too, and has Krylov spaces and probes in place of the dense block, as ``auto`` beyond
+        some thousand columns.
     dedupe : bool
         Whether levels of the finest factor with equal rows of (z, w), in all sums, are eliminated
         once.
@@ -89,7 +93,10 @@ def arrange(
     transform, fixed = _orthonormal(whole, scaling)
     loadings, rotated = loadings_of(whole, roots or [None] * len(whole.A), rotate=one)
     effects = independent_effects(whole, loadings, rotated=rotated)
-    order = _Order(effects, elimination, len(fixed.kept) + 1)
+    related = any(L is not None for L in loadings)
+    if related and elimination == "iterative":
+        raise BayesvError("elimination='iterative' is not for levels that are related. Use 'auto'.")
+    order = _Order(effects, elimination, len(fixed.kept) + 1, dense=related or not one)
     of_parts = [effects]
     if not one:
         of_parts = [
@@ -111,6 +118,7 @@ def arrange(
         merging=merging,
         scales=tuple(_rms(a, whole.n) for a in whole.A),
         bases=scaling.bases,
+        iteration=order.iteration,
         loadings=loadings,
     )
     return GramStatistics(
@@ -173,6 +181,11 @@ def _split(moments: Moments, elimination: str) -> tuple[list[int], list[int]]:
         raise BayesvError(
             f"elimination='single' needs one grouping factor; there are {len(sizes)}. Use 'auto'."
         )
+    if elimination == "iterative" and not border:
+        raise BayesvError(
+            "elimination='iterative' is for crossed grouping factors; here each is nested in the "
+            "next, and all are eliminated exactly. Use 'auto'."
+        )
     if elimination == "nested" and border:
         raise BayesvError(
             "elimination='nested' needs every grouping factor nested in the next; some are "
@@ -189,12 +202,17 @@ def _is_nested(moments: Moments, fine: int, coarse: int) -> bool:
 class _Order:
     """The order of elimination of some moments, in which sums of the same levels are brought."""
 
-    def __init__(self, moments: Moments, elimination: str, m: int) -> None:
+    def __init__(self, moments: Moments, elimination: str, m: int, *, dense: bool) -> None:
+        # Sums that are combined, or of related levels, stay in a dense block.
         self._shapes = [a.shape[:2] for a in moments.A]
         self._pairs = moments.pairs
         self._orders: dict[tuple[int, int], tuple[Index, Index, Index]] = {}
         chain, border = _split(moments, elimination)
-        self.border = self._places(border)
+        size = sum(J * k for J, k in (self._shapes[term] for term in border))
+        iterates = elimination == "auto" and size > _DENSE and not dense
+        iterates |= elimination == "iterative"
+        self.border = self._places(border, dense=not iterates)
+        self.iteration = self._iteration() if iterates else None
         self._edge_orders: dict[int, Index] = {}
         self.chain = self._factors(chain, m)
 
@@ -211,20 +229,21 @@ class _Order:
         pairs = moments.pairs[f, g] if f < g else moments.pairs[g, f].transposed
         return pairs.blocks[self._meeting(f, g)[2]]
 
-    def _places(self, terms: Sequence[int]) -> tuple[BorderTerm, ...]:
+    def _places(self, terms: Sequence[int], *, dense: bool) -> tuple[BorderTerm, ...]:
         places, start = [], 0
         for term in terms:
             J, k = self._shapes[term]
             places.append(BorderTerm(term, start, J, k))
             start += J * k
+        if not dense:
+            return tuple(places)
         sizes = " + ".join(f"{place.n_levels:,} × {place.k}" for place in places)
         refuse_unless(
             8.0 * _COPIES_OF_BORDER * start**2,
             "The dense block of the grouping factors that are related, or crossed with the "
             f"largest one, has {start:,} columns (levels × columns: {sizes}) and",
-            "Leave out the crossed factor with the most levels, or merge levels of it; or sample "
-            "the random effects instead of integrating them out: bv.to_pymc(model) has no such "
-            "block.",
+            "Use elimination='iterative', which has no such block; of levels that are related, "
+            "leave out some.",
         )
         return tuple(places)
 
@@ -275,7 +294,7 @@ class _Order:
             parts.append(FactorSums(A, H, self._couplings(moments, term)))
         return Sums(
             *flattened(parts),
-            self._border_block(moments),
+            self._border_block(moments) if self.iteration is None else self._products(moments),
             np.vstack([np.zeros((0, m)), *(B[t.term].reshape(-1, m) for t in self.border)]),
             np.ascontiguousarray(transform.T @ moments.C @ transform),
         )
@@ -288,6 +307,48 @@ class _Order:
         blocks = [self._blocks(moments, term, part.term) for part in self.border]
         values = [np.swapaxes(block, 1, 2).reshape(-1, k) for block in blocks]
         return np.asarray(np.concatenate(values)[self._edge_orders[term]])
+
+    def _iteration(self) -> Iteration:
+        """Return where the products of the border's columns stand, row by row."""
+        rows, columns = self._border_places()
+        order = np.lexsort([columns, rows])
+        widths = [np.full(t.n_levels * t.k, t.k) for t in self.border]
+        starts = [t.start + np.repeat(np.arange(t.n_levels) * t.k, t.k) for t in self.border]
+        size = sum(len(width) for width in widths)
+        counts = np.bincount(rows, minlength=size)
+        self._product_order = order
+        return Iteration(
+            rows=np.concatenate([[0], np.cumsum(counts)]).astype(np.intp),
+            places=columns[order],
+            starts=np.concatenate(starts).astype(np.intp),
+            widths=np.concatenate(widths).astype(np.intp),
+            probes=Probes(),
+        )
+
+    def _border_places(self) -> tuple[Index, Index]:
+        """Return rows and columns of all products of the border, as `_products` has them."""
+        rows, columns = [], []
+        for b, one in enumerate(self.border):
+            levels = np.arange(one.n_levels)
+            pairs = [(one, levels, one, levels)]
+            for other in self.border[:b]:
+                i, j, _ = self._meeting(one.term, other.term)
+                pairs += [(one, i, other, j), (other, j, one, i)]
+            for f, i, g, j in pairs:
+                row, column = np.broadcast_arrays(*_positions(f, i, g, j))
+                rows.append(row.ravel())
+                columns.append(column.ravel())
+        return np.concatenate(rows), np.concatenate(columns)
+
+    def _products(self, moments: Moments) -> Array:
+        """Return Z_b'WZ_b of a sparse border where it is not 0."""
+        parts = []
+        for b, one in enumerate(self.border):
+            parts.append(moments.A[one.term].ravel())
+            for other in self.border[:b]:
+                blocks = self._blocks(moments, one.term, other.term)
+                parts += [blocks.ravel(), np.swapaxes(blocks, 1, 2).ravel()]
+        return np.asarray(np.concatenate(parts)[self._product_order])
 
     def _border_block(self, moments: Moments) -> Array:
         size = sum(part.n_levels * part.k for part in self.border)
@@ -315,9 +376,14 @@ def _levels(pairs: Mapping[tuple[int, int], Pairs], f: int, g: int) -> tuple[Ind
 
 
 def _put(A: Array, f: BorderTerm, i: Index, g: BorderTerm, j: Index, blocks: Array) -> None:
+    A[_positions(f, i, g, j)] = blocks
+
+
+def _positions(f: BorderTerm, i: Index, g: BorderTerm, j: Index) -> tuple[Index, Index]:
+    """Return rows and columns of the blocks of levels i of f and j of g."""
     rows = f.start + i[:, None] * f.k + np.arange(f.k)
     columns = g.start + j[:, None] * g.k + np.arange(g.k)
-    A[rows[:, :, None], columns[:, None, :]] = blocks
+    return rows[:, :, None], columns[:, None, :]
 
 
 def _rms(A: Array, n: int) -> Array:

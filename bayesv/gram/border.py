@@ -12,7 +12,10 @@ __all__ = ["border_gradient", "from_border", "mirror", "sandwich", "to_border"]
 
 @compiled
 def to_border(tables, f, first, last, P, half, left):
-    """Take E'DE and E'DH of one unit off the border and off the E of its ancestors."""
+    """Take E'DE and E'DH of one unit off the border and off the E of its ancestors.
+
+    Of a border that is not dense, whose A is empty, E'DE is left where it is.
+    """
     table, columns, slots = tables.table, tables.columns, tables.slots
     E, border_A, border_B = left.E, left.A_border, left.B_border
     k, s, m = table[f, K], table[f, S], border_B.shape[1]
@@ -25,8 +28,9 @@ def to_border(tables, f, first, last, P, half, left):
         row = columns[first + x]
         for i in range(k):
             v = half_E[x, i]
-            for y in range(x + 1):
-                border_A[row, columns[first + y]] -= v * half_E[y, i]
+            if len(border_A):
+                for y in range(x + 1):
+                    border_A[row, columns[first + y]] -= v * half_E[y, i]
             for b in range(m):
                 border_B[row, b] -= v * half[i, s - m + b]
         target, column = first + x, 0
@@ -39,25 +43,22 @@ def to_border(tables, f, first, last, P, half, left):
 
 
 @compiled
-def from_border(tables, f, first, last, h, p, D, D_bar, left, bar, of_sums):
+def from_border(tables, f, first, last, h, p, D, D_bar, left, bar, factors, of_sums):
     """Add what the border and the E of ancestors say to p, the unit's D_bar and its E_bar.
 
-    ``bar.A_border`` is read in its lower triangle. E_bar of the finest factor is only wanted
-    ``of_sums``.
+    The derivative by A is ``bar.A_border``, read in its lower triangle, or that of ``factors``.
+    E_bar of the finest factor is only wanted ``of_sums``.
     """
     table, columns, slots, E = tables.table, tables.columns, tables.slots, left.E
     E_bar, A_bar, B_bar = bar.E, bar.A_border, bar.B_border
     k, s, m = table[f, K], table[f, S], B_bar.shape[1]
     p_E = np.zeros((last - first, k))
+    if len(factors.signs):
+        _add_factors(E, columns, first, last, k, factors, p_E)
+    else:
+        _add_dense(E, columns, first, last, k, A_bar, p_E)
     for x in range(last - first):
         row = columns[first + x]
-        for y in range(x):
-            v = A_bar[row, columns[first + y]]
-            for i in range(k):
-                p_E[x, i] += E[first + y, i] * v
-                p_E[y, i] += E[first + x, i] * v
-        for i in range(k):
-            p_E[x, i] += E[first + x, i] * A_bar[row, row]
         for b in range(m):
             v = 0.5 * B_bar[row, b]
             for i in range(k):
@@ -82,6 +83,47 @@ def from_border(tables, f, first, last, h, p, D, D_bar, left, bar, of_sums):
                 for j in range(k):
                     total -= D[i, j] * p_E[x, j]
                 E_bar[first + x, i] = 2.0 * total
+
+
+@compiled
+def _add_dense(E, columns, first, last, k, A_bar, p_E):
+    """Add A_bar times the couplings of one unit, A_bar by its lower triangle."""
+    for x in range(last - first):
+        row = columns[first + x]
+        for y in range(x):
+            v = A_bar[row, columns[first + y]]
+            for i in range(k):
+                p_E[x, i] += E[first + y, i] * v
+                p_E[y, i] += E[first + x, i] * v
+        for i in range(k):
+            p_E[x, i] += E[first + x, i] * A_bar[row, row]
+
+
+@compiled
+def _add_factors(E, columns, first, last, k, factors, p_E):
+    """Add A_bar times the couplings of one unit, A_bar by its factors and blocks."""
+    F, signs, starts, widths, blocks = factors
+    R = len(signs)
+    total = np.zeros((k, R))
+    for x in range(first, last):
+        row = columns[x]
+        for i in range(k):
+            for r in range(R):
+                total[i, r] += E[x, i] * F[row, r]
+    for i in range(k):
+        for r in range(R):
+            total[i, r] *= signs[r]
+    for x in range(last - first):
+        row = columns[first + x]
+        for i in range(k):
+            v = 0.0
+            for r in range(R):
+                v += F[row, r] * total[i, r]
+            p_E[x, i] += v
+        level = first + x - (row - starts[row])
+        for b in range(widths[row]):
+            for i in range(k):
+                p_E[x, i] += blocks[row, b] * E[level + b, i]
 
 
 @compiled

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
 from bayesv.gram.dense import Border, flat_lambdas, times_lambda
-from bayesv.gram.elimination import Eliminated, eliminate_units
+from bayesv.gram.elimination import Eliminated, eliminate_chain, eliminate_units
+from bayesv.gram.iterative_draws import draw_iteratively
 from bayesv.gram.layout import Layout
 from bayesv.gram.statistics import GramStatistics
 from bayesv.linalg import Array
@@ -59,11 +60,15 @@ def draw_effects(
         Whether variances of the border are wanted, which costs an inverse of it.
     """
     layout, known = stats.layout, np.append(gamma, -1.0)
-    done = eliminate_units(layout, layout.apart, stats.sums, lambdas)
     back = [np.linalg.inv(basis) for basis in layout.bases]
     effects = Effects(*([np.empty(0)] * len(lambdas) for _ in range(3)))
     u_border = np.zeros(0)
-    if done.border is not None:
+    if layout.iteration is not None:
+        done = eliminate_chain(layout, layout.apart, stats.sums, lambdas)
+        u_border = _draw_by_iteration(layout, done, lambdas, back, sigma, known, rng, effects)
+    else:
+        done = eliminate_units(layout, layout.apart, stats.sums, lambdas)
+    if isinstance(done.border, Border):
         u_border = _draw_border(layout, done.border, lambdas, back, sigma, known, rng, effects,
                                 moments=moments)  # fmt: skip
     _draw_chain(layout, done, back, sigma, known, rng, u_border, effects)
@@ -92,15 +97,47 @@ def _draw_border(
     if moments:
         inverse = np.triu(lapack.dtrtri(border.L.T, lower=0)[0])
         half = _apply(layout, to_user, inverse)
-    u, mean = (_apply(layout, back, x[:, None])[:, 0] for x in (u_border, mean))
+    _fill(layout, back, u_border, mean, sigma * half, effects)
+    return np.asarray(u_border)
+
+
+def _draw_by_iteration(
+    layout: Layout,
+    done: Eliminated,
+    lambdas: Sequence[Array],
+    back: Sequence[Array],
+    sigma: float,
+    known: Array,
+    rng: np.random.Generator,
+    effects: Effects,
+) -> Array:
+    """Fill in the effects of a border without a dense block, as `_draw_border` does.
+
+    Variances are means of a few squares: good on average over many draws.
+    """
+    drawn = draw_iteratively(layout, layout.apart.tables, done.left, done.lam, lambdas, known, rng)
+    u_border = drawn.mean + sigma * drawn.noise
+    half = _apply(layout, back, drawn.others) * (sigma / np.sqrt(drawn.others.shape[1]))
+    _fill(layout, back, u_border, drawn.mean, half, effects)
+    return u_border
+
+
+def _fill(
+    layout: Layout, back: Sequence[Array], u: Array, mean: Array, half: Array, effects: Effects
+) -> None:
+    """Put the effects of the border where they belong.
+
+    u and mean are in the basis of the statistics; the squares of a row of ``half``, by the user's
+    columns, add up to a variance.
+    """
+    u, mean = (_apply(layout, back, x[:, None])[:, 0] for x in (u, mean))
     for term in layout.border:
         shape = (term.n_levels, term.k, -1)
         for values, parts in ((u, effects.u), (mean, effects.mean)):
             of_term = values[term.slice].reshape(shape)
             parts[term.term] = layout.to_levels(term.term, of_term)[:, :, 0]
         roots = layout.to_levels(term.term, half[term.slice].reshape(shape))
-        effects.var[term.term] = sigma**2 * (roots**2).sum(axis=2)
-    return np.asarray(u_border)
+        effects.var[term.term] = (roots**2).sum(axis=2)
 
 
 def _draw_chain(

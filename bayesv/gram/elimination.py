@@ -8,20 +8,35 @@ chain is eliminated finest factor first, then the border as one dense block; wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from bayesv.gram.chain import Plan
 from bayesv.gram.dense import Border, add_flat, eliminate_border, flat_lambdas, reverse_border
-from bayesv.gram.layout import Layout
+from bayesv.gram.iterative import (
+    Factors,
+    IterativeBorder,
+    eliminate_iteratively,
+    no_factors,
+    reverse_iteratively,
+)
+from bayesv.gram.layout import Iteration, Layout
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.tables import Sums
 from bayesv.gram.threads import one_blas_thread, run
 from bayesv.linalg import Array, symmetrize
 
-__all__ = ["Adjoint", "Eliminated", "Elimination", "eliminate", "eliminate_units", "mirrored"]
+__all__ = [
+    "Adjoint",
+    "Eliminated",
+    "Elimination",
+    "eliminate",
+    "eliminate_chain",
+    "eliminate_units",
+    "mirrored",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +49,14 @@ class Eliminated:
         λ of the chain's factors, flat.
     left : Sums
         A, H and E after the units below took their share; the border after the chain took its.
-    border : Border or None
+    border : Border, IterativeBorder or None
     logdet : float
     T : ndarray, shape (p + 1, p + 1)
     """
 
     lam: Array
     left: Sums
-    border: Border | None
+    border: Border | IterativeBorder | None
     logdet: float
     T: Array
 
@@ -75,6 +90,12 @@ class Elimination:
     _lambdas: Sequence[Array]
     _done: Eliminated
 
+    @property
+    def logdet_se(self) -> float:
+        """Standard error of log|M|: 0 unless it is a mean over probes."""
+        border = self._done.border
+        return border.logdet_se if isinstance(border, IterativeBorder) else 0.0
+
     def gradient(self, T_bar: Array) -> list[Array]:
         """Return the derivative of log|M| + f(T) by each λ.
 
@@ -101,7 +122,8 @@ class Elimination:
         from bayesv.gram.border import mirror  # compiled: loaded when it is needed
 
         bars, sums = _reversed(self._layout, self._lambdas, self._done, T_bar, of_sums=True)
-        mirror(sums.A_border)
+        if self._layout.iteration is None:
+            mirror(sums.A_border)
         return Adjoint(bars, sums._replace(C=T_bar))
 
 
@@ -127,30 +149,52 @@ def eliminate(stats: GramStatistics, lambdas: Sequence[Array]) -> Elimination:
     return Elimination(done.logdet, done.T, stats.layout, lambdas, done)
 
 
-def eliminate_units(layout: Layout, plan: Plan, sums: Sums, lambdas: Sequence[Array]) -> Eliminated:
-    """Eliminate all random effects, in the units of ``plan``, and keep how they stood."""
+def eliminate_units(
+    layout: Layout,
+    plan: Plan,
+    sums: Sums,
+    lambdas: Sequence[Array],
+    *,
+    gradient: bool = True,
+) -> Eliminated:
+    """Eliminate all random effects, in the units of ``plan``, and keep how they stood.
+
+    Without ``gradient`` an iterative elimination keeps nothing for a reverse pass.
+    """
+    done = eliminate_chain(layout, plan, sums, lambdas)
+    if not layout.border:
+        return done
+    border: Border | IterativeBorder
+    left = done.left
+    with one_blas_thread():
+        if layout.iteration is None:
+            border = eliminate_border(layout, lambdas, left.A_border, left.B_border)
+        else:
+            border = eliminate_iteratively(
+                layout, plan.tables, left, done.lam, lambdas, gradient=gradient
+            )
+    T = symmetrize(done.T - border.B.T @ border.W)
+    return replace(done, border=border, logdet=done.logdet + border.logdet, T=T)
+
+
+def eliminate_chain(layout: Layout, plan: Plan, sums: Sums, lambdas: Sequence[Array]) -> Eliminated:
+    """Eliminate the units of the chain alone; the border is left as they leave it."""
     from bayesv.gram.kernels import forward  # compiled: loaded when it is needed
 
     m, tables = layout.p + 1, plan.tables
     lam = flat_lambdas(lambdas, layout.chain_terms)
     left = _workspace(layout, sums)
+    sums_given, sums_left = _compiled(sums), _compiled(left)
 
     def chunk(span: tuple[int, int]) -> tuple[float, Array]:
         front = np.zeros((plan.width, plan.width))
-        return forward(tables, sums, left, *span, lam, front), front[-m:, -m:]
+        return forward(tables, sums_given, sums_left, *span, lam, front), front[-m:, -m:]
 
     # Units that share a border write to the same place: one task.
     parts = run(chunk, [(0, plan.n_events)] if layout.border else plan.spans)
     logdet = float(sum(part[0] for part in parts))
     lost = parts[0][1] if len(parts) == 1 else np.sum([part[1] for part in parts], axis=0)
-    T = sums.C + mirrored(lost)
-    border = None
-    if layout.border:
-        with one_blas_thread():
-            border = eliminate_border(layout, lambdas, left.A_border, left.B_border)
-        logdet += border.logdet
-        T = T - border.B.T @ border.W
-    return Eliminated(lam, left, border, logdet, symmetrize(T))
+    return Eliminated(lam, left, None, logdet, symmetrize(sums.C + mirrored(lost)))
 
 
 def _workspace(layout: Layout, sums: Sums) -> Sums:
@@ -160,8 +204,14 @@ def _workspace(layout: Layout, sums: Sums) -> Sums:
         A, H = A.copy(), H.copy()
         E = E.copy() if layout.border else E
     if layout.border:
-        A_border, B_border = A_border.copy(), B_border.copy()
+        A_border = A_border.copy() if layout.iteration is None else A_border
+        B_border = B_border.copy()
     return Sums(A, H, E, A_border, B_border, C)
+
+
+def _compiled(sums: Sums) -> Sums:
+    """Return the sums as compiled loops take them: with A of a border only if it is dense."""
+    return sums if sums.A_border.ndim == 2 else sums._replace(A_border=np.zeros((0, 0)))
 
 
 def _reversed(
@@ -178,25 +228,44 @@ def _reversed(
     m = layout.p + 1
     plan = layout.plan
     bars = [np.zeros_like(lam_f) for lam_f in lambdas]
-    bar = done.left  # A and H are not written to
+    left, factors = _compiled(done.left), no_factors()
+    bar = left  # A and H are not written to
     if of_sums:
         bar = bar._replace(A=np.zeros_like(bar.A), H=np.zeros_like(bar.H))
     if done.border is not None:
+        A_bar = bar.A_border
         with one_blas_thread():
-            A_bar, B_bar = reverse_border(layout, lambdas, done.border, T_bar, bars)
-        bar = bar._replace(E=np.zeros_like(done.left.E), A_border=A_bar, B_border=B_bar)
+            if isinstance(done.border, IterativeBorder):
+                factors, B_bar = reverse_iteratively(layout, lambdas, done.border, T_bar, bars)
+            else:
+                A_bar, B_bar = reverse_border(layout, lambdas, done.border, T_bar, bars)
+        bar = bar._replace(E=np.zeros_like(left.E), A_border=A_bar, B_border=B_bar)
 
     def chunk(span: tuple[int, int]) -> Array:
         front = np.zeros((plan.width, plan.width))
         front[-m:, -m:] = T_bar
         lam_bar = np.zeros_like(done.lam)
-        reverse(plan.tables, done.left, bar, *span, done.lam, front, lam_bar, of_sums)
+        reverse(plan.tables, left, bar, *span, done.lam, front, lam_bar, factors, of_sums)
         return lam_bar
 
     parts = run(chunk, plan.spans)
     total = parts[0] if len(parts) == 1 else np.sum(parts, axis=0)
     add_flat(bars, total, layout.chain_terms)
+    if of_sums and layout.iteration is not None:
+        bar = bar._replace(A_border=_by_products(layout.iteration, factors))
     return bars, bar
+
+
+def _by_products(iteration: Iteration, factors: Factors) -> Array:
+    """Return the derivative by the products of a sparse border."""
+    from bayesv.gram.sparse import by_pattern  # compiled: loaded when it is needed
+
+    values = np.empty(len(iteration.places))
+    by_pattern(
+        iteration.rows, iteration.places, factors.F, factors.signs, factors.starts,
+        factors.blocks, values,
+    )  # fmt: skip
+    return values
 
 
 def mirrored(upper: Array) -> Array:

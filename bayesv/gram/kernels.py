@@ -29,7 +29,7 @@ def forward(tables, sums, left, start, stop, lam, front):
     table, mult, pointer = tables.table, tables.mult, tables.pointer
     depth, unit = tables.depth, tables.unit
     A, H, kept_A, kept_H = sums.A, sums.H, left.A, left.H
-    crossed = len(left.A_border) > 0
+    crossed = len(left.B_border) > 0
     k_max, s_max = widths(table)
     a, N, P = np.empty((k_max, k_max)), np.empty((k_max, k_max)), np.empty((k_max, k_max))
     h, half = np.empty((k_max, s_max)), np.empty((k_max, s_max))
@@ -85,12 +85,13 @@ def forward(tables, sums, left, start, stop, lam, front):
 
 
 @compiled
-def reverse(tables, left, bar, start, stop, lam, bars, lam_bar, of_sums):
+def reverse(tables, left, bar, start, stop, lam, bars, lam_bar, factors, of_sums):
     """Take derivatives back through `forward`, events stop…start, and add them to ``lam_bar``.
 
     ``left`` has A, H and E as they stood when their unit was eliminated; ``bar`` the derivatives by
-    the border, and it receives those by E and, if ``of_sums``, by A and H: a sum enters where its
-    unit is eliminated, with all that was taken off it before. With K = [H E] the coupling of a unit
+    the border (that by A in ``factors`` if it is not dense), and it receives those by E and, if
+    ``of_sums``, by A and H: a sum enters where its unit is eliminated, with all that was taken off
+    it before. With K = [H E] the coupling of a unit
     and S_bar the derivative by all that loses K'DK: P = K S_bar, K_bar = −2DP, D_bar = −PK',
     A_bar = D − D D_bar D (the first D from log|N|), and λ_bar = 2AλN⁻¹ + 2(I − AD) D_bar λN⁻¹.
     ``bars`` is S_bar in the place of the frontal matrix; what is stored once but stands twice in a
@@ -100,7 +101,7 @@ def reverse(tables, left, bar, start, stop, lam, bars, lam_bar, of_sums):
     table, mult, pointer = tables.table, tables.mult, tables.pointer
     depth, unit = tables.depth, tables.unit
     A, H = left.A, left.H
-    crossed = len(bar.A_border) > 0
+    crossed = len(bar.B_border) > 0
     k_max, s_max = widths(table)
     shape = (k_max, k_max)
     a, N, P, D = np.empty(shape), np.empty(shape), np.empty(shape), np.empty(shape)
@@ -141,7 +142,7 @@ def reverse(tables, left, bar, start, stop, lam, bars, lam_bar, of_sums):
                     p[i, t] = total
             if crossed:
                 first, last = tables.edges[u], tables.edges[u + 1]
-                from_border(tables, f, first, last, h, p, D, D_bar, left, bar, of_sums)
+                from_border(tables, f, first, last, h, p, D, D_bar, left, bar, factors, of_sums)
             for i in range(k):
                 for j in range(k):
                     for t in range(s):

@@ -8,20 +8,24 @@ nested designs have an empty border; without random terms the chain is empty, to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from bayesv.gram.chain import ChainFactor, FactorSums, Merging, Plan, plan_of
+from bayesv.gram.probes import Probes
 from bayesv.gram.related import Loadings
+from bayesv.gram.scaling import Index
 from bayesv.gram.tables import A_START, H_START, BorderTable, Sums
 from bayesv.linalg import Array
 
-__all__ = ["BorderTerm", "Layout"]
+__all__ = ["BorderTerm", "Iteration", "Layout"]
 
 _LARGE_BORDER = 150  # columns
+_STEPS = 12  # of an iteration, about
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,34 @@ class BorderTerm:
     def slice(self) -> slice:
         """Rows and columns of the border that belong to this factor."""
         return slice(self.start, self.start + self.n_levels * self.k)
+
+
+@dataclass(frozen=True, eq=False)
+class Iteration:
+    """Where the products of a sparse border stand, and the probes of its log-determinant.
+
+    Attributes
+    ----------
+    rows, places : ndarray of int, shapes (q + 1,) and (nnz,)
+        Of `Sums.A_border`: row i has the columns ``places[rows[i] : rows[i + 1]]``, ascending.
+    starts, widths : ndarray of int, shape (q,)
+        First column of the level of each column, and how many columns the level has.
+    probes : Probes
+    """
+
+    rows: Index
+    places: Index
+    starts: Index
+    widths: Index
+    probes: Probes
+
+    def diagonal_blocks(self, values: Array) -> Array:
+        """Return the products within levels, (q, width): of a column with those of its level."""
+        blocks = np.zeros((len(self.starts), int(self.widths.max())))
+        row = np.repeat(np.arange(len(self.starts)), np.diff(self.rows))
+        inside = self.starts[row] == self.starts[self.places]
+        blocks[row[inside], (self.places - self.starts[row])[inside]] = values[inside]
+        return blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +93,8 @@ class Layout:
         L of terms whose levels are related, K = LL'; its columns are what stands for levels.
     remembered : dict
         What was found out about the design, whatever the response.
+    iteration : Iteration or None
+        How a border too large for a dense block is eliminated; None if it is one.
     """
 
     n: int
@@ -72,6 +106,7 @@ class Layout:
     bases: tuple[Array, ...]
     loadings: Loadings
     remembered: dict[str, Any] = field(default_factory=dict, repr=False)
+    iteration: Iteration | None = None
 
     @cached_property
     def apart(self) -> Plan:
@@ -100,8 +135,27 @@ class Layout:
 
     @property
     def large_border(self) -> bool:
-        """Whether the dense block is so large that LAPACK is faster than compiled loops."""
-        return self.border_size >= _LARGE_BORDER
+        """Whether the border is so large that LAPACK is faster than compiled loops, or sparse."""
+        return self.border_size >= _LARGE_BORDER or self.iteration is not None
+
+    @property
+    def cost(self) -> float:
+        """About how many operations the values of one elimination take."""
+        plan, q, m = self.plan, self.border_size, self.p + 1
+        widest = max((factor.k for factor in self.chain), default=0)
+        if self.iteration is not None:
+            columns = _STEPS * (m + self.iteration.probes.number(m))
+            return float(columns * widest * (len(plan.tables.columns) + q))
+        width = plan.width + len(plan.tables.columns) / max(plan.n_events, 1)
+        n_couplings = len(plan.tables.pointer)
+        return float(n_couplings * widest * width**2 + q**3 / 3 + q**2 * m)
+
+    def with_probes(self, probes: Probes) -> Layout:
+        """Return the same layout with other probes."""
+        assert self.iteration is not None
+        new = copy(self)
+        object.__setattr__(new, "iteration", replace(self.iteration, probes=probes))
+        return new
 
     @cached_property
     def border_table(self) -> BorderTable:
@@ -141,6 +195,12 @@ class Layout:
         blocks = [np.zeros((0, 0, 0))] * (len(self.chain) + len(self.border))
         for factor, part in zip(self.chain, self.by_factor(sums), strict=True):
             blocks[factor.term] = part.A
+        if self.iteration is not None:
+            rows = self.iteration.diagonal_blocks(sums.A_border)
+            for term in self.border:
+                own = rows[term.slice, : term.k]
+                blocks[term.term] = own.reshape(term.n_levels, term.k, term.k)
+            return blocks
         for term in self.border:
             shape = (term.n_levels, term.k, term.n_levels, term.k)
             diagonal = sums.A_border[term.slice, term.slice].reshape(shape)
@@ -196,7 +256,11 @@ class Layout:
         kind = "crossed" if self.border else "nested" if len(self.chain) > 1 else "single"
         kind = f"{kind}: {chain}" if chain else "levels that are related"
         border = " + ".join(f"{labels[t.term]} ({t.n_levels}×{t.k})" for t in self.border)
-        text = f"{kind}; 1 dense block of {self.border_size}"
+        if self.iteration is None:
+            text = f"{kind}; 1 dense block of {self.border_size}"
+        else:
+            n = self.iteration.probes.number(self.p + 1)
+            text = f"{kind}; {self.border_size} columns by iteration, {n} probes"
         text += f" ({border})" if border else ""
         if any(self.loadings[factor.term] is not None for factor in self.chain):
             text += "; in directions of the known relationship that are independent"

@@ -47,9 +47,10 @@ def eliminate_many(
         S is 1 if there are neither terms nor coefficients: all values are the same.
     """
     layout = stats.layout
-    if coefficients is not None and not layout.border:
+    plain = layout.iteration is None and not layout.border
+    if coefficients is not None and plain:
         return _of_coefficients(stats, lambdas, step, coefficients)
-    if coefficients is not None or layout.large_border:
+    if coefficients is not None or layout.large_border or layout.iteration is not None:
         return _one_by_one(stats, lambdas, step, coefficients)
     S = len(lambdas[0]) if lambdas else 1
     lanes = int(np.clip(_FRONT_BYTES // (8 * layout.plan.width**2), 8, _LANES))
@@ -141,12 +142,20 @@ def _one_by_one(
 
     def one(s: int) -> tuple[float, Array]:
         sums = stats.merged if coefficients is None else stats.at(coefficients[s]).merged
-        done = eliminate_units(layout, layout.plan, sums, [lam[s] for lam in lambdas])
+        done = eliminate_units(
+            layout, layout.plan, sums, [lam[s] for lam in lambdas], gradient=False
+        )
         step(1)
         return done.logdet, done.T
 
     S = len(lambdas[0]) if coefficients is None else len(coefficients)
     size = sum(values.nbytes for values in stats.sums) if coefficients is not None else 0
     with one_blas_thread():  # instead of several in each
-        done = run(one, range(S), bytes_each=2.0 * stats.sums.A_border.nbytes + size)
+        # An iterative elimination has threads of its own.
+        done = run(
+            one,
+            range(S),
+            serial=layout.iteration is not None,
+            bytes_each=2.0 * stats.sums.A_border.nbytes + size,
+        )
     return np.array([d[0] for d in done]), np.array([d[1] for d in done]).reshape(S, m, m)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.layout import Layout
+from bayesv.gram.probes import Probes
 from bayesv.gram.tables import StackedSums, Sums, combined
 from bayesv.linalg import Array
 
@@ -69,8 +71,19 @@ class GramStatistics:
 
     @property
     def large_border(self) -> bool:
-        """Whether the dense block is so large that LAPACK is faster than compiled loops."""
+        """Whether the border is so large that LAPACK is faster than compiled loops, or sparse."""
         return self.layout.large_border
+
+    @property
+    def probes(self) -> Probes | None:
+        """Probes of the log-determinant; None if it is exact."""
+        return None if self.layout.iteration is None else self.layout.iteration.probes
+
+    def with_probes(self, probes: Probes) -> GramStatistics:
+        """Return the statistics of the same rows with other probes."""
+        new = copy(self)
+        object.__setattr__(new, "layout", self.layout.with_probes(probes))
+        return new
 
     @cached_property
     def merged(self) -> Sums:

@@ -316,6 +316,8 @@ def _prior_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | Non
     if q.group != "Residual":
         term = priors.design.term(q.group)
         basis = priors.basis(term)
+        if not term.structure.is_free:
+            return _implied_density(priors, q, x)
         if any(basis.moved(term.columns.index(name)) for name in (q.first, q.second) if name):
             return _implied_density(priors, q, x)
     if q.scale == "corr":
@@ -342,14 +344,13 @@ def _implied_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | N
         drawn = draw_prior(priors, _PRIOR_DRAWS, np.random.default_rng(0))
     except PriorError:  # flat
         return None
-    i, j = (priors.design.term(q.group).columns.index(n) for n in (q.first, q.second or q.first))
-    cov = drawn.covs[q.group]
+    values = next(one.values for one in quantities(drawn, fixed=False) if one.key == q.key)
     if q.scale == "corr":
-        draws = np.arctanh(cov[:, i, j] / np.sqrt(cov[:, i, i] * cov[:, j, j]) * (1 - 1e-12))
+        draws = np.arctanh(values * (1 - 1e-12))
         with np.errstate(divide="ignore"):
             unbounded, slope = np.arctanh(x), 1.0 / (1.0 - x**2)
     else:
-        draws = np.log(cov[:, i, i]) * (0.5 if q.scale == "sd" else 1.0)
+        draws = np.log(values)
         with np.errstate(divide="ignore"):
             unbounded, slope = np.log(x), 1.0 / x
     density = np.full(len(x), np.nan)

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayesv.covariance import ComponentDraws
 from bayesv.covariance.functionals import definition, functionals_of_draws
+from bayesv.covariance.quantities import parameters_of_family
 from bayesv.gram import GramStatistics
 from bayesv.linalg import Array
 from bayesv.priors.draws_of_sds import draw_sd
@@ -62,6 +63,10 @@ def prior_predictive(
     values = draw_prior(priors, draws, rng)
     covs, out = values.covs, _of_residual(values)
     for term in priors.design.terms:
+        if not term.structure.is_free:
+            parameters = parameters_of_family(term, covs[term.group])
+            out |= {one.label: one.values for one in parameters if one.scale != "var"}
+            continue
         sd = np.sqrt(np.diagonal(covs[term.group], axis1=1, axis2=2))
         out |= {f"sd {term.group}: {c}": sd[:, i] for i, c in enumerate(term.columns)}
         for i, j in zip(*np.nonzero(np.tril(term.structure.mask, -1)), strict=True):

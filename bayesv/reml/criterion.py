@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.errors import DataError
-from bayesv.gram import Elimination, GramStatistics, eliminate, eliminate_many
+from bayesv.gram import Elimination, GramStatistics, Probes, eliminate, eliminate_many
 from bayesv.linalg import Array, Mask, symmetrize
 from bayesv.reml.maps import Elements, TermMap, map_of
 
@@ -65,14 +66,18 @@ class Criterion:
         """Return the components at x, of Σ_f and σ²."""
         return VarianceComponents(blocks, sigma2)
 
+    def degenerate(self, x: Array) -> list[str]:
+        """Return problems of what is next to 0 beside what is estimated with it."""
+        return []
+
+    def near_degenerate(self) -> list[tuple[str, Array]]:
+        """Return what may be next to 0 at a lower minimum, and a point to start there from."""
+        return []
+
     @property
     def cost(self) -> float:
         """About how many operations one value takes."""
-        layout, plan = self.stats.layout, self.stats.layout.plan
-        q, widest = layout.border_size, max((f.k for f in layout.chain), default=0)
-        width = plan.width + len(plan.tables.columns) / max(plan.n_events, 1)
-        n_couplings = len(plan.tables.pointer)
-        return float(n_couplings * widest * width**2 + q**3 / 3 + q**2 * (layout.p + 1))
+        return self.stats.layout.cost
 
     @property
     def elements(self) -> tuple[Index, Index, Mask]:
@@ -138,6 +143,24 @@ class Criterion:
         if self.method == "REML":
             value += logdet_S + self.stats.fixed.logdet
         return float(value + r2 / sigma2)
+
+    def with_probes(self, probes: Probes) -> Criterion:
+        """Return the criterion with other probes."""
+        new = copy(self)
+        new.stats = self.stats.with_probes(probes)
+        return new
+
+    def profiled_sigma2(self, x: Array) -> float:
+        """Return the σ² that belongs to x."""
+        if self.sigma_is_known:
+            return 1.0
+        return (
+            solve_fixed(eliminate(self.statistics(x), self.lambdas(x)), self.stats.p)[1] / self.df
+        )
+
+    def logdet_se(self, x: Array) -> float:
+        """Return the standard error of log|M|, 0 if it is exact."""
+        return eliminate(self.statistics(x), self.lambdas(x)).logdet_se
 
     def curvature(self, x: Array) -> Array:
         """Return about the second derivatives by x: J times Fisher's information of a level."""

@@ -29,6 +29,7 @@ from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.formula.prediction import fitted_rows, rows_of
 from bayesv.gram import GramStatistics, statistics_of
+from bayesv.reml.certificate import Certificate
 from bayesv.reml.criterion import Criterion
 from bayesv.reml.summary import summary_of
 from bayesv.support.arguments import PROBABILITY, TEXT, a, accepts, choice, optional
@@ -66,6 +67,8 @@ class RemlFit(Savable):
         What made the estimates: ``"bayesv"``, or the program they were extracted from.
     problems : tuple of str
         What the data do not identify, and why; lost digits. The fit warns of each.
+    certificate : Certificate or None
+        Of a fit by iteration: how far it would move with other probes; None if it is exact.
     reported_cov_beta : DataFrame, shape (p, p), or None
         Covariance of β̂ that another program reports, where it is not (X'V⁻¹X)⁻¹.
     notes : tuple of str
@@ -85,6 +88,7 @@ class RemlFit(Savable):
     _stats: GramStatistics | None = field(default=None, repr=False)
     origin: str = "bayesv"
     problems: tuple[str, ...] = ()
+    certificate: Certificate | None = None
     reported_cov_beta: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
 

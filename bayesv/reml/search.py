@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from bayesv.design.design import Design
-from bayesv.errors import BayesvError, DataError, FitWarning, none_of, warn
-from bayesv.gram import LARGEST_ERROR, GramStatistics, eliminate
+from bayesv.errors import DataError, FitWarning, warn
+from bayesv.gram import LARGEST_ERROR, Probes, eliminate
 from bayesv.linalg import Array, Mask, symmetrize
 from bayesv.reml.criterion import Criterion, solve_fixed
 from bayesv.reml.fit import RemlFit
@@ -20,7 +19,7 @@ from bayesv.reml.identification import unidentified
 from bayesv.reml.polish import Objective, polish
 from bayesv.reml.starts import Screen
 
-__all__ = ["Search", "fit_reml", "search_from"]
+__all__ = ["Optimum", "Search"]
 
 _NONE = np.zeros(0)
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: a diagonal element of λ next to 0
@@ -41,75 +40,12 @@ _NEAR = 0.1  # twice the difference of the criterion, about, within which optima
 _LOWER = 1e-5  # difference of the criterion that makes another minimum the better one
 _GRADIENT_TOLERANCE = 1e-3  # a fit whose gradient is larger is reported as not converged
 _SETTLED = 0.1 * _GRADIENT_TOLERANCE
-_LOWER_WITHOUT_RESIDUAL = (
-    "the criterion is lower still, and may have no minimum, where the random effects reproduce the "
-    "response and leave no residual variance; reported is a minimum with one. There are too few "
-    "rows for so many effects: simplify the model"
-)
-
-
-def fit_reml(
-    design: Design, stats: GramStatistics, method: str = "REML", max_iterations: int = 500
-) -> RemlFit:
-    """Fit by REML or ML.
-
-    Parameters
-    ----------
-    design : Design
-    stats : GramStatistics
-        Of the same design.
-    method : {"REML", "ML"}
-    max_iterations : int
-        Of the quasi-Newton search from each start.
-
-    Raises
-    ------
-    DataError
-        If the response is reproduced exactly, so that σ² = 0, or so nearly that fewer than 3 digits
-        of the estimates would be right.
-
-    Warns
-    -----
-    FitWarning
-        If the optimiser did not converge, if the data do not identify some of the variances (the
-        estimates say nothing of how V is split between these), or if digits are lost. Singular
-        fits are flagged, not warned about.
-
-    Notes
-    -----
-    The criterion is minimised over lower-triangular λ_f without bounds, because it does not change
-    when a column of λ_f changes sign; 0 is an interior point of that space. The search starts away
-    from 0 (where the gradient vanishes), and what ends near 0 is put there exactly if the criterion
-    is no worse for it.
-    """
-    if method not in ("REML", "ML"):
-        raise BayesvError(none_of("method", method, ("REML", "ML")))
-    return search_from(Search(Criterion(design, stats, method), max_iterations), [np.zeros(0)])
-
-
-def search_from(search: Search, others: Sequence[Array]) -> RemlFit:
-    """Return the fit at the lowest minimum that is found.
-
-    Parameters
-    ----------
-    search : Search
-    others : sequence of ndarray
-        Coordinates beside those of λ, each of which a search starts from.
-    """
-    try:
-        first, *starts = search.ranked([search.start(1.0, rest=rest) for rest in others])
-        best, exact = search.run(first), False
-        for start in [*starts, *search.elsewhere(best)]:
-            if search.finds_lower(start, best):
-                lower = search.run_with_residual(start)
-                best, exact = lower or best, exact or lower is None
-        return search.finish(best, (_LOWER_WITHOUT_RESIDUAL,) if exact else ())
-    except np.linalg.LinAlgError:
-        raise search.criterion.reproduced() from None
 
 
 @dataclass(frozen=True, eq=False)
 class Optimum:
+    """A minimum of the criterion, with the gradient there."""
+
     x: Array
     free: Mask  # which coordinates are not held on the boundary
     value: float
@@ -120,11 +56,16 @@ class Optimum:
 class Search:
     """A search for the minimum of one criterion."""
 
-    def __init__(self, criterion: Criterion, max_iterations: int) -> None:
+    def __init__(self, criterion: Criterion, max_iterations: int, tolerance: float = 0.01) -> None:
         self.criterion, self.max_iterations = criterion, max_iterations
+        self.tolerance = tolerance  # of a certificate
         self.all_free = np.ones(criterion.size, dtype=bool)
         self.row, self.column, self.is_element = criterion.elements
         self.diagonal = self.is_element & (self.row == self.column)
+
+    def with_probes(self, probes: Probes) -> Search:
+        """Return a search of the criterion with other probes."""
+        return Search(self.criterion.with_probes(probes), self.max_iterations, self.tolerance)
 
     def ranked(self, starts: list[Array]) -> list[Array]:
         """Return points in the order of the criterion there."""

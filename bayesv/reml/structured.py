@@ -15,15 +15,15 @@ from bayesv.gram.threads import one_blas_thread
 from bayesv.linalg import Array
 from bayesv.reml.by_visit import VisitCriterion, search_by_visit
 from bayesv.reml.fit import RemlFit
+from bayesv.reml.fitting import search_from
 from bayesv.reml.joint import JointCriterion, starts_of
-from bayesv.reml.ridges import refuse_ridges
-from bayesv.reml.search import Search, search_from
+from bayesv.reml.ridges import refuse_ridges, refuse_unseen
+from bayesv.reml.search import Search
 
 __all__ = ["fit_structured"]
 
 _BOUNDARY = float(np.arctanh(1.0 - 1e-5))  # size of a coordinate near the end of its range
 _MAX_ITERATIONS = 500  # of the quasi-Newton search from each start
-_SHOWN = 5  # pairs of visits that a message names
 
 
 def fit_structured(design: Design, method: str = "REML") -> RemlFit:
@@ -38,17 +38,18 @@ def fit_structured(design: Design, method: str = "REML") -> RemlFit:
     Raises
     ------
     DataError
-        If there is no way yet to fit such residuals, or nothing tells their parameters.
+        If there is no way yet to fit such residuals, or nothing tells their parameters: a free
+        covariance of visits that no series has both.
 
     Warns
     -----
     FitWarning
-        If the search did not converge, visits never meet in a series so that their correlation is
-        not known, or an estimate is at the end of its range.
+        If the search did not converge, or an estimate is at the end of its range.
     """
     form = design.residual
     if not isinstance(form, StructuredResidual):
         return _of_known(design, method)
+    refuse_unseen(form)
     with one_blas_thread():
         by_visit = form.by_visit and not design.terms
         return _by_visit(design, form, method) if by_visit else _joint(design, form, method)
@@ -152,15 +153,6 @@ def _problems(form: StructuredResidual, z: Array) -> list[str]:
     part = form.sequential
     if part is None or not part.series.by_visit:
         return problems
-    if pairs := part.series.never_met:
-        names = "; ".join(" and ".join(pair) for pair in pairs[:_SHOWN])
-        more = f" and {len(pairs) - _SHOWN} pairs more" if len(pairs) > _SHOWN else ""
-        what = "say nothing of their correlation"
-        if part.structure.free_blocks:
-            problems.append(
-                f"no series has both visits {names}{more}: the data {what}, and the estimate of it "
-                "is arbitrary. Fit a family with fewer parameters, such as toeph or ar1h"
-            )
     unseen = [
         name
         for name, there in zip(part.series.visits, np.diagonal(part.series.met), strict=True)

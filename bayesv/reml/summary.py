@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayesv.covariance.quantities import parameters_of_family
 from bayesv.design.design import Design
 
 __all__ = ["summary_of"]
@@ -32,6 +33,7 @@ def summary_of(fit: Any) -> str:
         *(["Scaled residuals:", _scaled_residuals(fit), ""] if design.has_rows else []),
         "Random effects:" if design.terms else "Residuals:",
         repr(fit.components),
+        *_families(fit),
         *_sizes(design),
     ]
     if design.p:
@@ -54,6 +56,18 @@ def _sizes(design: Design) -> list[str]:
         sizes += f"; levels: {levels}"
     form = design.parametric_residual
     return [sizes] if form is None else [sizes, f"Residuals: {form.describe()}"]
+
+
+def _families(fit: Any) -> list[str]:
+    """Return the parameters of terms whose covariance has a family."""
+    lines = []
+    for term in fit.design.terms:
+        if not term.structure.is_free:
+            values = parameters_of_family(term, fit.components.block_for(term))
+            said = [f"{one.scale} {one.first} {float(one.values):.4g}" for one in values
+                    if one.scale != "var"]  # fmt: skip
+            lines.append(f"Covariance of {term.group}: {term.structure.words}; {', '.join(said)}")
+    return lines
 
 
 def _scaled_residuals(fit: Any) -> str:
@@ -95,6 +109,8 @@ def _flags(fit: Any) -> list[str]:
         if fit.origin == "bayesv":
             why = f"gradient {fit.gradient_norm:.2g}"
         flags.append(f"NOT CONVERGED: {why}")
+    if fit.certificate is not None:
+        flags.append(fit.certificate.describe())
     flags += [f"problem: {problem}" for problem in fit.problems]
     flags += [f"note: {note}" for note in (*fit.notes, *fit.design.notes)]
     return flags

@@ -69,6 +69,8 @@ def words(design: Design) -> list[str]:
         if term.n_columns > 1:
             apart = len(term.structure.blocks) > 1
             how = ", uncorrelated" if apart else ", which may be correlated"
+            if not term.structure.is_free:
+                how = f", with a covariance of the form {term.structure.words}"
         sentences.append(
             f"Each of the {term.n_levels:,} levels of {level} has its own {has}{how}, drawn from a "
             "normal distribution around 0."

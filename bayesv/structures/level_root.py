@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from bayesv.linalg import PSD_TOLERANCE, Array, connected
+from bayesv.linalg import PSD_TOLERANCE, Array
 
-__all__ = ["LevelRoot"]
+__all__ = ["LevelRoot", "families"]
 
 _Index = NDArray[np.intp]
 
@@ -34,8 +34,7 @@ class LevelRoot:
     @classmethod
     def of(cls, K: Array) -> LevelRoot:
         """Return the root of K, shape (J, J): lower triangular where it is positive definite."""
-        left, right = np.nonzero(K)
-        component = connected(len(K), left, right)
+        component = families(K)
         order = np.argsort(component, kind="stable")
         sizes = np.bincount(component, minlength=0)
         starts = np.cumsum(sizes) - sizes
@@ -48,6 +47,9 @@ class LevelRoot:
     @cached_property
     def matrix(self) -> sparse.csr_array:
         """L, shape (J, rank)."""
+        if len(self.blocks) == 1 and len(self.blocks[0][0]) == 1:  # all levels, in their order
+            whole = sparse.csr_array(self.blocks[0][1][0])
+            return sparse.csr_array(whole[:, np.diff(whole.tocsc().indptr) > 0])
         empty = np.zeros(0, dtype=np.intp)
         rows, columns, values, start = [empty], [empty], [np.zeros(0)], 0
         for levels, roots in self.blocks:
@@ -95,6 +97,20 @@ class LevelRoot:
             vectors = np.linalg.eigh(np.swapaxes(half, 1, 2) @ half)[1]
             blocks.append((levels, roots @ vectors))
         return LevelRoot(self.size, tuple(blocks))
+
+
+def families(K: Array) -> _Index:
+    """Return which levels are connected by elements of K that are not 0, each to the next, (J,)."""
+    family, count = np.full(len(K), -1, dtype=np.intp), 0
+    for first in range(len(K)):
+        if family[first] >= 0:
+            continue
+        reached = np.array([first])
+        while len(reached):
+            family[reached] = count
+            reached = np.flatnonzero((K[reached] != 0).any(axis=0) & (family < 0))
+        count += 1
+    return family
 
 
 def _roots(K: Array) -> Array:

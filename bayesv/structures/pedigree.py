@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -17,6 +17,7 @@ from bayesv.errors import DataError, near
 from bayesv.linalg import Array, symmetrize
 from bayesv.names import level_label
 from bayesv.structures.relationship import Relationship, named, refuse_twice
+from bayesv.support.arguments import TEXT, TEXTS, accepts, array, found
 
 __all__ = ["Pedigree", "pedigree"]
 
@@ -54,6 +55,15 @@ class Pedigree(Relationship):
     what = "pedigree"
 
     def __post_init__(self) -> None:
+        TEXTS("Pedigree.labels", self.labels)
+        n = len(self.labels)
+        for name, parents in (("sires", self.sires), ("dams", self.dams)):
+            array(1, "iu")(f"Pedigree.{name}", parents)
+            if parents.shape != (n,) or (n and not (-1 <= parents.min() <= parents.max() < n)):
+                raise DataError(
+                    f"Pedigree.{name} must be the place of a parent, or −1, for each of {n} labels."
+                )
+        refuse_twice(self.labels, self.what, "row")
         self.generations  # noqa: B018  (refuses those who are their own ancestors)
 
     @cached_property
@@ -173,6 +183,7 @@ class Pedigree(Relationship):
         return symmetrize(A)
 
 
+@accepts(id=TEXT, sire=TEXT, dam=TEXT)
 def pedigree(ped: Any, id: str = "id", sire: str = "sire", dam: str = "dam") -> Pedigree:
     """Read a pedigree, for ``relationship={"animal": bv.pedigree(…)}``.
 
@@ -228,6 +239,8 @@ def pedigree(ped: Any, id: str = "id", sire: str = "sire", dam: str = "dam") -> 
 
 def _column(ped: Any, name: str) -> list[Any]:
     """Return a column of a data frame or mapping."""
+    if not (hasattr(ped, "columns") or isinstance(ped, Mapping)):
+        raise DataError(f"A pedigree is a data frame or mapping of columns; {found(ped)}.")
     names = [str(c) for c in (ped.columns if hasattr(ped, "columns") else ped)]
     if name not in names:
         raise DataError(

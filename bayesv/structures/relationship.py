@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from bayesv.errors import DataError, near
-from bayesv.linalg import PSD_TOLERANCE, Array, connected, smallest_relative_eigenvalue
+from bayesv.linalg import PSD_TOLERANCE, Array, smallest_relative_eigenvalue
 from bayesv.names import level_label
-from bayesv.structures.level_root import LevelRoot
+from bayesv.structures.level_root import LevelRoot, families
+from bayesv.support.arguments import found
 
 __all__ = [
     "KnownRelationship",
@@ -60,7 +61,10 @@ class Relationship(ABC):
 
     def places(self, levels: Sequence[str]) -> NDArray[np.intp]:
         """Return the place of each level among `labels`; refuse those that have none."""
-        strange = [level for level in levels if level not in self._place]
+        try:
+            strange = [level for level in levels if level not in self._place]
+        except TypeError:
+            raise DataError(f"Labels of levels are needed, as text; {found(levels)}.") from None
         if strange:
             raise DataError(
                 f"The {self.what} has no row for {len(strange)} of {len(levels)} levels: "
@@ -116,7 +120,7 @@ class RelatedLevels:
     @cached_property
     def components(self) -> NDArray[np.intp]:
         """Which levels are connected by relationships, each to the next, shape (J,)."""
-        return connected(len(self.K), *np.nonzero(self.K))
+        return families(self.K)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from bayesv.errors import StorageError
 from bayesv.support.arguments import FLAG, PATH, accepts
 
 __all__ = ["Savable", "save"]
+
+_STORAGE = "bayesv.storage"  # registers what can be saved; a room above, so read by its name
 
 
 @singledispatch
@@ -55,6 +59,9 @@ def save(obj: Any, path: str | os.PathLike[str], *, overwrite: bool = False) -> 
     >>> again.components == fit.components
     True
     """
+    if _STORAGE not in sys.modules:
+        importlib.import_module(_STORAGE)
+        return save(obj, path, overwrite=overwrite)
     raise StorageError(
         f"A {type(obj).__name__} cannot be saved; a Posterior (model.sample()) or a RemlFit "
         "(model.reml()) can."

@@ -103,6 +103,14 @@ def reml_cases(quick: bool) -> list[Case]:
                 "vc_formula": {"s": "0 + C(s)", "d": "0 + C(d)", "p": "0 + C(dept):C(service)"},
             },
         ),
+        Case(
+            "animal_model",
+            "y ~ x + (1 | animal)",
+            "animals",
+            {"rows": 10_000 // by, "animals": 5_000 // by},
+            systems=("bayesv",),
+            extra={"pedigree": "animal"},
+        ),
     ]
 
 

@@ -19,10 +19,13 @@ def bayesv(job: dict[str, Any]) -> dict[str, Any]:
     """Fit new models, so that the statistics of the rows are paid for each time."""
     import bayesv as bv
 
-    data = read_pickle(job["stem"])
+    data, relationship = read_pickle(job["stem"]), None
+    if factor := job["extra"].get("pedigree"):
+        individuals = data[[factor, "sire", "dam"]].drop_duplicates()
+        relationship = {factor: bv.pedigree(individuals, id=factor)}
 
     def once() -> tuple[float, float, float]:
-        setup, model = timed(lambda: bv.Model(job["formula"], data))
+        setup, model = timed(lambda: bv.Model(job["formula"], data, relationship=relationship))
         fitting, fit = timed(model.reml)
         return setup, fitting, fit.criterion
 

@@ -72,6 +72,24 @@ def star(rng: Rng, students: int, schools: int, teachers: int) -> pd.DataFrame:
     )
 
 
+def animals(rng: Rng, rows: int, animals: int) -> pd.DataFrame:
+    """Animals with records, of sires and dams among earlier ones, whose effects are inherited."""
+    founders = animals // 5
+    sire, dam = np.full(animals, -1), np.full(animals, -1)
+    u = rng.normal(size=animals)
+    for i in range(founders, animals):
+        earlier = rng.integers(max(0, i - 2 * founders), i, 2)
+        sire[i], dam[i] = 2 * (earlier // 2)  # even ones are male
+        dam[i] += 1 if dam[i] + 1 < i else -1
+        u[i] = 0.5 * (u[sire[i]] + u[dam[i]]) + np.sqrt(0.5) * rng.normal()
+    animal = _uneven(rng, rows, animals)
+    x = rng.normal(size=rows)
+    y = 1.0 + 0.5 * x + u[animal] + rng.normal(size=rows)
+    names = np.array([*(f"a{i}" for i in range(animals)), ""])
+    table = {"y": y, "x": x, "animal": names[animal]}
+    return pd.DataFrame(table | {"sire": names[sire[animal]], "dam": names[dam[animal]]})
+
+
 def _uneven(rng: Rng, items: int, boxes: int) -> np.ndarray:
     """Put items into boxes of uneven size, none empty; sorted, as such data usually are."""
     weights = rng.gamma(1.5, size=boxes)
@@ -84,4 +102,5 @@ SIMULATORS: dict[str, Callable[..., pd.DataFrame]] = {
     "nested": nested,
     "schools": schools,
     "star": star,
+    "animals": animals,
 }

@@ -123,3 +123,10 @@ triangle <- function(V) {
   places <- which(V != 0 & row(V) >= col(V), arr.ind = TRUE)
   data.frame(row = places[, 1], column = places[, 2], value = V[places])
 }
+
+# Known relationships of the levels of terms, numbered as in fit.json: elements on and below the diagonal.
+relationships <- function(terms) {
+  tables <- lapply(seq_along(terms), function(k)
+    if (!is.null(terms[[k]]$relationship)) cbind(term = k, triangle(terms[[k]]$relationship)))
+  do.call(rbind, tables)
+}

@@ -18,6 +18,7 @@ export <- function(fit, path, overwrite = FALSE) {
   write_table(design_table(parts, rows), part, "design.csv.gz")
   write_table(cbind("row names" = rows, data$table), part, "data.csv.gz")
   if (!is.null(parts$residual$matrix)) write_table(triangle(parts$residual$matrix), part, "covariance.csv.gz")
+  if (!is.null(related <- relationships(parts$terms))) write_table(related, part, "relationships.csv.gz")
   if (!is.null(parts$draws)) write_table(parts$draws, part, "draws.csv.gz")
 
   factors <- Filter(function(v) is.factor(v) || is.character(v) || is.logical(v), as.list(data$table))
@@ -38,7 +39,7 @@ export <- function(fit, path, overwrite = FALSE) {
                 vcov = parts$vcov, other_cov = parts$other_cov, aliased = I(as.character(parts$aliased))),
     terms = I(lapply(unname(parts$terms), function(t) list(
       group = t$group, columns = I(t$columns), kind = t$kind, positions = t$positions,
-      dimensions = t$dimensions, smoothness = t$smoothness, cov = t$cov, levels = shown_levels(t$factor)))),
+      dimensions = t$dimensions, smoothness = t$smoothness, cov = t$cov, related = !is.null(t$relationship), levels = shown_levels(t$factor)))),
     sigma = parts$sigma,
     residual = residual_record(parts$residual),
     weights = !is.null(parts$weights),
@@ -57,7 +58,7 @@ export <- function(fit, path, overwrite = FALSE) {
 
 # fit.json goes first and comes last: a folder that has one is whole.
 put_in_place <- function(part, path) {
-  names <- c("draws.csv.gz", "covariance.csv.gz", "data.csv.gz", "design.csv.gz", "fit.json")
+  names <- c("draws.csv.gz", "covariance.csv.gz", "relationships.csv.gz", "data.csv.gz", "design.csv.gz", "fit.json")
   dir.create(path, showWarnings = FALSE)
   unlink(file.path(path, rev(names)))
   for (name in names[file.exists(file.path(part, names))])

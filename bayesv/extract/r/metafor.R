@@ -76,8 +76,11 @@ rma_terms <- function(fit) {
   terms
 }
 
+# R of the levels, in their order.
 rma_relationship <- function(R, factor) {
-  refuse("levels of its random effects are related by R = ; known relationships are not exported yet")
+  R <- as.matrix(R)
+  if (!all(levels(factor) %in% rownames(R))) refuse("its R does not name the levels of its random effects")
+  plain(R[levels(factor), levels(factor), drop = FALSE])
 }
 
 # ~ inner | outer: a column for each inner level, Sigma of the structure.

@@ -142,6 +142,12 @@ class Estimands:
         se : ndarray, shape (p,)
             Of β, the unit of its steps.
         """
+        for term in self.design.terms:
+            if not term.structure.is_free:
+                raise BayesvError(
+                    "Intervals by the delta method are by elements of Σ, and that of "
+                    f"{term.group!r} is {term.structure.words}. Use bootstrap or a posterior."
+                )
         places = [
             (term.group, int(a), int(b))
             for term in self.design.terms

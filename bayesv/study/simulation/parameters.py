@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bayesv.covariance import VarianceComponents
@@ -17,6 +18,8 @@ from bayesv.study.declared.content import ScenarioContent
 from bayesv.study.declared.reading import choice, number, table
 
 __all__ = ["chosen_beta", "chosen_components", "fit_columns"]
+
+_OF_FAMILY = 1e-6  # of the largest element: rounding of a stated covariance
 
 
 def fit_columns(fit: RemlFit | Posterior, design: Design) -> list[int]:
@@ -85,6 +88,12 @@ def chosen_components(scenario: ScenarioContent, design: Design) -> VarianceComp
             raise ScenarioError(
                 f"corr.{term.group}: found correlations of columns that the formula keeps "
                 "uncorrelated; write (x | g) instead of (x || g), or leave them out."
+            )
+        family = term.structure.project(block)
+        if not np.allclose(family, block, rtol=0.0, atol=_OF_FAMILY * np.abs(block).max()):
+            raise ScenarioError(
+                f"{key}.{term.group}: this covariance is not of the form {term.structure.words} "
+                "that the formula gives it; state one that is, or write us(… | …)."
             )
         blocks[term.group] = pd.DataFrame(block, term.columns, term.columns)
     return VarianceComponents(blocks, sigma * sigma)

@@ -98,6 +98,15 @@ keep("rma_car", rma.mv(y, vi, mods = ~ x, random = list(~ time | g, ~ 1 | site),
 keep("rma_har", rma.mv(y, vi, random = ~ t | g, struct = "HAR", data = effects))
 keep("rma_gen", rma.mv(y, vi, random = ~ x | g, struct = "GEN", data = effects))
 
+set.seed(4)
+related <- crossprod(matrix(rnorm(240), 20)) / 20
+related <- round(cov2cor(related + diag(12)), 4)
+dimnames(related) <- list(paste0("sp", 1:12), paste0("sp", 1:12))
+species <- data.frame(sp = paste0("sp", rep(1:12, each = 4)), study = rep(1:16, 3), vi = round(runif(48, 0.05, 0.3), 3))
+species$phylo <- species$sp
+species$yi <- with(species, round(rnorm(48, 0, sqrt(vi)) + rep(t(chol(related)) %*% rnorm(12) + rnorm(12, 0, 0.4), each = 4), 3))
+keep("rma_phylo", rma.mv(yi, vi, random = list(~ 1 | sp, ~ 1 | phylo, ~ 1 | study), R = list(phylo = related), data = species))
+
 # ---------------------------------------------------------------- mmrm: its documented elements
 
 mmrm_like <- function(formula, data, visit, subject, kind, cov, theta, fit, group = NULL) {

@@ -1,0 +1,52 @@
+"""Tables of tests and means that ``fit`` makes if asked for."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import pandas as pd
+
+import bayesv as bv
+
+__all__ = ["add_tables", "tables_of"]
+
+
+def add_tables(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    group = parser.add_argument_group("tests and means of the REML fit, by Kenward and Roger")
+    group.add_argument("--anova", action="store_true", help="an F test of each term (type III)")
+    group.add_argument(
+        "--means", metavar="COLUMN[,COLUMN]", help="marginal means by levels, and their differences"
+    )
+    group.add_argument(
+        "--by", metavar="COLUMN[,COLUMN]", help="differences of --means within these levels"
+    )
+
+
+def tables_of(fit: bv.RemlFit, arguments: argparse.Namespace) -> dict[str, pd.DataFrame]:
+    """Return the tables by name.
+
+    Raises
+    ------
+    BayesvError
+        If --by stands alone, or what is asked for does not fit the formula.
+    """
+    if arguments.by and not arguments.means:
+        raise bv.DataError("--by goes with --means, whose differences are within its levels.")
+    tables: dict[str, pd.DataFrame] = {}
+    if arguments.anova:
+        tables["anova"] = fit.anova().rename_axis("term").reset_index()
+    if arguments.means:
+        specs, options = _split(arguments.means), _options(arguments.by)
+        tables["marginal_means"] = fit.marginal_means(specs, **options)
+        tables["contrasts"] = fit.contrasts(specs, **options)
+    return tables
+
+
+def _options(by: str | None) -> dict[str, Any]:
+    return {"by": _split(by)} if by else {}
+
+
+def _split(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]

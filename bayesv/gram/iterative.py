@@ -1,0 +1,243 @@
+"""Eliminate the border by Krylov spaces; the reverse pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesv.gram.krylov import Krylov, krylov
+from bayesv.gram.layout import Layout
+from bayesv.gram.operator import Operator, flat_columns, operator_of
+from bayesv.gram.scaling import Index
+from bayesv.gram.tables import Sums, Tables
+from bayesv.gram.threads import run
+from bayesv.linalg import Array
+
+__all__ = [
+    "Factors",
+    "IterativeBorder",
+    "eliminate_iteratively",
+    "no_factors",
+    "reverse_iteratively",
+]
+
+_SOLVED, _PROBED = 1e-11, 1e-9  # residuals of [X y] and of probes, relative
+_MOST_STEPS = 400
+
+
+class Factors(NamedTuple):
+    """A symmetric matrix F diag(signs) F' + blockdiag, for the compiled reverse pass.
+
+    Attributes
+    ----------
+    F : ndarray, shape (q, R)
+    signs : ndarray, shape (R,)
+    starts : ndarray of int, shape (q,)
+        First column of the level of each column of the border.
+    widths : ndarray of int, shape (q,)
+        Columns of that level.
+    blocks : ndarray, shape (q, width)
+        Rows of the blocks.
+    """
+
+    F: Array
+    signs: Array
+    starts: Index
+    widths: Index
+    blocks: Array
+
+
+def no_factors() -> Factors:
+    """Return factors of nothing: the matrix is dense and stands elsewhere."""
+    none = np.zeros(0, dtype=np.intp)
+    return Factors(np.zeros((0, 0)), np.zeros(0), none, none, np.zeros((0, 0)))
+
+
+@dataclass(frozen=True, eq=False)
+class IterativeBorder:
+    """The eliminated border.
+
+    Attributes
+    ----------
+    logdet : float
+        log|N|, with log|Ã⁺| the mean of z'log(Ã⁺)z over the probes.
+    logs : ndarray, shape (probes,)
+        Of each of them.
+    B, W : ndarray, shape (q, p + 1)
+        As they stood, and DB with D = ΛN⁻¹Λ'.
+    operator : Operator or None
+        None where rounding leaves no N > 0.
+    x : ndarray, shape (q, p + 1)
+        Ã⁻¹R'B.
+    u : ndarray, shape (q, r)
+        uu' is the derivative of log|Ã⁺| by Ã⁺; no columns if it was not wanted.
+    residual : float
+        Largest relative residual of all solutions.
+    n_steps : int
+    """
+
+    logdet: float
+    logs: Array
+    B: Array
+    W: Array
+    operator: Operator | None
+    x: Array
+    u: Array
+    residual: float
+    n_steps: int
+
+    @property
+    def logdet_se(self) -> float:
+        """Standard error of log|N|."""
+        return float(self.logs.std(ddof=1) / np.sqrt(len(self.logs)))
+
+
+def eliminate_iteratively(
+    layout: Layout,
+    tables: Tables,
+    left: Sums,
+    lam: Array,
+    lambdas: Sequence[Array],
+    *,
+    gradient: bool,
+) -> IterativeBorder:
+    """Eliminate the border at λ.
+
+    Parameters
+    ----------
+    layout, tables, left, lam, lambdas
+        As for `operator_of`.
+    gradient : bool
+        Whether derivatives will be wanted.
+    """
+    B, (q, m) = left.B_border, left.B_border.shape
+    N = operator_of(layout, tables, left, lam, lambdas)
+    if N is None:
+        nan, none = np.full_like(B, np.nan), np.zeros((q, 0))
+        return IterativeBorder(np.nan, np.zeros(0), B, nan, None, nan, none, np.nan, 0)
+    assert layout.iteration is not None
+    probes = layout.iteration.probes
+    n = probes.number(m)
+    sides = N.apply(N.R, B, transposed=True)
+    F, lift = N.F, N.lift
+
+    def lifted(x: Array) -> Array:
+        return N.scaled_times(x) + F @ (lift @ (F.T @ x))
+
+    def block(start: int) -> tuple[Array, Array, Array, float, int]:
+        some = sides[:, start : start + 8]
+        n_sides = some.shape[1]
+        places = range(max(start - m, 0), start + 8 - m)
+        columns = np.ascontiguousarray(np.hstack([some, probes.draw(q, places)]))
+        tolerance = np.where(np.arange(8) < n_sides, _SOLVED, _PROBED)
+        space = krylov(lifted, columns, tolerance, _MOST_STEPS)
+        x = space.apply(np.reciprocal)[:, :n_sides] if n_sides else some
+        u = _derivative(space, n_sides) if gradient else np.zeros((q, 0))
+        return x, space.logarithms[n_sides:], u, space.residual, len(space.alpha)
+
+    parts = run(block, range(0, m + n, 8), bytes_each=8.0 * 8.0 * q * 40)
+    logs = np.concatenate([part[1] for part in parts])
+    flat = N.V.T @ sides
+    x = np.hstack([part[0] for part in parts])
+    x += N.V @ (np.linalg.solve(N.nu, flat) - np.linalg.solve(N.delta, flat))
+    return IterativeBorder(
+        logdet=N.logdet + float(logs.mean()),
+        logs=logs,
+        B=B,
+        W=N.apply(N.R, x),
+        operator=N,
+        x=x,
+        u=np.hstack([part[2] for part in parts]) / np.sqrt(n),
+        residual=max(part[3] for part in parts),
+        n_steps=max(part[4] for part in parts),
+    )
+
+
+def _derivative(space: Krylov, n_sides: int) -> Array:
+    """Return the derivative over the probes of a block."""
+    if n_sides == 8:
+        return np.zeros((space.basis.shape[1], 0))
+    return space.derivative(slice(n_sides, None))
+
+
+def reverse_iteratively(
+    layout: Layout,
+    lambdas: Sequence[Array],
+    border: IterativeBorder,
+    T_bar: Array,
+    bars: list[Array],
+) -> tuple[Factors, Array]:
+    """Add the border's λ_bar; return A_bar and B_bar.
+
+    Notes
+    -----
+    The estimate of log|N| is differentiated as it is computed, probes fixed, so that a search sees
+    one function. Through Ã⁺ alone the derivative by N is L⁻ᵀuu'L⁻¹; the lift adds V-parts, and the
+    scaling by L blocks: with Ψ the symmetric matrix of the upper triangles of Ã⁺uu', those are
+    −2Ψ in the coordinates of Ã (Murray 2016, https://arxiv.org/abs/1602.07527).
+    """
+    N, u, x, iteration = border.operator, border.u, border.x, layout.iteration
+    assert N is not None
+    assert iteration is not None
+    lift, nu_inv, delta_inv = N.lift, np.linalg.inv(N.nu), np.linalg.inv(N.delta)
+    Fu = N.F.T @ u
+    inner = Fu @ Fu.T
+    by_lift = nu_inv @ inner @ nu_inv
+    by_nu = nu_inv + by_lift - lift @ inner @ lift
+    by_nu -= by_lift @ N.delta @ nu_inv + nu_inv @ N.delta @ by_lift
+    by_delta = by_lift - delta_inv
+    left = N.left_of(N.apply(N.R, np.hstack([u, x])))
+    left_u, left_x = left[:, : u.shape[1]], left[:, u.shape[1] :]
+    lifted_u = N.from_left(u, left_u) + N.F @ (lift @ Fu)
+    y, left_y = u + N.V @ (lift @ Fu), left_u + N.AV @ (lift @ Fu)
+    blocks = _blocks(layout, N, u, lifted_u, by_delta)
+    rest = (border.B - left_x) @ T_bar
+    down_y, down_x = (N.apply(N.L_inv, part, transposed=True) for part in (y, x))
+    flat = N.AV @ by_nu
+    rows = np.zeros((len(u), int(iteration.widths.max())))
+    for t, (term, columns) in enumerate(zip(layout.border, flat_columns(layout), strict=True)):
+        shape = (term.n_levels, term.k, -1)
+        pairs = ((left_y, down_y), (-rest, down_x))
+        total = sum(
+            np.einsum("jar,jbr->ab", a[term.slice].reshape(shape), b[term.slice].reshape(shape))
+            for a, b in pairs
+        )
+        own = np.arange(term.slice.start, term.slice.stop).reshape(columns.shape)
+        total += flat[own[:, :, None], columns[:, None, :]].sum(axis=0)
+        total += np.einsum("jab,jbc,jcd,jde->ae", N.squares[t], N.R[t], blocks[t], N.L_inv[t],
+                           optimize=True)  # fmt: skip
+        bars[term.term] += 2.0 * total
+        by_level = N.R[t] @ blocks[t] @ np.swapaxes(N.R[t], 1, 2)
+        rows[term.slice, : term.k] = by_level.reshape(-1, term.k)
+    parts = [(y, np.eye(0)), (N.V, by_nu), (x, T_bar)]
+    factors, signs = zip(*(_signed(columns, middle) for columns, middle in parts), strict=True)
+    F = N.apply(N.R, np.hstack(factors))
+    A_bar = Factors(F, np.concatenate(signs), iteration.starts, iteration.widths, rows)
+    return A_bar, -2.0 * border.W @ T_bar
+
+
+def _blocks(layout: Layout, N: Operator, u: Array, lifted_u: Array, by_delta: Array) -> list[Array]:
+    """Return the derivative by the blocks of N, in the coordinates of Ã."""
+    blocks = []
+    for t, (term, columns) in enumerate(zip(layout.border, flat_columns(layout), strict=True)):
+        shape = (term.n_levels, term.k, -1)
+        product = np.einsum(
+            "jar,jbr->jab", lifted_u[term.slice].reshape(shape), u[term.slice].reshape(shape)
+        )
+        above = np.triu(product, 1)
+        twice = above + np.swapaxes(above, 1, 2) + product * np.eye(term.k)
+        inner = by_delta[columns[:, :, None], columns[:, None, :]]
+        of_flat = np.swapaxes(N.L[t], 1, 2) @ inner @ N.L[t]
+        blocks.append(np.eye(term.k) - twice + of_flat)
+    return blocks
+
+
+def _signed(columns: Array, middle: Array) -> tuple[Array, Array]:
+    """Return G and signs with G diag(signs) G' = columns middle columns'; no middle is I."""
+    if not len(middle):
+        return columns, np.ones(columns.shape[1])
+    values, vectors = np.linalg.eigh(0.5 * (middle + middle.T))
+    return columns @ (vectors * np.sqrt(np.abs(values))), np.where(values < 0, -1.0, 1.0)

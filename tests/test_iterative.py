@@ -1,0 +1,194 @@
+"""Elimination by Krylov spaces and probes against the exact one: values, gradients, fits, draws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesv as bv
+from bayesv.design.residual import Residual
+from bayesv.errors import BayesvError, FitWarning
+from bayesv.gram import draw_effects, eliminate, eliminate_many, gram_statistics, inner, threads
+from tests.test_gram import random_lambdas, random_rows
+
+
+def ratings(seed: int = 0, *, users: int = 300, items: int = 120, n: int = 3000) -> pd.DataFrame:
+    """Ratings with uneven margins: slopes of users over x, of users in regions."""
+    rng = np.random.default_rng(seed)
+    margins = [1.0 / np.arange(1, size + 1) ** 0.7 for size in (users, items)]
+    user, item = (rng.choice(len(m), n, p=m / m.sum()) for m in margins)
+    user[:users], item[:items] = np.arange(users), np.arange(items)
+    x = rng.normal(size=n)
+    u, v = (rng.normal(size=(size, 2)) * [0.5, 0.3] for size in (users, items))
+    team = rng.integers(0, 60, n)
+    u[:, 0] += 0.5 * rng.normal(size=30)[np.arange(users) % 30]
+    y = (
+        3.0
+        + 0.2 * x
+        + u[user, 0]
+        + u[user, 1] * x
+        + v[item, 0]
+        + v[item, 1] * x
+        + 0.4 * rng.normal(size=60)[team]
+    )
+    y += rng.normal(size=n)
+    return pd.DataFrame({"y": y, "x": x, "user": user, "item": item, "region": user % 30,
+                         "team": team})  # fmt: skip
+
+
+DATA, TOLERANCE = ratings(), 0.05
+FORMULAS = {
+    "intercepts": "y ~ x + (1 | user) + (1 | item)",
+    "slopes": "y ~ x + (x | user) + (x | item)",
+    "three factors": "y ~ x + (1 | user) + (1 | item) + (1 | team)",
+    "nested in crossed": "y ~ x + (1 | region / user) + (1 | item)",
+}
+
+
+@pytest.fixture(scope="module")
+def fits() -> dict[str, tuple[bv.RemlFit, bv.RemlFit]]:
+    """Exact and iterative fits of the same data."""
+    return {
+        name: tuple(
+            bv.Model(formula, DATA, elimination=elimination).reml(tolerance=TOLERANCE)
+            for elimination in ("auto", "iterative")
+        )
+        for name, formula in FORMULAS.items()
+    }
+
+
+@pytest.mark.parametrize("structure", ["crossed", "chain and crossed", "many"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_elimination_agrees_with_the_exact_one(structure, seed):
+    rng = np.random.default_rng(seed)
+    rows = random_rows(structure, rng, 2, 2, weighted=seed == 1)
+    exact, iterative = gram_statistics(rows), gram_statistics(rows, "iterative")
+    lambdas = random_lambdas(rows, rng)
+    want, got = (eliminate(s, s.in_basis(lambdas)) for s in (exact, iterative))
+    assert np.allclose(got.T, want.T, rtol=1e-10, atol=1e-10 * np.abs(want.T).max())
+    assert abs(got.logdet - want.logdet) < 5.0 * got.logdet_se + 1e-9
+    logdet, T = eliminate_many(iterative, [lam[None] for lam in iterative.in_basis(lambdas)])
+    assert logdet[0] == got.logdet
+    assert np.array_equal(T[0], got.T)
+    for one, other in zip(iterative.squares, exact.squares, strict=True):
+        assert np.allclose(one, other, atol=1e-12)
+
+
+@pytest.mark.parametrize("structure", ["crossed", "chain and crossed", "many"])
+def test_gradient_is_that_of_the_estimate(structure):
+    """Central differences with the same probes: far closer than the probes' own error."""
+    rng = np.random.default_rng(3)
+    stats = gram_statistics(random_rows(structure, rng, 2, 2, weighted=False), "iterative")
+    k = [len(basis) for basis in stats.bases]
+    lambdas = [0.5 * np.eye(n) + 0.2 * np.tril(np.ones((n, n)), -1) for n in k]
+    T_bar = rng.normal(size=(3, 3))
+    T_bar = T_bar + T_bar.T
+
+    def value(at):
+        done = eliminate(stats, at)
+        return done.logdet + float((T_bar * done.T).sum())
+
+    bars, h = eliminate(stats, lambdas).gradient(T_bar), 1e-5
+    for f, lam in enumerate(lambdas):
+        for i, j in np.ndindex(lam.shape):
+            up, down = [m.copy() for m in lambdas], [m.copy() for m in lambdas]
+            up[f][i, j] += h
+            down[f][i, j] -= h
+            slope = (value(up) - value(down)) / (2 * h)
+            assert bars[f][i, j] == pytest.approx(slope, rel=1e-7, abs=3e-7)
+
+
+def test_derivative_by_sums():
+    rng = np.random.default_rng(5)
+    rows = random_rows("many", rng, 2, 2, weighted=False)
+    weights = np.exp(rng.normal(size=len(rows.y)))
+    stats, other = (
+        gram_statistics(replace(rows, residual=Residual.of_weights(w, len(w))), "iterative")
+        for w in (np.ones(len(rows.y)), weights)
+    )
+    stats = replace(stats, parts=(stats.sums, other.sums), totals=(stats.total, other.total))
+    lambdas, T_bar = [0.4 * np.eye(len(b)) for b in stats.bases], np.eye(3)
+
+    def value(c):
+        done = eliminate(stats.at(c), lambdas)
+        return done.logdet + float((T_bar * done.T).sum())
+
+    c = np.array([0.7, 0.3])
+    adjoint = eliminate(stats.at(c), lambdas).adjoint(T_bar)
+    for i, part in enumerate(stats.parts):
+        step = 1e-5 * np.eye(2)[i]
+        slope = (value(c + step) - value(c - step)) / 2e-5
+        assert inner(adjoint.sums, part) == pytest.approx(slope, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_fits_agree_within_the_certificate(fits, name):
+    exact, iterative = fits[name]
+    certificate = iterative.certificate
+    assert exact.certificate is None
+    assert certificate.met
+    assert iterative.converged
+    assert abs(iterative.criterion - exact.criterion) < 5.0 * certificate.criterion_se
+    for term in exact.design.terms:
+        block, other = (fit.components.block_for(term) for fit in (iterative, exact))
+        # An SD over 30 levels has a relative standard error of 13 % or more.
+        bound = 3.0 * certificate.tolerance * 0.13
+        assert np.sqrt(np.diagonal(block)) == pytest.approx(np.sqrt(np.diagonal(other)), rel=bound)
+    assert np.abs(iterative.beta - exact.beta).max() < 0.02 * exact.se.max()
+    assert np.allclose(iterative.se, exact.se, rtol=0.01)
+
+
+def test_threads_change_nothing():
+    model = bv.Model(FORMULAS["slopes"], DATA, elimination="iterative")
+    criteria = []
+    for limit in (1, 2):
+        with threads(limit):
+            criteria.append(model.reml(tolerance=TOLERANCE).criterion)
+    assert criteria[0] == criteria[1]
+
+
+def test_more_probes_until_the_tolerance_is_met(fits, monkeypatch):
+    monkeypatch.setattr("bayesv.reml.fitting._MOST_PROBES", 8)
+    model = bv.Model(FORMULAS["intercepts"], DATA, elimination="iterative")
+    coarse = fits["intercepts"][1].certificate
+    fine = model.reml(tolerance=coarse.largest / 2.0).certificate
+    assert fine.n_probes > coarse.n_probes
+    assert fine.met
+    with pytest.warns(FitWarning, match="stochastic part of the log-determinant"):
+        rough = model.reml(tolerance=1e-7)
+    assert not rough.certificate.met
+    assert any("tolerance" in problem for problem in rough.problems)
+
+
+def test_what_was_chosen_is_said(fits):
+    text = bv.Model(FORMULAS["intercepts"], DATA, elimination="iterative").describe()
+    assert "elimination: crossed: user (300×1); 120 columns by iteration, 13 probes" in text
+    assert "by iteration with 13 probes" in fits["intercepts"][1].summary()
+    with pytest.raises(BayesvError, match="is for crossed grouping factors"):
+        bv.Model("y ~ x + (1 | user)", DATA, elimination="iterative").reml()
+
+
+def test_effects_have_their_conditional_moments(fits):
+    """Means and variances over many draws, against the exact ones, in Monte Carlo errors."""
+    exact, iterative = fits["slopes"]
+    rng, sigma = np.random.default_rng(0), exact.components.sigma
+    lambdas = [exact.components.relative_root(term) for term in exact.design.terms]
+    draws = {}
+    for name, stats in (("exact", exact.statistics), ("iterative", iterative.statistics)):
+        gamma, inside = np.zeros(2), stats.in_basis(lambdas)
+        n = 1 if name == "exact" else 100
+        draws[name] = [draw_effects(stats, inside, sigma, gamma, rng) for _ in range(n)]
+    item, n = 1, len(draws["iterative"])
+    want = draws["exact"][0]
+    u = np.array([drawn.u[item] for drawn in draws["iterative"]])
+    assert np.allclose(draws["iterative"][0].mean[item], want.mean[item], atol=1e-7)
+    z = (u.mean(axis=0) - want.mean[item]) / np.sqrt(want.var[item] / n)
+    assert np.abs(z).max() < 4.5
+    ratio = u.var(axis=0, ddof=1) / want.var[item]
+    assert np.abs(ratio - 1.0).max() < 4.5 * np.sqrt(2.0 / n)
+    assert np.abs(ratio.mean() - 1.0) < 4.5 * np.sqrt(2.0 / (n * ratio.size))
+    var = np.mean([drawn.var[item] for drawn in draws["iterative"]], axis=0)
+    assert np.allclose(var, want.var[item], rtol=0.1)
