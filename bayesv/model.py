@@ -9,19 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from bayesv import gram
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.design.known import Known
-from bayesv.errors import DataError, FitWarning, MemoryNeededError, without
+from bayesv.errors import DataError, FitWarning, without
 from bayesv.formula import ModelFrame, Origin
-from bayesv.gram import (
-    ByResidual,
-    GramStatistics,
-    Responses,
-    check_elimination,
-    statistics_by_residual,
-    threads,
-)
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.engines import draw
 from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refuse_draws
@@ -61,7 +54,7 @@ class Model:
         Correlation of the residuals within series, ``kind(position | series)`` such as
         ``"us(visit | subject)"`` or ``"ar1(day | subject)"``, with parameters by group
         ``"us(visit | arm / subject)"``; a model with one needs no random term. Or a known
-        covariance, `bayesv.Known`; σ is 1 then. Such models are fitted by REML and ML.
+        covariance, `bayesv.Known`; σ is 1 then.
     residual_sd : str, optional
         Standard deviation of the residuals: ``"strata(g)"`` for one of each level, ``"power(x)"``
         for σ|x|^δ, ``"exp(x)"`` for σ exp(δx), or a product of these by ``*``.
@@ -117,7 +110,7 @@ class Model:
 
     def _begin(self, priors: Priors | None, elimination: str, dedupe: bool) -> None:
         """Check and keep what does not depend on the data."""
-        check_elimination(elimination)
+        gram.check_elimination(elimination)
         self._order, self._dedupe = elimination, dedupe
         self.given_priors = priors_of(priors)
 
@@ -150,7 +143,7 @@ class Model:
         Returns
         -------
         Model
-            For every engine but Bambi, which needs the data frame.
+            For every engine but Bambi.
 
         Raises
         ------
@@ -210,12 +203,7 @@ class Model:
         return new
 
     def with_priors(self, priors: Priors | None) -> Model:
-        """Return the model of the same data with other priors.
-
-        Parameters
-        ----------
-        priors : Priors or None
-            None: the defaults.
+        """Return the model of the same data with other priors; with None, the defaults.
 
         Raises
         ------
@@ -239,34 +227,28 @@ class Model:
         return self.given_priors.resolve(self.design)
 
     @cached_property
-    def _responses(self) -> Responses:
+    def _responses(self) -> gram.Responses:
         """What the models of all responses on this design share."""
         return self.origin.responses(self.statistics)
 
     @cached_property
-    def statistics(self) -> GramStatistics:
+    def statistics(self) -> gram.GramStatistics:
         """Gram statistics of [Z X y]: all that the rows have to say.
 
         Raises
         ------
         DataError
-            If residuals are structured (the sums depend on their parameters), or there is no random
-            term.
+            If residuals are structured (the sums depend on their parameters).
         """
-        if (form := self.design.parametric_residual) is not None:
-            raise DataError(
-                f"Residuals {form.describe()} have parameters, on which the sums over rows depend: "
-                "there are no Gram statistics of the design alone. REML, the posterior and "
-                "bv.MarginalCovariance do without them."
-            )
+        self.design.refuse_sums()
         return self.origin.statistics(self._order, dedupe=self._dedupe)
 
     @cached_property
-    def _by_residual(self) -> ByResidual | None:
+    def _by_residual(self) -> gram.ByResidual | None:
         """Statistics by the parameters of structured residuals; None where R/σ² is known."""
         if self.design.structured_residual is None:
             return None
-        return statistics_by_residual(self.design, self._order)
+        return gram.statistics_by_residual(self.design, self._order)
 
     @property
     def density(self) -> MarginalDensity:
@@ -289,14 +271,7 @@ class Model:
     @property
     def elimination(self) -> str:
         """How random effects are eliminated, in words; or the memory needed, if there is less."""
-        if (form := self.design.parametric_residual) is not None:
-            return f"at every value of the parameters of {form.describe()}"
-        if not self.design.terms:
-            return "none: there is no random term"
-        try:
-            return self.statistics.describe(self.design.groups)
-        except MemoryNeededError as error:
-            return f"none. {error}"
+        return gram.elimination_in_words(self.design, lambda: self.statistics)
 
     def describe(self) -> str:
         """Return design, order of elimination and priors in words."""
@@ -414,7 +389,7 @@ class Model:
         options = NutsOptions(
             int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
         )
-        with threads(cores):
+        with gram.threads(cores):
             Tails(density).refuse_improper()
             start = self._start  # refuses a response that is reproduced: σ → 0 has infinite mass
             result, name = draw(
