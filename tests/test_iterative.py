@@ -10,7 +10,7 @@ import pytest
 
 import bayesv as bv
 from bayesv.design.residual import Residual
-from bayesv.errors import BayesvError, FitWarning
+from bayesv.errors import BayesvError, DataError, FitWarning
 from bayesv.gram import draw_effects, eliminate, eliminate_many, gram_statistics, inner, threads
 from tests.test_gram import random_lambdas, random_rows
 
@@ -192,3 +192,16 @@ def test_effects_have_their_conditional_moments(fits):
     assert np.abs(ratio.mean() - 1.0) < 4.5 * np.sqrt(2.0 / (n * ratio.size))
     var = np.mean([drawn.var[item] for drawn in draws["iterative"]], axis=0)
     assert np.allclose(var, want.var[item], rtol=0.1)
+
+
+def test_v_is_solved_with_where_its_factor_would_fill(fits, monkeypatch):
+    exact = fits["three factors"][0]
+    want, b = exact.gls, np.random.default_rng(0).normal(size=(len(DATA), 2))
+    monkeypatch.setattr("bayesv.covariance.marginal.DENSE_COLUMNS", 50)
+    got = bv.gls(exact.design, exact.components)
+    assert np.allclose(got.beta, want.beta, rtol=1e-9)
+    assert np.allclose(got.cov, want.cov, rtol=1e-8)
+    assert np.allclose(got.blup, want.blup, atol=1e-9)
+    assert np.allclose(got.V.solve(b), want.V.solve(b), atol=1e-9)
+    with pytest.raises(DataError, match="would fill"):
+        got.V.logdet()
