@@ -6,6 +6,7 @@ from .comparison.averaged import AveragedPosterior, average
 from .comparison.compare import Comparison, compare
 from .comparison.models import ModelComparison, compare_models
 from .comparison.sensitivity import Sensitivity, sensitivity
+from .comparison.structures import structures
 from .comparison.uncertainty import BetaUncertainty, beta_uncertainty
 from .comparison.zero_variance import ZeroVariance, zero_variance
 from .covariance import (
@@ -142,6 +143,7 @@ __all__ = [
     "residual_R",
     "save",
     "sensitivity",
+    "structures",
     "summarize",
     "to_bambi",
     "to_pymc",

@@ -113,12 +113,12 @@ class Model:
         """Check and keep what does not depend on the data."""
         check_elimination(elimination)
         self._order, self._dedupe = elimination, dedupe
-        self._given_priors = _checked(priors)
+        self.given_priors = _checked(priors)
 
     def _take(self, origin: Origin) -> None:
-        self._origin, self.design = origin, origin.design
+        self.origin, self.design = origin, origin.design
         self._last_reml: RemlFit | None = None
-        self.priors = self._given_priors.resolve(origin.design)
+        self.priors = self.given_priors.resolve(origin.design)
 
     @classmethod
     @renamed(structure="elimination")
@@ -196,7 +196,7 @@ class Model:
         summed = self.design.parametric_residual is None and self.design.terms
         responses, new = self._responses if summed else None, copy(self)
         new.__dict__.pop("_start", None)
-        new._take(self._origin.with_response(y))
+        new._take(self.origin.with_response(y))
         if responses is not None:
             new.__dict__["statistics"] = responses.statistics(new.design.target)
         return new
@@ -221,14 +221,14 @@ class Model:
         HalfNormal(50)
         """
         new = copy(self)
-        new._given_priors = _checked(priors)
-        new.priors = new._given_priors.resolve(self.design)
+        new.given_priors = _checked(priors)
+        new.priors = new.given_priors.resolve(self.design)
         return new
 
     @cached_property
     def _responses(self) -> Responses:
         """What the models of all responses on this design share."""
-        return self._origin.responses(self.statistics)
+        return self.origin.responses(self.statistics)
 
     @cached_property
     def statistics(self) -> GramStatistics:
@@ -242,12 +242,12 @@ class Model:
         """
         if self.design.parametric_residual is not None or not self.design.terms:
             self.design.refuse_posterior()  # what takes sums over rows, and REML does not
-        return self._origin.statistics(self._order, dedupe=self._dedupe)
+        return self.origin.statistics(self._order, dedupe=self._dedupe)
 
     @property
     def frame(self) -> ModelFrame:
         """The formula with the data it was evaluated on."""
-        return self._origin.frame
+        return self.origin.frame
 
     @cached_property
     def _start(self) -> VarianceComponents:

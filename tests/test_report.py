@@ -327,6 +327,20 @@ def test_large_clusters_are_reported_in_seconds(monkeypatch):
     assert not any("by method" in c for _, c in pictures._wanted(*fits, None))
 
 
+def test_structures_are_compared(sleepstudy):
+    """Given, or of posteriors whose structures differ."""
+    data = bv.load_dataset("sleepstudy")
+    other = bv.Model("Reaction ~ Days + (Days || Subject)", data).sample(seed=1, draws=250)
+    page = Page(bv.report(sleepstudy[1], other, pictures=False).html)
+    assert "Structures of V, best first" in page.text
+    assert "(Days || Subject)" in page.text
+    models = bv.compare_models(sleepstudy[1], other)
+    page = Page(bv.report(other, models=models, pictures=False).html)
+    assert "Structures of V, best first" in page.text
+    page = Page(bv.report(other, pictures=False).html)
+    assert "Structures of V, best first" not in page.text
+
+
 def test_words_and_equations_name_every_part():
     df = bv.load_dataset("star_k20")
     design = bv.Model("read ~ cltype + sx + (sx || sch/tch)", df).design

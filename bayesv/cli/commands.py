@@ -8,6 +8,8 @@ COMMANDS = {
     "fit": "fit a model to a file",
     "demo": "fit the three seed models end to end",
     "compare": "compare saved fits of the same data",
+    "models": "compare saved posteriors of different structures",
+    "structures": "fit a list of structures of V and compare them",
     "predict": "predict new rows from a saved fit",
     "v": "write V, a block of it, or its posterior summary",
     "report": "write the HTML page of saved fits",

@@ -15,11 +15,13 @@ from bayesv.cli.options import (
     add_sampling,
     check_sampling_options,
     check_writable,
+    engine_of,
     model_of,
     reading_of,
 )
 from bayesv.cli.results import (
     comparison_values,
+    evidence_values,
     fit_values,
     header,
     posterior_values,
@@ -56,6 +58,9 @@ def add(commands: Any) -> None:
     output = parser.add_argument_group("output")
     add_json(output)
     output.add_argument(
+        "--evidence", action="store_true", help="the log marginal likelihood of the model, too"
+    )
+    output.add_argument(
         "--report", metavar="FILE", help="write one HTML page with tables and pictures"
     )
     output.add_argument(
@@ -69,6 +74,8 @@ def add(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     check_sampling_options(arguments)
+    if arguments.evidence and engine_of(arguments) is None:
+        raise bv.DataError("--evidence: this is of a posterior, and there is none with REML only.")
     check_writable("--json", arguments.json, arguments.data)
     check_writable("--report", arguments.report, arguments.data, arguments.json)
     if arguments.report and not arguments.report.lower().endswith((".html", ".htm")):
@@ -80,6 +87,9 @@ def _run(arguments: argparse.Namespace) -> None:
     model = model_of(arguments)
     silent = arguments.quiet or arguments.json == "-"
     fit, post, comparison = fit_and_list(model, arguments, silent)
+    evidence = post.evidence() if post is not None and arguments.evidence else None
+    if evidence is not None and not silent:
+        print(evidence)
     tables = tables_of(fit, arguments)
     for title, table in () if silent else tables.items():
         print(f"{title.replace('_', ' ')}\n{table.round(4).to_string(index=False)}\n")
@@ -91,6 +101,8 @@ def _run(arguments: argparse.Namespace) -> None:
                 "posterior": posterior_values(post),
                 "comparison": comparison_values(comparison),
             }
+        if evidence is not None:
+            values["evidence"] = evidence_values(evidence)
         write_json(values, arguments.json)
     if arguments.save:
         (fit if post is None else post).save(arguments.save, overwrite=arguments.force)

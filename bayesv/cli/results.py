@@ -17,8 +17,10 @@ from bayesv.support.writing import write_file
 __all__ = [
     "comparison_values",
     "components_values",
+    "evidence_values",
     "fit_values",
     "header",
+    "models_values",
     "posterior_values",
     "records",
     "write_json",
@@ -71,6 +73,24 @@ def posterior_values(post: bv.Posterior) -> dict[str, Any]:
         "mean": components_values(post.estimate("mean")),
         "summary": records(post.summary()),
     }
+
+
+def evidence_values(evidence: bv.Evidence) -> dict[str, Any]:
+    """Return a log evidence with its error and what it rests on."""
+    return {
+        "log": evidence.log,
+        "mcse": evidence.mcse,
+        "method": evidence.method,
+        "ess": evidence.ess,
+        "pareto_k": evidence.pareto_k,
+        "flat": list(evidence.flat),
+        "problems": list(evidence.problems),
+    }
+
+
+def models_values(comparison: bv.ModelComparison) -> dict[str, Any]:
+    """Return models side by side, best first."""
+    return {"models": records(comparison.to_frame()), "notes": list(comparison.notes)}
 
 
 def comparison_values(comparison: bv.Comparison) -> dict[str, Any]:

@@ -243,7 +243,7 @@ def average(
     >>> posts = [bv.Model(f"Reaction ~ Days + {t}", sleep).sample(seed=1) for t in terms]
     >>> mixed = bv.average(*posts)
     >>> mixed.weights.round(1)
-    array([0.7, 0.3])
+    array([0.9, 0.1])
     >>> V = mixed.V("Subject", "308")
     >>> bool(np.allclose(V.sd() ** 2, V.within() + V.between()))
     True

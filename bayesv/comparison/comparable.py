@@ -116,7 +116,7 @@ def short_names(posteriors: Sequence[Posterior]) -> tuple[str, ...]:
     for post, formula in zip(posteriors, formulas, strict=True):
         terms = " + ".join(_apart(formula)[1])
         form = post.design.parametric_residual
-        parts = [terms if len(fixed) == 1 else formula, form.describe() if form else ""]
+        parts = [terms if len(fixed) == 1 else formula, getattr(form, "text", "")]
         name = base = ", ".join(part for part in parts if part) or formula
         k = 2
         while name in names:

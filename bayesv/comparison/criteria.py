@@ -69,8 +69,8 @@ def n_parameters(fit: RemlFit) -> int:
     design = fit.design
     count = sum(term.structure.n_sds + term.structure.n_corrs for term in design.terms)
     if (form := design.parametric_residual) is not None:
-        # Standard deviations and correlations; one SD stands for σ.
-        return count + len(form.sd_labels) + len(form.corr_labels)
+        # Where no SD has a label, there is σ.
+        return count + max(len(form.sd_labels), 1) + len(form.corr_labels)
     return count + (0 if design.sigma_is_known else 1)
 
 

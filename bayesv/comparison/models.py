@@ -20,7 +20,7 @@ from bayesv.linalg import Array
 from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit, fit_reml
-from bayesv.support.arguments import FLAG, TEXTS, accepts, optional
+from bayesv.support.arguments import FLAG, TEXTS, accepts, optional, whole
 
 __all__ = ["ModelComparison", "compare_models", "prior_weights"]
 
@@ -150,7 +150,7 @@ class ModelComparison:
         return "\n".join(lines)
 
 
-@accepts(names=optional(TEXTS), evidence=FLAG, leave_out=FLAG)
+@accepts(names=optional(TEXTS), evidence=FLAG, leave_out=FLAG, seed=whole(0))
 def compare_models(
     *posteriors: Posterior,
     names: Sequence[str] | None = None,

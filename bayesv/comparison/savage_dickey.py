@@ -7,8 +7,9 @@ from scipy.special import logsumexp
 
 from bayesv.comparison.without_effect import Effect
 from bayesv.diagnostics.convergence import pareto_k
-from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
+from bayesv.inference.log_prior import LogPrior, coordinates_for
+from bayesv.inference.target import Target
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.posterior.posterior import Posterior
 
@@ -18,9 +19,9 @@ _LEAST, _MOST = -7.0, 7.0  # log SD over σ of a column of size 1, of the grid
 _ROWS_OF_LEAST = 100.0  # rows for which the least is small enough
 _STEP = 0.2
 _STEP_IN_SD = 0.7  # in SDs of a log SD that J levels leave, 1/√(2J)
-_EVALUATIONS = 60_000
-_DRAWS = (50, 400)
-_ZERO = -500.0  # log of an SD that is 0
+_EVALUATIONS = 90_000
+_DRAWS = (50, 900)
+_ZERO = -250.0  # log of an SD that is 0 but for rounding
 _MAX_KHAT = 0.7
 
 
@@ -68,23 +69,25 @@ def savage_dickey(
 
 def _log_densities_at_zero(post: Posterior, density: MarginalDensity, effect: Effect) -> Array:
     """Return log p(τ = 0 | θ, y) at draws of θ, shape (S,)."""
-    design, priors = density.priors.design, density.priors
-    coordinates = Coordinates(design, tuple(priors.basis(term) for term in design.terms))
-    part = coordinates.parts[list(design.groups).index(effect.term.group)]
-    least = _LEAST - 0.5 * np.log(max(design.n / _ROWS_OF_LEAST, 1.0))
+    priors = density.priors
+    # Coordinates of the effects that priors speak of: other SDs stay as this one moves.
+    coordinates = next(c for c in coordinates_for(priors) if LogPrior(priors, c).is_stated)
+    target = Target(density, coordinates=coordinates)
+    part = coordinates.parts[list(priors.design.groups).index(effect.term.group)]
+    least = _LEAST - 0.5 * np.log(max(priors.design.n / _ROWS_OF_LEAST, 1.0))
     step = min(_STEP, _STEP_IN_SD / np.sqrt(2.0 * effect.term.n_levels))
     grid = np.append(_ZERO, np.arange(least, _MOST, step))
     wanted = int(np.clip(_EVALUATIONS // len(grid), *_DRAWS))
     values = post.values.flat
-    x = coordinates.from_values(values.take(evenly_spaced(values.size, wanted)))
+    draws = values.take(evenly_spaced(values.size, wanted))
+    x = np.maximum(coordinates.from_values(draws), _ZERO)
     points = np.repeat(x[:, None], len(grid), axis=1)
     points[..., part.sds.start + effect.place] = grid
-    lambdas, sigma = coordinates.to_lambdas(points.reshape(-1, coordinates.size))
-    with np.errstate(invalid="ignore", over="ignore"):
-        likelihood = density.conditional(lambdas, sigma**2).log_likelihood
-    log_sd = grid - part.log_units[effect.place] + np.log(sigma).reshape(len(x), -1)
+    _, conditional = target.evaluate(points.reshape(-1, target.size))
+    likelihood = conditional.log_likelihood.reshape(len(x), -1)
+    log_sd = grid - part.log_units[effect.place] + 0.5 * np.log(draws.sigma2)[:, None]
     prior = priors.sd[effect.term.group][effect.place]
-    joint = likelihood.reshape(len(x), -1) + prior.log_density(np.exp(log_sd))
+    joint = likelihood + prior.log_density(np.exp(log_sd))
     joint = np.where(np.isfinite(joint), joint, -np.inf)
     # The integral by log τ, and what is below the grid, where the integrand is constant.
     inside = logsumexp(joint[:, 1:] + log_sd[:, 1:], axis=1) + np.log(step)

@@ -15,7 +15,7 @@ from bayesv.errors import BayesvError
 from bayesv.inference.adaptation import log_mean
 from bayesv.linalg import Array
 from bayesv.posterior.posterior import Posterior
-from bayesv.support.arguments import TEXTS, a, accepts, optional
+from bayesv.support.arguments import NUMBER, TEXTS, a, accepts, optional, some
 
 __all__ = ["Sensitivity", "sensitivity"]
 
@@ -49,7 +49,7 @@ class Sensitivity:
         return f"Probabilities with the scales of SD priors times a factor\n{text}"
 
 
-@accepts(comparison=a(ModelComparison), groups=optional(TEXTS))
+@accepts(comparison=a(ModelComparison), factors=some(NUMBER), groups=optional(TEXTS))
 def sensitivity(
     comparison: ModelComparison,
     factors: Sequence[float] = _FACTORS,

@@ -26,6 +26,19 @@ __all__ = ["Origin"]
 
 
 @dataclass(frozen=True, eq=False)
+class Asked:
+    """What a model of a data frame was asked for, as it was given; see `bayesv.Model`."""
+
+    formula: str
+    data: Any
+    var_weights: Any
+    namespace: Mapping[str, Any] | None
+    residual: str | Known | None
+    residual_sd: str | None
+    relationship: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, eq=False)
 class Origin:
     """A design, with the data frame or the sums over rows that it was made from.
 
@@ -33,9 +46,12 @@ class Origin:
     ----------
     design : Design
         Of batches, a summary that answers to the same names; those of rows raise an error.
+    asked : Asked or None
+        None for designs that were made elsewhere, and of batches.
     """
 
     design: Design
+    asked: Asked | None = None
     _frame: ModelFrame | None = None
     _frame_is_older: bool = False  # than the response
     _sums: tuple[Moments, Scaling] | None = None
@@ -54,9 +70,11 @@ class Origin:
         """Evaluate a formula on data, at once or in batches; see `bayesv.Model`."""
         batches = open_source(data)
         if batches is None:
-            return cls(
-                *build(formula, data, var_weights, namespace, residual, residual_sd, relationship)
+            asked = Asked(
+                formula, data, var_weights, namespace, residual, residual_sd, relationship
             )
+            design, frame = build(*vars(asked).values())
+            return cls(design, asked, frame)
         if relationship is not None:
             raise DataError(
                 "Data in batches cannot have related levels: they are sums of levels that are not. "
@@ -67,8 +85,8 @@ class Origin:
                 "Data in batches cannot have structured residuals: sums of rows depend on their "
                 "parameters. Pass a data frame."
             )
-        design, moments, scaling = read_batches(formula, batches, var_weights, namespace)
-        return cls(cast(Design, design), _sums=(moments, scaling))
+        summary, moments, scaling = read_batches(formula, batches, var_weights, namespace)
+        return cls(cast(Design, summary), _sums=(moments, scaling))
 
     def with_response(self, y: Any) -> Origin:
         """Return the origin of the same rows with another response."""

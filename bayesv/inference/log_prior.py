@@ -28,7 +28,7 @@ def coordinates_for(priors: ResolvedPriors) -> tuple[Coordinates, ...]:
     design = priors.design
     centred = Coordinates.centred(design)
     stated = Coordinates(design, tuple(priors.basis(term) for term in design.terms))
-    if all(M is None for M in LogPrior(priors, centred).stated_maps):
+    if LogPrior(priors, centred).is_stated:
         return (centred,)
     distance = max(
         float(np.abs((b.map @ s.back - np.eye(len(b.map))) * b.units[:, None] / b.units).max())
@@ -59,6 +59,11 @@ class LogPrior:
             stated = self.priors.basis(part.term).map
             maps.append(None if np.array_equal(stated, part.basis.map) else stated)
         return maps
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether the coordinates are of the effects that the priors speak of."""
+        return all(M is None for M in self.stated_maps)
 
     def __call__(self, x: Array, jacobian: bool = True) -> Array:
         """Return the log prior density, shape (...), by x or (without Jacobian) by parameter.
@@ -101,7 +106,7 @@ class LogPrior:
 
     def _stated_roots(self, x: Array) -> list[Array | None]:
         """Roots of Σ/σ² of the effects that priors speak of, (..., r, r), where they are others."""
-        if all(stated is None for stated in self.stated_maps):
+        if self.is_stated:
             return [None] * len(self.stated_maps)
         lambdas, _ = self.coordinates.to_lambdas(x)
         return [

@@ -6,12 +6,14 @@ import base64
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bayesv import plots
+from bayesv.comparison.models import ModelComparison
 from bayesv.comparison.uncertainty import BetaUncertainty
 from bayesv.design.design import Design
 from bayesv.design.parametric import coarsest
@@ -48,11 +50,13 @@ def draw(
     fit: RemlFit,
     posts: Sequence[Posterior],
     by_method: BetaUncertainty | None,
+    models: ModelComparison | None = None,
     step: Callable[[int], None] = lambda steps: None,
 ) -> list[Picture]:
     """Draw what the design and the fits have: without rows no V, without a posterior no density."""
     drawn = []
-    for make, caption in _wanted(fit, posts[0] if posts else None, by_method):
+    wanted = _wanted(fit, posts[0] if posts else None, by_method)
+    for make, caption in chain(wanted, _of_models(models)):
         picture = make()
         alt = plots.describe(picture)
         data, width, height = plots.png(picture, dpi=160)
@@ -121,6 +125,17 @@ def _wanted(
                 "chain that disagrees with the others; the band allows for the correlation of "
                 "successive draws.",
             )
+
+
+def _of_models(models: ModelComparison | None) -> Iterator[tuple[Callable[[], Any], str]]:
+    """Yield the picture of a comparison of structures, if there is one."""
+    if models is not None:
+        yield (
+            partial(plots.models, models),
+            "Probabilities of the structures by evidence and their stacking weights; log "
+            "predictive density of clusters left out, less that of the best, with its standard "
+            "error.",
+        )
 
 
 def _caterpillar(post: Posterior, group: str, effects: Callable[[], pd.DataFrame]) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bayesv.comparison.compare import Comparison, compare
+from bayesv.comparison.models import ModelComparison, compare_models
 from bayesv.comparison.uncertainty import BetaUncertainty, beta_uncertainty
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError
@@ -71,6 +72,7 @@ def report(
     factors: Sequence[str] = (),
     reading: Mapping[str, Any] | None = None,
     pictures: bool = True,
+    models: ModelComparison | None = None,
 ) -> Report:
     """Make one self-contained HTML page of a model and its fits.
 
@@ -92,6 +94,9 @@ def report(
         How the file is read there: other arguments of ``bayesv.data.tables.read_table``.
     pictures : bool
         Whether to draw; needs matplotlib.
+    models : ModelComparison, optional
+        Structures to compare on the page, of `bayesv.compare_models` or `bayesv.structures`; left
+        out, the posteriors of the page if their structures differ.
 
     Returns
     -------
@@ -116,7 +121,7 @@ def report(
     with progress("making the report") as step:
         reml, posts, comparison = _sorted(fits)
         step(1)
-        facts = _facts(reml, posts, comparison, title, pictures, step)
+        facts = _facts(reml, posts, comparison, models or _models(posts), title, pictures, step)
     folder = resources.files("bayesv.report")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -155,6 +160,7 @@ def _facts(
     reml: list[RemlFit],
     posts: list[Posterior],
     comparison: Comparison | None,
+    models: ModelComparison | None,
     title: str | None,
     pictures: bool,
     step: Callable[[int], None],
@@ -172,7 +178,7 @@ def _facts(
     if pictures:
         from bayesv.report.pictures import draw
 
-        drawn = draw(reml[0], posts, by_method, step)
+        drawn = draw(reml[0], posts, by_method, models, step)
     return {
         "title": title or design.formula,
         "formula": design.formula,
@@ -191,6 +197,8 @@ def _facts(
         "left_out": bool(posts) and design.p > 0 and not robust,
         "comparison": tables.comparison(comparison) if comparison else None,
         "reasons": comparison.reasons() if comparison and posts else [],
+        "models": tables.models(models) if models else None,
+        "models_notes": models.notes if models else (),
         "marginal": tables.marginal(comparison, reml[0]) if design.has_rows else None,
         "block": tables.block(reml[0], posts) if design.has_rows else None,
         "functionals": functionals,
@@ -201,6 +209,21 @@ def _facts(
         "citations": citations(reml, posts),
         "summary": list(_summary(design, reml, posts)),
     }
+
+
+def _models(posts: Sequence[Posterior]) -> ModelComparison | None:
+    """Return the comparison of posteriors whose structures differ; None where evidences cannot."""
+    forms = [post.design.parametric_residual for post in posts]
+    texts = {
+        (post.design.formula, None if form is None else form.describe())
+        for post, form in zip(posts, forms, strict=True)
+    }
+    if len(texts) < 2:
+        return None
+    try:
+        return compare_models(*posts)
+    except BayesvError:
+        return None
 
 
 def _by_method(fit: RemlFit, post: Posterior) -> BetaUncertainty | None:

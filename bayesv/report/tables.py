@@ -10,6 +10,7 @@ import pandas as pd
 from great_tables import GT, loc, style
 
 from bayesv.comparison.compare import Comparison
+from bayesv.comparison.models import ModelComparison
 from bayesv.comparison.uncertainty import BetaUncertainty
 from bayesv.covariance import MarginalCovariance, VarianceComponents
 from bayesv.covariance.quantities import point_quantities
@@ -29,6 +30,7 @@ __all__ = [
     "functionals",
     "levels",
     "marginal",
+    "models",
     "posterior",
     "sizes",
     "uncertainty",
@@ -207,6 +209,25 @@ def comparison(result: Comparison) -> str:
     table = table.tab_spanner(f"{100 * result.prob:g} % interval", ["low", "high"])
     table = table.tab_style(style.text(weight="bold"), loc.body("inside", _where(frame, "no")))
     return _html(table.cols_label(reml=label, inside=f"{label} inside?"))
+
+
+def models(result: ModelComparison) -> str:
+    """Structures of V: evidence and probabilities, what is left out, criteria of REML."""
+    shown = [
+        "model", "log_evidence", "mcse", "probability", "elpd_cluster", "stacking", "n_covariance",
+        "aic", "caic",
+    ]  # fmt: skip
+    table = GT(result.to_frame()[shown], id="models", rowname_col="model")
+    table = table.tab_header(title="Structures of V, best first")
+    two, three = ["elpd_cluster", "aic", "caic"], ["log_evidence", "mcse"]
+    table = table.fmt_number(two, decimals=2).fmt_number(three, decimals=3)
+    table = _numbers(table, ["probability", "stacking"]).sub_missing(missing_text="–")
+    return _html(
+        table.cols_label(
+            log_evidence="log evidence", mcse="±", elpd_cluster="log density, clusters left out",
+            stacking="stacking weight", n_covariance="parameters of G, R", aic="AIC", caic="cAIC",
+        )
+    )  # fmt: skip
 
 
 def marginal(result: Comparison | None, fit: RemlFit) -> str:
