@@ -18,6 +18,7 @@ from bayesv.inference.draws import Draws
 from bayesv.inference.log_prior import coordinates_for
 from bayesv.inference.modes import find_modes
 from bayesv.inference.options import NutsOptions
+from bayesv.inference.probe_shift import coarse, probe_shift
 from bayesv.inference.target import Target
 from bayesv.inference.teams import MAX_KHAT, Proposed, Team, agreed, evidence_gap, form_teams
 from bayesv.linalg import Array
@@ -110,6 +111,7 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
     log_density = [w.log_density[k] for w, k in zip(walks, kept, strict=True)]
     conditional = joined([w.conditional.take(k) for w, k in zip(walks, kept, strict=True)])
     shape = (options.chains, draws)
+    probes = probe_shift(target, x)
     result = labelled(
         target,
         x,
@@ -130,6 +132,7 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
             "evidence_gap": gap,
             "n_evaluations": target.n_evaluations - target.n_interpolated,
             **_interpolation(target),
+            **probes,
             "seconds": round(time.perf_counter() - started, 4),
             "seed": "none" if options.seed is None else str(options.seed),
         },
@@ -137,7 +140,7 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
     return replace(
         result,
         log_weights=np.concatenate([p.log_weights for p in proposed]),
-        problems=(*_disagreement(gap), *limit_reached(target, x)),
+        problems=(*_disagreement(gap), *coarse(probes), *limit_reached(target, x)),
     )
 
 
