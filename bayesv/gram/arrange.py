@@ -32,7 +32,7 @@ __all__ = [
 ELIMINATIONS = ("auto", "single", "nested", "crossed", "iterative")
 _COPIES_OF_BORDER = 6  # in an evaluation with its gradient
 
-DENSE_COLUMNS = 3000
+DENSE_COLUMNS = 2000
 """Columns of a dense block, beyond which ``"auto"`` iterates."""
 
 
