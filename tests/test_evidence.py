@@ -131,6 +131,13 @@ def test_saved_and_loaded(dyestuff, tmp_path):
     assert again.evidence() == dyestuff.evidence()
 
 
+def test_estimated_determinants_are_named():
+    formula = "diameter ~ 1 + (1 | plate) + (1 | sample)"
+    model = bv.Model(formula, bv.load_dataset("penicillin"), elimination="iterative")
+    (problem,) = model.sample(seed=1, draws=50).evidence().problems
+    assert "probes" in problem
+
+
 def test_flat_sd_is_refused():
     model = bv.Model(
         "Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"), bv.Priors(sd=bv.Flat())

@@ -180,6 +180,13 @@ def test_what_is_wider_than_what_was_fitted_says_so(fits):
         assert any(word in note for note in fits[name].design.notes)
 
 
+def test_both_covariances_are_saved(fits, tmp_path):
+    fit = fits["gls_strata_ml"]
+    again = bv.load(fit.save(tmp_path / "fit.nc"))
+    assert again.reported_cov_beta.equals(fit.reported_cov_beta)
+    assert again.notes == fit.notes
+
+
 def test_R_refuses_by_name():
     messages = pd.read_csv(EXPORTS / "refused.csv").set_index("fit")["message"]
     assert set(messages.index) == set(REFUSED)

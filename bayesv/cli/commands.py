@@ -14,7 +14,7 @@ COMMANDS = {
     "v": "write V, a block of it, or its posterior summary",
     "report": "write the HTML page of saved fits",
     "describe": "show design, order of elimination and priors without fitting",
-    "export-r": "print the R script that exports lmer, lme, glmmTMB, brms and rstanarm fits",
+    "export-r": "print the R script that exports fits of lme4, nlme, glmmTMB, mmrm, metafor, brms",
     "study": "simulate, fit and score a declared study",
     "completion": "print what a shell needs to complete commands and options",
 }
