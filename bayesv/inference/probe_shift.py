@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def probe_shift(target: Target, x: Array) -> dict[str, Any]:
     }
 
 
-def coarse(said: dict[str, Any]) -> tuple[str, ...]:
+def coarse(said: Mapping[str, Any]) -> tuple[str, ...]:
     """Say so if other probes would move the posterior by more than does not matter."""
     if said.get("probe_shift", 0.0) <= _MOST:
         return ()
