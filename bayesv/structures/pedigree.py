@@ -16,7 +16,7 @@ from scipy import sparse
 from bayesv.errors import DataError, near
 from bayesv.linalg import Array, symmetrize
 from bayesv.names import level_label
-from bayesv.structures.relationship import Relationship, named, refuse_twice
+from bayesv.structures.relationship import Relationship, named, refuse_levels, refuse_twice
 from bayesv.support.arguments import TEXT, TEXTS, accepts, array, found
 
 __all__ = ["Pedigree", "pedigree"]
@@ -167,6 +167,7 @@ class Pedigree(Relationship):
         https://doi.org/10.1186/1297-9686-34-4-409).
         """
         places = self.places(levels)
+        refuse_levels(len(places))
         mendelian = self._mendelian(np.arange(len(self.labels)), self.inbreeding)
         A = np.empty((len(places), len(places)))
         width = max(1, _BLOCK // max(len(self.labels), 1))

@@ -19,6 +19,7 @@ from bayesv.linalg import PSD_TOLERANCE, Array, smallest_relative_eigenvalue
 from bayesv.names import level_label
 from bayesv.structures.level_root import LevelRoot, families
 from bayesv.support.arguments import found
+from bayesv.support.memory import refuse_unless
 
 __all__ = [
     "KnownRelationship",
@@ -28,6 +29,7 @@ __all__ = [
     "relationship_of",
 ]
 
+_COPIES = 4  # of K, while it is checked and its root is made
 _ASYMMETRY = 1e-8  # of K's elements, relative to their SDs: what writing to a file takes away
 
 
@@ -141,6 +143,7 @@ class KnownRelationship(Relationship):
 
     def __post_init__(self) -> None:
         refuse_twice(self.labels, self.what, "row")
+        refuse_levels(len(self.labels))
         shape = np.shape(self.matrix) or self.matrix.shape
         if shape != (len(self.labels),) * 2:
             raise DataError(
@@ -151,6 +154,7 @@ class KnownRelationship(Relationship):
 
     def among(self, levels: Sequence[str]) -> Array:  # noqa: D102
         places = self.places(levels)
+        refuse_levels(len(places))
         if sparse.issparse(self.matrix):
             return np.asarray(self.matrix[places][:, places].toarray())
         return np.asarray(self.matrix[np.ix_(places, places)])
@@ -249,6 +253,15 @@ def _checked(matrix: Any, labels: Sequence[str]) -> Any:
                 "below 0: take the nearest such matrix, or check how it was made."
             ) from None
     return matrix
+
+
+def refuse_levels(count: int) -> None:
+    """Refuse K of more levels than there is memory for."""
+    refuse_unless(
+        8.0 * _COPIES * float(count) ** 2,
+        f"K of {count:,} related levels, dense,",
+        "Leave levels out.",
+    )
 
 
 def refuse_twice(labels: Sequence[str], what: str, part: str) -> None:
