@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -77,6 +78,16 @@ class DrawsOfDensity(SummarisedDraws):
                 "The evidence needs the priors of the draws, which are not known for draws made "
                 "elsewhere; refit with bv.Model(...).sample()."
             )
+        evidence = self._evidence(density, method, seed)
+        if density.stats.probes is None:
+            return evidence
+        problem = (
+            "log|V| is estimated by probes, which moves the log evidence by more than its Monte "
+            "Carlo error says; compare models with elimination='crossed'"
+        )
+        return replace(evidence, problems=(*evidence.problems, problem))
+
+    def _evidence(self, density: MarginalDensity, method: str, seed: int) -> Evidence:
         flat, log_weights = flat_effects(density.priors), self.log_weights
         if log_weights is not None and method != "bridge":
             evidence = by_importance(log_weights, flat)
