@@ -29,7 +29,7 @@ def data(n: int = N) -> pd.DataFrame:
 
 @pytest.mark.parametrize("residual", ["sp_exp(x + z | f)", "sp_mat(x | f, nugget=True)"])
 def test_a_field_of_many_places(residual, little):
-    with pytest.raises(bv.MemoryNeededError, match="needs .* of memory"):
+    with pytest.raises(bv.MemoryNeededError, match="of memory"):
         bv.Model("y ~ x", data(), residual=residual).reml()
 
 

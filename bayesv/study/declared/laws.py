@@ -110,7 +110,8 @@ def draw_counts(
         raise refusal(
             key,
             description,
-            f"a whole number from {least} to {_LARGEST:.0e}, a list of them, or a law: {', '.join(COUNTS)}.",
+            f"a whole number from {least} to {_LARGEST:.0e}, a list of them, or a law: "
+            f"{', '.join(COUNTS)}.",
         )
     return np.full(count, description, dtype=np.intp)
 
