@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_list_like
 from scipy import sparse
 
 from bayesv.errors import DataError, near
@@ -251,8 +252,10 @@ def _column(ped: Any, name: str) -> list[Any]:
     return list(ped[name])
 
 
-def _labels(column: Iterable[Hashable]) -> list[str | None]:
+def _labels(column: Sequence[Any]) -> list[str | None]:
     """Return the text of each cell; None where it is missing."""
+    if many := [cell for cell in column if is_list_like(cell)]:
+        raise DataError(f"A cell of a pedigree is one name; {found(many[0])}.")
     return [None if pd.isna(cell) else level_label(cell) for cell in column]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_list_like
 from scipy import sparse
 
 from bayesv.errors import DataError, near
@@ -170,7 +171,7 @@ def relationship_of(value: Any) -> Relationship:
     """
     if isinstance(value, Relationship):
         return value
-    if isinstance(value, tuple | list) and len(value) == 2 and np.ndim(value[1]) == 1:
+    if isinstance(value, tuple | list) and len(value) == 2 and is_list_like(value[1]):
         return known_relationship(value[0], value[1])
     return known_relationship(value)
 
@@ -209,7 +210,7 @@ def known_relationship(K: Any, labels: Sequence[Hashable] | None = None) -> Know
                 "its columns."
             )
         place = {label: j for j, label in enumerate(columns)}
-        matrix: Any = K.to_numpy(dtype=float)[:, [place[label] for label in rows]]
+        matrix: Any = _numbers(K)[:, [place[label] for label in rows]]
     else:
         if labels is None:
             raise DataError(
@@ -217,8 +218,15 @@ def known_relationship(K: Any, labels: Sequence[Hashable] | None = None) -> Know
                 "index and columns, or the pair (matrix, labels)."
             )
         rows = [level_label(label) for label in labels]
-        matrix = sparse.csr_matrix(K) if sparse.issparse(K) else np.asarray(K, dtype=float)
+        matrix = sparse.csr_matrix(K) if sparse.issparse(K) else _numbers(K)
     return KnownRelationship(tuple(rows), matrix)
+
+
+def _numbers(K: Any) -> Array:
+    try:
+        return np.asarray(K, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(f"A relationship matrix is of numbers alone; {found(K)}.") from None
 
 
 def _checked(matrix: Any, labels: Sequence[str]) -> Any:
