@@ -66,7 +66,7 @@ class Known:
         DataError
             If they are of another shape, or no variances or covariance.
         """
-        values = self.values if column is None else column
+        values: Any = self.values if column is None else column
         try:
             if not sparse.issparse(values):
                 values = np.asarray(values, dtype=float)
