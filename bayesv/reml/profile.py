@@ -172,14 +172,17 @@ class _Profiler:
 
     def _excess(self, place: int) -> Callable[[float], float]:
         """Return the function that is the minimum with y[place] held, less the limit."""
-        warm, known = self.best.copy(), dict[float, float]()
+        # From the nearest minimum inside: one far outside may be in another valley.
+        known, inside = dict[float, float](), [self.best]
 
         def excess(held: float) -> float:
-            nonlocal warm
-            if held not in known:  # another start may end in another valley: one value a point
-                warm[place] = held
-                level, warm = self._minimum(place, None, warm)
+            if held not in known:
+                y = min(inside, key=lambda y: abs(float(y[place]) - held)).copy()
+                y[place] = held
+                level, y = self._minimum(place, None, y)
                 known[held] = level - self.limit
+                if level < self.limit:
+                    inside.append(y)
             return known[held]
 
         return excess

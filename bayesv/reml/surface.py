@@ -117,15 +117,15 @@ class Surface:
         lambdas, _ = self.coordinates.to_lambdas(np.append(x[: self.m], 0.0))
         done = eliminate(stats, stats.in_basis(lambdas))
         p, sigma2 = stats.p, float(np.exp(2.0 * y[-1]))
-        gamma, r2, logdet_S = solve_fixed(done, p)
+        gamma, r2, logdet_S, S_inv = solve_fixed(done, p)
         if held is not None:
-            gamma, more = self._held(stats, done.T[:p, :p], gamma, held)
+            gamma, more = self._held(stats, S_inv, gamma, held)
             r2 += more
         value = done.logdet - stats.log_weights + self.df * np.log(2 * np.pi * sigma2) + r2 / sigma2
         T_bar = np.outer(np.append(-gamma, 1.0), np.append(-gamma, 1.0)) / sigma2
         if self.method == "REML":
             value += logdet_S + stats.fixed.logdet
-            T_bar[:p, :p] += np.linalg.inv(done.T[:p, :p])
+            T_bar[:p, :p] += S_inv
         by_x = np.zeros(self.size)
         adjoint = done.adjoint(T_bar)
         bars = [B.T @ bar for B, bar in zip(stats.bases, adjoint.lambdas, strict=True)]
@@ -154,12 +154,12 @@ class Surface:
 
     @staticmethod
     def _held(
-        stats: GramStatistics, S: Array, gamma: Array, held: tuple[int, float]
+        stats: GramStatistics, S_inv: Array, gamma: Array, held: tuple[int, float]
     ) -> tuple[Array, float]:
         """Return γ̂ with one β held, and what that adds to r²: (β_j − b)²/(S⁻¹)_jj."""
         j, value = held
         row = stats.fixed.inverse[j]
-        direction = np.linalg.solve(S, row)
+        direction = S_inv @ row
         away = value - float(stats.fixed.to_beta(gamma)[j])
         spread = float(row @ direction)
         return gamma + direction * (away / spread), away**2 / spread
@@ -170,9 +170,9 @@ class Surface:
         _, stats = self._statistics(y)
         lambdas, _ = self.coordinates.to_lambdas(np.append(x[: self.m], 0.0))
         done = eliminate(stats, stats.in_basis(lambdas))
-        gamma, _, _ = solve_fixed(done, stats.p)
-        row, S = stats.fixed.inverse[j], done.T[: stats.p, : stats.p]
-        se = float(np.exp(y[-1]) * np.sqrt(row @ np.linalg.solve(S, row)))
+        gamma, _, _, S_inv = solve_fixed(done, stats.p)
+        row = stats.fixed.inverse[j]
+        se = float(np.exp(y[-1]) * np.sqrt(row @ S_inv @ row))
         return Estimate(float(stats.fixed.to_beta(gamma)[j]), se)
 
     # --- what is read off ------------------------------------------------------------------------
