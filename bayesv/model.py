@@ -23,11 +23,9 @@ from bayesv.priors.draws import prior_predictive
 from bayesv.priors.priors import DEFAULTS, Priors, ResolvedPriors, priors_of
 from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, renamed, whole
+from bayesv.support.process import USUAL_FLOATS
 
 __all__ = ["ENGINES", "Model", "check_sampling"]
-
-# Inside, numbers may underflow whatever np.seterr says outside.
-_USUAL: dict[str, Any] = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
 
 class Model:
@@ -280,7 +278,7 @@ class Model:
         return f"<Model {self.design!r}>"
 
     @accepts(method=choice("REML", "ML"))
-    @np.errstate(**_USUAL)
+    @np.errstate(**USUAL_FLOATS)
     def reml(self, method: str = "REML", *, tolerance: float = 0.01) -> RemlFit:
         """Fit by restricted (``"REML"``) or full (``"ML"``) maximum likelihood.
 
@@ -322,7 +320,7 @@ class Model:
         rng = np.random.default_rng(seed)
         return prior_predictive(self.priors, self.density.statistics, draws, rng)
 
-    @np.errstate(**_USUAL)
+    @np.errstate(**USUAL_FLOATS)
     def sample(
         self,
         engine: str = "collapsed",
