@@ -103,14 +103,15 @@ def test_what_is_no_known_covariance_is_refused(studies, known, options, words):
         bv.Model("y ~ x + (1 | study)", studies, residual=known, **options)
 
 
-def test_what_is_not_there_is_refused_by_name(studies):
-    model = bv.Model("y ~ x + (1 | study)", studies, residual=bv.Known("v"))
-    fit = model.reml()
-    for refused in (model.sample, model.prior_predictive, lambda: bv.profile(fit)):
-        with pytest.raises(bv.BayesvError, match=r"not there yet|no posterior yet"):
-            refused()
+def test_components_with_another_scale_are_refused(studies):
+    fit = bv.Model("y ~ x + (1 | study)", studies, residual=bv.Known("v")).reml()
     with pytest.raises(bv.ComponentsError, match="sigma2 is 1"):
         bv.gls(fit.design, bv.VarianceComponents({"study": 1.0}, 2.0))
+
+
+def test_a_v_without_parameters_is_not_sampled(studies):
+    with pytest.raises(bv.DataError, match="nothing to sample"):
+        bv.Model("y ~ x", studies, residual=bv.Known("v")).sample()
 
 
 def test_residuals_that_are_correlated_across_levels_are_refused(studies):
@@ -118,3 +119,17 @@ def test_residuals_that_are_correlated_across_levels_are_refused(studies):
     R[0, 1] = R[1, 0] = 0.02
     with pytest.raises(bv.DataError, match=r"rows 0 and 1 are correlated.*across levels"):
         bv.Model("y ~ x + (1 | study)", studies, residual=bv.Known(R)).reml()
+
+
+def test_new_rows_have_a_mean_and_need_their_variances_for_responses():
+    studies = bv.load_dataset("konstantopoulos")
+    fit = bv.Model("yi ~ 1 + (1 | district/school)", studies, residual=bv.Known("vi")).reml()
+    new = pd.DataFrame({"district": ["new"], "school": ["new"], "w": [1 / 0.05]})
+    mean = fit.predict(new, of="mean").iloc[0]
+    variances = sum(fit.components[g].iloc[0, 0] for g in fit.components.groups)
+    assert mean["se"] ** 2 == pytest.approx(float(fit.se.iloc[0]) ** 2 + variances, rel=1e-9)
+    assert np.isfinite(mean["low"])
+    with pytest.raises(bv.DataError, match="weights="):
+        fit.predict(new, of="response")
+    response = fit.predict(new, of="response", weights="w").iloc[0]
+    assert response["sd"] ** 2 == pytest.approx(mean["se"] ** 2 + 0.05, rel=1e-9)

@@ -68,12 +68,17 @@ def predicted(
     error = ((slopes @ phi) * slopes).sum(axis=1)
     if include != "fixed":
         error += of_levels - _explained(estimates, across)
-    if include == "all":
-        error += of_residuals - left
+    if include == "all":  # what is not known of new residuals is independent of fitted ones
+        error += np.where(np.isnan(left), 0.0, of_residuals - left)
         response = error + left
     else:
         response = error + of_residuals + (of_levels if include == "fixed" else 0.0)
     se, sd = (np.sqrt(np.maximum(part, 0.0)) for part in (error, response))
+    if of == "response" and np.isnan(sd).any():
+        raise DataError(
+            "Residual variances of the fit are known, and those of the new rows are not: name a "
+            "column with their reciprocals as weights=, or predict of='mean'."
+        )
     if rows.offset is not None:
         mean = mean + rows.offset
     half = ndtri(0.5 + prob / 2.0) * (se if of == "mean" else sd)

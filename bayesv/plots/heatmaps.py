@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
 from bayesv.covariance import MarginalCovariance
-from bayesv.design.parametric import series_of
+from bayesv.design.parametric import rows_of_level, series_of
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.plots.matrix import image
@@ -100,8 +100,8 @@ def _rows_of(
     source: MarginalCovariance | Posterior, group: str, level: object
 ) -> tuple[NDArray[np.intp], str]:
     """Return the rows of a level, or of a series of residuals, and its name."""
-    if isinstance(source, MarginalCovariance) and series_of(source.design, group) is not None:
-        return source.rows_of(group, level), f"{group} {level}"
+    if series_of(source.design, group) is not None:
+        return rows_of_level(source.design, group, level), f"{group} {level}"
     term, place = source.design.level(group, level)
     return np.flatnonzero(term.codes == place), f"{term.group} {term.levels[place]}"
 
