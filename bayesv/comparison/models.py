@@ -25,7 +25,30 @@ from bayesv.support.arguments import FLAG, TEXTS, accepts, optional, whole
 __all__ = ["ModelComparison", "compare_models", "prior_weights"]
 
 _UNRELIABLE_KHAT = 0.7
-_SHOWN_NAME = 24  # characters of a model's name in a printed table
+_LONGEST_NAME = 24  # characters of a model's name in a printed table
+# Printed columns: head, column of the frame, width, format.
+_EVIDENCE = (
+    ("log evidence", "log_evidence", 14, ".3f"),
+    ("±", "mcse", 7, ".3f"),
+    ("log BF", "log_bf", 9, ".2f"),
+    ("prior", "prior", 8, ".3g"),
+    ("probability", "probability", 13, ".4f"),
+)
+_LEFT_OUT = (
+    ("row", "elpd_row", 12, ".2f"),
+    ("less ±", "elpd_row_diff_se", 10, ".2f"),
+    ("cluster", "elpd_cluster", 12, ".2f"),
+    ("less ±", "elpd_cluster_diff_se", 10, ".2f"),
+    ("stacking", "stacking", 10, ".3f"),
+)
+_CRITERIA = (
+    ("β", "n_beta", 4, "d"),
+    ("G, R", "n_covariance", 6, "d"),
+    ("AIC", "aic", 11, ".2f"),
+    ("BIC rows", "bic_rows", 11, ".2f"),
+    ("clusters", "bic_clusters", 11, ".2f"),
+    ("cAIC", "caic", 11, ".2f"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,13 +161,16 @@ class ModelComparison:
         units = "" if self.by_cluster is None else f" in {len(self.by_cluster.elpd)} clusters"
         lines = [f"{len(self.names)} models of {design.response}, {design.n} rows{units}"]
         table = self.to_frame()
-        table["model"] = [f"{name[: _SHOWN_NAME - 1]}…" if len(name) > _SHOWN_NAME else name
-                          for name in table["model"]]  # fmt: skip
+        if max(map(len, table["model"])) > _LONGEST_NAME:  # a key stands for each
+            lines.append("")
+            for k, name in enumerate(table["model"], start=1):
+                lines += wrap(f"[{k}] {name}", 80, subsequent_indent="    ")
+            table["model"] = [f"[{k}]" for k in range(1, len(table) + 1)]
         if self.evidences:
-            lines += ["", *_evidence_lines(table)]
+            lines += ["", *_lines("model", table, _EVIDENCE)]
         if self.by_row is not None:
-            lines += ["", *_loo_lines(table)]
-        lines += ["", *_criteria_lines(table)]
+            lines += ["", *_lines("left out:", table, _LEFT_OUT)]
+        lines += ["", *_lines("by REML:", table, _CRITERIA)]
         for note in self.notes:
             lines += wrap(f"note: {note}", 80, subsequent_indent="  ")
         return "\n".join(lines)
@@ -289,45 +315,16 @@ def _doubtful(left: LeftOut, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _evidence_lines(table: pd.DataFrame) -> list[str]:
-    width = max(len(name) for name in table["model"])
-    lines = [
-        f"{'model':<{width}}{'log evidence':>14}{'±':>7}{'log BF':>9}{'prior':>8}"
-        f"{'probability':>13}"
-    ]
+def _lines(
+    title: str, table: pd.DataFrame, columns: Sequence[tuple[str, str, int, str]]
+) -> list[str]:
+    """Return a printed table: a head, and a line for each model."""
+    width = max(len(title), *(len(name) for name in table["model"]))
+    lines = [f"{title:<{width}}" + "".join(f"{head:>{size}}" for head, _, size, _ in columns)]
     for _, row in table.iterrows():
-        lines.append(
-            f"{row['model']:<{width}}{row['log_evidence']:>14.3f}{row['mcse']:>7.3f}"
-            f"{row['log_bf']:>9.2f}{row['prior']:>8.3g}{row['probability']:>13.4f}"
-        )
-    return lines
-
-
-def _loo_lines(table: pd.DataFrame) -> list[str]:
-    width = max(len(name) for name in table["model"])
-    lines = [
-        f"{'left out:':<{width}}{'row':>12}{'less ±':>10}{'cluster':>12}{'less ±':>10}"
-        f"{'stacking':>10}"
-    ]
-    for _, row in table.iterrows():
-        lines.append(
-            f"{row['model']:<{width}}{row['elpd_row']:>12.2f}{row['elpd_row_diff_se']:>10.2f}"
-            f"{row['elpd_cluster']:>12.2f}{row['elpd_cluster_diff_se']:>10.2f}"
-            f"{row['stacking']:>10.3f}"
-        )
-    return lines
-
-
-def _criteria_lines(table: pd.DataFrame) -> list[str]:
-    width = max(len(name) for name in table["model"])
-    lines = [
-        f"{'by REML:':<{width}}{'β':>4}{'G, R':>6}{'AIC':>11}{'BIC rows':>11}{'clusters':>11}"
-        f"{'cAIC':>11}"
-    ]
-    for _, row in table.iterrows():
-        lines.append(
-            f"{row['model']:<{width}}{row['n_beta']:>4}{row['n_covariance']:>6}"
-            f"{row['aic']:>11.2f}{row['bic_rows']:>11.2f}{row['bic_clusters']:>11.2f}"
-            f"{row['caic']:>11.2f}"
-        )
+        cells = [
+            f"{'–' if pd.isna(row[name]) else format(row[name], form):>{size}}"
+            for _, name, size, form in columns
+        ]
+        lines.append(f"{row['model']:<{width}}{''.join(cells)}")
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -45,8 +46,12 @@ class Sensitivity:
     def __repr__(self) -> str:
         wide = self.table.pivot(index="factor", columns="model", values="probability")
         wide = wide[list(self.names)]
-        text = wide.to_string(float_format=lambda value: f"{value:.3f}", line_width=80)
-        return f"Probabilities with the scales of SD priors times a factor\n{text}"
+        keys = [f"[{k}]" for k in range(1, len(self.names) + 1)]
+        lines = ["Probabilities with the scales of SD priors times a factor"]
+        for key, name in zip(keys, self.names, strict=True):
+            lines += wrap(f"{key} {name}", 80, subsequent_indent="    ")
+        wide.columns = pd.Index(keys)
+        return "\n".join([*lines, wide.to_string(float_format="{:.3f}".format, line_width=80)])
 
 
 @accepts(comparison=a(ModelComparison), factors=some(NUMBER), groups=optional(TEXTS))
