@@ -69,6 +69,7 @@ from .report import Report, report
 from .restate import to_bambi, to_pymc
 from .storage import load
 from .structures.pedigree import Pedigree, pedigree
+from .support.markup import to_table
 from .support.saving import save
 
 __version__: str
@@ -147,6 +148,7 @@ __all__ = [
     "summarize",
     "to_bambi",
     "to_pymc",
+    "to_table",
     "v_distances",
     "zero_variance",
 ]

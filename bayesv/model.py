@@ -24,6 +24,7 @@ from bayesv.priors.draws import prior_predictive
 from bayesv.priors.priors import Priors, ResolvedPriors
 from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, renamed, whole
+from bayesv.support.shown import Part, Shown
 
 __all__ = ["ENGINES", "Model", "check_sampling"]
 
@@ -31,7 +32,7 @@ __all__ = ["ENGINES", "Model", "check_sampling"]
 _USUAL: dict[str, Any] = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
 
-class Model:
+class Model(Shown):
     """A Gaussian linear mixed model.
 
     Parameters
@@ -272,7 +273,10 @@ class Model:
         return f"{self.design.describe()}\nelimination: {self.elimination}\npriors:\n{self.priors}"
 
     def __repr__(self) -> str:
-        return f"<Model {self.design!r}>"
+        return f"<Model {self.design.in_short}>"
+
+    def _shown(self) -> tuple[Part, ...]:
+        return self.design, "priors", str(self.priors)
 
     @accepts(method=choice("REML", "ML"))
     @np.errstate(**_USUAL)

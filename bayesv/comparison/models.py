@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -21,15 +20,15 @@ from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit, fit_reml
 from bayesv.support.arguments import FLAG, TEXTS, accepts, optional, whole
+from bayesv.support.shown import Part, Shown, Table
 
 __all__ = ["ModelComparison", "compare_models", "prior_weights"]
 
 _UNRELIABLE_KHAT = 0.7
-_SHOWN_NAME = 24  # characters of a model's name in a printed table
 
 
-@dataclass(frozen=True, eq=False)
-class ModelComparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class ModelComparison(Shown):
     """Posteriors of several structures, held against each other.
 
     Attributes
@@ -133,21 +132,19 @@ class ModelComparison:
         by = "log_evidence" if self.evidences else "elpd_cluster"
         return table.sort_values(by, ascending=False, kind="stable", ignore_index=True)
 
-    def __repr__(self) -> str:
+    def _shown(self) -> Iterator[Part]:
         design = self.posteriors[0].design
         units = "" if self.by_cluster is None else f" in {len(self.by_cluster.elpd)} clusters"
-        lines = [f"{len(self.names)} models of {design.response}, {design.n} rows{units}"]
+        yield f"{len(self.names)} models of {design.response}, {design.n} rows{units}"
         table = self.to_frame()
-        table["model"] = [f"{name[: _SHOWN_NAME - 1]}…" if len(name) > _SHOWN_NAME else name
-                          for name in table["model"]]  # fmt: skip
-        if self.evidences:
-            lines += ["", *_evidence_lines(table)]
-        if self.by_row is not None:
-            lines += ["", *_loo_lines(table)]
-        lines += ["", *_criteria_lines(table)]
-        for note in self.notes:
-            lines += wrap(f"note: {note}", 80, subsequent_indent="  ")
-        return "\n".join(lines)
+        for shown, columns in _SECTIONS.items():
+            if shown == "evidence" and not self.evidences:
+                continue
+            if shown == "left out" and self.by_row is None:
+                continue
+            yield ""
+            yield _section(table, columns)
+        yield from (f"note: {note}" for note in self.notes)
 
 
 @accepts(names=optional(TEXTS), evidence=FLAG, leave_out=FLAG, seed=whole(0))
@@ -289,45 +286,26 @@ def _doubtful(left: LeftOut, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _evidence_lines(table: pd.DataFrame) -> list[str]:
-    width = max(len(name) for name in table["model"])
-    lines = [
-        f"{'model':<{width}}{'log evidence':>14}{'±':>7}{'log BF':>9}{'prior':>8}"
-        f"{'probability':>13}"
-    ]
-    for _, row in table.iterrows():
-        lines.append(
-            f"{row['model']:<{width}}{row['log_evidence']:>14.3f}{row['mcse']:>7.3f}"
-            f"{row['log_bf']:>9.2f}{row['prior']:>8.3g}{row['probability']:>13.4f}"
-        )
-    return lines
+_SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
+    "evidence": {
+        "model": ("model", ""), "log evidence": ("log_evidence", ".3f"), "±": ("mcse", ".3f"),
+        "log BF": ("log_bf", ".2f"), "prior": ("prior", ".3g"),
+        "probability": ("probability", ".4f"),
+    },
+    "left out": {
+        "left out:": ("model", ""), "row": ("elpd_row", ".2f"),
+        "less ±": ("elpd_row_diff_se", ".2f"), "cluster": ("elpd_cluster", ".2f"),
+        "less ± ": ("elpd_cluster_diff_se", ".2f"), "stacking": ("stacking", ".3f"),
+    },
+    "by REML": {
+        "by REML:": ("model", ""), "β": ("n_beta", ""), "G, R": ("n_covariance", ""),
+        "AIC": ("aic", ".2f"), "BIC rows": ("bic_rows", ".2f"),
+        "clusters": ("bic_clusters", ".2f"), "cAIC": ("caic", ".2f"),
+    },
+}  # fmt: skip
 
 
-def _loo_lines(table: pd.DataFrame) -> list[str]:
-    width = max(len(name) for name in table["model"])
-    lines = [
-        f"{'left out:':<{width}}{'row':>12}{'less ±':>10}{'cluster':>12}{'less ±':>10}"
-        f"{'stacking':>10}"
-    ]
-    for _, row in table.iterrows():
-        lines.append(
-            f"{row['model']:<{width}}{row['elpd_row']:>12.2f}{row['elpd_row_diff_se']:>10.2f}"
-            f"{row['elpd_cluster']:>12.2f}{row['elpd_cluster_diff_se']:>10.2f}"
-            f"{row['stacking']:>10.3f}"
-        )
-    return lines
-
-
-def _criteria_lines(table: pd.DataFrame) -> list[str]:
-    width = max(len(name) for name in table["model"])
-    lines = [
-        f"{'by REML:':<{width}}{'β':>4}{'G, R':>6}{'AIC':>11}{'BIC rows':>11}{'clusters':>11}"
-        f"{'cAIC':>11}"
-    ]
-    for _, row in table.iterrows():
-        lines.append(
-            f"{row['model']:<{width}}{row['n_beta']:>4}{row['n_covariance']:>6}"
-            f"{row['aic']:>11.2f}{row['bic_rows']:>11.2f}{row['bic_clusters']:>11.2f}"
-            f"{row['caic']:>11.2f}"
-        )
-    return lines
+def _section(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) -> Table:
+    """Return some columns of the table under their heads, each in its format."""
+    cells = ([format(value, form) for value in table[name]] for name, form in columns.values())
+    return Table(tuple(head.rstrip() for head in columns), tuple(zip(*cells, strict=True)))

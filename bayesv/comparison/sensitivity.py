@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from bayesv.inference.adaptation import log_mean
 from bayesv.linalg import Array
 from bayesv.posterior.posterior import Posterior
 from bayesv.support.arguments import NUMBER, TEXTS, a, accepts, optional, some
+from bayesv.support.shown import Part, Shown, Table, digits
 
 __all__ = ["Sensitivity", "sensitivity"]
 
@@ -23,8 +24,8 @@ _FACTORS = tuple(2.0 ** np.linspace(-3, 3, 13))
 _MAX_KHAT = 0.7
 
 
-@dataclass(frozen=True, eq=False)
-class Sensitivity:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sensitivity(Shown):
     """Evidences and probabilities of models with all scales of SD priors times a factor.
 
     Attributes
@@ -42,11 +43,11 @@ class Sensitivity:
         """Return the table."""
         return self.table
 
-    def __repr__(self) -> str:
+    def _shown(self) -> Iterator[Part]:
         wide = self.table.pivot(index="factor", columns="model", values="probability")
-        wide = wide[list(self.names)]
-        text = wide.to_string(float_format=lambda value: f"{value:.3f}", line_width=80)
-        return f"Probabilities with the scales of SD priors times a factor\n{text}"
+        wide.index = [f"{factor:.4g}" for factor in wide.index]
+        yield "Probabilities with the scales of SD priors times a factor"
+        yield Table.of(wide[list(self.names)].rename_axis("factor"), digits(3))
 
 
 @accepts(comparison=a(ModelComparison), factors=some(NUMBER), groups=optional(TEXTS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -31,15 +31,16 @@ from bayesv.formula.prediction import fitted_rows, rows_of
 from bayesv.gram import GramStatistics, statistics_of
 from bayesv.reml.certificate import Certificate
 from bayesv.reml.criterion import Criterion
-from bayesv.reml.summary import summary_of
+from bayesv.reml.summary import parts_of
 from bayesv.support.arguments import PROBABILITY, TEXT, a, accepts, choice, optional
 from bayesv.support.saving import Savable
+from bayesv.support.shown import Part, Shown
 
 __all__ = ["RemlFit"]
 
 
-@dataclass(frozen=True, eq=False)
-class RemlFit(Savable):
+@dataclass(frozen=True, eq=False, repr=False)
+class RemlFit(Savable, Shown):
     """A REML or ML fit.
 
     Attributes
@@ -331,7 +332,7 @@ class RemlFit(Savable):
 
     def summary(self) -> str:
         """Return what lme4's ``summary`` prints."""
-        return summary_of(self)
+        return repr(self)
 
-    def __repr__(self) -> str:
-        return self.summary()
+    def _shown(self) -> Iterator[Part]:
+        return parts_of(self)
