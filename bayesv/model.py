@@ -63,8 +63,7 @@ class Model(Shown):
         Known K of the levels of grouping factors, whose effects have covariance Σ ⊗ K, by factor: a
         `pedigree`, a DataFrame with labels, or a pair (matrix, labels). K may have more levels.
     elimination : {"auto", "single", "nested", "crossed", "iterative"}
-        How random effects are eliminated; `describe` shows what was chosen. Results are equal, up
-        to the certificate of an iteration.
+        How random effects are eliminated; see `describe`. Results are equal, up to a certificate.
     dedupe : bool
         Whether levels with equal rows of (z, w) are eliminated once.
 
@@ -368,8 +367,7 @@ class Model(Shown):
         BayesvError
             If an argument is out of range.
         PriorError
-            If the posterior is improper: a flat SD, or one with a heavy tail, that the levels of
-            its factor do not bound.
+            If the posterior is improper: too few levels bound a flat or a heavy-tailed SD.
         MissingPackageError
             If the engine is not installed.
 

@@ -66,6 +66,17 @@ def test_variances_may_be_a_vector_and_rows_without_one_are_dropped(studies):
     assert by_column.criterion == pytest.approx(by_vector.criterion, abs=1e-9)
 
 
+def test_a_level_a_row_is_told_apart_from_known_residuals():
+    studies = bv.load_dataset("konstantopoulos")
+    formula = "yi ~ 1 + (1 | district/school)"
+    known = bv.Model(formula, studies, residual=bv.Known("vi"))
+    assert not [note for note in known.design.notes if "told apart" in note]
+    # metafor: rma.mv(yi, vi, random = ~ 1 | district/school)
+    fit = known.reml()
+    assert fit.components["school:district"].iloc[0, 0] == pytest.approx(0.0327, abs=5e-5)
+    assert fit.components["district"].iloc[0, 0] == pytest.approx(0.0651, abs=5e-5)
+
+
 def test_without_random_terms_it_is_the_common_effect(studies):
     fit = bv.Model("y ~ 1", studies, residual=bv.Known("v")).reml()
     w = 1 / studies.v

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -113,7 +113,7 @@ class AveragedPosterior(Shown):
         )
 
     @accepts(draws=whole(_CHAINS), seed=whole(0))
-    def functionals(self, draws: int = 4000, seed: int = 0) -> Any:
+    def functionals(self, draws: int = 1000, seed: int = 0) -> Any:
         """Return draws of the functionals of V that every model has, dims (chain, draw).
 
         Parameters
@@ -123,17 +123,21 @@ class AveragedPosterior(Shown):
             weight says, and in random order.
         seed : int
         """
-        each = [post.functionals() for post in self.posteriors]
-        names = [name for name in each[0] if all(name in other for other in each)]
-        tables = {
-            id(post): np.column_stack([values[name].to_numpy().ravel() for name in names])
-            for post, values in zip(self.posteriors, each, strict=True)
-        }
-        values = self._mixed(lambda post, index: tables[id(post)][index], draws, seed)
-        by_chain = values.reshape(_CHAINS, -1, len(names))
+        each = {}
+        for post, count in zip(self.posteriors, self._counts(draws), strict=True):
+            if count:
+                each[id(post)] = _thinned(post, int(count)).functionals()
+        first, *others = each.values()
+        names = [name for name in first if all(name in other for other in others)]
+
+        def of_model(post: Posterior, index: NDArray[np.intp]) -> Array:
+            columns = [each[id(post)][name].to_numpy().ravel() for name in names]
+            return np.column_stack(columns)[evenly_spaced(len(columns[0]), len(index))]
+
+        values = self._mixed(of_model, draws, seed).reshape(_CHAINS, -1, len(names))
         return dataset(
             {
-                name: (("chain", "draw"), by_chain[..., k], dict(each[0][name].attrs))
+                name: (("chain", "draw"), values[..., k], dict(first[name].attrs))
                 for k, name in enumerate(names)
             }
         )
@@ -262,6 +266,12 @@ def average(
     labels = short_names(posteriors) if names is None else tuple(names)
     refuse_incomparable(posteriors, labels, evidence=False)
     return AveragedPosterior(tuple(posteriors), labels, prior_weights(weights, labels), "stated")
+
+
+def _thinned(post: Posterior, draws: int) -> Posterior:
+    """Return a posterior of at least so many draws, evenly spaced along each chain."""
+    kept = min(-(-draws // post.n_chains), post.n_draws)
+    return replace(post, draws=post.draws.isel(draw=evenly_spaced(post.n_draws, kept)))
 
 
 def weighted_quantile(draws: Sequence[Array], weights: Array, q: Sequence[float]) -> list[float]:

@@ -25,6 +25,30 @@ from bayesv.support.shown import Part, Shown, Table
 __all__ = ["ModelComparison", "compare_models", "prior_weights"]
 
 _UNRELIABLE_KHAT = 0.7
+_LONGEST_NAME = 24  # characters of a model's name in a printed table
+# Printed columns: head, column of the frame, format.
+_EVIDENCE = (
+    ("log evidence", "log_evidence", ".3f"),
+    ("±", "mcse", ".3f"),
+    ("log BF", "log_bf", ".2f"),
+    ("prior", "prior", ".3g"),
+    ("probability", "probability", ".4f"),
+)
+_LEFT_OUT = (
+    ("row", "elpd_row", ".2f"),
+    ("less ±", "elpd_row_diff_se", ".2f"),
+    ("cluster", "elpd_cluster", ".2f"),
+    ("less ±", "elpd_cluster_diff_se", ".2f"),
+    ("stacking", "stacking", ".3f"),
+)
+_CRITERIA = (
+    ("β", "n_beta", "d"),
+    ("G, R", "n_covariance", "d"),
+    ("AIC", "aic", ".2f"),
+    ("BIC rows", "bic_rows", ".2f"),
+    ("clusters", "bic_clusters", ".2f"),
+    ("cAIC", "caic", ".2f"),
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,13 +161,18 @@ class ModelComparison(Shown):
         units = "" if self.by_cluster is None else f" in {len(self.by_cluster.elpd)} clusters"
         yield f"{len(self.names)} models of {design.response}, {design.n} rows{units}"
         table = self.to_frame()
-        for shown, columns in _SECTIONS.items():
-            if shown == "evidence" and not self.evidences:
-                continue
-            if shown == "left out" and self.by_row is None:
-                continue
+        if max(map(len, table["model"])) > _LONGEST_NAME:  # a key stands for each
             yield ""
-            yield _section(table, columns)
+            yield from (f"[{k}] {name}" for k, name in enumerate(table["model"], start=1))
+            table["model"] = [f"[{k}]" for k in range(1, len(table) + 1)]
+        if self.evidences:
+            yield ""
+            yield _section("model", table, _EVIDENCE)
+        if self.by_row is not None:
+            yield ""
+            yield _section("left out:", table, _LEFT_OUT)
+        yield ""
+        yield _section("by REML:", table, _CRITERIA)
         yield from (f"note: {note}" for note in self.notes)
 
 
@@ -286,26 +315,8 @@ def _doubtful(left: LeftOut, names: Sequence[str]) -> list[str]:
     ]
 
 
-_SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
-    "evidence": {
-        "model": ("model", ""), "log evidence": ("log_evidence", ".3f"), "±": ("mcse", ".3f"),
-        "log BF": ("log_bf", ".2f"), "prior": ("prior", ".3g"),
-        "probability": ("probability", ".4f"),
-    },
-    "left out": {
-        "left out:": ("model", ""), "row": ("elpd_row", ".2f"),
-        "less ±": ("elpd_row_diff_se", ".2f"), "cluster": ("elpd_cluster", ".2f"),
-        "less ± ": ("elpd_cluster_diff_se", ".2f"), "stacking": ("stacking", ".3f"),
-    },
-    "by REML": {
-        "by REML:": ("model", ""), "β": ("n_beta", ""), "G, R": ("n_covariance", ""),
-        "AIC": ("aic", ".2f"), "BIC rows": ("bic_rows", ".2f"),
-        "clusters": ("bic_clusters", ".2f"), "cAIC": ("caic", ".2f"),
-    },
-}  # fmt: skip
-
-
-def _section(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) -> Table:
+def _section(title: str, table: pd.DataFrame, columns: Sequence[tuple[str, str, str]]) -> Table:
     """Return some columns of the table under their heads, each in its format."""
-    cells = ([format(value, form) for value in table[name]] for name, form in columns.values())
-    return Table(tuple(head.rstrip() for head in columns), tuple(zip(*cells, strict=True)))
+    cells = ([format(value, form) for value in table[name]] for _, name, form in columns)
+    heads = (title, *(head for head, _, _ in columns))
+    return Table(heads, tuple(zip(table["model"], *cells, strict=True)))

@@ -83,9 +83,11 @@ def _log_densities_at_zero(post: Posterior, density: MarginalDensity, effect: Ef
     x = np.maximum(coordinates.from_values(draws), _ZERO)
     points = np.repeat(x[:, None], len(grid), axis=1)
     points[..., part.sds.start + effect.place] = grid
-    _, conditional = target.evaluate(points.reshape(-1, target.size))
+    points = points.reshape(-1, target.size)
+    _, conditional = target.evaluate(points)
     likelihood = conditional.log_likelihood.reshape(len(x), -1)
-    log_sd = grid - part.log_units[effect.place] + 0.5 * np.log(draws.sigma2)[:, None]
+    log_sigma = np.log(coordinates.to_lambdas(points)[1]).reshape(len(x), -1)
+    log_sd = grid - part.log_units[effect.place] + log_sigma
     prior = priors.sd[effect.term.group][effect.place]
     joint = likelihood + prior.log_density(np.exp(log_sd))
     joint = np.where(np.isfinite(joint), joint, -np.inf)

@@ -46,8 +46,12 @@ class Sensitivity(Shown):
     def _shown(self) -> Iterator[Part]:
         wide = self.table.pivot(index="factor", columns="model", values="probability")
         wide.index = [f"{factor:.4g}" for factor in wide.index]
+        keys = [f"[{k}]" for k in range(1, len(self.names) + 1)]
         yield "Probabilities with the scales of SD priors times a factor"
-        yield Table.of(wide[list(self.names)].rename_axis("factor"), digits(3))
+        yield from (f"{key} {name}" for key, name in zip(keys, self.names, strict=True))
+        yield Table.of(
+            wide[list(self.names)].set_axis(keys, axis=1).rename_axis("factor"), digits(3)
+        )
 
 
 @accepts(comparison=a(ModelComparison), factors=some(NUMBER), groups=optional(TEXTS))

@@ -16,6 +16,7 @@ from bayesv.formula.residual_text import ResidualText, parse_residual
 from bayesv.model import Model
 from bayesv.names import INTERCEPT
 from bayesv.posterior.posterior import Posterior
+from bayesv.priors.families import SdPrior
 from bayesv.priors.priors import Priors
 from bayesv.support.arguments import FLAG, a, accepts, found, optional, whole
 from bayesv.support.progress import progress
@@ -208,8 +209,10 @@ def _restricted(priors: Priors, model: Model) -> Priors:
     terms = {term.group: term for term in model.design.terms}
     labels = {group: set(term.structure.sd_labels(term.columns)) for group, term in terms.items()}
     correlated = {group for group, term in terms.items() if term.structure.n_corrs}
-    if model.design.parametric_residual is not None:
-        labels["Residual"] = set(model.design.parametric_residual.sd_labels)
+    form = model.design.parametric_residual
+    if form is not None and form.sd_labels:
+        labels["Residual"] = set(form.sd_labels)
+    if form is not None and form.series is not None:
         correlated.add("Residual")
 
     def of_columns(group: str, stated: Any) -> Any:
@@ -217,14 +220,16 @@ def _restricted(priors: Priors, model: Model) -> Priors:
             return stated
         return {name: prior for name, prior in stated.items() if name in labels[group]}
 
-    sd, corr, center = priors.sd, priors.corr, priors.center
+    sd, sigma, corr, center = priors.sd, priors.sigma, priors.corr, priors.center
     if isinstance(sd, Mapping):
+        if "Residual" not in labels and isinstance(sd.get("Residual"), SdPrior):
+            sigma = sd["Residual"]  # one prior of every SD is that of the one there is
         sd = {group: of_columns(group, each) for group, each in sd.items() if group in labels}
     if isinstance(corr, Mapping):
         corr = {group: each for group, each in corr.items() if group in correlated}
     if center is not None:
         center = {g: of_columns(g, each) for g, each in center.items() if g in correlated}
-    return replace(priors, sd=sd, corr=corr or None, center=center or None)
+    return replace(priors, sd=sd, sigma=sigma, corr=corr or None, center=center or None)
 
 
 def _growth(model: Model) -> list[Candidate]:

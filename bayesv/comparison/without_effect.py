@@ -12,7 +12,6 @@ from bayesv.linalg import Array
 from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.families import LKJ
-from bayesv.priors.priors import ResolvedPriors
 from bayesv.structures import of_blocks
 
 __all__ = ["Effect", "effect_of", "without_effect"]
@@ -112,9 +111,7 @@ def without_effect(post: Posterior, effect: Effect) -> Model | None:
             corr[term.group] = LKJ(priors.eta(term) + 0.5 * (not effect.is_alone))
         terms = tuple(smaller if t is term else t for t in design.terms)
     smaller_design = replace(design, terms=terms, encoding=None)
-    resolved = ResolvedPriors(
-        sd, corr, priors.sigma, priors.beta, smaller_design, bases, priors.note
-    )
+    resolved = replace(priors, sd=sd, corr=corr, design=smaller_design, bases=bases)
     return Model.from_design(smaller_design, resolved.stated())
 
 

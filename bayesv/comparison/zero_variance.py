@@ -208,6 +208,9 @@ def without_random_effects(density: MarginalDensity, flat: tuple[str, ...]) -> E
     target = Target(density)
     x = np.zeros((len(_GRID), target.size))
     x[:, target.coordinates.is_sd] = _ZERO
+    if density.priors.design.sigma_is_known:
+        value = float(target.evaluate(x[:1])[1].log_likelihood[0])
+        return Evidence(value, 0.0, "quadrature", flat=flat)
     x[:, -1] = _GRID
     _, conditional = target.evaluate(x)
     log_sigma = _GRID + target.coordinates.log_scale

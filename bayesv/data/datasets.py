@@ -40,6 +40,15 @@ _FACTORS: dict[str, dict[str, list[str] | None]] = {
         "service": None,
         "dept": None,
     },
+    "fev": {
+        "USUBJID": None,
+        "AVISIT": None,
+        "ARMCD": ["PBO", "TRT"],
+        "RACE": ["Asian", "Black or African American", "White"],
+        "SEX": ["Male", "Female"],
+    },
+    "orthodont": {"Subject": None, "Sex": ["Male", "Female"]},
+    "konstantopoulos": {"district": None, "school": None, "study": None},
 }
 
 
@@ -49,11 +58,13 @@ def load_dataset(name: str) -> pd.DataFrame:
     Parameters
     ----------
     name : {"sleepstudy", "three_level", "star_k20", "penicillin", "dyestuff", "dyestuff2", \
-"insteval"}
+"insteval", "fev", "orthodont", "konstantopoulos"}
         sleepstudy: reaction times (ms) of 18 subjects over 10 days of sleep deprivation.
         three_level: simulated pupils in teachers in schools. star_k20: a 20 % sample of the
         kindergarten year of Tennessee's STAR experiment. penicillin, dyestuff, dyestuff2, insteval:
         lme4's examples of crossed factors, one variance, a zero variance, and large crossed data.
+        fev: a simulated trial with four visits, some missed. orthodont: growth (mm) of 27 children.
+        konstantopoulos: 56 studies of school calendars, effects ``yi`` with known variances ``vi``.
 
     Returns
     -------

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bayesv.design.design import Design, RandomTerm, refuse_constant
 from bayesv.design.known import Known
+from bayesv.design.residual import Residual
 from bayesv.errors import DataError, near
 from bayesv.formula.encoding import Encoded, encode
 from bayesv.formula.frame import (
@@ -130,7 +131,8 @@ def build(
         relationship=relationship,
     )  # fmt: skip
     texts = note_numbers_as_text([frame[name].iloc[rows] for name in used], formula)
-    notes = (*_ineffective(formula), *_notes(encoded.gaps, aliased, terms, len(rows)), *texts)
+    R = request.residual(frame, rows, covariance, None if w is None else w[rows])
+    notes = (*_ineffective(formula), *_notes(encoded.gaps, aliased, terms, R), *texts)
     refuse_constant(formula.response, encoded.y)
     design = Design(
         formula=formula.text,
@@ -139,7 +141,7 @@ def build(
         X=X,
         fixed_names=names,
         terms=terms,
-        residual=request.residual(frame, rows, covariance, None if w is None else w[rows]),
+        residual=R,
         offset=encoded.offset,
         rows=rows,
         row_labels=frame.index[rows],
@@ -302,7 +304,10 @@ def _ineffective(formula: Formula) -> tuple[str, ...]:
 
 
 def _notes(
-    counts: Mapping[str, int], aliased: tuple[str, ...], terms: tuple[RandomTerm, ...], n: int
+    counts: Mapping[str, int],
+    aliased: tuple[str, ...],
+    terms: tuple[RandomTerm, ...],
+    residual: Residual,
 ) -> tuple[str, ...]:
     notes = []
     if counts:
@@ -313,10 +318,11 @@ def _notes(
             "fixed-effects columns determined by earlier ones were dropped: " + ", ".join(aliased)
         )
     for i, term in enumerate(terms):
-        if term.n_effects >= n and term.relationship is None:
+        told_apart = residual.scale_is_known or term.relationship is not None
+        if term.n_effects >= residual.size and not told_apart:
             notes.append(
-                f"{term.group} has {term.n_effects} random effects for {n} rows; its covariance "
-                "and the residual variance are hardly told apart"
+                f"{term.group} has {term.n_effects} random effects for {residual.size} rows; its "
+                "covariance and the residual variance are hardly told apart"
             )
         for other in terms[i + 1 :]:
             notes.append(relation(term, other))

@@ -66,6 +66,14 @@ class Criterion:
         """Return the components at x, of Σ_f and σ²."""
         return VarianceComponents(blocks, sigma2)
 
+    def degenerate(self, x: Array) -> list[str]:
+        """Return problems of what is next to 0 beside what is estimated with it."""
+        return []
+
+    def near_degenerate(self) -> list[tuple[str, Array]]:
+        """Return what may be next to 0 at a lower minimum, and a point to start there from."""
+        return []
+
     @property
     def cost(self) -> float:
         """About how many operations one value takes."""

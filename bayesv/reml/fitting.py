@@ -26,6 +26,12 @@ _LOWER_WITHOUT_RESIDUAL = (
 )
 
 
+_LOWER_DEGENERATE = (
+    "the criterion is lower still where {} is next to 0, and the random effects are what those "
+    "rows show; reported is a minimum inside. Give the residuals one SD, or leave the term out"
+)
+
+
 def fit_reml(
     design: Design,
     stats: GramStatistics,
@@ -89,12 +95,26 @@ def search_from(search: Search, others: Sequence[Array]) -> RemlFit:
             if search.finds_lower(start, best):
                 lower = search.run_with_residual(start)
                 best, exact = lower or best, exact or lower is None
-        problems = (_LOWER_WITHOUT_RESIDUAL,) if exact else ()
+        best, degenerate = _away_from_degenerate(search, best)
+        problems = ((_LOWER_WITHOUT_RESIDUAL,) if exact else ()) + degenerate
         if search.criterion.stats.probes is None:
             return search.finish(best, problems)
         return _certified(search, best, problems)
     except np.linalg.LinAlgError:
         raise search.criterion.reproduced() from None
+
+
+def _away_from_degenerate(search: Search, best: Optimum) -> tuple[Optimum, tuple[str, ...]]:
+    """Return the lowest minimum inside, and what is lower where a part of R is next to 0."""
+    criterion, problems = search.criterion, list[str]()
+    for label, start in criterion.near_degenerate():
+        if search.finds_lower(start, best):
+            lower = search.run_with_residual(start)
+            if lower is None or criterion.degenerate(lower.x):
+                problems.append(_LOWER_DEGENERATE.format(label))
+            else:
+                best = lower
+    return best, (*problems, *criterion.degenerate(best.x))
 
 
 def _certified(search: Search, best: Optimum, problems: tuple[str, ...]) -> RemlFit:

@@ -22,6 +22,9 @@ _FAR = 30.0  # coordinate, beyond which nothing changes but rounding
 _HALF = 0.5  # correlation at a quantile of the distances, to start from
 _SHARE = 0.2  # of the nugget, to start from
 _SAMPLE = 500  # rows, whose distances are looked at
+_COLLAPSED = 7.0  # log ratio of SDs, beyond which the smaller is next to 0
+_TOWARDS_ZERO = 2.5  # log SD, to start towards that
+_MOST_COLLAPSING = 12  # SDs that are looked at
 
 
 class JointCriterion(Criterion):
@@ -85,6 +88,38 @@ class JointCriterion(Criterion):
         by_corr = np.full(n_corrs, 2.0 * pairs / max(n_corrs, 1))
         own = np.concatenate([4.0 * labels, by_corr, exponents])
         return np.append(super().curvature(x), np.maximum(own, 1.0))
+
+    def degenerate(self, x: Array) -> list[str]:
+        """Return problems of an SD of residuals that is next to 0 beside the others."""
+        form = self.residual.form
+        if not self.n_lambdas or len(form.sd_labels) < 2:
+            return []
+        logs = np.append(0.0, x[self.n_lambdas :][: self.residual.n_ratios])
+        small = np.flatnonzero(logs < logs.max() - _COLLAPSED)
+        return [
+            f"the SD of the residuals of {form.sd_labels[k]} is next to 0: the random effects are "
+            "what its rows show. Give the residuals one SD, or leave the term out"
+            for k in small
+        ]
+
+    def near_degenerate(self) -> list[tuple[str, Array]]:
+        """Return the visits whose residuals may vanish, each with a point to start from.
+
+        With one row a series at a visit, random effects can reproduce all rows of it: a Heywood
+        case. Of the first visit, whose SD is the unit, the criterion is lost to rounding there.
+        """
+        part, count = self.residual.form.sequential, self.residual.n_ratios
+        if not self.n_lambdas or part is None or not 0 < count < _MOST_COLLAPSING:
+            return []
+        starts, inside = list[tuple[str, Array]](), np.zeros(self.size)
+        inside[: self.n_lambdas] = self.start(1.0)
+        inside[self.n_lambdas :][:count] = _log_ratios(self.residual.form, self.design)
+        for k in range(count):
+            start = inside.copy()
+            start[self.n_lambdas + k] -= _TOWARDS_ZERO
+            label = self.residual.form.sd_labels[k + 1]
+            starts.append((f"the SD of the residuals of {label}", start))
+        return starts
 
     def components(
         self, x: Array, blocks: Mapping[str, pd.DataFrame], sigma2: float
