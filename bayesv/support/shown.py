@@ -84,7 +84,8 @@ def digits(n: int) -> Callable[[float], str]:
 def as_text(parts: Iterable[Part]) -> str:
     """Return lines of at most 80 columns, with whole names.
 
-    A table that is too wide is continued below, and a name that is too long has a line for itself.
+    A table that is too wide is continued below; a name that is too long has a line for itself, and
+    a head that is has a key in its place.
     """
     lines: list[str] = []
     for part in parts:
@@ -141,7 +142,10 @@ def _written(value: object, number: Callable[[float], str]) -> str:
 
 def _text_of(table: Table) -> list[str]:
     k = table.n_labels
-    cells = (table.heads, *table.rows)
+    keys = {j: f"[{j}]" for j, head in enumerate(table.heads) if j >= k and len(head) > _LABEL}
+    legend = [f"{key} {table.heads[j]}" for j, key in keys.items()]
+    heads = tuple(keys.get(j, head) for j, head in enumerate(table.heads))
+    cells = (heads, *table.rows)
     label_widths = [max(len(row[j]) for row in cells) for j in range(k)]
     labels = [
         "  ".join(f"{text:<{width}}" for text, width in zip(row[:k], label_widths, strict=True))
@@ -152,7 +156,7 @@ def _text_of(table: Table) -> list[str]:
     gap = 2 if longest + sum(numbers) + 2 * len(numbers) <= WIDTH else 1
     room = WIDTH - sum(numbers) - gap * len(numbers)
     width = longest if longest <= room else min(longest, max(room, _LABEL))
-    lines: list[str] = []
+    lines = [line for each in legend for line in wrap(each, WIDTH, subsequent_indent="  ")]
     for block in _blocks(numbers, WIDTH - width, gap):
         for label, row in zip(labels, cells, strict=True):
             if len(label.rstrip()) > width:
