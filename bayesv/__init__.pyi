@@ -65,7 +65,7 @@ from .priors.priors import Priors
 from .reml import RemlFit
 from .reml.bootstrap import Bootstrap, bootstrap
 from .reml.profile import profile
-from .report import Report, report
+from .report import Report, interactive_v, report
 from .restate import to_bambi, to_pymc
 from .storage import load
 from .structures.pedigree import Pedigree, pedigree
@@ -134,6 +134,7 @@ __all__ = [
     "expand_G",
     "extract",
     "gls",
+    "interactive_v",
     "kenward_roger",
     "load",
     "load_dataset",

@@ -103,7 +103,7 @@ def test_criteria_of_lme4(comparison):
 def test_conditional_aic_counts_how_fits_follow_the_response(name):
     """Its penalty is the sum of ∂ŷ_i/∂y_i of whole REML fits, by central differences."""
     if name in ("few", "uncorrelated"):
-        data = bv.load_dataset("sleepstudy").iloc[:40]
+        data = bv.load_dataset("sleepstudy").iloc[:30]
         bar = "|" if name == "few" else "||"
         model = bv.Model(f"Reaction ~ Days + (Days {bar} Subject)", data)
     else:

@@ -129,7 +129,7 @@ def test_null_is_that_of_fits_of_simulated_responses():
         eigenvalues_of(design, term, term.values[:, 0]), design.n - design.p, 20_000, rng
     )
     w, ratios = design.residual.weights, []
-    for _ in range(200):
+    for _ in range(120):
         y = rng.normal(size=design.n) / np.sqrt(w)
         fit = model.with_response(y).reml()
         r = y - design.X @ np.linalg.lstsq(design.X * w[:, None] ** 0.5, y * w**0.5)[0]
@@ -142,7 +142,7 @@ def test_null_is_that_of_fits_of_simulated_responses():
     assert ratios.min() > -1e-5
     for value in (1e-4, 0.5, 1.5):
         p = (null > value).mean()
-        assert abs((ratios > value).mean() - p) < 4 * np.sqrt(p * (1 - p) / 200)
+        assert abs((ratios > value).mean() - p) < 4 * np.sqrt(p * (1 - p) / 120)
 
 
 def test_refusals():
