@@ -64,8 +64,9 @@ from .priors.families import (
 from .priors.priors import Priors
 from .reml import RemlFit
 from .reml.bootstrap import Bootstrap, bootstrap
+from .reml.likelihood_ratio import lrt
 from .reml.profile import profile
-from .report import Report, report
+from .report import Report, interactive_v, report
 from .restate import to_bambi, to_pymc
 from .storage import load
 from .structures.pedigree import Pedigree, pedigree
@@ -133,9 +134,11 @@ __all__ = [
     "expand_G",
     "extract",
     "gls",
+    "interactive_v",
     "kenward_roger",
     "load",
     "load_dataset",
+    "lrt",
     "pedigree",
     "profile",
     "read_fit",

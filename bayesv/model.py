@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.design.known import Known
-from bayesv.errors import DataError, FitWarning, MemoryNeededError, PriorError, without
+from bayesv.errors import DataError, FitWarning, MemoryNeededError, without
 from bayesv.formula import ModelFrame, Origin
 from bayesv.gram import GramStatistics, Responses, check_elimination, threads
 from bayesv.inference.density import MarginalDensity
@@ -21,14 +20,12 @@ from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refus
 from bayesv.inference.tails import Tails
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.draws import prior_predictive
-from bayesv.priors.priors import Priors, ResolvedPriors
+from bayesv.priors.priors import DEFAULTS, Priors, ResolvedPriors, priors_of
 from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, renamed, whole
+from bayesv.support.process import USUAL_FLOATS
 
 __all__ = ["ENGINES", "Model", "check_sampling"]
-
-# Inside, numbers may underflow whatever np.seterr says outside.
-_USUAL: dict[str, Any] = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
 
 class Model:
@@ -87,7 +84,6 @@ class Model:
     """
 
     design: Design
-    priors: ResolvedPriors
 
     @renamed(structure="elimination")
     @accepts(namespace=optional(mapping()), relationship=optional(mapping()), elimination=TEXT)
@@ -113,12 +109,13 @@ class Model:
         """Check and keep what does not depend on the data."""
         check_elimination(elimination)
         self._order, self._dedupe = elimination, dedupe
-        self.given_priors = _checked(priors)
+        self.given_priors = priors_of(priors)
 
     def _take(self, origin: Origin) -> None:
         self.origin, self.design = origin, origin.design
         self._last_reml: RemlFit | None = None
-        self.priors = self.given_priors.resolve(origin.design)
+        if self.given_priors is not DEFAULTS:  # defaults have nothing to refuse, and may wait
+            self.priors  # noqa: B018
 
     @classmethod
     @renamed(structure="elimination")
@@ -195,7 +192,8 @@ class Model:
         """
         summed = self.design.parametric_residual is None and self.design.terms
         responses, new = self._responses if summed else None, copy(self)
-        new.__dict__.pop("_start", None)
+        for name in ("_start", "priors"):
+            new.__dict__.pop(name, None)
         new._take(self.origin.with_response(y))
         if responses is not None:
             new.__dict__["statistics"] = responses.statistics(new.design.target)
@@ -221,9 +219,14 @@ class Model:
         HalfNormal(50)
         """
         new = copy(self)
-        new.given_priors = _checked(priors)
-        new.priors = new.given_priors.resolve(self.design)
+        new.given_priors = priors_of(priors)
+        new.__dict__["priors"] = new.given_priors.resolve(self.design)
         return new
+
+    @cached_property
+    def priors(self) -> ResolvedPriors:
+        """The prior of every parameter."""
+        return self.given_priors.resolve(self.design)
 
     @cached_property
     def _responses(self) -> Responses:
@@ -250,10 +253,10 @@ class Model:
         return self.origin.frame
 
     @cached_property
-    def _start(self) -> VarianceComponents:
+    def _start(self) -> RemlFit:
         """Where the collapsed engine starts to look for the mode."""
         with without(FitWarning):
-            return (self._last_reml or self.reml()).components
+            return self._last_reml or self.reml()
 
     @property
     def elimination(self) -> str:
@@ -275,7 +278,7 @@ class Model:
         return f"<Model {self.design!r}>"
 
     @accepts(method=choice("REML", "ML"))
-    @np.errstate(**_USUAL)
+    @np.errstate(**USUAL_FLOATS)
     def reml(self, method: str = "REML", *, tolerance: float = 0.01) -> RemlFit:
         """Fit by restricted (``"REML"``) or full (``"ML"``) maximum likelihood.
 
@@ -316,7 +319,7 @@ class Model:
         """
         return prior_predictive(self.priors, self.statistics, draws, np.random.default_rng(seed))
 
-    @np.errstate(**_USUAL)
+    @np.errstate(**USUAL_FLOATS)
     def sample(
         self,
         engine: str = "collapsed",
@@ -378,21 +381,15 @@ class Model:
         if cores is not None:
             whole(1)("cores", cores)
         refuse_draws(self.design, int(draws) * int(chains), keep_u)
-        density = MarginalDensity(self.statistics, self.priors)
         options = NutsOptions(
             int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
         )
         with threads(cores):
-            Tails(density).refuse_improper()
-            start = self._start  # refuses a response that is reproduced: σ → 0 has infinite mass
+            Tails(MarginalDensity(self.statistics, self.priors)).refuse_improper()
+            fit = self._start  # refuses a response that is reproduced: σ → 0 has infinite mass
+            density = MarginalDensity(fit.statistics, self.priors)  # with the probes it took
             result, name = draw(
-                engine, self.design, density, start, options,
+                engine, self.design, density, fit.components, options,
                 keep_u=keep_u, frame=lambda: self.frame,
             )  # fmt: skip
         return Posterior.from_draws(result, self.priors, name, density)
-
-
-def _checked(priors: Priors | None) -> Priors:
-    if priors is not None and not isinstance(priors, Priors):
-        raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
-    return priors or Priors()
