@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import qr
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import RandomTerm
@@ -83,8 +84,8 @@ def conditional_aic(fit: RemlFit) -> float:
     -----
     With r = y − ŷ = RPy and V_j = ∂V/∂θ_j, REML's equation for σ² gives tr(RP) = r'R⁻¹r, so that
     ρ for known variances is n − r'R⁻¹r; what estimating them adds is tr(H⁻¹ g'∂ŷ/∂θ), with
-    ∂θ̂/∂y = H⁻¹g, g_j = PV_jPy, ∂ŷ/∂θ_j = Rg_j − R_jPy and H the observed information. Parameters
-    on the boundary stay there: they add nothing (Greven and Kneib 2010, section 4).
+    ∂θ̂/∂y = H⁻¹g, g_j = PV_jPy, ∂ŷ/∂θ_j = Rg_j − R_jPy and H the observed information. On the
+    boundary Σ keeps its rank: a variance of 0 adds nothing (Greven and Kneib 2010, section 4).
     """
     design = fit.design
     if design.parametric_residual is not None or design.residual.clusters is not None:
@@ -110,10 +111,23 @@ def conditional_aic(fit: RemlFit) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Direction:
-    """A change of one Σ_f, (r, r) symmetric, that keeps its rank."""
+    """A change of one root L of Σ_f = LL', L of as many columns as Σ_f has rank.
+
+    Attributes
+    ----------
+    group : str
+    root, move : ndarray, shape (r, k)
+    """
 
     group: str
-    change: Array
+    root: Array
+    move: Array
+
+    @property
+    def change(self) -> Array:
+        """Derivative of Σ_f along it, (r, r)."""
+        half = self.move @ self.root.T
+        return half + half.T
 
 
 def _is_free(structure: CovarianceStructure) -> bool:
@@ -122,25 +136,28 @@ def _is_free(structure: CovarianceStructure) -> bool:
 
 
 def _directions(fit: RemlFit) -> list[_Direction]:
-    """Return independent changes of every Σ_f within its range, sized as its variances are."""
+    """Return independent changes of every Σ_f that keep its rank, sized as its SDs are."""
     directions = []
     for term in fit.design.terms:
         cov = fit.components.block_for(term)
         for block in term.structure.blocks:
             rows = list(block)
             part = cov[np.ix_(rows, rows)]
-            values, vectors = np.linalg.eigh(part)
-            size = term.rms[rows] ** 2 * np.diagonal(part)
-            kept = values > _ZERO_EIGENVALUE * max(float(values[-1]), 0.0)
-            if not (size > _ZERO_EIGENVALUE * fit.sigma2).any():
+            unit = fit.sigma2**0.5 / term.rms[rows]
+            values, vectors = np.linalg.eigh(part / np.outer(unit, unit))
+            kept = values > _ZERO_EIGENVALUE * max(float(values[-1]), 1.0)
+            if not kept.any():
                 continue
-            root = vectors[:, kept] * np.sqrt(values[kept])
-            for i in range(root.shape[1]):
-                for j in range(i + 1):
-                    change = np.zeros_like(cov)
-                    outer = np.outer(root[:, i], root[:, j])
-                    change[np.ix_(rows, rows)] = 0.5 * (outer + outer.T)
-                    directions.append(_Direction(term.group, change))
+            # Lower trapezoidal after a change of the rows' order: no rotation is left in it.
+            half = vectors[:, kept] * np.sqrt(values[kept])
+            _, upper, order = qr(half.T, mode="economic", pivoting=True)
+            root = np.zeros((len(cov), upper.shape[0]))
+            places = np.array(rows)[order]
+            root[places] = unit[order][:, None] * upper.T
+            for i, j in zip(*np.tril_indices(len(rows), m=upper.shape[0]), strict=True):
+                move = np.zeros_like(root)
+                move[places[i], j] = unit[order[i]] * np.abs(upper[0, 0])
+                directions.append(_Direction(term.group, root, move))
     return directions
 
 
@@ -169,8 +186,13 @@ def _observed(fit: RemlFit, directions: list[_Direction]) -> Array:
 
     def criterion(move: Array) -> float:
         blocks = {term.group: fit.components[term.group].copy() for term in fit.design.terms}
+        moves: dict[int, tuple[_Direction, Array]] = {}
         for direction, size in zip(directions, move, strict=False):
-            blocks[direction.group] = blocks[direction.group] + size * direction.change
+            first, total = moves.get(id(direction.root), (direction, np.zeros_like(direction.move)))
+            moves[id(direction.root)] = first, total + size * direction.move
+        for direction, total in moves.values():
+            L, moved = direction.root, direction.root + total
+            blocks[direction.group] = blocks[direction.group] + moved @ moved.T - L @ L.T
         return fit.criterion_at(VarianceComponents(blocks, fit.sigma2 + float(move[-1])))
 
     H, unit = np.empty((m, m)), np.diag(steps)
