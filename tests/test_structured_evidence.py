@@ -1,4 +1,4 @@
-"""Evidence of structured residuals: sleepstudy's six structures, against dense importance sampling."""
+"""Evidence of structured residuals: six structures of sleepstudy, held against dense algebra."""
 
 from __future__ import annotations
 
