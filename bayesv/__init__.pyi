@@ -52,6 +52,7 @@ from .model import Model
 from .posterior.posterior import Posterior
 from .priors.families import (
     LKJ,
+    CorrelationAbove,
     Exponential,
     Flat,
     Gamma,
@@ -60,12 +61,13 @@ from .priors.families import (
     HalfStudentT,
     InverseGamma,
     Normal,
+    RangeBelow,
 )
 from .priors.priors import Priors
 from .reml import RemlFit
 from .reml.bootstrap import Bootstrap, bootstrap
 from .reml.profile import profile
-from .report import Report, report
+from .report import Report, interactive_v, report
 from .restate import to_bambi, to_pymc
 from .storage import load
 from .structures.pedigree import Pedigree, pedigree
@@ -81,6 +83,7 @@ __all__ = [
     "Bootstrap",
     "Comparison",
     "ComponentsError",
+    "CorrelationAbove",
     "DataError",
     "Design",
     "CacheWarning",
@@ -110,6 +113,7 @@ __all__ = [
     "PriorError",
     "Priors",
     "RandomTerm",
+    "RangeBelow",
     "Residual",
     "RemlFit",
     "Report",
@@ -133,6 +137,7 @@ __all__ = [
     "expand_G",
     "extract",
     "gls",
+    "interactive_v",
     "kenward_roger",
     "load",
     "load_dataset",

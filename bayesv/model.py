@@ -14,7 +14,14 @@ from bayesv.design.design import Design
 from bayesv.design.known import Known
 from bayesv.errors import DataError, FitWarning, MemoryNeededError, PriorError, without
 from bayesv.formula import ModelFrame, Origin
-from bayesv.gram import GramStatistics, Responses, check_elimination, threads
+from bayesv.gram import (
+    ByResidual,
+    GramStatistics,
+    Responses,
+    check_elimination,
+    statistics_by_residual,
+    threads,
+)
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.engines import draw
 from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refuse_draws
@@ -195,7 +202,8 @@ class Model:
         """
         summed = self.design.parametric_residual is None and self.design.terms
         responses, new = self._responses if summed else None, copy(self)
-        new.__dict__.pop("_start", None)
+        for name in ("_start", "_by_residual"):  # cached properties
+            new.__dict__.pop(name, None)
         new._take(self.origin.with_response(y))
         if responses is not None:
             new.__dict__["statistics"] = responses.statistics(new.design.target)
@@ -240,9 +248,27 @@ class Model:
             If residuals are structured (the sums depend on their parameters), or there is no random
             term.
         """
-        if self.design.parametric_residual is not None or not self.design.terms:
-            self.design.refuse_posterior()  # what takes sums over rows, and REML does not
+        if (form := self.design.parametric_residual) is not None:
+            raise DataError(
+                f"Residuals {form.describe()} have parameters, on which the sums over rows depend: "
+                "there are no Gram statistics of the design alone. REML, the posterior and "
+                "bv.MarginalCovariance do without them."
+            )
         return self.origin.statistics(self._order, dedupe=self._dedupe)
+
+    @cached_property
+    def _by_residual(self) -> ByResidual | None:
+        """Statistics by the parameters of structured residuals; None where R/σ² is known."""
+        if self.design.structured_residual is None:
+            return None
+        return statistics_by_residual(self.design, self._order)
+
+    @property
+    def density(self) -> MarginalDensity:
+        """p(Σ, R, y) with u and β integrated out: likelihood and priors."""
+        if (by_residual := self._by_residual) is None:
+            return MarginalDensity(self.statistics, self.priors)
+        return MarginalDensity(by_residual.stats, self.priors, by_residual)
 
     @property
     def frame(self) -> ModelFrame:
@@ -314,7 +340,8 @@ class Model:
         >>> bool((model.prior_predictive(seed=1)["VPC Batch"] < 1).all())
         True
         """
-        return prior_predictive(self.priors, self.statistics, draws, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        return prior_predictive(self.priors, self.density.statistics, draws, rng)
 
     @np.errstate(**_USUAL)
     def sample(
@@ -378,7 +405,7 @@ class Model:
         if cores is not None:
             whole(1)("cores", cores)
         refuse_draws(self.design, int(draws) * int(chains), keep_u)
-        density = MarginalDensity(self.statistics, self.priors)
+        density = self.density
         options = NutsOptions(
             int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
         )

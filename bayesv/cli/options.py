@@ -24,6 +24,7 @@ __all__ = [
     "add_quiet",
     "add_reading",
     "add_sampling",
+    "check_page",
     "check_prob",
     "check_sampling_options",
     "check_writable",
@@ -253,6 +254,12 @@ def engine_of(arguments: argparse.Namespace) -> str | None:
     if arguments.engine == "none" or structure_of(arguments):
         return None
     return arguments.engine or _ENGINE
+
+
+def check_page(option: str, target: str) -> None:
+    """Refuse a page that no browser would open by its name."""
+    if not target.lower().endswith((".html", ".htm")):
+        raise bv.DataError(f"{option} {target}: the page is an .html file.")
 
 
 def check_writable(option: str, target: str | None, *others: str | None) -> None:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 import bayesv as bv
-from bayesv.cli.options import add_command, check_writable
+from bayesv.cli.options import add_command, check_page, check_writable
 from bayesv.cli.reading import read_fit
 from bayesv.report import check_packages
 
@@ -31,8 +31,7 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if not arguments.output.lower().endswith((".html", ".htm")):
-        raise bv.DataError(f"--output {arguments.output}: the page is an .html file.")
+    check_page("--output", arguments.output)
     check_writable("--output", arguments.output, *arguments.fits)
     check_packages()
     fits = [read_fit(name) for name in arguments.fits]

@@ -16,6 +16,7 @@ from bayesv.cli.options import (
     add_command,
     add_prob,
     add_quiet,
+    check_page,
     check_prob,
     check_writable,
     shows_progress,
@@ -48,9 +49,15 @@ def add(commands: Any) -> None:
         "  bayesv v posterior.nc --group Subject --level 308\n"
         "  bayesv v posterior.nc --group Subject --level 308 --summary -o v308.csv\n"
         "  bayesv v posterior.nc --estimate stein -o V.npz\n"
-        "  bayesv v reml.nc --rows 0:10,15 -o V.mtx",
+        "  bayesv v reml.nc --rows 0:10,15 -o V.mtx\n"
+        "  bayesv v reml.nc posterior.nc --interactive V.html",
     )
-    parser.add_argument("fit", metavar="FIT", help="saved by `bayesv fit --save`, or from R")
+    parser.add_argument(
+        "fit",
+        metavar="FIT",
+        nargs="+",
+        help="saved by `bayesv fit --save`, or from R; several with --interactive",
+    )
     parser.add_argument(
         "--group",
         metavar="GROUP",
@@ -70,6 +77,11 @@ def add(commands: Any) -> None:
         action="store_true",
         help="mean, sd and interval of each element of V over the draws, instead",
     )
+    parser.add_argument(
+        "--interactive",
+        metavar="PAGE",
+        help="write a page on which V is read cell by cell: an .html file, without network",
+    )
     add_prob(parser)
     parser.add_argument("-o", "--output", metavar="FILE")
     add_quiet(parser)
@@ -77,6 +89,12 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if arguments.interactive:
+        _write_page(arguments)
+        return
+    if len(arguments.fit) > 1:
+        raise bv.DataError("Several fits are shown by --interactive PAGE; a table is of one fit.")
+    arguments.fit = arguments.fit[0]
     _check(arguments)
     fit = read_fit(arguments.fit)
     design = fit.design
@@ -94,6 +112,24 @@ def _run(arguments: argparse.Namespace) -> None:
         _write_whole(V, Path(arguments.output), shows_progress(arguments))
     else:
         _write_block({"V": V.rows(positions)}, arguments.output)
+
+
+def _write_page(arguments: argparse.Namespace) -> None:
+    """Write V cell by cell: of one level, of the levels of a group, or of all groups."""
+    others = {"--rows": "rows", "--estimate": "estimate", "--output": "output"}
+    for option, name in others.items():
+        if getattr(arguments, name) is not None:
+            raise bv.DataError(f"--interactive writes a page of clusters; leave {option} out.")
+    check_prob(arguments.prob)
+    check_page("--interactive", arguments.interactive)
+    check_writable("--interactive", arguments.interactive, *arguments.fit)
+    fits = [read_fit(name) for name in arguments.fit]
+    group, levels = arguments.group, None
+    if arguments.level is not None:
+        group, levels = group or _only_group(fits[0].design), [arguments.level]
+    bv.interactive_v(
+        *fits, path=arguments.interactive, group=group, levels=levels, prob=arguments.prob
+    )
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from bayesv.design.labels import level_place
 from bayesv.design.parametric import ParametricResidual
+from bayesv.design.structured import StructuredResidual
 from bayesv.errors import DataError
 from bayesv.names import factors_of, resolved
 
@@ -147,6 +148,11 @@ class LabelledDesign:
     def sigma_is_known(self) -> bool:
         """Whether R is known, so that σ is 1 and no component."""
         return self.has_rows and bool(getattr(self, "residual").scale_is_known)  # noqa: B009
+
+    @property
+    def structured_residual(self) -> StructuredResidual | None:
+        """R by the parameters of a structure; None if there is none."""
+        return None
 
     @property
     def parametric_residual(self) -> ParametricResidual | None:

@@ -57,11 +57,11 @@ class RowCovariances:
         return tuple(self.form.lags(rows) if by_lags else None for rows in self.sets)
 
     def at(self, parameters: Parameters) -> list[Array]:
-        """Return the covariances, (P, T, T) of each size of sets."""
+        """Return the covariances, (..., P, T, T) of each size of sets."""
         scales, covariances = self.form.row_sds(parameters), []
         for rows, lags in zip(self.sets, self._lags, strict=True):
-            scale = scales[rows]
-            both = scale[:, :, None] * scale[:, None, :]
+            scale = scales[..., rows]
+            both = scale[..., :, None] * scale[..., None, :]
             if rows.shape[1] > 1:
                 both = both * self.form.correlations(rows, parameters.z, lags)
             covariances.append(both)

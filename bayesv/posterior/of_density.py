@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 
 from bayesv.errors import BayesvError
-from bayesv.gram import statistics_of
 from bayesv.inference.bridge import by_bridge
 from bayesv.inference.density import MarginalDensity, MarginalLikelihood
 from bayesv.inference.evidence import MAX_KHAT, Evidence, by_importance, flat_effects
@@ -28,10 +27,9 @@ class DrawsOfDensity(SummarisedDraws):
         """The likelihood, a density where priors are known; else with a flat prior of β."""
         if self.density is not None:
             return self.density
-        stats = statistics_of(self.design)
         if self.priors is None:
-            return MarginalLikelihood.of_flat_beta(stats)
-        return MarginalDensity(stats, self.priors)
+            return MarginalLikelihood.restricted(self.design)
+        return MarginalDensity.of(self.design, self.priors)
 
     @property
     def log_weights(self) -> Array | None:

@@ -1,6 +1,8 @@
-"""One self-contained HTML page about a model, its fits and V."""
+"""Self-contained HTML pages about a model, its fits and V."""
 
+from bayesv.report.cells import interactive_v
 from bayesv.report.packages import check_packages
-from bayesv.report.report import Report, report
+from bayesv.report.page import Report
+from bayesv.report.report import report
 
-__all__ = ["Report", "check_packages", "report"]
+__all__ = ["Report", "check_packages", "interactive_v", "report"]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from bayesv.errors import require
 
 __all__ = ["check_packages"]
 
 
-def check_packages(pictures: bool = True) -> Any:
+def check_packages(pictures: bool = True) -> None:
     """Refuse a page whose packages are missing, before anything is computed for it.
 
     Raises
@@ -21,4 +19,4 @@ def check_packages(pictures: bool = True) -> Any:
     if pictures:
         require("matplotlib", "report")
         require("arviz_plots", "report")
-    return require("jinja2", "report")
+    require("jinja2", "report")

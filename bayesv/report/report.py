@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,52 +13,23 @@ from bayesv.comparison.compare import Comparison, compare
 from bayesv.comparison.models import ModelComparison, compare_models
 from bayesv.comparison.uncertainty import BetaUncertainty, beta_uncertainty
 from bayesv.design.design import Design
+from bayesv.design.parametric import coarsest
 from bayesv.errors import BayesvError
 from bayesv.gram import statistics_of
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit, fit_reml
+from bayesv.report.cells import cells
 from bayesv.report.mathematics import equations, words
 from bayesv.report.packages import check_packages
+from bayesv.report.page import Report, labelled, render
 from bayesv.report.reproduce import citations, code, versions
 from bayesv.support.progress import progress
-from bayesv.support.writing import check_writable, write_file
+from bayesv.support.writing import check_writable
 
-__all__ = ["Report", "report"]
+__all__ = ["report"]
 
+_CELLS_BYTES, _CELLS_NUMBERS = 400_000, 1e7  # of V cell by cell: a second's work
 _MOST_WORK = 3e10  # the sum of cubed cluster sizes up to which robust covariances are made
-
-
-@dataclass(frozen=True)
-class Report:
-    """A page of HTML.
-
-    Attributes
-    ----------
-    html : str
-        The whole page; styles and pictures are inside, and nothing is fetched from a network.
-    """
-
-    html: str
-
-    def save(self, path: str | Path) -> Path:
-        """Write the page to a file and return its path; an old page is kept until it is written.
-
-        Parameters
-        ----------
-        path : str or Path
-
-        Raises
-        ------
-        StorageError
-            If it cannot be written.
-        """
-        return write_file(path, self.html)
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-    def __repr__(self) -> str:
-        return f"<Report of {len(self.html) / 1e6:.1f} MB of HTML; .save('report.html') writes it>"
 
 
 def report(
@@ -115,20 +84,15 @@ def report(
     Random effects and functionals of V of large crossed designs are computed from as many draws as
     take seconds, at least 20; the page says how many.
     """
-    jinja2 = check_packages(pictures)
+    check_packages(pictures)
     if path is not None:
         check_writable(path)
     with progress("making the report") as step:
         reml, posts, comparison = _sorted(fits)
         step(1)
         facts = _facts(reml, posts, comparison, models or _models(posts), title, pictures, step)
-    folder = resources.files("bayesv.report")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
-    html = template.render(facts, code=code(reml, posts, data, weights, factors, reading or {}))
-    page = Report(str(html))
+    facts["code"] = code(reml, posts, data, weights, factors, reading or {})
+    page = Report(render("page.html", facts))
     if path is not None:
         page.save(path)
     return page
@@ -201,6 +165,7 @@ def _facts(
         "models_notes": models.notes if models else (),
         "marginal": tables.marginal(comparison, reml[0]) if design.has_rows else None,
         "block": tables.block(reml[0], posts) if design.has_rows else None,
+        "cells": _cells([*reml, *posts]),
         "functionals": functionals,
         "engines": [tables.engine(post) for post in posts],
         "priors": [str(post.priors).splitlines() for post in posts if post.priors is not None],
@@ -209,6 +174,14 @@ def _facts(
         "citations": citations(reml, posts),
         "summary": list(_summary(design, reml, posts)),
     }
+
+
+def _cells(fits: Sequence[RemlFit | Posterior]) -> dict[str, Any] | None:
+    """Return V cell by cell, of fewer clusters than a page of its own; None without clusters."""
+    design = fits[0].design
+    if not design.has_rows or coarsest(design) is None:
+        return None
+    return cells(fits, labelled(fits, None), most_bytes=_CELLS_BYTES, most_numbers=_CELLS_NUMBERS)
 
 
 def _models(posts: Sequence[Posterior]) -> ModelComparison | None:

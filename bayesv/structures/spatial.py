@@ -21,6 +21,7 @@ from bayesv.structures.stationary import Stationary
 
 __all__ = [
     "ContinuousAutoregressive",
+    "Ranged",
     "SpatialExponential",
     "SpatialGaussian",
     "SpatialMatern",
@@ -184,7 +185,7 @@ class Spatial(Stationary):
 
 
 @dataclass(frozen=True)
-class _Ranged(Spatial):
+class Ranged(Spatial):
     """A spatial family whose parameter is a range, exp(z).
 
     Parameters
@@ -206,10 +207,10 @@ class _Ranged(Spatial):
             object.__setattr__(self, "range_prior", RangePC.below(span, dimension=dimension))
 
     @property
-    def first_map(self) -> CoordinateMap:
+    def first_map(self) -> CoordinateMap:  # noqa: D102
         return Positive()
 
-    def first_prior(self) -> CoordinatePrior:
+    def first_prior(self) -> CoordinatePrior:  # noqa: D102
         assert self.range_prior is not None
         return self.range_prior
 
@@ -246,7 +247,7 @@ class _SpatialChain(ChainRoot, Spatial):
 
 
 @dataclass(frozen=True)
-class SpatialExponential(_SpatialChain, _Ranged):
+class SpatialExponential(_SpatialChain, Ranged):
     """exp(−d/range)."""
 
     kind: ClassVar[str] = "sp_exp"
@@ -260,7 +261,7 @@ class SpatialExponential(_SpatialChain, _Ranged):
 
 
 @dataclass(frozen=True)
-class SpatialGaussian(_Ranged):
+class SpatialGaussian(Ranged):
     """exp(−d²/range²)."""
 
     kind: ClassVar[str] = "sp_gau"
@@ -271,7 +272,7 @@ class SpatialGaussian(_Ranged):
 
 
 @dataclass(frozen=True)
-class SpatialMatern(_Ranged):
+class SpatialMatern(Ranged):
     """Matérn's correlation with a smoothness that is held fixed, by SAS's range: x = d/range.
 
     Parameters
