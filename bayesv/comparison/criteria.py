@@ -84,8 +84,8 @@ def conditional_aic(fit: RemlFit) -> float:
     -----
     With r = y − ŷ = RPy and V_j = ∂V/∂θ_j, REML's equation for σ² gives tr(RP) = r'R⁻¹r, so that
     ρ for known variances is n − r'R⁻¹r; what estimating them adds is tr(H⁻¹ g'∂ŷ/∂θ), with
-    ∂θ̂/∂y = H⁻¹g, g_j = PV_jPy, ∂ŷ/∂θ_j = Rg_j − R_jPy and H the observed information. Parameters
-    on the boundary stay there: they add nothing (Greven and Kneib 2010, section 4).
+    ∂θ̂/∂y = H⁻¹g, g_j = PV_jPy, ∂ŷ/∂θ_j = Rg_j − R_jPy and H the observed information. On the
+    boundary Σ keeps its rank: a variance of 0 adds nothing (Greven and Kneib 2010, section 4).
     """
     design = fit.design
     if design.parametric_residual is not None or design.residual.clusters is not None:
