@@ -24,6 +24,8 @@ from bayesv.report.budget import affordable
 
 __all__ = ["Picture", "draw"]
 
+_LONGEST_SERIES = 500  # rows, of which all pairs are looked at
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -88,6 +90,7 @@ def _wanted(
                 partial(plots.block, source, outer.group, outer.levels[0]),
                 f"{what} for the rows of {outer.group} {outer.levels[0]}.",
             )
+        yield from _of_series(fit)
     if post is not None:
         yield (
             partial(plots.variance_densities, fit, post, scales=("sd", "corr")),
@@ -136,6 +139,24 @@ def _of_models(models: ModelComparison | None) -> Iterator[tuple[Callable[[], An
             "predictive density of clusters left out, less that of the best, with its standard "
             "error.",
         )
+
+
+def _of_series(fit: RemlFit) -> Iterator[tuple[Callable[[], Any], str]]:
+    """Yield pictures of residuals that are correlated within series."""
+    form = fit.design.parametric_residual
+    series = None if form is None else form.series
+    if series is None or not 1 < series.sizes.max() <= _LONGEST_SERIES:
+        return
+    yield (
+        partial(plots.series, fit, corr=True),
+        f"Correlations of the residuals, and of the rows, of one {series.label} by "
+        f"{series.position}, at {fit.label}.",
+    )
+    yield (
+        partial(plots.lags, fit),
+        "Correlation and semivariance of two rows of a series by their lag: as the fit has them "
+        "(lines), and in the data (dots, as large as there are pairs).",
+    )
 
 
 def _caterpillar(post: Posterior, group: str, effects: Callable[[], pd.DataFrame]) -> Any:
