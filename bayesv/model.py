@@ -12,7 +12,7 @@ import numpy as np
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.design.known import Known
-from bayesv.errors import DataError, FitWarning, MemoryNeededError, PriorError, without
+from bayesv.errors import DataError, FitWarning, MemoryNeededError, without
 from bayesv.formula import ModelFrame, Origin
 from bayesv.gram import GramStatistics, Responses, check_elimination, threads
 from bayesv.inference.density import MarginalDensity
@@ -21,7 +21,7 @@ from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refus
 from bayesv.inference.tails import Tails
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.draws import prior_predictive
-from bayesv.priors.priors import Priors, ResolvedPriors
+from bayesv.priors.priors import DEFAULTS, Priors, ResolvedPriors, priors_of
 from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, renamed, whole
 
@@ -87,7 +87,6 @@ class Model:
     """
 
     design: Design
-    priors: ResolvedPriors
 
     @renamed(structure="elimination")
     @accepts(namespace=optional(mapping()), relationship=optional(mapping()), elimination=TEXT)
@@ -113,12 +112,13 @@ class Model:
         """Check and keep what does not depend on the data."""
         check_elimination(elimination)
         self._order, self._dedupe = elimination, dedupe
-        self.given_priors = _checked(priors)
+        self.given_priors = priors_of(priors)
 
     def _take(self, origin: Origin) -> None:
         self.origin, self.design = origin, origin.design
         self._last_reml: RemlFit | None = None
-        self.priors = self.given_priors.resolve(origin.design)
+        if self.given_priors is not DEFAULTS:  # defaults have nothing to refuse, and may wait
+            self.priors  # noqa: B018
 
     @classmethod
     @renamed(structure="elimination")
@@ -195,7 +195,8 @@ class Model:
         """
         summed = self.design.parametric_residual is None and self.design.terms
         responses, new = self._responses if summed else None, copy(self)
-        new.__dict__.pop("_start", None)
+        for name in ("_start", "priors"):
+            new.__dict__.pop(name, None)
         new._take(self.origin.with_response(y))
         if responses is not None:
             new.__dict__["statistics"] = responses.statistics(new.design.target)
@@ -221,9 +222,14 @@ class Model:
         HalfNormal(50)
         """
         new = copy(self)
-        new.given_priors = _checked(priors)
-        new.priors = new.given_priors.resolve(self.design)
+        new.given_priors = priors_of(priors)
+        new.__dict__["priors"] = new.given_priors.resolve(self.design)
         return new
+
+    @cached_property
+    def priors(self) -> ResolvedPriors:
+        """The prior of every parameter."""
+        return self.given_priors.resolve(self.design)
 
     @cached_property
     def _responses(self) -> Responses:
@@ -390,9 +396,3 @@ class Model:
                 keep_u=keep_u, frame=lambda: self.frame,
             )  # fmt: skip
         return Posterior.from_draws(result, self.priors, name, density)
-
-
-def _checked(priors: Priors | None) -> Priors:
-    if priors is not None and not isinstance(priors, Priors):
-        raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
-    return priors or Priors()

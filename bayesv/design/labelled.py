@@ -37,6 +37,11 @@ class LabelledDesign:
         """Number of fixed effects."""
         return len(self.fixed_names)
 
+    @cached_property
+    def fixed_index(self) -> pd.Index:
+        """Names of the fixed effects as labels of tables."""
+        return pd.Index(self.fixed_names)
+
     @property
     def q(self) -> int:
         """Number of random effects, Σ q_f."""

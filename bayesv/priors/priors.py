@@ -31,7 +31,7 @@ from bayesv.priors.stated import (
 )
 from bayesv.support.arguments import a, accepts
 
-__all__ = ["Priors", "ResolvedPriors"]
+__all__ = ["DEFAULTS", "Priors", "ResolvedPriors", "priors_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,3 +329,14 @@ def _facts(term: Any) -> ColumnFacts:
             "scales are not known; build the model from the data again."
         )
     return facts
+
+
+DEFAULTS = Priors()
+"""Priors of a model for which none are stated."""
+
+
+def priors_of(priors: Priors | None) -> Priors:
+    """Return what is stated, or the defaults; refuse what are no priors."""
+    if priors is not None and not isinstance(priors, Priors):
+        raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
+    return priors or DEFAULTS
