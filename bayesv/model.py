@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.design.known import Known
 from bayesv.errors import DataError, FitWarning, MemoryNeededError, without
@@ -256,10 +255,10 @@ class Model:
         return self.origin.frame
 
     @cached_property
-    def _start(self) -> VarianceComponents:
+    def _start(self) -> RemlFit:
         """Where the collapsed engine starts to look for the mode."""
         with without(FitWarning):
-            return (self._last_reml or self.reml()).components
+            return self._last_reml or self.reml()
 
     @property
     def elimination(self) -> str:
@@ -384,15 +383,15 @@ class Model:
         if cores is not None:
             whole(1)("cores", cores)
         refuse_draws(self.design, int(draws) * int(chains), keep_u)
-        density = MarginalDensity(self.statistics, self.priors)
         options = NutsOptions(
             int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
         )
         with threads(cores):
-            Tails(density).refuse_improper()
-            start = self._start  # refuses a response that is reproduced: σ → 0 has infinite mass
+            Tails(MarginalDensity(self.statistics, self.priors)).refuse_improper()
+            fit = self._start  # refuses a response that is reproduced: σ → 0 has infinite mass
+            density = MarginalDensity(fit.statistics, self.priors)  # with the probes it took
             result, name = draw(
-                engine, self.design, density, start, options,
+                engine, self.design, density, fit.components, options,
                 keep_u=keep_u, frame=lambda: self.frame,
             )  # fmt: skip
         return Posterior.from_draws(result, self.priors, name, density)

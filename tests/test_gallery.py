@@ -12,11 +12,10 @@ import bayesv as bv
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 PAGE = (NOTEBOOKS / "guides" / "gallery.md").read_text(encoding="utf-8")
 TOOLS = {"describe", "figure_of", "png"}  # what is done with pictures
-NOT_YET = {"check", "lags", "series"}  # of residuals and their series: no picture is drawn yet
 SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", PAGE, re.M | re.S))
 
 
-@pytest.mark.parametrize("name", sorted(set(bv.plots.__all__) - TOOLS - NOT_YET))
+@pytest.mark.parametrize("name", sorted(set(bv.plots.__all__) - TOOLS))
 def test_gallery_has_the_picture_and_its_lines(name):
     section = SECTIONS[name]
     assert f"picture = bv.plots.{name}(" in section
