@@ -52,6 +52,7 @@ from .model import Model
 from .posterior.posterior import Posterior
 from .priors.families import (
     LKJ,
+    CorrelationAbove,
     Exponential,
     Flat,
     Gamma,
@@ -60,6 +61,7 @@ from .priors.families import (
     HalfStudentT,
     InverseGamma,
     Normal,
+    RangeBelow,
 )
 from .priors.priors import Priors
 from .reml import RemlFit
@@ -82,6 +84,7 @@ __all__ = [
     "Bootstrap",
     "Comparison",
     "ComponentsError",
+    "CorrelationAbove",
     "DataError",
     "Design",
     "CacheWarning",
@@ -111,6 +114,7 @@ __all__ = [
     "PriorError",
     "Priors",
     "RandomTerm",
+    "RangeBelow",
     "Residual",
     "RemlFit",
     "Report",

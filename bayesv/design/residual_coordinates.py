@@ -52,16 +52,32 @@ class ResidualCoordinates:
         """Number of coordinates."""
         return int(self.corrs.stop) + self.n_exponents
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each coordinate is of."""
+        form = self.form
+        first, *others = form.sd_labels or ("",)
+        numbers = form.corr_labels
+        stop = len(numbers) - self.n_exponents
+        return (
+            *(f"log sd Residual: {label} over {first}" for label in others),
+            *(f"z Residual: {label}" for label in numbers[:stop]),
+            *numbers[stop:],
+        )
+
     def parameters(self, x: Array) -> Parameters:
-        """Return the parameters of coordinates, (d,); the first SD is 1."""
-        sds = np.exp(np.concatenate([[0.0], x[: self.n_ratios]]))
-        return Parameters(sds, x[self.corrs].reshape(self.z_shape), x[self.corrs.stop :])
+        """Return the parameters of coordinates, (..., d); the first SD is 1."""
+        ratios = np.exp(x[..., : self.n_ratios])
+        sds = np.concatenate([np.ones((*x.shape[:-1], 1)), ratios], axis=-1)
+        z = x[..., self.corrs].reshape(*x.shape[:-1], *self.z_shape)
+        return Parameters(sds, z, x[..., self.corrs.stop :])
 
     def of(self, parameters: Parameters) -> Array:
-        """Return the coordinates of parameters, (d,)."""
+        """Return the coordinates of parameters, (..., d)."""
         logs = np.log(parameters.sds)
-        ratios = logs[1:] - logs[0] if self.n_ratios else logs[:0]
-        return np.concatenate([ratios, parameters.z.ravel(), parameters.exponents])
+        ratios = logs[..., 1:] - logs[..., :1] if self.n_ratios else logs[..., :0]
+        z = parameters.z.reshape(*logs.shape[:-1], -1)
+        return np.concatenate([ratios, z, parameters.exponents], axis=-1)
 
     def gradient(self, bar: Parameters) -> Array:
         """Return the derivative by coordinates of that by log SDs, z and exponents."""
