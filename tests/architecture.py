@@ -76,6 +76,7 @@ HEAVY: dict[str, str] = {
     "plots.calibration": "draws with matplotlib, which is an extra",
     "report.pictures": "draws with matplotlib, which is an extra",
     "report.tables": "sets tables with Great Tables, which is an extra",
+    "report.tested": "sets tables with Great Tables, which is an extra",
 }
 
 LINES_OF_FILE = 400

@@ -183,3 +183,17 @@ def test_large_clusters_are_thinned_and_not_printed(large):
 def test_block_says_what_it_needs(sleepstudy_fit):
     with pytest.raises(bv.BayesvError, match="build V with"):
         P.block(sleepstudy_fit, "Subject", "308")
+
+
+def test_an_image_of_fewer_pixels_says_how_many_elements_are_not_0():
+    ax = drawn(P.image(sparse.eye_array(5000, format="csr"), title="I"))
+    words = [text.get_text() for text in ax.texts]
+    assert any("0.02 % of all are not 0" in text for text in words)
+    assert "A pixel: the largest of" in P.describe(ax)
+    assert not drawn(P.image(np.eye(3))).texts
+
+
+def test_a_map_of_sds_does_not_start_at_0(sleepstudy_posterior):
+    sd = sleepstudy_posterior.V("Subject", "308").sd().to_numpy()
+    axes = drawn(P.block(sleepstudy_posterior, "Subject", "308"))
+    assert axes[1].images[0].get_clim() == pytest.approx((0.98 * sd.min(), sd.max()))

@@ -335,6 +335,31 @@ def test_structures_are_compared(sleepstudy):
     assert "Structures of V, best first" not in page.text
 
 
+def test_fits_have_the_names_that_are_given_and_columns_of_their_own():
+    model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+    fits = model.reml(), model.reml("ML")
+    html = bv.report(*fits, labels=["restricted", "<full>"], pictures=False).html
+    page = Page(html)
+    assert "Variance components, restricted" in page.text
+    assert "<full>: −2 log likelihood 1751.9393" in page.text
+    head = re.search(
+        r"<table[^>]*>(?:(?!</thead>).)*restricted(?:(?!</thead>).)*</thead>", html, re.S
+    )
+    assert "&lt;full&gt;" in head[0]
+    with pytest.raises(bv.BayesvError, match="one different name for each of the 2 fits"):
+        bv.report(*fits, labels=["REML"], pictures=False)
+
+
+def test_point_fits_have_tests_and_means_of_factors():
+    model = bv.Model("read ~ cltype + sx + (1 | sch)", bv.load_dataset("star_k20"))
+    fit = model.reml()
+    text = Page(bv.report(fit, pictures=False).html).text
+    for title in ("Kenward–Roger", "Tests of terms (type III)", "Marginal means of cltype"):
+        assert title in text
+    assert f"{fit.marginal_means('cltype')['estimate'][0]:.2f}" in text
+    assert f"{fit.anova()['p']['sx']:.4f}" in text
+
+
 def test_words_and_equations_name_every_part():
     df = bv.load_dataset("star_k20")
     design = bv.Model("read ~ cltype + sx + (sx || sch/tch)", df).design

@@ -17,7 +17,16 @@ from bayesv.covariance.quantities import Quantity, quantities
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError, PriorError
 from bayesv.linalg import Array, evenly_spaced
-from bayesv.plots.style import COLORS, below, dress, new_axes, several_axes, short
+from bayesv.plots.style import (
+    COLORS,
+    INK,
+    TICK,
+    below,
+    dress,
+    new_axes,
+    several_axes,
+    short,
+)
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.draws import draw_prior
 from bayesv.priors.families import Flat
@@ -261,7 +270,8 @@ def _one(
     ends = np.nanquantile(draws, [(1 - prob) / 2, (1 + prob) / 2])
     blue = COLORS["posterior"]
     away = x >= x[0] + 0.02 * (x[-1] - x[0])
-    top = 1.12 * (height[away].max() or 1.0)  # a pole at 0 is cut
+    top = 1.12 * (height[away].max() or 1.0)
+    cut = "" if height.max() <= top else "cut at the top: it rises on towards 0"
     ax.fill_between(x, height, color=blue, alpha=0.18, linewidth=0)
     ax.plot(x, height, color=blue, linewidth=1.7, label="posterior")
     ax.plot(
@@ -288,8 +298,13 @@ def _one(
         _unit(q, post.design),
         "density",
         f"Posterior density of {q.label}: {100 * prob:g} % interval {ends[0]:.4g} to "
-        f"{ends[1]:.4g}{said}{missing}.",
+        f"{ends[1]:.4g}{said}{missing}{cut and '; the density is ' + cut}.",
     )
+    if cut:
+        ax.annotate(
+            f"← {cut}", (0, 1), (7, -2), xycoords="axes fraction", textcoords="offset points",
+            fontsize=TICK - 1, color=INK, ha="left", va="top",
+        )  # fmt: skip
     ax.spines["left"].set_visible(False)
 
 

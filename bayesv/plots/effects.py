@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
@@ -71,8 +72,8 @@ def caterpillar(
 
     Notes
     -----
-    Labels of levels are printed for up to 60 levels. At a fit, Var(u | y) = σ² Λ(I + Λ'Z'WZΛ)⁻¹Λ',
-    cluster by cluster.
+    Labels of levels are printed for up to 60 levels; of more, the outermost ones stand out. At a
+    fit, Var(u | y) = σ² Λ(I + Λ'Z'WZΛ)⁻¹Λ', cluster by cluster.
 
     Examples
     --------
@@ -109,6 +110,8 @@ def caterpillar(
         else:
             ax.hlines(places, x - reach, x + reach, color=color, alpha=0.6, linewidth=2.0)
         ax.plot(x, places, "o", color=color, markersize=float(np.clip(240.0 / J, 1.0, 4.5)))
+        if crowded:
+            _extremes(ax, places, x, reach, list(term.levels[order]), color)
         ax.axvline(0, color=INK, linewidth=0.8, zorder=0)
         ax.set_ylim(-1 - 0.01 * J, J + 0.01 * J)
         column = term.columns[i]
@@ -132,6 +135,20 @@ def caterpillar(
             plain(f"{name}, {100 * prob:g} % interval"), fontsize=10.5, color=INK, x=0.01, ha="left"
         )
     return panels
+
+
+def _extremes(
+    ax: Axes, places: NDArray[np.intp], x: Array, reach: Array, levels: Sequence[object], color: str
+) -> None:
+    """Make the first and the last of many levels seen, and name them."""
+    ends = [0, len(x) - 1]
+    ax.hlines(places[ends], x[ends] - reach[ends], x[ends] + reach[ends], color=color, lw=1.6)
+    ax.plot(x[ends], places[ends], "D", color=color, markersize=4.5)
+    for end, (ha, shift) in zip(ends, (("left", 5), ("right", -5)), strict=True):
+        ax.annotate(
+            plain(short(levels[end], 16)), (x[end], places[end]), (shift, 0), fontsize=TICK,
+            textcoords="offset points", ha=ha, va="bottom" if end == 0 else "top", color=INK,
+        )  # fmt: skip
 
 
 @accepts(prob=PROBABILITY)

@@ -58,7 +58,8 @@ def block(
 
     Notes
     -----
-    Elements are printed for up to 12 rows. Of a cluster of more than 200 rows, 200 evenly spaced
+    Elements are printed for up to 12 rows. Colours of SDs go from the least to the largest of
+    them. Of a cluster of more than 200 rows, 200 evenly spaced
     ones are drawn, and the title says so.
 
     Examples
@@ -134,6 +135,9 @@ def heatmap(
 ) -> Axes:
     """Draw a matrix of rows by rows, with its elements as numbers where there is room."""
     limits = (-1.0 if values.min() < 0 else 0.0, 1.0) if corr else None
+    positive = values[values > 0]
+    if unit is not None and positive.size:  # SDs: from the least of them, 0 stays white
+        limits = (0.98 * float(positive.min()), float(positive.max()))
     image(
         values,
         ax,

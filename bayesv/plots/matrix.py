@@ -14,8 +14,10 @@ from scipy import sparse
 from bayesv.linalg import Array
 from bayesv.plots.raster import MOST_PIXELS, pixels
 from bayesv.plots.style import (
+    INK,
     LABEL,
     TICK,
+    TITLE,
     dress,
     figure_of,
     inches,
@@ -128,9 +130,16 @@ def image(
         _boundaries(ax, which, blocks, strong, *start)
     count = int(np.count_nonzero(shown)) if (m, k) == shown.shape else _nonzero(matrix)
     size = f"a {m:,} × {k:,} matrix, {count:,} of {m * k:,} elements not 0"
+    binned = _binned((m, k), shown.shape, count)
     finite = shown[np.isfinite(shown)]
     span = f", from {finite.min():.4g} to {finite.max():.4g}" if finite.size else ""
-    dress(ax, title, columns, rows, f"{title}: image of {size}{span}.")
+    dress(ax, title, columns, rows, f"{title}: image of {size}{span}.{binned}")
+    if binned:
+        ax.annotate(
+            binned.strip(), (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
+            fontsize=TICK - 1, color=INK, ha="left", va="bottom",
+        )  # fmt: skip
+        ax.set_title(ax.get_title(loc="left"), fontsize=TITLE, loc="left", color=INK, pad=15)
     ax.spines[:].set_visible(True)
     ax.spines[:].set_color("#888888")
     if colorbar is not None:
@@ -139,6 +148,15 @@ def image(
         bar.ax.tick_params(labelsize=TICK)
         bar.outline.set_visible(False)
     return ax
+
+
+def _binned(shape: tuple[int, int], pixels: tuple[int, ...], count: int) -> str:
+    """Say what a pixel is where there are fewer of them than elements."""
+    if shape == pixels:
+        return ""
+    m, k = -(-shape[0] // pixels[0]), -(-shape[1] // pixels[1])
+    share = 100 * count / (shape[0] * shape[1])
+    return f" A pixel: the largest of {m} × {k} elements; {share:.2g} % of all are not 0."
 
 
 def _nonzero(matrix: Any) -> int:

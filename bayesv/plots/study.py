@@ -35,6 +35,7 @@ __all__ = ["study_intervals", "study_losses", "study_scores"]
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _LINES = ("-", "--", ":", "-.")
+_MOST_DASHES = 3  # lines of one colour that are told apart by their dashes
 _TARGETS = {"bias": 0.0, "relative bias": 0.0, "se² ratio": 1.0}
 _MOST_INTERVALS = 400  # drawn in a panel, evenly spaced in their order
 
@@ -145,16 +146,20 @@ def _chosen(
 
 
 def _styles(series: Sequence[tuple[str, ...]], colors: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return how series look: a colour for each estimator, lines by its methods."""
-    return [
-        {
-            "label": " · ".join(part for part in key if part),
-            "color": colors[key[0]],
-            "marker": _MARKERS[j % len(_MARKERS)],
-            "ls": _LINES[[one[0] for one in series[:j]].count(key[0]) % len(_LINES)],
-        }
-        for j, key in enumerate(series)
-    ]
+    """Return how series look: a colour for each estimator and a line for each of its series.
+
+    An estimator of more series than can be told apart by lines has a colour for each.
+    """
+    names = [key[0] for key in series]
+    by_color = max(map(names.count, names), default=0) > _MOST_DASHES
+    styles = []
+    for j, key in enumerate(series):
+        color = CHAINS[j % len(CHAINS)] if by_color else colors[key[0]]
+        line = j // len(CHAINS) if by_color else names[:j].count(key[0])
+        label = " · ".join(part for part in key if part)
+        marker, ls = _MARKERS[j % len(_MARKERS)], _LINES[line % len(_LINES)]
+        styles.append({"label": label, "color": color, "marker": marker, "ls": ls})
+    return styles
 
 
 def _series(
@@ -212,7 +217,9 @@ def study_intervals(
     where = names[0] if scenario is None else one_of("scenario", scenario, names)
     one_of("quantity", quantity, frame["quantity"])
     frame = frame[(frame["scenario"] == where) & (frame["quantity"] == quantity)]
-    frame = frame[np.isfinite(frame["low"]) & np.isfinite(frame["high"])]
+    has_interval = np.isfinite(frame["low"]) & np.isfinite(frame["high"])
+    lacking = frame[~has_interval].groupby(["estimator", "method"], observed=True).size()
+    frame = frame[has_interval]
     if frame.empty:
         raise BayesvError(f"There are no intervals of {quantity!r} in {where!r}.")
     by = frame.groupby(["estimator", "method"], sort=False, observed=True)
@@ -244,13 +251,16 @@ def study_intervals(
         ax.axvline(0.0, color=COLORS["prior"], lw=1.0)
         ax.axhline(100.0 * prob, color=COLORS["prior"], lw=1.0, ls="--")
         share = covers.mean()
+        without = int(lacking.get((estimator, method), 0))  # singular fits, mostly
+        said = f"{share:.1%} of {len(order):,} cover"
+        excluded = f", {without:,} fits without one" if without else ""
         ax.set_ylim(0, 100)
         ax.set_xlim(-limit, limit)
         dress(
-            ax, short(f"{estimator}, {method}", 34), f"interval less truth\n{share:.1%} cover",
+            ax, short(f"{estimator}, {method}", 34), f"interval less truth\n{said}{excluded}",
             "rank of |error|/se (%)" if i % 4 == 0 else "",
             f"Intervals of {quantity} by {estimator}, {method}, in {where}: {share:.1%} of "
-            f"{len(order)} cover the truth, {prob:.0%} should.",
+            f"{len(order)} cover the truth, {prob:.0%} should{excluded}.",
         )  # fmt: skip
     below(panels[0], new)
     return panels

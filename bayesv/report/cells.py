@@ -161,7 +161,8 @@ def _check(fits: Fits, group: str | None, levels: Sequence[object] | None) -> No
             "interactive_v needs fits, such as interactive_v(model.reml(), model.sample()); found "
             f"{', '.join(others) or 'nothing'}."
         )
-    if levels is not None and (group is None or isinstance(levels, str)):
+    is_list = isinstance(levels, Sequence) and not isinstance(levels, str)
+    if levels is not None and (group is None or not is_list):
         raise DataError(f"levels={levels!r} must be a list, of the levels of group=….")
     first = fits[0].design.row_labels  # a design without rows says here that it has none
     if not all(first.equals(fit.design.row_labels) for fit in fits[1:]):

@@ -86,7 +86,7 @@ def labelled(fits: Sequence[RemlFit | Posterior], labels: Sequence[str] | None) 
         If there is another number of labels than of fits, or one occurs twice.
     """
     if labels is not None:
-        names = tuple(map(str, labels))
+        names = tuple(map(str, labels)) if isinstance(labels, Sequence) else ()
         if isinstance(labels, str) or len(names) != len(fits) or len(set(names)) < len(names):
             raise BayesvError(
                 f"labels must be one different name for each of the {len(fits)} fits, in their "

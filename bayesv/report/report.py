@@ -12,7 +12,6 @@ import numpy as np
 from bayesv.comparison.compare import Comparison, compare
 from bayesv.comparison.models import ModelComparison, compare_models
 from bayesv.comparison.uncertainty import BetaUncertainty, beta_uncertainty
-from bayesv.design.design import Design
 from bayesv.design.parametric import coarsest
 from bayesv.errors import BayesvError
 from bayesv.gram import statistics_of
@@ -42,6 +41,7 @@ def report(
     reading: Mapping[str, Any] | None = None,
     pictures: bool = True,
     models: ModelComparison | None = None,
+    labels: Sequence[str] | None = None,
 ) -> Report:
     """Make one self-contained HTML page of a model and its fits.
 
@@ -66,6 +66,8 @@ def report(
     models : ModelComparison, optional
         Structures to compare on the page, of `bayesv.compare_models` or `bayesv.structures`; left
         out, the posteriors of the page if their structures differ.
+    labels : sequence of str, optional
+        What each fit is called on the page.
 
     Returns
     -------
@@ -89,8 +91,10 @@ def report(
         check_writable(path)
     with progress("making the report") as step:
         reml, posts, comparison = _sorted(fits)
+        names = _names(fits, reml, posts, labels)
         step(1)
-        facts = _facts(reml, posts, comparison, models or _models(posts), title, pictures, step)
+        models = models or _models(posts)
+        facts = _facts(reml, posts, names, comparison, models, title, pictures, step)
     facts["code"] = code(reml, posts, data, weights, factors, reading or {})
     page = Report(render("page.html", facts))
     if path is not None:
@@ -123,6 +127,7 @@ def _sorted(
 def _facts(
     reml: list[RemlFit],
     posts: list[Posterior],
+    names: tuple[list[str], list[str]],
     comparison: Comparison | None,
     models: ModelComparison | None,
     title: str | None,
@@ -131,7 +136,9 @@ def _facts(
 ) -> dict[str, Any]:
     """Return everything the template names but the code; ``step`` is told of each part."""
     from bayesv.report import tables
+    from bayesv.report.tested import tested
 
+    of_reml, of_posts = names
     design = reml[0].design
     robust = _has_small_clusters(reml[0])
     by_method = _by_method(reml[0], posts[0]) if posts and design.p and robust else None
@@ -147,41 +154,42 @@ def _facts(
         "title": title or design.formula,
         "formula": design.formula,
         "date": datetime.date.today().isoformat(),
-        "problems": list(_problems(reml, posts)),
+        "problems": list(_problems(reml, posts, names)),
         "notes": design.notes,
         "equations": equations(design),
         "words": words(design),
         "sizes": tables.sizes(design),
         "levels": tables.levels(design),
         "has_posterior": bool(posts),
-        "components": [tables.components(fit) for fit in reml],
-        "posteriors": [tables.posterior(post) for post in posts],
+        "components": [tables.components(f, name) for f, name in zip(reml, of_reml, strict=True)],
+        "posteriors": [tables.posterior(p, name) for p, name in zip(posts, of_posts, strict=True)],
+        "tested": list(tested(reml[0])) if design.p and robust and not by_method else [],
         "fixed": tables.fixed(reml[0]) if design.p else None,
         "uncertainty": tables.uncertainty(by_method) if by_method else None,
         "left_out": bool(posts) and design.p > 0 and not robust,
-        "comparison": tables.comparison(comparison) if comparison else None,
+        "comparison": tables.comparison(comparison, names) if comparison else None,
         "reasons": comparison.reasons() if comparison and posts else [],
         "models": tables.models(models) if models else None,
         "models_notes": models.notes if models else (),
         "marginal": tables.marginal(comparison, reml[0]) if design.has_rows else None,
         "block": tables.block(reml[0], posts) if design.has_rows else None,
-        "cells": _cells([*reml, *posts]),
+        "cells": _cells([*reml, *posts], [*of_reml, *of_posts]),
         "functionals": functionals,
         "engines": [tables.engine(post) for post in posts],
         "priors": [str(post.priors).splitlines() for post in posts if post.priors is not None],
         "pictures": drawn,
         "versions": versions(),
         "citations": citations(reml, posts),
-        "summary": list(_summary(design, reml, posts)),
+        "summary": list(_summary(reml, posts, names)),
     }
 
 
-def _cells(fits: Sequence[RemlFit | Posterior]) -> dict[str, Any] | None:
+def _cells(fits: Sequence[RemlFit | Posterior], names: Sequence[str]) -> dict[str, Any] | None:
     """Return V cell by cell, of fewer clusters than a page of its own; None without clusters."""
     design = fits[0].design
     if not design.has_rows or coarsest(design) is None:
         return None
-    return cells(fits, labelled(fits, None), most_bytes=_CELLS_BYTES, most_numbers=_CELLS_NUMBERS)
+    return cells(fits, names, most_bytes=_CELLS_BYTES, most_numbers=_CELLS_NUMBERS)
 
 
 def _models(posts: Sequence[Posterior]) -> ModelComparison | None:
@@ -215,24 +223,42 @@ def _has_small_clusters(fit: RemlFit) -> bool:
     return float((sizes.astype(float) ** 3).sum()) <= _MOST_WORK
 
 
-def _problems(reml: list[RemlFit], posts: list[Posterior]) -> Iterator[str]:
-    for fit in reml:
+def _names(
+    fits: Sequence[RemlFit | Posterior],
+    reml: Sequence[RemlFit],
+    posts: Sequence[Posterior],
+    labels: Sequence[str] | None,
+) -> tuple[list[str], list[str]]:
+    """Return what point fits and posteriors are called; a fit that was made here by its method."""
+    names = {id(fit): name for fit, name in zip(fits, labelled(fits, labels), strict=True)}
+    return [names.get(id(fit), fit.label) for fit in reml], [names[id(post)] for post in posts]
+
+
+def _problems(
+    reml: list[RemlFit], posts: list[Posterior], names: tuple[list[str], list[str]]
+) -> Iterator[str]:
+    for name, fit in zip(names[0], reml, strict=True):
         if not fit.converged:
-            yield f"{fit.label}: the optimiser did not converge; the estimates are not the optimum."
+            yield f"{name}: the optimiser did not converge; the estimates are not the optimum."
         if fit.singular:
             yield (
-                f"{fit.label}: singular fit. A variance is 0 or a correlation ±1: a boundary "
+                f"{name}: singular fit. A variance is 0 or a correlation ±1: a boundary "
                 "estimate, which says that the data do not rule it out."
             )
-    for post in posts:
-        yield from (f"Posterior ({post.engine}): {problem}." for problem in post.problems)
+        yield from (f"{name}: {problem}" for problem in fit.problems)
+    for name, post in zip(names[1], posts, strict=True):
+        yield from (f"{name[:1].upper() + name[1:]}: {problem}." for problem in post.problems)
 
 
-def _summary(design: Design, reml: list[RemlFit], posts: list[Posterior]) -> Iterator[str]:
+def _summary(
+    reml: list[RemlFit], posts: list[Posterior], names: tuple[list[str], list[str]]
+) -> Iterator[str]:
     """One sentence for each fit."""
-    for fit in reml:
-        yield f"{fit.label}: −2 log likelihood {fit.criterion:.4f}."
-    for post in posts:
+    for name, fit in zip(names[0], reml, strict=True):
+        kind = "restricted " if fit.method == "REML" else ""
+        yield f"{name}: −2 log {kind}likelihood {fit.criterion:.4f}."
+    for name, post in zip(names[1], posts, strict=True):
         state = "no problem found" if not post.problems else "see the problems above"
         total = post.n_chains * post.n_draws
-        yield f"Posterior by {post.engine}: {post.n_chains} chains, {total:,} draws; {state}."
+        what = f"{post.n_chains} chains, {total:,} draws by {post.engine}"
+        yield f"{name[:1].upper() + name[1:]}: {what}; {state}."

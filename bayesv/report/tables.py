@@ -28,9 +28,11 @@ __all__ = [
     "engine",
     "fixed",
     "functionals",
+    "html_of",
     "levels",
     "marginal",
     "models",
+    "numbers",
     "posterior",
     "sizes",
     "uncertainty",
@@ -53,7 +55,7 @@ def sizes(design: Design) -> str:
     if design.aliased:
         facts["aliased columns, dropped"] = ", ".join(design.aliased)
     frame = pd.DataFrame({"what": list(facts), "value": list(facts.values())})
-    return _html(GT(frame, id="sizes", rowname_col="what").tab_options(column_labels_hidden=True))
+    return html_of(GT(frame, id="sizes", rowname_col="what").tab_options(column_labels_hidden=True))
 
 
 def levels(design: Design) -> str:
@@ -78,10 +80,10 @@ def levels(design: Design) -> str:
     if design.has_rows:
         table = table.tab_spanner("rows a level", ["min", "median", "max"])
         table = table.fmt_integer(["min", "max"]).fmt_number("median", drop_trailing_zeros=True)
-    return _html(table.cols_label(own="own coefficients"))
+    return html_of(table.cols_label(own="own coefficients"))
 
 
-def components(fit: RemlFit) -> str:
+def components(fit: RemlFit, label: str) -> str:
     """Σ and σ² of a point fit, as lme4's VarCorr prints them."""
     design = fit.design
     scalars = point_quantities(design, fit.components)
@@ -102,10 +104,10 @@ def components(fit: RemlFit) -> str:
             rows.append(row)
     rows += _residual_rows(fit.components)
     frame = pd.DataFrame(rows)
-    name = "components-" + "".join(c if c.isalnum() else "-" for c in fit.label)
+    name = "components-" + "".join(c if c.isalnum() else "-" for c in label)
     table = GT(frame, id=name, groupname_col="group", rowname_col="coefficient")
-    table = table.tab_header(title=f"Variance components, {fit.label}")
-    return _html(_numbers(table, ["variance", "sd"]).cols_label(sd="SD", corr="correlation"))
+    table = table.tab_header(title=f"Variance components, {label}")
+    return html_of(numbers(table, ["variance", "sd"]).cols_label(sd="SD", corr="correlation"))
 
 
 def _residual_rows(vc: VarianceComponents) -> list[dict[str, Any]]:
@@ -128,7 +130,7 @@ def _residual_rows(vc: VarianceComponents) -> list[dict[str, Any]]:
     return rows
 
 
-def posterior(post: Posterior) -> str:
+def posterior(post: Posterior, label: str) -> str:
     """Mean, spread, interval and diagnostics of every scalar."""
     summary = post.summary()
     frame = pd.DataFrame(
@@ -138,17 +140,17 @@ def posterior(post: Posterior) -> str:
             **{c: summary[c] for c in ("ess_bulk", "ess_tail", "rhat")},
         }
     )
-    name = "posterior-" + "".join(c if c.isalnum() else "-" for c in post.engine)
+    name = "posterior-" + "".join(c if c.isalnum() else "-" for c in label)
     table = GT(frame, id=name, rowname_col="quantity")
-    table = table.tab_header(title=f"Posterior, {post.engine}")
-    table = _numbers(table, ["mean", "sd", "median", "eti_low", "eti_high"])
+    table = table.tab_header(title=label[:1].upper() + label[1:])
+    table = numbers(table, ["mean", "sd", "median", "eti_low", "eti_high"])
     table = table.sub_missing(["mean", "sd"], missing_text="–")
     for label, reason in post.undefined.items():
         table = table.tab_source_note(f"{label}: {reason}.")
     table = table.fmt_integer(["ess_bulk", "ess_tail"]).fmt_number("rhat", decimals=3)
     table = table.tab_spanner("95 % interval", ["eti_low", "eti_high"])
     table = table.tab_spanner("effective sample size", ["ess_bulk", "ess_tail"])
-    return _html(
+    return html_of(
         table.cols_label(eti_low="low", eti_high="high", ess_bulk="bulk", ess_tail="tail", rhat="R̂")
     )
 
@@ -165,7 +167,7 @@ def fixed(fit: RemlFit) -> str:
     )
     table = GT(frame, id="fixed", rowname_col="coefficient")
     table = table.tab_header(title=f"Fixed effects, {fit.label}").fmt_number("t", decimals=2)
-    return _html(_numbers(table, ["estimate", "se"], 6).cols_label(se="SE given V", t="t value"))
+    return html_of(numbers(table, ["estimate", "se"], 6).cols_label(se="SE given V", t="t value"))
 
 
 def uncertainty(by_method: BetaUncertainty) -> str:
@@ -174,41 +176,35 @@ def uncertainty(by_method: BetaUncertainty) -> str:
     frame = by_method.table.assign(df=df.where(np.isfinite(df)))
     table = GT(frame, id="uncertainty", groupname_col="coefficient", rowname_col="method")
     table = table.tab_header(title="Uncertainty of the fixed effects, by each method")
-    table = _numbers(table, ["estimate", "se", "low", "high"], 5).fmt_number("df", decimals=1)
+    table = numbers(table, ["estimate", "se", "low", "high"], 5).fmt_number("df", decimals=1)
     table = table.sub_missing("df", missing_text="").tab_spanner("95 % interval", ["low", "high"])
-    return _html(table.cols_label(se="SE"))
+    return html_of(table.cols_label(se="SE"))
 
 
-def comparison(result: Comparison) -> str:
-    """REML and posterior, scalar by scalar; or point fits only."""
-    if result.table.empty:
-        frame = result.points.rename_axis("quantity").reset_index()
-        table = GT(frame, id="comparison", rowname_col="quantity")
-        table = table.tab_header(title="Estimates, fit by fit")
-        return _html(_numbers(table, list(result.points.columns), 6))
-    t = result.table
-    labels = [q.label for post in result.posteriors for q in post.quantities]
-    frame = pd.DataFrame(
-        {
-            "posterior": t["posterior"],
-            "quantity": labels,
-            **{c: t[c] for c in ("reml", "mean", "median", "mode", "low", "high")},
-            "inside": [{True: "yes", False: "no"}.get(v, "–") for v in t["inside"]],
-        }
-    )
-    several = len(result.posteriors) > 1
-    table = GT(
-        frame if several else frame.drop(columns="posterior"),
-        id="comparison",
-        rowname_col="quantity",
-        groupname_col="posterior" if several else None,
-    )
-    label = result.fits[0].label
-    table = table.tab_header(title=f"{label} and posterior, scalar by scalar")
-    table = _numbers(table, ["reml", "mean", "median", "mode", "low", "high"])
-    table = table.tab_spanner(f"{100 * result.prob:g} % interval", ["low", "high"])
-    table = table.tab_style(style.text(weight="bold"), loc.body("inside", _where(frame, "no")))
-    return _html(table.cols_label(reml=label, inside=f"{label} inside?"))
+def comparison(result: Comparison, names: tuple[Sequence[str], Sequence[str]]) -> str:
+    """Every fit in columns of its own, scalar by scalar: point fits first, then posteriors."""
+    of_points, of_posts = names
+    frame = pd.DataFrame({f"point {k}": result.points[c] for k, c in enumerate(result.points)})
+    labels: dict[str, Any] = {f"point {k}": name for k, name in enumerate(of_points)}
+    frame = frame.rename_axis("quantity").reset_index()
+    spans, shown = [], ["mean", "mode", "low", "high", "inside"]
+    for k, (name, post) in enumerate(zip(result.names, result.posteriors, strict=True)):
+        rows = result.table[result.table["posterior"] == name][shown]
+        rows = rows.assign(inside=[{True: "yes", False: "no"}.get(v, "–") for v in rows["inside"]])
+        rows.columns = pd.Index([f"{column} {k}" for column in shown])
+        rows.index = pd.Index([q.label for q in post.quantities])
+        frame = frame.join(rows, on="quantity")
+        labels |= dict(zip(rows.columns, [*shown[:4], f"{of_points[0]} inside?"], strict=True))
+        spans.append((of_posts[k], list(rows.columns)))
+    table = GT(frame, id="comparison", rowname_col="quantity")
+    what = f", {100 * result.prob:g} % intervals" if spans else ""
+    table = table.tab_header(title=f"Estimates, fit by fit{what}")
+    for name, columns in spans:
+        table = table.tab_spanner(name, columns)
+        missed = [int(i) for i in np.flatnonzero(frame[columns[-1]] == "no")]
+        table = table.tab_style(style.text(weight="bold"), loc.body(columns[-1], missed))
+    values = [c for c in labels if not c.startswith("inside")]
+    return html_of(numbers(table, values).cols_label(**labels))
 
 
 def models(result: ModelComparison) -> str:
@@ -221,8 +217,8 @@ def models(result: ModelComparison) -> str:
     table = table.tab_header(title="Structures of V, best first")
     two, three = ["elpd_cluster", "aic", "caic"], ["log_evidence", "mcse"]
     table = table.fmt_number(two, decimals=2).fmt_number(three, decimals=3)
-    table = _numbers(table, ["probability", "stacking"]).sub_missing(missing_text="–")
-    return _html(
+    table = numbers(table, ["probability", "stacking"]).sub_missing(missing_text="–")
+    return html_of(
         table.cols_label(
             log_evidence="log evidence", mcse="±", elpd_cluster="log density, clusters left out",
             stacking="stacking weight", n_covariance="parameters of G, R", aic="AIC", caic="cAIC",
@@ -241,8 +237,8 @@ def marginal(result: Comparison | None, fit: RemlFit) -> str:
     table = GT(frame, id="marginal", rowname_col="V at")
     table = table.tab_header(title="V = Z G Zᵀ + R at each estimate")
     table = table.fmt_number(["log_det", "criterion"], decimals=4)
-    table = _numbers(table, ["trace"], 6)
-    return _html(
+    table = numbers(table, ["trace"], 6)
+    return html_of(
         table.cols_label(
             log_det="log|V|", trace="trace V", criterion=f"{fit.method} criterion there"
         )
@@ -268,7 +264,7 @@ def block(fit: RemlFit, posts: Sequence[Posterior]) -> str | None:
     table = GT(frame, id="block", rowname_col="row")
     table = table.tab_header(title=f"{what} of {outer.group} {outer.levels[0]}{part}")
     names: dict[str, Any] = {f"c{i}": label for i, label in enumerate(labels)}
-    return _html(_numbers(table, list(names)).cols_label(**names))
+    return html_of(numbers(table, list(names)).cols_label(**names))
 
 
 def functionals(post: Posterior) -> str:
@@ -278,12 +274,12 @@ def functionals(post: Posterior) -> str:
     frame = table_of_draws[["quantity", "mean", "sd", "eti_low", "eti_high"]]
     table = GT(frame, id="functionals", rowname_col="quantity")
     table = table.tab_header(title="Functionals of V, posterior", subtitle=_share(few, post))
-    table = _numbers(table, ["mean", "sd", "eti_low", "eti_high"])
+    table = numbers(table, ["mean", "sd", "eti_low", "eti_high"])
     table = table.sub_missing(["mean", "sd"], missing_text="–")
     table = table.tab_spanner("95 % interval", ["eti_low", "eti_high"])
     for note in footnotes(table_of_draws.attrs["definitions"]):
         table = table.tab_source_note(note)
-    return _html(table.cols_label(eti_low="low", eti_high="high"))
+    return html_of(table.cols_label(eti_low="low", eti_high="high"))
 
 
 def _share(few: Posterior, post: Posterior) -> str | None:
@@ -299,23 +295,20 @@ def engine(post: Posterior) -> str:
     facts |= {str(key): value for key, value in post.draws["posterior"].attrs.items()}
     frame = pd.DataFrame({"what": list(facts), "value": [_plain(v) for v in facts.values()]})
     name = "engine-" + "".join(c if c.isalnum() else "-" for c in post.engine)
-    return _html(GT(frame, id=name, rowname_col="what").tab_options(column_labels_hidden=True))
+    return html_of(GT(frame, id=name, rowname_col="what").tab_options(column_labels_hidden=True))
 
 
 def _plain(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _where(frame: pd.DataFrame, answer: str) -> list[int]:
-    return [int(i) for i in np.flatnonzero(frame["inside"] == answer)]
-
-
-def _numbers(table: GT, columns: list[str], digits: int = 4) -> GT:
+def numbers(table: GT, columns: list[str], digits: int = 4) -> GT:
     """Significant digits, so that variances of 1e6 and of 1e-3 can stand in one column."""
     return table.fmt_number(columns, n_sigfig=digits).sub_missing(columns, missing_text="–")
 
 
-def _html(table: GT) -> str:
+def html_of(table: GT) -> str:
+    """Return a table in the look of the page."""
     styled = table.tab_options(
         table_width="auto",
         table_margin_left="0",
