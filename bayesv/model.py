@@ -14,14 +14,7 @@ from bayesv.design.design import Design
 from bayesv.design.known import Known
 from bayesv.errors import DataError, FitWarning, MemoryNeededError, PriorError, without
 from bayesv.formula import ModelFrame, Origin
-from bayesv.gram import (
-    ByResidual,
-    GramStatistics,
-    Responses,
-    check_elimination,
-    statistics_by_residual,
-    threads,
-)
+from bayesv.gram import GramStatistics, Responses, check_elimination, threads
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.engines import draw
 from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refuse_draws
@@ -202,8 +195,7 @@ class Model:
         """
         summed = self.design.parametric_residual is None and self.design.terms
         responses, new = self._responses if summed else None, copy(self)
-        for name in ("_start", "_by_residual"):  # cached properties
-            new.__dict__.pop(name, None)
+        new.__dict__.pop("_start", None)
         new._take(self.origin.with_response(y))
         if responses is not None:
             new.__dict__["statistics"] = responses.statistics(new.design.target)
@@ -245,30 +237,17 @@ class Model:
         Raises
         ------
         DataError
-            If residuals are structured (the sums depend on their parameters), or there is no random
-            term.
+            If residuals are structured: the sums depend on their parameters.
         """
-        if (form := self.design.parametric_residual) is not None:
-            raise DataError(
-                f"Residuals {form.describe()} have parameters, on which the sums over rows depend: "
-                "there are no Gram statistics of the design alone. REML, the posterior and "
-                "bv.MarginalCovariance do without them."
-            )
+        self.design.refuse_parameters("Gram statistics")
         return self.origin.statistics(self._order, dedupe=self._dedupe)
-
-    @cached_property
-    def _by_residual(self) -> ByResidual | None:
-        """Statistics by the parameters of structured residuals; None where R/σ² is known."""
-        if self.design.structured_residual is None:
-            return None
-        return statistics_by_residual(self.design, self._order)
 
     @property
     def density(self) -> MarginalDensity:
         """p(Σ, R, y) with u and β integrated out: likelihood and priors."""
-        if (by_residual := self._by_residual) is None:
-            return MarginalDensity(self.statistics, self.priors)
-        return MarginalDensity(by_residual.stats, self.priors, by_residual)
+        if self.design.structured_residual is not None:
+            return MarginalDensity.of(self.design, self.priors, self._order)
+        return MarginalDensity(self.statistics, self.priors)
 
     @property
     def frame(self) -> ModelFrame:

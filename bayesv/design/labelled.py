@@ -126,23 +126,19 @@ class LabelledDesign:
         """Smallest and largest weight, if there are any."""
         raise NotImplementedError
 
-    def refuse_posterior(self) -> None:
-        """Refuse designs for which there are no priors and posterior yet.
+    def refuse_parameters(self, what: str) -> None:
+        """Refuse what residuals with parameters do not have, because it depends on these.
 
         Raises
         ------
         DataError
-            If residuals are structured or known, or there are no random terms.
+            If residuals have parameters.
         """
-        what = "no random terms" if not self.terms else "a known residual covariance"
         if (form := self.parametric_residual) is not None:
-            what = f"residuals {form.describe()}"
-        elif self.terms and not self.sigma_is_known:
-            return
-        raise DataError(
-            f"With {what} there is no posterior yet: REML, ML, V and GLS are there "
-            "(model.reml(), bv.MarginalCovariance, bv.gls)."
-        )
+            raise DataError(
+                f"Residuals {form.describe()} have parameters, on which sums over rows depend: the "
+                f"design alone has no {what}."
+            )
 
     @property
     def sigma_is_known(self) -> bool:
