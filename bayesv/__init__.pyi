@@ -66,6 +66,7 @@ from .priors.families import (
 from .priors.priors import Priors
 from .reml import RemlFit
 from .reml.bootstrap import Bootstrap, bootstrap
+from .reml.likelihood_ratio import lrt
 from .reml.profile import profile
 from .report import Report, interactive_v, report
 from .restate import to_bambi, to_pymc
@@ -141,6 +142,7 @@ __all__ = [
     "kenward_roger",
     "load",
     "load_dataset",
+    "lrt",
     "pedigree",
     "profile",
     "read_fit",

@@ -20,7 +20,7 @@ PSD_TOLERANCE = 1e-10
 
 def symmetrize(a: Array) -> Array:
     """Return the symmetric part, over the last two axes."""
-    return 0.5 * (a + np.swapaxes(a, -1, -2))
+    return np.asarray(0.5 * (a + a.swapaxes(-1, -2)))
 
 
 def smallest_relative_eigenvalue(a: Array) -> float:

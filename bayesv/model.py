@@ -9,26 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from bayesv.covariance import VarianceComponents
+from bayesv import gram
 from bayesv.design.design import Design
 from bayesv.design.known import Known
-from bayesv.errors import DataError, FitWarning, MemoryNeededError, PriorError, without
+from bayesv.errors import DataError, FitWarning, without
 from bayesv.formula import ModelFrame, Origin
-from bayesv.gram import GramStatistics, Responses, check_elimination, threads
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.engines import draw
 from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refuse_draws
 from bayesv.inference.tails import Tails
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.draws import prior_predictive
-from bayesv.priors.priors import Priors, ResolvedPriors
+from bayesv.priors.priors import DEFAULTS, Priors, ResolvedPriors, priors_of
 from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, renamed, whole
+from bayesv.support.process import USUAL_FLOATS
 
 __all__ = ["ENGINES", "Model", "check_sampling"]
-
-# Inside, numbers may underflow whatever np.seterr says outside.
-_USUAL: dict[str, Any] = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
 
 class Model:
@@ -54,7 +51,7 @@ class Model:
         Correlation of the residuals within series, ``kind(position | series)`` such as
         ``"us(visit | subject)"`` or ``"ar1(day | subject)"``, with parameters by group
         ``"us(visit | arm / subject)"``; a model with one needs no random term. Or a known
-        covariance, `bayesv.Known`; σ is 1 then. Such models are fitted by REML and ML.
+        covariance, `bayesv.Known`; σ is 1 then.
     residual_sd : str, optional
         Standard deviation of the residuals: ``"strata(g)"`` for one of each level, ``"power(x)"``
         for σ|x|^δ, ``"exp(x)"`` for σ exp(δx), or a product of these by ``*``.
@@ -87,7 +84,6 @@ class Model:
     """
 
     design: Design
-    priors: ResolvedPriors
 
     @renamed(structure="elimination")
     @accepts(namespace=optional(mapping()), relationship=optional(mapping()), elimination=TEXT)
@@ -111,14 +107,15 @@ class Model:
 
     def _begin(self, priors: Priors | None, elimination: str, dedupe: bool) -> None:
         """Check and keep what does not depend on the data."""
-        check_elimination(elimination)
+        gram.check_elimination(elimination)
         self._order, self._dedupe = elimination, dedupe
-        self.given_priors = _checked(priors)
+        self.given_priors = priors_of(priors)
 
     def _take(self, origin: Origin) -> None:
         self.origin, self.design = origin, origin.design
         self._last_reml: RemlFit | None = None
-        self.priors = self.given_priors.resolve(origin.design)
+        if self.given_priors is not DEFAULTS:  # defaults have nothing to refuse, and may wait
+            self.priors  # noqa: B018
 
     @classmethod
     @renamed(structure="elimination")
@@ -143,7 +140,7 @@ class Model:
         Returns
         -------
         Model
-            For every engine but Bambi, which needs the data frame.
+            For every engine but Bambi.
 
         Raises
         ------
@@ -195,19 +192,15 @@ class Model:
         """
         summed = self.design.parametric_residual is None and self.design.terms
         responses, new = self._responses if summed else None, copy(self)
-        new.__dict__.pop("_start", None)
+        for name in ("_start", "_by_residual", "priors"):  # cached properties
+            new.__dict__.pop(name, None)
         new._take(self.origin.with_response(y))
         if responses is not None:
             new.__dict__["statistics"] = responses.statistics(new.design.target)
         return new
 
     def with_priors(self, priors: Priors | None) -> Model:
-        """Return the model of the same data with other priors.
-
-        Parameters
-        ----------
-        priors : Priors or None
-            None: the defaults.
+        """Return the model of the same data with other priors; with None, the defaults.
 
         Raises
         ------
@@ -221,33 +214,45 @@ class Model:
         HalfNormal(50)
         """
         new = copy(self)
-        new.given_priors = _checked(priors)
-        new.priors = new.given_priors.resolve(self.design)
+        new.given_priors = priors_of(priors)
+        new.__dict__["priors"] = new.given_priors.resolve(self.design)
         return new
 
     @cached_property
-    def _responses(self) -> Responses:
+    def priors(self) -> ResolvedPriors:
+        """The prior of every parameter."""
+        return self.given_priors.resolve(self.design)
+
+    @cached_property
+    def _responses(self) -> gram.Responses:
         """What the models of all responses on this design share."""
         return self.origin.responses(self.statistics)
 
     @cached_property
-    def statistics(self) -> GramStatistics:
+    def statistics(self) -> gram.GramStatistics:
         """Gram statistics of [Z X y]: all that the rows have to say.
 
         Raises
         ------
         DataError
-            If residuals are structured: the sums depend on their parameters.
+            If residuals are structured (the sums depend on their parameters).
         """
-        self.design.refuse_parameters("Gram statistics")
+        self.design.refuse_sums()
         return self.origin.statistics(self._order, dedupe=self._dedupe)
+
+    @cached_property
+    def _by_residual(self) -> gram.ByResidual | None:
+        """Statistics by the parameters of structured residuals; None where R/σ² is known."""
+        if self.design.structured_residual is None:
+            return None
+        return gram.statistics_by_residual(self.design, self._order)
 
     @property
     def density(self) -> MarginalDensity:
         """p(Σ, R, y) with u and β integrated out: likelihood and priors."""
-        if self.design.structured_residual is not None:
-            return MarginalDensity.of(self.design, self.priors, self._order)
-        return MarginalDensity(self.statistics, self.priors)
+        if (by_residual := self._by_residual) is None:
+            return MarginalDensity(self.statistics, self.priors)
+        return MarginalDensity(by_residual.stats, self.priors, by_residual)
 
     @property
     def frame(self) -> ModelFrame:
@@ -255,22 +260,15 @@ class Model:
         return self.origin.frame
 
     @cached_property
-    def _start(self) -> VarianceComponents:
+    def _start(self) -> RemlFit:
         """Where the collapsed engine starts to look for the mode."""
         with without(FitWarning):
-            return (self._last_reml or self.reml()).components
+            return self._last_reml or self.reml()
 
     @property
     def elimination(self) -> str:
         """How random effects are eliminated, in words; or the memory needed, if there is less."""
-        if (form := self.design.parametric_residual) is not None:
-            return f"at every value of the parameters of {form.describe()}"
-        if not self.design.terms:
-            return "none: there is no random term"
-        try:
-            return self.statistics.describe(self.design.groups)
-        except MemoryNeededError as error:
-            return f"none. {error}"
+        return gram.elimination_in_words(self.design, lambda: self.statistics)
 
     def describe(self) -> str:
         """Return design, order of elimination and priors in words."""
@@ -280,7 +278,7 @@ class Model:
         return f"<Model {self.design!r}>"
 
     @accepts(method=choice("REML", "ML"))
-    @np.errstate(**_USUAL)
+    @np.errstate(**USUAL_FLOATS)
     def reml(self, method: str = "REML", *, tolerance: float = 0.01) -> RemlFit:
         """Fit by restricted (``"REML"``) or full (``"ML"``) maximum likelihood.
 
@@ -322,7 +320,7 @@ class Model:
         rng = np.random.default_rng(seed)
         return prior_predictive(self.priors, self.density.statistics, draws, rng)
 
-    @np.errstate(**_USUAL)
+    @np.errstate(**USUAL_FLOATS)
     def sample(
         self,
         engine: str = "collapsed",
@@ -384,21 +382,17 @@ class Model:
         if cores is not None:
             whole(1)("cores", cores)
         refuse_draws(self.design, int(draws) * int(chains), keep_u)
-        density = self.density
         options = NutsOptions(
             int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
         )
-        with threads(cores):
+        density = self.density
+        with gram.threads(cores):
             Tails(density).refuse_improper()
-            start = self._start  # refuses a response that is reproduced: σ → 0 has infinite mass
+            fit = self._start  # refuses a response that is reproduced: σ → 0 has infinite mass
+            if density.by_residual is None and self.design.terms:  # with the probes it took
+                density = MarginalDensity(fit.statistics, self.priors)
             result, name = draw(
-                engine, self.design, density, start, options,
+                engine, self.design, density, fit.components, options,
                 keep_u=keep_u, frame=lambda: self.frame,
             )  # fmt: skip
         return Posterior.from_draws(result, self.priors, name, density)
-
-
-def _checked(priors: Priors | None) -> Priors:
-    if priors is not None and not isinstance(priors, Priors):
-        raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
-    return priors or Priors()

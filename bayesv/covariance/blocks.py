@@ -26,14 +26,15 @@ def number(value: Any) -> float:
 
 def block_of(group: str, values: Any) -> pd.DataFrame:
     """Return Σ_f as a labelled frame; refuse what is no covariance."""
-    labels: Sequence[Any] | None = None
+    labels: pd.Index | None = None
     if isinstance(values, pd.DataFrame):
-        if list(values.index) != list(values.columns):
+        labels = values.index
+        if labels is not values.columns and list(labels) != list(values.columns):
             raise ComponentsError(
                 f"Σ of {group!r} has rows {list(values.index)} and columns {list(values.columns)}; "
                 "they must be the same names in the same order."
             )
-        labels = list(values.index)
+        values = values.to_numpy()
     matrix = real_array(f"Σ of {group!r}", values)
     if matrix.ndim == 0:
         matrix = matrix.reshape(1, 1)
@@ -41,12 +42,12 @@ def block_of(group: str, values: Any) -> pd.DataFrame:
         raise ComponentsError(f"Σ of {group!r} must be square, found shape {matrix.shape}.")
     if not np.isfinite(matrix).all():
         raise ComponentsError(f"Σ of {group!r} has missing or infinite elements.")
-    scale = np.sqrt(np.abs(np.outer(np.diagonal(matrix), np.diagonal(matrix))))
+    diagonal = matrix.diagonal()
+    scale = np.sqrt(np.abs(diagonal[:, None] * diagonal))
     if (np.abs(matrix - matrix.T) > 1e-8 * scale + 1e-300).any():
         raise ComponentsError(f"Σ of {group!r} is not symmetric:\n{matrix}")
     matrix = symmetrize(matrix)
-    zero = np.diagonal(matrix) == 0
-    negative = (np.diagonal(matrix) < 0).any() or matrix[zero].any()
+    negative = (diagonal < 0).any() or matrix[diagonal == 0].any()
     if negative or (low := smallest_relative_eigenvalue(matrix)) < -PSD_TOLERANCE * len(matrix):
         detail = (
             "a variance is negative, or 0 with covariances that are not"

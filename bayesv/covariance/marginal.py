@@ -13,9 +13,11 @@ from scipy.sparse.linalg import LinearOperator, splu
 
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.dense_factor import DenseFactor
+from bayesv.covariance.iterative_factor import IterativeFactor, crossed_columns
 from bayesv.design.design import Design, DesignSummary
 from bayesv.design.parametric import rows_of_level
 from bayesv.errors import ComponentsError, DataError, MemoryNeededError
+from bayesv.gram import DENSE_COLUMNS
 from bayesv.linalg import Array
 from bayesv.support.arguments import accepts, numeric, whole
 from bayesv.support.memory import refuse_unless
@@ -140,6 +142,8 @@ class MarginalCovariance(LinearOperator):
         related = any(term.related is not None for term in self.design.terms)
         if related and self._root.nnz > _DENSE_SHARE * np.prod(self._root.shape):
             return DenseFactor.of(self._root)
+        if not related and crossed_columns(self.design) > DENSE_COLUMNS:
+            return IterativeFactor.of(self.design, self._root)
         M = sparse.csc_array(self._root.T @ self._root + sparse.eye_array(self._root.shape[1]))
         try:
             return splu(

@@ -202,7 +202,7 @@ class Design(LabelledDesign):
     def _with(self, **parts: Any) -> Design:
         """Return the design with another response or residual of the same clusters."""
         new = replace(self, **parts)
-        for name in ("Z", "Z_independent", "clusters"):  # cached properties
+        for name in ("Z", "Z_independent", "clusters", "fixed_index"):  # cached properties
             if name in self.__dict__:
                 new.__dict__[name] = self.__dict__[name]
         return new

@@ -38,6 +38,11 @@ class LabelledDesign:
         """Number of fixed effects."""
         return len(self.fixed_names)
 
+    @cached_property
+    def fixed_index(self) -> pd.Index:
+        """Names of the fixed effects as labels of tables."""
+        return pd.Index(self.fixed_names)
+
     @property
     def q(self) -> int:
         """Number of random effects, Σ q_f."""
@@ -126,18 +131,18 @@ class LabelledDesign:
         """Smallest and largest weight, if there are any."""
         raise NotImplementedError
 
-    def refuse_parameters(self, what: str) -> None:
-        """Refuse what residuals with parameters do not have, because it depends on these.
+    def refuse_sums(self) -> None:
+        """Refuse sums over rows where they depend on parameters of the residuals.
 
         Raises
         ------
         DataError
-            If residuals have parameters.
         """
         if (form := self.parametric_residual) is not None:
             raise DataError(
-                f"Residuals {form.describe()} have parameters, on which sums over rows depend: the "
-                f"design alone has no {what}."
+                f"Residuals {form.describe()} have parameters, on which the sums over rows depend: "
+                "there are no Gram statistics of the design alone. REML, the posterior and "
+                "bv.MarginalCovariance do without them."
             )
 
     @property

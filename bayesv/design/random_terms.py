@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -36,6 +37,11 @@ class _Term:
     def n_columns(self) -> int:
         """Number of coefficients per level, r_f."""
         return len(self.columns)
+
+    @cached_property
+    def column_index(self) -> pd.Index:
+        """Names of the coefficients as labels of tables."""
+        return pd.Index(self.columns)
 
     @property
     def n_levels(self) -> int:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesv.design.design import Design
 from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.linalg import Array
 
-__all__ = ["ResidualCoordinates"]
+__all__ = ["ResidualCoordinates", "parameter_count"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,3 +83,15 @@ class ResidualCoordinates:
         """Return the derivative by coordinates of that by log SDs, z and exponents."""
         ratios = bar.sds[1:] if self.n_ratios else bar.sds[:0]
         return np.concatenate([ratios, bar.z.ravel(), bar.exponents])
+
+
+def parameter_count(design: Design) -> int:
+    """Return the number of fixed effects and of variance parameters of G and R."""
+    of_terms = sum(t.structure.n_sds + t.structure.n_corrs for t in design.terms)
+    form = design.parametric_residual
+    more = (
+        0
+        if form is None or not isinstance(form, StructuredResidual)
+        else (ResidualCoordinates(form).size)
+    )
+    return design.p + of_terms + more + (0 if design.sigma_is_known else 1)

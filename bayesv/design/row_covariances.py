@@ -14,8 +14,11 @@ from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.linalg import Array
 from bayesv.structures.stationary import Stationary
 from bayesv.structures.structure import CovarianceStructure
+from bayesv.support.memory import refuse_unless
 
 __all__ = ["RowCovariances"]
+
+_COPIES = 6  # of the covariances: lags, correlations, roots, inverses, derivatives
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,12 @@ class RowCovariances:
     @classmethod
     def of(cls, form: StructuredResidual, sets: Sequence[Index]) -> Self:
         """Return those of sets of rows of residuals, shapes (P, T)."""
+        refuse_unless(
+            8.0 * _COPIES * sum(float(part.size) * part.shape[1] for part in sets),
+            f"The covariance of {form.text} within sets of up to "
+            f"{max((part.shape[1] for part in sets), default=0):,} rows",
+            "Divide the rows into smaller series.",
+        )
         rows, places = np.unique(
             np.concatenate([np.zeros(0, np.intp), *(part.ravel() for part in sets)]),
             return_inverse=True,

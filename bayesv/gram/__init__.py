@@ -1,6 +1,7 @@
 """Sufficient statistics of [Z X y] and the elimination of random effects from them."""
 
 from bayesv.gram.arrange import (
+    DENSE_COLUMNS,
     ELIMINATIONS,
     arrange,
     check_elimination,
@@ -12,6 +13,7 @@ from bayesv.gram.effects import Effects, draw_effects
 from bayesv.gram.elimination import Adjoint, Elimination, eliminate
 from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.identification import Elements, flat_directions
+from bayesv.gram.krylov import EIGHT, krylov
 from bayesv.gram.layout import Layout
 from bayesv.gram.many import eliminate_many
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
@@ -24,8 +26,12 @@ from bayesv.gram.scaling import Grouping, RowBatch, Scaling
 from bayesv.gram.statistics import LARGEST_ERROR, GramStatistics
 from bayesv.gram.tables import Sums, inner
 from bayesv.gram.threads import threads
+from bayesv.gram.words import elimination_in_words
 
 __all__ = [
+    "elimination_in_words",
+    "DENSE_COLUMNS",
+    "EIGHT",
     "ELIMINATIONS",
     "LARGEST_ERROR",
     "Adjoint",
@@ -55,6 +61,7 @@ __all__ = [
     "independent",
     "inner",
     "joined",
+    "krylov",
     "merge",
     "permute",
     "recode",

@@ -20,11 +20,20 @@ from bayesv.linalg import Array, independent_columns, psd_root
 from bayesv.structures.level_root import LevelRoot
 from bayesv.support.memory import refuse_unless
 
-__all__ = ["ELIMINATIONS", "arrange", "check_elimination", "gram_statistics", "independent"]
+__all__ = [
+    "DENSE_COLUMNS",
+    "ELIMINATIONS",
+    "arrange",
+    "check_elimination",
+    "gram_statistics",
+    "independent",
+]
 
 ELIMINATIONS = ("auto", "single", "nested", "crossed", "iterative")
 _COPIES_OF_BORDER = 6  # in an evaluation with its gradient
-_DENSE = 3000  # columns of a dense block, beyond which "auto" iterates
+
+DENSE_COLUMNS = 2000
+"""Columns of a dense block, beyond which ``"auto"`` iterates."""
 
 
 def check_elimination(elimination: str) -> None:
@@ -183,8 +192,7 @@ def _split(moments: Moments, elimination: str) -> tuple[list[int], list[int]]:
         )
     if elimination == "iterative" and not border:
         raise BayesvError(
-            "elimination='iterative' is for crossed grouping factors; here each is nested in the "
-            "next, and all are eliminated exactly. Use 'auto'."
+            "elimination='iterative' is for crossed grouping factors; there are none. Use 'auto'."
         )
     if elimination == "nested" and border:
         raise BayesvError(
@@ -209,7 +217,7 @@ class _Order:
         self._orders: dict[tuple[int, int], tuple[Index, Index, Index]] = {}
         chain, border = _split(moments, elimination)
         size = sum(J * k for J, k in (self._shapes[term] for term in border))
-        iterates = elimination == "auto" and size > _DENSE and not dense
+        iterates = elimination == "auto" and size > DENSE_COLUMNS and not dense
         iterates |= elimination == "iterative"
         self.border = self._places(border, dense=not iterates)
         self.iteration = self._iteration() if iterates else None

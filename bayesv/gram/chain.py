@@ -131,8 +131,9 @@ class Merging:
         for c in np.flatnonzero(self.counts > most):
             start = stops[c] - self.counts[c]
             stack = stacked[start : stops[c]].reshape(self.counts[c], -1)
+            full = np.zeros((most, stack.shape[1]))
             triangle = np.linalg.qr(stack, mode="r")
-            full = np.pad(triangle, ((0, most - len(triangle)), (0, 0)))
+            full[: len(triangle)] = triangle
             blocks += [stacked[done:start], full.reshape(most, len(parts), k * s)]
             done = stops[c]
         kept = np.concatenate([*blocks, stacked[done:]])

@@ -270,7 +270,6 @@ def _by_products(iteration: Iteration, factors: Factors) -> Array:
 
 def mirrored(upper: Array) -> Array:
     """Return (..., m, m) with the upper triangle in the lower one, which is 0."""
-    both = upper + np.swapaxes(upper, -1, -2)
-    places = np.arange(upper.shape[-1])
-    both[..., places, places] = upper[..., places, places]
+    both = upper + upper.swapaxes(-1, -2)
+    np.einsum("...ii->...i", both)[...] *= 0.5
     return np.asarray(both)

@@ -13,8 +13,9 @@ from bayesv.gram.layout import Layout
 from bayesv.gram.operator import Operator, flat_columns, operator_of
 from bayesv.gram.scaling import Index
 from bayesv.gram.tables import Sums, Tables
-from bayesv.gram.threads import run
+from bayesv.gram.threads import n_threads, run
 from bayesv.linalg import Array
+from bayesv.support.memory import refuse_unless
 
 __all__ = [
     "Factors",
@@ -24,8 +25,11 @@ __all__ = [
     "reverse_iteratively",
 ]
 
-_SOLVED, _PROBED = 1e-11, 1e-9  # residuals of [X y] and of probes, relative
+# Relative residuals of [X y] and of probes. Values have the square of them as error, derivatives
+# have them.
+_SOLVED, _PROBED, _VALUES = 1e-10, 1e-8, 1e-6
 _MOST_STEPS = 400
+_STEPS, _RANK = 40, 6  # of a Krylov space, and of a derivative by a probe, for which there is room
 
 
 class Factors(NamedTuple):
@@ -121,6 +125,11 @@ def eliminate_iteratively(
     assert layout.iteration is not None
     probes = layout.iteration.probes
     n = probes.number(m)
+    refuse_unless(
+        8.0 * q * (m + n * _RANK + 8.0 * _STEPS * n_threads()),
+        f"The iteration over {q:,} columns with {n} probes",
+        "Fit with a larger tolerance=, which takes fewer probes.",
+    )
     sides = N.apply(N.R, B, transposed=True)
     F, lift = N.F, N.lift
 
@@ -132,13 +141,13 @@ def eliminate_iteratively(
         n_sides = some.shape[1]
         places = range(max(start - m, 0), start + 8 - m)
         columns = np.ascontiguousarray(np.hstack([some, probes.draw(q, places)]))
-        tolerance = np.where(np.arange(8) < n_sides, _SOLVED, _PROBED)
+        tolerance = np.where(np.arange(8) < n_sides, _SOLVED, _PROBED if gradient else _VALUES)
         space = krylov(lifted, columns, tolerance, _MOST_STEPS)
         x = space.apply(np.reciprocal)[:, :n_sides] if n_sides else some
         u = _derivative(space, n_sides) if gradient else np.zeros((q, 0))
         return x, space.logarithms[n_sides:], u, space.residual, len(space.alpha)
 
-    parts = run(block, range(0, m + n, 8), bytes_each=8.0 * 8.0 * q * 40)
+    parts = run(block, range(0, m + n, 8), bytes_each=64.0 * q * _STEPS)
     logs = np.concatenate([part[1] for part in parts])
     flat = N.V.T @ sides
     x = np.hstack([part[0] for part in parts])

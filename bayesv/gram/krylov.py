@@ -17,7 +17,9 @@ import numpy as np
 
 from bayesv.linalg import Array
 
-__all__ = ["Krylov", "krylov"]
+__all__ = ["EIGHT", "Krylov", "krylov"]
+
+EIGHT = 8  # columns that have their spaces built together
 
 _STEPS = 16  # for which there is room at first
 _DEAD = 1e-14  # of a column, relative to what the operator made of it: its space is complete

@@ -18,6 +18,7 @@ from bayesv.inference.draws import Draws
 from bayesv.inference.log_prior import coordinates_for
 from bayesv.inference.modes import find_modes
 from bayesv.inference.options import NutsOptions
+from bayesv.inference.probe_shift import coarse, probe_shift
 from bayesv.inference.target import Target
 from bayesv.inference.teams import MAX_KHAT, Proposed, Team, agreed, evidence_gap, form_teams
 from bayesv.linalg import Array
@@ -129,7 +130,7 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
             "n_modes": len(modes),
             "evidence_gap": gap,
             "n_evaluations": target.n_evaluations - target.n_interpolated,
-            **_interpolation(target),
+            **_approximation(target, x),
             "seconds": round(time.perf_counter() - started, 4),
             "seed": "none" if options.seed is None else str(options.seed),
         },
@@ -137,7 +138,7 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
     return replace(
         result,
         log_weights=np.concatenate([p.log_weights for p in proposed]),
-        problems=(*_disagreement(gap), *limit_reached(target, x)),
+        problems=(*_disagreement(gap), *coarse(result.attrs), *limit_reached(target, x)),
     )
 
 
@@ -200,14 +201,13 @@ def labelled(
     )
 
 
-def _interpolation(target: Target) -> dict[str, Any]:
-    """Say how much was interpolated, and how well."""
-    if not target.interpolants:
-        return {}
-    return {
-        "interpolation_error": max(interpolant.error for interpolant in target.interpolants),
-        "n_interpolated": target.n_interpolated,
-    }
+def _approximation(target: Target, x: Array) -> dict[str, Any]:
+    """Say how much was interpolated, how well, and what other probes would do to draws x."""
+    said = probe_shift(target, x)
+    if target.interpolants:
+        said["interpolation_error"] = max(one.error for one in target.interpolants)
+        said["n_interpolated"] = target.n_interpolated
+    return said
 
 
 @dataclass(frozen=True, eq=False)

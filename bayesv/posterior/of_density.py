@@ -15,6 +15,7 @@ from bayesv.inference.target import Target
 from bayesv.linalg import Array
 from bayesv.posterior.summarised import SummarisedDraws
 from bayesv.support.arguments import accepts, choice, whole
+from bayesv.support.process import USUAL_FLOATS
 
 __all__ = ["DrawsOfDensity"]
 
@@ -85,6 +86,7 @@ class DrawsOfDensity(SummarisedDraws):
         )
         return replace(evidence, problems=(*evidence.problems, problem))
 
+    @np.errstate(**USUAL_FLOATS)
     def _evidence(self, density: MarginalDensity, method: str, seed: int) -> Evidence:
         flat, log_weights = flat_effects(density.priors), self.log_weights
         if log_weights is not None and method != "bridge":

@@ -16,13 +16,7 @@ from bayesv.design.structured import Parameters
 from bayesv.errors import PriorError
 from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.priors.basis import Basis, CentredBlock, centres_by_name, default_sizes
-from bayesv.priors.families import (
-    LKJ,
-    Flat,
-    HalfStudentT,
-    Normal,
-    SdPrior,
-)
+from bayesv.priors.families import LKJ, Flat, HalfStudentT, Normal, SdPrior
 from bayesv.priors.residual import CorrPrior, ResidualPriors, structure_under
 from bayesv.priors.stated import (
     as_text,
@@ -34,7 +28,7 @@ from bayesv.priors.stated import (
 )
 from bayesv.support.arguments import a, accepts
 
-__all__ = ["Priors", "ResolvedPriors"]
+__all__ = ["DEFAULTS", "Priors", "ResolvedPriors", "priors_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -389,3 +383,14 @@ def _facts(term: Any) -> ColumnFacts:
             "scales are not known; build the model from the data again."
         )
     return facts
+
+
+DEFAULTS = Priors()
+"""Priors of a model for which none are stated."""
+
+
+def priors_of(priors: Priors | None) -> Priors:
+    """Return what is stated, or the defaults; refuse what are no priors."""
+    if priors is not None and not isinstance(priors, Priors):
+        raise PriorError(f"priors must be a bv.Priors, found {type(priors).__name__}.")
+    return priors or DEFAULTS

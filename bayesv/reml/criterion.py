@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from itertools import pairwise
+from math import log, pi
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.linalg.lapack import dpotrf, dtrtri
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
@@ -43,13 +46,10 @@ class Criterion:
                 design.terms, stats.bases, stats.layout.scales, strict=True
             )
         ]
-        self.stops = np.cumsum([0, *(one.size for one in self.maps)])[1:]
+        stops = np.cumsum([0, *(one.size for one in self.maps)]).tolist()
+        self.parts = [slice(*ends) for ends in pairwise(stops)]
+        self.n_lambdas: int = stops[-1]  # coordinates of λ, which come first
         self.n_evaluations = 0
-
-    @property
-    def n_lambdas(self) -> int:
-        """Number of coordinates of λ, which come first."""
-        return int(self.stops[-1]) if len(self.stops) else 0
 
     @property
     def size(self) -> int:
@@ -110,13 +110,9 @@ class Criterion:
         """Return λ_f of every term, shape (S, k, k), at S points x, shape (S, d)."""
         return [one.lambdas(part) for one, part in self._each(x)]
 
-    def _split(self, x: Array) -> list[Array]:
-        """Return the coordinates of each term, (..., d)."""
-        return np.split(x, self.stops, axis=-1)[: len(self.maps)]
-
     def _each(self, x: Array) -> Iterator[tuple[TermMap, Array]]:
-        """Yield the map and the coordinates of each term."""
-        return zip(self.maps, self._split(x), strict=True)
+        """Yield the map and the coordinates, (..., d), of each term."""
+        return zip(self.maps, [x[..., part] for part in self.parts], strict=True)
 
     def start(self, scale: float, decay: float = 0.0) -> Array:
         """Return SDs of one size relative to σ, with correlations that decay with the lag."""
@@ -138,7 +134,7 @@ class Criterion:
     def criterion_at(self, lambdas: Sequence[Array], sigma2: float) -> float:
         """−2 log likelihood at given λ and σ²."""
         done = eliminate(self.stats, lambdas)
-        _, r2, logdet_S = solve_fixed(done, self.stats.p)
+        _, r2, logdet_S, _ = solve_fixed(done, self.stats.p)
         value = done.logdet - self.stats.log_weights + self.df * np.log(2 * np.pi * sigma2)
         if self.method == "REML":
             value += logdet_S + self.stats.fixed.logdet
@@ -249,25 +245,31 @@ class Criterion:
         self.n_evaluations += 1
         p = stats.p
         done = eliminate(stats, self.lambdas(x))
-        gamma, r2, logdet_S = solve_fixed(done, p)
+        gamma, r2, logdet_S, S_inv = solve_fixed(done, p)
         if self.sigma_is_known:
             sigma2, scaled = 1.0, r2
         elif r2 <= max(_EXACT * stats.sums.C[p, p], _EXACT**2 * stats.total):
             raise self.reproduced()
         else:
             sigma2, scaled = r2 / self.df, self.df
-        value = done.logdet - stats.log_weights + self.df * np.log(2 * np.pi * sigma2) + scaled
-        T_bar = np.outer(np.append(-gamma, 1.0), np.append(-gamma, 1.0)) / sigma2
+        value = done.logdet - stats.log_weights + self.df * log(2 * pi * sigma2) + scaled
+        residual = np.append(-gamma, 1.0)
+        T_bar = residual[:, None] * (residual / sigma2)
         if self.method == "REML":
             value += logdet_S + stats.fixed.logdet
-            T_bar[:p, :p] += np.linalg.inv(done.T[:p, :p])
+            T_bar[:p, :p] += S_inv
         return float(value), done, T_bar
 
 
-def solve_fixed(done: Elimination, p: int) -> tuple[Array, float, float]:
-    """Return γ̂, r² = t − c'S⁻¹c and log|S| from T = [[S, c], [c', t]]."""
-    S, c = done.T[:p, :p], done.T[:p, p]
-    L = np.linalg.cholesky(S)
-    half = np.linalg.solve(L, c)
-    gamma = np.linalg.solve(L.T, half)
-    return gamma, float(done.T[p, p] - half @ half), 2.0 * float(np.log(np.diagonal(L)).sum())
+def solve_fixed(done: Elimination, p: int) -> tuple[Array, float, float, Array]:
+    """Return γ̂, r² = t − c'S⁻¹c, log|S| and S⁻¹ from T = [[S, c], [c', t]]."""
+    S, c, t = done.T[:p, :p], done.T[:p, p], float(done.T[p, p])
+    if not p:
+        return c, t, 0.0, S
+    L, failed = dpotrf(S, lower=1)
+    if failed:
+        raise np.linalg.LinAlgError("[X]'V⁻¹[X] is not positive definite")
+    root = dtrtri(L, lower=1)[0]
+    half = root @ c
+    logdet = 2.0 * float(np.log(L.diagonal()).sum())
+    return half @ root, t - float(half @ half), logdet, root.T @ root

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
 
 from bayesv.errors import DataError, FitWarning, warn
 from bayesv.gram import LARGEST_ERROR, Probes, eliminate
-from bayesv.linalg import Array, Mask, symmetrize
+from bayesv.linalg import Array, Mask
 from bayesv.reml.criterion import Criterion, solve_fixed
+from bayesv.reml.descent import minimize, polish
 from bayesv.reml.fit import RemlFit
 from bayesv.reml.identification import unidentified
-from bayesv.reml.polish import Objective, polish
 from bayesv.reml.starts import Screen
 
 __all__ = ["Optimum", "Search"]
@@ -162,61 +160,31 @@ class Search:
                 return 1e300, np.zeros(int(free.sum()))
             return value, gradient[free]
 
+        def arrived(part: Array) -> bool:
+            if known is None:
+                return False
+            away = self.criterion.same_sign(filled(part)) - self.criterion.same_sign(known.x)
+            return bool((curvature * away[free] ** 2).sum() < _NEAR)
+
         part = x[free]
         # Near a zero of λ the curvature may be far below the expected one, and of either sign, and
         # far from the start it is another: what is left there is searched again, to the end.
         for loose in (_LINE_SEARCH_GRADIENT, *(_SEARCH_GRADIENT,) * _ROUNDS):
             curvature = self.criterion.curvature(filled(part))[free]
-            part, value, gradient, inverse = self._quasi_newton(
-                objective, part, curvature, loose, known
+            size = np.sqrt(curvature)
+            part, value, gradient, inverse = minimize(
+                objective, part, curvature, loose * size, self.max_iterations, arrived
             )
             if known is not None:
                 break
-            tolerance = _SEARCH_GRADIENT * np.sqrt(curvature)
-            part, value, gradient = polish(objective, part, value, gradient, inverse, tolerance)
+            part, value, gradient = polish(
+                objective, part, value, gradient, inverse, _SEARCH_GRADIENT * size
+            )
             if _relative(gradient, self.criterion.row_sizes(filled(part))[free]) < _SETTLED:
                 break
         full_gradient = np.zeros_like(x)
         full_gradient[free] = gradient
         return filled(part), value, full_gradient
-
-    def _quasi_newton(
-        self,
-        objective: Objective,
-        part: Array,
-        curvature: Array,
-        loose: float,
-        known: Optimum | None,
-    ) -> tuple[Array, float, Array, Array]:
-        """Return where BFGS ends, the value and gradient there, and its inverse Hessian."""
-        # In coordinates y = x c the curvature is about the same in all directions.
-        c = np.sqrt(curvature / curvature.max())
-        same_sign = self.criterion.same_sign
-
-        def scaled(y: Array) -> tuple[float, Array]:
-            value, gradient = objective(y / c)
-            return value, gradient / c
-
-        def stop_at_known(intermediate_result: Any) -> None:
-            if known is not None:
-                away = same_sign(intermediate_result.x / c) - same_sign(known.x)
-                if (curvature * away**2).sum() < _NEAR:
-                    raise StopIteration
-
-        result = minimize(
-            scaled,
-            part * c,
-            jac=True,
-            method="BFGS",
-            options={
-                "gtol": loose * np.sqrt(curvature.max()),
-                "maxiter": self.max_iterations,
-                "hess_inv0": np.eye(len(c)) / curvature.max(),
-            },
-            callback=stop_at_known,
-        )
-        inverse = np.asarray(result.hess_inv) / np.outer(c, c)
-        return np.asarray(result.x) / c, float(result.fun), np.asarray(result.jac) * c, inverse
 
     def _settle(
         self, x: Array, value: float, gradient: Array, free: Mask
@@ -274,12 +242,12 @@ class Search:
         criterion = self.criterion
         stats, design = criterion.statistics(best.x), criterion.design
         done = eliminate(stats, criterion.lambdas(best.x))
-        gamma, r2, _ = solve_fixed(done, stats.p)
+        gamma, r2, _, S_inv = solve_fixed(done, stats.p)
         sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
-        names = list(design.fixed_names)
+        names = design.fixed_index
         roots = criterion.roots(best.x)
         blocks = {
-            term.group: pd.DataFrame(sigma2 * root @ root.T, term.columns, term.columns)
+            term.group: pd.DataFrame(sigma2 * root @ root.T, term.column_index, term.column_index)
             for term, root in zip(design.terms, roots, strict=True)
         }
         error = stats.relative_error(roots)
@@ -291,7 +259,6 @@ class Search:
             problems = (*problems, lost)
         for problem in problems:
             warn(f"{problem[0].upper()}{problem[1:]}.", FitWarning)
-        S_inv = symmetrize(np.linalg.inv(done.T[: stats.p, : stats.p]))
         norm = float(np.abs(best.gradient).max())
         relative = _relative(best.gradient, criterion.row_sizes(best.x))
         # Rounding leaves so much of the gradient, at the optimum too.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,10 +49,13 @@ class Screen:
             *((self.n_rows + int(i), len(_CORRELATIONS)) for i in self.correlated),
         ]
 
+        self.size = prod(n for _, n in self.choices)  # points of the lattice
+        self.a_start = 3 * sum(n for _, n in self.choices)  # values of a search from one, about
+
     @property
     def values_a_start(self) -> int:
-        """About how many values the search from one point takes."""
-        return 3 * sum(n for _, n in self.choices)
+        """About how many values the search from one point takes, which no more than all take."""
+        return min(self.a_start, self.size)
 
     def starts(self, n: int, known: Array, value: float, boundary: bool) -> Array:
         """Return lowest points of valleys, except that of a known minimum, the lowest first.
@@ -69,7 +73,7 @@ class Screen:
         boundary : bool
             Whether ``known`` is on the boundary.
         """
-        points, lows = self._valleys(n)
+        points, lows = self._all_valleys() if self.size <= n * self.a_start else self._valleys(n)
         most = value + _LOSS * max(lows[0] - value, 0.0) + _MORE
         elsewhere = (lows < value) | ~self._same_cell(points, known)
         valleys = self._coordinates(points[(lows <= most) & elsewhere])
@@ -78,6 +82,19 @@ class Screen:
         below = (self.row[:, None] == self.correlated) & (self.column < self.row)[:, None]
         reversed_ = np.where(below.T, -known, known)
         return np.concatenate([valleys, reversed_[self.values(reversed_) <= most]])
+
+    def _all_valleys(self) -> tuple[Index, Array]:
+        """Return all points that no change of one choice improves, and their values."""
+        places, counts = zip(*self.choices, strict=True)
+        points = np.full((self.size, 2 * self.n_rows), _NONE, dtype=np.intp)
+        points[:, places] = np.indices(counts).reshape(len(counts), -1).T
+        table = self.values(self._coordinates(points)).reshape(counts)
+        lowest = np.ones(counts, dtype=bool)
+        for axis in range(len(counts)):
+            lowest &= table == table.min(axis=axis, keepdims=True)
+        lows = table[lowest]
+        order = np.argsort(lows, kind="stable")
+        return points[lowest.ravel()][order], lows[order]
 
     def _valleys(self, n: int) -> tuple[Index, Array]:
         """Return lattice points that no change of one choice improves, and their values."""

@@ -90,6 +90,17 @@ def animals(rng: Rng, rows: int, animals: int) -> pd.DataFrame:
     return pd.DataFrame(table | {"sire": names[sire[animal]], "dam": names[dam[animal]]})
 
 
+def ratings(rng: Rng, rows: int, users: int, items: int) -> pd.DataFrame:
+    """Ratings of items by users, both with Zipf margins: few of each have most of the rows."""
+    margins = [1.0 / np.arange(1, levels + 1) ** 0.7 for levels in (users, items)]
+    user, item = (rng.choice(len(m), size=rows, p=m / m.sum()) for m in margins)
+    user[:users], item[:items] = np.arange(users), np.arange(items)
+    x = rng.normal(size=rows)
+    y = 3.5 + 0.1 * x + 0.4 * rng.normal(size=users)[user] + 0.5 * rng.normal(size=items)[item]
+    y += 0.85 * rng.normal(size=rows)
+    return pd.DataFrame({"y": y, "x": x, "user": user, "item": item})
+
+
 def _uneven(rng: Rng, items: int, boxes: int) -> np.ndarray:
     """Put items into boxes of uneven size, none empty; sorted, as such data usually are."""
     weights = rng.gamma(1.5, size=boxes)
@@ -100,6 +111,7 @@ def _uneven(rng: Rng, items: int, boxes: int) -> np.ndarray:
 SIMULATORS: dict[str, Callable[..., pd.DataFrame]] = {
     "grouped": grouped,
     "nested": nested,
+    "ratings": ratings,
     "schools": schools,
     "star": star,
     "animals": animals,
