@@ -17,6 +17,9 @@ from bayesv.diagnostics.convergence import ess_mean
 from bayesv.errors import without
 from bayesv.inference.target import Target
 from bayesv.posterior.coherence import coherence
+from bayesv.posterior.covariance_draws import v_of_rows
+from bayesv.posterior.expected import expected_v
+from bayesv.posterior.functions_of_v import functionals_of_v
 
 CASES = {
     "ar1 and slopes": ("y ~ x + (x | g)", {"residual": "ar1(day | g)"}),
@@ -176,10 +179,10 @@ def test_stated_priors_integrate_to_1(residual, prior, data):
     model = bv.Model("y ~ x", data, residual=residual, priors=priors)
     target = Target(model.density)
 
-    z, log_sigma = np.linspace(-25, 25, 2001), np.linspace(-14, 4, 400)
+    z, log_sigma = np.linspace(-25, 25, 4001), np.linspace(-14, 4, 200)
     points = np.stack(np.meshgrid(z, log_sigma, indexing="ij"), axis=-1)
     total = trapezoid(trapezoid(np.exp(target.log_prior(points)), log_sigma, axis=1), z)
-    assert total == pytest.approx(1.0, abs=1e-4)
+    assert total == pytest.approx(1.0, abs=1e-3)
     assert str(prior) in str(model.priors)
     assert "HalfNormal(2)" in str(model.priors)
     again = model.priors.stated().resolve(model.design)
@@ -219,23 +222,22 @@ def test_prior_draws_are_of_the_prior(name, data):
 
 @pytest.mark.parametrize("name", ["ar1 and slopes", "power of a time", "by group", "known"])
 def test_moments_of_v_are_those_over_draws(name, posterior):
-    post = posterior(name)
-    rows, step = np.array([0, 1, 2, 6, 11]), 1
+    values, rows = posterior(name).values.every(30), np.array([0, 1, 2, 6, 11])
+    design = values.design
     each = np.array(
         [
-            bv.MarginalCovariance(post.design, vc).rows(rows).to_numpy()
-            for vc in post.each_components(step)
+            bv.MarginalCovariance(design, point.components()).rows(rows).to_numpy()
+            for point in values.flat
         ]
     )
-    V = post.V(rows=rows)
+    V = v_of_rows(values, None, None, rows=rows, newdata=None, weights=None)
     assert np.allclose(V.mean(), each.mean(axis=0))
     assert np.allclose(V.sd(), each.std(axis=0, ddof=1))
     assert np.allclose(V.quantile(0.9), np.quantile(each, 0.9, axis=0))
-    assert np.allclose(post.expected_V().rows(rows), each.mean(axis=0))
-    shares = V.components().to_numpy()
-    assert np.allclose(shares.sum(axis=2), 1.0)
-    dense = bv.MarginalCovariance(post.design, post.components(0, 0))
-    functionals = post.functionals()
+    assert np.allclose(expected_v(values.flat).rows(rows), each.mean(axis=0))
+    assert np.allclose(V.components().to_numpy().sum(axis=2), 1.0)
+    dense = bv.MarginalCovariance(design, values.components((0, 0)))
+    functionals = functionals_of_v(values, posterior(name).density, np.inf)
     assert float(functionals["log|V|"][0, 0]) == pytest.approx(dense.logdet())
     assert float(functionals["tr V"][0, 0]) == pytest.approx(np.trace(dense.to_dense()))
 
@@ -257,18 +259,20 @@ def test_log_likelihoods_are_those_of_dense_algebra(name, posterior):
 @pytest.mark.parametrize("name", ["ar1 and slopes", "exp and strata", "us", "known"])
 def test_draws_belong_to_the_model(name, data, posterior):
     post = posterior(name)
-    assert post.check().passed
-    if (residual := post.values.residual) is not None:
+    assert coherence(post.density, post.values.every(2), {}, None).passed
+    values = post.values.every(3)
+    if (residual := values.residual) is not None:
         # Draws whose correlations or exponents are shifted are not of the model.
         z, exponents = residual.z + 0.5, residual.exponents + 0.5
-        wrong = replace(post.values, residual=Parameters(residual.sds, z, exponents))
+        wrong = replace(values, residual=Parameters(residual.sds, z, exponents))
         assert not coherence(post.density, wrong, {}, None).passed
 
 
 def test_random_effects_are_kept_and_coherent(data):
     model = model_of("ar1 and slopes", data)
-    post = model.sample(seed=1, draws=300, keep_u=True, progressbar=False)
-    assert post.check().passed
+    with without(bv.SamplingWarning):
+        post = model.sample(seed=1, draws=300, keep_u=True, progressbar=False)
+    assert post.check(100).passed
     effects = post.random_effects(200)
     fit = model.reml()
     assert np.corrcoef(effects["mean"], fit.blup)[0, 1] > 0.9
@@ -299,7 +303,8 @@ def test_predictions_continue_series(data, posterior):
     new = pd.DataFrame({"g": [3, 99], "day": [4, 4], "x": [0.5, 0.5]})
     frame = data[~((data["g"] == 3) & (data["day"] == 4))].reset_index(drop=True)
     fit = bv.Model("y ~ x + (x | g)", frame, residual="ar1(day | g)")
-    draws = fit.sample(seed=2, draws=400, progressbar=False).predict(1500, newdata=new, seed=1)
+    with without(bv.SamplingWarning):
+        draws = fit.sample(seed=2, draws=400, progressbar=False).predict(800, newdata=new, seed=1)
     reml = fit.reml().predict(new)
     assert float(draws[:, 0].mean()) == pytest.approx(reml["mean"].iloc[0], abs=0.25)
     assert float(draws[:, 0].std()) < float(draws[:, 1].std())

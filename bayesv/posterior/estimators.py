@@ -30,6 +30,7 @@ __all__ = [
 
 ESTIMATES = ("mean", "median", "mode", "stein", "log_euclidean", "medoid")
 
+_DRAWS_TO_START_FROM = 200
 _STEIN_DRAWS = 1000  # over which derivatives of log|V| are averaged
 
 
@@ -289,13 +290,20 @@ def joint_mode(density: MarginalDensity, values: ComponentDraws) -> ComponentDra
         likelihood = density.conditional(lambdas, sigma**2, residual=residual).log_likelihood
         return -float((likelihood + log_prior(x[None], jacobian=False))[0])
 
-    start = coordinates.near(mean)
-    found = minimize(
-        objective,
-        start,
-        method="L-BFGS-B",
-        # A mode at an SD of 0 or a correlation of ±1 is at infinity here: end near it.
-        bounds=[(value - 12.0, value + 12.0) for value in start],
-        options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-7},
-    )
-    return coordinates.to_values(np.asarray(found.x))
+    starts = [coordinates.near(mean)]
+    if values.residual is not None:  # its coordinates are many: start at the highest draw, too
+        some = values.flat.take(evenly_spaced(values.size, _DRAWS_TO_START_FROM))
+        highest = int(np.argmax(density.log_posterior(some)))
+        starts.append(coordinates.near(some.take(highest)))
+    ends = [
+        minimize(
+            objective,
+            start,
+            method="L-BFGS-B",
+            # A mode at an SD of 0 or a correlation of ±1 is at infinity here: end near it.
+            bounds=[(value - 12.0, value + 12.0) for value in start],
+            options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-7},
+        )
+        for start in starts
+    ]
+    return coordinates.to_values(np.asarray(min(ends, key=lambda end: float(end.fun)).x))
