@@ -52,6 +52,7 @@ from .model import Model
 from .posterior.posterior import Posterior
 from .priors.families import (
     LKJ,
+    CorrelationAbove,
     Exponential,
     Flat,
     Gamma,
@@ -60,10 +61,12 @@ from .priors.families import (
     HalfStudentT,
     InverseGamma,
     Normal,
+    RangeBelow,
 )
 from .priors.priors import Priors
 from .reml import RemlFit
 from .reml.bootstrap import Bootstrap, bootstrap
+from .reml.likelihood_ratio import lrt
 from .reml.profile import profile
 from .report import Report, interactive_v, report
 from .restate import to_bambi, to_pymc
@@ -81,6 +84,7 @@ __all__ = [
     "Bootstrap",
     "Comparison",
     "ComponentsError",
+    "CorrelationAbove",
     "DataError",
     "Design",
     "CacheWarning",
@@ -110,6 +114,7 @@ __all__ = [
     "PriorError",
     "Priors",
     "RandomTerm",
+    "RangeBelow",
     "Residual",
     "RemlFit",
     "Report",
@@ -137,6 +142,7 @@ __all__ = [
     "kenward_roger",
     "load",
     "load_dataset",
+    "lrt",
     "pedigree",
     "profile",
     "read_fit",

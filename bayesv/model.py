@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from bayesv import gram
 from bayesv.design.design import Design
 from bayesv.design.known import Known
-from bayesv.errors import DataError, FitWarning, MemoryNeededError, without
+from bayesv.errors import DataError, FitWarning, without
 from bayesv.formula import ModelFrame, Origin
-from bayesv.gram import GramStatistics, Responses, check_elimination, threads
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.engines import draw
 from bayesv.inference.options import ENGINES, NutsOptions, check_sampling, refuse_draws
@@ -23,11 +23,9 @@ from bayesv.priors.draws import prior_predictive
 from bayesv.priors.priors import DEFAULTS, Priors, ResolvedPriors, priors_of
 from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, renamed, whole
+from bayesv.support.process import USUAL_FLOATS
 
 __all__ = ["ENGINES", "Model", "check_sampling"]
-
-# Inside, numbers may underflow whatever np.seterr says outside.
-_USUAL: dict[str, Any] = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
 
 class Model:
@@ -53,7 +51,7 @@ class Model:
         Correlation of the residuals within series, ``kind(position | series)`` such as
         ``"us(visit | subject)"`` or ``"ar1(day | subject)"``, with parameters by group
         ``"us(visit | arm / subject)"``; a model with one needs no random term. Or a known
-        covariance, `bayesv.Known`; σ is 1 then. Such models are fitted by REML and ML.
+        covariance, `bayesv.Known`; σ is 1 then.
     residual_sd : str, optional
         Standard deviation of the residuals: ``"strata(g)"`` for one of each level, ``"power(x)"``
         for σ|x|^δ, ``"exp(x)"`` for σ exp(δx), or a product of these by ``*``.
@@ -109,7 +107,7 @@ class Model:
 
     def _begin(self, priors: Priors | None, elimination: str, dedupe: bool) -> None:
         """Check and keep what does not depend on the data."""
-        check_elimination(elimination)
+        gram.check_elimination(elimination)
         self._order, self._dedupe = elimination, dedupe
         self.given_priors = priors_of(priors)
 
@@ -142,7 +140,7 @@ class Model:
         Returns
         -------
         Model
-            For every engine but Bambi, which needs the data frame.
+            For every engine but Bambi.
 
         Raises
         ------
@@ -194,7 +192,7 @@ class Model:
         """
         summed = self.design.parametric_residual is None and self.design.terms
         responses, new = self._responses if summed else None, copy(self)
-        for name in ("_start", "priors"):
+        for name in ("_start", "_by_residual", "priors"):  # cached properties
             new.__dict__.pop(name, None)
         new._take(self.origin.with_response(y))
         if responses is not None:
@@ -202,12 +200,7 @@ class Model:
         return new
 
     def with_priors(self, priors: Priors | None) -> Model:
-        """Return the model of the same data with other priors.
-
-        Parameters
-        ----------
-        priors : Priors or None
-            None: the defaults.
+        """Return the model of the same data with other priors; with None, the defaults.
 
         Raises
         ------
@@ -231,23 +224,35 @@ class Model:
         return self.given_priors.resolve(self.design)
 
     @cached_property
-    def _responses(self) -> Responses:
+    def _responses(self) -> gram.Responses:
         """What the models of all responses on this design share."""
         return self.origin.responses(self.statistics)
 
     @cached_property
-    def statistics(self) -> GramStatistics:
+    def statistics(self) -> gram.GramStatistics:
         """Gram statistics of [Z X y]: all that the rows have to say.
 
         Raises
         ------
         DataError
-            If residuals are structured (the sums depend on their parameters), or there is no random
-            term.
+            If residuals are structured (the sums depend on their parameters).
         """
-        if self.design.parametric_residual is not None or not self.design.terms:
-            self.design.refuse_posterior()  # what takes sums over rows, and REML does not
+        self.design.refuse_sums()
         return self.origin.statistics(self._order, dedupe=self._dedupe)
+
+    @cached_property
+    def _by_residual(self) -> gram.ByResidual | None:
+        """Statistics by the parameters of structured residuals; None where R/σ² is known."""
+        if self.design.structured_residual is None:
+            return None
+        return gram.statistics_by_residual(self.design, self._order)
+
+    @property
+    def density(self) -> MarginalDensity:
+        """p(Σ, R, y) with u and β integrated out: likelihood and priors."""
+        if (by_residual := self._by_residual) is None:
+            return MarginalDensity(self.statistics, self.priors)
+        return MarginalDensity(by_residual.stats, self.priors, by_residual)
 
     @property
     def frame(self) -> ModelFrame:
@@ -263,14 +268,7 @@ class Model:
     @property
     def elimination(self) -> str:
         """How random effects are eliminated, in words; or the memory needed, if there is less."""
-        if (form := self.design.parametric_residual) is not None:
-            return f"at every value of the parameters of {form.describe()}"
-        if not self.design.terms:
-            return "none: there is no random term"
-        try:
-            return self.statistics.describe(self.design.groups)
-        except MemoryNeededError as error:
-            return f"none. {error}"
+        return gram.elimination_in_words(self.design, lambda: self.statistics)
 
     def describe(self) -> str:
         """Return design, order of elimination and priors in words."""
@@ -280,7 +278,7 @@ class Model:
         return f"<Model {self.design!r}>"
 
     @accepts(method=choice("REML", "ML"))
-    @np.errstate(**_USUAL)
+    @np.errstate(**USUAL_FLOATS)
     def reml(self, method: str = "REML", *, tolerance: float = 0.01) -> RemlFit:
         """Fit by restricted (``"REML"``) or full (``"ML"``) maximum likelihood.
 
@@ -319,9 +317,10 @@ class Model:
         >>> bool((model.prior_predictive(seed=1)["VPC Batch"] < 1).all())
         True
         """
-        return prior_predictive(self.priors, self.statistics, draws, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        return prior_predictive(self.priors, self.density.statistics, draws, rng)
 
-    @np.errstate(**_USUAL)
+    @np.errstate(**USUAL_FLOATS)
     def sample(
         self,
         engine: str = "collapsed",
@@ -386,10 +385,12 @@ class Model:
         options = NutsOptions(
             int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
         )
-        with threads(cores):
-            Tails(MarginalDensity(self.statistics, self.priors)).refuse_improper()
+        density = self.density
+        with gram.threads(cores):
+            Tails(density).refuse_improper()
             fit = self._start  # refuses a response that is reproduced: σ → 0 has infinite mass
-            density = MarginalDensity(fit.statistics, self.priors)  # with the probes it took
+            if density.by_residual is None and self.design.terms:  # with the probes it took
+                density = MarginalDensity(fit.statistics, self.priors)
             result, name = draw(
                 engine, self.design, density, fit.components, options,
                 keep_u=keep_u, frame=lambda: self.frame,

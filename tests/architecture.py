@@ -70,6 +70,7 @@ HEAVY: dict[str, str] = {
     "gram.kernels": "compiled by numba",
     "gram.lanes": "compiled by numba",
     "gram.rows": "compiled by numba",
+    "gram.several": "compiled by numba",
     "gram.small": "compiled by numba",
     "inference.marginal": "an operation of PyTensor is a class of it",
     "plots.calibration": "draws with matplotlib, which is an extra",

@@ -197,6 +197,62 @@ def frames(rng: random.Random) -> None:
     bv.Model(formula, frame, var_weights=weights).reml()
 
 
+RESIDUALS = (
+    "us(t | g)", "ar1(t | s:g)", "cs(t | s / g)", "car1(x | g)", "sp_exp(x + z | g, nugget=True)",
+    "toeph(1 | g)", "arma11(t | 1)", "sp_mat(x | g)",
+)  # fmt: skip
+RESIDUAL_SDS = ("strata(s)", "power(v) * strata(s)", "exp(x)", "power(v)*exp(x)")
+TEMPLATES = (
+    "cs(0 + factor(t) | g)", "ar1(0 + t | g)", "us(x | g)", "diag(1 + x | s:g)",
+    "homcs(0 + s | g)", "toep(0 + factor(t) | g, hom=TRUE)", "car1(0 + x | g)",
+)  # fmt: skip
+
+
+def structures(rng: random.Random) -> None:
+    """Texts of residuals, of their SDs and of templates, whole or damaged; odd relationships."""
+    n, seed = 24, np.random.default_rng(rng.randrange(1 << 30))
+    data: dict[str, Any] = {name: seed.normal(size=n) for name in "yxz"}
+    data |= {"g": np.arange(n) % 6, "t": np.arange(n) // 6, "v": seed.uniform(0.5, 2.0, n)}
+    data["s"] = np.where(np.arange(n) % 2, "a", "b")
+    if rng.random() < 0.4:
+        data[rng.choice("xzgtsv")] = _column(rng, n)
+
+    def text(choices: tuple[str, ...]) -> str:
+        whole = rng.choice(choices)
+        return damaged(whole, rng) if rng.random() < 0.6 else whole
+
+    formula, asked = "y ~ x + (1 | g)", {}
+    match rng.randrange(5):
+        case 0:
+            asked["residual"] = text(RESIDUALS)
+        case 1:
+            asked["residual_sd"] = text(RESIDUAL_SDS)
+        case 2:
+            formula = f"y ~ x + {text(TEMPLATES)}"
+        case 3:
+            values = [_column(rng, n), np.eye(n), "v", None, np.ones((n, n)), [[1]], {}]
+            asked["residual"] = bv.Known(rng.choice(values))
+        case 4:
+            asked["relationship"] = {rng.choice(["g", "g", "h", "", "x"]): _relationship(rng)}
+    model = bv.Model(formula, pd.DataFrame(data), **asked)
+    if rng.random() < 0.1:
+        model.reml()
+
+
+def _relationship(rng: random.Random) -> Any:
+    """Return K of six levels or a pedigree of them, some of them odd."""
+    labels: list[Any] = list("012345")
+    K = np.eye(6) + 0.3
+    for _ in range(rng.randrange(3)):
+        K[rng.randrange(6), rng.randrange(6)] = rng.choice([0.0, -1.0, np.nan, np.inf, 1e300, 0.3])
+        labels[rng.randrange(6)] = rng.choice(["0", 0, None, 1.5, (), "\x00", "é", pd.NA, True])
+    if rng.random() < 0.5:
+        pair = [K, K.tolist(), K[:5], K.astype(str), pd.DataFrame(K, labels, labels), None, "K"]
+        return rng.choice([(rng.choice(pair), labels), rng.choice(pair)])
+    parents = [rng.choice(["0", None, "1", 2, pd.NA, "z", float("nan"), [], b"1"]) for _ in labels]
+    return bv.pedigree({"id": labels, "sire": parents, "dam": rng.choices(parents, k=6)})
+
+
 def r_folders(rng: random.Random) -> None:
     """Folders of fits exported from R, with values of fit.json or bytes of a table changed."""
     source = EXPORTS / rng.choice(
@@ -242,6 +298,7 @@ TARGETS: dict[str, Callable[[random.Random], None]] = {
     "varcorr": varcorr,
     "toml": toml,
     "frames": frames,
+    "structures": structures,
     "r_folders": r_folders,
 }
 

@@ -140,3 +140,22 @@ def test_a_chain_takes_few_sums():
     by_residual = statistics_by_residual(model.design)
     assert len(by_residual.stats.parts) == 4
     assert by_residual.stats.layout.plan.n_leaves == 1  # all subjects are alike
+
+
+@pytest.mark.parametrize("random", ["", " + (x | series)", " + (1 | group / series)"])
+@pytest.mark.parametrize("way", [SummedClasses, KeptRows])
+def test_many_points_are_those_of_one_each(way, random, data):
+    rng = np.random.default_rng(6)
+    design = design_of(data, f"y ~ x{random}", "ar1(day | series)", "strata(sex)")
+    form = design.residual
+    by_residual = way.of(design, pieces_of(replace(form, known=None)))
+    points = [random_parameters(form, rng) for _ in range(3)]
+    lambdas = [rng.normal(size=(3, t.n_columns, t.n_columns)) for t in design.terms]
+    lambdas = by_residual.stats.in_basis(lambdas)
+    several = Parameters(*(np.stack(parts) for parts in zip(*points, strict=True)))
+    logdet, T = by_residual.eliminate_many(several, lambdas, lambda _: None)
+    for s, point in enumerate(points):
+        stats = by_residual.at(point).stats
+        done = eliminate(stats, [lam[s] for lam in lambdas])
+        assert logdet[s] == pytest.approx(done.logdet - stats.log_weights)
+        assert np.allclose(T[s], done.T, rtol=1e-10, atol=1e-10 * np.abs(done.T).max())

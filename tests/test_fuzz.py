@@ -22,7 +22,14 @@ _spec.loader.exec_module(fuzzers)
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("priors", 200), ("varcorr", 100), ("toml", 60), ("frames", 40), ("r_folders", 60)],
+    [
+        ("priors", 200),
+        ("varcorr", 100),
+        ("toml", 60),
+        ("frames", 40),
+        ("structures", 150),
+        ("r_folders", 60),
+    ],
 )
 def test_all_is_read_or_refused(name, count, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 1 << 30)

@@ -219,6 +219,8 @@ def test_all_works_where_numpy_raises(sleepstudy):
         str(bv.compare(fit, post))
         post.summary()
         post.functionals()
+        assert np.isfinite(post.evidence().log)
+        bv.zero_variance(post, "Subject", "Days")
         bv.kenward_roger(fit).table()
         bv.bootstrap(fit, draws=3, seed=1)
         model.prior_predictive(seed=1)

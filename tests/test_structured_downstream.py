@@ -519,7 +519,6 @@ def test_two_rows_of_no_series_have_no_correlation_by_covariates(fits):
         (lambda model, fit, path: bv.to_pymc(model), "cannot be stated as a PyMC"),
         (lambda model, fit, path: bv.to_pymc(model, marginal=True), "cannot be stated as a PyMC"),
         (lambda model, fit, path: bv.to_bambi(model), "cannot be stated as a PyMC"),
-        (lambda model, fit, path: bv.profile(fit), "not profiled yet.*bv.bootstrap"),
         (lambda model, fit, path: fit.design.residual.diagonal, "at given components only"),
         (lambda model, fit, path: fit.design.residual.weights, "at given components only"),
     ],

@@ -19,6 +19,7 @@ from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import fit_reml
 from bayesv.support.arguments import PROBABILITY, TEXT, a, accepts, optional, whole
+from bayesv.support.process import USUAL_FLOATS
 
 __all__ = ["ZeroVariance", "zero_variance"]
 
@@ -106,6 +107,7 @@ class ZeroVariance:
     simulations=whole(1),
     seed=whole(0),
 )
+@np.errstate(**USUAL_FLOATS)
 def zero_variance(
     post: Posterior,
     group: str,

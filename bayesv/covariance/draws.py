@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design.design import Design
+from bayesv.design.structured import Parameters
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array, psd_root
 
@@ -31,6 +32,9 @@ class ComponentDraws:
     sigma2 : array_like, shape (...)
     beta : array_like, shape (..., p), optional
         NaN where it is not known; all of it if left out.
+    residual : Parameters, optional
+        Of structured residuals, with SDs over σ: σ² is the mean of the labelled variances. None
+        where R/σ² is known.
 
     Attributes
     ----------
@@ -57,6 +61,7 @@ class ComponentDraws:
     covs: Mapping[str, Array]
     sigma2: Array
     beta: Array
+    residual: Parameters | None
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class ComponentDraws:
         covs: Mapping[str, ArrayLike],
         sigma2: ArrayLike,
         beta: ArrayLike | None = None,
+        residual: Parameters | None = None,
     ) -> None:
         sigma2 = np.asarray(sigma2, dtype=float)
         shape = sigma2.shape
@@ -84,7 +90,14 @@ class ComponentDraws:
                 raise BayesvError(
                     f"Draws of Σ for {term.group!r} have shape {cov.shape}; needed is {needed}."
                 )
-        fields = {"design": design, "covs": arrays, "sigma2": sigma2, "beta": beta}
+        if residual is not None and residual.sds.shape[:-1] != shape:
+            raise BayesvError(
+                f"Draws of the residuals' SDs have shape {residual.sds.shape}; needed are the "
+                f"leading axes {shape}."
+            )
+        fields = {
+            "design": design, "covs": arrays, "sigma2": sigma2, "beta": beta, "residual": residual,
+        }  # fmt: skip
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -104,6 +117,23 @@ class ComponentDraws:
         design, vc = vc.known_at(design)
         covs = {term.group: vc.block_for(term) for term in design.terms}
         return cls(design, covs, vc.sigma2, beta)
+
+    @classmethod
+    def with_parameters(
+        cls, design: Design, vc: VarianceComponents, beta: ArrayLike | None = None
+    ) -> ComponentDraws:
+        """Return the same point with the parameters of structured residuals, if there are any.
+
+        Raises
+        ------
+        ComponentsError
+            If the components do not fit the design.
+        """
+        if (form := design.structured_residual) is None:
+            return cls.of(design, vc, beta)
+        vc = vc.aligned(design)
+        covs = {term.group: vc.block_for(term) for term in design.terms}
+        return cls(design, covs, vc.sigma2, beta, form.parameters(vc.residual, vc.sigma2))
 
     # --- which of them ----------------------------------------------------------------------------
 
@@ -139,7 +169,12 @@ class ComponentDraws:
         """Return these and others of the same design, along the first axis."""
         covs = {group: np.concatenate([cov, other.covs[group]]) for group, cov in self.covs.items()}
         sigma2 = np.concatenate([self.sigma2, other.sigma2])
-        return replace(self, covs=covs, sigma2=sigma2, beta=np.concatenate([self.beta, other.beta]))
+        residual = None
+        if self.residual is not None and other.residual is not None:
+            pairs = zip(self.residual, other.residual, strict=True)
+            residual = Parameters(*(np.concatenate(pair) for pair in pairs))
+        beta = np.concatenate([self.beta, other.beta])
+        return replace(self, covs=covs, sigma2=sigma2, beta=beta, residual=residual)
 
     def __iter__(self) -> Iterator[ComponentDraws]:
         """Yield one after the other along the first axis."""
@@ -166,8 +201,26 @@ class ComponentDraws:
             term.group: pd.DataFrame(self.covs[term.group][index], term.columns, term.columns)
             for term in self.design.terms
         }
-        return VarianceComponents(blocks, float(self.sigma2[index]))
+        if self.residual is None or (form := self.design.structured_residual) is None:
+            return VarianceComponents(blocks, float(self.sigma2[index]))
+        one = Parameters(*(np.asarray(part[index]) for part in self.residual))
+        values, sigma2 = form.values_of(one, float(self.sigma2[index]))
+        return VarianceComponents(blocks, sigma2, values)
+
+    def known(self) -> Iterator[ComponentDraws]:
+        """Yield one after the other along the first axis, as points of a design with known R/σ²."""
+        form = self.design.structured_residual
+        for point in self:
+            if point.residual is None or form is None:
+                yield point
+                continue
+            design = self.design.with_residual(form.member_of(point.residual))
+            yield ComponentDraws(design, point.covs, point.sigma2, point.beta)
 
     def _each(self, change: Callable[[Array], Array]) -> ComponentDraws:
         covs = {group: change(cov) for group, cov in self.covs.items()}
-        return replace(self, covs=covs, sigma2=change(self.sigma2), beta=change(self.beta))
+        residual = self.residual
+        if residual is not None:
+            residual = Parameters(*(change(part) for part in residual))
+        sigma2, beta = change(self.sigma2), change(self.beta)
+        return replace(self, covs=covs, sigma2=sigma2, beta=beta, residual=residual)

@@ -6,7 +6,7 @@ V is formed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,13 @@ from bayesv.formula.frame import as_numbers, column_names, take_columns
 from bayesv.gram import GramStatistics, eliminate_many
 from bayesv.linalg import Array
 
-__all__ = ["definition", "function_of_covariates", "functionals", "log_determinant"]
+__all__ = [
+    "definition",
+    "function_of_covariates",
+    "functionals",
+    "functionals_of_draws",
+    "log_determinant",
+]
 
 _DEFINITIONS = {
     "log|V|": "log determinant of V = Z G Z' + R",
@@ -109,6 +115,27 @@ def functionals(values: ComponentDraws, stats: GramStatistics | None) -> dict[st
         whole = fixed + random + residual / n
         result["R² marginal"], result["R² conditional"] = fixed / whole, (fixed + random) / whole
     return result
+
+
+def functionals_of_draws(
+    values: ComponentDraws, statistics: Callable[[ComponentDraws], GramStatistics]
+) -> dict[str, Array]:
+    """Return `functionals` of draws: one by one where each has an R of its own.
+
+    Parameters
+    ----------
+    values : ComponentDraws, shape (S,)
+    statistics : callable
+        Of one of them, such as `bayesv.inference.density.MarginalLikelihood.statistics`.
+    """
+    terms = values.design.terms
+    if values.residual is None:
+        return functionals(values, statistics(values.take(0)) if terms else None)
+    each = [
+        functionals(known.reshape(1), statistics(point) if terms else None)
+        for point, known in zip(values, values.known(), strict=True)
+    ]
+    return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
 
 
 def definition(name: str) -> str:

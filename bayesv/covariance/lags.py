@@ -91,9 +91,14 @@ def _series(design: Any, group: str | None, position: Any) -> tuple[Index, Array
             )
         places = series.times[series.visit][:, None] if series.by_visit else series.coordinates
         return series.codes, places
-    places = np.asarray(position, dtype=float)
+    try:
+        places = np.asarray(position, dtype=float)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"position must be numbers for the {design.n} rows; found {type(position).__name__}."
+        ) from None
     places = places[:, None] if places.ndim == 1 else places
-    if places.shape[0] != design.n or places.ndim != 2 or not np.isfinite(places).all():
+    if places.ndim != 2 or len(places) != design.n or not np.isfinite(places).all():
         raise DataError(
             f"position has shape {np.shape(position)}; needed are numbers for the {design.n} rows."
         )

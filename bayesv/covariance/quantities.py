@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.draws import ComponentDraws
 from bayesv.design.design import Design, RandomTerm
+from bayesv.design.structured import StructuredResidual
 from bayesv.linalg import Array, cov_to_sd_corr
 
 __all__ = ["Quantity", "parameters_of_family", "point_quantities", "quantities"]
@@ -77,8 +78,11 @@ def quantities(values: ComponentDraws, *, fixed: bool = True) -> list[Quantity]:
         out += [Quantity("cov", group, names[j], names[i], cov[..., i, j]) for i, j in pairs]
         out += [Quantity("sd", group, a, "", sd[..., i]) for i, a in enumerate(names)]
         out += [Quantity("corr", group, names[j], names[i], corr[..., i, j]) for i, j in pairs]
-    out.append(Quantity("var", "Residual", "", "", values.sigma2))
-    out.append(Quantity("sd", "Residual", "", "", values.sigma))
+    if not values.design.sigma_is_known:
+        out.append(Quantity("var", "Residual", "", "", values.sigma2))
+        out.append(Quantity("sd", "Residual", "", "", values.sigma))
+    if values.residual is not None and values.design.structured_residual is not None:
+        out += _of_residual(values.design.structured_residual, values)
     if fixed:
         out += [
             Quantity("beta", "fixed", name, "", values.beta[..., j])
@@ -117,13 +121,20 @@ def point_quantities(
     beta : array_like, shape (p,), optional
         In the design's order; β is not among the scalars if left out.
     """
-    scalars = quantities(ComponentDraws.of(design, vc, beta), fixed=beta is not None)
-    sds = {label: np.asarray(value) for label, value in vc.residual.sd.items()}
-    parts = [Quantity("var", "Residual", label, "", sd**2) for label, sd in sds.items()]
-    parts += [Quantity("sd", "Residual", label, "", sd) for label, sd in sds.items()]
-    parts += [
-        Quantity("corr", "Residual", label, "", np.asarray(value))
-        for label, value in vc.residual.corr.items()
+    return quantities(ComponentDraws.with_parameters(design, vc, beta), fixed=beta is not None)
+
+
+def _of_residual(form: StructuredResidual, values: ComponentDraws) -> list[Quantity]:
+    """Return labelled variances and SDs of structured residuals, and what their R depends on."""
+    assert values.residual is not None
+    sds = values.residual.sds * np.asarray(values.sigma)[..., None]
+    numbers = form.numbers(values.residual)
+    labelled = list(enumerate(form.sd_labels))
+    return [
+        *(Quantity("var", "Residual", label, "", sds[..., k] ** 2) for k, label in labelled),
+        *(Quantity("sd", "Residual", label, "", sds[..., k]) for k, label in labelled),
+        *(
+            Quantity("corr", "Residual", label, "", numbers[..., k])
+            for k, label in enumerate(form.corr_labels)
+        ),
     ]
-    places = [k for k, one in enumerate(scalars) if one.group == "Residual"]
-    return [*scalars[: places[-1] + 1], *parts, *scalars[places[-1] + 1 :]]

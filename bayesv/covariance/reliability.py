@@ -6,6 +6,7 @@ import numpy as np
 
 from bayesv.covariance.draws import ComponentDraws
 from bayesv.covariance.pointwise import Pointwise
+from bayesv.errors import DataError
 from bayesv.linalg import Array
 
 __all__ = ["reliability"]
@@ -26,6 +27,11 @@ def reliability(values: ComponentDraws) -> Array:
     ndarray, shape (S, Σ r_f)
         NaN where Var(u) is 0. Var(û − u) allows for the estimation of β.
     """
+    if values.residual is not None:
+        raise DataError(
+            "Reliabilities of BLUPs are not there for residuals with parameters: Var(û − u) of one "
+            "draw is bv.gls(design, components) with post.components(chain, draw)."
+        )
     left = Pointwise(values.design).unexplained(values)
     sizes = [
         1.0 if term.related is None else term.related.variances.mean()

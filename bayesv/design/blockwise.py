@@ -14,10 +14,13 @@ from scipy import sparse
 from bayesv.design.residual import Residual
 from bayesv.errors import DataError
 from bayesv.linalg import Array
+from bayesv.support.memory import refuse_unless
 
 __all__ = ["Blockwise"]
 
 Index = NDArray[np.intp]
+
+_COPIES = 3  # of the blocks: they, their roots, and what they are made of
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,12 @@ class Blockwise(Residual):
         starts = np.cumsum(sizes) - sizes
         rows = tuple(
             order[starts[sizes == m, None] + np.arange(m)] for m in np.unique(sizes).tolist()
+        )
+        refuse_unless(
+            8.0 * _COPIES * float((sizes**2.0).sum()),
+            f"The covariance of residuals within {len(sizes):,} sets of rows, of {sizes.max():,} "
+            "at most,",
+            "Divide the rows into smaller series.",
         )
         residual = cls(codes, rows, tuple(covariance(part) for part in rows))
         _ = residual.roots  # refused here rather than at the first use

@@ -21,6 +21,7 @@ from bayesv.design.random_terms import Index, RandomTerm, TermSummary
 from bayesv.design.residual import Residual
 from bayesv.design.row_encoder import RowEncoder
 from bayesv.design.scales import ResponseScale, residual_scale
+from bayesv.design.structured import StructuredResidual
 from bayesv.errors import DataError
 from bayesv.linalg import Array, connected
 
@@ -218,6 +219,15 @@ class Design(LabelledDesign):
             return self
         residual = form.member(components.residual, components.sigma2)
         return self._with(residual=residual)
+
+    def with_residual(self, residual: Residual) -> Design:
+        """Return the design with another residual of the same clusters."""
+        return self._with(residual=residual)
+
+    @property
+    def structured_residual(self) -> StructuredResidual | None:
+        """R by the parameters of a structure; None if there is none."""
+        return self.residual if isinstance(self.residual, StructuredResidual) else None
 
     @cached_property
     def Z(self) -> sparse.csr_array:

@@ -12,14 +12,16 @@ from scipy.sparse.csgraph import connected_components
 
 from bayesv.design.blockwise import Blockwise
 from bayesv.design.residual import Independent, Residual
-from bayesv.errors import DataError
+from bayesv.errors import DataError, MemoryNeededError
 from bayesv.linalg import Array
+from bayesv.support.memory import refuse_unless
 
 __all__ = ["Known", "KnownBlocks", "KnownVariances"]
 
 Index = NDArray[np.intp]
 
 _ROUNDING = 1e-8  # of the SDs: difference of a matrix and its transpose
+_BYTES = 64.0  # for each element of a sparse covariance, while it is checked
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,7 @@ class Known:
         DataError
             If they are of another shape, or no variances or covariance.
         """
-        values = self.values if column is None else column
+        values: Any = self.values if column is None else column
         try:
             if not sparse.issparse(values):
                 values = np.asarray(values, dtype=float)
@@ -82,6 +84,12 @@ class Known:
                     f"Known(…): a variance must be positive, found {values[row]:g} in row {row}."
                 )
             return values
+        elements = values.nnz if sparse.issparse(values) else _not_zero(values)
+        refuse_unless(
+            _BYTES * elements,
+            f"Known(…) of {n:,} rows with {elements:,} covariances",
+            "Give the variances alone, or fewer rows.",
+        )
         matrix = sparse.csr_array(values)
         scale = np.sqrt(np.abs(matrix.diagonal())).max()
         if not np.isfinite(matrix.data).all() or abs(matrix - matrix.T).max() > (
@@ -112,11 +120,23 @@ class Known:
 
         try:
             return KnownBlocks.of(codes, blocks)
+        except MemoryNeededError:
+            raise
         except DataError:
             raise DataError(
                 "Known(…): the covariance is not positive definite. Check signs and rounding, and "
                 "whether two rows are the same estimate."
             ) from None
+
+
+def _not_zero(values: Array) -> int:
+    """Return how many elements are not 0, if there is memory to tell."""
+    refuse_unless(
+        float(values.size),
+        f"Known(…) of {len(values):,} rows, dense,",
+        "Give a sparse covariance, or the variances alone.",
+    )
+    return int(np.count_nonzero(values))
 
 
 class KnownVariances(Independent):

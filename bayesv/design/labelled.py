@@ -10,6 +10,7 @@ import pandas as pd
 
 from bayesv.design.labels import level_place
 from bayesv.design.parametric import ParametricResidual
+from bayesv.design.structured import StructuredResidual
 from bayesv.errors import DataError
 from bayesv.names import factors_of, resolved
 
@@ -130,28 +131,29 @@ class LabelledDesign:
         """Smallest and largest weight, if there are any."""
         raise NotImplementedError
 
-    def refuse_posterior(self) -> None:
-        """Refuse designs for which there are no priors and posterior yet.
+    def refuse_sums(self) -> None:
+        """Refuse sums over rows where they depend on parameters of the residuals.
 
         Raises
         ------
         DataError
-            If residuals are structured or known, or there are no random terms.
         """
-        what = "no random terms" if not self.terms else "a known residual covariance"
         if (form := self.parametric_residual) is not None:
-            what = f"residuals {form.describe()}"
-        elif self.terms and not self.sigma_is_known:
-            return
-        raise DataError(
-            f"With {what} there is no posterior yet: REML, ML, V and GLS are there "
-            "(model.reml(), bv.MarginalCovariance, bv.gls)."
-        )
+            raise DataError(
+                f"Residuals {form.describe()} have parameters, on which the sums over rows depend: "
+                "there are no Gram statistics of the design alone. REML, the posterior and "
+                "bv.MarginalCovariance do without them."
+            )
 
     @property
     def sigma_is_known(self) -> bool:
         """Whether R is known, so that σ is 1 and no component."""
         return self.has_rows and bool(getattr(self, "residual").scale_is_known)  # noqa: B009
+
+    @property
+    def structured_residual(self) -> StructuredResidual | None:
+        """R by the parameters of a structure; None if there is none."""
+        return None
 
     @property
     def parametric_residual(self) -> ParametricResidual | None:

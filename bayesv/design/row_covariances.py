@@ -14,8 +14,11 @@ from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.linalg import Array
 from bayesv.structures.stationary import Stationary
 from bayesv.structures.structure import CovarianceStructure
+from bayesv.support.memory import refuse_unless
 
 __all__ = ["RowCovariances"]
+
+_COPIES = 6  # of the covariances: lags, correlations, roots, inverses, derivatives
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,12 @@ class RowCovariances:
     @classmethod
     def of(cls, form: StructuredResidual, sets: Sequence[Index]) -> Self:
         """Return those of sets of rows of residuals, shapes (P, T)."""
+        refuse_unless(
+            8.0 * _COPIES * sum(float(part.size) * part.shape[1] for part in sets),
+            f"The covariance of {form.text} within sets of up to "
+            f"{max((part.shape[1] for part in sets), default=0):,} rows",
+            "Divide the rows into smaller series.",
+        )
         rows, places = np.unique(
             np.concatenate([np.zeros(0, np.intp), *(part.ravel() for part in sets)]),
             return_inverse=True,
@@ -57,11 +66,11 @@ class RowCovariances:
         return tuple(self.form.lags(rows) if by_lags else None for rows in self.sets)
 
     def at(self, parameters: Parameters) -> list[Array]:
-        """Return the covariances, (P, T, T) of each size of sets."""
+        """Return the covariances, (..., P, T, T) of each size of sets."""
         scales, covariances = self.form.row_sds(parameters), []
         for rows, lags in zip(self.sets, self._lags, strict=True):
-            scale = scales[rows]
-            both = scale[:, :, None] * scale[:, None, :]
+            scale = scales[..., rows]
+            both = scale[..., :, None] * scale[..., None, :]
             if rows.shape[1] > 1:
                 both = both * self.form.correlations(rows, parameters.z, lags)
             covariances.append(both)

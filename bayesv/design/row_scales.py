@@ -119,10 +119,10 @@ class RowScales:
         return self.strata is not None or bool(self.powers)
 
     def at(self, exponents: Array, n: int) -> Array:
-        """Return the factor of every row, shape (n,), of the exponents δ."""
+        """Return the factor of every row, shape (..., n), of the exponents δ, (..., e)."""
         scale = np.ones(n)
-        for part, exponent in zip(self.powers, exponents, strict=True):
-            scale = scale * np.exp(exponent * part.log_x)
+        for k, part in enumerate(self.powers):
+            scale = scale * np.exp(exponents[..., k, None] * part.log_x)
         return np.asarray(scale)
 
     def take(self, rows: Index) -> Self:

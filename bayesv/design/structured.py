@@ -228,16 +228,34 @@ class StructuredResidual(ParametricResidual):
             What the SDs of ``parameters`` are relative to.
         """
         sds = np.sqrt(sigma2) * parameters.sds
-        natural: list[Array] = []
-        if self.sequential is not None:
-            structure = self.sequential.structure
-            natural = [np.atleast_1d(structure.natural(part)) for part in parameters.z]
-        numbers = np.concatenate([*natural, parameters.exponents])
         values = ResidualValues(
             dict(zip(self.sd_labels, map(float, sds), strict=True)) if self.sd_labels else {},
-            dict(zip(self.corr_labels, map(float, numbers), strict=True)),
+            dict(zip(self.corr_labels, map(float, self.numbers(parameters)), strict=True)),
         )
         return values, self.sigma2_of(sds)
+
+    def numbers(self, parameters: Parameters) -> Array:
+        """Return what `corr_labels` name: natural parameters of C, exponents; shape (..., k)."""
+        if self.sequential is None:
+            return parameters.exponents
+        natural = self.sequential.structure.natural(parameters.z)
+        flat = natural.reshape(*natural.shape[:-2], -1)
+        return np.concatenate([flat, parameters.exponents], axis=-1)
+
+    def of_numbers(self, sds: Array, numbers: Array) -> Parameters:
+        """Return the parameters of SDs over σ, (..., k), and what `corr_labels` name.
+
+        Raises
+        ------
+        DataError
+            If these are of no correlation of the family.
+        """
+        stop = numbers.shape[-1] - len(self.scales.powers)
+        natural, exponents = numbers[..., :stop], numbers[..., stop:]
+        if self.sequential is None:
+            return Parameters(sds, np.zeros((*numbers.shape[:-1], 0, 0)), exponents)
+        groups = natural.reshape(*natural.shape[:-1], self.sequential.n_groups, -1)
+        return Parameters(sds, self.sequential.structure.from_natural(groups), exponents)
 
     def parameters(self, values: ResidualValues | None, sigma2: float) -> Parameters:
         """Return the parameters of labelled values.
@@ -249,20 +267,10 @@ class StructuredResidual(ParametricResidual):
         """
         values = self.aligned(values, sigma2)
         sds = np.array(list(values.sd.values()) or [np.sqrt(sigma2)]) / np.sqrt(sigma2)
-        numbers = np.array(list(values.corr.values()))
-        count = len(self.scales.powers)
-        natural, exponents = numbers[: len(numbers) - count], numbers[len(numbers) - count :]
-        if self.sequential is None:
-            return Parameters(sds, np.zeros((0, 0)), exponents)
-        structure = self.sequential.structure
         try:
-            z = [
-                structure.from_natural(part)
-                for part in natural.reshape(self.sequential.n_groups, -1)
-            ]
+            return self.of_numbers(sds, np.array(list(values.corr.values())))
         except DataError as error:
             raise ComponentsError(f"residual corr: {error}") from error
-        return Parameters(sds, np.stack(z), exponents)
 
     def member(self, values: ResidualValues, sigma2: float) -> Residual:
         """Return R over σ² at these values."""
@@ -278,17 +286,20 @@ class StructuredResidual(ParametricResidual):
         )
 
     def covariance(self, parameters: Parameters, rows: Index) -> Array:
-        """Return R over σ² of sets of m rows of one series each, (S, m) → (S, m, m).
+        """Return R over σ² of sets of m rows, (S, m) → (..., S, m, m).
 
         It may be singular: two rows may stand at one position.
         """
+        R = self._blocks(rows, self.row_sds(parameters), parameters.z)
         if self.sequential is None:
-            return self.row_sds(parameters)[rows][..., None] ** 2 * np.eye(rows.shape[1])
-        return self._blocks(rows, self.row_sds(parameters), parameters.z)
+            return np.where(np.eye(rows.shape[1]) > 0, R, 0.0)
+        codes = self.sequential.series.codes[rows]
+        return np.where(codes[:, :, None] == codes[:, None, :], R, 0.0)
 
     def _blocks(self, rows: Index, row_sds: Array, z: Array) -> Array:
-        scale = row_sds[rows]
-        return np.asarray(scale[:, :, None] * self.correlations(rows, z) * scale[:, None, :])
+        scale = row_sds[..., rows]
+        both = scale[..., :, None] * scale[..., None, :]
+        return np.asarray(both if self.sequential is None else both * self.correlations(rows, z))
 
     @cached_property
     def sd_codes(self) -> Index:
@@ -302,8 +313,10 @@ class StructuredResidual(ParametricResidual):
         return codes + structure.sd_of_row[series.visit] if series.by_visit else codes
 
     def row_sds(self, parameters: Parameters) -> Array:
-        """Return the SD of every row over σ, shape (n,)."""
-        scale = parameters.sds[self.sd_codes] if self.sd_labels else np.ones(self.n)
+        """Return the SD of every row over σ, shape (..., n)."""
+        scale = np.ones((*parameters.sds.shape[:-1], self.n))
+        if self.sd_labels:
+            scale = parameters.sds[..., self.sd_codes]
         scale = scale * self.scales.at(parameters.exponents, self.n)
         return np.asarray(scale if self.known is None else scale / np.sqrt(self.known))
 
@@ -320,26 +333,29 @@ class StructuredResidual(ParametricResidual):
         return np.where(np.eye(rows.shape[1]) > 0, 0.0, np.maximum(lags, np.finfo(float).tiny))
 
     def correlations(self, rows: Index, z: Array, lags: Array | None = None) -> Array:
-        """Return correlations of sets of m rows of a series, (S, m) → (S, m, m).
+        """Return correlations of sets of m rows as if each set were a series, (S, m) → (S, m, m).
 
         Parameters
         ----------
         rows : ndarray of int, shape (S, m)
-        z : ndarray, shape (groups, m)
+        z : ndarray, shape (..., groups, m)
+            For which correlations have the same leading axes.
         lags : ndarray, shape (S, m, m), optional
             Of a stationary family, `lags` of the rows if they are known.
         """
         assert self.sequential is not None
         series, structure = self.sequential.series, self.sequential.structure
-        group = series.group[rows[:, 0]]
+        group = series.group[rows]
         if not isinstance(structure, Stationary):
             corr, visit = structure.corr(z), series.visit[rows]
-            return np.asarray(corr[group[:, None, None], visit[:, :, None], visit[:, None, :]])
+            places = group[:, :, None], visit[:, :, None], visit[:, None, :]
+            return np.asarray(corr[..., *places])
         lags = self.lags(rows) if lags is None else lags
-        corr = np.empty(lags.shape)
-        for k, part in enumerate(z):
-            corr[group == k] = structure.at_lags(structure.natural(part), lags[group == k])
-        return corr
+        corr = structure.at_lags(structure.natural(z[..., 0, :]), lags)
+        for k in range(1, z.shape[-2]):
+            own = structure.at_lags(structure.natural(z[..., k, :]), lags)
+            corr = np.where(group[:, :, None] == k, own, corr)
+        return np.asarray(corr)
 
     def take(self, rows: Index | slice) -> Residual:
         """Return the residuals of some of the rows."""

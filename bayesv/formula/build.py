@@ -27,7 +27,7 @@ from bayesv.formula.frame import (
 from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE, SHORT_WORDS
 from bayesv.formula.grammar import Formula, parse
 from bayesv.formula.groups import random_terms, relation
-from bayesv.formula.notes import note_numbers_as_text
+from bayesv.formula.notes import far_from_zero, note_numbers_as_text
 from bayesv.formula.residual_request import ResidualRequest
 from bayesv.formula.scan import pointed_error
 from bayesv.formula.special import SPECIAL, is_coding
@@ -324,6 +324,7 @@ def _notes(
                 f"{term.group} has {term.n_effects} random effects for {residual.size} rows; its "
                 "covariance and the residual variance are hardly told apart"
             )
+        notes += far_from_zero(term)
         for other in terms[i + 1 :]:
             notes.append(relation(term, other))
     return tuple(notes)

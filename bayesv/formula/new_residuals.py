@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bayesv.design.parametric import ResidualValues
 from bayesv.design.row_scales import Exponential, Power, RowScales, Strata
 from bayesv.design.series import Series, numbered
-from bayesv.design.structured import Sequential, StructuredResidual
+from bayesv.design.structured import Parameters, Sequential, StructuredResidual
 from bayesv.errors import BayesvError, DataError, near
 from bayesv.formula.columns import as_factor, as_numbers, kind
 from bayesv.formula.frame import take_columns
@@ -25,7 +25,7 @@ from bayesv.formula.residual_text import (
     parse_residual_sd,
 )
 from bayesv.formula.series import complete_rows
-from bayesv.linalg import Array
+from bayesv.linalg import Array, psd_root
 from bayesv.structures.exchangeable import CompoundSymmetry
 from bayesv.structures.stationary import Stationary
 
@@ -100,6 +100,36 @@ class NewResiduals:
             left[new - n] = np.maximum(variances[new - n] - known.sum(axis=2), 0.0)
             parts.append((new - n, old, across))
         return parts, variances, left
+
+    def draw(self, parameters: Parameters, fitted: Array | None, rng: np.random.Generator) -> Array:
+        """Return residuals of the new rows over σ, shape (m,).
+
+        Parameters
+        ----------
+        parameters : Parameters
+            Of the joint residuals.
+        fitted : ndarray, shape (n,), or None
+            Residuals of the fitted rows over σ, which those of their series are conditional on;
+            None: all series are new.
+        rng : Generator
+        """
+        n, residuals = self.n_fitted, np.empty(self.n_new)
+        codes = self.joint.clusters
+        new = np.arange(n, self.joint.n)
+        if codes is None:
+            variances = self.joint.covariance(parameters, new[:, None])[:, 0, 0]
+            return np.asarray(np.sqrt(variances) * rng.normal(size=self.n_new))
+        for code in np.unique(codes[n:]):
+            rows = new[codes[n:] == code]
+            old = np.flatnonzero(codes[:n] == code)[: None if fitted is not None else 0]
+            R = self.joint.covariance(parameters, np.concatenate([old, rows])[None])[0]
+            k, mean = len(old), np.zeros(len(rows))
+            left = R[k:, k:]
+            if k and fitted is not None:
+                weights = np.linalg.solve(R[:k, :k], R[:k, k:]).T
+                mean, left = weights @ fitted[old], left - weights @ R[:k, k:]
+            residuals[rows - n] = mean + psd_root(left) @ rng.normal(size=len(rows))
+        return residuals
 
     def _series(self) -> list[tuple[Index, Index]]:
         """Return fitted and new rows of the series that have both, (S, k) and (S, l), by size."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from bayesv.data.tables import reads_as_dates, reads_as_numbers
+from bayesv.design.design import RandomTerm
 from bayesv.errors import DesignWarning, warn
 from bayesv.formula.grammar import Formula
+from bayesv.names import INTERCEPT
 
-__all__ = ["note_numbers_as_text", "occurrences"]
+__all__ = ["far_from_zero", "note_numbers_as_text", "occurrences"]
+
+_FAR = 0.5  # of its range, that 0 lies outside of a covariate
 
 
 def occurrences(name: str, formula: Formula) -> int:
@@ -67,4 +72,21 @@ def note_numbers_as_text(columns: Sequence[pd.Series], formula: Formula) -> tupl
         )
         if len(levels) > 2:
             warn(f"{notes[-1]}.", DesignWarning)
+    return tuple(notes)
+
+
+def far_from_zero(term: RandomTerm) -> tuple[str, ...]:
+    """Return a note on each slope of a term with an intercept, if 0 lies far outside its x."""
+    if INTERCEPT not in term.columns:
+        return ()
+    notes = []
+    for column, x in zip(term.columns, term.values.T, strict=True):
+        low, high = float(x.min(initial=np.inf)), float(x.max(initial=-np.inf))
+        away = max(low, -high)  # from 0 to the nearest value
+        if column != INTERCEPT and low < high and away > _FAR * (high - low):
+            notes.append(
+                f"0 lies far outside {column} ({low:.4g} to {high:.4g}), where intercepts of "
+                f"{term.group} are: their SD and correlation with slopes are of no row, and priors "
+                f"of them say other things. Centre {column}, as by {column} - {x.mean():.4g}"
+            )
     return tuple(notes)

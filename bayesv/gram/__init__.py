@@ -26,8 +26,10 @@ from bayesv.gram.scaling import Grouping, RowBatch, Scaling
 from bayesv.gram.statistics import LARGEST_ERROR, GramStatistics
 from bayesv.gram.tables import Sums, inner
 from bayesv.gram.threads import threads
+from bayesv.gram.words import elimination_in_words
 
 __all__ = [
+    "elimination_in_words",
     "DENSE_COLUMNS",
     "EIGHT",
     "ELIMINATIONS",

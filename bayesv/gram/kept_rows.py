@@ -82,6 +82,8 @@ class KeptRows(ByResidual):
     def at(self, parameters: Parameters) -> Weighted:
         """Return the statistics at parameters."""
         precision = Precision.at(self.pieces, self.rows, parameters)
+        if np.isnan(precision.log_det):
+            raise np.linalg.LinAlgError("R of some rows is not positive definite")
         i, j, places = self._elements
         values = np.zeros(len(i))
         for part, place, inverse in zip(self.pieces, places, precision.inverses, strict=True):
@@ -93,7 +95,7 @@ class KeptRows(ByResidual):
         sums = self._summed(P @ self.columns)
         total = float(sums.C[-1, -1])
         stats = GramStatistics(self.stats.layout, self.stats.fixed, sums, 0.0, total)
-        stats = with_log_weights(stats, self.log_weights - precision.log_det)
+        stats = with_log_weights(stats, self.log_weights - float(precision.log_det))
 
         def pullback(by_sums: Sums, by_log_det: float) -> Parameters:
             slopes = self._by_element(by_sums)

@@ -17,6 +17,7 @@ Values = tuple[Array, Array]  # log|M| and T
 
 _LANES = 256  # values of λ in one vectorised batch, at most
 _FRONT_BYTES = 1 << 16  # of the frontal matrices of a batch, to stay in the cache
+_NUMBERS = 1 << 20  # of sums, where each value has its own
 _WORTH_THREADS = 100_000  # units × values of λ
 
 
@@ -46,6 +47,9 @@ def eliminate_many(
         S is 1 if there are neither terms nor coefficients: all values are the same.
     """
     layout = stats.layout
+    plain = layout.iteration is None and not layout.border
+    if coefficients is not None and plain:
+        return _of_coefficients(stats, lambdas, step, coefficients)
     if coefficients is not None or layout.large_border or layout.iteration is not None:
         return _one_by_one(stats, lambdas, step, coefficients)
     S = len(lambdas[0]) if lambdas else 1
@@ -97,6 +101,34 @@ def _with_border(stats: GramStatistics, lam: Array, lam_border: Array) -> Values
         layout.border_table, lam_border, logdet, T,
     )  # fmt: skip
     return logdet, T
+
+
+def _of_coefficients(
+    stats: GramStatistics,
+    lambdas: Sequence[Array],
+    step: Callable[[int], None],
+    coefficients: Array,
+) -> Values:
+    """Return log|M| and T where each value has sums of its own, without a border."""
+    from bayesv.gram.several import forward_several  # compiled: loaded when it is needed
+
+    layout, m, S = stats.layout, stats.p + 1, len(coefficients)
+    plan, lam = layout.plan, _flat(lambdas, layout.chain_terms, S)
+    size = max(1, _NUMBERS // stats.stacked.matrix.shape[1])
+
+    def part(start: int) -> Values:
+        values = slice(start, start + size)
+        sums = stats.stacked.combined(coefficients[values])
+        own = np.ascontiguousarray(lam[values])
+        logdet, lost = np.zeros(len(own)), np.zeros((len(own), m, m))
+        for span in plan.spans:
+            forward_several(plan.tables, sums, *span, own, plan.width, logdet, lost)
+        step(len(own))
+        return logdet, sums.C + mirrored(lost)
+
+    parts = run(part, range(0, S, size), serial=S * plan.n_events < _WORTH_THREADS)
+    T = np.concatenate([part[1] for part in parts])
+    return np.concatenate([part[0] for part in parts]), symmetrize(T)
 
 
 def _one_by_one(

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from bayesv.design.residual import Index
 from bayesv.design.row_covariances import RowCovariances
+from bayesv.design.series import Series
 from bayesv.design.structured import Parameters, Sequential, StructuredResidual
 from bayesv.linalg import Array
 from bayesv.structures.antedependence import ChainRoot
 from bayesv.structures.exchangeable import CompoundSymmetry
 from bayesv.structures.stationary import Stationary
 
-__all__ = ["Pieces", "Precision", "pieces_of"]
+__all__ = ["Pieces", "Precision", "pieces_of", "whole_series"]
 
 Key = NDArray[Any]
 
@@ -80,18 +81,30 @@ def pieces_of(form: StructuredResidual) -> tuple[Pieces, ...]:
     part = form.sequential
     if part is None:
         return (Pieces.of(np.arange(form.n)[:, None], [row_key]),)
-    series = part.series
-    positions = series.visit[:, None] if series.by_visit else series.coordinates
-    order = np.lexsort([*positions.T[::-1], series.codes]).astype(np.intp)
-    sizes = np.bincount(series.codes, minlength=1)
-    sizes = sizes[sizes > 0]
-    starts = np.cumsum(sizes) - sizes
     if isinstance(part.structure, ChainRoot) and part.structure.is_markov:
-        return _chains(form, order, starts, sizes, row_key)
+        return _chains(form, *_in_order(part.series), row_key)
+    return whole_series(form)
+
+
+def whole_series(form: StructuredResidual) -> tuple[Pieces, ...]:
+    """Return whole series, of each number of rows; single rows where they are uncorrelated."""
+    row_key, part = _row_keys(form), form.sequential
+    if part is None:
+        return (Pieces.of(np.arange(form.n)[:, None], [row_key]),)
+    order, starts, sizes = _in_order(part.series)
     return tuple(
         _whole(form, part, order[starts[sizes == m, None] + np.arange(m)], row_key)
         for m in np.unique(sizes).tolist()
     )
+
+
+def _in_order(series: Series) -> tuple[Index, Index, Index]:
+    """Return rows by series and position, where in that order series start, and their sizes."""
+    positions = series.visit[:, None] if series.by_visit else series.coordinates
+    order = np.lexsort([*positions.T[::-1], series.codes]).astype(np.intp)
+    sizes = np.bincount(series.codes, minlength=1)
+    sizes = sizes[sizes > 0]
+    return order, np.cumsum(sizes) - sizes, sizes
 
 
 def _chains(
@@ -168,13 +181,13 @@ class Precision:
 
     Attributes
     ----------
-    log_det : float
-        log|R/σ²| of all rows, less known weights.
-    inverses : list of ndarray, shapes (P, T, T)
+    log_det : ndarray, shape (...)
+        log|R/σ²| of all rows, less known weights; NaN where R of a set is not positive definite.
+    inverses : list of ndarray, shapes (..., P, T, T)
         For each of the pieces.
     """
 
-    log_det: float
+    log_det: Array
     inverses: list[Array]
     _pieces: Sequence[Pieces]
     _rows: RowCovariances
@@ -183,23 +196,17 @@ class Precision:
 
     @classmethod
     def at(cls, pieces: Sequence[Pieces], rows: RowCovariances, parameters: Parameters) -> Self:
-        """Return it at parameters; ``rows`` has a set for each pattern of each of the pieces.
-
-        Raises
-        ------
-        numpy.linalg.LinAlgError
-            If R of a set is not positive definite.
-        """
+        """Return it at parameters; ``rows`` has a set for each pattern of each of the pieces."""
         covariances = rows.at(parameters)
-        inverses, log_det = [], 0.0
+        inverses, log_det = [], np.zeros(parameters.sds.shape[:-1])
         for part, cov in zip(pieces, covariances, strict=True):
             inverse, logs = _inverted(cov)
             inverses.append(inverse)
-            log_det += part.sign * float(part.counts @ logs)
+            log_det = log_det + part.sign * (logs @ part.counts)
         return cls(log_det, inverses, pieces, rows, covariances, parameters)
 
     def pullback(self, bars: Sequence[Array], by_log_det: float) -> Parameters:
-        """Return the derivative by log SDs, z and exponents.
+        """Return the derivative by log SDs, z and exponents, at one point.
 
         Parameters
         ----------
@@ -216,20 +223,30 @@ class Precision:
 
 
 def _inverted(cov: Array) -> tuple[Array, Array]:
-    """Return inverses and log determinants of positive definite matrices, (P, T, T)."""
+    """Return inverses and log determinants, (..., T, T); NaN where not positive definite."""
     T = cov.shape[-1]
     if T > 2:
-        roots = np.linalg.cholesky(cov)
-        logs = 2.0 * np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
-        return np.linalg.inv(cov), logs
+        return _by_cholesky(cov)
     # Of ones and pairs there may be as many as rows.
-    minor = cov[:, -1, -1] if T == 2 else np.ones(len(cov))
-    det = cov[:, 0, 0] * minor - (cov[:, 0, 1] ** 2 if T == 2 else 0.0)
-    if not ((det > 0) & (cov[:, 0, 0] > 0)).all():
-        raise np.linalg.LinAlgError("R of a pair of rows is singular")
+    minor = cov[..., -1, -1] if T == 2 else np.ones(cov.shape[:-2])
+    det = cov[..., 0, 0] * minor - (cov[..., 0, 1] ** 2 if T == 2 else 0.0)
+    det = np.where((det > 0) & (minor > 0), det, np.nan)
     if T == 1:
-        return 1.0 / cov, np.log(det)
-    inverse = cov[:, ::-1, ::-1].copy()
-    inverse[:, 0, 1] *= -1.0
-    inverse[:, 1, 0] *= -1.0
-    return inverse / det[:, None, None], np.log(det)
+        return np.asarray(1.0 / det[..., None, None]), np.log(det)
+    inverse = cov[..., ::-1, ::-1].copy()
+    inverse[..., 0, 1] *= -1.0
+    inverse[..., 1, 0] *= -1.0
+    return np.asarray(inverse / det[..., None, None]), np.log(det)
+
+
+def _by_cholesky(cov: Array) -> tuple[Array, Array]:
+    """Return the same by Cholesky factors, of all or, where some fail, one by one."""
+    try:
+        roots = np.linalg.cholesky(cov)
+        logs = 2.0 * np.log(np.diagonal(roots, axis1=-2, axis2=-1)).sum(axis=-1)
+        return np.linalg.inv(cov), logs
+    except np.linalg.LinAlgError:
+        if cov.ndim == 2:
+            return np.full_like(cov, np.nan), np.array(np.nan)
+    each = [_by_cholesky(one) for one in cov]
+    return np.stack([inverse for inverse, _ in each]), np.stack([logs for _, logs in each])

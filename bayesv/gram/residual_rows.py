@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from bayesv.design.design import Design
 from bayesv.design.residual import Homoscedastic
 from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.errors import DataError
+from bayesv.gram.elimination import eliminate
 from bayesv.gram.of_design import groupings_of
 from bayesv.gram.scaling import RowBatch
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.tables import Sums
+from bayesv.linalg import Array
 
 __all__ = ["ByResidual", "Weighted", "rows_without_residual", "with_log_weights"]
 
@@ -51,6 +53,9 @@ class ByResidual(ABC):
     form: StructuredResidual
     stats: GramStatistics
 
+    summed: ClassVar[bool] = False
+    """Whether an evaluation takes no pass over the rows."""
+
     @abstractmethod
     def at(self, parameters: Parameters) -> Weighted:
         """Return the statistics at parameters.
@@ -60,6 +65,37 @@ class ByResidual(ABC):
         numpy.linalg.LinAlgError
             If R is not positive definite.
         """
+
+    def eliminate_many(
+        self, parameters: Parameters, lambdas: Sequence[Array], step: Callable[[int], None]
+    ) -> tuple[Array, Array]:
+        """Return log|M| + log|R/σ²|, shape (S,), and T, shape (S, p + 1, p + 1), at S points.
+
+        Parameters
+        ----------
+        parameters : Parameters
+            With a leading axis, (S, ...).
+        lambdas : sequence of ndarray, shapes (S, k, k)
+            λ_f of each term in the basis of the statistics.
+        step : callable
+            Told how many values are done.
+
+        Notes
+        -----
+        NaN where R is not positive definite.
+        """
+
+        def one(s: int) -> tuple[float, Array]:
+            step(1)
+            try:
+                stats = self.at(Parameters(*(part[s] for part in parameters))).stats
+            except np.linalg.LinAlgError:
+                return np.nan, np.full((self.stats.p + 1,) * 2, np.nan)
+            done = eliminate(stats, [lam[s] for lam in lambdas])
+            return done.logdet - stats.log_weights, done.T
+
+        points = [one(s) for s in range(len(parameters.sds))]
+        return np.array([point[0] for point in points]), np.array([point[1] for point in points])
 
 
 def with_log_weights(stats: GramStatistics, log_weights: float) -> GramStatistics:

@@ -12,7 +12,7 @@ import numpy as np
 from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.layout import Layout
 from bayesv.gram.probes import Probes
-from bayesv.gram.tables import Sums, combined
+from bayesv.gram.tables import StackedSums, Sums, combined
 from bayesv.linalg import Array
 
 __all__ = ["LARGEST_ERROR", "GramStatistics"]
@@ -108,12 +108,21 @@ class GramStatistics:
         coefficients : array_like, shape (K,)
             Such as 1/σ_s² of strata s. Coordinates of γ and y stay those they were arranged for.
         """
-        total = float(np.dot(coefficients, self.totals))
-        new = replace(self, sums=combined(self.parts, coefficients), total=total)
-        new.__dict__["merged_parts"] = self.merged_parts
-        merges = self.layout.merging is not None
-        new.__dict__["merged"] = combined(self.merged_parts, coefficients) if merges else new.sums
+        c = np.asarray(coefficients, dtype=float)
+        merged = self.stacked.combined(c)
+        sums = merged if self.layout.merging is None else combined(self.parts, c)
+        new = replace(self, sums=sums, total=float(np.dot(c, self.totals)))
+        new.__dict__.update(merged=merged, merged_parts=self.merged_parts, stacked=self.stacked)
         return new
+
+    @cached_property
+    def stacked(self) -> StackedSums:
+        """The K sums that are eliminated, as one matrix."""
+        return StackedSums(self.merged_parts)
+
+    def by_coefficients(self, by_sums: Sums) -> Array:
+        """Return the derivative by the coefficients of `at`, (K,), given that by the sums."""
+        return self.stacked.inner(by_sums)
 
     def in_basis(self, lambdas: Sequence[Array]) -> list[Array]:
         """Return λ of the user's columns, shapes (..., k, k), in the basis of the statistics."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,12 +13,13 @@ from bayesv.design.residual import Homoscedastic, Index
 from bayesv.design.row_covariances import RowCovariances
 from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.gram.arrange import arrange
+from bayesv.gram.many import eliminate_many
 from bayesv.gram.moments import Moments, accumulate
 from bayesv.gram.pieces import Pieces, Precision
 from bayesv.gram.residual_rows import ByResidual, Weighted, rows_without_residual, with_log_weights
 from bayesv.gram.scaling import RowBatch, Scaling
 from bayesv.gram.statistics import GramStatistics
-from bayesv.gram.tables import Sums, inner
+from bayesv.gram.tables import Sums
 from bayesv.linalg import Array
 
 __all__ = ["SummedClasses"]
@@ -48,6 +51,8 @@ class SummedClasses(ByResidual):
     rows: RowCovariances
     log_weights: float
 
+    summed: ClassVar[bool] = True
+
     @classmethod
     def of(
         cls, design: Design, pieces: tuple[Pieces, ...], elimination: str = "auto"
@@ -70,13 +75,13 @@ class SummedClasses(ByResidual):
     def at(self, parameters: Parameters) -> Weighted:
         """Return the statistics at parameters."""
         precision = Precision.at(self.pieces, self.rows, parameters)
-        pairs = zip(self.pieces, precision.inverses, strict=True)
-        coefficients = np.concatenate([_coefficients(part, P) for part, P in pairs])
-        stats = self.stats.at(coefficients)
-        stats = with_log_weights(stats, self.log_weights - precision.log_det)
+        if np.isnan(precision.log_det):
+            raise np.linalg.LinAlgError("R of some rows is not positive definite")
+        stats = self.stats.at(self._coefficients(precision))
+        stats = with_log_weights(stats, self.log_weights - float(precision.log_det))
 
         def pullback(by_sums: Sums, by_log_det: float) -> Parameters:
-            slopes = np.array([inner(by_sums, part) for part in self.stats.merged_parts])
+            slopes = self.stats.by_coefficients(by_sums)
             bars, start = [], 0
             for part in self.pieces:
                 stop = start + part.n_classes
@@ -85,6 +90,19 @@ class SummedClasses(ByResidual):
             return precision.pullback(bars, by_log_det)
 
         return Weighted(stats, pullback)
+
+    def eliminate_many(
+        self, parameters: Parameters, lambdas: Sequence[Array], step: Callable[[int], None]
+    ) -> tuple[Array, Array]:
+        """Return log|M| + log|R/σ²| and T at S points."""
+        precision = Precision.at(self.pieces, self.rows, parameters)
+        coefficients = self._coefficients(precision)
+        logdet, T = eliminate_many(self.stats, lambdas, step, coefficients=coefficients)
+        return logdet + precision.log_det - self.log_weights, T
+
+    def _coefficients(self, precision: Precision) -> Array:
+        pairs = zip(self.pieces, precision.inverses, strict=True)
+        return np.concatenate([_coefficients(part, P) for part, P in pairs], axis=-1)
 
 
 def _classes(part: Pieces) -> list[tuple[Index, Index | None, float]]:
@@ -129,14 +147,15 @@ def _derived(batch: RowBatch, rows: Index, other: Index | None) -> RowBatch:
 
 
 def _coefficients(part: Pieces, inverses: Array) -> Array:
-    """Return the coefficient of every class, (P × classes,), of R⁻¹ of every pattern, (P, T, T)."""
-    T = inverses.shape[1]
+    """Return the coefficients of all classes, (..., K), of R⁻¹ of every pattern, (..., P, T, T)."""
+    T, leading = inverses.shape[-1], inverses.shape[:-3]
     if part.exchangeable and T > 1:
-        between = inverses[:, 0, 1]
-        return np.column_stack([inverses[:, 0, 0] - between, between]).ravel()
-    above = np.triu_indices(T, 1)
-    squares = inverses.sum(axis=2)
-    return part.sign * np.concatenate([squares, -inverses[:, *above]], axis=1).ravel()
+        between = inverses[..., 0, 1]
+        of_pattern = np.stack([inverses[..., 0, 0] - between, between], axis=-1)
+    else:
+        differences = -inverses[..., *np.triu_indices(T, 1)]
+        of_pattern = part.sign * np.concatenate([inverses.sum(axis=-1), differences], axis=-1)
+    return np.asarray(of_pattern.reshape(*leading, -1))
 
 
 def _by_inverse(part: Pieces, slopes: Array) -> Array:

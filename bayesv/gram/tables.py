@@ -20,6 +20,7 @@ __all__ = [
     "BorderTable",
     "K",
     "S",
+    "StackedSums",
     "Sums",
     "Tables",
     "combined",
@@ -90,6 +91,33 @@ class Sums(NamedTuple):
     A_border: Array
     B_border: Array
     C: Array
+
+
+class StackedSums:
+    """K sums of one layout side by side, whose linear combinations are one product.
+
+    Parameters
+    ----------
+    parts : sequence of Sums
+    """
+
+    def __init__(self, parts: Sequence[Sums]) -> None:
+        self.shapes = [values.shape for values in parts[0]]
+        self.stops = np.cumsum([int(np.prod(shape)) for shape in self.shapes])
+        self.matrix = np.empty((len(parts), int(self.stops[-1])))
+        for row, part in zip(self.matrix, parts, strict=True):
+            np.concatenate([values.ravel() for values in part], out=row)
+
+    def combined(self, coefficients: Array) -> Sums:
+        """Return Σ_k c_k Sums_k, for coefficients (..., K) with leading axes (..., of each)."""
+        flat = coefficients @ self.matrix
+        parts = np.split(flat, self.stops[:-1], axis=-1)
+        pairs = zip(parts, self.shapes, strict=True)
+        return Sums(*(part.reshape(*flat.shape[:-1], *shape) for part, shape in pairs))
+
+    def inner(self, sums: Sums) -> Array:
+        """Return Σ of the products of all elements with those of each of the sums, (K,)."""
+        return np.asarray(self.matrix @ np.concatenate([values.ravel() for values in sums]))
 
 
 def combined(parts: Sequence[Sums], coefficients: Array | Sequence[float]) -> Sums:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesv.covariance import VarianceComponents
+from bayesv.covariance import ComponentDraws, VarianceComponents
 from bayesv.gram import draw_effects
 from bayesv.inference.adaptation import Effort, ProposalError
 from bayesv.inference.density import Conditional, MarginalDensity, joined
@@ -192,8 +192,7 @@ def labelled(
     beta = stats.fixed.to_beta(gamma)
     u: dict[str, Array] = {}
     if keep_u:
-        lambdas, sigma = target.coordinates.to_lambdas(x)
-        u = _effects(density, lambdas, sigma, gamma, rng)
+        u = _effects(density, values, gamma, rng)
     return Draws(
         replace(values, beta=beta).reshape(*shape),
         u={g: v.reshape(*shape, *v.shape[1:]) for g, v in u.items()},
@@ -248,19 +247,15 @@ def _walk(target: Target, team: Team, proposed: Proposed, length: int) -> _Walk:
 
 
 def _effects(
-    density: MarginalDensity,
-    lambdas: list[Array],
-    sigma: Array,
-    gamma: Array,
-    rng: np.random.Generator,
+    density: MarginalDensity, values: ComponentDraws, gamma: Array, rng: np.random.Generator
 ) -> dict[str, Array]:
     """Draw u | β, Σ, σ, y exactly, for each draw."""
-    terms = density.priors.design.terms
-    inner = density.stats.in_basis(lambdas)
-    arrays = [np.empty((len(sigma), term.n_levels, term.n_columns)) for term in terms]
-    for s in range(len(sigma)):
-        roots = [lam[s] for lam in inner]
-        drawn = draw_effects(density.stats, roots, float(sigma[s]), gamma[s], rng, moments=False)
-        for to, values in zip(arrays, drawn.u, strict=True):
-            to[s] = values
-    return {term.group: values for term, values in zip(terms, arrays, strict=True)}
+    terms, relative = density.priors.design.terms, values.relative_roots()
+    arrays = [np.empty((values.size, term.n_levels, term.n_columns)) for term in terms]
+    for s, point in enumerate(values):
+        stats = density.statistics(point)
+        roots = stats.in_basis([lam[s] for lam in relative])
+        drawn = draw_effects(stats, roots, float(point.sigma), gamma[s], rng, moments=False)
+        for to, own in zip(arrays, drawn.u, strict=True):
+            to[s] = own
+    return {term.group: own for term, own in zip(terms, arrays, strict=True)}

@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 
 from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, RandomTerm
+from bayesv.design.residual_coordinates import ResidualCoordinates
+from bayesv.design.structured import Parameters
+from bayesv.errors import BayesvError
 from bayesv.linalg import Array, cov_to_sd_corr, psd_root
 from bayesv.priors.basis import Basis, centred_basis
 
 __all__ = ["Coordinates", "Part"]
 
 _SHRUNK = 0.98  # correlations of a start: one of ±1 has no finite coordinate
+_INSIDE = 3.0  # coordinate of a residual correlation to start from, at most
 _SMALLEST = 1e-6  # SD of a start, relative to σ and the size of its column
 
 
@@ -62,7 +66,8 @@ class Coordinates:
     that its structure has; last log(σ/s) with s the residual SD of y after X. These are free of
     units and, with bases at the centre of covariates, of their zeros, and SDs relative to σ are
     nearly uncorrelated with σ. λ_f is of the user's columns: A⁻¹ times the root of these, not
-    triangular.
+    triangular. Before log σ come the coordinates of structured residuals, and σ is then their first
+    labelled SD. Where R is known, σ is 1 and no coordinate.
     """
 
     design: Design
@@ -92,9 +97,34 @@ class Coordinates:
         return tuple(parts)
 
     @cached_property
+    def residual(self) -> ResidualCoordinates | None:
+        """Coordinates of structured residuals, in the place of `residuals`."""
+        form = self.design.structured_residual
+        return None if form is None else ResidualCoordinates(form)
+
+    @cached_property
+    def residuals(self) -> slice:
+        """Where the coordinates of structured residuals stand."""
+        start = self.parts[-1].corrs.stop if self.parts else 0
+        return slice(start, start + (0 if self.residual is None else self.residual.size))
+
+    @cached_property
+    def has_sigma(self) -> bool:
+        """Whether σ is a coordinate, the last one."""
+        return not self.design.sigma_is_known
+
+    @cached_property
     def size(self) -> int:
         """Number of coordinates."""
-        return 1 + (self.parts[-1].corrs.stop if self.parts else 0)
+        return int(self.residuals.stop) + int(self.has_sigma)
+
+    def log_sigma(self, x: Array) -> Array:
+        """Return log σ, (..., d) → (...)."""
+        return x[..., -1] + self.log_scale if self.has_sigma else np.zeros(x.shape[:-1])
+
+    def parameters(self, x: Array) -> Parameters | None:
+        """Return the parameters of structured residuals, with SDs over σ; None without them."""
+        return None if self.residual is None else self.residual.parameters(x[..., self.residuals])
 
     @cached_property
     def log_scale(self) -> float:
@@ -117,7 +147,9 @@ class Coordinates:
             structure, group = term.structure, term.group
             names += [f"log sd {group}: {label}" for label in structure.sd_labels(term.columns)]
             names += [f"z {group}: {label}" for label in structure.corr_labels(term.columns)]
-        return (*names, "log sd Residual")
+        if self.residual is not None:
+            names += self.residual.names
+        return (*names, "log sd Residual") if self.has_sigma else tuple(names)
 
     def to_lambdas(self, x: Array) -> tuple[list[Array], Array]:
         """Return λ_f of each term, shapes (..., r, r), and σ, shape (...)."""
@@ -126,27 +158,36 @@ class Coordinates:
             root = part.term.structure.root(x[..., part.corrs])
             root *= part.relative_sds(x)[..., :, None]
             lambdas.append(part.basis.back @ root if part.basis.centred else root)
-        return lambdas, np.exp(x[..., -1] + self.log_scale)
+        return lambdas, np.exp(self.log_sigma(x))
 
     def to_values(self, x: Array) -> ComponentDraws:
-        """Return (Σ_f, σ²), shape (...), β left out."""
+        """Return (Σ_f, σ²) and parameters of the residuals, shape (...), β left out."""
         lambdas, sigma = self.to_lambdas(x)
         covs = {
             term.group: sigma[..., None, None] ** 2 * lam @ np.swapaxes(lam, -1, -2)
             for term, lam in zip(self.design.terms, lambdas, strict=True)
         }
-        return ComponentDraws(self.design, covs, sigma**2)
+        residual = self.parameters(x)
+        if residual is None:
+            return ComponentDraws(self.design, covs, sigma**2)
+        # σ² of values is the mean of the labelled variances, and SDs are relative to that.
+        mean = (residual.sds**2).mean(axis=-1)
+        residual = residual._replace(sds=residual.sds / np.sqrt(mean)[..., None])
+        return ComponentDraws(self.design, covs, sigma**2 * mean, residual=residual)
 
     def near(self, point: ComponentDraws) -> Array:
         """Return x of one (Σ_f, σ²), pulled a little inside where it is on the boundary."""
-        x = np.empty(self.size)
-        x[-1] = 0.5 * np.log(point.sigma2) - self.log_scale
+        x, sigma = np.empty(self.size), self._first_sigma(point)
+        self._put_residual(x, point, sigma)
+        if self.residual is not None:
+            corrs = np.arange(self.size)[self.residuals][self.residual.corrs]
+            x[corrs] = np.clip(x[corrs], -_INSIDE, _INSIDE)
         for part in self.parts:
             structure = part.term.structure
             # By a root: AΣA' of a covariate far from 0 cancels, and must stay a covariance.
             root = part.basis.map @ psd_root(point.covs[part.term.group])
             sd, corr = cov_to_sd_corr(root @ root.T)
-            relative = structure.free_sds(sd) / point.sigma * np.exp(part.log_units)
+            relative = structure.free_sds(sd) / sigma * np.exp(part.log_units)
             x[part.sds] = np.log(np.maximum(relative, _SMALLEST))
             corr = _SHRUNK * np.nan_to_num(corr)
             np.fill_diagonal(corr, 1.0)
@@ -158,9 +199,10 @@ class Coordinates:
 
         An SD of 0 is at −∞; a correlation of ±1 is as far out as numbers go.
         """
-        log_sigma = 0.5 * np.log(values.sigma2)
+        sigma = self._first_sigma(values)
+        log_sigma = np.log(sigma)
         x = np.empty((*log_sigma.shape, self.size))
-        x[..., -1] = log_sigma - self.log_scale
+        self._put_residual(x, values, sigma)
         for part in self.parts:
             structure, cov = part.term.structure, values.covs[part.term.group]
             if part.basis.centred:
@@ -171,6 +213,24 @@ class Coordinates:
             x[..., part.sds] = log_sd - log_sigma[..., None] + part.log_units
             x[..., part.corrs] = structure.coordinates(np.nan_to_num(corr))
         return x
+
+    def _first_sigma(self, values: ComponentDraws) -> Array:
+        """Return the σ that coordinates are relative to, shape (...)."""
+        if values.residual is None:
+            return values.sigma
+        return np.asarray(values.sigma * values.residual.sds[..., 0])
+
+    def _put_residual(self, x: Array, values: ComponentDraws, sigma: Array) -> None:
+        """Write the coordinates of the residuals of values, (..., d)."""
+        if self.has_sigma:
+            x[..., -1] = np.log(sigma) - self.log_scale
+        if self.residual is not None:
+            if values.residual is None:
+                raise BayesvError(
+                    "These values say nothing of the parameters of the residuals "
+                    f"{self.residual.form.text}."
+                )
+            x[..., self.residuals] = self.residual.of(values.residual)
 
     def lambda_gradient(self, x: Array, lambdas: Sequence[Array], bars: Sequence[Array]) -> Array:
         """Return the derivative by x, shape (d,), of what has derivative ``bars`` by each λ_f."""

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesv.covariance import ComponentDraws
-from bayesv.gram import GramStatistics, eliminate, eliminate_many
+from bayesv.design.design import Design
+from bayesv.design.structured import Parameters
+from bayesv.errors import BayesvError
+from bayesv.gram import (
+    ByResidual,
+    GramStatistics,
+    eliminate,
+    eliminate_many,
+    statistics_by_residual,
+    statistics_of,
+)
 from bayesv.linalg import Array
 from bayesv.priors.families import Flat, Normal
 from bayesv.priors.priors import ResolvedPriors
@@ -58,8 +68,11 @@ class MarginalLikelihood:
     Parameters
     ----------
     stats : GramStatistics
+        With structured residuals those at R = σ²I, whose coordinates are those at any R.
     beta : sequence of Flat or Normal
         The prior of each fixed effect.
+    by_residual : ByResidual, optional
+        Statistics by the parameters of structured residuals.
 
     Notes
     -----
@@ -70,11 +83,22 @@ class MarginalLikelihood:
 
     stats: GramStatistics
     beta: Sequence[Flat | Normal]
+    by_residual: ByResidual | None = None
 
     @classmethod
-    def of_flat_beta(cls, stats: GramStatistics) -> MarginalLikelihood:
+    def of_flat_beta(
+        cls, stats: GramStatistics, by_residual: ByResidual | None = None
+    ) -> MarginalLikelihood:
         """Return the restricted likelihood."""
-        return cls(stats, (Flat(),) * stats.p)
+        return cls(stats, (Flat(),) * stats.p, by_residual)
+
+    @classmethod
+    def restricted(cls, design: Design) -> MarginalLikelihood:
+        """Return the restricted likelihood of a design that keeps its rows."""
+        if design.structured_residual is not None:
+            by_residual = statistics_by_residual(design)
+            return MarginalLikelihood.of_flat_beta(by_residual.stats, by_residual)
+        return MarginalLikelihood.of_flat_beta(statistics_of(design))
 
     @cached_property
     def _beta_prior(self) -> tuple[Array, Array, float]:
@@ -94,16 +118,31 @@ class MarginalLikelihood:
         return P0, h0, constant
 
     def eliminated(
-        self, lambdas: Sequence[Array], step: Callable[[int], None] = lambda _: None
+        self,
+        lambdas: Sequence[Array],
+        step: Callable[[int], None] = lambda _: None,
+        residual: Parameters | None = None,
     ) -> tuple[Array, Array]:
-        """Return log|M|, shape (S,), and T, shape (S, p + 1, p + 1); ``step`` hears of progress."""
-        return eliminate_many(self.stats, self.stats.in_basis(lambdas), step)
+        """Return log|M|, shape (S,), and T, shape (S, p + 1, p + 1); ``step`` hears of progress.
+
+        With structured residuals log|R/σ²| at ``residual``, SDs over σ, is part of the first.
+        """
+        in_basis = self.stats.in_basis(lambdas)
+        if self.by_residual is None:
+            return eliminate_many(self.stats, in_basis, step)
+        return self.by_residual.eliminate_many(self._needed(residual), in_basis, step)
+
+    def _needed(self, residual: Parameters | None) -> Parameters:
+        if residual is None:
+            raise BayesvError("The likelihood needs the parameters of the residuals.")
+        return residual
 
     def conditional(
         self,
         lambdas: Sequence[Array],
         sigma2: Array,
         eliminated: tuple[Array, Array] | None = None,
+        residual: Parameters | None = None,
     ) -> Conditional:
         """Return log p(y | λ, σ²) with u and β integrated out, and β's conditional.
 
@@ -116,11 +155,15 @@ class MarginalLikelihood:
         sigma2 : ndarray, shape (S,)
         eliminated : tuple of ndarray, optional
             log|M| and T at λ, if they are known.
+        residual : Parameters, optional
+            Of structured residuals, with a leading axis (S, ...), and SDs over σ.
         """
         from bayesv.gram.small import solve_many  # compiled: loaded when it is needed
 
         p = self.stats.p
-        logdet, T = self.eliminated(lambdas) if eliminated is None else eliminated
+        if eliminated is None:
+            eliminated = self.eliminated(lambdas, residual=residual)
+        logdet, T = eliminated
         S, c, t = T[:, :p, :p], T[:, :p, p], T[:, p, p]
         P0, h0, constant = self._beta_prior
         h = c / sigma2[:, None] + h0
@@ -131,9 +174,16 @@ class MarginalLikelihood:
         return Conditional(-0.5 * (value + logdet_P - explained), mean, L)
 
     def value_and_gradient(
-        self, lambdas: Sequence[Array], sigma: float
-    ) -> tuple[float, list[Array], float]:
+        self, lambdas: Sequence[Array], sigma: float, residual: Parameters | None = None
+    ) -> tuple[float, list[Array], float, Parameters | None]:
         """Return log p(y | λ, σ), its derivative by each λ_f, shape (k, k), and by σ.
+
+        Last comes that by log SDs, z and exponents of structured residuals.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            If R is not positive definite.
 
         Notes
         -----
@@ -141,7 +191,11 @@ class MarginalLikelihood:
         block of X; the elimination takes it back to λ.
         """
         p, n, precision = self.stats.p, self.stats.n, 1.0 / sigma**2
-        done = eliminate(self.stats, self.stats.in_basis(lambdas))
+        weighted = None
+        if self.by_residual is not None:
+            weighted = self.by_residual.at(self._needed(residual))
+        stats = self.stats if weighted is None else weighted.stats
+        done = eliminate(stats, stats.in_basis(lambdas))
         S, c, t = done.T[:p, :p], done.T[:p, p], done.T[p, p]
         P0, h0, constant = self._beta_prior
         P = S * precision + P0
@@ -152,18 +206,33 @@ class MarginalLikelihood:
         g = np.append(-m, 1.0)
         T_bar = np.outer(g, g) * precision
         T_bar[:p, :p] += P_inv * precision
-        bars = [
-            -0.5 * basis.T @ bar
-            for basis, bar in zip(self.stats.bases, done.gradient(T_bar), strict=True)
-        ]
+        by_residual = None
+        if weighted is None:
+            by_lambdas = done.gradient(T_bar)
+        else:
+            value -= stats.log_weights
+            by_lambdas, by_sums = done.adjoint(T_bar)
+            bar = weighted.pullback(by_sums, 1.0)
+            by_residual = Parameters(*(-0.5 * part for part in bar))
+        pairs = zip(self.stats.bases, by_lambdas, strict=True)
+        bars = [-0.5 * basis.T @ bar_f for basis, bar_f in pairs]
         by_precision = -0.5 * (-n / precision + np.trace(P_inv @ S) + t - 2 * c @ m + m @ S @ m)
-        return -0.5 * float(value), bars, float(by_precision * -2.0 / sigma**3)
+        return -0.5 * float(value), bars, float(by_precision * -2.0 / sigma**3), by_residual
+
+    def statistics(self, point: ComponentDraws) -> GramStatistics:
+        """Return the statistics at one point, whatever its R."""
+        if self.by_residual is None:
+            return self.stats
+        return self.by_residual.at(self._needed(point.residual)).stats
+
+    def at(self, values: ComponentDraws) -> Conditional:
+        """Return log p(y | Σ, σ²) and β's conditional at values, shape (S,)."""
+        lambdas = values.relative_roots()
+        return self.conditional(lambdas, values.sigma2, residual=values.residual)
 
     def log_likelihood(self, values: ComponentDraws) -> Array:
         """Return log p(y | Σ, σ²), shape (...)."""
-        draws = values.flat
-        conditional = self.conditional(draws.relative_roots(), draws.sigma2)
-        return conditional.log_likelihood.reshape(values.shape)
+        return self.at(values.flat).log_likelihood.reshape(values.shape)
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -174,13 +243,34 @@ class MarginalDensity(MarginalLikelihood):
     ----------
     stats : GramStatistics
     priors : ResolvedPriors
+    by_residual : ByResidual, optional
     """
 
-    priors: ResolvedPriors
+    priors: ResolvedPriors = field(kw_only=True)
 
-    def __init__(self, stats: GramStatistics, priors: ResolvedPriors) -> None:
-        super().__init__(stats, priors.beta)
+    def __init__(
+        self,
+        stats: GramStatistics,
+        priors: ResolvedPriors,
+        by_residual: ByResidual | None = None,
+    ) -> None:
+        super().__init__(stats, priors.beta, by_residual)
         object.__setattr__(self, "priors", priors)
+
+    @classmethod
+    def of(
+        cls,
+        design: Design,
+        priors: ResolvedPriors,
+        elimination: str = "auto",
+        *,
+        dedupe: bool = True,
+    ) -> MarginalDensity:
+        """Return the density of a design that keeps its rows; see `gram_statistics`."""
+        if design.structured_residual is not None:
+            by_residual = statistics_by_residual(design, elimination)
+            return cls(by_residual.stats, priors, by_residual)
+        return cls(statistics_of(design, elimination, dedupe=dedupe), priors)
 
     def log_posterior(self, values: ComponentDraws) -> Array:
         """Return log p(SDs, correlations, σ | y) up to a constant, shape (...)."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
-from bayesv.errors import SamplingWarning, warn
+from bayesv.errors import DataError, SamplingWarning, warn
 from bayesv.formula import ModelFrame
 from bayesv.inference.adaptation import ProposalError
 from bayesv.inference.bambi import build_bambi, sample_bambi
@@ -45,12 +45,23 @@ def draw(
     frame : callable
         The formula with its data, which only Bambi needs.
 
+    Raises
+    ------
+    DataError
+        If V has no parameter.
+
     Warns
     -----
     SamplingWarning
         If the collapsed engine's proposal does not cover the posterior; NUTS has run instead.
     """
     priors = density.priors
+    if not design.terms and design.sigma_is_known:
+        raise DataError(
+            "There is nothing to sample: R is known and no term is random, so V is known. With flat "
+            "priors the posterior of β is normal, with the mean and the covariance of "
+            "model.reml().gls."
+        )
     if engine == "pymc":
         return sample_pymc(build_pymc(design, priors), priors, options, keep_u), engine
     if engine == "bambi":

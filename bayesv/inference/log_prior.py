@@ -75,8 +75,12 @@ class LogPrior:
         p(SD_c, corr_c) = p(SD_stated, corr_stated) Π (SD_c/SD_stated)^r, and the determinant of
         the correlations changes by Π (SD_c/SD_stated)².
         """
-        log_sigma = x[..., -1] + self.coordinates.log_scale
-        more = log_sigma if jacobian else np.zeros_like(log_sigma)
+        log_sigma, residual = self.coordinates.log_sigma(x), self.coordinates.parameters(x)
+        more = np.zeros_like(log_sigma)
+        if jacobian and self.coordinates.has_sigma:
+            more = log_sigma
+            if residual is not None:
+                more = (np.log(residual.sds) + log_sigma[..., None]).sum(axis=-1)
         sds, corrs = [], []
         for part, root in zip(self.coordinates.parts, self._stated_roots(x), strict=True):
             log_sd = x[..., part.sds] - part.log_units + log_sigma[..., None]
@@ -90,7 +94,9 @@ class LogPrior:
                 more = more + log_sd.sum(axis=-1)
             sds.append(np.exp(log_stated))
             corrs.append(x[..., part.corrs])
-        densities = self.priors.by_parameter(sds, corrs, np.exp(log_sigma), by_coordinates=jacobian)
+        densities = self.priors.by_parameter(
+            sds, corrs, np.exp(log_sigma), residual, by_coordinates=jacobian
+        )
         return np.asarray(sum(densities.values()) + more)
 
     def _volume_powers(self, part: Part, jacobian: bool) -> Array:
@@ -117,9 +123,10 @@ class LogPrior:
     def gradient(self, x: Array) -> Array:
         """Return the derivative of the log density by x, with Jacobian, shape (d,)."""
         slopes = np.zeros(len(x))
-        log_sigma = x[-1] + self.coordinates.log_scale
-        sigma = float(np.exp(log_sigma))
-        slopes[-1] = 1.0 + self.priors.sigma.slope(sigma)
+        sigma = float(np.exp(self.coordinates.log_sigma(x)))
+        by_log_sigma = 1.0 + self.priors.sigma.slope(sigma)
+        if self.priors.residual is not None:
+            by_log_sigma = self._put_residual(slopes, x, sigma)
         bars: list[Array] = []
         roots = self._stated_roots(x)
         for part, root, stated in zip(self.coordinates.parts, roots, self.stated_maps, strict=True):
@@ -133,7 +140,7 @@ class LogPrior:
                     for prior, sd in zip(self.priors.sd[term.group], norms * sigma, strict=True)
                 ]
             )
-            slopes[-1] += structure.n_sds + by_log_sd.sum()
+            by_log_sigma += structure.n_sds + float(by_log_sd.sum())
             if root is None or stated is None:
                 slopes[part.sds] = 1.0 + by_log_sd
                 bars.append(np.zeros((term.n_columns, term.n_columns)))
@@ -150,7 +157,20 @@ class LogPrior:
         if any(root is not None for root in roots):
             lambdas, _ = self.coordinates.to_lambdas(x)
             slopes += self.coordinates.lambda_gradient(x, lambdas, bars)
+        if self.coordinates.has_sigma:
+            slopes[-1] += by_log_sigma
         return slopes
+
+    def _put_residual(self, slopes: Array, x: Array, sigma: float) -> float:
+        """Write the derivative by coordinates of the residuals; return that by log σ."""
+        coordinates, residual = self.coordinates, self.coordinates.parameters(x)
+        assert self.priors.residual is not None
+        assert coordinates.residual is not None
+        assert residual is not None
+        bar = self.priors.residual.gradient(residual._replace(sds=sigma * residual.sds))
+        bar = bar._replace(sds=bar.sds + 1.0)  # by log SDs
+        slopes[coordinates.residuals] = coordinates.residual.gradient(bar)
+        return float(bar.sds.sum())
 
     def draws(self, rng: np.random.Generator, size: int) -> Array:
         """Draw x from the priors, shape (size, d); a flat prior is replaced by the default."""

@@ -44,7 +44,7 @@ class MarginalLikelihoodOp(Op):
             r = term.n_columns
             lambdas.append(flat[start : start + r * r].reshape(r, r))
             start += r * r
-        value, bars, by_sigma = self.density.value_and_gradient(lambdas, sigma)
+        value, bars, by_sigma, _ = self.density.value_and_gradient(lambdas, sigma)
         output_storage[0][0] = np.asarray(value)
         output_storage[1][0] = np.concatenate([bar.ravel() for bar in bars])
         output_storage[2][0] = np.asarray(by_sigma)

@@ -80,7 +80,7 @@ def find_modes(
     the same variance, contradict each other. Climbs start at ``start``, there with each SD small
     or at its prior's median, with correlations at 0 and near ±1, and at draws from the prior.
     """
-    point = ComponentDraws.of(target.coordinates.design, start)
+    point = ComponentDraws.with_parameters(target.coordinates.design, start)
     first = target.coordinates.near(point)
     # An SD estimated as 0 starts at a tenth of σ: at 0 the density by log SD is flat.
     is_sd = target.coordinates.is_sd
@@ -147,8 +147,10 @@ def _starts(target: Target, first: Array, rng: np.random.Generator) -> Array:
     draws = target.log_prior.draws(rng, _PRIOR_DRAWS if target.cheap else _FEW_PRIOR_DRAWS)
     typical = np.median(draws, axis=0)
     is_sd, is_corr = coordinates.is_sd, ~coordinates.is_sd
-    is_corr[-1] = False
-    points = [_with(typical, -1, first[-1])]
+    points = [typical]
+    if coordinates.has_sigma:
+        is_corr[-1] = False
+        points = [_with(typical, -1, first[-1])]
     for j in np.flatnonzero(is_sd):
         points += [_with(first, j, _SMALL_LOG_SD), _with(first, j, typical[j])]
     points += [_with(first, is_sd, value) for value in (_SMALL_LOG_SD, typical[is_sd])]
@@ -156,7 +158,8 @@ def _starts(target: Target, first: Array, rng: np.random.Generator) -> Array:
         ends = (-_STRONG_ATANH, 0.0, _STRONG_ATANH)
         points += [_with(point, is_corr, z) for point in (first, typical) for z in ends]
     # The total variance of the data is about right whatever share of it the residual has.
-    shifts = (_SHIFTS_OF_SIGMA if target.cheap else _FEW_SHIFTS)[:, None] * np.eye(len(first))[-1]
+    sizes = _SHIFTS_OF_SIGMA if target.cheap else _FEW_SHIFTS
+    shifts = (sizes if coordinates.has_sigma else np.zeros(1))[:, None] * np.eye(len(first))[-1]
     shifted = (np.array(points[:_MOST_STARTS])[:, None] + shifts).reshape(-1, len(first))
     candidates = np.concatenate([shifted, draws])
     value = target.evaluate(candidates)[0]

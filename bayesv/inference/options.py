@@ -36,7 +36,6 @@ class NutsOptions:
 
 def refuse_draws(design: Design, draws: int, keep_u: bool) -> None:
     """Refuse draws of what has no posterior, or that memory does not hold."""
-    design.refuse_posterior()
     scalars = design.p + 2 + sum(3 * term.n_columns**2 for term in design.terms)
     if keep_u:
         q = sum(term.n_levels * term.n_columns for term in design.terms)

@@ -71,10 +71,11 @@ def posterior_score(density: MarginalDensity, values: ComponentDraws) -> Score:
         else:
             n_outside += 1
     is_sd = coordinates.is_sd
-    for slopes in (gradient, prior):
-        slopes[:, -1] -= slopes[:, is_sd].sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        x[:, is_sd] += x[:, -1:]
+    if coordinates.has_sigma:
+        for slopes in (gradient, prior):
+            slopes[:, -1] -= slopes[:, is_sd].sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            x[:, is_sd] += x[:, -1:]
     rounding = _rounding(coordinates, values)
     return Score(coordinates.names, np.nan_to_num(x), gradient, prior, n_outside, rounding)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesv.design.structured import Parameters
 from bayesv.gram.threads import run
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import Conditional, MarginalDensity
@@ -17,6 +18,7 @@ from bayesv.support.progress import progress
 
 __all__ = ["Target", "width_root"]
 
+_FAR = 30.0  # coordinates of residuals, and log σ over the scale of the response
 _LARGEST = 12.0  # log SD over σ
 _CHEAP = 20_000  # flops or so of an evaluation, up to which thousands of them are nothing
 
@@ -54,6 +56,8 @@ class Target:
     @property
     def cheap(self) -> bool:
         """Whether thousands of evaluations take less time than a climb by analytic gradients."""
+        if self.density.by_residual is not None and not self.density.by_residual.summed:
+            return False
         layout = self.density.stats.layout
         chain = layout.plan.n_events * layout.plan.width**2
         return chain + layout.border_size**3 / 10 <= _CHEAP
@@ -63,15 +67,16 @@ class Target:
 
         They depend on all coordinates but log σ. Points outside are evaluated exactly, as before.
         """
-        m, d = self.density.stats.p + 1, self.size - 1
+        m, d = self.density.stats.p + 1, self.size - int(self.coordinates.has_sigma)
         upper = np.triu_indices(m)
-        sigma = np.exp(mode[-1] + self.coordinates.log_scale)
+        sigma = np.exp(self.coordinates.log_sigma(mode))
 
         def outputs(theta: Array) -> Array:
-            x = np.hstack([theta, np.zeros((len(theta), 1))])
+            x = np.hstack([theta, np.zeros((len(theta), self.size - d))])
             lambdas, _ = self.coordinates.to_lambdas(x)
             with progress("tabulating the density", len(x), show=self.show) as step:
-                logdet, T = self.density.eliminated(lambdas, step)
+                residual = self.coordinates.parameters(x)
+                logdet, T = self.density.eliminated(lambdas, step, residual)
             self.n_evaluations += len(x)
             return np.column_stack([logdet, T[:, upper[0], upper[1]]])
 
@@ -93,15 +98,17 @@ class Target:
         self, x: Array, lambdas: list[Array], step: Callable[[int], None]
     ) -> tuple[Array, Array]:
         """Return log|M| and T, by interpolation where an interpolant covers x."""
+        residual = self.coordinates.parameters(x)
         if not self.interpolants:
-            return self.density.eliminated(lambdas, step)
+            return self.density.eliminated(lambdas, step, residual)
+        d = self.size - int(self.coordinates.has_sigma)
         m = self.density.stats.p + 1
         upper = np.triu_indices(m)
         logdet, T = np.empty(len(x)), np.zeros((len(x), m, m))
         outside = np.ones(len(x), dtype=bool)
         for interpolant in self.interpolants:
-            inside = outside & interpolant.covers(x[:, :-1])
-            values = interpolant(x[inside, :-1])
+            inside = outside & interpolant.covers(x[:, :d])
+            values = interpolant(x[inside, :d])
             logdet[inside] = values[:, 0]
             symmetric = np.zeros((len(values), m, m))
             symmetric[:, upper[0], upper[1]] = symmetric[:, upper[1], upper[0]] = values[:, 1:]
@@ -110,8 +117,10 @@ class Target:
         self.n_interpolated += int((~outside).sum())
         if outside.any():
             step(int((~outside).sum()))
+            if residual is not None:
+                residual = Parameters(*(part[outside] for part in residual))
             logdet[outside], T[outside] = self.density.eliminated(
-                [lam[outside] for lam in lambdas], step
+                [lam[outside] for lam in lambdas], step, residual
             )
         return logdet, T
 
@@ -146,11 +155,20 @@ class Target:
             return -np.inf, np.zeros(len(x))
         with np.errstate(invalid="ignore", over="ignore"):
             lambdas, sigma = self.coordinates.to_lambdas(x)
-            value, bars, by_sigma = self.density.value_and_gradient(lambdas, float(sigma))
+            try:
+                value, bars, by_sigma, by_residual = self.density.value_and_gradient(
+                    lambdas, float(sigma), self.coordinates.parameters(x)
+                )
+            except np.linalg.LinAlgError:
+                return -np.inf, np.zeros(len(x))
             value += float(self.log_prior(x))
             gradient = self.coordinates.lambda_gradient(x, lambdas, bars)
             gradient += self.log_prior.gradient(x)
-        gradient[-1] += by_sigma * sigma
+        if self.coordinates.residual is not None and by_residual is not None:
+            places = self.coordinates.residuals
+            gradient[places] += self.coordinates.residual.gradient(by_residual)
+        if self.coordinates.has_sigma:
+            gradient[-1] += by_sigma * sigma
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
             return -np.inf, np.zeros(len(x))
         return value, gradient
@@ -162,7 +180,8 @@ class Target:
     def _within(self, x: Array) -> NDArray[np.bool_]:
         """Where the density can be evaluated: effects up to e¹²σ, all else far from overflow."""
         low, high = np.where(self.coordinates.is_sd, [[-300.0], [_LARGEST]], [[-150.0], [150.0]])
-        low[-1], high[-1] = -30.0, 30.0  # σ
+        low[self.coordinates.residuals.start :] = -_FAR  # residuals and σ
+        high[self.coordinates.residuals.start :] = _FAR
         return np.asarray(((x > low) & (x < high)).all(axis=1))
 
     def inverse_hessian(self, x: Array, step: Callable[[int], None]) -> Array:

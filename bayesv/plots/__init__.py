@@ -11,6 +11,7 @@ from bayesv.errors import require
 require("matplotlib", "plots")
 
 from bayesv.plots.calibration import rank_ecdfs
+from bayesv.plots.checks import check
 from bayesv.plots.covariances import curves, ellipses
 from bayesv.plots.densities import distance_density, variance_densities
 from bayesv.plots.diagnostics import acceptance, chains
@@ -21,6 +22,7 @@ from bayesv.plots.images import image_G, image_R, image_V, image_Z, matrices
 from bayesv.plots.matrix import image
 from bayesv.plots.models import models, prior_sensitivity, zero_variance
 from bayesv.plots.png import png
+from bayesv.plots.series import lags, series
 from bayesv.plots.study import study_intervals, study_losses, study_scores
 from bayesv.plots.style import describe, figure_of
 from bayesv.plots.timings import scaling
@@ -30,6 +32,7 @@ __all__ = [
     "block",
     "caterpillar",
     "chains",
+    "check",
     "curves",
     "describe",
     "distance_density",
@@ -37,6 +40,7 @@ __all__ = [
     "figure_of",
     "forest",
     "image",
+    "lags",
     "image_G",
     "image_R",
     "image_V",
@@ -47,6 +51,7 @@ __all__ = [
     "prior_sensitivity",
     "rank_ecdfs",
     "scaling",
+    "series",
     "study_funnel",
     "study_intervals",
     "study_losses",

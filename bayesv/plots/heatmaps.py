@@ -17,7 +17,7 @@ from bayesv.plots.matrix import image
 from bayesv.plots.style import inches, new_axes, several_axes
 from bayesv.posterior.posterior import Posterior
 
-__all__ = ["block"]
+__all__ = ["block", "heatmap"]
 
 _MOST_ROWS = 200  # of a cluster; a larger one is shown by evenly spaced rows
 _MOST_NUMBERED = 12  # rows up to which every element is printed
@@ -87,12 +87,12 @@ def block(
     if isinstance(source, MarginalCovariance):
         values = source.rows(rows).to_numpy()
         ax = new_axes(ax, (6.0, 5.2))
-        return _heatmap(ax, _corr(values) if corr else values, f"{what}, {where}", labels, corr)
+        return heatmap(ax, _corr(values) if corr else values, f"{what}, {where}", labels, corr)
     panels, _ = several_axes(ax, 2, (5.9, 5.1))
     mean, sd = _moments(source, rows, corr)
-    _heatmap(panels[0], mean, f"{what}, {where}: posterior mean", labels, corr)
+    heatmap(panels[0], mean, f"{what}, {where}: posterior mean", labels, corr)
     unit = "posterior SD of corr" if corr else "posterior SD of var and cov"
-    _heatmap(panels[1], sd, f"{what}, {where}: posterior SD", labels, False, unit)
+    heatmap(panels[1], sd, f"{what}, {where}: posterior SD", labels, False, unit)
     return panels
 
 
@@ -123,21 +123,23 @@ def _corr(values: Array) -> Array:
     return np.asarray(values / np.outer(sd, sd))
 
 
-def _heatmap(
+def heatmap(
     ax: Axes,
     values: Array,
     title: str,
     labels: list[tuple[Any, int]],
     corr: bool,
     unit: str | None = None,
+    axis: str = "row of the data",
 ) -> Axes:
+    """Draw a matrix of rows by rows, with its elements as numbers where there is room."""
     limits = (-1.0 if values.min() < 0 else 0.0, 1.0) if corr else None
     image(
         values,
         ax,
         title=title,
-        rows="row of the data",
-        columns="row of the data",
+        rows=axis,
+        columns=axis,
         row_blocks=labels,
         column_blocks=labels,
         limits=limits,

@@ -13,7 +13,7 @@ from bayesv.covariance import ComponentDraws, MarginalCovariance
 from bayesv.design.design import RandomTerm
 from bayesv.diagnostics.convergence import ess_mean
 from bayesv.errors import BayesvError
-from bayesv.gram import GramStatistics, draw_effects
+from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalDensity, MarginalLikelihood
 from bayesv.inference.score import Score, posterior_score, sd_positions
 from bayesv.linalg import Array, evenly_spaced
@@ -116,7 +116,9 @@ def coherence(
                 "their mean; the score is not computed (centre the covariates)"
             )
         rows += of_score
-        if u and design.has_rows and of_score:
+        if u and values.residual is not None:
+            notes.append("residuals have parameters: the score given u is not computed")
+        elif u and design.has_rows and of_score:
             rows += _given_u(values, u, score, step, notes)
         if score.n_outside:
             notes.append(
@@ -132,7 +134,7 @@ def coherence(
     if u and design.has_rows:
         large = design.n + design.q > _LARGE
         number = draws_of_u or (_DRAWS_OF_U_LARGE if large else _DRAWS_OF_U)
-        rows += _of_u(likelihood.stats, values, u, number)
+        rows += _of_u(likelihood, values, u, number)
     elif u:
         notes.append("the rows were not kept, so that u is not checked")
     else:
@@ -152,7 +154,13 @@ def _that_vary(values: ComponentDraws) -> list[Row]:
         for i, column in enumerate(term.columns)
     }
     rows: list[Row] = []
-    for name, x in {**variances, "var Residual": values.sigma2}.items():
+    if not values.design.sigma_is_known:
+        variances["var Residual"] = values.sigma2
+    if values.residual is not None and values.design.structured_residual is not None:
+        numbers = values.design.structured_residual.numbers(values.residual)
+        for k, label in enumerate(values.design.structured_residual.corr_labels):
+            variances[f"corr Residual: {label}"] = numbers[..., k]
+    for name, x in variances.items():
         varies = bool(np.ptp(x) > 0)
         rows.append(
             ("Σ and σ² vary", name, 0.0 if varies else 1.0, 0.0, 0.0 if varies else np.inf, varies)
@@ -239,7 +247,10 @@ def _given_u(
 
 
 def _of_u(
-    stats: GramStatistics, values: ComponentDraws, u: Mapping[str, Array], draws_of_u: int
+    likelihood: MarginalLikelihood,
+    values: ComponentDraws,
+    u: Mapping[str, Array],
+    draws_of_u: int,
 ) -> list[Row]:
     """Mean of u − û, and second moments of u − û less those of exact draws of u."""
     design, draws = values.design, values.flat
@@ -252,13 +263,14 @@ def _of_u(
         vc = point.components()
         V = MarginalCovariance(design, vc)
         expected = V.G @ (design.Z.T @ V.solve(design.target - design.X @ point.beta))
+        stats, known = likelihood.statistics(point), next(point.reshape(1).known())
         gamma, lambdas = stats.fixed.to_gamma(point.beta), point.relative_roots()
         exact = draw_effects(
             stats, stats.in_basis(lambdas), float(point.sigma), gamma, rng, moments=False
         ).u
         gaps.append(np.concatenate([u[t.group][s].ravel() for t in design.terms]) - expected)
         moments.append(_second_moments(point, gaps[-1], exact, expected))
-        shares.append(_share_nearer(point, gaps[-1]))
+        shares.append(_share_nearer(known, gaps[-1]))
     names = [
         f"{term.group}: {term.columns[i]} × {term.columns[j]}"
         for term in design.terms

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design
+from bayesv.design.parametric import rows_of_level
+from bayesv.design.structured import StructuredResidual
 from bayesv.errors import BayesvError, DataError
+from bayesv.formula.new_residuals import continued
 from bayesv.formula.new_rows import NewRows, new_rows
 from bayesv.linalg import Array
 from bayesv.posterior.labelled import array
@@ -20,6 +24,7 @@ from bayesv.support.arguments import NUMBER, PROBABILITY, accepts, whole
 
 __all__ = ["PosteriorV", "v_of_rows"]
 
+_ALL = slice(None)
 _MOST_ROWS = 2_000
 _AT_ONCE = 2e7  # numbers of draws of V in memory
 
@@ -40,18 +45,35 @@ def v_of_rows(
             "Say which rows of V: post.V(group, level), post.V(rows=[…]) or post.V(newdata=…)."
         )
     if newdata is not None:
-        new = new_rows(design, newdata, weights)
-        return PosteriorV(new, values, np.arange(new.n))
+        new, places = new_rows(design, newdata, weights), None
+        if (form := design.structured_residual) is not None:
+            known = None if weights is None else new.residual.weights
+            joint = continued(form, newdata, known).joint
+            places = Places(joint, form.n + np.arange(new.n))
+        return PosteriorV(new, values, np.arange(new.n), places)
     _ = design.row_labels  # a design without rows says here that it has none
     if group is not None:
-        term, place = design.level(group, level)
-        return PosteriorV(design, values, np.flatnonzero(term.codes == place))
+        return _fitted(values, rows_of_level(design, group, level))
     positions = np.asarray(rows)
     if positions.ndim != 1 or not np.issubdtype(positions.dtype, np.integer) or not len(positions):
         raise DataError(f"rows must be a list of integers; found {rows!r}.")
     if positions.min() < -design.n or positions.max() >= design.n:
         raise DataError(f"rows must be below {design.n}; found {positions.max()}.")
-    return PosteriorV(design, values, positions % design.n)
+    return _fitted(values, positions % design.n)
+
+
+class Places(NamedTuple):
+    """Structured residuals, and the positions in them of some rows."""
+
+    form: StructuredResidual
+    positions: NDArray[np.intp]
+
+
+def _fitted(values: ComponentDraws, positions: NDArray[np.intp]) -> PosteriorV:
+    """Return the posterior of V of fitted rows."""
+    form = values.design.structured_residual
+    places = None if form is None else Places(form, positions)
+    return PosteriorV(values.design, values, positions, places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +89,14 @@ class PosteriorV:
     values : ComponentDraws, shape (chain, draw)
     positions : ndarray of int, shape (m,)
         The rows, as positions among the design's.
+    places : Places or None
+        Of the rows among structured residuals.
     """
 
     design: Design | NewRows
     values: ComponentDraws
     positions: NDArray[np.intp]
+    places: Places | None = None
 
     @property
     def labels(self) -> list[Any]:
@@ -93,6 +118,8 @@ class PosteriorV:
             z, codes = term.values[self.positions], term.codes[self.positions]
             shared = term.shared(codes[:, None], codes)
             parts.append((term.group, np.einsum("ia,jb,ij->abij", z, z, shared).reshape(-1, m, m)))
+        if self.places is not None:
+            return parts
         return [*parts, ("Residual", self.design.residual.block(self.positions)[None])]
 
     @cached_property
@@ -100,12 +127,42 @@ class PosteriorV:
         """Draws that the parts are multiplied by, shapes (S, elements)."""
         values, S = self.values, self.values.size
         covs = [cov.reshape(S, -1) for cov in values.covs.values()]
-        return [*covs, values.sigma2.reshape(S, 1)]
+        return covs if self.places is not None else [*covs, values.sigma2.reshape(S, 1)]
+
+    def _at(self, keep: Any, rows: slice = _ALL) -> Array:
+        """Return V at some of the draws, (S, m, m), or some of its rows."""
+        total = self._residual(keep)[:, rows]
+        for theta, (_, part) in zip(self._theta, self._parts, strict=True):
+            total = total + np.tensordot(theta[keep], part[:, rows], 1)
+        return np.asarray(total)
+
+    def _residual(self, keep: Any) -> Array:
+        """Return R of structured residuals at some of the draws, (S, m, m); 0 of others."""
+        m, flat = len(self.positions), self.values.flat.take(keep)
+        if self.places is None:
+            return np.zeros((1, m, m))
+        form, positions = self.places
+        fitted = self.values.design.structured_residual
+        if flat.residual is None or fitted is None:
+            raise BayesvError("These draws say nothing of the parameters of the residuals.")
+        parameters = form.of_numbers(flat.residual.sds, fitted.numbers(flat.residual))
+        R = form.covariance(parameters, positions[None])[:, 0]
+        return np.asarray(flat.sigma2[:, None, None] * R)
+
+    def _batches(self) -> Iterator[NDArray[np.intp]]:
+        """Yield positions of draws of which V is in memory at a time."""
+        step = max(1, int(_AT_ONCE / max(1, len(self.positions) ** 2)))
+        return (
+            np.arange(a, min(a + step, self.values.size)) for a in range(0, self.values.size, step)
+        )
 
     # --- moments ----------------------------------------------------------------------------------
 
     def mean(self) -> pd.DataFrame:
         """Return E[V | y], shape (m, m)."""
+        if self.places is not None:
+            totals = [self._at(keep).sum(axis=0) for keep in self._batches()]
+            return self._frame(np.asarray(np.sum(totals, axis=0) / self.values.size))
         total = sum(
             np.tensordot(theta.mean(axis=0), part, 1)
             for theta, (_, part) in zip(self._theta, self._parts, strict=True)
@@ -114,6 +171,11 @@ class PosteriorV:
 
     def sd(self) -> pd.DataFrame:
         """Return the posterior SD of every element of V, shape (m, m)."""
+        if self.places is not None:
+            mean, squares = self.mean().to_numpy(), 0.0
+            for keep in self._batches():
+                squares = squares + ((self._at(keep) - mean) ** 2).sum(axis=0)
+            return self._frame(np.sqrt(squares / (self.values.size - 1)))
         theta = np.concatenate(self._theta, axis=1)
         parts = np.concatenate([part for _, part in self._parts])
         covariance = np.atleast_2d(np.cov(theta.T))
@@ -130,11 +192,7 @@ class PosteriorV:
         step = max(1, int(_AT_ONCE / (max(m, 1) * self.values.size)))
         for start in range(0, m, step):
             rows = slice(start, start + step)
-            total = sum(
-                np.tensordot(theta, part[:, rows], 1)
-                for theta, (_, part) in zip(self._theta, self._parts, strict=True)
-            )
-            quantiles[rows] = np.quantile(np.asarray(total), q, axis=0)
+            quantiles[rows] = np.quantile(self._at(slice(None), rows), q, axis=0)
         return self._frame(quantiles)
 
     @accepts(prob=PROBABILITY)
@@ -186,9 +244,16 @@ class PosteriorV:
             np.tensordot(theta, np.diagonal(part, axis1=1, axis2=2), 1)
             for theta, (_, part) in zip(self._theta, self._parts, strict=True)
         ]
+        names = [name for name, _ in self._parts]
+        if self.places is not None:
+            names.append("Residual")
+            diagonals = [
+                np.diagonal(self._residual(keep), axis1=1, axis2=2) for keep in self._batches()
+            ]
+            each.append(np.concatenate(diagonals))
         values = np.stack(each, axis=1).reshape(*self.values.shape, len(each), -1)[:, ::every]
         shares = values / values.sum(axis=2, keepdims=True)
-        return self._array(shares, every, "share", component=[name for name, _ in self._parts])
+        return self._array(shares, every, "share", component=names)
 
     def _values(self, every: int) -> Array:
         m, (chains, n) = len(self.positions), self.values.shape
@@ -199,11 +264,7 @@ class PosteriorV:
                 "quantile(), fewer rows, or every=…."
             )
         keep = np.arange(chains * n).reshape(chains, n)[:, ::every]
-        total = sum(
-            np.tensordot(theta[keep.ravel()], part, 1)
-            for theta, (_, part) in zip(self._theta, self._parts, strict=True)
-        )
-        return np.asarray(total).reshape(*keep.shape, m, m)
+        return self._at(keep.ravel()).reshape(*keep.shape, m, m)
 
     def _array(self, values: Array, every: int, name: str, **coords: list[str]) -> Any:
         chains, n = self.values.shape

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from bayesv.covariance import ComponentDraws
-from bayesv.gram import GramStatistics, draw_effects
+from bayesv.errors import DataError
+from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalLikelihood
 from bayesv.linalg import Array, evenly_spaced
 
@@ -23,28 +24,31 @@ def gls_draws(values: ComponentDraws, likelihood: MarginalLikelihood) -> tuple[A
     values : ComponentDraws, shape (S,)
     likelihood : MarginalLikelihood
     """
-    given_v = likelihood.conditional(values.relative_roots(), values.sigma2)
+    given_v = likelihood.at(values)
     fixed, half = likelihood.stats.fixed, np.linalg.inv(given_v.root)
     return fixed.to_beta(given_v.mean), fixed.cov_beta(np.swapaxes(half, 1, 2) @ half)
 
 
 def random_effects(
-    values: ComponentDraws, stats: GramStatistics, draws: int, seed: int
+    values: ComponentDraws, likelihood: MarginalLikelihood, draws: int, seed: int
 ) -> pd.DataFrame:
     """Return posterior means and SDs of u; see `Posterior.random_effects`.
 
     Parameters
     ----------
     values : ComponentDraws, shape (S,)
-    stats : GramStatistics
+    likelihood : MarginalLikelihood
     draws, seed : int
     """
     design, rng = values.design, np.random.default_rng(seed)
+    if not design.terms:
+        raise DataError("This model has no random effects.")
     kept = values.take(evenly_spaced(values.size, draws))
-    gamma = stats.fixed.to_gamma(kept.beta)
+    gamma = likelihood.stats.fixed.to_gamma(kept.beta)
     mean, square, var = (np.zeros(design.q) for _ in range(3))
-    relative = stats.in_basis(kept.relative_roots())
-    for s, sigma in enumerate(kept.sigma):
+    relative = likelihood.stats.in_basis(kept.relative_roots())
+    for s, (point, sigma) in enumerate(zip(kept, kept.sigma, strict=True)):
+        stats = likelihood.statistics(point)
         effects = draw_effects(stats, [lam[s] for lam in relative], float(sigma), gamma[s], rng)
         center = np.concatenate([m.ravel() for m in effects.mean])
         mean += center / kept.size

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from bayesv.covariance import ComponentDraws
+from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.errors import BayesvError
 from bayesv.gram import GramStatistics, eliminate
 from bayesv.inference.coordinates import Coordinates
@@ -54,17 +55,69 @@ def point_estimate(
         return joint_mode(density, values)
     if kind == "medoid":
         return draws.take(medoid(draws))
+    if kind == "stein" and draws.residual is not None:
+        raise BayesvError(
+            "Stein's loss of V is not minimised where residuals have parameters. Use 'mean', "
+            "'log_euclidean' or 'medoid'."
+        )
     if kind == "stein" and stats is not None:
         return stein(stats, draws)
     sigma2 = draws.sigma2
     if kind == "mean":
         means = {group: cov.mean(axis=0) for group, cov in draws.covs.items()}
-        return ComponentDraws(design, means, sigma2.mean())
+        return _with_residual(ComponentDraws(design, means, sigma2.mean()), draws, kind)
     if kind == "median":
         medians = {group: geometric_median(cov) for group, cov in draws.covs.items()}
-        return _in_families(ComponentDraws(design, medians, np.median(sigma2)))
+        point = _in_families(ComponentDraws(design, medians, np.median(sigma2)))
+        return _with_residual(point, draws, kind)
     logs = {group: log_euclidean(cov) for group, cov in draws.covs.items()}
-    return _in_families(ComponentDraws(design, logs, np.exp(np.log(sigma2).mean())))
+    point = _in_families(ComponentDraws(design, logs, np.exp(np.log(sigma2).mean())))
+    return _with_residual(point, draws, kind)
+
+
+def _with_residual(point: ComponentDraws, draws: ComponentDraws, kind: str) -> ComponentDraws:
+    """Return a point with parameters of structured residuals, by the same loss.
+
+    ``mean``: E of the variances, and E of the correlation's natural parameters, which are of the
+    family; where any covariance of the visits is, they are those of E[R | y]. ``median``: of
+    variances and coordinates. ``log_euclidean``: means of log variances and of coordinates.
+    """
+    residual, form = draws.residual, draws.design.structured_residual
+    if residual is None or form is None:
+        return point
+    variances = (residual.sds * draws.sigma[:, None]) ** 2
+    if kind == "mean":
+        if form.by_visit and form.sequential is not None and form.sequential.structure.free_blocks:
+            return _mean_of_visits(point, form, residual, draws.sigma2)
+        numbers, variances = form.numbers(residual).mean(axis=0), variances.mean(axis=0)
+        chosen = form.of_numbers(np.sqrt(variances), numbers)
+    else:
+        middle = np.median if kind == "median" else np.mean
+        of_logs = np.exp(middle(np.log(variances), axis=0))
+        z, exponents = middle(residual.z, axis=0), middle(residual.exponents, axis=0)
+        chosen = Parameters(np.sqrt(of_logs), z, exponents)
+    return _relative(point, chosen)
+
+
+def _relative(point: ComponentDraws, absolute: Parameters) -> ComponentDraws:
+    """Return a point with SDs of residuals in units of the response, and σ² their mean square."""
+    sigma2 = float((absolute.sds**2).mean())
+    residual = absolute._replace(sds=absolute.sds / np.sqrt(sigma2))
+    return replace(point, sigma2=np.asarray(sigma2), residual=residual)
+
+
+def _mean_of_visits(
+    point: ComponentDraws, form: StructuredResidual, residual: Parameters, sigma2: Array
+) -> ComponentDraws:
+    """Return a point whose R over visits, any covariance, is E[R | y]."""
+    assert form.sequential is not None
+    structure = form.sequential.structure
+    groups = residual.sds.reshape(len(sigma2), form.sequential.n_groups, -1)
+    sds = structure.sds(groups) * np.sqrt(sigma2)[:, None, None]
+    R = structure.corr(residual.z) * sds[..., :, None] * sds[..., None, :]
+    sd, corr = cov_to_sd_corr(R.mean(axis=0))
+    z = structure.coordinates(corr)
+    return _relative(point, Parameters(structure.free_sds(sd).ravel(), z, np.zeros(0)))
 
 
 def _in_families(values: ComponentDraws) -> ComponentDraws:
@@ -209,7 +262,8 @@ def medoid(values: ComponentDraws) -> int:
         Elements are taken in units of their own spread.
     """
     total = np.zeros(values.size)
-    for part in (*values.covs.values(), values.sigma2):
+    residual = [] if values.residual is None else [*values.residual]
+    for part in (*values.covs.values(), values.sigma2, *residual):
         flat = part.reshape(len(part), -1)
         spread = flat.std(axis=0)
         away = (flat - np.median(flat, axis=0)) / np.where(spread > 0, spread, 1.0)
@@ -227,12 +281,12 @@ def joint_mode(density: MarginalDensity, values: ComponentDraws) -> ComponentDra
     """
     coordinates = Coordinates.centred(density.priors.design)
     log_prior = LogPrior(density.priors, coordinates)
-    covs = {group: cov.mean(axis=0) for group, cov in values.flat.covs.items()}
-    mean = ComponentDraws(values.design, covs, values.sigma2.mean())
+    mean = point_estimate(values, "mean", None, None)
 
     def objective(x: Array) -> float:
         lambdas, sigma = coordinates.to_lambdas(x[None])
-        likelihood = density.conditional(lambdas, sigma**2).log_likelihood
+        residual = coordinates.parameters(x[None])
+        likelihood = density.conditional(lambdas, sigma**2, residual=residual).log_likelihood
         return -float((likelihood + log_prior(x[None], jacobian=False))[0])
 
     start = coordinates.near(mean)

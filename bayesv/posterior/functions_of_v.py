@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 
 from bayesv.covariance import ComponentDraws
-from bayesv.covariance.functionals import definition, function_of_covariates, functionals
+from bayesv.covariance.functionals import definition, function_of_covariates, functionals_of_draws
 from bayesv.covariance.reliability import reliability
-from bayesv.gram import GramStatistics
+from bayesv.inference.density import MarginalLikelihood
 from bayesv.posterior.labelled import array
 from bayesv.support.xarray import dataset
 
 __all__ = ["curves", "functionals_of_v", "mapped", "reliabilities"]
 
 
-def functionals_of_v(values: ComponentDraws, stats: GramStatistics, moments: float) -> Any:
+def functionals_of_v(values: ComponentDraws, likelihood: MarginalLikelihood, moments: float) -> Any:
     """Return a Dataset of scalar functionals, dims (chain, draw); see `Posterior.functionals`.
 
     Parameters
     ----------
     values : ComponentDraws, shape (chain, draw)
-    stats : GramStatistics
+    likelihood : MarginalLikelihood
     moments : float
         Order below which the moments of tr V exist.
     """
@@ -35,7 +35,7 @@ def functionals_of_v(values: ComponentDraws, stats: GramStatistics, moments: flo
                 x.reshape(values.shape),
                 {"definition": definition(name), **attributes.get(name, {})},
             )
-            for name, x in functionals(values.flat, stats).items()
+            for name, x in functionals_of_draws(values.flat, likelihood.statistics).items()
         }
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design
+from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.errors import BayesvError
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array, cov_to_sd_corr
@@ -58,6 +59,9 @@ def tree_of(draws: Draws, engine: str) -> Any:
         "draw": np.arange(values.shape[1]),
         "coef": list(design.fixed_names),
     }
+    if values.residual is not None and (form := design.structured_residual) is not None:
+        names, labels = _of_residual(form, values, values.residual)
+        variables, coords = variables | names, coords | labels
     for term in design.terms:
         names, labels = _of_term(term, values, draws.u)
         coords |= labels
@@ -95,6 +99,23 @@ def _of_term(
         level = f"{safe}_level"
         labels[level] = term.levels.astype(str)
         variables[f"u_{safe}"] = ((*_DIMS, level, columns[0]), u[term.group])
+    return variables, labels
+
+
+def _of_residual(
+    form: StructuredResidual, values: ComponentDraws, residual: Parameters
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the labelled variables of structured residuals, and labels of their dims."""
+    variables: dict[str, Any] = {}
+    labels: dict[str, Any] = {}
+    if form.sd_labels:
+        labels["residual_sd"] = list(form.sd_labels)
+        variables["sd_Residual"] = (
+            (*_DIMS, "residual_sd"), residual.sds * values.sigma[..., None],
+        )  # fmt: skip
+    if form.corr_labels:
+        labels["residual_corr"] = list(form.corr_labels)
+        variables["corr_Residual"] = ((*_DIMS, "residual_corr"), form.numbers(residual))
     return variables, labels
 
 

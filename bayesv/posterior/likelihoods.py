@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bayesv.covariance import ComponentDraws, Pointwise
+from bayesv.covariance.dense_pointwise import DensePointwise
 from bayesv.linalg import Array
 from bayesv.names import variable_name
 from bayesv.priors.families import Normal
@@ -30,7 +31,8 @@ def likelihood_groups(
     step : int
         Of the draws that are kept.
     """
-    design, kept, pointwise = values.design, values.every(step), Pointwise(values.design)
+    design, kept = values.design, values.every(step)
+    pointwise = (DensePointwise if values.residual is not None else Pointwise)(design)
     with progress("pointwise log likelihood", kept.size) as done:
         of_rows, of_clusters = pointwise(kept.flat, done)
     data = {

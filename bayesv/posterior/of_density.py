@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 
 from bayesv.errors import BayesvError
-from bayesv.gram import statistics_of
 from bayesv.inference.bridge import by_bridge
 from bayesv.inference.density import MarginalDensity, MarginalLikelihood
 from bayesv.inference.evidence import MAX_KHAT, Evidence, by_importance, flat_effects
@@ -16,6 +15,7 @@ from bayesv.inference.target import Target
 from bayesv.linalg import Array
 from bayesv.posterior.summarised import SummarisedDraws
 from bayesv.support.arguments import accepts, choice, whole
+from bayesv.support.process import USUAL_FLOATS
 
 __all__ = ["DrawsOfDensity"]
 
@@ -28,10 +28,9 @@ class DrawsOfDensity(SummarisedDraws):
         """The likelihood, a density where priors are known; else with a flat prior of β."""
         if self.density is not None:
             return self.density
-        stats = statistics_of(self.design)
         if self.priors is None:
-            return MarginalLikelihood.of_flat_beta(stats)
-        return MarginalDensity(stats, self.priors)
+            return MarginalLikelihood.restricted(self.design)
+        return MarginalDensity.of(self.design, self.priors)
 
     @property
     def log_weights(self) -> Array | None:
@@ -87,6 +86,7 @@ class DrawsOfDensity(SummarisedDraws):
         )
         return replace(evidence, problems=(*evidence.problems, problem))
 
+    @np.errstate(**USUAL_FLOATS)
     def _evidence(self, density: MarginalDensity, method: str, seed: int) -> Evidence:
         flat, log_weights = flat_effects(density.priors), self.log_weights
         if log_weights is not None and method != "bridge":

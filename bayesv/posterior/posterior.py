@@ -28,6 +28,7 @@ from bayesv.posterior.coherence import Coherence, coherence
 from bayesv.posterior.covariance_draws import PosteriorV, v_of_rows
 from bayesv.posterior.effects import gls_draws, random_effects
 from bayesv.posterior.estimators import ESTIMATES, point_estimate
+from bayesv.posterior.expected import expected_v
 from bayesv.posterior.functions_of_v import curves, functionals_of_v, mapped, reliabilities
 from bayesv.posterior.likelihoods import likelihood_groups
 from bayesv.posterior.of_density import DrawsOfDensity
@@ -105,7 +106,9 @@ class Posterior(DrawsOfDensity, Savable):
         kind : {"mean", "median", "mode", "stein", "log_euclidean", "medoid"}
             ``mean``: E[Σ_f | y] and E[σ² | y], the mean of the drawn matrices (quadratic loss), so
             that V is E[V | y]. All others are in the family of the term's covariances; of families
-            that are not closed under sums, such as an AR(1), the mean is not.
+            that are not closed under sums, such as an AR(1), the mean is not. Of structured
+            residuals it is the member with the mean variances and the mean natural parameters:
+            E[V | y] itself, which leaves their family, is `expected_V`.
             ``median``: geometric median of the drawn Σ_f in units of their SDs, and the median of
             σ² (absolute loss); for one column it is the ordinary median of the variance.
             ``mode``: maximum of the joint posterior density by (SDs, correlations, σ), with u and β
@@ -157,7 +160,7 @@ class Posterior(DrawsOfDensity, Savable):
                 "Random effects need the model of the draws, which is not known for draws made "
                 "elsewhere; refit with bv.Model(...).sample()."
             )
-        return random_effects(self.values.flat, self.density.stats, draws, seed)
+        return random_effects(self.values.flat, self.density, draws, seed)
 
     # --- V ----------------------------------------------------------------------------------------
 
@@ -198,9 +201,10 @@ class Posterior(DrawsOfDensity, Savable):
         """Return E[V | y] of all rows, exactly: V at the posterior means, an operator.
 
         V is linear in (Σ, σ²), so that no draw of V is needed; ``expected_V().to_sparse()`` is the
-        matrix.
+        matrix. Of structured residuals the mean over draws of R is taken series by series; it
+        leaves their family.
         """
-        return MarginalCovariance(self.design, self.estimate("mean"))
+        return expected_v(self.values.flat)
 
     def marginal_means(self, specs: str | Sequence[str], **options: Any) -> pd.DataFrame:
         """Return `bayesv.marginal_means` of the draws: mean, sd and interval of each."""
@@ -224,7 +228,7 @@ class Posterior(DrawsOfDensity, Savable):
         ``bv.summarize(post.functionals())`` prints them as footnotes. Attribute ``moments`` is the
         order below which moments exist.
         """
-        return functionals_of_v(self.values, self._likelihood.stats, self._moments_of_V)
+        return functionals_of_v(self.values, self._likelihood, self._moments_of_V)
 
     @accepts(groups=optional(TEXTS))
     def curves(self, at: Any, groups: Sequence[str] | None = None) -> Any:
@@ -350,8 +354,8 @@ class Posterior(DrawsOfDensity, Savable):
         rows = fitted_rows(self.design)
         if newdata is not None:
             rows = rows_of(self.design, newdata, weights)
-        kept, stats = values.take(evenly_spaced(values.size, draws)), self._likelihood.stats
-        y = responses(kept, rows, stats, rng, new_levels=new_levels)
+        kept = values.take(evenly_spaced(values.size, draws))
+        y = responses(kept, rows, self._likelihood, rng, new_levels=new_levels)
         return labelled.array(y, {"sample": None, "row": rows.labels}, "y")
 
     @accepts(draws_of_u=optional(whole(1)))

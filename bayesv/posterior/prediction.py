@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bayesv.covariance import ComponentDraws
 from bayesv.design.simulation import response
 from bayesv.formula.prediction import PredictedRows
-from bayesv.gram import GramStatistics, draw_effects
+from bayesv.gram import draw_effects
+from bayesv.inference.density import MarginalLikelihood
 from bayesv.linalg import Array
 
 __all__ = ["responses"]
@@ -16,7 +19,7 @@ __all__ = ["responses"]
 def responses(
     values: ComponentDraws,
     rows: PredictedRows,
-    stats: GramStatistics,
+    likelihood: MarginalLikelihood,
     rng: np.random.Generator,
     *,
     new_levels: bool,
@@ -27,7 +30,7 @@ def responses(
     ----------
     values : ComponentDraws, shape (S,)
     rows : PredictedRows
-    stats : GramStatistics
+    likelihood : MarginalLikelihood
         Of the fit, for u of fitted levels given y.
     rng : Generator
     new_levels : bool
@@ -35,18 +38,47 @@ def responses(
     """
     all_roots, all_lambdas = values.roots(), values.relative_roots()
     y = np.empty((values.size, len(rows.labels)))
-    for s, (sigma, beta) in enumerate(zip(values.sigma, values.beta, strict=True)):
+    for s, point in enumerate(values):
         roots = [root[s] for root in all_roots]
         fitted: list[Array | None] = [None] * len(roots)
-        if not new_levels:
-            gamma = stats.fixed.to_gamma(beta)
+        if not new_levels and roots:
+            stats = likelihood.statistics(point)
+            gamma = stats.fixed.to_gamma(point.beta)
             lambdas = stats.in_basis([lam[s] for lam in all_lambdas])
-            drawn = draw_effects(stats, lambdas, float(sigma), gamma, rng, moments=False)
+            drawn = draw_effects(stats, lambdas, float(point.sigma), gamma, rng, moments=False)
             fitted = list(drawn.u)
         effects = [
             term.effects(u, root, rng)
             for term, u, root in zip(rows.terms, fitted, roots, strict=True)
         ]
-        residuals = sigma * rows.residual.draw(rng.normal(size=y.shape[1]))
-        y[s] = response(rows, beta, effects, residuals)
+        residuals = _residuals(point, rows, None if new_levels else fitted, rng)
+        y[s] = response(rows, point.beta, effects, residuals)
     return y
+
+
+def _residuals(
+    point: ComponentDraws,
+    rows: PredictedRows,
+    fitted: Sequence[Array | None] | None,
+    rng: np.random.Generator,
+) -> Array:
+    """Return residuals of rows: of rows that continue fitted series given the residuals of these.
+
+    ``fitted`` are the effects of the fitted levels; None where all series are new.
+    """
+    m, sigma = len(rows.labels), float(point.sigma)
+    form = point.design.structured_residual
+    if point.residual is None or form is None:
+        return np.asarray(sigma * rows.residual.draw(rng.normal(size=m)))
+    if rows.continued is None:
+        return np.asarray(sigma * form.member_of(point.residual).draw(rng.normal(size=m)))
+    design, known = point.design, None
+    if fitted is not None:
+        known = design.target - design.X @ point.beta
+        for term, u in zip(design.terms, fitted, strict=True):
+            assert u is not None
+            known = known - (term.values * u[term.codes]).sum(axis=1)
+        known = known / sigma
+    joint = rows.continued.joint
+    parameters = joint.of_numbers(point.residual.sds, form.numbers(point.residual))
+    return sigma * rows.continued.draw(parameters, known, rng)

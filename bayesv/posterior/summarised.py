@@ -13,6 +13,7 @@ import pandas as pd
 from bayesv.covariance import ComponentDraws, VarianceComponents
 from bayesv.covariance.quantities import Quantity, quantities
 from bayesv.design.design import Design
+from bayesv.design.structured import Parameters
 from bayesv.diagnostics.summaries import summary_columns, without_undefined
 from bayesv.errors import BayesvError
 from bayesv.inference.density import MarginalDensity
@@ -51,9 +52,22 @@ class SummarisedDraws:
 
     @property
     def values(self) -> ComponentDraws:
-        """Draws of (Σ_f, σ², β), shape (chain, draw)."""
+        """Draws of (Σ_f, σ², β) and of the residuals' parameters, shape (chain, draw)."""
         covs = {group: self.cov(group) for group in self.design.groups}
-        return ComponentDraws(self.design, covs, self.sigma2, self.beta)
+        return ComponentDraws(self.design, covs, self.sigma2, self.beta, self._residual)
+
+    @cached_property
+    def _residual(self) -> Parameters | None:
+        """Draws of the parameters of structured residuals, with SDs over σ."""
+        if (form := self.design.structured_residual) is None:
+            return None
+        sds = np.ones((*self.sigma2.shape, 1))
+        if form.sd_labels:
+            sds = self._array("sd_Residual") / np.sqrt(self.sigma2)[..., None]
+        numbers = np.zeros((*self.sigma2.shape, 0))
+        if form.corr_labels:
+            numbers = self._array("corr_Residual")
+        return form.of_numbers(sds, numbers)
 
     def _array(self, name: str) -> Array:
         return labelled.draws_of(self.draws, name)

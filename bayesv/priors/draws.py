@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from bayesv.covariance import ComponentDraws
-from bayesv.covariance.functionals import definition, functionals
+from bayesv.covariance.functionals import definition, functionals_of_draws
 from bayesv.covariance.quantities import parameters_of_family
-from bayesv.errors import PriorError
 from bayesv.gram import GramStatistics
 from bayesv.linalg import Array
-from bayesv.priors.families import (
-    Exponential,
-    Flat,
-    Gamma,
-    HalfCauchy,
-    HalfNormal,
-    HalfStudentT,
-    InverseGamma,
-    Normal,
-)
+from bayesv.priors.draws_of_sds import draw_sd
+from bayesv.priors.families import Normal
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.support.xarray import dataset
 
 __all__ = ["draw_prior", "prior_predictive"]
-
-_LARGEST_LOG = 600.0  # of a variance
 
 
 def draw_prior(priors: ResolvedPriors, size: int, rng: np.random.Generator) -> ComponentDraws:
@@ -40,12 +30,19 @@ def draw_prior(priors: ResolvedPriors, size: int, rng: np.random.Generator) -> C
     PriorError
         If the prior of an SD is flat.
     """
-    sigma = _draw_sd(priors.sigma, size, rng)
+    residual = None if priors.residual is None else priors.residual.draw(rng, size)
+    if residual is not None:
+        sigma = np.sqrt((residual.sds**2).mean(axis=-1))
+        residual = residual._replace(sds=residual.sds / sigma[:, None])
+    elif priors.design.sigma_is_known:
+        sigma = np.ones(size)
+    else:
+        sigma = draw_sd(priors.sigma, size, rng)
     covs = {}
     for term in priors.design.terms:
         structure = term.structure
         root = structure.root(structure.draw(rng, size, priors.eta(term)))
-        sds = [_draw_sd(prior, size, rng) for prior in priors.sd[term.group]]
+        sds = [draw_sd(prior, size, rng) for prior in priors.sd[term.group]]
         scaled = structure.sds(np.stack(sds, axis=1))[:, :, None] * root
         scaled = priors.basis(term).back @ scaled
         covs[term.group] = scaled @ np.swapaxes(scaled, 1, 2)
@@ -53,16 +50,18 @@ def draw_prior(priors: ResolvedPriors, size: int, rng: np.random.Generator) -> C
     for i, prior in enumerate(priors.beta):
         if isinstance(prior, Normal):
             beta[:, i] = rng.normal(prior.mean, prior.sd, size)
-    return ComponentDraws(priors.design, covs, sigma**2, beta)
+    return ComponentDraws(priors.design, covs, sigma**2, beta, residual)
 
 
 def prior_predictive(
-    priors: ResolvedPriors, stats: GramStatistics, draws: int, rng: np.random.Generator
+    priors: ResolvedPriors,
+    statistics: Callable[[ComponentDraws], GramStatistics],
+    draws: int,
+    rng: np.random.Generator,
 ) -> Any:
     """Return a Dataset of draws of SDs, correlations and functionals of V, dims (chain, draw)."""
-    priors.design.refuse_posterior()
     values = draw_prior(priors, draws, rng)
-    covs, out = values.covs, {"sd Residual": values.sigma}
+    covs, out = values.covs, _of_residual(values)
     for term in priors.design.terms:
         if not term.structure.is_free:
             parameters = parameters_of_family(term, covs[term.group])
@@ -74,37 +73,18 @@ def prior_predictive(
             pair = f"corr {term.group}: {term.columns[j]}, {term.columns[i]}"
             with np.errstate(invalid="ignore"):
                 out[pair] = covs[term.group][:, i, j] / (sd[:, i] * sd[:, j])
-    found = functionals(values, stats)
+    found = functionals_of_draws(values, statistics)
     out |= {name: x for name, x in found.items() if np.isfinite(x).all()}
     said = {name: {"definition": text} if (text := definition(name)) else {} for name in out}
     return dataset({name: (("chain", "draw"), x[None], said[name]) for name, x in out.items()})
 
 
-def _draw_sd(prior: Any, size: int, rng: np.random.Generator) -> Array:
-    match prior:
-        case HalfNormal(scale):
-            draws = np.abs(rng.normal(0.0, scale, size))
-        case HalfStudentT(nu, scale):
-            draws = np.abs(scale * rng.standard_t(nu, size))
-        case HalfCauchy(scale):
-            draws = np.abs(scale * rng.standard_cauchy(size))
-        case Exponential(scale):
-            draws = rng.exponential(scale, size)
-        case Gamma(shape, scale):
-            draws = rng.gamma(shape, scale, size)
-        case InverseGamma(shape, scale):  # of the variance
-            draws = np.exp(0.5 * (np.log(scale) - _log_gamma_draws(shape, size, rng)))
-        case Flat():
-            raise PriorError("A flat prior of an SD has no draws; give a proper one.")
-        case _:
-            raise PriorError(f"There are no draws of {prior!r}.")
-    return np.asarray(draws)
-
-
-def _log_gamma_draws(shape: float, size: int, rng: np.random.Generator) -> Array:
-    """Draw logs of Gamma(shape, 1) by Gamma(shape + 1, 1) U^(1/shape): small ones underflow else.
-
-    Cut off where a variance or its inverse would leave the range of doubles.
-    """
-    logs = np.log(rng.gamma(shape + 1.0, 1.0, size)) + np.log(rng.uniform(size=size)) / shape
-    return np.clip(logs, -_LARGEST_LOG, _LARGEST_LOG)
+def _of_residual(values: ComponentDraws) -> dict[str, Array]:
+    """Return σ, unless it is known, and parameters of structured residuals, by label."""
+    out = {} if values.design.sigma_is_known else {"sd Residual": values.sigma}
+    form = values.design.structured_residual
+    if values.residual is None or form is None:
+        return out
+    sds, numbers = values.residual.sds * values.sigma[:, None], form.numbers(values.residual)
+    out |= {f"sd Residual: {label}": sds[:, k] for k, label in enumerate(form.sd_labels)}
+    return out | {f"corr Residual: {x}": numbers[:, k] for k, x in enumerate(form.corr_labels)}

@@ -13,6 +13,7 @@ from bayesv.structures.partials import lkj_log_constant
 
 __all__ = [
     "LKJ",
+    "CorrelationAbove",
     "Exponential",
     "Flat",
     "Gamma",
@@ -21,6 +22,7 @@ __all__ = [
     "HalfStudentT",
     "InverseGamma",
     "Normal",
+    "RangeBelow",
     "SdPrior",
 ]
 
@@ -210,3 +212,37 @@ class LKJ(_Prior):
     def log_density(self, log_det: Array, r: int) -> Array:
         """Return the log density of r × r correlation matrices with given log|C|."""
         return np.asarray((self.eta - 1.0) * log_det - lkj_log_constant(r, self.eta))
+
+
+@dataclass(frozen=True)
+class CorrelationAbove(_Prior):
+    """Prior of a residual correlation ρ that shrinks to 0: P(|ρ| > ``size``) = ``probability``.
+
+    For each ρ of ar1 and ad: the penalised-complexity prior with base model ρ = 0 (Sørbye and Rue
+    2017, https://doi.org/10.1111/jtsa.12242).
+    """
+
+    size: float
+    probability: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size >= 1 or self.probability >= 1:
+            raise PriorError(f"{self}: size and probability must be below 1.")
+
+
+@dataclass(frozen=True)
+class RangeBelow(_Prior):
+    """Prior of a range that shrinks to infinite ones: P(range < ``span``) = ``probability``.
+
+    For sp_exp, sp_gau and sp_mat: the penalised-complexity prior (Fuglstad, Simpson, Lindgren and
+    Rue 2019, https://doi.org/10.1080/01621459.2017.1415907); ``span`` in units of the positions.
+    """
+
+    span: float
+    probability: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.probability >= 1:
+            raise PriorError(f"{self}: probability must be below 1.")

@@ -10,7 +10,9 @@ import numpy as np
 
 from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, DesignSummary, RandomTerm
+from bayesv.design.row_scales import Exponential, Power
 from bayesv.design.scales import ColumnFacts
+from bayesv.design.structured import Parameters
 from bayesv.errors import PriorError
 from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.priors.basis import Basis, CentredBlock, centres_by_name, default_sizes
@@ -21,6 +23,7 @@ from bayesv.priors.families import (
     Normal,
     SdPrior,
 )
+from bayesv.priors.residual import CorrPrior, ResidualPriors, structure_under
 from bayesv.priors.stated import (
     as_text,
     by_meaning,
@@ -52,6 +55,8 @@ class ResolvedPriors:
         The effects that SDs and correlations speak of; the columns as written where none is named.
     note : str
         What is unusual about the scales of the defaults.
+    residual : ResidualPriors or None
+        Of structured residuals, in place of ``sigma``.
     """
 
     sd: dict[str, tuple[SdPrior, ...]]
@@ -61,6 +66,7 @@ class ResolvedPriors:
     design: Design = field(repr=False)
     bases: dict[str, Basis] = field(default_factory=dict)
     note: str = ""
+    residual: ResidualPriors | None = None
 
     def eta(self, term: Any) -> float:
         """Return η of the correlations of a term; 1 where it has none."""
@@ -85,7 +91,7 @@ class ResolvedPriors:
             sd, corr = self._stated(term, values)
             sds.append(sd)
             corrs.append(term.structure.coordinates(np.nan_to_num(corr)))
-        return self.by_parameter(sds, corrs, values.sigma)
+        return self.by_parameter(sds, corrs, values.sigma, values.residual)
 
     def stated_sds(self, values: ComponentDraws) -> dict[str, Array]:
         """Return the SDs that the priors speak of, (..., n_sds), by group."""
@@ -106,6 +112,7 @@ class ResolvedPriors:
         sds: Sequence[Array],
         corrs: Sequence[Array],
         sigma: Array,
+        residual: Parameters | None = None,
         *,
         by_coordinates: bool = False,
     ) -> dict[str, Array]:
@@ -117,10 +124,17 @@ class ResolvedPriors:
             Standard deviations that the priors speak of and coordinates of the correlation, of
             each term.
         sigma : ndarray, shape (...)
+        residual : Parameters, optional
+            Of structured residuals, with SDs over σ.
         by_coordinates : bool
             Whether densities of correlations are by their coordinates.
         """
-        densities = {"sigma": self.sigma.log_density(sigma)}
+        if self.residual is not None and residual is not None:
+            absolute = residual._replace(sds=residual.sds * np.asarray(sigma)[..., None])
+            densities = self.residual.log_densities(absolute, by_coordinates=by_coordinates)
+        else:
+            known = self.design.sigma_is_known
+            densities = {} if known else {"sigma": self.sigma.log_density(sigma)}
         for term, sd, z in zip(self.design.terms, sds, corrs, strict=True):
             each = [prior.log_density(sd[..., i]) for i, prior in enumerate(self.sd[term.group])]
             densities[f"sd_{term.group}"] = np.asarray(sum(each))
@@ -140,7 +154,12 @@ class ResolvedPriors:
             for (group, priors), defaults in zip(self.sd.items(), default.sd.values(), strict=True)
         }
         sigma = default.sigma if isinstance(self.sigma, Flat) else self.sigma
-        return replace(self, sd=sd, sigma=sigma)
+        residual = self.residual
+        if residual is not None and default.residual is not None:
+            pairs = zip(residual.sds, default.residual.sds, strict=True)
+            own = tuple(d if isinstance(p, Flat) else p for p, d in pairs)
+            residual = replace(residual, sds=own)
+        return replace(self, sd=sd, sigma=sigma, residual=residual)
 
     def stated(self) -> Priors:
         """Return priors that name every parameter: resolved for other data they stay the same."""
@@ -156,9 +175,14 @@ class ResolvedPriors:
             for term in self.design.terms
             if term.group in self.corr
         }
-        return Priors(
-            sd=sd, sigma=self.sigma, corr=self.corr or None, beta=beta, center=center or None
-        )
+        corr: dict[str, Any] = dict(self.corr)
+        sigma: SdPrior | None = self.sigma
+        if (own := self.residual) is not None:
+            if labels := own.form.sd_labels:
+                sd["Residual"], sigma = dict(zip(labels, own.sds, strict=True)), None
+            if own.corr is not None:
+                corr["Residual"] = own.corr
+        return Priors(sd=sd, sigma=sigma, corr=corr or None, beta=beta, center=center or None)
 
     @property
     def flat_beta(self) -> bool:
@@ -176,7 +200,10 @@ class ResolvedPriors:
                 centres = ", ".join(f"{name} = {x:.6g}" for name, x in basis.centres.items())
                 where = f" at {centres}" if centres else ""
                 lines.append(f"corr {term.group}{where} ~ {self.corr[term.group]}")
-        lines.append(f"sd   residual ~ {self.sigma}")
+        if self.residual is not None:
+            lines += self.residual.lines()
+        elif not self.design.sigma_is_known:
+            lines.append(f"sd   residual ~ {self.sigma}")
         if len(set(self.beta)) == 1:
             lines.append(f"beta (all) ~ {self.beta[0]}")
         else:
@@ -203,7 +230,9 @@ class Priors:
     sigma : SdPrior
         Of the residual standard deviation. Default: half-t(3, s), for a row of weight 1.
     corr : LKJ, or mapping of group to LKJ
-        Default: LKJ(1), uniform over correlation matrices.
+        Default: LKJ(1), uniform over correlation matrices. ``"Residual"`` is a group like any
+        other in ``sd`` and ``corr`` where residuals are structured; its correlation may also have
+        the prior `CorrelationAbove` or `RangeBelow`.
     beta : Flat, Normal, or mapping of coefficient to one of them
         Default: flat.
     center : mapping of group to {column: value}, optional
@@ -241,7 +270,7 @@ class Priors:
         if self.sigma is not None and not isinstance(self.sigma, SdPrior):
             raise PriorError(f"sigma needs a prior of an SD, such as HalfStudentT; {self.sigma!r}.")
         check_leaves("sd", self.sd, SdPrior, depth=2)
-        check_leaves("corr", self.corr, LKJ, depth=1)
+        check_leaves("corr", self.corr, CorrPrior, depth=1)
         check_leaves("beta", self.beta, (Flat, Normal), depth=1)
         check_center(self.center)
 
@@ -284,7 +313,32 @@ class Priors:
                 corr[term.group] = for_group(self.corr, term.group, design) or LKJ(1.0)
                 bases[term.group] = self._basis(term, blocks, stated, design)
         note = "" if scale.source == "residual sd" else f"default scales are {scale.source}"
-        return ResolvedPriors(sd, corr, sigma, self._betas(design), design, bases, note)
+        residual = self._residual(design, sigma)
+        if residual is not None:
+            sigma = residual.sds[0]
+        return ResolvedPriors(sd, corr, sigma, self._betas(design), design, bases, note, residual)
+
+    def _residual(self, design: Design, sigma: SdPrior) -> ResidualPriors | None:
+        """Return the priors of structured residuals; None where there are none."""
+        form = design.structured_residual
+        given = for_group(self.sd, "Residual", design) if isinstance(self.sd, Mapping) else None
+        if form is None:
+            if given is not None:
+                raise PriorError("The prior of the SD of all residuals is sigma=.")
+            return None
+        labels = form.sd_labels
+        if given is not None and self.sigma is not None:
+            raise PriorError("sigma and sd['Residual'] are both stated; leave one.")
+        if isinstance(given, Mapping):
+            named = by_meaning(given, labels, "sd of 'Residual'")
+            sds = tuple(named.get(label) or sigma for label in labels)
+        else:
+            sds = (given or sigma,) * max(len(labels), 1)
+        corr = None
+        if form.sequential is not None and form.sequential.structure.n_corrs:
+            corr = for_group(self.corr, "Residual", design) or LKJ(1.0)
+            structure_under(form.sequential.structure, corr)  # refuses one that does not suit it
+        return ResidualPriors(form, sds, corr, tuple(map(_of_exponent, form.scales.powers)))
 
     def _basis(
         self,
@@ -319,6 +373,12 @@ class Priors:
             return (self.beta or Flat(),) * design.p
         named = by_meaning(self.beta, design.fixed_names, "beta")
         return tuple(named.get(name) or Flat() for name in design.fixed_names)
+
+
+def _of_exponent(power: Power) -> Normal:
+    """Return the default prior of δ: N(0, 1) of |x|^δ, and of exp(δx) with x in units of its SD."""
+    spread = float(power.log_x.std()) if isinstance(power, Exponential) else 1.0
+    return Normal(0.0, 1.0 / spread)
 
 
 def _facts(term: Any) -> ColumnFacts:

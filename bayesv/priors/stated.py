@@ -31,14 +31,20 @@ def check_groups(what: str, given: Any, design: Design) -> None:
     """Refuse a group that the design lacks."""
     if not isinstance(given, Mapping):
         return
-    by_meaning(given, design.groups, what, "grouping factors", factors_of)
+    by_meaning(given, _groups(design), what, "grouping factors", factors_of)
+
+
+def _groups(design: Design) -> tuple[str, ...]:
+    """Return the groups that priors may be stated of: residuals, too, with a structure."""
+    structured = design.structured_residual is not None
+    return (*design.groups, "Residual") if structured else tuple(design.groups)
 
 
 def for_group(given: Any, group: str, design: Design) -> Any:
     """Return what is stated of a group: of all, or of the one of that meaning; None if nothing."""
     if not isinstance(given, Mapping):
         return given
-    return by_meaning(given, design.groups, "", "grouping factors", factors_of).get(group)
+    return by_meaning(given, _groups(design), "", "grouping factors", factors_of).get(group)
 
 
 def by_meaning(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,33 +12,36 @@ import pandas as pd
 from bayesv.covariance import (
     ComponentDraws,
     GLSFit,
-    KenwardRoger,
     VarianceComponents,
-    anova,
-    contrasts,
     gls,
-    kenward_roger,
-    marginal_means,
 )
 from bayesv.covariance.functionals import functionals
 from bayesv.covariance.lags import by_lag
 from bayesv.covariance.prediction import INCLUDED, OF, predicted
 from bayesv.covariance.residual_kinds import RESIDUALS, residuals_of
 from bayesv.design.design import Design
+from bayesv.design.residual_coordinates import parameter_count
 from bayesv.errors import DataError
 from bayesv.formula.prediction import fitted_rows, rows_of
 from bayesv.gram import GramStatistics, statistics_of
 from bayesv.reml.certificate import Certificate
 from bayesv.reml.criterion import Criterion
+from bayesv.reml.inferences import Inferences
 from bayesv.reml.summary import summary_of
-from bayesv.support.arguments import PROBABILITY, TEXT, a, accepts, choice, optional
-from bayesv.support.saving import Savable
+from bayesv.support.arguments import (
+    PROBABILITY,
+    TEXT,
+    a,
+    accepts,
+    choice,
+    optional,
+)
 
 __all__ = ["RemlFit"]
 
 
 @dataclass(frozen=True, eq=False)
-class RemlFit(Savable):
+class RemlFit(Inferences):
     """A REML or ML fit.
 
     Attributes
@@ -122,6 +124,21 @@ class RemlFit(Savable):
     def log_likelihood(self) -> float:
         """Log (restricted) likelihood at the estimate."""
         return -0.5 * self.criterion
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of fixed effects and variance parameters, as lme4 counts them."""
+        return parameter_count(self.design)
+
+    @property
+    def aic(self) -> float:
+        """Criterion + 2 parameters. Of REML fits, comparable only where X is the same."""
+        return self.criterion + 2.0 * self.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """Criterion + parameters × log n, n the number of rows, as lme4 has it for ML and REML."""
+        return self.criterion + float(np.log(self.design.n)) * self.n_parameters
 
     @cached_property
     def se(self) -> pd.Series:
@@ -300,34 +317,6 @@ class RemlFit(Savable):
         criterion = Criterion(self.design, self._stats, self.method)
         lambdas = [components.relative_root(term) for term in self.design.terms]
         return criterion.criterion_at(self._stats.in_basis(lambdas), components.sigma2)
-
-    def kenward_roger(self, *, information: str = "expected", linear: bool = False) -> KenwardRoger:
-        """Return `bayesv.kenward_roger` of this fit."""
-        return kenward_roger(self, information=information, linear=linear)
-
-    def variance_parameters(self) -> pd.DataFrame:
-        """Return the variance parameters, their standard errors, and what limits these.
-
-        See `KenwardRoger.variance_parameters`.
-        """
-        return kenward_roger(self).variance_parameters()
-
-    def anova(self, type: int = 3, ddf: str = "kenward-roger") -> pd.DataFrame:
-        """Return `bayesv.anova` of this fit: an F test of each term of the fixed effects."""
-        return anova(self, type, ddf)
-
-    def marginal_means(self, specs: str | Sequence[str], **options: Any) -> pd.DataFrame:
-        """Return `bayesv.marginal_means` of this fit."""
-        return marginal_means(self, specs, **options)
-
-    def contrasts(
-        self,
-        specs: str | Sequence[str],
-        method: str | Mapping[str, Sequence[float]] = "pairwise",
-        **options: Any,
-    ) -> pd.DataFrame:
-        """Return `bayesv.contrasts` of the marginal means of this fit."""
-        return contrasts(self, specs, method, **options)
 
     def summary(self) -> str:
         """Return what lme4's ``summary`` prints."""

@@ -1,37 +1,40 @@
-"""Profile likelihood intervals of standard deviations and correlations."""
+"""Profile likelihood intervals of SDs, correlations, parameters of residuals and fixed effects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq, minimize
 from scipy.special import chdtri
 
-from bayesv.covariance import ComponentDraws
-from bayesv.errors import BayesvError, DataError
-from bayesv.inference.coordinates import Coordinates
-from bayesv.linalg import Array, cov_to_sd_corr
-from bayesv.reml import RemlFit
-from bayesv.reml.criterion import Criterion
-from bayesv.structures import CovarianceStructure
+from bayesv.covariance.quantities import point_quantities
+from bayesv.errors import BayesvError, DataError, FitWarning, warn
+from bayesv.linalg import Array
+from bayesv.reml.surface import Surface
 from bayesv.structures.partials import FARTHEST
-from bayesv.support.arguments import PROBABILITY, a, accepts
+from bayesv.support.arguments import FLAG, PROBABILITY, TEXTS, accepts, called, optional
 from bayesv.support.progress import progress
 
-__all__ = ["profile"]
-
-_FIT = a(RemlFit, hint="fit one by model.reml().")
+__all__ = ["profile", "profiled"]
 
 _NEVER = -14.0  # log SD/σ that counts as 0
 _WIDEST = 60  # doublings of a step away from the estimate
 _LAST_Z = 8.0  # coordinate of a correlation that counts as its end
+_WORST = 1e12  # value where V cannot be factored
+_MET = 1e-2  # difference of the criterion from the limit, within which an end is one
+_NEXT_TO_ONE = 0.999  # correlation whose end is ±1
+
+Ends = tuple[float, float, float]
 
 
-@accepts(fit=_FIT, prob=PROBABILITY)
-def profile(fit: RemlFit, prob: float = 0.95) -> pd.DataFrame:
-    """Return profile likelihood intervals of the SDs, of σ, and of correlations of two columns.
+@accepts(fit=called("RemlFit"), prob=PROBABILITY, parameters=optional(TEXTS), fixed=FLAG)
+def profile(
+    fit: Any, prob: float = 0.95, parameters: Sequence[str] | None = None, fixed: bool = False
+) -> pd.DataFrame:
+    """Return profile likelihood intervals of SDs, of correlations and of parameters of residuals.
 
     Parameters
     ----------
@@ -39,16 +42,31 @@ def profile(fit: RemlFit, prob: float = 0.95) -> pd.DataFrame:
         By ML for the profile likelihood proper, as lme4's ``confint(method = "profile")``; by REML
         the restricted likelihood is profiled.
     prob : float
+    parameters : sequence of str, optional
+        Which rows, such as ``["sd Subject: Days", "corr Residual: rho"]``; all if left out.
+    fixed : bool
+        Whether the fixed effects are profiled, too, of a fit by ML.
 
     Returns
     -------
     DataFrame
         Columns estimate, low, high; a lower end of 0 and ends of ±1 are on the boundary.
 
+    Raises
+    ------
+    BayesvError
+        If a parameter has another name, or the restricted likelihood is asked for fixed effects.
+
+    Warns
+    -----
+    FitWarning
+        If an end was not found; it is NaN then.
+
     Notes
     -----
     The ends are where the criterion, minimised over all other parameters, exceeds its minimum by
-    the quantile of χ² with one degree of freedom.
+    the quantile of χ² with one degree of freedom. Correlations that are no coordinates of their
+    family are maximised and minimised where the criterion is within that.
 
     Examples
     --------
@@ -57,87 +75,90 @@ def profile(fit: RemlFit, prob: float = 0.95) -> pd.DataFrame:
     >>> bv.profile(fit).loc["sd Batch: Intercept"].round(1).to_dict()
     {'estimate': 37.3, 'low': 12.2, 'high': 84.1}
     """
+    if fixed and fit.method != "ML":
+        raise BayesvError(
+            "The restricted likelihood has no fixed effects to be profiled. Fit by ML, "
+            "model.reml('ML'), or use fit.confint(), which has their Kenward–Roger intervals."
+        )
+    return profiled(fit, fit.method, prob, parameters, fixed)
+
+
+def profiled(
+    fit: Any, method: str, prob: float, parameters: Sequence[str] | None, fixed: bool
+) -> pd.DataFrame:
+    """Return profile likelihood intervals by a criterion that may be another than the fit's."""
     if not 0 < prob < 1:
         raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
     if fit.design.sigma_is_known:
         raise DataError("Profiles for a known residual covariance are not there yet.")
-    if not fit.design.terms and fit.design.parametric_residual is None:
+    if not fit.design.terms and fit.design.parametric_residual is None and not fixed:
         raise BayesvError("There is no random term, and nothing but σ² to be profiled.")
-    if (form := fit.design.parametric_residual) is not None:
-        raise BayesvError(
-            f"Likelihoods are not profiled yet where residuals have parameters ({form.describe()})."
-            " Use bv.bootstrap(fit).interval(), which refits them."
-        )
     with progress("profiling the likelihood") as step:
-        profiler = _Profiler(fit, float(chdtri(1, 1 - prob)), step)
-        rows = {}
-        for part in profiler.coordinates.parts:
-            term, structure = part.term, part.term.structure
-            sd, corr = cov_to_sd_corr(fit.components.block_for(term))
-            for i, label in enumerate(structure.sd_labels(term.columns)):
-                held = (part.sds.start + i, float(part.log_units[i]))
-                rows[f"sd {term.group}: {label}"] = profiler.sd(*held, structure.free_sds(sd)[i])
-            place = part.corrs.start
-            for columns, family in structure.parts:
-                if family.n_corrs == 1:
-                    (label,) = family.corr_labels([term.columns[i] for i in columns])
-                    block = corr[np.ix_(columns, columns)]
-                    interval = profiler.correlation(place, family, block)
-                    rows[f"corr {term.group}: {label}"] = interval
-                place += family.n_corrs
-        rows["sd Residual"] = profiler.sigma()
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high"])
+        profiler = _Profiler(Surface(fit, method), float(chdtri(1, 1 - prob)), step)
+        ways = profiler.ways(fit) | (profiler.fixed() if fixed else {})
+        unknown = [name for name in parameters or () if name not in ways]
+        if unknown:
+            raise BayesvError(f"No parameter is called {unknown[0]!r}; there are {list(ways)}.")
+        rows = {name: way() for name, way in ways.items() if not parameters or name in parameters}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high"])
+    if method == fit.method:  # exactly, on the boundary, too
+        exact = {q.label: float(q.values) for q in point_quantities(fit.design, fit.components)}
+        table["estimate"] = [exact.get(name, table["estimate"][name]) for name in table.index]
+    return table
 
 
 class _Profiler:
-    """The criterion with one parameter held, in the sampler's coordinates."""
+    """The criterion minimised with one coordinate, or one fixed effect, held."""
 
-    def __init__(self, fit: RemlFit, rise: float, step: Callable[[int], None]) -> None:
-        self.step = step
-        # Of the columns as written: their SDs and correlations are what is held.
-        self.coordinates = Coordinates.as_written(fit.design)
-        self.criterion = Criterion(fit.design, fit.statistics, fit.method)
-        point = ComponentDraws.of(fit.design, fit.components)
-        self.best = self.coordinates.near(point)
-        self.limit = fit.criterion + rise
-        self.sigma_hat = float(np.sqrt(fit.sigma2))
+    def __init__(self, surface: Surface, rise: float, step: Callable[[int], None]) -> None:
+        self.surface, self.step = surface, step
+        wide = np.full(surface.size, 12.0)
+        low, high = -wide, wide
+        sds = surface.relative.copy()
+        sds[-1] = True
+        # Log SDs near −14 below σ are flat: the search stays where it makes a difference.
+        low[sds], high[sds] = surface.best[-1] + _NEVER - 2.0, surface.best[-1] + 30.0
+        low[: surface.m] -= np.where(sds[: surface.m], surface.log_units, 0.0)
+        high[: surface.m] -= np.where(sds[: surface.m], surface.log_units, 0.0)
+        self.bounds = np.stack([low, high], axis=1)
+        self.best = surface.best
+        least, self.best = self._minimum(None, None, self.best)
+        self.limit = least + rise
 
-    def _value(self, x: Array) -> float:
-        lambdas, sigma = self.coordinates.to_lambdas(x)
-        stats = self.criterion.stats
-        self.step(1)
-        try:
-            value = self.criterion.criterion_at(stats.in_basis(lambdas), float(sigma) ** 2)
-        except np.linalg.LinAlgError:
-            return 1e12
-        return value if np.isfinite(value) else 1e12
+    def _minimum(
+        self, place: int | None, held: tuple[int, float] | None, start: Array
+    ) -> tuple[float, Array]:
+        """Minimise with y[place] as in ``start``."""
+        free = np.arange(len(start)) != place
 
-    def _excess(self, place: int, held: Callable[[Array], float]) -> tuple[float, Array]:
-        """Minimise with x[place] = held(x); return how far the minimum is above the limit."""
-        free = np.arange(len(self.best)) != place
+        def value(part: Array) -> tuple[float, Array]:
+            y = start.copy()
+            y[free] = part
+            self.step(1)
+            try:
+                level, slope = self.surface.value_and_gradient(y, held)
+            except (np.linalg.LinAlgError, DataError):
+                return _WORST, np.zeros(int(free.sum()))
+            return (level, slope[free]) if np.isfinite(level) else (_WORST, np.zeros(sum(free)))
 
-        def full(part: Array) -> Array:
-            x = self.best.copy()
-            x[free] = part
-            x[place] = held(x)
-            return x
-
-        # Log SDs near −14 are flat: the search stays where it makes a difference.
-        bounds = [(_NEVER, 12.0) if sd else (-12.0, 12.0) for sd in self.coordinates.is_sd[free]]
-        start = np.clip(self.best[free], *np.array(bounds).T) if free.any() else np.zeros(0)
         if not free.any():
-            return self._value(full(start)) - self.limit, start
+            return value(np.zeros(0))[0], start
+        bounds = self.bounds[free]
         result = minimize(
-            lambda part: self._value(full(part)), start, method="L-BFGS-B", bounds=bounds,
-            options={"ftol": 1e-12, "gtol": 1e-5},
+            value, np.clip(start[free], *bounds.T), jac=True, method="L-BFGS-B", bounds=bounds,
+            options={"ftol": 1e-12, "gtol": 1e-5, "maxiter": 500},
         )  # fmt: skip
-        return float(result.fun) - self.limit, result.x
+        y = start.copy()
+        y[free] = result.x
+        return float(result.fun), y
 
     def _end(
         self, excess: Callable[[float], float], start: float, step: float, last: float
     ) -> float:
         """Return where the excess crosses 0, from the estimate towards ``last``."""
         inner = start
+        if excess(start) > 0:
+            return start
         for _ in range(_WIDEST):
             outer = start + step
             if (outer - last) * np.sign(step) >= 0:
@@ -149,43 +170,126 @@ class _Profiler:
             inner, step = outer, 2.0 * step
         return last
 
-    def sd(self, place: int, log_rms: float, estimate: float) -> tuple[float, float, float]:
-        """Return estimate and ends of an SD of random effects; 0 at the bound of the log scale."""
-        scale = self.coordinates.log_scale
+    def _excess(self, place: int) -> Callable[[float], float]:
+        """Return the function that is the minimum with y[place] held, less the limit."""
+        # From the nearest minimum inside: one far outside may be in another valley.
+        known, inside = dict[float, float](), [self.best]
 
-        def excess(log_sd: float) -> float:
-            return self._excess(place, lambda x: log_sd + log_rms - x[-1] - scale)[0]
+        def excess(held: float) -> float:
+            if held not in known:
+                y = min(inside, key=lambda y: abs(float(y[place]) - held)).copy()
+                y[place] = held
+                level, y = self._minimum(place, None, y)
+                known[held] = level - self.limit
+                if level < self.limit:
+                    inside.append(y)
+            return known[held]
 
-        zero = np.log(self.sigma_hat) - log_rms + _NEVER
-        best = max(np.log(estimate) if estimate > 0 else zero, zero)
-        low = zero if best == zero else self._end(excess, best, -0.3, zero)
-        high = self._end(excess, zero + 10.0 if best == zero else best, 0.3, zero + 30.0)
-        return float(estimate), 0.0 if low == zero else float(np.exp(low)), float(np.exp(high))
+        return excess
 
-    def correlation(
-        self, place: int, family: CovarianceStructure, corr: Array
-    ) -> tuple[float, float, float]:
+    # --- which way each parameter goes -----------------------------------------------------------
+
+    def ways(self, fit: Any) -> dict[str, Callable[[], Ends]]:
+        """Return how the interval of each parameter is found, by its label."""
+        found: dict[str, Callable[[], Ends]] = {}
+        estimates = self.surface.scalars(self.best)
+        places, families = self.surface.places()
+        structured = any(name.startswith("sd Residual: ") for name in estimates)
+        for name in sorted(estimates, key=lambda name: name.startswith("sd Residual")):
+            if name == "sd Residual" and structured:
+                continue
+            if name in families:
+                found[name] = self._way(self._correlation, *families[name])
+            elif name in places:
+                found[name] = self._way(self._sd, places[name], name.startswith("sd"))
+            else:
+                found[name] = self._way(self._function, name, estimates[name])
+        return found
+
+    @staticmethod
+    def _way(function: Callable[..., Ends], *arguments: Any) -> Callable[[], Ends]:
+        return lambda: function(*arguments)
+
+    def fixed(self) -> dict[str, Callable[[], Ends]]:
+        """Return how the interval of each fixed effect is found."""
+        names = self.surface.design.fixed_names
+        return {f"beta {name}": self._way(self._beta, j) for j, name in enumerate(names)}
+
+    # --- intervals -------------------------------------------------------------------------------
+
+    def _sd(self, place: int, is_sd: bool) -> Ends:
+        """Return estimate and ends of an SD, 0 at the bound of the log scale; or of an exponent."""
+        excess, best = self._excess(place), float(self.best[place])
+        floor, ceiling = self.bounds[place]
+        low = self._end(excess, best, -0.3, floor)
+        # From next to 0 the way up is long: over what is flat it is one step.
+        low_start = best < floor + 4.0 and is_sd
+        high = self._end(excess, floor + 10.0 if low_start else best, 0.3, ceiling)
+        if not is_sd:
+            return best, low, high
+        estimate = 0.0 if best < floor + 4.0 else float(np.exp(best))
+        return estimate, 0.0 if low == floor else float(np.exp(low)), float(np.exp(high))
+
+    def _correlation(self, place: int, family: Any) -> Ends:
         """Return estimate and ends of the one parameter of a correlation."""
-
-        def excess(z: float) -> float:
-            return self._excess(place, lambda _: z)[0]
-
-        best = float(self.best[place])
-        low, high = (self._end(excess, best, step, _LAST_Z * np.sign(step)) for step in (-0.3, 0.3))
-        z = np.array([float(family.coordinates(corr)[0]), low, high])
-        z[np.abs(z) >= [FARTHEST, _LAST_Z, _LAST_Z]] *= np.inf  # on the boundary
+        excess, best = self._excess(place), float(self.best[place])
+        inside = float(np.clip(best, -_LAST_Z, _LAST_Z))
+        low, high = (
+            self._end(excess, inside, step, _LAST_Z * np.sign(step)) for step in (-0.3, 0.3)
+        )
+        z = np.array([best, low, high])
+        z[np.abs(z) >= [min(FARTHEST, _LAST_Z), _LAST_Z, _LAST_Z]] *= np.inf  # on the boundary
         estimate, first, last = family.natural(z[:, None])[:, 0].tolist()
         return estimate, first, last
 
-    def sigma(self) -> tuple[float, float, float]:
-        """Return estimate and ends of σ."""
-        place = len(self.best) - 1
+    def _beta(self, j: int) -> Ends:
+        """Return estimate and ends of a fixed effect, by ML."""
+        done = self.surface.estimate_of(self.best, j)
+        warm = self.best.copy()
 
-        def excess(log_sigma: float) -> float:
-            return self._excess(place, lambda _: log_sigma - self.coordinates.log_scale)[0]
+        def excess(value: float) -> float:
+            nonlocal warm
+            level, warm = self._minimum(None, (j, value), warm)
+            return level - self.limit
 
-        best = float(np.log(self.sigma_hat))
+        far = 1e6 * done.se
         low, high = (
-            self._end(excess, best, step, best + 20.0 * np.sign(step)) for step in (-0.1, 0.1)
+            self._end(excess, done.value, sign * 2.0 * done.se, done.value + sign * far)
+            for sign in (-1.0, 1.0)
         )
-        return self.sigma_hat, float(np.exp(low)), float(np.exp(high))
+        return done.value, low, high
+
+    def _function(self, name: str, estimate: float) -> Ends:
+        """Return estimate and ends of what is a function of several coordinates."""
+        ends = [self._extreme(name, sign) for sign in (-1.0, 1.0)]
+        return estimate, ends[0], ends[1]
+
+    def _extreme(self, name: str, sign: float) -> float:
+        """Return the least or largest value of a parameter where the criterion is in the limit."""
+
+        def within(y: Array) -> float:
+            self.step(1)
+            try:
+                return self.limit - self.surface.value_and_gradient(y)[0]
+            except (np.linalg.LinAlgError, DataError):
+                return -_WORST
+
+        def slope(y: Array) -> Array:
+            try:
+                return -self.surface.value_and_gradient(y)[1]
+            except (np.linalg.LinAlgError, DataError):
+                return np.zeros(len(y))
+
+        result = minimize(
+            lambda y: -sign * self.surface.scalars(y)[name], self.best, method="SLSQP",
+            bounds=self.bounds, constraints={"type": "ineq", "fun": within, "jac": slope},
+            options={"maxiter": 200, "ftol": 1e-9},
+        )  # fmt: skip
+        value = -sign * float(result.fun)
+        if abs(value) > _NEXT_TO_ONE and within(result.x) > -_MET:
+            return sign
+        if not result.success or abs(within(result.x)) > _MET:
+            side = "upper" if sign > 0 else "lower"
+            warn(f"The {side} end of {name} was not found: {result.message}", FitWarning)
+            return float("nan")
+        return value

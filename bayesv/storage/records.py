@@ -12,6 +12,7 @@ from bayesv.gram import GramStatistics, Probes, statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
+from bayesv.priors.residual import ResidualPriors
 from bayesv.reml import RemlFit
 from bayesv.storage.codec import decode, encode
 from bayesv.storage.files import check_target, read, write
@@ -97,7 +98,7 @@ def _save_posterior(
     priors, density = post.priors, post.density
     contents = {
         "design": post.design,
-        "priors": priors and {name: getattr(priors, name) for name in _PRIORS},
+        "priors": priors and _of_priors(priors),
         "engine": post.engine,
         "problems": post.problems,
         "statistics": None if density is None else _recipe(density.stats, post.design),
@@ -107,11 +108,28 @@ def _save_posterior(
 
 def _posterior(tree: Any, parts: dict[str, Any]) -> Posterior:
     design = parts["design"]
-    priors = parts["priors"] and ResolvedPriors(**parts["priors"], design=design)
-    density = None
-    if priors is not None and parts["statistics"] is not None:
-        density = MarginalDensity(_statistics(parts["statistics"], design), priors)
+    priors = parts["priors"] and _priors_of(parts["priors"], design)
+    recipe, density = parts["statistics"], None
+    if priors is not None and isinstance(recipe, GramStatistics):
+        density = MarginalDensity(recipe, priors)
+    elif priors is not None and recipe is not None:
+        density = MarginalDensity.of(design, priors, recipe["structure"], dedupe=recipe["dedupe"])
     return Posterior(tree, design, priors, parts["engine"], density, parts["problems"])
+
+
+def _of_priors(priors: ResolvedPriors) -> dict[str, Any]:
+    """Return the parts of priors, those of structured residuals without what the design says."""
+    contents = {name: getattr(priors, name) for name in _PRIORS}
+    if (own := priors.residual) is not None:
+        contents["residual"] = {"sds": own.sds, "corr": own.corr, "exponents": own.exponents}
+    return contents
+
+
+def _priors_of(contents: dict[str, Any], design: Design) -> ResolvedPriors:
+    """Return priors of their parts."""
+    own, form = contents.pop("residual", None), design.structured_residual
+    residual = None if own is None or form is None else ResidualPriors(form, **own)
+    return ResolvedPriors(**contents, design=design, residual=residual)
 
 
 def _recipe(stats: GramStatistics, design: Design) -> Any:

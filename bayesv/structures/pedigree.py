@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_list_like
 from scipy import sparse
 
 from bayesv.errors import DataError, near
 from bayesv.linalg import Array, symmetrize
 from bayesv.names import level_label
-from bayesv.structures.relationship import Relationship, named, refuse_twice
+from bayesv.structures.relationship import Relationship, named, refuse_levels, refuse_twice
 from bayesv.support.arguments import TEXT, TEXTS, accepts, array, found
 
 __all__ = ["Pedigree", "pedigree"]
@@ -167,6 +168,7 @@ class Pedigree(Relationship):
         https://doi.org/10.1186/1297-9686-34-4-409).
         """
         places = self.places(levels)
+        refuse_levels(len(places))
         mendelian = self._mendelian(np.arange(len(self.labels)), self.inbreeding)
         A = np.empty((len(places), len(places)))
         width = max(1, _BLOCK // max(len(self.labels), 1))
@@ -250,8 +252,10 @@ def _column(ped: Any, name: str) -> list[Any]:
     return list(ped[name])
 
 
-def _labels(column: Iterable[Hashable]) -> list[str | None]:
+def _labels(column: Sequence[Any]) -> list[str | None]:
     """Return the text of each cell; None where it is missing."""
+    if many := [cell for cell in column if is_list_like(cell)]:
+        raise DataError(f"A cell of a pedigree is one name; {found(many[0])}.")
     return [None if pd.isna(cell) else level_label(cell) for cell in column]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_list_like
 from scipy import sparse
 
 from bayesv.errors import DataError, near
@@ -19,6 +20,7 @@ from bayesv.linalg import PSD_TOLERANCE, Array, smallest_relative_eigenvalue
 from bayesv.names import level_label
 from bayesv.structures.level_root import LevelRoot, families
 from bayesv.support.arguments import found
+from bayesv.support.memory import refuse_unless
 
 __all__ = [
     "KnownRelationship",
@@ -28,6 +30,7 @@ __all__ = [
     "relationship_of",
 ]
 
+_COPIES = 4  # of K, while it is checked and its root is made
 _ASYMMETRY = 1e-8  # of K's elements, relative to their SDs: what writing to a file takes away
 
 
@@ -141,6 +144,7 @@ class KnownRelationship(Relationship):
 
     def __post_init__(self) -> None:
         refuse_twice(self.labels, self.what, "row")
+        refuse_levels(len(self.labels))
         shape = np.shape(self.matrix) or self.matrix.shape
         if shape != (len(self.labels),) * 2:
             raise DataError(
@@ -151,6 +155,7 @@ class KnownRelationship(Relationship):
 
     def among(self, levels: Sequence[str]) -> Array:  # noqa: D102
         places = self.places(levels)
+        refuse_levels(len(places))
         if sparse.issparse(self.matrix):
             return np.asarray(self.matrix[places][:, places].toarray())
         return np.asarray(self.matrix[np.ix_(places, places)])
@@ -166,7 +171,7 @@ def relationship_of(value: Any) -> Relationship:
     """
     if isinstance(value, Relationship):
         return value
-    if isinstance(value, tuple | list) and len(value) == 2 and np.ndim(value[1]) == 1:
+    if isinstance(value, tuple | list) and len(value) == 2 and is_list_like(value[1]):
         return known_relationship(value[0], value[1])
     return known_relationship(value)
 
@@ -205,7 +210,7 @@ def known_relationship(K: Any, labels: Sequence[Hashable] | None = None) -> Know
                 "its columns."
             )
         place = {label: j for j, label in enumerate(columns)}
-        matrix: Any = K.to_numpy(dtype=float)[:, [place[label] for label in rows]]
+        matrix: Any = _numbers(K)[:, [place[label] for label in rows]]
     else:
         if labels is None:
             raise DataError(
@@ -213,8 +218,15 @@ def known_relationship(K: Any, labels: Sequence[Hashable] | None = None) -> Know
                 "index and columns, or the pair (matrix, labels)."
             )
         rows = [level_label(label) for label in labels]
-        matrix = sparse.csr_matrix(K) if sparse.issparse(K) else np.asarray(K, dtype=float)
+        matrix = sparse.csr_matrix(K) if sparse.issparse(K) else _numbers(K)
     return KnownRelationship(tuple(rows), matrix)
+
+
+def _numbers(K: Any) -> Array:
+    try:
+        return np.asarray(K, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(f"A relationship matrix is of numbers alone; {found(K)}.") from None
 
 
 def _checked(matrix: Any, labels: Sequence[str]) -> Any:
@@ -249,6 +261,15 @@ def _checked(matrix: Any, labels: Sequence[str]) -> Any:
                 "below 0: take the nearest such matrix, or check how it was made."
             ) from None
     return matrix
+
+
+def refuse_levels(count: int) -> None:
+    """Refuse K of more levels than there is memory for."""
+    refuse_unless(
+        8.0 * _COPIES * float(count) ** 2,
+        f"K of {count:,} related levels, dense,",
+        "Leave levels out.",
+    )
 
 
 def refuse_twice(labels: Sequence[str], what: str, part: str) -> None:

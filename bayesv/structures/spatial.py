@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy.optimize import least_squares
+from scipy.spatial import KDTree
 
 from bayesv.errors import DataError
 from bayesv.linalg import Array
@@ -17,10 +18,12 @@ from bayesv.structures.antedependence import ChainRoot
 from bayesv.structures.coordinate_maps import SHARE, CoordinateMap, Positive
 from bayesv.structures.coordinate_priors import BetaShare, CoordinatePrior, RangePC
 from bayesv.structures.decay import Decay, Exponential, Gaussian, Matern, Power
+from bayesv.structures.family import Positions
 from bayesv.structures.stationary import Stationary
 
 __all__ = [
     "ContinuousAutoregressive",
+    "Ranged",
     "SpatialExponential",
     "SpatialGaussian",
     "SpatialMatern",
@@ -67,7 +70,9 @@ class Spatial(Stationary):
                 f"'{self.kind}' needs numbers as positions, because distances are measured; there "
                 f"is {self.positions[0]!r}. Take 'ar1' or 'us' for visits."
             )
-        if self.nugget and len(np.unique(self.lags)) < 3:
+        # More places than a simplex has corners are at two different distances at least.
+        corners = places.shape[1] + 1 if places.ndim > 1 else 2
+        if self.nugget and len(places) <= corners and len(np.unique(self.lags)) < 3:
             raise DataError(
                 f"'{self.kind}' with a nugget needs two different distances at least: with one, "
                 "range and nugget cannot be told apart. Leave the nugget out."
@@ -184,7 +189,7 @@ class Spatial(Stationary):
 
 
 @dataclass(frozen=True)
-class _Ranged(Spatial):
+class Ranged(Spatial):
     """A spatial family whose parameter is a range, exp(z).
 
     Parameters
@@ -198,20 +203,26 @@ class _Ranged(Spatial):
 
     def __post_init__(self) -> None:
         if self.range_prior is None:
-            apart = np.where(self.lags > 0.0, self.lags, np.inf).min(axis=1, initial=np.inf)
-            near = apart[np.isfinite(apart)]
-            span = 0.5 * float(np.median(near)) if len(near) else 0.5
+            span = 0.5 * _apart(self.positions)
             first = self.positions[0]
             dimension = len(first) if isinstance(first, tuple) else 1
             object.__setattr__(self, "range_prior", RangePC.below(span, dimension=dimension))
 
     @property
-    def first_map(self) -> CoordinateMap:
+    def first_map(self) -> CoordinateMap:  # noqa: D102
         return Positive()
 
-    def first_prior(self) -> CoordinatePrior:
+    def first_prior(self) -> CoordinatePrior:  # noqa: D102
         assert self.range_prior is not None
         return self.range_prior
+
+
+def _apart(positions: Positions) -> float:
+    """Return the median distance to the nearest other place; 1 if there is none."""
+    places = np.asarray(positions, dtype=float).reshape(len(positions), -1)
+    if len(places) < 2:
+        return 1.0
+    return float(np.median(KDTree(places).query(places, k=2)[0][:, 1]))
 
 
 @dataclass(frozen=True)
@@ -246,7 +257,7 @@ class _SpatialChain(ChainRoot, Spatial):
 
 
 @dataclass(frozen=True)
-class SpatialExponential(_SpatialChain, _Ranged):
+class SpatialExponential(_SpatialChain, Ranged):
     """exp(−d/range)."""
 
     kind: ClassVar[str] = "sp_exp"
@@ -260,7 +271,7 @@ class SpatialExponential(_SpatialChain, _Ranged):
 
 
 @dataclass(frozen=True)
-class SpatialGaussian(_Ranged):
+class SpatialGaussian(Ranged):
     """exp(−d²/range²)."""
 
     kind: ClassVar[str] = "sp_gau"
@@ -271,7 +282,7 @@ class SpatialGaussian(_Ranged):
 
 
 @dataclass(frozen=True)
-class SpatialMatern(_Ranged):
+class SpatialMatern(Ranged):
     """Matérn's correlation with a smoothness that is held fixed, by SAS's range: x = d/range.
 
     Parameters

@@ -11,8 +11,11 @@ import numpy as np
 from bayesv.errors import DataError
 from bayesv.linalg import Array
 from bayesv.structures.family import Family, mean_where
+from bayesv.support.memory import refuse_unless
 
 __all__ = ["Lagged", "Stationary"]
+
+_COPIES = 3  # of the distances, while correlations are made of them
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Stationary(Family):
     def lags(self) -> Array:
         """Distances of positions, shape (r, r)."""
         places = np.asarray(self.positions, dtype=float)
+        refuse_unless(
+            8.0 * _COPIES * len(places) ** 2,
+            f"'{self.kind}' of {len(places):,} positions, of which all distances are formed,",
+            "Round the positions, or divide the rows into more series.",
+        )
         if places.ndim == 1:
             return np.asarray(np.abs(np.subtract.outer(places, places)))
         squares = np.zeros((len(places), len(places)))

@@ -9,8 +9,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
-__all__ = ["Shared"]
+__all__ = ["USUAL_FLOATS", "Shared"]
+
+# Inside, numbers may underflow whatever np.seterr says outside.
+USUAL_FLOATS: dict[str, Any] = {
+    "divide": "warn",
+    "over": "warn",
+    "under": "ignore",
+    "invalid": "warn",
+}
 
 
 class Shared:

@@ -17,6 +17,8 @@ from bayesv.study.declared.reading import choice, number, refusal, table
 __all__ = ["COUNTS", "POSITIVE", "STANDARD", "VALUES", "Law", "draw_counts", "read_law"]
 
 Rng = np.random.Generator
+
+_LARGEST = 10**15  # size; memory ends long before
 Values = Mapping[str, Any]
 
 
@@ -92,7 +94,8 @@ def draw_counts(
         return np.maximum(np.asarray(law.draw(rng, count, values), dtype=np.intp), least)
     if isinstance(description, list | tuple | np.ndarray):
         sizes = [
-            number(f"{key}[{i}]", v, "[0, inf)", whole=True) for i, v in enumerate(description)
+            number(f"{key}[{i}]", v, f"[0, {_LARGEST}]", whole=True)
+            for i, v in enumerate(description)
         ]
         if units is not None and len(sizes) != units:
             raise refusal(
@@ -102,12 +105,13 @@ def draw_counts(
     if (
         not isinstance(description, int | np.integer)
         or isinstance(description, bool)
-        or description < least
+        or not least <= description <= _LARGEST
     ):
         raise refusal(
             key,
             description,
-            f"a whole number from {least}, a list of them, or a law: {', '.join(COUNTS)}.",
+            f"a whole number from {least} to {_LARGEST:.0e}, a list of them, or a law: "
+            f"{', '.join(COUNTS)}.",
         )
     return np.full(count, description, dtype=np.intp)
 

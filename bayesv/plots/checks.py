@@ -1,0 +1,198 @@
+"""Whether the data look as a fit says: residuals, their distribution, effects, clusters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from scipy.stats import chi2, norm
+
+from bayesv.errors import DataError
+from bayesv.linalg import Array, evenly_spaced
+from bayesv.plots.style import COLORS, INK, TICK, dress, plain, several_axes, short
+from bayesv.reml import RemlFit
+from bayesv.support.arguments import a, accepts
+
+__all__ = ["check"]
+
+_FIT = a(RemlFit, hint="fit one by model.reml().")
+_MOST_POINTS = 4000  # of a panel; evenly spaced ones of more
+_MOST_TERMS = 4  # panels of random effects
+_MOST_ROWS = 400  # of the largest cluster, whose V is factored
+_BAND = 0.95
+_NAMED = 3  # clusters whose names are written
+
+
+@accepts(fit=_FIT)
+def check(fit: RemlFit, *, axes: Any = None) -> NDArray[np.object_]:
+    """Draw residuals by fitted values, quantiles of residuals and effects, and clusters far off.
+
+    Parameters
+    ----------
+    fit : RemlFit
+    axes : sequence of Axes, optional
+
+    Returns
+    -------
+    ndarray of Axes
+        Normalised residuals by fitted values, with their local mean and spread; their quantiles by
+        those of a normal distribution, with a pointwise 95 % band; the same of the random effects
+        of each column, over their SDs (four at most); and for each cluster of rows, the sum of
+        squares of its scaled residuals over its number of rows: about 1, and above the dashed line
+        in 1 of 100 clusters, if the model is the truth. The last is left out where rows are all
+        connected, as with crossed factors.
+
+    Raises
+    ------
+    DataError
+        If the rows of the fit are not there.
+
+    Notes
+    -----
+    Predicted effects are shrunk, more so where a level has few rows: each is divided by its own SD
+    under the fit, Var(û) = G − Var(û − u). Quantiles of few levels say little.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> import matplotlib.pyplot as plt
+    >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+    >>> axes = bv.plots.check(model.reml())
+    >>> len(axes)
+    5
+    >>> plt.close(bv.plots.figure_of(axes))
+    """
+    if not fit.design.has_rows:
+        raise DataError("The rows of this fit are not there, and so no residuals.")
+    effects = _standardised(fit)
+    clusters = np.asarray(fit.gls.V.clusters)
+    sizes = np.bincount(clusters)
+    by_cluster = len(sizes) > 1 and sizes.max() <= _MOST_ROWS
+    panels, _ = several_axes(axes, 2 + len(effects) + int(by_cluster), (4.4, 3.7), most_across=3)
+    residuals = fit.residuals("normalized").to_numpy()
+    _by_fitted(panels[0], fit.gls.fitted.to_numpy(), residuals, fit.design.response)
+    # Effects that are predicted take their share: conditional residuals vary less than errors.
+    scaled = residuals / (residuals.std() or 1.0)
+    _quantiles(panels[1], scaled, "Normalised residuals over their SD")
+    for ax, (name, values) in zip(panels[2:], effects.items(), strict=False):
+        _quantiles(ax, values, f"Effects: {name}")
+    if by_cluster:
+        _clusters(panels[-1], fit, clusters, sizes)
+    return panels
+
+
+def _standardised(fit: RemlFit) -> dict[str, Array]:
+    """Return predicted effects over their SDs under the fit, by group and column."""
+    if not fit.design.terms:
+        return {}
+    table = fit.random_effects()
+    prior = fit.gls.V.G.diagonal()
+    spread = np.sqrt(np.clip(prior - table["se"].to_numpy() ** 2, 0.0, None))
+    groups = table.index.get_level_values(0)
+    columns = table.index.get_level_values(2)
+    kept: dict[str, Array] = {}
+    for term in fit.design.terms:
+        for column in term.columns:
+            rows = (groups == term.group) & (columns == column)
+            if len(kept) < _MOST_TERMS and (spread[rows] > 1e-8 * np.sqrt(prior[rows])).all():
+                values = table["estimate"].to_numpy()[rows] / spread[rows]
+                kept[f"{short(term.group, 14)}, {short(column, 14)}"] = values
+    return kept
+
+
+def _by_fitted(ax: Axes, fitted: Array, residuals: Array, response: str) -> None:
+    order = np.argsort(fitted, kind="stable")
+    x, y = fitted[order], residuals[order]
+    kept = evenly_spaced(len(x), _MOST_POINTS)
+    ax.scatter(x[kept], y[kept], s=12, alpha=0.5, color=COLORS["posterior"], linewidths=0)
+    window = max(5, len(x) // 10)
+    rolling = pd.Series(y).rolling(window, center=True)
+    mean, sd = rolling.mean().to_numpy(), rolling.std().to_numpy()
+    ax.plot(x, mean, color=COLORS["REML"], linewidth=1.8)
+    for sign in (-1.0, 1.0):
+        ax.plot(x, mean + sign * sd, color=COLORS["REML"], linewidth=1.0, linestyle="--")
+    ax.axhline(0.0, color="#888888", linewidth=0.8)
+    third = max(len(x) // 3, 1)
+    dress(
+        ax, "Residuals by fitted values", f"fitted {short(response, 24)}", "normalised residual",
+        f"Normalised residuals by fitted values of {len(x):,} rows, local mean (line) and ± SD "
+        f"(dashed): SD {y[:third].std():.2f} in the lowest third of fitted values and "
+        f"{y[-third:].std():.2f} in the highest.",
+        grid="both",
+    )  # fmt: skip
+
+
+def _quantiles(ax: Axes, values: Array, what: str) -> None:
+    m = len(values)
+    ordered, share = np.sort(values), (np.arange(m) + 0.5) / m
+    normal = norm.ppf(share)
+    # Of the i-th of m independent normal values, by the delta method.
+    half = norm.ppf((1 + _BAND) / 2) * np.sqrt(share * (1 - share) / m) / norm.pdf(normal)
+    ax.fill_between(normal, normal - half, normal + half, color="#BBBBBB", alpha=0.45, linewidth=0)
+    ax.plot(normal, normal, color="#555555", linewidth=1.0)
+    # Both tails are drawn whole.
+    middle = evenly_spaced(m, _MOST_POINTS)
+    kept = np.unique(np.concatenate([np.arange(min(m, 50)), middle, np.arange(max(m - 50, 0), m)]))
+    ax.scatter(normal[kept], ordered[kept], s=12, color=COLORS["posterior"], linewidths=0, zorder=3)
+    outside = float(np.mean(np.abs(ordered - normal) > half))
+    dress(
+        ax, what, "normal quantile", "quantile",
+        f"{what}: quantiles of {m:,} values by those of a normal distribution, "
+        f"{100 * outside:.0f} % outside the pointwise 95 % band; from {ordered[0]:.2f} to "
+        f"{ordered[-1]:.2f}.",
+        grid="both",
+    )  # fmt: skip
+
+
+def _clusters(ax: Axes, fit: RemlFit, clusters: NDArray[np.intp], sizes: NDArray[np.intp]) -> None:
+    squares = np.bincount(clusters, fit.residuals("scaled").to_numpy() ** 2) / sizes
+    limit = chi2.ppf(0.99, sizes) / sizes
+    order = np.argsort(sizes, kind="stable")
+    x = np.arange(len(sizes))
+    over = squares[order] > limit[order]
+    ax.scatter(x, squares[order], s=14, color=COLORS["posterior"], linewidths=0)
+    ax.scatter(x[over], squares[order][over], s=26, color=COLORS["REML"], linewidths=0, zorder=3)
+    ax.plot(x, limit[order], color="#555555", linestyle="--", linewidth=1.0, drawstyle="steps-mid")
+    ax.axhline(1.0, color="#888888", linewidth=0.8)
+    ratio = squares / limit
+    worst = np.argsort(-ratio)[:_NAMED]
+    names = _names(fit, clusters)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    written: list[tuple[float, float]] = []
+    for k in worst[ratio[worst] > 1.0]:
+        place = int(np.flatnonzero(order == k)[0])
+        spot = (place / len(x), float(squares[k] / squares.max()))
+        if any(abs(spot[0] - a) < 0.4 and abs(spot[1] - b) < 0.05 for a, b in written):
+            continue
+        written.append(spot)
+        right = place > 0.7 * len(x)
+        ax.annotate(
+            plain(short(names[k], 18)), (place, squares[k]), fontsize=TICK, color=INK,
+            xytext=(-5 if right else 5, 0), textcoords="offset points", va="center",
+            ha="right" if right else "left",
+        )  # fmt: skip
+    ax.set_ylim(0.0, 1.1 * max(float(squares.max()), float(limit.max())))
+    listed = ", ".join(names[k] for k in worst[ratio[worst] > 1.0]) or "none"
+    dress(
+        ax, "Clusters far off", "clusters by number of rows", "mean squared scaled residual",
+        f"Sum of squared scaled residuals over rows, of {len(sizes):,} clusters; "
+        f"{int(over.sum()):,} above the 99 % quantile of the fit, the farthest: {listed}.",
+        grid="y",
+    )  # fmt: skip
+
+
+def _names(fit: RemlFit, clusters: NDArray[np.intp]) -> list[str]:
+    """Return what each cluster is called: its level of the coarsest factor, or its first row."""
+    firsts = np.unique(clusters, return_index=True)[1]
+    for term in fit.design.terms:
+        codes = np.asarray(term.codes)
+        if (codes == codes[firsts][clusters]).all():
+            return [f"{term.levels[codes[i]]}" for i in firsts]
+    form = fit.design.parametric_residual
+    if form is not None and form.series is not None:
+        return [str(form.series.labels[form.series.codes[i]]) for i in firsts]
+    return [f"row {fit.design.row_labels[i]}" for i in firsts]

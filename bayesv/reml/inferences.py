@@ -1,0 +1,159 @@
+"""What is inferred from a fit beside its estimates: tests, intervals, predicted effects, draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.covariance import (
+    ComponentDraws,
+    GLSFit,
+    KenwardRoger,
+    VarianceComponents,
+    anova,
+    contrasts,
+    kenward_roger,
+    marginal_means,
+)
+from bayesv.covariance.effects import effects_table
+from bayesv.design.design import Design
+from bayesv.design.simulation import normal_scores, simulate
+from bayesv.reml.intervals import METHODS, confint
+from bayesv.support.arguments import (
+    PROBABILITY,
+    SEED,
+    TEXT,
+    accepts,
+    called,
+    choice,
+    optional,
+    whole,
+)
+from bayesv.support.saving import Savable
+
+__all__ = ["Inferences"]
+
+
+class Inferences(Savable):
+    """What follows from a design, components and their GLS; `RemlFit` says what they are."""
+
+    design: Design
+    components: VarianceComponents
+    beta: pd.Series
+    method: str
+
+    @property
+    def gls(self) -> GLSFit:
+        """GLS at the estimated V."""
+        raise NotImplementedError
+
+    def kenward_roger(self, *, information: str = "expected", linear: bool = False) -> KenwardRoger:
+        """Return `bayesv.kenward_roger` of this fit."""
+        return kenward_roger(self, information=information, linear=linear)
+
+    def variance_parameters(self) -> pd.DataFrame:
+        """Return the variance parameters, their standard errors, and what limits these.
+
+        See `KenwardRoger.variance_parameters`.
+        """
+        return kenward_roger(self).variance_parameters()
+
+    def anova(self, type: int = 3, ddf: str = "kenward-roger") -> pd.DataFrame:
+        """Return `bayesv.anova` of this fit: an F test of each term of the fixed effects."""
+        return anova(self, type, ddf)
+
+    def marginal_means(self, specs: str | Sequence[str], **options: Any) -> pd.DataFrame:
+        """Return `bayesv.marginal_means` of this fit."""
+        return marginal_means(self, specs, **options)
+
+    def contrasts(
+        self,
+        specs: str | Sequence[str],
+        method: str | Mapping[str, Sequence[float]] = "pairwise",
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Return `bayesv.contrasts` of the marginal means of this fit."""
+        return contrasts(self, specs, method, **options)
+
+    @accepts(method=choice(*METHODS), prob=PROBABILITY, refits=optional(called("Bootstrap")))
+    def confint(self, method: str = "Wald", prob: float = 0.95, refits: Any = None) -> pd.DataFrame:
+        """Return intervals of SDs, correlations, parameters of residuals and fixed effects.
+
+        Parameters
+        ----------
+        method : {"Wald", "profile", "bootstrap"}
+            ``"Wald"``: of SDs and correlations from the curvature at the estimate, symmetric in
+            log SD and atanh of a correlation, as nlme's ``intervals``; NaN on a boundary. Of β
+            Kenward–Roger's; normal ones of a fit by ML. ``"profile"``: of the profile likelihood
+            by ML, whatever the fit, as lme4's ``confint``, with the estimates by ML; slower.
+            ``"bootstrap"``: percentiles of refits.
+        prob : float
+        refits : Bootstrap, optional
+            Refits of `bayesv.bootstrap` for that method.
+
+        Returns
+        -------
+        DataFrame
+            Columns estimate, low, high, by the labels of `bayesv.bootstrap`.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> data = bv.load_dataset("sleepstudy")
+        >>> fit = bv.Model("Reaction ~ Days + (Days | Subject)", data).reml()
+        >>> fit.confint().loc["sd Subject: Days"].round(2).to_list()
+        [5.92, 3.9, 8.98]
+        """
+        return confint(self, method, prob, refits)
+
+    @accepts(group=optional(TEXT))
+    def random_effects(self, group: str | None = None) -> pd.DataFrame:
+        """Return predicted random effects with standard errors.
+
+        Parameters
+        ----------
+        group : str, optional
+            A grouping factor; all if left out.
+
+        Returns
+        -------
+        DataFrame
+            By (group, level, coefficient): ``estimate``, û; ``se``, the standard error of û − u
+            with that of β̂, as SAS reports it; ``se_given_beta``, as if β were known, the root of
+            lme4's ``condVar``. Neither has the uncertainty of V in it: a posterior has.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> fit = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
+        >>> fit.random_effects().iloc[0].round(2).to_list()
+        [-17.61, 24.77, 19.59]
+        """
+        return effects_table(self.gls, group)
+
+    @accepts(n=whole(1), seed=SEED)
+    def simulate(self, n: int = 1, seed: int | None = None) -> pd.DataFrame:
+        """Draw responses at the estimates, with new random effects, shape (rows, n).
+
+        Parameters
+        ----------
+        n : int
+            Number of columns.
+        seed : int, optional
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> fit = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
+        >>> fit.simulate(3, seed=1).shape
+        (30, 3)
+        """
+        point = ComponentDraws.of(self.design, self.components, self.beta.to_numpy())
+        rng = np.random.default_rng(seed)
+        drawn = [
+            simulate(point.design, point, normal_scores(point.design, rng))[0] for _ in range(n)
+        ]
+        return pd.DataFrame(np.stack(drawn, axis=1), self.design.row_labels)

@@ -1,0 +1,136 @@
+"""Intervals of every parameter of a fit: Wald's, of the profile likelihood, of refits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from bayesv.covariance import kenward_roger
+from bayesv.covariance.quantities import point_quantities
+from bayesv.errors import BayesvError, DataError
+from bayesv.linalg import Array, Mask
+from bayesv.reml.profile import profiled
+from bayesv.reml.surface import Surface
+from bayesv.structures import CovarianceStructure
+
+__all__ = ["METHODS", "confint"]
+
+METHODS = ("Wald", "profile", "bootstrap")
+_STEP = 1e-4  # of a coordinate, for second derivatives
+_FAR = 9.0  # log SD below σ, or coordinate of a correlation, that is on the boundary
+
+
+def confint(fit: Any, method: str, prob: float, refits: Any) -> pd.DataFrame:
+    """Return intervals of SDs, correlations, parameters of residuals and β; see `RemlFit.confint`.
+
+    Parameters
+    ----------
+    fit : RemlFit
+    method : {"Wald", "profile", "bootstrap"}
+    prob : float
+    refits : Bootstrap or None
+    """
+    if (method == "bootstrap") != (refits is not None):
+        raise BayesvError(
+            "Intervals of a bootstrap are of its refits: fit.confint('bootstrap', "
+            "refits=bv.bootstrap(fit, draws=500, seed=1))."
+        )
+    if method == "bootstrap":
+        table = refits.interval(prob)[["estimate", "low", "high"]]
+        return table[table.index.str.startswith(("sd ", "corr ", "beta "))]
+    if method == "profile":
+        return profiled(fit, "ML", prob, None, fixed=True)
+    return pd.concat([_variances(fit, prob), _fixed(fit, prob)])
+
+
+def _fixed(fit: Any, prob: float) -> pd.DataFrame:
+    """Return Kenward–Roger intervals of β; normal ones of a fit by ML."""
+    if fit.method == "REML" and not fit.design.sigma_is_known:
+        table = kenward_roger(fit).table(prob=prob)[["estimate", "low", "high"]]
+    else:
+        half = norm.ppf((1 + prob) / 2) * fit.se
+        table = pd.DataFrame(
+            {"estimate": fit.beta, "low": fit.beta - half, "high": fit.beta + half}
+        )
+    table.index = pd.Index([f"beta {name}" for name in fit.design.fixed_names])
+    return table
+
+
+def _variances(fit: Any, prob: float) -> pd.DataFrame:
+    """Return intervals that are symmetric in log SD, and in atanh of a correlation."""
+    if fit.design.sigma_is_known and not fit.design.terms:
+        return pd.DataFrame(columns=["estimate", "low", "high"])
+    if fit.design.sigma_is_known:
+        raise DataError("Wald intervals for a known residual covariance are not there yet.")
+    surface = Surface(fit, fit.method)
+    point, quantile = surface.exact(fit), float(norm.ppf((1 + prob) / 2))
+    cov, inside = _covariance(surface, point)
+    names = list(surface.scalars(point))
+    families = surface.places()[1]
+    spans = {
+        name: _transformed(name, surface.scalars(point)[name], families.get(name, (0, None))[1])
+        for name in names
+    }
+
+    def transformed(y: Array) -> Array:
+        values = surface.scalars(y)
+        return np.array([spans[name][0](values[name]) for name in names])
+
+    steps = _STEP * np.eye(surface.size)
+    with np.errstate(all="ignore"):
+        slopes = np.stack([(transformed(point + h) - transformed(point - h)) / (2 * _STEP)
+                           for h in steps], axis=1)  # fmt: skip
+        reach = np.abs(slopes[:, ~inside]).max(axis=1, initial=0.0)
+        part = slopes[:, inside]
+        half = quantile * np.sqrt(np.einsum("ki,ij,kj->k", part, cov, part))
+        # What depends on a parameter at its boundary has no interval of this kind.
+        half[(reach > 1e-6) | ~(half > 0)] = np.nan
+        middle = transformed(point)
+        back = [spans[name][1] for name in names]
+        low = [f(v) for f, v in zip(back, middle - half, strict=True)]
+        high = [f(v) for f, v in zip(back, middle + half, strict=True)]
+    exact = {q.label: float(q.values) for q in point_quantities(fit.design, fit.components)}
+    estimates = [exact[name] for name in names]
+    return pd.DataFrame({"estimate": estimates, "low": low, "high": high}, index=pd.Index(names))
+
+
+def _covariance(surface: Surface, point: Array) -> tuple[Array, Mask]:
+    """Return the inverse of half the second derivatives, and which coordinates it is of."""
+    log_sds = surface.log_relative_sds(point)
+    inside = np.where(surface.relative, log_sds > -_FAR, np.abs(point) < _FAR)
+    inside[-1] = True
+    for part in surface.coordinates.parts:  # correlations of an effect that is 0 are nothing
+        inside[part.corrs] &= bool(inside[part.sds].all())
+    steps = _STEP * np.eye(surface.size)[inside]
+    slopes = [
+        (surface.value_and_gradient(point + h)[1] - surface.value_and_gradient(point - h)[1])
+        / (2 * _STEP)
+        for h in steps
+    ]
+    hessian = np.array(slopes)[:, inside]
+    try:
+        root = np.linalg.cholesky(0.25 * (hessian + hessian.T))
+    except np.linalg.LinAlgError:
+        return np.full(hessian.shape, np.nan), inside
+    inverse = np.linalg.inv(root)
+    return inverse.T @ inverse, inside
+
+
+def _transformed(
+    name: str, value: float, family: CovarianceStructure | None
+) -> tuple[Callable[[float], float], Callable[[float], float]]:
+    """Return the scale on which an interval is symmetric, and the way back."""
+    if family is not None:  # the coordinate of its one parameter
+        return (
+            lambda v: float(family.from_natural(np.array([v]))[0]),
+            lambda z: float(family.natural(np.array([z]))[0]),
+        )
+    if name.startswith("sd ") or name.endswith("range"):
+        return (lambda v: float(np.log(v))), (lambda v: float(np.exp(v)))
+    if "power" in name or "exp " in name or not -1.0 < value < 1.0:
+        return (lambda v: v), (lambda v: v)
+    return (lambda v: float(np.arctanh(v))), (lambda v: float(np.tanh(v)))

@@ -1,0 +1,10 @@
+suppressMessages({library(lme4);library(nlme)})
+d<-read.csv("sleepstudy.csv"); d$Subject<-factor(d$Subject)
+out<-list()
+m<-lme(Reaction~Days,random=~1|Subject,correlation=corAR1(form=~Days|Subject),data=d,method="REML")
+i<-intervals(m); print(i); 
+m2<-lme(Reaction~Days,random=~Days|Subject,data=d,method="REML"); print(intervals(m2))
+m3<-gls(Reaction~Days,correlation=corCompSymm(form=~1|Subject),weights=varIdent(form=~1|g),data=transform(d,g=ifelse(Days<5,"a","b")),method="REML"); print(intervals(m3))
+f<-lmer(Reaction~Days+(Days|Subject),d,REML=FALSE); r<-ranef(f,condVar=TRUE)$Subject; v<-attr(r,"postVar"); print(r[1:3,]); print(sqrt(apply(v,3,diag))[,1:3])
+print(AIC(f)); print(BIC(f)); print(AIC(m2)); print(BIC(m2)); g<-lmer(Reaction~Days+(Days|Subject),d); print(c(AIC(g),BIC(g)))
+print(anova(lmer(Reaction~Days+(1|Subject),d),g))

@@ -1,0 +1,81 @@
+"""Pictures of one series, of lags and of what the data say against a fit."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+import bayesv as bv
+
+
+@pytest.fixture(scope="module")
+def fit() -> bv.RemlFit:
+    formula = "Reaction ~ Days + (1 | Subject)"
+    data = bv.load_dataset("sleepstudy").sample(frac=1.0, random_state=1)
+    return bv.Model(formula, data, residual="ar1(Days | Subject)").reml()
+
+
+def test_series_has_R_and_V_in_the_order_of_its_visits(fit):
+    axes = bv.plots.series(fit, "308", corr=True)
+    rho = fit.components.residual.corr["rho"]
+    lag = np.abs(np.subtract.outer(np.arange(10), np.arange(10)))
+    np.testing.assert_allclose(axes[0].images[0].get_array(), rho**lag, rtol=1e-9)
+    share = float(fit.components["Subject"].to_numpy()[0, 0])
+    V = (share + fit.sigma2 * rho**lag) / (share + fit.sigma2)
+    np.testing.assert_allclose(axes[1].images[0].get_array(), V, rtol=1e-9)
+    assert [text.get_text() for text in axes[0].get_xticklabels()] == [str(k) for k in range(10)]
+    assert axes[0].get_xlabel() == "Days"
+    assert "10 × 10" in bv.plots.describe(axes)
+    plt.close(bv.plots.figure_of(axes))
+
+
+def test_lags_are_those_of_the_table(fit):
+    axes = bv.plots.lags(fit)
+    table = fit.by_lag()
+    np.testing.assert_allclose(axes[0].lines[0].get_ydata(), table["corr_V"])
+    np.testing.assert_allclose(axes[1].lines[0].get_ydata(), table["semivariance"])
+    assert "at lag 1" in bv.plots.describe(axes)
+    plt.close(bv.plots.figure_of(axes))
+
+
+def test_check_shows_effects_over_their_sds_and_names_the_farthest_cluster():
+    data = bv.load_dataset("sleepstudy")
+    fit = bv.Model("Reaction ~ Days + (Days | Subject)", data).reml()
+    axes = bv.plots.check(fit)
+    squares = fit.residuals("scaled").to_numpy() ** 2
+    worst = data.assign(s=squares).groupby("Subject")["s"].mean().idxmax()
+    assert str(worst) in [text.get_text() for text in axes[-1].texts]
+    assert f"farthest: {worst}" in bv.plots.describe(axes[-1])
+    # Var(û) of the model, by simulation: effects over it have variance 1.
+    drawn = axes[2].collections[-1].get_offsets()[:, 1]
+    u = fit.blup.to_numpy()[::2]
+    B = (fit.design.Z @ fit.gls.V.G).toarray()
+    P = fit.gls.V.solve(B) - fit.gls.V.solve(fit.design.X) @ fit.cov_beta.to_numpy() @ (
+        fit.gls.V.solve(fit.design.X).T @ B
+    )
+    np.testing.assert_allclose(drawn, np.sort(u / np.sqrt(np.diagonal(B.T @ P)[::2])), rtol=1e-6)
+    plt.close(bv.plots.figure_of(axes))
+
+
+def test_crossed_rows_have_no_panel_of_clusters():
+    model = bv.Model("diameter ~ 1 + (1 | plate) + (1 | sample)", bv.load_dataset("penicillin"))
+    axes = bv.plots.check(model.reml())
+    assert len(axes) == 4
+    assert "clusters" not in bv.plots.describe(axes)
+    plt.close(bv.plots.figure_of(axes))
+
+
+def test_residuals_without_series_have_no_picture_of_one():
+    fit = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
+    with pytest.raises(bv.DataError, match="no series"):
+        bv.plots.series(fit)
+
+
+def test_slopes_far_from_zero_are_noted():
+    data = bv.load_dataset("sleepstudy").assign(age=lambda d: d["Days"] + 8)
+    far = bv.Model("Reaction ~ age + (age | Subject)", data).design.notes
+    assert any("0 lies far outside age (8 to 17)" in note for note in far)
+    near = bv.Model("Reaction ~ Days + (Days | Subject)", data).design.notes
+    assert not any("far outside" in note for note in near)
+    assert not bv.Model("Reaction ~ age + (0 + age | Subject)", data).design.notes
