@@ -58,8 +58,8 @@ def draw(
     priors = density.priors
     if not design.terms and design.sigma_is_known:
         raise DataError(
-            "There is nothing to sample: R is known and no term is random, so V is known. With flat "
-            "priors the posterior of β is normal, with the mean and the covariance of "
+            "There is nothing to sample: R is known and no term is random, so V is known. With "
+            "flat priors the posterior of β is normal, with the mean and the covariance of "
             "model.reml().gls."
         )
     if engine == "pymc":

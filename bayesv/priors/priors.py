@@ -16,13 +16,7 @@ from bayesv.design.structured import Parameters
 from bayesv.errors import PriorError
 from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.priors.basis import Basis, CentredBlock, centres_by_name, default_sizes
-from bayesv.priors.families import (
-    LKJ,
-    Flat,
-    HalfStudentT,
-    Normal,
-    SdPrior,
-)
+from bayesv.priors.families import LKJ, Flat, HalfStudentT, Normal, SdPrior
 from bayesv.priors.residual import CorrPrior, ResidualPriors, structure_under
 from bayesv.priors.stated import (
     as_text,
