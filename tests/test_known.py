@@ -103,12 +103,9 @@ def test_what_is_no_known_covariance_is_refused(studies, known, options, words):
         bv.Model("y ~ x + (1 | study)", studies, residual=known, **options)
 
 
-def test_what_is_not_there_is_refused_by_name(studies):
+def test_another_scale_of_known_residuals_is_refused(studies):
     model = bv.Model("y ~ x + (1 | study)", studies, residual=bv.Known("v"))
     fit = model.reml()
-    for refused in (model.sample, model.prior_predictive, lambda: bv.profile(fit)):
-        with pytest.raises(bv.BayesvError, match=r"not there yet|no posterior yet"):
-            refused()
     with pytest.raises(bv.ComponentsError, match="sigma2 is 1"):
         bv.gls(fit.design, bv.VarianceComponents({"study": 1.0}, 2.0))
 
