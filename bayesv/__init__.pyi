@@ -72,6 +72,7 @@ from .report import Report, interactive_v, report
 from .restate import to_bambi, to_pymc
 from .storage import load
 from .structures.pedigree import Pedigree, pedigree
+from .support.markup import to_table
 from .support.saving import save
 
 __version__: str
@@ -154,6 +155,7 @@ __all__ = [
     "summarize",
     "to_bambi",
     "to_pymc",
+    "to_table",
     "v_distances",
     "zero_variance",
 ]

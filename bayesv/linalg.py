@@ -23,6 +23,14 @@ def symmetrize(a: Array) -> Array:
     return np.asarray(0.5 * (a + a.swapaxes(-1, -2)))
 
 
+def log_sum(log: Array) -> Array:
+    """Return the log of the sum of exponentials over the first axis; −inf counts as nothing."""
+    top = log.max(axis=0)
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(top + np.log(np.exp(log - top).sum(axis=0)))
+
+
 def smallest_relative_eigenvalue(a: Array) -> float:
     """Return the smallest eigenvalue after scaling to unit diagonal (0 where a variance is 0).
 

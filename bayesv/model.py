@@ -24,11 +24,12 @@ from bayesv.priors.priors import DEFAULTS, Priors, ResolvedPriors, priors_of
 from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, renamed, whole
 from bayesv.support.process import USUAL_FLOATS
+from bayesv.support.shown import Part, Shown
 
 __all__ = ["ENGINES", "Model", "check_sampling"]
 
 
-class Model:
+class Model(Shown):
     """A Gaussian linear mixed model.
 
     Parameters
@@ -59,8 +60,7 @@ class Model:
         Known K of the levels of grouping factors, whose effects have covariance Σ ⊗ K, by factor: a
         `pedigree`, a DataFrame with labels, or a pair (matrix, labels). K may have more levels.
     elimination : {"auto", "single", "nested", "crossed", "iterative"}
-        How random effects are eliminated; `describe` shows what was chosen. Results are equal, up
-        to the certificate of an iteration.
+        How random effects are eliminated; see `describe`. Results are equal, up to a certificate.
     dedupe : bool
         Whether levels with equal rows of (z, w) are eliminated once.
 
@@ -275,7 +275,10 @@ class Model:
         return f"{self.design.describe()}\nelimination: {self.elimination}\npriors:\n{self.priors}"
 
     def __repr__(self) -> str:
-        return f"<Model {self.design!r}>"
+        return f"<Model {self.design.in_short}>"
+
+    def _shown(self) -> tuple[Part, ...]:
+        return self.design, "priors", str(self.priors)
 
     @accepts(method=choice("REML", "ML"))
     @np.errstate(**USUAL_FLOATS)
@@ -368,8 +371,7 @@ class Model:
         BayesvError
             If an argument is out of range.
         PriorError
-            If the posterior is improper: a flat SD, or one with a heavy tail, that the levels of
-            its factor do not bound.
+            If the posterior is improper: too few levels bound a flat or a heavy-tailed SD.
         MissingPackageError
             If the engine is not installed.
 

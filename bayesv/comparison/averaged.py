@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from bayesv.errors import BayesvError
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.posterior.posterior import Posterior
 from bayesv.support.arguments import FLAG, PROBABILITY, TEXT, TEXTS, accepts, optional, whole
+from bayesv.support.shown import Part, Shown, Table
 from bayesv.support.xarray import data_array, dataset
 
 __all__ = ["AveragedPosterior", "average"]
@@ -25,8 +26,8 @@ __all__ = ["AveragedPosterior", "average"]
 _CHAINS = 4  # that the draws of a mixture are given in
 
 
-@dataclass(frozen=True, eq=False)
-class AveragedPosterior:
+@dataclass(frozen=True, eq=False, repr=False)
+class AveragedPosterior(Shown):
     """The mixture Σ_k w_k p(· | y, M_k) of the posteriors of several structures.
 
     Attributes
@@ -165,13 +166,13 @@ class AveragedPosterior:
         values = rng.permutation(np.concatenate(parts))
         return data_array(values, dims=["sample", "row"], coords={"row": labels}, name="y")
 
-    def __repr__(self) -> str:
-        lines = [f"Average of {len(self.names)} posteriors, weights by {self.origin}"]
-        lines += [f"  {w:.4f}  {name}" for name, w in zip(self.names, self.weights, strict=True)]
+    def _shown(self) -> Iterator[Part]:
+        yield f"Average of {len(self.names)} posteriors, weights by {self.origin}"
+        rows = zip(self.names, self.weights, strict=True)
+        yield Table(("model", "weight"), tuple((name, f"{weight:.4f}") for name, weight in rows))
         if self.fixed_names:
-            table = self.fixed()[["mean", "sd", "low", "high", "share_between"]]
-            lines += table.to_string(float_format=lambda value: f"{value:.5g}").splitlines()
-        return "\n".join(lines)
+            yield ""
+            yield Table.of(self.fixed()[["mean", "sd", "low", "high", "share_between"]])
 
     def _rows_of(self, group: str, level: object) -> NDArray[np.intp]:
         """Return the rows of a level, by the first model that has the grouping factor."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -24,12 +23,13 @@ from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.reml import RemlFit, fit_reml
 from bayesv.support.arguments import PROBABILITY, accepts
+from bayesv.support.shown import Part, Shown, Table, digits
 
 __all__ = ["Comparison", "compare"]
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Shown):
     """REML (or ML) fits and posteriors of one design, quantity by quantity.
 
     Attributes
@@ -80,26 +80,28 @@ class Comparison:
     def _reasons(self) -> list[str]:
         return reasons(self.fits[0], self.posteriors, self.names, self.table)
 
-    def __repr__(self) -> str:
+    def _shown(self) -> Iterator[Part]:
         fit = self.fits[0]
         flag = ", singular" if fit.singular else ""
-        lines = [
-            f"Comparison for {self.design.formula}",
-            f"{fit.label}: criterion {fit.criterion:.4f}{flag}, {self.design.n} rows",
-        ]
+        yield f"Comparison for {self.design.formula}"
+        yield f"{fit.label}: criterion {fit.criterion:.4f}{flag}, {self.design.n} rows"
         if len(self.fits) > 1:
-            table = self.points.to_string(float_format=lambda v: f"{v:.5g}")
-            lines += ["", "Estimates", *table.splitlines()]
+            yield ""
+            yield "Estimates"
+            yield Table.of(self.points)
         for name, post in zip(self.names, self.posteriors, strict=True):
-            lines += ["", *_posterior_lines(name, post, fit, self)]
-        lines += ["", "V = Z G Z' + R at each estimate", _marginal_text(self.marginal)]
+            yield ""
+            yield from _of_posterior(name, post, self)
+        yield ""
+        yield "V = Z G Z' + R at each estimate"
+        yield _of_marginal(self.marginal)
         for note in self.notes:
-            lines += ["", *wrap(f"note: {note}", 98, subsequent_indent="  ")]
+            yield ""
+            yield f"note: {note}"
         if reasons := self.reasons():
-            lines += ["", "Where they differ, and why"]
-            for line in reasons:
-                lines += wrap(line, 98, initial_indent="  ", subsequent_indent="    ")
-        return "\n".join(lines)
+            yield ""
+            yield "Where they differ, and why"
+            yield from (f"  {line}" for line in reasons)
 
 
 @accepts(prob=PROBABILITY)
@@ -117,7 +119,7 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     Returns
     -------
     Comparison
-        Prints within 100 columns; ``to_frame()`` is tidy.
+        Prints within 80 columns; ``to_frame()`` is tidy.
 
     Raises
     ------
@@ -326,67 +328,60 @@ def _marginal_row(name: str, fit: GLSFit, criterion: float) -> dict[str, Any]:
     }
 
 
-# --- text -----------------------------------------------------------------------------------------
+# --- shown ----------------------------------------------------------------------------------------
 
 
-def _posterior_lines(name: str, post: Posterior, fit: RemlFit, comparison: Comparison) -> list[str]:
+def _of_posterior(name: str, post: Posterior, comparison: Comparison) -> Iterator[Part]:
+    """Give what one posterior says beside the first fit: V's scalars, β, priors, problems."""
+    method = comparison.fits[0].method
     table = comparison.table[comparison.table["posterior"] == name]
+    yield f"Posterior '{name}': {post.n_chains} chains × {post.n_draws} draws"
+    rows = []
+    for label, (_, row) in zip([q.label for q in post.quantities], table.iterrows(), strict=True):
+        if row["scale"] != "beta":
+            inside = {True: "yes", False: "no"}.get(row["inside"], "–")
+            interval = f"{_short(row['low'], 3)} … {_short(row['high'], 3)}"
+            numbers = (_short(row[c]) for c in ("reml", "mean", "median", "mode"))
+            rows.append((label, *numbers, interval, inside, _short(row["mcse"], 2)))
     percent = f"{100 * comparison.prob:g} % interval"
-    lines = [
-        f"Posterior '{name}': {post.n_chains} chains × {post.n_draws} draws",
-        f"{'':<28}{fit.method:>10}{'mean':>10}{'median':>10}{'mode':>10}  {percent:<18}"
-        f"{'in?':>4}{'MCSE':>8}",
-    ]
-    labels = [q.label for q in post.quantities]
-    for label, (_, row) in zip(labels, table.iterrows(), strict=True):
-        if row["scale"] == "beta":
-            continue
-        inside = {True: "yes", False: "no"}.get(row["inside"], "–")
-        interval = f"{_short(row['low'], 3)} … {_short(row['high'], 3)}"
-        numbers = "".join(f"{_short(row[c]):>10}" for c in ("reml", "mean", "median", "mode"))
-        lines.append(
-            f"{_cut(label, 28):<28}{numbers}  {interval:<18}{inside:>4}{_short(row['mcse'], 2):>8}"
-        )
-    lines += ["", *_fixed_lines(comparison.fixed[comparison.fixed["posterior"] == name], fit)]
+    yield Table(("", method, "mean", "median", "mode", percent, "in?", "MCSE"), tuple(rows))
+    fixed = comparison.fixed[comparison.fixed["posterior"] == name]
+    if not fixed.empty:
+        yield ""
+        yield _of_fixed(fixed, method)
     if post.priors is not None:
-        lines += ["", "Priors", *(f"  {line}" for line in str(post.priors).splitlines())]
-    return lines + [f"problem: {problem}" for problem in post.problems]
+        yield ""
+        yield "Priors"
+        yield from (f"  {line}" for line in str(post.priors).splitlines())
+    yield from (f"problem: {problem}" for problem in post.problems)
 
 
-def _fixed_lines(fixed: pd.DataFrame, fit: RemlFit) -> list[str]:
-    if fixed.empty:
-        return []
-    head = (f"GLS at {fit.method} V (se)", "GLS at E[V | y] (se)", "posterior mean (sd)", "MCSE")
-    lines = [f"{'Fixed effects':<24}{head[0]:>23}{head[1]:>23}{head[2]:>22}{head[3]:>8}"]
-    for _, row in fixed.iterrows():
-        pairs = [
-            f"{_short(row[a], 6)} ({_short(row[b])})"
-            for a, b in (
-                ("gls_reml", "gls_reml_se"),
-                ("gls_posterior", "gls_posterior_se"),
-                ("mean", "sd"),
-            )
-        ]
-        lines.append(
-            f"{_cut(row['coefficient'], 24):<24}{pairs[0]:>23}{pairs[1]:>23}{pairs[2]:>22}"
-            f"{_short(row['mcse'], 2):>8}"
+def _of_fixed(fixed: pd.DataFrame, method: str) -> Table:
+    pairs = (
+        ("gls_reml", "gls_reml_se"), ("gls_posterior", "gls_posterior_se"), ("mean", "sd"),
+    )  # fmt: skip
+    heads = (f"GLS at {method} V (se)", "at E[V | y] (se)", "posterior (sd)", "MCSE")
+    rows = tuple(
+        (
+            str(row["coefficient"]),
+            *(f"{_short(row[value], 6)} ({_short(row[error])})" for value, error in pairs),
+            _short(row["mcse"], 2),
         )
-    return lines
+        for _, row in fixed.iterrows()
+    )
+    return Table(("Fixed effects", *heads), rows)
 
 
-def _marginal_text(marginal: pd.DataFrame) -> str:
-    lines = [f"{'':<28}{'log|V|':>14}{'trace V':>16}{'REML criterion there':>24}"]
-    for _, row in marginal.iterrows():
-        lines.append(
-            f"{_cut(row['V at'], 28):<28}{row['log_det']:14.4f}{row['trace']:16.6g}"
-            f"{row['criterion']:24.4f}"
+def _of_marginal(marginal: pd.DataFrame) -> Table:
+    rows = tuple(
+        (
+            str(row["V at"]), f"{row['log_det']:.4f}", f"{row['trace']:.6g}",
+            f"{row['criterion']:.4f}",
         )
-    return "\n".join(lines)
+        for _, row in marginal.iterrows()
+    )  # fmt: skip
+    return Table(("", "log|V|", "trace V", "REML criterion there"), rows)
 
 
-def _short(value: float, digits: int = 4) -> str:
-    return "–" if value is None or np.isnan(value) else f"{value:.{digits}g}"
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) < width else text[: width - 2] + "…"
+def _short(value: float, significant: int = 4) -> str:
+    return digits(significant)(value)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -21,38 +20,39 @@ from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit, fit_reml
 from bayesv.support.arguments import FLAG, TEXTS, accepts, optional, whole
+from bayesv.support.shown import Part, Shown, Table
 
 __all__ = ["ModelComparison", "compare_models", "prior_weights"]
 
 _UNRELIABLE_KHAT = 0.7
 _LONGEST_NAME = 24  # characters of a model's name in a printed table
-# Printed columns: head, column of the frame, width, format.
+# Printed columns: head, column of the frame, format.
 _EVIDENCE = (
-    ("log evidence", "log_evidence", 14, ".3f"),
-    ("±", "mcse", 7, ".3f"),
-    ("log BF", "log_bf", 9, ".2f"),
-    ("prior", "prior", 8, ".3g"),
-    ("probability", "probability", 13, ".4f"),
+    ("log evidence", "log_evidence", ".3f"),
+    ("±", "mcse", ".3f"),
+    ("log BF", "log_bf", ".2f"),
+    ("prior", "prior", ".3g"),
+    ("probability", "probability", ".4f"),
 )
 _LEFT_OUT = (
-    ("row", "elpd_row", 12, ".2f"),
-    ("less ±", "elpd_row_diff_se", 10, ".2f"),
-    ("cluster", "elpd_cluster", 12, ".2f"),
-    ("less ±", "elpd_cluster_diff_se", 10, ".2f"),
-    ("stacking", "stacking", 10, ".3f"),
+    ("row", "elpd_row", ".2f"),
+    ("less ±", "elpd_row_diff_se", ".2f"),
+    ("cluster", "elpd_cluster", ".2f"),
+    ("less ±", "elpd_cluster_diff_se", ".2f"),
+    ("stacking", "stacking", ".3f"),
 )
 _CRITERIA = (
-    ("β", "n_beta", 4, "d"),
-    ("G, R", "n_covariance", 6, "d"),
-    ("AIC", "aic", 11, ".2f"),
-    ("BIC rows", "bic_rows", 11, ".2f"),
-    ("clusters", "bic_clusters", 11, ".2f"),
-    ("cAIC", "caic", 11, ".2f"),
+    ("β", "n_beta", "d"),
+    ("G, R", "n_covariance", "d"),
+    ("AIC", "aic", ".2f"),
+    ("BIC rows", "bic_rows", ".2f"),
+    ("clusters", "bic_clusters", ".2f"),
+    ("cAIC", "caic", ".2f"),
 )
 
 
-@dataclass(frozen=True, eq=False)
-class ModelComparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class ModelComparison(Shown):
     """Posteriors of several structures, held against each other.
 
     Attributes
@@ -156,24 +156,24 @@ class ModelComparison:
         by = "log_evidence" if self.evidences else "elpd_cluster"
         return table.sort_values(by, ascending=False, kind="stable", ignore_index=True)
 
-    def __repr__(self) -> str:
+    def _shown(self) -> Iterator[Part]:
         design = self.posteriors[0].design
         units = "" if self.by_cluster is None else f" in {len(self.by_cluster.elpd)} clusters"
-        lines = [f"{len(self.names)} models of {design.response}, {design.n} rows{units}"]
+        yield f"{len(self.names)} models of {design.response}, {design.n} rows{units}"
         table = self.to_frame()
         if max(map(len, table["model"])) > _LONGEST_NAME:  # a key stands for each
-            lines.append("")
-            for k, name in enumerate(table["model"], start=1):
-                lines += wrap(f"[{k}] {name}", 80, subsequent_indent="    ")
+            yield ""
+            yield from (f"[{k}] {name}" for k, name in enumerate(table["model"], start=1))
             table["model"] = [f"[{k}]" for k in range(1, len(table) + 1)]
         if self.evidences:
-            lines += ["", *_lines("model", table, _EVIDENCE)]
+            yield ""
+            yield _section("model", table, _EVIDENCE)
         if self.by_row is not None:
-            lines += ["", *_lines("left out:", table, _LEFT_OUT)]
-        lines += ["", *_lines("by REML:", table, _CRITERIA)]
-        for note in self.notes:
-            lines += wrap(f"note: {note}", 80, subsequent_indent="  ")
-        return "\n".join(lines)
+            yield ""
+            yield _section("left out:", table, _LEFT_OUT)
+        yield ""
+        yield _section("by REML:", table, _CRITERIA)
+        yield from (f"note: {note}" for note in self.notes)
 
 
 @accepts(names=optional(TEXTS), evidence=FLAG, leave_out=FLAG, seed=whole(0))
@@ -315,16 +315,8 @@ def _doubtful(left: LeftOut, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _lines(
-    title: str, table: pd.DataFrame, columns: Sequence[tuple[str, str, int, str]]
-) -> list[str]:
-    """Return a printed table: a head, and a line for each model."""
-    width = max(len(title), *(len(name) for name in table["model"]))
-    lines = [f"{title:<{width}}" + "".join(f"{head:>{size}}" for head, _, size, _ in columns)]
-    for _, row in table.iterrows():
-        cells = [
-            f"{'–' if pd.isna(row[name]) else format(row[name], form):>{size}}"
-            for _, name, size, form in columns
-        ]
-        lines.append(f"{row['model']:<{width}}{''.join(cells)}")
-    return lines
+def _section(title: str, table: pd.DataFrame, columns: Sequence[tuple[str, str, str]]) -> Table:
+    """Return some columns of the table under their heads, each in its format."""
+    cells = ([format(value, form) for value in table[name]] for _, name, form in columns)
+    heads = (title, *(head for head, _, _ in columns))
+    return Table(heads, tuple(zip(table["model"], *cells, strict=True)))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from bayesv.inference.adaptation import log_mean
 from bayesv.linalg import Array
 from bayesv.posterior.posterior import Posterior
 from bayesv.support.arguments import NUMBER, TEXTS, a, accepts, optional, some
+from bayesv.support.shown import Part, Shown, Table, digits
 
 __all__ = ["Sensitivity", "sensitivity"]
 
@@ -24,8 +24,8 @@ _FACTORS = tuple(2.0 ** np.linspace(-3, 3, 13))
 _MAX_KHAT = 0.7
 
 
-@dataclass(frozen=True, eq=False)
-class Sensitivity:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sensitivity(Shown):
     """Evidences and probabilities of models with all scales of SD priors times a factor.
 
     Attributes
@@ -43,15 +43,15 @@ class Sensitivity:
         """Return the table."""
         return self.table
 
-    def __repr__(self) -> str:
+    def _shown(self) -> Iterator[Part]:
         wide = self.table.pivot(index="factor", columns="model", values="probability")
-        wide = wide[list(self.names)]
+        wide.index = [f"{factor:.4g}" for factor in wide.index]
         keys = [f"[{k}]" for k in range(1, len(self.names) + 1)]
-        lines = ["Probabilities with the scales of SD priors times a factor"]
-        for key, name in zip(keys, self.names, strict=True):
-            lines += wrap(f"{key} {name}", 80, subsequent_indent="    ")
-        wide.columns = pd.Index(keys)
-        return "\n".join([*lines, wide.to_string(float_format="{:.3f}".format, line_width=80)])
+        yield "Probabilities with the scales of SD priors times a factor"
+        yield from (f"{key} {name}" for key, name in zip(keys, self.names, strict=True))
+        yield Table.of(
+            wide[list(self.names)].set_axis(keys, axis=1).rename_axis("factor"), digits(3)
+        )
 
 
 @accepts(comparison=a(ModelComparison), factors=some(NUMBER), groups=optional(TEXTS))

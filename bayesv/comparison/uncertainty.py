@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from bayesv.linalg import Array
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.support.arguments import PROBABILITY, a, accepts, mapping, optional
+from bayesv.support.shown import Part, Shown, Table
 
 __all__ = ["BetaUncertainty", "beta_uncertainty"]
 
@@ -26,8 +28,8 @@ _FIT = a(RemlFit, hint="fit one by model.reml().")
 _POSTERIOR = a(Posterior, hint="draw one by model.sample().")
 
 
-@dataclass(frozen=True, eq=False)
-class BetaUncertainty:
+@dataclass(frozen=True, eq=False, repr=False)
+class BetaUncertainty(Shown):
     """Uncertainty of each fixed effect (or contrast) by each method.
 
     Attributes
@@ -53,25 +55,28 @@ class BetaUncertainty:
         """Return the table."""
         return self.table
 
-    def __repr__(self) -> str:
-        lines = [f"Uncertainty of the fixed effects, {100 * self.prob:g} % intervals"]
+    def _shown(self) -> Iterator[Part]:
+        yield f"Uncertainty of the fixed effects, {100 * self.prob:g} % intervals"
         for name, rows in self.table.groupby("coefficient", sort=False):
             part = self.decomposition.loc[name]
-            lines += ["", f"{name}", f"  {'':<20}{'estimate':>12}{'se':>11}{'df':>8}  interval"]
-            for _, row in rows.iterrows():
-                df = "" if np.isinf(row["df"]) or np.isnan(row["df"]) else f"{row['df']:.1f}"
-                lines.append(
-                    f"  {row['method']:<20}{row['estimate']:>12.5g}{row['se']:>11.4g}{df:>8}  "
-                    f"{row['low']:.5g} … {row['high']:.5g}"
-                )
-            if np.isnan(part["total"]):
-                lines.append("  the posterior has no finite variance")
-                continue
-            lines.append(
-                f"  posterior variance = {part['within']:.4g} given V + {part['between']:.4g} "
+            yield ""
+            yield str(name)
+            yield Table(
+                ("", "estimate", "se", "df", "interval"), tuple(map(_cells, rows.itertuples()))
+            )
+            yield (
+                "the posterior has no finite variance"
+                if np.isnan(part["total"])
+                else f"posterior variance = {part['within']:.4g} given V + {part['between']:.4g} "
                 f"from GLS moving with V ({part['share_between']:.1%})"
             )
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        yield from (f"note: {note}" for note in self.notes)
+
+
+def _cells(row: Any) -> tuple[str, ...]:
+    df = f"{row.df:.1f}" if np.isfinite(row.df) else ""
+    interval = f"{row.low:.5g} … {row.high:.5g}"
+    return f"  {row.method}", f"{row.estimate:.5g}", f"{row.se:.4g}", df, interval
 
 
 @accepts(

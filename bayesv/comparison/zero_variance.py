@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from textwrap import wrap
 
 import numpy as np
 from scipy.special import expit, logsumexp
@@ -20,6 +20,7 @@ from bayesv.posterior.posterior import Posterior
 from bayesv.reml import fit_reml
 from bayesv.support.arguments import PROBABILITY, TEXT, a, accepts, optional, whole
 from bayesv.support.process import USUAL_FLOATS
+from bayesv.support.shown import Part, Shown
 
 __all__ = ["ZeroVariance", "zero_variance"]
 
@@ -28,8 +29,8 @@ _ZERO = -250.0  # log of an SD that is 0 but for rounding
 _MAX_DISAGREEMENT = 4.0  # Monte Carlo standard errors
 
 
-@dataclass(frozen=True, eq=False)
-class ZeroVariance:
+@dataclass(frozen=True, eq=False, repr=False)
+class ZeroVariance(Shown):
     """What data say on whether the variance of a random effect is 0.
 
     Attributes
@@ -77,26 +78,20 @@ class ZeroVariance:
         prior_odds = np.log(self.prior) - np.log1p(-self.prior)
         return float(expit(prior_odds - self.log_bf))
 
-    def __repr__(self) -> str:
-        lines = [
-            f"Is the variance of {self.effect!r} over {self.group!r} 0?",
-            f"log Bayes factor for the effect {self.log_bf:.3f} ± {self.mcse:.3f} by evidence",
-        ]
+    def _shown(self) -> Iterator[Part]:
+        yield f"Is the variance of {self.effect!r} over {self.group!r} 0?"
+        yield f"log Bayes factor for the effect {self.log_bf:.3f} ± {self.mcse:.3f} by evidence"
         log_bf, mcse = self.savage_dickey
         if np.isfinite(log_bf):
-            lines.append(f"{'':>31} {log_bf:.3f} ± {mcse:.3f} by Savage and Dickey")
-        lines.append(
-            f"P(variance = 0 | y) = {self.probability:.4g}, with {self.prior:.3g} before the data"
-        )
+            yield f"{'':>31} {log_bf:.3f} ± {mcse:.3f} by Savage and Dickey"
+        yield f"P(variance = 0 | y) = {self.probability:.4g}, with {self.prior:.3g} before the data"
         if self.ratio is not None:
             kind = "exact" if self.ratio.exact else "approximate"
-            lines.append(
+            yield (
                 f"restricted likelihood ratio {self.ratio.statistic:.4f}, {self.ratio.p_text} "
                 f"({kind} null, {self.ratio.share_of_zeros:.0%} at 0)"
             )
-        for note in self.notes:
-            lines += wrap(f"note: {note}", 80, subsequent_indent="  ")
-        return "\n".join(lines)
+        yield from (f"note: {note}" for note in self.notes)
 
 
 @accepts(

@@ -28,12 +28,13 @@ from bayesv.linalg import (
 )
 from bayesv.names import factors_of, matched, resolved
 from bayesv.support.arguments import a
+from bayesv.support.shown import Part, Shown, Table
 
 __all__ = ["VarianceComponents"]
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class VarianceComponents:
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class VarianceComponents(Shown):
     """Σ_f of every grouping factor and the residual variance σ².
 
     Parameters
@@ -343,6 +344,22 @@ class VarianceComponents:
         nan = float("nan")
         rows += [("Residual", name, None, nan, c) for name, c in self.residual.corr.items()]
         return pd.DataFrame(rows, columns=["group", "var1", "var2", "cov", "sd_or_corr"])
+
+    def _shown(self) -> Iterator[Part]:
+        yield Table(("Group", "Name", "Variance", "Std.Dev.", "Corr"), tuple(self._lines()), 2)
+        if lines := residual_lines(self.residual):
+            yield "\n".join(lines)
+
+    def _lines(self) -> Iterator[tuple[str, ...]]:
+        """Give what stands in each line of the table."""
+        for group, block in self._blocks.items():
+            sd, corr = cov_to_sd_corr(block.to_numpy())
+            for i, name in enumerate(block.index):
+                row = "  ".join("–" if np.isnan(c) else f"{c:.3f}" for c in corr[i, :i])
+                label = group if i == 0 else ""
+                yield label, str(name), f"{block.iloc[i, i]:.5g}", f"{sd[i]:.5g}", row
+        for i, (name, size) in enumerate((dict(self.residual.sd) or {"": self.sigma}).items()):
+            yield "" if i else "Residual", name, f"{size * size:.5g}", f"{size:.5g}", ""
 
     def __repr__(self) -> str:
         lines = [f"{'Group':<16} {'Name':<22} {'Variance':>12} {'Std.Dev.':>10}  Corr"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,12 +17,13 @@ from bayesv.design.design import Design
 from bayesv.errors import BayesvError, ComponentsError, none_of
 from bayesv.linalg import Array
 from bayesv.support.arguments import accepts, choice
+from bayesv.support.shown import Part, Shown, Table, digits
 
 __all__ = ["GLSFit", "gls"]
 
 
-@dataclass(frozen=True, eq=False)
-class GLSFit:
+@dataclass(frozen=True, eq=False, repr=False)
+class GLSFit(Shown):
     """β̂ = (X'V⁻¹X)⁻¹X'V⁻¹y and what follows from it.
 
     Attributes
@@ -88,9 +90,9 @@ class GLSFit:
             return float(value + self._log_det + (design.n - design.p) * np.log(2 * np.pi))
         return float(value + design.n * np.log(2 * np.pi))
 
-    def __repr__(self) -> str:
-        table = pd.DataFrame({"beta": self.beta, "se": self.se})
-        return f"GLS given V\n{table.to_string()}"
+    def _shown(self) -> Iterator[Part]:
+        yield "GLS given V"
+        yield Table.of(pd.DataFrame({"beta": self.beta, "se": self.se}), digits(7))
 
 
 def gls(design: Design, vc: VarianceComponents) -> GLSFit:

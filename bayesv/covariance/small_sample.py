@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,7 @@ from bayesv.covariance.student import t_quantile, t_tail
 from bayesv.errors import BayesvError, FitWarning, none_of, warn
 from bayesv.linalg import Array
 from bayesv.support.arguments import FLAG, PROBABILITY, TEXT, accepts
+from bayesv.support.shown import Part, Shown, Table
 
 __all__ = ["METHODS", "Adjustment", "KenwardRoger"]
 
@@ -25,8 +27,8 @@ _SAME_DF = 1e-8
 _LOST_SHARE = 1e-6  # of a contrast's SE per unit of what is not identified: less is rounding
 
 
-@dataclass(frozen=True, eq=False)
-class KenwardRoger:
+@dataclass(frozen=True, eq=False, repr=False)
+class KenwardRoger(Shown):
     """Covariance of β̂ that allows for the estimation of V, and degrees of freedom.
 
     Attributes
@@ -256,9 +258,10 @@ class KenwardRoger:
         }  # fmt: skip
         return pd.DataFrame(columns, index=pd.Index(self._names))
 
-    def __repr__(self) -> str:
-        lines = [f"Kenward–Roger\n{self.table().to_string(float_format=lambda v: f'{v:.5g}')}"]
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+    def _shown(self) -> Iterator[Part]:
+        yield "Kenward–Roger"
+        yield Table.of(self.table())
+        yield from (f"note: {note}" for note in self.notes)
 
     @property
     def _names(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,11 +14,12 @@ from bayesv.design.parametric import ParametricResidual
 from bayesv.design.structured import StructuredResidual
 from bayesv.errors import DataError
 from bayesv.names import factors_of, resolved
+from bayesv.support.shown import Part, Shown, Table
 
 __all__ = ["LabelledDesign"]
 
 
-class LabelledDesign:
+class LabelledDesign(Shown):
     """What the names and sizes of a design say, with rows or without."""
 
     formula: str
@@ -97,34 +99,47 @@ class LabelledDesign:
 
     def describe(self) -> str:
         """Return what was read: sizes, groups, structure, and notes."""
-        lines = [
-            f"{self.formula}",
-            f"{self.n} rows"
-            + (f" ({self.n_dropped} of {self.n_rows_given} dropped)" if self.n_dropped else "")
-            + f", {self.p} fixed effects: {', '.join(self.fixed_names)}",
+        terms = [
+            f"{term.group}: {term.n_levels} levels × ({', '.join(term.columns)})"
+            + (f", {extra}" if (extra := _form(term)) else "")
+            for term in self.terms
         ]
-        for term in self.terms:
-            shape = "uncorrelated" if len(term.structure.blocks) > 1 else "correlated"
-            if not term.structure.is_free:
-                shape = f"covariance {term.structure.words}"
-            extra = f", {shape}" if term.n_columns > 1 else ""
-            if term.relationship is not None:
-                extra += f", related by a {term.relationship.describe()}"
-            lines.append(
-                f"{term.group}: {term.n_levels} levels × ({', '.join(term.columns)}){extra}"
-            )
+        return "\n".join([*self._sizes(), *terms, *self._remarks()])
+
+    def _sizes(self) -> list[str]:
+        dropped = f" ({self.n_dropped} of {self.n_rows_given} dropped)" if self.n_dropped else ""
+        names = ", ".join(self.fixed_names)
+        return [self.formula, f"{self.n} rows{dropped}, {self.p} fixed effects: {names}"]
+
+    def _remarks(self) -> list[str]:
+        """Return what there is to say of residuals, weights, and the reading of the data."""
+        lines = []
         if (form := self.parametric_residual) is not None:
             lines.append(f"residuals {form.describe()}")
         if self.sigma_is_known:
             lines.append("residual covariance known")
         if (known := self.known_weights) is not None:
             lines.append(f"known weights from {known[0]:g} to {known[1]:g}")
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        return [*lines, *(f"note: {note}" for note in self.notes)]
+
+    def _shown(self) -> Iterator[Part]:
+        yield from self._sizes()
+        if self.terms:
+            rows = tuple(
+                (term.group, ", ".join(term.columns), _form(term), str(term.n_levels))
+                for term in self.terms
+            )
+            yield Table(("grouping factor", "columns", "covariance", "levels"), rows, 3)
+        yield from self._remarks()
 
     def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.in_short}>"
+
+    @property
+    def in_short(self) -> str:
+        """The formula and sizes, in a line."""
         groups = ", ".join(f"{t.group}: {t.n_levels}×{t.n_columns}" for t in self.terms)
-        sizes = f"n={self.n}, p={self.p}, q={self.q} ({groups})"
-        return f"<{type(self).__name__} {self.formula!r}: {sizes}>"
+        return f"{self.formula!r}: n={self.n}, p={self.p}, q={self.q} ({groups})"
 
     @property
     def known_weights(self) -> tuple[float, float] | None:
@@ -159,3 +174,14 @@ class LabelledDesign:
     def parametric_residual(self) -> ParametricResidual | None:
         """R with parameters that are to be estimated; None if it is known up to σ²."""
         return None
+
+
+def _form(term: Any) -> str:
+    """Say which covariance the columns of a term have, and how its levels are related."""
+    shape = "uncorrelated" if len(term.structure.blocks) > 1 else "correlated"
+    if not term.structure.is_free:
+        shape = f"covariance {term.structure.words}"
+    forms = [shape] if term.n_columns > 1 else []
+    if term.relationship is not None:
+        forms.append(f"related by a {term.relationship.describe()}")
+    return ", ".join(forms)

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from bayesv.errors import BayesvError
 from bayesv.inference.modes import Mode, laplace_shares
 from bayesv.inference.proposal import Mixture, Part, Proposal, Warp, spread
-from bayesv.linalg import Array
+from bayesv.linalg import Array, log_sum
 
 __all__ = [
     "Effort",
@@ -94,7 +93,7 @@ def adapt(
         weights = truncated(log_w)
         fraction = efficiency(log_w)
         if step and fraction > best[0]:
-            share = np.exp(log_w - logsumexp(log_w))
+            share = np.exp(log_w - log_sum(log_w))
             best = (fraction, proposal, x[rng.choice(size, 200, p=share)])
         if fraction > _ENOUGH_EFFICIENCY and step > 1:
             break
@@ -110,12 +109,12 @@ def adapt(
 
 def log_mean(log_w: Array) -> float:
     """Return the log of the mean weight."""
-    return float(logsumexp(log_w) - np.log(len(log_w)))
+    return float(log_sum(log_w) - np.log(len(log_w)))
 
 
 def efficiency(log_w: Array) -> float:
     """Return the importance ESS of weighted draws over their number."""
-    return float(np.exp(2 * logsumexp(log_w) - logsumexp(2 * log_w)) / len(log_w))
+    return float(np.exp(2 * log_sum(log_w) - log_sum(2 * log_w)) / len(log_w))
 
 
 def truncated(log_w: Array) -> Array:

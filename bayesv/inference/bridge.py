@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import logsumexp
 
 from bayesv.diagnostics.convergence import ess_mean
 from bayesv.errors import BayesvError
 from bayesv.inference.evidence import Evidence, imprecise
 from bayesv.inference.proposal import Part, Warp, spread
 from bayesv.inference.target import Target, width_root
-from bayesv.linalg import Array
+from bayesv.linalg import Array, log_sum
 
 __all__ = ["by_bridge"]
 
@@ -133,7 +132,7 @@ def _fixed_point(of_draws: Array, of_points: Array, share: float) -> float:
     for _ in range(_MOST_STEPS):
         top = of_points - np.logaddexp(log_s + of_points, log_rest + log_m)
         bottom = -np.logaddexp(log_s + of_draws, log_rest + log_m)
-        new = float(logsumexp(top) - logsumexp(bottom) + np.log(len(bottom) / len(top)))
+        new = float(log_sum(top) - log_sum(bottom) + np.log(len(bottom) / len(top)))
         if abs(new - log_m) < _TOLERANCE:
             return new
         log_m = new

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from textwrap import wrap
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from bayesv.inference.adaptation import efficiency, log_mean
 from bayesv.linalg import Array
 from bayesv.priors.families import Flat
 from bayesv.priors.priors import ResolvedPriors
+from bayesv.support.shown import Part, Shown
 
 __all__ = ["MAX_KHAT", "Evidence", "by_importance", "flat_effects"]
 
@@ -22,8 +23,8 @@ MAX_KHAT = 0.5
 _LARGEST_MCSE = 0.2  # of a log evidence that is of use: Bayes factors are wrong by a quarter
 
 
-@dataclass(frozen=True)
-class Evidence:
+@dataclass(frozen=True, repr=False)
+class Evidence(Shown):
     """log p(y), the logarithm of the marginal likelihood of a model.
 
     Attributes
@@ -52,23 +53,20 @@ class Evidence:
     flat: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
-    def __repr__(self) -> str:
+    def _shown(self) -> Iterator[Part]:
         how = {"importance": "importance sampling", "bridge": "bridge sampling"}
         facts = [how.get(self.method, self.method)]
         if np.isfinite(self.ess):
             facts.append(f"ESS {self.ess:.0f}")
         if not np.isnan(self.pareto_k):
             facts.append(f"Pareto k̂ {self.pareto_k:.2f}")
-        lines = [f"log evidence {self.log:.3f} ± {self.mcse:.3f} ({', '.join(facts)})"]
+        yield f"log evidence {self.log:.3f} ± {self.mcse:.3f} ({', '.join(facts)})"
         if self.flat:
-            text = (
+            yield (
                 f"flat prior of {', '.join(self.flat)}: only differences mean something, between "
                 "models of the same rows and these same columns"
             )
-            lines += wrap(text, 80, subsequent_indent="  ")
-        for problem in self.problems:
-            lines += wrap(f"problem: {problem}", 80, subsequent_indent="  ")
-        return "\n".join(lines)
+        yield from (f"problem: {problem}" for problem in self.problems)
 
 
 def by_importance(log_weights: Array, flat: tuple[str, ...] = ()) -> Evidence:

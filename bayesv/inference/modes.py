@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import chdtri, logsumexp
+from scipy.special import chdtri
 
 from bayesv.covariance import ComponentDraws, VarianceComponents
 from bayesv.errors import BayesvError
 from bayesv.inference.ascent import climb
 from bayesv.inference.target import Target, width_root
-from bayesv.linalg import Array
+from bayesv.linalg import Array, log_sum
 from bayesv.support.progress import progress
 
 __all__ = ["NOWHERE", "Mode", "find_modes", "laplace_shares", "unvisited"]
@@ -97,7 +97,7 @@ def find_modes(
 def laplace_shares(modes: Sequence[Mode]) -> Array:
     """Return the share of each mode in the mass of all, by the normal approximations."""
     log_mass = np.array([mode.log_mass for mode in modes])
-    return np.asarray(np.exp(log_mass - logsumexp(log_mass)))
+    return np.asarray(np.exp(log_mass - log_sum(log_mass)))
 
 
 def _climb_together(target: Target, starts: Array, step: Callable[[int], None]) -> list[Mode]:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from bayesv.inference.target import width_root
-from bayesv.linalg import Array
+from bayesv.linalg import Array, log_sum
 
 __all__ = ["Mixture", "Part", "Proposal", "Warp", "merged", "spread"]
 
@@ -42,36 +42,35 @@ class Mixture:
         return np.asarray(self.means[component] + heavy[:, None] * steps)
 
     def parts(self, x: Array) -> tuple[Array, Array]:
-        """Return log densities with weights, (S, K), and Mahalanobis distances², (S, K)."""
-        d = x.shape[1]
-        log, distance = [], []
-        for weight, mean, L in zip(self.weights, self.means, self.factors, strict=True):
-            m2 = (((x - mean) @ np.linalg.inv(L).T) ** 2).sum(axis=1)
-            norm = gammaln((_NU + d) / 2) - gammaln(_NU / 2) - d / 2 * np.log(_NU * np.pi)
-            norm -= np.log(np.diagonal(L)).sum()
-            log.append(np.log(weight) + norm - (_NU + d) / 2 * np.log1p(m2 / _NU))
-            distance.append(m2)
-        return np.stack(log, axis=1), np.stack(distance, axis=1)
+        """Return log densities with weights, (K, S), and Mahalanobis distances², (K, S)."""
+        (K, d), inverse = self.means.shape, np.linalg.inv(self.factors)
+        whitened = inverse.reshape(K * d, d) @ x.T
+        whitened -= (inverse @ self.means[..., None]).reshape(K * d, 1)
+        m2 = np.square(whitened, out=whitened).reshape(K, d, -1).sum(axis=1)
+        norm = gammaln((_NU + d) / 2) - gammaln(_NU / 2) - d / 2 * np.log(_NU * np.pi)
+        logs = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
+        constants = np.log(self.weights) + norm - logs
+        return constants[:, None] - (_NU + d) / 2 * np.log1p(m2 / _NU), m2
 
     def log_density(self, x: Array) -> Array:
         """Return log densities, shape (S,)."""
-        return _log_sum(self.parts(x)[0])
+        return log_sum(self.parts(x)[0])
 
     def adapted(self, x: Array, weights: Array) -> Mixture:
         """One step of population Monte Carlo towards the weighted sample (Cappé et al. 2008)."""
         log, distance = self.parts(x)
-        share = np.exp(log - _log_sum(log)[:, None]) * weights[:, None]
+        share = np.exp(log - log_sum(log)) * weights
         gamma = (_NU + x.shape[1]) / (_NU + distance)
-        alive = share.sum(axis=0) > 5.0 / len(x)
+        alive = share.sum(axis=1) > 5.0 / len(x)
         means, factors = [], []
         for k in np.flatnonzero(alive):
-            w = share[:, k] * gamma[:, k]
+            w = share[k] * gamma[k]
             mean = w @ x / w.sum()
             away = x - mean
-            scale = (w[:, None] * away).T @ away / share[:, k].sum()
+            scale = (w[:, None] * away).T @ away / share[k].sum()
             means.append(mean)
             factors.append(width_root(scale))
-        total = share[:, alive].sum(axis=0)
+        total = share[alive].sum(axis=1)
         # A wide component covers tails such as log SD towards −∞ that the sample has not met.
         mean = weights @ x
         away = x - mean
@@ -174,7 +173,7 @@ class Proposal:
 
     def log_density(self, x: Array) -> Array:
         """Return log densities, shape (S,)."""
-        return _log_sum(self._log_parts(x))
+        return log_sum(self._log_parts(x))
 
     def adapted(self, x: Array, weights: Array) -> Proposal:
         """Return the proposal adapted to a weighted sample, same coordinates."""
@@ -186,13 +185,13 @@ class Proposal:
 
     def _each(self, x: Array, weights: Array, change: Callable[[Part, Array], Part]) -> Proposal:
         """Change every part on its share of the sample; the shares become those of the sample."""
-        log = self._log_parts(x)[:, :-1]
-        owned = np.exp(log - _log_sum(log)[:, None]) * weights[:, None]
-        total = owned.sum(axis=0)
+        log = self._log_parts(x)[:-1]
+        owned = np.exp(log - log_sum(log)) * weights
+        total = owned.sum(axis=1)
         # A part that a handful of points speak for is left as it is, and keeps a small share.
-        spoken = total**2 > _LEAST_POINTS * (owned**2).sum(axis=0)
+        spoken = total**2 > _LEAST_POINTS * (owned**2).sum(axis=1)
         parts = tuple(
-            change(part, owned[:, k] / total[k]) if spoken[k] else part
+            change(part, owned[k] / total[k]) if spoken[k] else part
             for k, part in enumerate(self.parts)
         )
         shares = np.maximum(total, _LEAST_SHARE)
@@ -200,9 +199,9 @@ class Proposal:
         return Proposal(np.append(shares, self.shares[-1]), parts, self.defence)
 
     def _log_parts(self, x: Array) -> Array:
-        """Log densities of the parts and the defence, with their shares, (S, K + 1)."""
-        log = np.stack([law.log_density(x) for law in self._laws], axis=1)
-        return np.asarray(log + np.log(self.shares))
+        """Log densities of the parts and the defence, with their shares, (K + 1, S)."""
+        log = np.array([law.log_density(x) for law in self._laws])
+        return np.asarray(log + np.log(self.shares)[:, None])
 
 
 def merged(proposals: Sequence[Proposal]) -> Proposal:
@@ -225,9 +224,3 @@ def _quantiles(x: Array, weights: Array, probabilities: tuple[float, ...]) -> Ar
     reached = np.cumsum(weights[order], axis=0)
     places = [(reached < q).sum(axis=0).clip(max=len(x) - 1) for q in probabilities]
     return np.array([np.take_along_axis(x, order, 0)[a, np.arange(x.shape[1])] for a in places])
-
-
-def _log_sum(log: Array) -> Array:
-    """Log of the sum of exponentials over the last axis, of finite numbers."""
-    top = log.max(axis=1)
-    return np.asarray(top + np.log(np.exp(log - top[:, None]).sum(axis=1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from bayesv.inference.density import MarginalDensity, MarginalLikelihood
 from bayesv.inference.score import Score, posterior_score, sd_positions
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.posterior.effects import gls_draws
+from bayesv.support.shown import Part, Shown
 
 __all__ = ["Coherence", "coherence", "fails_score"]
 
@@ -32,8 +33,8 @@ _ROUNDING = 1e-3  # error of a log SD by rounding, above which gradients are not
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that is inverted
 
 
-@dataclass(frozen=True, eq=False)
-class Coherence:
+@dataclass(frozen=True, eq=False, repr=False)
+class Coherence(Shown):
     """Result of the coherence check.
 
     Attributes
@@ -53,16 +54,16 @@ class Coherence:
         """Whether every identity holds within Monte Carlo error."""
         return bool(self.table["passed"].all())
 
-    def __repr__(self) -> str:
-        lines = [f"Coherence check: {'passed' if self.passed else 'FAILED'}"]
+    def _shown(self) -> Iterator[Part]:
+        yield f"Coherence check: {'passed' if self.passed else 'FAILED'}"
         for identity, rows in self.table.groupby("identity", sort=False):
             worst = rows.loc[rows["z"].abs().idxmax()]
             state = "pass" if rows["passed"].all() else "FAIL"
-            lines.append(
+            yield (
                 f"  {state}  {identity}: largest |z| {abs(worst['z']):.1f} of {len(rows)} "
                 f"({worst['scalar']})"
             )
-        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+        yield from (f"  note: {note}" for note in self.notes)
 
 
 def coherence(

@@ -23,12 +23,13 @@ from bayesv.names import variable_name
 from bayesv.posterior import labelled
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.support.arguments import INDEX, accepts, whole
+from bayesv.support.shown import Part, Shown, Table, digits
 
 __all__ = ["SummarisedDraws"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SummarisedDraws:
+class SummarisedDraws(Shown):
     """Draws with labels, design and, where they are known, priors and density; see `Posterior`."""
 
     draws: Any
@@ -191,22 +192,17 @@ class SummarisedDraws:
         )
         return pd.concat([labels, pd.DataFrame(columns)], axis=1)
 
-    def __repr__(self) -> str:
-        lines = [
-            f"Posterior of {self.design.formula}",
-            f"engine {self.engine}, {self.n_chains} chains × {self.n_draws} draws",
-        ]
-        table = self.summary()
-        table.insert(0, "quantity", [q.label for q in self.quantities])
-        show = ["quantity", "mean", "sd", "median", "eti_low", "eti_high", "ess_bulk", "rhat"]
-        formats = {"ess_bulk": "{:.0f}".format, "rhat": "{:.3f}".format}
-        text = table[show].to_string(
-            index=False, formatters=formats, float_format=lambda v: f"{v:.5g}", justify="right"
-        )
-        lines.append(text)
+    def _shown(self) -> Iterator[Part]:
+        yield f"Posterior of {self.design.formula}"
+        yield f"engine {self.engine}, {self.n_chains} chains × {self.n_draws} draws"
+        summary = self.summary()
+        table = summary[["mean", "sd", "median"]].set_axis([q.label for q in self.quantities])
+        table["low"], table["high"] = summary["eti_low"].array, summary["eti_high"].array
+        table["ess"] = [f"{ess:.0f}" for ess in summary["ess_bulk"]]
+        table["rhat"] = [f"{ratio:.3f}" for ratio in summary["rhat"]]
+        yield Table.of(table, digits(4))
         reasons: dict[str, list[str]] = {}
         for label, reason in self.undefined.items():
             reasons.setdefault(reason, []).append(label)
-        lines += [f"note: {', '.join(labels)}: {reason}" for reason, labels in reasons.items()]
-        lines += [f"problem: {problem}" for problem in self.problems]
-        return "\n".join(lines)
+        yield from (f"note: {', '.join(labels)}: {why}" for why, labels in reasons.items())
+        yield from (f"problem: {problem}" for problem in self.problems)

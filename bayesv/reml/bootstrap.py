@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,14 +18,15 @@ from bayesv.linalg import Array
 from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import PROBABILITY, SEED, a, accepts, whole
 from bayesv.support.progress import progress
+from bayesv.support.shown import Part, Shown, Table
 
 __all__ = ["Bootstrap", "bootstrap"]
 
 _FIT = a(RemlFit, hint="fit one by model.reml().")
 
 
-@dataclass(frozen=True, eq=False)
-class Bootstrap:
+@dataclass(frozen=True, eq=False, repr=False)
+class Bootstrap(Shown):
     """Refits to data simulated from a fit.
 
     Attributes
@@ -59,12 +60,11 @@ class Bootstrap:
             }
         )
 
-    def __repr__(self) -> str:
+    def _shown(self) -> Iterator[Part]:
         share = float(np.mean(self.singular)) if len(self.singular) else float("nan")
         head = f"Parametric bootstrap: {len(self.draws)} refits, {share:.0%} singular"
-        if self.failed:
-            head += f", {len(self.failed)} failed"
-        return f"{head}\n{self.interval().to_string(float_format=lambda v: f'{v:.5g}')}"
+        yield f"{head}, {len(self.failed)} failed" if self.failed else head
+        yield Table.of(self.interval())
 
 
 @accepts(fit=_FIT, draws=whole(1), seed=SEED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -27,7 +28,7 @@ from bayesv.gram import GramStatistics, statistics_of
 from bayesv.reml.certificate import Certificate
 from bayesv.reml.criterion import Criterion
 from bayesv.reml.inferences import Inferences
-from bayesv.reml.summary import summary_of
+from bayesv.reml.summary import parts_of
 from bayesv.support.arguments import (
     PROBABILITY,
     TEXT,
@@ -36,12 +37,13 @@ from bayesv.support.arguments import (
     choice,
     optional,
 )
+from bayesv.support.shown import Part, Shown
 
 __all__ = ["RemlFit"]
 
 
-@dataclass(frozen=True, eq=False)
-class RemlFit(Inferences):
+@dataclass(frozen=True, eq=False, repr=False)
+class RemlFit(Inferences, Shown):
     """A REML or ML fit.
 
     Attributes
@@ -320,7 +322,7 @@ class RemlFit(Inferences):
 
     def summary(self) -> str:
         """Return what lme4's ``summary`` prints."""
-        return summary_of(self)
+        return repr(self)
 
-    def __repr__(self) -> str:
-        return self.summary()
+    def _shown(self) -> Iterator[Part]:
+        return parts_of(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,13 @@ import pandas as pd
 
 from bayesv.covariance.quantities import parameters_of_family
 from bayesv.design.design import Design
+from bayesv.support.shown import Part, Table
 
-__all__ = ["summary_of"]
+__all__ = ["parts_of"]
 
 
-def summary_of(fit: Any) -> str:
-    """Return criterion, scaled residuals, variance components, fixed effects and flags.
+def parts_of(fit: Any) -> Iterator[Part]:
+    """Give criterion, scaled residuals, variance components, fixed effects and flags.
 
     Parameters
     ----------
@@ -24,24 +26,31 @@ def summary_of(fit: Any) -> str:
     full = {"REML": "restricted maximum likelihood", "ML": "maximum likelihood"}[fit.method]
     made_by = "" if fit.origin == "bayesv" else f" ({fit.origin})"
     name = "REML criterion" if fit.method == "REML" else "-2 log likelihood (deviance)"
-    lines = [
-        f"Linear mixed model by {full}{made_by}",
-        f"Formula: {design.formula}",
-        "",
-        f"{name}: {fit.criterion:.4f}",
-        "",
-        *(["Scaled residuals:", _scaled_residuals(fit), ""] if design.has_rows else []),
-        "Random effects:" if design.terms else "Residuals:",
-        repr(fit.components),
-        *_families(fit),
-        *_sizes(design),
-    ]
+    yield f"Linear mixed model by {full}{made_by}"
+    yield f"Formula: {design.formula}"
+    yield ""
+    yield f"{name}: {fit.criterion:.4f}"
+    yield ""
+    if design.has_rows:
+        yield "Scaled residuals:"
+        yield _scaled_residuals(fit)
+        yield ""
+    yield "Random effects:" if design.terms else "Residuals:"
+    yield fit.components
+    yield from _families(fit)
+    yield from _sizes(design)
     if design.p:
-        lines += ["", "Fixed effects:", _fixed(fit)]
+        yield ""
+        yield "Fixed effects:"
+        ratios = {"Estimate": fit.beta, "Std. Error": fit.se, "t value": fit.beta / fit.se}
+        yield Table.of(pd.DataFrame(ratios))
     if design.p > 1:
-        lines += ["", "Correlation of fixed effects:", _correlation(fit.cov_beta)]
-    lines += ["", *_flags(fit)]
-    return "\n".join(lines).rstrip()
+        yield ""
+        yield "Correlation of fixed effects:"
+        yield _correlation(fit.cov_beta)
+    if flags := _flags(fit):
+        yield ""
+        yield from flags
 
 
 def _sizes(design: Design) -> list[str]:
@@ -70,32 +79,22 @@ def _families(fit: Any) -> list[str]:
     return lines
 
 
-def _scaled_residuals(fit: Any) -> str:
+def _scaled_residuals(fit: Any) -> Table:
     residuals = fit.gls.residuals.to_numpy() / fit.components.sigma
     white = fit.design.at(fit.components).residual.whiten(residuals)
     values = np.quantile(white, [0, 0.25, 0.5, 0.75, 1])
-    heads = ("Min", "1Q", "Median", "3Q", "Max")
-    return "\n".join(
-        ("".join(f"{head:>9}" for head in heads), "".join(f"{value:9.4f}" for value in values))
-    )
+    return Table(("Min", "1Q", "Median", "3Q", "Max"), (tuple(f"{v:.4f}" for v in values),), 0)
 
 
-def _fixed(fit: Any) -> str:
-    table = pd.DataFrame({"Estimate": fit.beta, "Std. Error": fit.se, "t value": fit.beta / fit.se})
-    return str(table.to_string(float_format=lambda v: f"{v:.5g}"))
-
-
-def _correlation(cov: pd.DataFrame) -> str:
+def _correlation(cov: pd.DataFrame) -> Table:
     sd = np.sqrt(np.diagonal(cov))
     corr = cov.to_numpy() / np.outer(sd, sd)
     names = [str(name) for name in cov.index]
-    width = max(8, *(len(name) + 1 for name in names[:-1]))
-    width = min(width, 14)
-    lines = [" " * 16 + "".join(f"{name[: width - 1]:>{width}}" for name in names[:-1])]
-    for i in range(1, len(names)):
-        row = "".join(f"{corr[i, j]:{width}.3f}" for j in range(i))
-        lines.append(f"{names[i][:16]:<16}{row}")
-    return "\n".join(lines)
+    rows = tuple(
+        (name, *(f"{corr[i, j]:.3f}" if j < i else "" for j in range(len(names) - 1)))
+        for i, name in enumerate(names) if i
+    )  # fmt: skip
+    return Table(("", *names[:-1]), rows)
 
 
 def _flags(fit: Any) -> list[str]:

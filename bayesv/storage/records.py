@@ -8,7 +8,7 @@ from typing import Any
 
 from bayesv.design.design import Design
 from bayesv.errors import StorageError
-from bayesv.gram import GramStatistics, statistics_of
+from bayesv.gram import GramStatistics, Probes, statistics_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
@@ -136,7 +136,10 @@ def _recipe(stats: GramStatistics, design: Design) -> Any:
     """Return how the statistics follow from the design, or themselves where rows are gone."""
     if not design.has_rows:
         return stats
-    layout = stats.layout
+    layout, probes = stats.layout, stats.probes
+    if probes is not None:
+        numbers = [probes.seed, probes.group, probes.scale]
+        return {"structure": "iterative", "dedupe": False, "probes": numbers}
     return {
         # With a border, a chain of one factor is what "crossed" makes whatever the nesting.
         "structure": "crossed" if layout.border and len(layout.chain) == 1 else "auto",
@@ -147,4 +150,6 @@ def _recipe(stats: GramStatistics, design: Design) -> Any:
 def _statistics(recipe: Any, design: Design) -> GramStatistics:
     if isinstance(recipe, GramStatistics):
         return recipe
-    return statistics_of(design, recipe["structure"], dedupe=recipe["dedupe"])
+    stats = statistics_of(design, recipe["structure"], dedupe=recipe["dedupe"])
+    probes = recipe.get("probes")
+    return stats if probes is None else stats.with_probes(Probes(*map(int, probes)))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bayesv.gram import FixedCoordinates, GramStatistics, Layout, Sums
+from bayesv.gram import FixedCoordinates, GramStatistics, Layout, Probes, Sums
 from bayesv.gram.chain import ChainFactor, FactorSums, flattened
+from bayesv.gram.layout import Iteration
 
 __all__ = ["parts_of", "statistics_from"]
 
@@ -30,6 +31,7 @@ def parts_of(stats: GramStatistics) -> dict[str, Any]:
         "p": layout.p,
         "levels": levels,
         "border": layout.border,
+        "iteration": _iteration(layout),
         "merging": layout.merging,
         "scales": layout.scales,
         "bases": layout.bases,
@@ -45,6 +47,22 @@ def parts_of(stats: GramStatistics) -> dict[str, Any]:
     }
 
 
+def _iteration(layout: Layout) -> dict[str, Any] | None:
+    """Return where the products of a sparse border stand, and the probes; None if it is dense."""
+    if layout.iteration is None:
+        return None
+    one, probes = layout.iteration, layout.iteration.probes
+    arrays = {name: getattr(one, name) for name in ("rows", "places", "starts", "widths")}
+    return {**arrays, "probes": [probes.seed, probes.group, probes.scale]}
+
+
+def _iteration_from(parts: Mapping[str, Any] | None) -> Iteration | None:
+    if parts is None:
+        return None
+    arrays = {name: parts[name] for name in ("rows", "places", "starts", "widths")}
+    return Iteration(**arrays, probes=Probes(*map(int, parts["probes"])))
+
+
 def statistics_from(parts: Mapping[str, Any]) -> GramStatistics:
     """Return the statistics of `parts_of`; older files have the merging in a part ``chain``."""
     chain, of_units = [], []
@@ -58,6 +76,7 @@ def statistics_from(parts: Mapping[str, Any]) -> GramStatistics:
         p=parts["p"],
         chain=tuple(chain),
         border=tuple(parts["border"]),
+        iteration=_iteration_from(parts.get("iteration")),
         merging=parts["chain"]["merging"] if "chain" in parts else parts["merging"],
         scales=tuple(parts["scales"]),
         bases=tuple(parts["bases"]),

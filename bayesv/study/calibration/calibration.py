@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,14 @@ import pandas as pd
 
 from bayesv.names import variable_name
 from bayesv.study.calibration.bands import Band, detectable, ecdf_band
+from bayesv.support.shown import Part, Shown, Table
 from bayesv.support.xarray import data_tree, dataset
 
 __all__ = ["Calibration"]
 
 
-@dataclass(frozen=True, eq=False)
-class Calibration:
+@dataclass(frozen=True, eq=False, repr=False)
+class Calibration(Shown):
     """Ranks of every quantity among posterior draws, and whether they are uniform; see `sbc`.
 
     Attributes
@@ -166,7 +167,7 @@ class Calibration:
             return f"{text}. Errors that act like another prior are not seen."
         return f"{text}; a wrong prior: {', '.join(priors)}."
 
-    def __repr__(self) -> str:
+    def _shown(self) -> Iterator[Part]:
         n, K = self.ranks.shape
         where = "the priors" if self.kind == "prior" else "the posterior, with new data beside y"
         said = self.table.assign(passed=np.where(self.table["passed"], "pass", "FAIL"))
@@ -175,17 +176,16 @@ class Calibration:
             if self.passed
             else f"Outside their bands: {', '.join(self.failed)}"
         )
-        lines = [
-            f"Simulation-based calibration of {self.formula}",
-            f"engine {self.engine}; parameters from {where}",
-            f"priors {self.priors}",
+        yield f"Simulation-based calibration of {self.formula}"
+        yield f"engine {self.engine}; parameters from {where}"
+        yield f"priors {self.priors}"
+        yield (
             f"{n} replicates ranked among {self.n_draws} draws, {len(self.fallbacks)} fallbacks to "
-            f"NUTS, {len(self.failures)} failures, seed {self.seed}",
-            said.to_string(float_format=lambda v: f"{v:.4f}", index_names=False),
-            f"{verdict} ({self.prob:.0%} for all quantities together).",
-            *wrap(self._power_text(), 98),
-        ]
+            f"NUTS, {len(self.failures)} failures, seed {self.seed}"
+        )
+        yield Table.of(said.rename_axis(None), lambda value: f"{value:.4f}")
+        yield f"{verdict} ({self.prob:.0%} for all quantities together)."
+        yield self._power_text()
         if len(self.failures):
             first = self.failures.iloc[0]
-            lines.append(f"first failure: replicate {first['replicate']}: {first['error']}")
-        return "\n".join(lines)
+            yield f"first failure: replicate {first['replicate']}: {first['error']}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import pandas as pd
 from bayesv.study.results.performance import GROUPS, performance
 from bayesv.study.results.store import Store, arranged
 from bayesv.support.arguments import PATH, accepts
+from bayesv.support.shown import Part, Shown, Table
 from bayesv.support.xarray import dataset
 
 __all__ = ["StudyResult", "read"]
@@ -20,8 +21,8 @@ __all__ = ["StudyResult", "read"]
 _LINES_SHOWN = 40
 
 
-@dataclass(frozen=True, eq=False)
-class StudyResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class StudyResult(Shown):
     """What a study found; of all replicates or, if it was interrupted, of those that are done.
 
     Attributes
@@ -149,26 +150,25 @@ class StudyResult:
                 table.insert(1 + i, str(name), factors[name].to_numpy()[place])
         return table
 
-    def __repr__(self) -> str:
+    def _shown(self) -> Iterator[Part]:
         done, wanted = self.done, self.manifest["replicates"]
         estimators = [one["name"] for one in self.manifest["estimators"]]
         short = int((wanted - done).clip(lower=0).sum())
-        lines = [
+        yield (
             f"Study of {len(self.scenarios)} scenario{'s' * (len(self.scenarios) != 1)} × "
             f"{wanted} replicates, seed {self.manifest['seed']}: {', '.join(estimators)}"
-        ]
+        )
         if short:
-            lines.append(f"not complete: {short} replicates are missing")
+            yield f"not complete: {short} replicates are missing"
         if len(self.rows):
-            lines += ["", *_table(self._scores)]
+            yield from _sections(self._scores)
         if len(failures := self.failures):
             first = failures.iloc[0]
             where = ", ".join(filter(None, [first["scenario"], first["estimator"]]))
-            lines.append(
+            yield (
                 f"{len(failures)} failures, see .failures; the first: {where}, replicate "
                 f"{first['replicate']}: {first['error']}"
             )
-        return "\n".join(lines)
 
 
 @accepts(out=PATH)
@@ -190,8 +190,8 @@ def read(out: str | Path) -> StudyResult:
     return StudyResult(manifest, arranged(store.read(), manifest["names"], manifest["replicates"]))
 
 
-def _table(scores: pd.DataFrame) -> list[str]:
-    """Lines with bias and coverage of SDs, correlations and β, losses, and rates."""
+def _sections(scores: pd.DataFrame) -> Iterator[Part]:
+    """Give tables with bias and coverage of SDs, correlations and β, losses, and rates."""
     columns = [*GROUPS, "score", "value", "mcse", "n"]
     known = {
         tuple(str(part) for part in key): (value, mcse, n)
@@ -207,27 +207,26 @@ def _table(scores: pd.DataFrame) -> list[str]:
         of = f" of {n}" if score == "coverage" and n < known[(*key, "bias")][2] else ""
         return f"{value:.4g} ± {mcse:.2g}{of}"
 
-    lines = [f"{'':<46}{'bias, or mean':>22}{'rmse':>20}{'coverage':>24}"]
     left = _LINES_SHOWN
     for section in dict.fromkeys(key[:2] for key in heads):
         here = [key for key in heads if key[:2] == section]
         shown = [key for key in here if key[2] in ("sd", "corr", "beta", "loss")]
         if left <= 0:
-            lines.append("…; all of it is in .scores()")
+            yield "…; all of it is in .scores()"
             break
         left -= len(shown)
-        lines.append(", ".join(part for part in section if part))
+        yield ""
+        yield ", ".join(part for part in section if part)
+        rows = []
         for key in shown:
             name = f"loss {key[3]}" if key[2] == "loss" else key[3]
             label = f"{name} ({key[4]})" if key[2] == "beta" else name
             first = text(key, "bias") or text(key, "mean")
-            lines.append(
-                f"  {label[:43]:<44}{first:>22}{text(key, 'rmse'):>20}{text(key, 'coverage'):>24}"
-            )
+            rows.append((f"  {label}", first, text(key, "rmse"), text(key, "coverage")))
+        yield Table(("", "bias, or mean", "rmse", "coverage"), tuple(rows))
         rates = [
             f"{key[3]} {known[(*key, 'rate')][0]:.1%}" for key in here if (*key, "rate") in known
         ]
         seconds = [known[(*key, "mean")][0] for key in here if key[3] == "seconds"]
         rates += [f"{value:.3g} s a fit" for value in seconds]
-        lines.append(f"  {', '.join(rates)}")
-    return lines
+        yield f"  {', '.join(rates)}"

@@ -1,0 +1,157 @@
+"""Results print within 80 columns, with whole names, and as HTML and in documents, escaped."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesv as bv
+from bayesv.errors import BayesvError
+from bayesv.support.shown import WIDTH, Shown, Table, as_html, as_text
+
+HOSTILE = "<script>alert('x & \"y\"')<script>"
+LONG = "x_a_name_that_is_longer_than_any_column_of_a_table_would_be"
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = np.random.default_rng(1)
+    group = np.repeat([f"{HOSTILE}{k}" for k in range(12)], 8)
+    x = np.tile(np.arange(8.0), 12)
+    effects = rng.normal(size=12).repeat(8) * 2
+    y = 5 + x + effects + rng.normal(size=96)
+    kind = np.tile([f"{HOSTILE}a", f"{HOSTILE}b"], 48)
+    return pd.DataFrame({"y": y, LONG: x, f"g {HOSTILE}": group, "kind": kind})
+
+
+@pytest.fixture(scope="module")
+def results(rows):
+    formula = f"y ~ {LONG} + kind + ({LONG} | `g {HOSTILE}`)"
+    model = bv.Model(formula, rows)
+    small = bv.Model(f"y ~ {LONG} + kind + (1 | `g {HOSTILE}`)", rows)
+    fit = model.reml()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bv.SamplingWarning)  # few draws
+        post, of_small = (one.sample(draws=200, seed=1, cores=1) for one in (model, small))
+    models = bv.compare_models(post, of_small, names=[HOSTILE, "small"])
+    return {
+        "Model": model,
+        "Design": model.design,
+        "RemlFit": fit,
+        "VarianceComponents": fit.components,
+        "GLSFit": fit.gls,
+        "KenwardRoger": fit.kenward_roger(),
+        "Posterior": post,
+        "Comparison": bv.compare(fit, post),
+        "BetaUncertainty": bv.beta_uncertainty(fit, post),
+        "Evidence": post.evidence(),
+        "ModelComparison": models,
+        "Sensitivity": bv.sensitivity(models, factors=(0.5, 1.0)),
+        "AveragedPosterior": bv.average(post, of_small, names=[HOSTILE, "small"]),
+        "Bootstrap": bv.bootstrap(small.reml(), 5, seed=1),
+        "ZeroVariance": bv.zero_variance(of_small, f"g {HOSTILE}", simulations=50),
+    }
+
+
+class _Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.text = [], set(), []
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append(tag)
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_notebooks_show_every_result_and_labels_stay_labels(results):
+    for name, result in results.items():
+        parsed = _Tags()
+        parsed.feed(result._repr_html_())
+        assert not parsed.open, name
+        assert parsed.seen <= {"div", "p", "table", "thead", "tbody", "tr", "th", "td"}, name
+        text = "".join(parsed.text)
+        if name not in ("Evidence", "GLSFit"):
+            assert "<script>alert(" in text, name
+    formatter = pytest.importorskip("IPython.core.formatters").HTMLFormatter()
+    assert formatter(results["RemlFit"]).startswith("<div")
+
+
+def test_results_print_within_80_columns(results):
+    for name, result in results.items():
+        if name in ("Model", "Design", "VarianceComponents"):  # one line; the listing that is read
+            continue
+        text = repr(result)
+        if name == "RemlFit":  # holds that listing
+            text = text.replace(repr(result.components), "")
+        assert max(map(len, text.splitlines())) <= WIDTH, name
+        assert "…" not in text.replace(" … ", " "), name  # of intervals
+    for name in ("Posterior", "Comparison", "KenwardRoger", "RemlFit"):
+        assert LONG in repr(results[name])
+
+
+def test_tables_that_are_too_wide_are_continued():
+    frame = pd.DataFrame(np.arange(40.0).reshape(2, 20), ["one", LONG]).add_prefix("column ")
+    text = as_text([Table.of(frame)])
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    for head in frame.columns:
+        assert head in text
+    assert text.count(LONG) == text.count("one ")  # whole, in every piece
+    assert re.findall(r"\d+", " ".join(line[30:] for line in lines if line.startswith("one")))
+    numbers = [float(word) for line in lines if line.startswith("one") for word in line.split()[1:]]
+    assert numbers == list(range(20))
+
+
+def test_what_is_not_a_number_is_a_dash_and_truth_is_a_word():
+    frame = pd.DataFrame({"a": [np.nan, 1.0], "b": [True, False], "c": [None, 3]}, dtype=object)
+    assert as_text([Table.of(frame)]).splitlines()[1].split() == ["0", "–", "yes", "–"]
+
+
+def test_tables_in_the_languages_of_documents():
+    frame = pd.DataFrame({"50 %": [1.5], "a_b": [2.0]}, ["x & <y> | #z"])
+    assert bv.to_table(frame, "markdown").splitlines()[
+        2
+    ] == r"| x & \<y\> \| \#z | 1.5 | 2 |".replace("&", r"\&")
+    latex = bv.to_table(frame, "latex")
+    assert r"50 \% & a\_b \\" in latex
+    assert r"x \& \textless{}y\textgreater{}" in latex
+    typst = bv.to_table(frame, "typst")
+    assert "columns: 3" in typst
+    assert r"[x & \<y\> | \#z]" in typst
+    assert "x &amp; &lt;y&gt;" in bv.to_table(frame, "html")
+    assert bv.to_table(frame["a_b"], "text").split() == ["a_b", "x", "&", "<y>", "|", "#z", "2"]
+
+
+def test_results_in_the_languages_of_documents(results):
+    for result in results.values():
+        for language in ("markdown", "latex", "typst", "html", "text"):
+            assert bv.to_table(result, language)
+    latex = bv.to_table(results["RemlFit"], "latex")
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 4
+
+
+def test_other_languages_and_other_objects_are_refused(results):
+    with pytest.raises(BayesvError, match="language"):
+        bv.to_table(results["RemlFit"], "word")
+    with pytest.raises(BayesvError, match="found int"):
+        bv.to_table(3)
+
+
+def test_every_part_of_html_is_escaped():
+    class Whole(Shown):
+        def _shown(self):
+            return HOSTILE, Table((HOSTILE, HOSTILE), ((HOSTILE, HOSTILE),)), ""
+
+    assert "<script" not in as_html([Whole(), HOSTILE])
+    assert as_html([Whole()]).count("&lt;script&gt;alert") == 5
