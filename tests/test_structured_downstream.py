@@ -510,11 +510,7 @@ def test_two_rows_of_no_series_have_no_correlation_by_covariates(fits):
 @pytest.mark.parametrize(
     ("what", "match"),
     [
-        (lambda model, fit, path: model.sample(draws=10, seed=1), "no posterior yet"),
-        (lambda model, fit, path: model.sample("nuts", draws=10, seed=1), "no posterior yet"),
-        (lambda model, fit, path: model.sample("bambi", draws=10, seed=1), "no posterior yet"),
-        (lambda model, fit, path: model.prior_predictive(draws=10), "no posterior yet"),
-        (lambda model, fit, path: model.statistics, "no posterior yet"),
+        (lambda model, fit, path: model.statistics, "no Gram statistics of the design"),
         (lambda model, fit, path: fit.statistics, "has no Gram statistics"),
         (lambda model, fit, path: bv.to_pymc(model), "cannot be stated as a PyMC"),
         (lambda model, fit, path: bv.to_pymc(model, marginal=True), "cannot be stated as a PyMC"),
