@@ -350,6 +350,20 @@ def test_fits_have_the_names_that_are_given_and_columns_of_their_own():
         bv.report(*fits, labels=["REML"], pictures=False)
 
 
+@pytest.mark.parametrize("residual", ["ar1(Days | Subject)", "us(Days | Subject)"])
+def test_posteriors_of_structured_residuals_have_a_page(residual):
+    data = bv.load_dataset("sleepstudy").query("Days < 3")
+    model = bv.Model("Reaction ~ Days", data, residual=residual)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit, post = model.reml(), model.sample(seed=1, draws=100)
+    page = Page(bv.report(fit, post, pictures=False).html)
+    assert "V, cell by cell" in page.text
+    drawn = bv.plots.variance_densities(fit, post, scales=("sd", "corr"))
+    assert len(drawn) == sum(q.scale in ("sd", "corr") for q in post.quantities)
+    assert any(line.get_label() == "prior" for ax in drawn for line in ax.lines)
+
+
 def test_point_fits_have_tests_and_means_of_factors():
     model = bv.Model("read ~ cltype + sx + (1 | sch)", bv.load_dataset("star_k20"))
     fit = model.reml()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesv.covariance import ComponentDraws, VarianceComponents
-from bayesv.covariance.quantities import quantities
+from bayesv.covariance import VarianceComponents
+from bayesv.covariance.quantities import point_quantities, quantities
 from bayesv.design.design import Design, RandomTerm
 from bayesv.diagnostics.convergence import pareto_k
 from bayesv.errors import BayesvError, FitWarning, without
@@ -187,8 +187,7 @@ def same_structure(one: Design, other: Design) -> bool:
 
 def point_values(design: Design, components: VarianceComponents) -> dict[Key, float]:
     """Return every scalar of variance components."""
-    point = ComponentDraws.of(design, components)
-    return {q.key: float(q.values) for q in quantities(point, fixed=False)}
+    return {q.key: float(q.values) for q in point_quantities(design, components)}
 
 
 def _density_of(post: Posterior) -> MarginalDensity:

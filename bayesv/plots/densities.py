@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import beta as beta_distribution
 from scipy.stats import gaussian_kde
 
-from bayesv.covariance import ComponentDraws, VarianceComponents, v_distances
-from bayesv.covariance.quantities import Quantity, quantities
+from bayesv.covariance import VarianceComponents, v_distances
+from bayesv.covariance.quantities import Quantity, point_quantities, quantities
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError, PriorError
 from bayesv.linalg import Array, evenly_spaced
@@ -318,8 +318,7 @@ def _unit(q: Quantity, design: Design) -> str:
 
 def _points(design: Design, vc: VarianceComponents) -> dict[Any, float]:
     """Return the estimate of every scalar, by its key."""
-    point = ComponentDraws.of(design, vc.aligned(design))
-    return {q.key: float(q.values) for q in quantities(point, fixed=False)}
+    return {q.key: float(q.values) for q in point_quantities(design, vc.aligned(design))}
 
 
 def _prior_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | None:
@@ -335,6 +334,8 @@ def _prior_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | Non
             return _implied_density(priors, q, x)
         if any(basis.moved(term.columns.index(name)) for name in (q.first, q.second) if name):
             return _implied_density(priors, q, x)
+    elif priors.design.parametric_residual is not None:
+        return _implied_density(priors, q, x)
     if q.scale == "corr":
         i = term.columns.index(q.first)
         r = next(len(rows) for rows in term.structure.free_blocks if i in rows)

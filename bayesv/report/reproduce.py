@@ -133,8 +133,10 @@ def _priors(priors: ResolvedPriors) -> str:
     stated = priors.stated()
     lines = ["bv.Priors(", "    sd={"]
     lines += [f"        {_text(group)}: {_literal(sd)}," for group, sd in stated.sd.items()]
-    lines += ["    },", f"    sigma={_literal(stated.sigma)},"]
-    if priors.corr:
+    lines.append("    },")
+    if priors.residual is None:  # structured residuals are among ``sd`` and ``corr``
+        lines.append(f"    sigma={_literal(stated.sigma)},")
+    if stated.corr:
         lines.append(f"    corr={_literal(stated.corr)},")
     if stated.center:
         lines.append(f"    center={_literal(stated.center)},")
