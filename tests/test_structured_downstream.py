@@ -275,7 +275,7 @@ def test_the_bootstrap_refits_the_structure(fit):
     for label in labels:
         assert refits.draws[label].nunique() == 3
     for label, value in fit.components.residual.corr.items():
-        assert refits.estimate[f"corr Residual: {label}"] == value
+        assert refits.estimate[f"corr Residual: {label}"] == pytest.approx(value, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["us", "ar1_slopes", "strata"])
@@ -690,7 +690,7 @@ def test_known_residuals_are_known_downstream(kind):
     assert again.criterion == pytest.approx(fresh.criterion, abs=1e-7)
     refits = bv.bootstrap(fit, draws=3, seed=1)
     assert not refits.failed
-    assert (refits.draws["var Residual"] == 1).all()
+    assert "var Residual" not in refits.draws  # it is known, and no scalar of the fit
     robust_cov = bv.cluster_robust(fit.design, fit.components)
     assert np.isfinite(robust_cov).all(axis=None)
     code = bv.report(fit, data="d.csv", pictures=False).html
