@@ -319,9 +319,9 @@ def test_describe_as_json(folder, capsys):
     assert main(["describe", str(folder / "sleep.csv"), FORMULA, "--json", "-"]) == 0
     values = strict_json(capsys.readouterr().out)
     assert values["fixed"] == ["Intercept", "Days"]
-    assert values["random"] == [
-        {"group": "Subject", "columns": ["Intercept", "Days"], "blocks": [[0, 1]]}
-    ]
+    (term,) = values["random"]
+    assert (term["group"], term["columns"]) == ("Subject", ["Intercept", "Days"])
+    assert (term["blocks"], term["covariance"]) == ([[0, 1]], "us")
     assert (values["effects"], values["levels"]) == (36, {"Subject": 18})
     assert len(values["priors"]) == 5
 

@@ -15,6 +15,7 @@ from bayesv.cli import main
 
 FEV = Path(__file__).parent / "references" / "structures" / "fev.csv"
 US = ("--residual", "us(AVISIT | USUBJID)")
+NONE = ("--engine", "none")
 SLEEP = "Reaction ~ Days + (1 | Subject)"
 
 
@@ -44,18 +45,17 @@ def refused(capsys, *arguments: str) -> str:
     return err
 
 
-def test_a_model_without_random_terms_is_fitted_by_reml_alone(capsys):
-    assert main(["fit", str(FEV), "FEV1 ~ ARMCD", *US]) == 0
+def test_a_model_without_random_terms_is_fitted(capsys):
+    assert main(["fit", str(FEV), "FEV1 ~ ARMCD", *US, *NONE]) == 0
     out = capsys.readouterr().out
     assert "REML criterion: 3667.9628" in out
     assert "Correlations of residuals" in out
-    assert "REML only: there is no posterior yet of models with --residual" in out
     assert "collapsed" not in out
     assert "197 independent clusters" in " ".join(out.split())
 
 
 def test_json_has_what_the_library_estimates(capsys):
-    assert main(["fit", str(FEV), "FEV1 ~ ARMCD", *US, "--json", "-"]) == 0
+    assert main(["fit", str(FEV), "FEV1 ~ ARMCD", *US, *NONE, "--json", "-"]) == 0
     values = json.loads(capsys.readouterr().out)
     fit = bv.Model("FEV1 ~ ARMCD", pd.read_csv(FEV), residual=US[1]).reml()
     assert values["residual"] == fit.design.residual.describe()
@@ -70,7 +70,7 @@ def test_json_has_what_the_library_estimates(capsys):
 
 def test_sds_of_strata_and_correlations_come_together(sleep, capsys):
     both = ("--residual", "ar1(Days | Subject)", "--residual-sd", "strata(half)")
-    assert main(["fit", sleep, "Reaction ~ Days", *both, "--json", "-"]) == 0
+    assert main(["fit", sleep, "Reaction ~ Days", *both, *NONE, "--json", "-"]) == 0
     residual = json.loads(capsys.readouterr().out)["reml"]["residual"]
     assert list(residual["sd"]) == ["early", "late"]
     assert list(residual["corr"]) == ["rho"]
@@ -91,18 +91,23 @@ def test_describe_names_the_structure(sleep, capsys):
     assert "us(AVISIT | USUBJID): 197 series of 1 to 4 rows, 4 visits" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("engine", ["collapsed", "nuts", "pymc", "bambi"])
-def test_an_engine_that_is_named_is_refused_before_data_are_read(engine, capsys):
-    options = ("--residual-sd", "strata(half)", "--engine", engine)
-    message = refused(capsys, "fit", "no_such_file.csv", SLEEP, *options)
-    assert f"--engine {engine}" in message
-    assert "--residual-sd 'strata(half)'" in message
-    assert "no posterior" in message
+def test_the_posterior_of_structured_residuals_is_sampled(sleep, capsys):
+    options = ("--residual", "ar1(Days | Subject)", "--json", "-")
+    assert main(["fit", sleep, "Reaction ~ Days", *options]) == 0
+    values = json.loads(capsys.readouterr().out)
+    rho = values["posterior"]["mean"]["residual"]["corr"]["rho"]
+    assert rho == pytest.approx(values["reml"]["residual"]["corr"]["rho"], abs=0.1)
+
+
+def test_a_known_v_is_not_sampled(tmp_path, capsys):
+    bv.load_dataset("konstantopoulos").to_csv(tmp_path / "k.csv", index=False)
+    assert main(["fit", str(tmp_path / "k.csv"), "yi ~ 1", "--known-variances", "vi"]) == 0
+    assert "nothing to sample" in capsys.readouterr().out
 
 
 def test_the_report_states_the_structure(sleep, tmp_path):
     page = tmp_path / "report.html"
-    options = ("--residual", "ar1(Days | Subject)", "--report", str(page), "-q")
+    options = ("--residual", "ar1(Days | Subject)", "--report", str(page), "-q", *NONE)
     assert main(["fit", sleep, SLEEP, *options]) == 0
     text = page.read_text()
     assert "residual=&#34;ar1(Days | Subject)&#34;" in text

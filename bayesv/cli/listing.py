@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 import bayesv as bv
-from bayesv.cli.options import engine_of, shows_progress, structure_of
+from bayesv.cli.options import engine_of, shows_progress
 from bayesv.cli.terminal import leave_stdout
 
 __all__ = ["fit_and_list"]
@@ -33,9 +33,10 @@ def fit_and_list(
     show(fit)
     show(_describe_v(fit.gls.V, fit.label))
     engine = engine_of(arguments)
+    if not model.design.terms and model.design.sigma_is_known:
+        show("V is known: there is nothing to sample.")
+        return fit, None, None
     if engine is None:
-        if structure := structure_of(arguments):
-            show(f"REML only: there is no posterior yet of models with {structure}.")
         return fit, None, None
     watched = shows_progress(arguments)
     if watched and engine in ("pymc", "bambi"):

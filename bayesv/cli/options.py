@@ -32,7 +32,6 @@ __all__ = [
     "model_of",
     "reading_of",
     "shows_progress",
-    "structure_of",
 ]
 
 _ENGINE = "collapsed"  # where none is named
@@ -148,7 +147,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         choices=(*ENGINES, "none"),
-        help=f"posterior engine (default {_ENGINE}); none: REML only, as with structured residuals",
+        help=f"posterior engine (default {_ENGINE}); none: REML only",
     )
     parser.add_argument("--draws", type=int, default=1000, help="per chain (%(default)s)")
     parser.add_argument("--chains", type=int, default=4, help="default %(default)s")
@@ -233,25 +232,13 @@ def check_sampling_options(arguments: argparse.Namespace) -> None:
         raise bv.DataError(f"--cores {arguments.cores}: at least one is needed.")
     if arguments.engine == "none":
         return
-    engine, structure = arguments.engine or _ENGINE, structure_of(arguments)
+    engine = arguments.engine or _ENGINE
     check_sampling(engine, arguments.draws, arguments.chains, seed=arguments.seed)
-    if structure and arguments.engine:
-        raise bv.DataError(
-            f"--engine {engine}: models with {structure} are fitted by REML; there is no "
-            "posterior of them yet. Leave --engine out."
-        )
-
-
-def structure_of(arguments: argparse.Namespace) -> str:
-    """Return the options that give residuals a structure, as they are written; else nothing."""
-    named = ("--residual", "--residual-sd", "--known-variances")
-    texts = ((name, getattr(arguments, name[2:].replace("-", "_"), None)) for name in named)
-    return " and ".join(f"{option} {text!r}" for option, text in texts if text)
 
 
 def engine_of(arguments: argparse.Namespace) -> str | None:
     """Return the engine to sample with; None for REML only."""
-    if arguments.engine == "none" or structure_of(arguments):
+    if arguments.engine == "none":
         return None
     return arguments.engine or _ENGINE
 

@@ -47,12 +47,12 @@ def lrt(smaller: RemlFit, larger: RemlFit) -> pd.DataFrame:
     -----
     That the smaller model is a case of the larger one is taken from the user. Random effects of
     several columns, related levels or residuals at the end of a range have mixtures of their own:
-    `bayesv.bootstrap` of the smaller fit has the distribution itself. [1]_
+    `bayesv.bootstrap` of the smaller fit has the distribution itself.
 
     References
     ----------
-    .. [1] Stram, D. O., & Lee, J. W. (1994). Variance components testing in the longitudinal mixed
-       effects model. Biometrics, 50, 1171–1177. https://doi.org/10.2307/2533455
+    Stram, D. O., & Lee, J. W. (1994). Variance components testing in the longitudinal mixed
+    effects model. Biometrics, 50, 1171–1177. https://doi.org/10.2307/2533455
 
     Examples
     --------
