@@ -709,8 +709,6 @@ def test_sigma_of_known_residuals_is_nowhere_free(kind):
         lambda: bv.to_pymc(model),
         lambda: bv.to_pymc(model, marginal=True),
         lambda: bv.to_bambi(model),
-        lambda: model.sample(draws=10, seed=1),
-        lambda: model.prior_predictive(draws=10),
         lambda: bv.profile(fit),
         lambda: bv.compare(fit, bv.Model.from_design(fits_twin(fit)).reml()),
     ):

@@ -18,8 +18,8 @@ from bayesv.linalg import Array, evenly_spaced
 from bayesv.names import INTERCEPT
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
-from bayesv.report.page import Report, labelled, render
-from bayesv.support.arguments import PROBABILITY, accepts
+from bayesv.report.page import Report, labelled, refuse_others, render
+from bayesv.support.arguments import PATH, PROBABILITY, TEXT, TEXTS, accepts, optional, some
 from bayesv.support.writing import check_writable
 
 __all__ = ["cells", "interactive_v"]
@@ -34,7 +34,14 @@ _DIGITS = 5
 Fits = Sequence[RemlFit | Posterior]
 
 
-@accepts(prob=PROBABILITY)
+@accepts(
+    path=optional(PATH),
+    group=optional(TEXT),
+    levels=optional(some(lambda name, value: None)),
+    labels=optional(TEXTS),
+    prob=PROBABILITY,
+    title=optional(TEXT),
+)
 def interactive_v(
     *fits: RemlFit | Posterior,
     path: str | Path | None = None,
@@ -93,6 +100,7 @@ def interactive_v(
     >>> page.html.count("<script src"), len(page.html) < 60_000
     (0, True)
     """
+    refuse_others("interactive_v", fits)
     if path is not None:
         check_writable(path)
     names = labelled(fits, labels)

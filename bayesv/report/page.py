@@ -14,7 +14,7 @@ from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.support.writing import write_file
 
-__all__ = ["Report", "labelled", "render"]
+__all__ = ["Report", "labelled", "refuse_others", "render"]
 
 _FRAME_HEIGHT = 640  # pixels of a page within a notebook
 
@@ -75,6 +75,16 @@ def render(template: str, facts: Mapping[str, Any]) -> str:
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
     return str(environment.get_template(template).render(facts))
+
+
+def refuse_others(name: str, fits: Sequence[object]) -> None:
+    """Refuse what are no fits of bayesv, or none at all."""
+    others = [type(fit).__name__ for fit in fits if not isinstance(fit, RemlFit | Posterior)]
+    if others or not fits:
+        raise BayesvError(
+            f"{name} needs fits, such as {name}(model.reml(), model.sample()); found "
+            f"{', '.join(others) or 'nothing'}."
+        )
 
 
 def labelled(fits: Sequence[RemlFit | Posterior], labels: Sequence[str] | None) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from bayesv.reml import RemlFit, fit_reml
 from bayesv.report.cells import cells
 from bayesv.report.mathematics import equations, words
 from bayesv.report.packages import check_packages
-from bayesv.report.page import Report, labelled, render
+from bayesv.report.page import Report, labelled, refuse_others, render
 from bayesv.report.reproduce import citations, code, versions
 from bayesv.support.progress import progress
 from bayesv.support.writing import check_writable
@@ -108,12 +108,7 @@ def _sorted(
     """Return point fits (at least one), posteriors, and their comparison if there are several."""
     reml = [fit for fit in fits if isinstance(fit, RemlFit)]
     posts = [fit for fit in fits if isinstance(fit, Posterior)]
-    others = [type(fit).__name__ for fit in fits if not isinstance(fit, RemlFit | Posterior)]
-    if others or not fits:
-        raise BayesvError(
-            "report needs fits, such as report(model.reml(), model.sample()); found "
-            f"{', '.join(others) or 'nothing'}."
-        )
+    refuse_others("report", fits)
     if not reml:
         design = posts[0].design
         density = posts[0].density

@@ -51,7 +51,7 @@ def to_table(result: object, language: str = "markdown") -> str:
     | :-- | --: |
     | Intercept | 1527.5 |
     """
-    if language not in _LANGUAGES:
+    if not isinstance(language, str) or language not in _LANGUAGES:
         raise BayesvError(none_of("language", language, tuple(_LANGUAGES)))
     if isinstance(result, pd.Series):
         result = result.to_frame()
