@@ -355,7 +355,7 @@ def test_missing_and_infinite_rows_are_dropped_and_counted():
     assert list(got.rows) == list(range(5, N))
     assert list(got.row_labels) == list(range(1005, 1000 + N))
     assert (got.n, got.n_rows_given, got.n_dropped) == (N - 5, N, 5)
-    (note,) = got.notes
+    (note,) = [note for note in got.notes if "dropped" in note]
     for text in ("1 in y", "1 in x", "1 in g", "1 in f", "1 in var_weights"):
         assert text in note
     np.testing.assert_array_equal(got.y, d.y[5:])

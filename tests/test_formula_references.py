@@ -60,7 +60,7 @@ def ours(frame: pd.DataFrame, text: str) -> dict[str, Any]:
         codes = np.column_stack([as_factor(frame[f]).codes[encoded.rows] for f in term.factors])
         _, codes = np.unique(codes, axis=0, return_inverse=True)
         sums = np.bincount(np.ravel(codes), by_row(rows, 7919, 10007))
-        for values, _ in blocks:
+        for values, *_ in blocks:
             block, size = sketch(values, rows)
             bars.append(([*block, int(codes.max()) + 1, float((sums**2).sum())], size + 10.0))
     y = [float((by_row(rows, 7919, 10007) * encoded.y).sum()), int(rows.sum())]

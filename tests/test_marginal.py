@@ -31,7 +31,8 @@ def test_value_and_gradient(model):
     for _ in range(3):
         lambdas = [np.tril(rng.normal(size=(t.n_columns,) * 2)) for t in model.design.terms]
         sigma = float(np.exp(rng.normal()))
-        value, bars, by_sigma = density.value_and_gradient(lambdas, sigma)
+        value, bars, by_sigma, by_residual = density.value_and_gradient(lambdas, sigma)
+        assert by_residual is None
         stacked = [lam[None] for lam in lambdas]
         at = np.array([sigma**2])
         assert value == pytest.approx(density.conditional(stacked, at).log_likelihood[0])

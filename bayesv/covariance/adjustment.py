@@ -223,7 +223,8 @@ def _alarms(info: Information, known: Identified, parts: Adjustment, method: str
             "it cannot be told what is identified; what is nearly not was taken as not"
         )
     unit = np.sqrt(np.diagonal(parts.Phi))
-    if np.linalg.eigvalsh(parts.adjusted / np.outer(unit, unit))[0] < 0:
+    # Below 0 by more than rounding, which columns far from 0 have next to the intercept.
+    if np.linalg.eigvalsh(parts.adjusted / np.outer(unit, unit))[0] < -1e-12:
         notes.append(
             "Kenward–Roger: the adjusted covariance is not positive definite: the data say too "
             "little of the variance parameters for an adjustment to second order. Take "
