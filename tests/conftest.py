@@ -45,6 +45,13 @@ def large() -> bv.Model:
     return bv.Model("y ~ 1 + (1 | g)", pd.DataFrame({"g": g, "y": y}))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _closed_after_each_file():
+    """Files are run in any order: what one leaves open is no matter of the next."""
+    yield
+    plt.close("all")
+
+
 @pytest.fixture
 def _closed():
     """No figure is open before, and none afterwards."""
