@@ -46,7 +46,8 @@ class Surface:
     def __init__(self, fit: Any, method: str) -> None:
         self.design, self.method = fit.design, method
         self.df = self.design.n - (self.design.p if method == "REML" else 0)
-        self.coordinates = Coordinates.as_written(self.design)
+        # Of the terms alone: those of the residuals are said by `ResidualCoordinates` below.
+        self.coordinates = Coordinates.as_written(self.design.at(fit.components))
         self.m = self.coordinates.size - 1
         form = self.design.parametric_residual
         self.form = form
