@@ -129,7 +129,7 @@ def none_of(name: str, value: object, choices: Iterable[str]) -> str:
     Examples
     --------
     >>> none_of("method", "ml", ("REML", "ML"))
-    "method must be one of REML, ML; found 'ml'; did you mean 'ML'?"
+    "method must be one of REML, ML; found 'ml'; did you mean 'ML' or 'REML'?"
     """
     hint = near(value, choices) if isinstance(value, str) else "."
     return f"{name} must be one of {', '.join(choices)}; found {value!r}{hint}"

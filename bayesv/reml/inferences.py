@@ -105,7 +105,7 @@ class Inferences(Savable):
         >>> data = bv.load_dataset("sleepstudy")
         >>> fit = bv.Model("Reaction ~ Days + (Days | Subject)", data).reml()
         >>> fit.confint().loc["sd Subject: Days"].round(2).to_list()
-        [5.92, 3.9, 8.98]
+        [5.92, 3.92, 8.95]
         """
         return confint(self, method, prob, refits)
 
