@@ -113,11 +113,13 @@ def test_what_cannot_be_shown_is_refused(sleepstudy, tmp_path):
         bv.interactive_v(fit, group="subject")
     with pytest.raises(bv.DataError, match="must be a list"):
         bv.interactive_v(fit, levels=["308"])
-    with pytest.raises(bv.BayesvError, match="one different name for each of the 1 fits"):
+    with pytest.raises(bv.BayesvError, match="labels must be a list; found 'REML'"):
         bv.interactive_v(fit, labels="REML")
-    with pytest.raises(bv.DataError, match="levels=5 must be a list"):
+    with pytest.raises(bv.BayesvError, match="one different name for each of the 1 fits"):
+        bv.interactive_v(fit, labels=["REML", "ML"])
+    with pytest.raises(bv.BayesvError, match="levels must be a list; found 5"):
         bv.interactive_v(fit, group="Subject", levels=5)
-    with pytest.raises(bv.BayesvError, match="found 3"):
+    with pytest.raises(bv.BayesvError, match="labels must be a list; found 3"):
         bv.interactive_v(fit, labels=3)
     other = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
     with pytest.raises(bv.BayesvError, match="different rows"):

@@ -34,8 +34,10 @@ def printed(tmp_path_factory) -> str:
             shutil.copy(ROOT / part, folder / part)
     steps = {"bash": "{}", "python": "python - <<'EOF'\n{}EOF\n", "text": ""}
     script = "".join(steps[kind].format(block) for kind, block in BLOCKS)
+    # What an outer `python3 -m uv run` says of its own interpreter would send installs there.
+    outer = ("PYTHONPATH", "UV_INTERNAL__PARENT_INTERPRETER")
     environment = {
-        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        **{name: value for name, value in os.environ.items() if name not in outer},
         # `uv run` in the environment of these tests: it has all that the groups ask for.
         "UV_PROJECT_ENVIRONMENT": sys.prefix,
         "UV_NO_SYNC": "1",

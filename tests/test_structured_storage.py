@@ -190,13 +190,15 @@ def test_small_parameters_keep_their_digits():
 def test_a_structured_fit_is_saved_and_its_V_written(tmp_path, capsys):
     data = str(Path(__file__).parent / "references" / "structures" / "fev.csv")
     path = str(tmp_path / "fit.nc")
-    assert main(["fit", data, "FEV1 ~ ARMCD", "--residual", "us(AVISIT | USUBJID)", "-q",
-                 "--save", path]) == 0  # fmt: skip
-    fit = bv.load(path)
-    assert fit.criterion == pytest.approx(3667.9628, abs=1e-3)
+    call = ["fit", data, "FEV1 ~ ARMCD", "--residual", "us(AVISIT | USUBJID)", "-q"]
+    assert main([*call, "--save", path, "--json", str(tmp_path / "fit.json")]) == 0
+    values = json.loads((tmp_path / "fit.json").read_text())["reml"]
+    assert values["criterion"] == pytest.approx(3667.9628, abs=1e-3)
+    post = bv.load(path)
+    assert isinstance(post, bv.Posterior)
     assert main(["v", path, "--group", "USUBJID", "--level", "PT2"]) == 0
     out = capsys.readouterr().out
-    value = fit.gls.V.block("USUBJID", "PT2").iloc[0, 0]
+    value = post.V("USUBJID", "PT2").mean().iloc[0, 0]
     assert f"{value:.6f}" in out
 
 
