@@ -32,6 +32,23 @@ class Case(NamedTuple):
     priors: bv.Priors
     var_weights: str | None = None
 
+    def model(self) -> bv.Model:
+        """Return the model."""
+        return bv.Model(*self)
+
+
+class Structured(NamedTuple):
+    """The arguments of a model with related levels or structured residuals, these by keyword."""
+
+    formula: str
+    frame: pd.DataFrame
+    priors: bv.Priors
+    structure: dict[str, Any]
+
+    def model(self) -> bv.Model:
+        """Return the model."""
+        return bv.Model(self.formula, self.frame, self.priors, **self.structure)
+
 
 def frame(n: int, seed: int, **levels: int) -> pd.DataFrame:
     """Covariates x, y and z, weights w, and unbalanced factors, each level present."""
@@ -77,6 +94,59 @@ SLOW = {
         "y ~ far + (far | g)",
         frame(40, 8, g=8),
         priors(bv.HalfStudentT(3.0, 2.5), sigma=bv.HalfStudentT(3.0, 2.5)),
+    ),
+}
+
+
+def _visits(n_series: int, n_visits: int, kept: float, seed: int) -> pd.DataFrame:
+    """Series of visits 0, 1, …, of which a share is kept, each visit and series present."""
+    rng = np.random.default_rng(seed)
+    series, day = np.divmod(np.arange(n_series * n_visits), n_visits)
+    out = pd.DataFrame({"g": series, "day": day, "visit": [f"v{d}" for d in day]})
+    out["x"], out["y"] = rng.normal(size=len(out)), rng.normal(size=len(out))
+    out["arm"] = np.where(out["g"] % 2 == 0, "a", "b")
+    whole = out["g"] < 2
+    return out[whole | (rng.uniform(size=len(out)) < kept)].reset_index(drop=True)
+
+
+def _related(count: int) -> pd.DataFrame:
+    """Relationship of families of three: ½ within, 0 between."""
+    family = np.arange(count) // 3
+    K = np.where(family[:, None] == family, 0.5, 0.0) + 0.5 * np.eye(count)
+    return pd.DataFrame(K, range(count), range(count))
+
+
+_SERIES = _visits(8, 6, 0.7, 21)
+STRUCTURED = {
+    # Days are missing: lags of 2 and more between neighbours.
+    "ar1": Structured("y ~ x + (1 | g)", _SERIES, priors(eta=1.5), {"residual": "ar1(day | g)"}),
+    "us": Structured(
+        "y ~ x",
+        _visits(12, 3, 0.75, 22),
+        bv.Priors(
+            sd={"Residual": bv.HalfNormal(1.0)},
+            corr={"Residual": bv.LKJ(2.0)},
+            beta=bv.Normal(0.0, 2.0),
+        ),
+        {"residual": "us(visit | g)"},
+    ),
+    "strata": Structured(
+        "y ~ x + (1 | g)",
+        _SERIES,
+        bv.Priors(
+            sd={"g": bv.HalfNormal(1.0), "Residual": bv.HalfNormal(1.0)},
+            beta=bv.Normal(0.0, 2.0),
+        ),
+        {"residual_sd": "strata(arm)"},
+    ),
+    "car1": Structured(
+        "y ~ x",
+        _SERIES.assign(time=_SERIES["day"] + 0.5 * np.sin(np.arange(len(_SERIES)))),
+        priors(),
+        {"residual": "car1(time | g)"},
+    ),
+    "relationship": Structured(
+        "y ~ x + (1 | g)", frame(36, 23, g=12), priors(), {"relationship": {"g": _related(12)}}
     ),
 }
 
@@ -213,14 +283,15 @@ def _log_restricted(X: Array, y: Array, V: Array) -> Array:
 def main() -> None:
     """Print one table for each slow case."""
     parser = argparse.ArgumentParser(prog="python -m tests.sbc")
-    parser.add_argument("cases", nargs="*", default=list(SLOW), help=", ".join(SLOW))
+    cases: dict[str, Case | Structured] = {**SLOW, **STRUCTURED}
+    parser.add_argument("cases", nargs="*", default=list(cases), help=", ".join(cases))
     parser.add_argument("--kind", choices=["prior", "posterior"], default="prior")
     parser.add_argument("--engine", default="collapsed")
     parser.add_argument("--replicates", type=int, default=300)
     parser.add_argument("--workers", type=int, default=1)
     options = vars(parser.parse_args())
     for name in options.pop("cases"):
-        print(f"{name}\n{bv.study.sbc(bv.Model(*SLOW[name]), seed=0, **options)}\n", flush=True)
+        print(f"{name}\n{bv.study.sbc(cases[name].model(), seed=0, **options)}\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def test_truths_are_those_of_the_simulated_v(scenario):
     replicate = scenario.prepare(3).replicate(0)
     model, truth = replicate.model, replicate.truth
     scores = Scores(functionals=["log|V|", "tr V", "design effect", "ICC"], rows=[0, 3])
-    targets = Estimands(model.design, model.statistics, scores)
+    targets = Estimands(model.design, model.density.statistics, scores)
     values = targets.truth(truth)
     found = {t.name: v for t, v in zip(targets.list, values, strict=True)}
     V = truth.V.toarray()
@@ -88,7 +88,7 @@ def test_wald_errors_are_the_delta_method():
     replicate = NESTED.prepare(3).replicate(1)
     model = replicate.model
     design, fit = model.design, model.reml()
-    targets = Estimands(design, model.statistics, Scores(functionals=["log|V|"], rows=[]))
+    targets = Estimands(design, model.density.statistics, Scores(functionals=["log|V|"], rows=[]))
     vc = bv.VarianceComponents.from_sd_corr(
         {"s": {"Intercept": 1.0, "x": 0.6}, "s:c": {"Intercept": 0.5}}, {"s": 0.2}, sigma=1.4
     ).aligned(design)

@@ -193,6 +193,13 @@ def variant(model: Model, candidate: Candidate) -> Model:
         residual_sd=candidate.residual_sd,
         relationship=_related(asked.relationship, candidate.random),
     )
+    if other.design.n != model.design.n:
+        raise BayesvError(
+            f"{candidate.label} uses {other.design.n} rows, and the model {model.design.n}: its "
+            "columns lack values. Drop such rows before; candidates are compared on the same ones."
+        )
+    # The response is the model's, which with_response may have replaced.
+    other = other.with_response(model.design.y)
     return other.with_priors(_restricted(model.given_priors, other))
 
 

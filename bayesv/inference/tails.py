@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bayesv.errors import DataError, PriorError
-from bayesv.inference.density import MarginalDensity
+from bayesv.inference.density import MarginalDensity, MarginalLikelihood
 from bayesv.linalg import Array
 from bayesv.priors.families import Flat
 from bayesv.priors.priors import ResolvedPriors
@@ -272,7 +272,8 @@ class Tails:
             root = back @ np.array(direction.weights)
             lambdas[direction.term][:, :, used[direction.term]] = np.outer(sizes, root)
             used[direction.term] += 1
-        logdet, T = self.density.eliminated(lambdas)
+        # Ranks are those at R = σ²I: they do not depend on R, whose parameters are bounded.
+        logdet, T = MarginalLikelihood(stats, self._priors.beta).eliminated(lambdas)
         flat = [isinstance(prior, Flat) for prior in self._priors.beta]
         if not any(flat):
             return 0.5 * logdet, np.zeros((len(sizes), 0))

@@ -2,6 +2,7 @@
 
 from bayesv.study.calibration import Band, Calibration, ecdf_band, sbc
 from bayesv.study.declaration import Declaration, read_study
+from bayesv.study.estimation.candidates import Averaged, Chosen
 from bayesv.study.estimation.procedures import ML, REML, Bayes, Custom
 from bayesv.study.results.result import StudyResult, read
 from bayesv.study.run import run
@@ -14,9 +15,11 @@ from bayesv.study.simulation.replicate import Replicate, Truth
 __all__ = [
     "ML",
     "REML",
+    "Averaged",
     "Band",
     "Bayes",
     "Calibration",
+    "Chosen",
     "Custom",
     "Declaration",
     "Prepared",

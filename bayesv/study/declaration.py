@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from bayesv.errors import BayesvError, ScenarioError
 from bayesv.priors.text import priors_from_dict
 from bayesv.study.declared.reading import choice, number, refusal, table, toml
+from bayesv.study.estimation.candidates import Averaged, Chosen
 from bayesv.study.estimation.procedures import ML, REML, Bayes, Estimator, estimators_of
 from bayesv.study.scenarios.grids import read_scenarios
 from bayesv.study.scenarios.scenario import Scenario
@@ -19,7 +20,9 @@ from bayesv.support.arguments import PATH, accepts
 __all__ = ["Declaration", "read_study"]
 
 _TABLES = ("study", "estimators", "scores")
-_KINDS: dict[str, type[REML | ML | Bayes]] = {"REML": REML, "ML": ML, "posterior": Bayes}
+_KINDS: dict[str, type[REML | ML | Bayes | Chosen | Averaged]] = {
+    "REML": REML, "ML": ML, "posterior": Bayes, "chosen": Chosen, "averaged": Averaged,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +53,10 @@ def read_study(path: str | Path) -> Declaration:
     ----------
     path : str or Path
         Tables ``[scenario]`` and ``[grid]`` as `read_scenarios` takes them; ``[study]`` with
-        ``replicates`` and ``seed``; ``[[estimators]]`` with ``kind`` ("REML", "ML", "posterior")
-        and the parameters of the estimator, ``priors`` as `bayesv.priors.text.priors_from_dict`
-        takes them; ``[scores]`` with the parameters of `Scores`. Without estimators they are REML
-        and the posterior mean.
+        ``replicates`` and ``seed``; ``[[estimators]]`` with ``kind`` ("REML", "ML", "posterior",
+        "chosen", "averaged") and the parameters of the estimator, ``priors`` as
+        `bayesv.priors.text.priors_from_dict` takes them; ``[scores]`` with the parameters of
+        `Scores`. Without estimators they are REML and the posterior mean.
 
     Raises
     ------
@@ -82,10 +85,11 @@ def read_study(path: str | Path) -> Declaration:
 
 def _estimator(key: str, content: Any) -> Estimator:
     """Return the estimator of a table, such as its ``to_dict`` makes."""
-    allowed = [item.name for item in fields(Bayes)]
-    options = table(key, content, ["kind"], allowed)
+    options = table(key, content, ["kind"])
     kind = _KINDS[choice(f"{key}.kind", options.pop("kind"), list(_KINDS))]
-    table(key, options, [], [item.name for item in fields(kind)])
+    stated = [item for item in fields(kind) if item.init]
+    needed = [item.name for item in stated if item.default is MISSING]
+    table(key, options, needed, [item.name for item in stated])
     if not isinstance(options.get("name", ""), str):
         raise refusal(f"{key}.name", options["name"], "a text.")
     try:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.errors import BayesvError
+from bayesv.study.declared.related import with_paths
 from bayesv.study.estimation.procedures import Estimator, estimators_of
 from bayesv.study.execution.chunks import Died, in_chunks
 from bayesv.study.replication import Replicates
@@ -176,6 +177,8 @@ def _declared(scenario: Scenario) -> dict[str, Any]:
     for key in ("data", "parameters"):
         if key in content:
             content[key] = Path(content[key]).name
+    if "relationship" in content:
+        content["relationship"] = with_paths(content["relationship"], lambda path: Path(path).name)
     return {**content, "checksum": scenario.crc}
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from bayesv.errors import BayesvError, DesignWarning, FitWarning, SamplingWarning, near, none_of
-from bayesv.inference.density import MarginalDensity
 from bayesv.linalg import Array
 from bayesv.model import Model, check_sampling
 from bayesv.posterior.posterior import Posterior
@@ -211,7 +210,7 @@ class _Work:
             seed=int(rng.integers(2**31)), keep_u=self.keep_u, progressbar=False, **self.run
         )
         drawn = drawn_of(post, slice(self.thin - 1, None, self.thin), keep_u=self.keep_u)
-        density = MarginalDensity(model.statistics, model.priors)
+        density = model.density
         both = truth.followed_by(drawn)
         values = ranked_quantities(density, both)
         ranks = {name: _rank(x[0], x[1:], rng) for name, x in values.items()}
@@ -262,7 +261,7 @@ def _known(setting: Setting, keep_u: bool, entropy: int) -> list[str]:
     """Names of the quantities, from parameters and data that no replicate uses."""
     rng = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(0, 0)))
     truth, model = setting.replicate(0, rng)
-    density = MarginalDensity(model.statistics, model.priors)
+    density = model.density
     truth = truth if keep_u else replace(truth, u={})
     with np.errstate(all="ignore"):
         return list(ranked_quantities(density, truth))

@@ -16,6 +16,7 @@ from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.priors.families import LKJ, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma, SdPrior
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.study.calibration.setting import Drawn
+from bayesv.study.elements import element_of_v
 
 __all__ = ["ranked_quantities", "sensitivities"]
 
@@ -36,11 +37,12 @@ def ranked_quantities(density: MarginalDensity, drawn: Drawn) -> dict[str, Array
     Returns
     -------
     dict
-        SDs, correlations and β; the log of the ``product of SDs``; ``log|C|`` of every term's
-        correlations; ``log|V|``; ``log p(y | Σ, σ, β)`` and ``log p(y | Σ, σ)``; ``log prior`` and
-        ``log posterior``, of (SDs, correlations, σ) and up to a constant; ``V[i, i]`` and
-        ``V[i, k]`` of the last row i and the nearest k that shares a level with it; with u also the
-        effects of the last row's level of every term and its ``fitted value``.
+        SDs, correlations and β, of residuals as of effects; the log of the ``product of SDs``;
+        ``log|C|`` of every term's correlations, and of residuals over visits; ``log|V|``;
+        ``log p(y | Σ, σ, β)`` and ``log p(y | Σ, σ)``; ``log prior`` and ``log posterior``, of
+        (SDs, correlations, σ) and up to a constant; ``V[i, i]`` and ``V[i, k]`` of the last row i
+        and the nearest k that shares a level or a series with it; with u also the effects of the
+        last row's level of every term and its ``fitted value``.
 
     Notes
     -----
@@ -50,37 +52,41 @@ def ranked_quantities(density: MarginalDensity, drawn: Drawn) -> dict[str, Array
     https://doi.org/10.1214/23-BA1404). Where only the scale of a prior or LKJ's η is wrong, the
     log prior and log|C| are what moves most.
     """
-    stats, values = density.stats, drawn.values
+    stats, values, residual = density.stats, drawn.values, drawn.values.residual
     design, sigma2, i = values.design, values.sigma2, values.design.n - 1
-    ranked = {}
+    ranked: dict[str, Array] = {}
+    form = design.structured_residual
+    labelled = form is not None and bool(form.sd_labels)
     product = np.zeros(len(sigma2))  # of logs
     for quantity in quantities(values):
         if quantity.scale == "corr":
             ranked[quantity.label] = quantity.values.round(_DECIMALS)
         elif quantity.scale in ("sd", "beta"):
             ranked[quantity.label] = quantity.values
-        if quantity.scale == "sd":
+        # Where SDs of residuals have labels, σ is a function of them.
+        of_labels = quantity.label == "sd Residual" and labelled
+        if quantity.scale == "sd" and not of_labels:
             with np.errstate(divide="ignore"):
                 product = product + np.log(quantity.values)
     ranked["product of SDs"] = product
     ranked |= _log_correlations(values)
 
     lambdas = values.relative_roots()
-    logdet, T = density.eliminated(lambdas)
+    logdet, T = density.eliminated(lambdas, residual=residual)
     gamma = stats.fixed.to_gamma(values.beta)
     g = np.concatenate([-gamma, np.ones((len(gamma), 1))], axis=1)
     ranked["log|V|"] = logdet + stats.n * np.log(sigma2) - stats.log_weights
     square = np.einsum("sa,sab,sb->s", g, T, g) / sigma2
     ranked["log p(y | Σ, σ, β)"] = -0.5 * (stats.n * np.log(2 * np.pi) + ranked["log|V|"] + square)
-    marginal = density.conditional(lambdas, sigma2, (logdet, T))
+    marginal = density.conditional(lambdas, sigma2, (logdet, T), residual)
     ranked["log p(y | Σ, σ)"] = marginal.log_likelihood
     log_prior = density.priors.log_density(values)
     ranked["log prior"] = log_prior.round(_DECIMALS)
     ranked["log posterior"] = marginal.log_likelihood + log_prior
 
-    ranked["V[i, i]"] = sigma2 * design.residual.diagonal[i] + _shared(values, i, i)
+    ranked["V[i, i]"] = element_of_v(values, i, i)
     if (k := _partner(design, i)) is not None:
-        ranked["V[i, k]"] = _shared(values, i, k)
+        ranked["V[i, k]"] = element_of_v(values, i, k)
     if drawn.u:
         fitted = values.beta @ design.X[i]
         for term in design.terms:
@@ -126,8 +132,19 @@ def sensitivities(priors: ResolvedPriors, values: ComponentDraws) -> dict[str, f
                 spread[f"{name} of sd {term.group}: {column}"] = moved(
                     replace(priors, sd=sds), step
                 )
-    for name, prior, step in _changes(priors.sigma):
-        spread[f"{name} of sd Residual"] = moved(replace(priors, sigma=prior), step)
+    if (own := priors.residual) is not None:
+        labels = own.form.sd_labels or ("",)
+        for k, label in enumerate(labels):
+            for name, prior, step in _changes(own.sds[k]):
+                changed = replace(own, sds=(*own.sds[:k], prior, *own.sds[k + 1 :]))
+                parameter = f"{name} of sd Residual: {label}" if label else f"{name} of sd Residual"
+                spread[parameter] = moved(replace(priors, residual=changed), step)
+        if isinstance(own.corr, LKJ):
+            changed = replace(own, corr=LKJ(own.corr.eta + 1.0))
+            spread["η of Residual"] = moved(replace(priors, residual=changed), 1.0)
+    elif not priors.design.sigma_is_known:
+        for name, prior, step in _changes(priors.sigma):
+            spread[f"{name} of sd Residual"] = moved(replace(priors, sigma=prior), step)
     for group, lkj in priors.corr.items():
         corr = {**priors.corr, group: LKJ(lkj.eta + 1.0)}
         spread[f"η of {group}"] = moved(replace(priors, corr=corr), 1.0)
@@ -157,23 +174,19 @@ def _log_correlations(values: ComponentDraws) -> dict[str, Array]:
             with np.errstate(divide="ignore"):
                 logdet = [np.linalg.slogdet(corr[:, b[:, None], b])[1] for b in blocks]
             logs[f"log|C| {term.group}"] = np.sum(logdet, axis=0).round(_DECIMALS)
+    form, residual = values.design.structured_residual, values.residual
+    if form is None or residual is None or (part := form.sequential) is None:
+        return logs
+    if part.series.by_visit and part.structure.n_corrs:
+        by_group = np.linalg.slogdet(part.structure.corr(residual.z))[1]
+        logs["log|C| Residual"] = by_group.sum(axis=-1).round(_DECIMALS)
     return logs
 
 
-def _shared(values: ComponentDraws, i: int, k: int) -> Array:
-    """Covariance of rows i and k through the levels they share, shape (S,)."""
-    total = np.zeros(values.size)
-    for term in values.design.terms:
-        shared = float(term.shared(term.codes[i], term.codes[k]))
-        total += shared * np.einsum(
-            "a,sab,b->s", term.values[i], values.covs[term.group], term.values[k]
-        )
-    return total
-
-
 def _partner(design: Design, i: int) -> int | None:
-    """Return the nearest row before i that shares a level with it, if there is one."""
-    shares = np.zeros(i, dtype=bool)
+    """Return the nearest row before i that shares a level or a series, if there is one."""
+    series = design.residual.clusters
+    shares = np.zeros(i, dtype=bool) if series is None else series[:i] == series[i]
     for term in design.terms:
         shares |= term.shared(term.codes[:i], term.codes[i]) != 0
     return int(np.flatnonzero(shares)[-1]) if shares.any() else None

@@ -83,8 +83,8 @@ class Setting:
             truth = draw_prior(self.template.priors, 1, rng)
         else:
             truth = self.truths.take(slice(k, k + 1))
-        point, scores = truth.take(0), normal_scores(self.simulated, rng)
-        y, effects = simulate(self.simulated, point, scores)
+        rows, scores = self._rows_at(truth.take(0)), normal_scores(self.simulated, rng)
+        y, effects = simulate(rows, truth.take(0), scores)
         y = np.concatenate([self.template.design.y[: -len(y)], y])
         model = self.template.with_response(y)
         u = {
@@ -92,6 +92,13 @@ class Setting:
             for group, v in zip(self.simulated.groups, effects, strict=True)
         }
         return Drawn(replace(truth, design=model.design), u), model
+
+    def _rows_at(self, point: ComponentDraws) -> Design:
+        """Return the simulated rows with R/σ² at a point, where residuals have parameters."""
+        form = self.simulated.structured_residual
+        if form is None or point.residual is None:
+            return self.simulated
+        return self.simulated.with_residual(form.member_of(point.residual))
 
     def _after_old(self, group: str, u: Array) -> Array:
         """Effects of all fitted levels, shape (1, J, r); those of levels of y_obs are not known."""

@@ -14,14 +14,18 @@ import numpy as np
 import pandas as pd
 
 from bayesv.formula import parse
+from bayesv.formula.frame import as_factor
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
+from bayesv.study.declared.related import contents_of, relationship_of
 from bayesv.study.declared.sources import METHODS, read_data, read_parameters
 
-__all__ = ["OBJECTS", "ScenarioContent"]
+__all__ = ["IID", "OBJECTS", "ScenarioContent"]
 
 OBJECTS = ("data", "parameters")
 _DRAWN = ("levels", "covariates")  # one after the other: in which order they are named is no matter
+_STRUCTURE = ("residual", "residual_sd", "relationship", "truth_residual", "truth_residual_sd")
+IID = "iid"  # a true residual that the fitted structure is not
 _TABLES = ("levels", "nested", "covariates", "correlations", "beta", "sd", "corr", "cov", "factors")
 
 
@@ -57,6 +61,11 @@ class ScenarioContent:
     effects: Any = None
     heteroscedastic: Any = None
     ar1: Any = None
+    residual: str | None = None
+    residual_sd: str | None = None
+    relationship: Any = None
+    truth_residual: str | None = None
+    truth_residual_sd: str | None = None
     factors: Any = None
 
     def __post_init__(self) -> None:
@@ -93,12 +102,40 @@ class ScenarioContent:
             return None
         formula = self.truth_formula or self.formula
         weights = self.weights if isinstance(self.weights, str) else None
-        return read_parameters(self.parameters, formula, self.own_data, weights)
+        structure: dict[str, Any] = {**self.true_residual}
+        if self.own_data is not None:
+            structure["relationship"] = self.relationships(self.own_data)
+        return read_parameters(self.parameters, formula, self.own_data, weights, structure)
+
+    @property
+    def true_residual(self) -> dict[str, Any]:
+        """What the true model says of its residuals, as arguments of `bayesv.Model`."""
+        stated = {
+            "residual": self.truth_residual or self.residual,
+            "residual_sd": self.truth_residual_sd or self.residual_sd,
+        }
+        return {key: None if text == IID else text for key, text in stated.items()}
+
+    @property
+    def has_own_truth(self) -> bool:
+        """Whether responses are simulated from another model than the one fitted."""
+        stated = (self.truth_formula, self.truth_residual, self.truth_residual_sd)
+        return any(text is not None for text in stated)
+
+    def relationships(self, frame: pd.DataFrame) -> dict[str, Any] | None:
+        """Return the known relationships of the levels in these rows, for `bayesv.Model`."""
+        if not self.relationship:
+            return None
+        levels = {group: list(as_factor(frame[group]).categories) for group in self.relationship}
+        return {
+            group: relationship_of(f"relationship.{group}", stated, levels[group])
+            for group, stated in self.relationship.items()
+        }
 
     @property
     def response(self) -> str:
         """The left side of the formula."""
-        return parse(self.formula).response
+        return parse(self.formula, random=False).response
 
     @property
     def crc(self) -> int:
@@ -107,7 +144,13 @@ class ScenarioContent:
             f.name: _fingerprint(getattr(self, f.name))
             for f in fields(self)
             if f.name not in ("name", "factors", *OBJECTS)
+            # What a scenario does not state leaves the numbers of older versions as they were.
+            if not (f.name in _STRUCTURE and getattr(self, f.name) is None)
         }
+        for group, stated in (self.relationship or {}).items():
+            content["relationship"][group] = _fingerprint(
+                contents_of(f"relationship.{group}", stated)
+            )
         # Of files, what is in them counts, not where they lie.
         content["data"] = _fingerprint(self.own_data)
         # A fit of the own data follows from them; its last digits depend on the machine.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,11 @@ def read_data(source: Any) -> pd.DataFrame:
 
 
 def read_parameters(
-    source: Any, formula: str, data: pd.DataFrame | None, var_weights: str | None
+    source: Any,
+    formula: str,
+    data: pd.DataFrame | None,
+    var_weights: str | None,
+    structure: Mapping[str, Any],
 ) -> RemlFit | Posterior:
     """Return the fit or posterior whose parameters are taken for true."""
     if isinstance(source, RemlFit | Posterior):
@@ -48,7 +53,7 @@ def read_parameters(
     if isinstance(source, str) and source in METHODS:
         if data is None:
             raise refusal("parameters", source, "a fit of own data, which are not given.")
-        return Model(formula, data, var_weights=var_weights).reml(source)
+        return Model(formula, data, var_weights=var_weights, **structure).reml(source)
     if isinstance(source, str | Path):
         try:
             content = load(source)

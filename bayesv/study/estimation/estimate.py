@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bayesv.covariance import VarianceComponents, gls
-from bayesv.design.design import Design
 from bayesv.linalg import Array, smallest_relative_eigenvalue
+from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 
-__all__ = ["Estimate", "estimate_of_components", "estimate_of_fit", "estimate_of_posterior"]
+__all__ = [
+    "Estimate",
+    "Mixture",
+    "estimate_of_components",
+    "estimate_of_fit",
+    "estimate_of_posterior",
+    "flags_of",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +27,8 @@ class Estimate:
 
     Attributes
     ----------
+    model : Model
+        What was fitted.
     components : VarianceComponents
         V̂, in the order of the design.
     beta : ndarray, shape (p,)
@@ -33,6 +42,7 @@ class Estimate:
         What is counted: ``singular``, ``not converged``, ``fallback``, ``problems``.
     """
 
+    model: Model
     components: VarianceComponents
     beta: Array
     cov_beta: Array
@@ -41,34 +51,65 @@ class Estimate:
     flags: Mapping[str, bool]
 
 
-def estimate_of_fit(fit: RemlFit) -> Estimate:
-    """Return the estimate of REML or ML."""
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Estimates of several structures of V of the same rows and fixed effects, with weights.
+
+    Attributes
+    ----------
+    parts : tuple of Estimate
+        REML's, with draws beside them if there are any.
+    weights : ndarray, shape (K,)
+        Positive, of sum 1.
+    shares : mapping of str to float
+        Weight of every structure that was stated, also where it is 0.
+    flags : mapping of str to bool
+        What is counted.
+    """
+
+    parts: tuple[Estimate, ...]
+    weights: Array
+    shares: Mapping[str, float]
+    flags: Mapping[str, bool] = field(default_factory=dict)
+
+
+def estimate_of_fit(
+    fit: RemlFit, model: Model, draws: Posterior | None = None, engine: str = ""
+) -> Estimate:
+    """Return the estimate of REML or ML, with draws of the same model by an engine beside it."""
+    of_draws = {} if draws is None else flags_of(draws, engine)
     return Estimate(
+        model,
         fit.components.aligned(fit.design),
         fit.beta.to_numpy(),
         fit.cov_beta.to_numpy(),
         reml=fit.method == "REML",
-        draws=None,
-        flags={"singular": fit.singular, "not converged": not fit.converged},
+        draws=draws,
+        flags={"singular": fit.singular, "not converged": not fit.converged, **of_draws},
     )
 
 
-def estimate_of_posterior(post: Posterior, estimate: str, engine: str) -> Estimate:
+def estimate_of_posterior(post: Posterior, estimate: str, engine: str, model: Model) -> Estimate:
     """Return a summary of draws; a fallback is another engine than was asked for."""
-    flags = {"fallback": post.engine != engine, "problems": bool(post.problems)}
-    return _by_gls(post.estimate(estimate), post.design, post, flags)
+    return _by_gls(post.estimate(estimate), model, post, flags_of(post, engine))
 
 
-def estimate_of_components(vc: VarianceComponents, design: Design) -> Estimate:
+def flags_of(post: Posterior, engine: str) -> dict[str, bool]:
+    """Return what is counted of a posterior."""
+    return {"fallback": post.engine != engine, "problems": bool(post.problems)}
+
+
+def estimate_of_components(vc: VarianceComponents, model: Model) -> Estimate:
     """Return the estimate that variance components alone make."""
-    vc = vc.aligned(design)
-    lowest = min(smallest_relative_eigenvalue(vc.block_for(term)) for term in design.terms)
-    return _by_gls(vc, design, None, {"singular": lowest < 1e-8})
+    vc = vc.aligned(model.design)
+    blocks = [vc.block_for(term) for term in model.design.terms]
+    lowest = min(map(smallest_relative_eigenvalue, blocks), default=1.0)
+    return _by_gls(vc, model, None, {"singular": lowest < 1e-8})
 
 
 def _by_gls(
-    vc: VarianceComponents, design: Design, draws: Posterior | None, flags: dict[str, bool]
+    vc: VarianceComponents, model: Model, draws: Posterior | None, flags: dict[str, bool]
 ) -> Estimate:
-    fixed = gls(design, vc)
+    fixed = gls(model.design, vc)
     beta, cov = fixed.beta.to_numpy(), fixed.cov.to_numpy()
-    return Estimate(vc, beta, cov, reml=False, draws=draws, flags=flags)
+    return Estimate(model, vc, beta, cov, reml=False, draws=draws, flags=flags)

@@ -23,6 +23,7 @@ from bayesv.priors.text import priors_to_dict
 from bayesv.reml import RemlFit
 from bayesv.study.estimation.estimate import (
     Estimate,
+    Mixture,
     estimate_of_components,
     estimate_of_fit,
     estimate_of_posterior,
@@ -55,7 +56,7 @@ class Estimator(ABC):
         """Fit; what comes out is for `read`."""
 
     @abstractmethod
-    def read(self, fit: Any, model: Model) -> Estimate:
+    def read(self, fit: Any, model: Model) -> Estimate | Mixture:
         """Return the estimate that a fit gives."""
 
     @abstractmethod
@@ -93,7 +94,7 @@ class REML(Estimator):
         return model.reml(type(self).__name__)
 
     def read(self, fit: RemlFit, model: Model) -> Estimate:  # noqa: D102
-        return estimate_of_fit(fit)
+        return estimate_of_fit(fit, model)
 
     def to_dict(self) -> dict[str, Any]:  # noqa: D102
         return {"kind": type(self).__name__, "name": self.name}
@@ -176,7 +177,7 @@ class Bayes(Estimator):
         )
 
     def read(self, fit: Posterior, model: Model) -> Estimate:  # noqa: D102
-        return estimate_of_posterior(fit, self.estimate, self.engine)
+        return estimate_of_posterior(fit, self.estimate, self.engine, model)
 
     def to_dict(self) -> dict[str, Any]:  # noqa: D102
         priors = {} if self.priors is None else {"priors": priors_to_dict(self.priors)}
@@ -225,15 +226,15 @@ class Custom(Estimator):
 
     def read(self, fit: Any, model: Model) -> Estimate:  # noqa: D102
         if isinstance(fit, RemlFit):
-            return estimate_of_fit(fit)
+            return estimate_of_fit(fit, model)
         if isinstance(fit, Posterior):
-            return estimate_of_posterior(fit, "mean", fit.engine)
+            return estimate_of_posterior(fit, "mean", fit.engine, model)
         if isinstance(fit, VarianceComponents):
-            return estimate_of_components(fit, model.design)
+            return estimate_of_components(fit, model)
         if isinstance(fit, Mapping) and {"covs", "sigma2", "beta"} <= set(fit):
             values = ComponentDraws(model.design, *(fit[key] for key in ("covs", "sigma2", "beta")))
             post = Posterior.from_draws(Draws(values), None, self.name)
-            return estimate_of_posterior(post, "mean", self.name)
+            return estimate_of_posterior(post, "mean", self.name, model)
         raise BayesvError(
             f"{self.name} returned {type(fit).__name__}; needed are bv.VarianceComponents, a "
             "RemlFit, a Posterior, or draws as {'covs': …, 'sigma2': …, 'beta': …}."

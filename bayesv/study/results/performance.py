@@ -37,9 +37,9 @@ def performance(rows: pd.DataFrame, by: Sequence[str] = GROUPS) -> pd.DataFrame:
     DataFrame
         Columns of ``by``, then score, value, mcse, n. Scores of estimates: ``bias``,
         ``relative bias`` (where the truth is not 0), ``empirical se``, ``rmse``, ``model se``,
-        ``se² ratio``, ``coverage``, ``width``. Of losses: ``mean``. Of what is counted: ``rate``,
-        and ``mean`` of seconds. n is the number of replicates that have the value: intervals that
-        do not exist, as at a boundary, do not count.
+        ``se² ratio``, ``coverage``, ``width``. Of losses, and of weights of structures: ``mean``.
+        Of what is counted: ``rate``, and ``mean`` of seconds. n is the number of replicates that
+        have the value: intervals that do not exist, as at a boundary, do not count.
 
     Notes
     -----
@@ -62,7 +62,7 @@ def performance(rows: pd.DataFrame, by: Sequence[str] = GROUPS) -> pd.DataFrame:
     )
     error = estimate - truth
     mean = _Mean(which, count)
-    scored = ~np.isin(kind, ("status", "loss"))
+    scored = ~np.isin(kind, ("status", "loss", "weight"))
     seconds = heads["quantity"].astype(str).to_numpy() == "seconds"
     columns: list[tuple[str, Mask, Array, Array, Array]] = []
 
@@ -90,7 +90,7 @@ def performance(rows: pd.DataFrame, by: Sequence[str] = GROUPS) -> pd.DataFrame:
         add("coverage", scored, share, np.sqrt(share * (1.0 - share) / n), n)
         add("width", scored, *_median(which, count, width))
         center, spread, n = mean(estimate)
-        add("mean", (kind == "loss") | seconds, center, np.sqrt(spread / n), n)
+        add("mean", np.isin(kind, ("loss", "weight")) | seconds, center, np.sqrt(spread / n), n)
         rate = (kind == "status") & ~seconds
         add("rate", rate, center, np.sqrt(center * (1.0 - center) / n), n)
     parts = []

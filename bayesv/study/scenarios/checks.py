@@ -10,17 +10,21 @@ import pandas as pd
 
 from bayesv.errors import BayesvError, ScenarioError, near
 from bayesv.formula import build, parse
+from bayesv.formula.residual_text import parse_residual, parse_residual_sd
 from bayesv.linalg import Array
-from bayesv.study.declared.content import ScenarioContent
+from bayesv.study.declared.content import IID, ScenarioContent
 from bayesv.study.declared.laws import POSITIVE, STANDARD, VALUES, draw_counts, read_law
 from bayesv.study.declared.reading import choice, number, refusal, table
+from bayesv.study.declared.related import check_relationship
 from bayesv.study.simulation.covariates import column_of, cycled, latent_correlation
 from bayesv.study.simulation.parameters import chosen_beta, chosen_components, fit_columns
+from bayesv.study.simulation.rows import draw_rows
 
 __all__ = ["check"]
 
 _DESIGNS = ("fixed", "redrawn")
 _OF_ROWS = ("levels", "nested", "covariates", "correlations", "rows")
+_RESIDUALS = ("residual", "residual_sd", "truth_residual", "truth_residual_sd")
 _OF_TRUTH = ("beta", "sd", "corr", "cov", "sigma")
 _PROBE_ROWS = 400
 
@@ -50,6 +54,7 @@ def check(scenario: ScenarioContent) -> None:
         if scenario.crossing != 1:
             raise refusal("crossing", scenario.crossing, "nothing beside data of your own.")
     _check_rest(scenario)
+    _check_structure(scenario)
     _check_names(scenario)
     _check_truth(scenario)
 
@@ -144,6 +149,42 @@ def _check_rest(scenario: ScenarioContent) -> None:
                 choice(f"ar1.{part}", ar1[part], names)
 
 
+def _check_structure(scenario: ScenarioContent) -> None:
+    """Refuse residuals and relationships that cannot be read, or are stated in two ways."""
+    structured = False
+    for key in _RESIDUALS:
+        text = getattr(scenario, key)
+        if text is None:
+            continue
+        if not isinstance(text, str):
+            raise refusal(key, text, "a text such as 'ar1(day | g)' or 'strata(g)'.")
+        structured = True
+        if text != IID or not key.startswith("truth_"):
+            try:
+                (parse_residual_sd if key.endswith("_sd") else parse_residual)(text)
+            except BayesvError as error:
+                raise ScenarioError(f"{key}: {error}") from error
+    for key in ("ar1", "heteroscedastic") if structured else ():
+        if getattr(scenario, key) is not None:
+            allowed = "nothing beside residual or residual_sd; state the truth as truth_residual."
+            raise refusal(key, getattr(scenario, key), allowed)
+    for group, stated in table("relationship", scenario.relationship or {}).items():
+        if scenario.data is None:
+            choice("relationship: its keys", group, list(scenario.levels))
+        check_relationship(f"relationship.{group}", stated)
+
+
+def _used_by_residuals(scenario: ScenarioContent) -> set[str]:
+    """Return the columns that residual structures name."""
+    used: set[str] = set()
+    for text in (scenario.residual, scenario.truth_residual):
+        used |= set() if text in (None, IID) else set(parse_residual(str(text)).names)
+    for text in (scenario.residual_sd, scenario.truth_residual_sd):
+        factors = () if text in (None, IID) else parse_residual_sd(str(text))
+        used |= {factor.column for factor in factors}
+    return used
+
+
 def _check_heteroscedastic(description: Any, names: list[str]) -> None:
     kinds = ("rate", "ratios", "log_sd")
     content = table("heteroscedastic", description, ["by"], kinds)
@@ -163,10 +204,11 @@ def _check_names(scenario: ScenarioContent) -> None:
     formulas = {"formula": scenario.formula}
     if scenario.truth_formula is not None:
         formulas["truth_formula"] = scenario.truth_formula
+    structured = any(getattr(scenario, key) is not None for key in _RESIDUALS)
     parsed = {}
     for key, text in formulas.items():
         try:
-            parsed[key] = parse(text)
+            parsed[key] = parse(text, random=not structured)
         except BayesvError as error:
             raise ScenarioError(f"{key}: {error}") from error
     responses = {formula.response for formula in parsed.values()}
@@ -178,7 +220,7 @@ def _check_names(scenario: ScenarioContent) -> None:
     if not response.isidentifier() or response in (*scenario.levels, *scenario.covariates):
         raise refusal("formula", scenario.formula, "a response that is a name of its own.")
     used = {name for formula in parsed.values() for name in formula.names}
-    used |= {*scenario.nested.values()}
+    used |= {*scenario.nested.values()} | _used_by_residuals(scenario)
     used |= {part.strip() for pair in scenario.correlations for part in pair.split(":")}
     for description in (*scenario.covariates.values(), scenario.missing, scenario.heteroscedastic,
                   scenario.ar1, scenario.crossing):  # fmt: skip
@@ -204,16 +246,24 @@ def _check_truth(scenario: ScenarioContent) -> None:
     if scenario.parameters is not None and stated:
         raise refusal(stated[0], getattr(scenario, stated[0]), "nothing beside 'parameters'.")
     frame = scenario.own_data
-    frame = _probe(scenario) if frame is None else frame
-    for key in ("formula", "truth_formula"):
-        text = getattr(scenario, key)
-        if text is None:
-            continue
-        response = parse(text).response
+    if frame is None:
+        # Two rows of a series have different positions in a design only, not in the probe.
+        structured = scenario.residual or scenario.true_residual["residual"]
+        rng = np.random.default_rng(0)
+        frame = draw_rows(scenario, rng).frame if structured else _probe(scenario)
+    fitted: dict[str, Any] = {"residual": scenario.residual, "residual_sd": scenario.residual_sd}
+    models = {"formula": (scenario.formula, fitted)}
+    if scenario.has_own_truth:
+        models["truth_formula"] = (
+            scenario.truth_formula or scenario.formula,
+            scenario.true_residual,
+        )
+    for key, (text, structure) in models.items():
+        response = parse(text, random=False).response
         if response.isidentifier() and response not in frame.columns:
             frame = frame.assign(**{response: np.arange(len(frame)) % 7.0})
         try:
-            design, _ = build(text, frame)
+            design, _ = build(text, frame, **structure)
         except BayesvError as error:
             raise ScenarioError(f"{key}: {error}") from error
     if scenario.true_parameters is not None:

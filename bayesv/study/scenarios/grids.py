@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from bayesv.errors import ScenarioError
 from bayesv.study.declared.reading import choice, refusal, table, toml
+from bayesv.study.declared.related import with_paths
 from bayesv.study.scenarios.scenario import Scenario
 from bayesv.support.arguments import PATH, a, accepts, mapping
 
@@ -80,16 +82,22 @@ def scenarios_of(content: Mapping[str, Any], folder: Path | None = None) -> tupl
     content : mapping
         As a TOML file gives it.
     folder : Path, optional
-        Which paths of ``data`` and ``parameters`` start from.
+        Which paths of ``data``, ``parameters`` and relationships start from.
     """
     common = dict(table("scenario", content.get("scenario")))
     for key in ("data", "parameters"):
-        path = common.get(key)
-        if folder is not None and isinstance(path, str) and (folder / path).exists():
-            common[key] = str(folder / path)
+        if folder is not None and isinstance(common.get(key), str):
+            common[key] = _within(folder, common[key])
+    if folder is not None and isinstance(common.get("relationship"), Mapping):
+        common["relationship"] = with_paths(common["relationship"], partial(_within, folder))
     base = Scenario.from_dict(common)
     axes = table("grid", content.get("grid", {}))
     return grid(base, **axes) if axes else (base,)
+
+
+def _within(folder: Path, path: str) -> str:
+    """Return the path of a file of a folder, if it is there; else as it was."""
+    return str(folder / path) if (folder / path).exists() else path
 
 
 @accepts(path=PATH)

@@ -76,8 +76,19 @@ class Scenario(ScenarioContent):
         ``by`` a column: residual SDs are σ exp(``rate`` × column), σ × ``ratios`` of its levels,
         or σ times a lognormal of ``log_sd`` drawn for each level.
     ar1 : mapping, optional
-        ``rho``, ``group`` and ``time``: residuals correlate by ρ^|t_i − t_j| within a group, by
-        position in it if no time is given.
+        ``rho``, ``group`` and ``time``: residuals of the truth correlate by ρ^|t_i − t_j| within a
+        group, by position in it if no time is given; the fitted model does not know it.
+    residual, residual_sd : str, optional
+        Structure of the residuals that is fitted, as of `bayesv.Model`, and simulated. Its true
+        values stand in ``sd`` and ``corr`` under ``Residual``, by the labels that a fit prints;
+        ``sigma`` is left out where residual SDs have labels.
+    relationship : mapping of factor to table, optional
+        Known relationship of its levels, of truth and fit: ``{"law": "families", "size", "r"}``,
+        ``{"law": "chain", "r"}`` for r^|i − j|, ``{"matrix": path}`` or ``{"pedigree": path, "id",
+        "sire", "dam"}``.
+    truth_residual, truth_residual_sd : str, optional
+        Structure of the true residuals if it is not what is fitted; ``"iid"`` for none. ``sd`` and
+        ``corr`` speak of it.
     factors : mapping of str to value
         What a grid varied.
 

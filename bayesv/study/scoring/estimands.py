@@ -6,6 +6,7 @@ standard errors of a REML estimate.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,20 +15,25 @@ from scipy.sparse.linalg import splu
 from scipy.special import expit, logit
 
 from bayesv.covariance import ComponentDraws
-from bayesv.covariance.functionals import function_of_covariates, functionals
+from bayesv.covariance.functionals import function_of_covariates, functionals_of_draws
 from bayesv.covariance.quantities import quantities
 from bayesv.design.design import Design
+from bayesv.design.parametric import ResidualValues
+from bayesv.design.residual import Homoscedastic
 from bayesv.errors import BayesvError
 from bayesv.gram import GramStatistics
-from bayesv.linalg import Array
+from bayesv.linalg import Array, evenly_spaced
+from bayesv.study.elements import element_of_v
 from bayesv.study.scoring.scores import Scores
 from bayesv.study.simulation.replicate import Truth
 
-__all__ = ["Estimand", "Estimands"]
+__all__ = ["OF_ANY_V", "Estimand", "Estimands"]
 
 _STEP_IN_SDS = 1e-4  # of a parameter, for a derivative
 _POSITIVE = ("tr V", "design effect", "effective n")
-_OF_V = ("log|V|", *_POSITIVE)  # defined by any V
+_DRAWS_ONE_BY_ONE = 200  # of which functionals are computed where each has an R of its own
+OF_ANY_V = ("log|V|", *_POSITIVE)
+"""Functionals that are defined by any V."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,9 @@ class Estimands:
     ----------
     design : Design
         With its rows.
-    stats : GramStatistics
-        Of the same design, any response.
+    statistics : callable
+        Gram statistics of the same design, any response, at a point, such as
+        `bayesv.inference.density.MarginalLikelihood.statistics`.
     scores : Scores
         Which scalars.
 
@@ -66,8 +73,13 @@ class Estimands:
         If the scores name rows or columns that the design lacks.
     """
 
-    def __init__(self, design: Design, stats: GramStatistics, scores: Scores) -> None:
-        self.design, self.stats, self.scores = design, stats, scores
+    def __init__(
+        self,
+        design: Design,
+        statistics: Callable[[ComponentDraws], GramStatistics],
+        scores: Scores,
+    ) -> None:
+        self.design, self.statistics, self.scores = design, statistics, scores
         if scores.rows and max(scores.rows) >= design.n:
             raise BayesvError(
                 f"scores.rows has row {max(scores.rows)}; the design has {design.n} rows, "
@@ -85,23 +97,17 @@ class Estimands:
     def __call__(self, point: ComponentDraws) -> Array:
         """Return every scalar at every point, shape (S, K); the first call fills ``list``."""
         scores = self.scores
-        columns: list[tuple[Estimand, Array]] = [
-            (Estimand(q.scale, q.label), q.values)
-            for q in quantities(point, fixed=False)
-            if q.scale in scores.scales
-        ]
+        columns = self._of_parameters(point)
         if scores.functionals:
-            values = functionals(point, self.stats)
+            values = functionals_of_draws(point, self.statistics)
             columns += [
                 (Estimand("functional", name), value)
                 for name, value in values.items()
                 if name in scores.functionals or name.split(" ")[0] in scores.functionals
             ]
         if self.pairs:
-            elements = self._elements(point)
             columns += [
-                (Estimand("V", f"V[{i}, {j}]"), elements[:, k])
-                for k, (i, j) in enumerate(self.pairs)
+                (Estimand("V", f"V[{i}, {j}]"), element_of_v(point, i, j)) for i, j in self.pairs
             ]
         if len(self.at):
             variance, corr = function_of_covariates(point, self.at)
@@ -114,27 +120,42 @@ class Estimands:
         self.list = [estimand for estimand, _ in columns]
         return np.column_stack([value for _, value in columns]) if columns else _nothing(point)
 
-    def truth(self, truth: Truth) -> Array:
-        """Return the true value of every scalar, shape (K,).
+    def of_draws(self, values: ComponentDraws) -> Array:
+        """Return every scalar at draws, shape (S, K); of some where they cost much each."""
+        flat = values.flat
+        if values.residual is not None and self.scores.functionals:
+            flat = flat.take(evenly_spaced(flat.size, min(flat.size, _DRAWS_ONE_BY_ONE)))
+        return self(flat)
 
-        NaN for what a covariance outside the fitted model does not have, such as an ICC under
-        AR(1) residuals. Elements of Σ and σ² are always those of ``truth.components``.
+    def truth(self, truth: Truth) -> dict[Estimand, float]:
+        """Return the true value of every scalar that has one.
+
+        A covariance outside the fitted model does not have all, such as an ICC under AR(1)
+        residuals, or ρ where these are independent. Elements of Σ and σ² are always those of
+        ``truth.components``.
         """
         beta = truth.beta.reindex(list(self.design.fixed_names)).to_numpy(dtype=float)
-        vc = truth.components.aligned(self.design)
-        values: Array = self(ComponentDraws.of(self.design, vc, np.nan_to_num(beta)).flat)[0]
+        design, vc = self.design, truth.components
+        if design.structured_residual is not None and vc.residual == ResidualValues():
+            design = design.with_residual(Homoscedastic(design.n))  # the true R is of another form
+        vc = vc.aligned(design)
+        point = ComponentDraws.with_parameters(design, vc, np.nan_to_num(beta)).flat
         if truth.well_specified:
-            return values
-        of_v = self._of_v(truth)
-        for k, estimand in enumerate(self.list):
-            if estimand.kind in ("functional", "V", "curve"):
-                values[k] = of_v.get(estimand.name, np.nan)
-        return values
+            values = self(point)[0]
+            return dict(zip(self.list, values.tolist(), strict=True))
+        of_parameters = {estimand: float(x[0]) for estimand, x in self._of_parameters(point)}
+        return of_parameters | self.of_any_v(truth)
+
+    @property
+    def has_slopes(self) -> bool:
+        """Whether parameters are elements of Σ_f and σ², by which `slopes` are."""
+        free = all(term.structure.is_free for term in self.design.terms)
+        return free and self.design.parametric_residual is None
 
     def slopes(self, point: ComponentDraws, se: Array) -> Array:
         """Return derivatives by the elements of Σ_f, by σ² and by β, shape (m + p, K).
 
-        In the order of `bayesv.KenwardRoger`, by central differences.
+        In the order of `bayesv.KenwardRoger`, by central differences; where `has_slopes`.
 
         Parameters
         ----------
@@ -142,12 +163,6 @@ class Estimands:
         se : ndarray, shape (p,)
             Of β, the unit of its steps.
         """
-        for term in self.design.terms:
-            if not term.structure.is_free:
-                raise BayesvError(
-                    "Intervals by the delta method are by elements of Σ, and that of "
-                    f"{term.group!r} is {term.structure.words}. Use bootstrap or a posterior."
-                )
         places = [
             (term.group, int(a), int(b))
             for term in self.design.terms
@@ -169,31 +184,28 @@ class Estimands:
         values = self(ComponentDraws(self.design, covs, sigma2, beta))
         return np.asarray((values[::2] - values[1::2]) / (2.0 * steps[:, None]))
 
-    def _elements(self, point: ComponentDraws) -> Array:
-        """Return V_ij of the pairs of rows, shape (S, pairs)."""
-        i, j = np.array(self.pairs).T
-        elements = point.sigma2[:, None] * ((i == j) * self.design.residual.diagonal[i])
-        for term in self.design.terms:
-            left = term.values[i] * term.shared(term.codes[i], term.codes[j])[:, None]
-            elements = elements + np.einsum(
-                "ka,sab,kb->sk", left, point.covs[term.group], term.values[j]
-            )
-        return np.asarray(elements)
+    def _of_parameters(self, point: ComponentDraws) -> list[tuple[Estimand, Array]]:
+        """Return elements of Σ_f and σ², and parameters of residuals, shapes (S,)."""
+        return [
+            (Estimand(q.scale, q.label), q.values)
+            for q in quantities(point, fixed=False)
+            if q.scale in self.scores.scales
+        ]
 
-    def _of_v(self, truth: Truth) -> dict[str, float]:
+    def of_any_v(self, truth: Truth) -> dict[Estimand, float]:
         """Return what any covariance has: elements, log|V|, tr V, design effect."""
         V = truth.V.tocsr()
-        values = {f"V[{i}, {j}]": float(V[i, j]) for i, j in self.pairs}
-        wanted = {estimand.name for estimand in self.list} & set(_OF_V)
+        elements = {Estimand("V", f"V[{i}, {j}]"): float(V[i, j]) for i, j in self.pairs}
+        wanted = set(OF_ANY_V) & set(self.scores.functionals)
         if not wanted:
-            return values
+            return elements
         trace = float(V.trace())
         effect = float(V.sum()) / trace
-        values |= {"tr V": trace, "design effect": effect, "effective n": self.design.n / effect}
+        values = {"tr V": trace, "design effect": effect, "effective n": self.design.n / effect}
         if "log|V|" in wanted:
             triangles = splu(V.tocsc(), diag_pivot_thresh=0.0, options={"SymmetricMode": True})
             values["log|V|"] = float(np.log(np.abs(triangles.U.diagonal())).sum())
-        return values
+        return elements | {Estimand("functional", name): values[name] for name in wanted}
 
 
 def interval(values: Array, se: Array, estimands: list[Estimand], z: float) -> tuple[Array, Array]:

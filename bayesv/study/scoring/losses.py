@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import sparse
 from bayesv.covariance import VarianceComponents, v_distances
 from bayesv.covariance.clusters import row_batches, v_blocks
 from bayesv.design.design import Design
-from bayesv.linalg import connected
+from bayesv.linalg import Array, connected
 from bayesv.study.simulation.replicate import Truth
 
 __all__ = ["LOSSES", "Losses"]
@@ -29,6 +30,8 @@ class Losses:
     design : Design
         With its rows.
     truth : Truth
+    also : sequence of Design
+        Of the same rows: what they connect is in one cluster.
 
     Notes
     -----
@@ -49,14 +52,14 @@ class Losses:
     0.5
     """
 
-    def __init__(self, design: Design, truth: Truth) -> None:
+    def __init__(self, design: Design, truth: Truth, also: Sequence[Design] = ()) -> None:
         self.design, self.truth = design, truth
         V = sparse.coo_array(truth.V)
-        cluster = _clusters(design, V)
+        cluster = self.cluster = _clusters([design, *also], V)
         sizes = np.bincount(cluster)
         largest = int(sizes.max())
         plain = design.residual.iid
-        self.through_Z = largest > _ROWS_WITHOUT_Z and truth.well_specified and plain
+        self.through_Z = largest > _ROWS_WITHOUT_Z and truth.well_specified and plain and not also
         self.missing = ""  # why there are none
         if largest > _MOST_ROWS_DENSE and not self.through_Z:
             self.missing = (
@@ -77,16 +80,35 @@ class Losses:
             np.add.at(block, (place[i[here]], local[i[here]], local[j[here]]), V.data[here])
             self.batches.append((rows, block, np.linalg.cholesky(block)))
 
+    def covers(self, designs: Sequence[Design]) -> bool:
+        """Whether rows that one of the designs connects are in one cluster of these losses."""
+        if self.through_Z:
+            return False
+        pairs = [np.unique(np.stack([d.clusters, self.cluster]), axis=1) for d in designs]
+        return all(len(np.unique(pair[0])) == pair.shape[1] for pair in pairs)
+
     def __call__(self, vc: VarianceComponents) -> dict[str, float]:
         """Return the losses of V at variance components of the design."""
-        if self.missing:
-            return dict.fromkeys(LOSSES, float("nan"))
-        if self.through_Z:
+        if self.through_Z and not self.missing:
             distances = v_distances(self.design, self.truth.components, vc)
             return {name: distances[name] for name in LOSSES}
+        return self.of_mean([(self.design, vc)], np.ones(1))
+
+    def of_mean(
+        self, parts: Sequence[tuple[Design, VarianceComponents]], weights: Array
+    ) -> dict[str, float]:
+        """Return the losses of the weighted mean of V̂ of several designs of the same rows.
+
+        NaN with the reason in ``missing``. Of designs that are covered, see `covers`.
+        """
+        if self.missing:
+            return dict.fromkeys(LOSSES, float("nan"))
         stein = square = gap = size = 0.0
+        each = [
+            (weight, design.at(vc), vc) for weight, (design, vc) in zip(weights, parts, strict=True)
+        ]
         for rows, block, L in self.batches:
-            estimate = v_blocks(self.design, vc, rows)
+            estimate = sum(weight * v_blocks(design, vc, rows) for weight, design, vc in each)
             half = np.linalg.solve(L, estimate)
             ratio = np.linalg.eigvalsh(np.linalg.solve(L, np.swapaxes(half, 1, 2)))
             log = np.log(ratio)
@@ -101,9 +123,9 @@ class Losses:
         }
 
 
-def _clusters(design: Design, V: Any) -> NDArray[np.intp]:
+def _clusters(designs: Sequence[Design], V: Any) -> NDArray[np.intp]:
     """Cluster of each row: what is connected by shared levels or by the truth's V."""
-    n = design.n
-    rows = np.concatenate([np.arange(n), V.coords[0]])
-    others = np.concatenate([n + design.clusters, V.coords[1]])
-    return connected(2 * n, rows, others)[:n]
+    n, K = designs[0].n, len(designs)
+    rows = np.concatenate([*[np.arange(n)] * K, V.coords[0]])
+    nodes = [n * (k + 1) + design.clusters for k, design in enumerate(designs)]
+    return connected((K + 1) * n, rows, np.concatenate([*nodes, V.coords[1]]))[:n]

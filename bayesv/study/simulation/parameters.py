@@ -15,11 +15,11 @@ from bayesv.names import factors_of, matched
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.study.declared.content import ScenarioContent
-from bayesv.study.declared.reading import choice, number, table
+from bayesv.study.declared.reading import choice, number, refusal, table
 
 __all__ = ["chosen_beta", "chosen_components", "fit_columns"]
 
-_OF_FAMILY = 1e-6  # of the largest element: rounding of a stated covariance
+_OF_FAMILY = 1e-6  # of the largest element: rounding of a stated covariance, and of parameters
 
 
 def fit_columns(fit: RemlFit | Posterior, design: Design) -> list[int]:
@@ -59,8 +59,8 @@ def chosen_beta(scenario: ScenarioContent, design: Design) -> pd.Series:
 
 
 def chosen_components(scenario: ScenarioContent, design: Design) -> VarianceComponents:
-    """Return Σ_f and σ² as they are given, in the design's columns."""
-    sigma = number("sigma", scenario.sigma, "(0, inf)")
+    """Return Σ_f, σ² and parameters of residuals as they are given, in the design's columns."""
+    residual, sigma = _residual(scenario, design)
     by_group = {key: _by_group(scenario, key, design) for key in ("sd", "corr", "cov")}
     blocks = {}
     for term in design.terms:
@@ -96,12 +96,59 @@ def chosen_components(scenario: ScenarioContent, design: Design) -> VarianceComp
                 "that the formula gives it; state one that is, or write us(… | …)."
             )
         blocks[term.group] = pd.DataFrame(block, term.columns, term.columns)
-    return VarianceComponents(blocks, sigma * sigma)
+    vc = VarianceComponents(blocks, sigma * sigma, residual)
+    form = design.structured_residual
+    if form is None:
+        return vc
+    try:
+        vc = vc.aligned(design)
+        own = form.values_of(form.parameters(vc.residual, vc.sigma2), vc.sigma2)[0]
+    except BayesvError as error:
+        raise ScenarioError(f"corr.Residual: {error}") from error
+    for label, value in vc.residual.corr.items():
+        if abs(own.corr[label] - value) > _OF_FAMILY * max(abs(value), 1.0):
+            raise refusal(f"corr.Residual.{label}", value, f"what {form.text} can be.")
+    return vc
+
+
+def _residual(
+    scenario: ScenarioContent, design: Design
+) -> tuple[dict[str, dict[str, float]] | None, float]:
+    """Return the true parameters of structured residuals, by label, and σ."""
+    if (form := design.parametric_residual) is None:
+        return None, number("sigma", scenario.sigma, "(0, inf)")
+    values = {
+        "sd": _by_label(scenario, "sd", form.sd_labels, "(0, inf)"),
+        "corr": _by_label(scenario, "corr", form.corr_labels, "(-inf, inf)"),
+    }
+    if not form.sd_labels:
+        return values, number("sigma", scenario.sigma, "(0, inf)")
+    if scenario.sigma is not None:
+        allowed = "nothing, as each residual SD is stated in sd.Residual."
+        raise refusal("sigma", scenario.sigma, allowed)
+    return values, float(np.sqrt(form.sigma2_of(np.array(list(values["sd"].values())))))
+
+
+def _by_label(
+    scenario: ScenarioContent, key: str, labels: tuple[str, ...], within: str
+) -> dict[str, float]:
+    """Return one number for each label of the residuals; one number is that of all."""
+    stated = table(key, getattr(scenario, key)).get("Residual")
+    if not labels:
+        if stated is not None:
+            raise refusal(f"{key}.Residual", stated, "nothing: the residuals have none.")
+        return {}
+    if not isinstance(stated, Mapping):
+        stated = dict.fromkeys(labels, number(f"{key}.Residual", stated, within))
+    content = table(f"{key}.Residual", stated, labels, [])
+    return {label: number(f"{key}.Residual.{label}", content[label], within) for label in labels}
 
 
 def _by_group(scenario: ScenarioContent, key: str, design: Design) -> dict[str, Any]:
     """Return what a table of the scenario says of each grouping factor of the design."""
     content = table(key, getattr(scenario, key))
+    if design.parametric_residual is not None:
+        content.pop("Residual", None)  # its parameters have labels of their own
     positions = matched(
         list(content), design.groups, f"{key}: the group", ScenarioError, factors_of
     )

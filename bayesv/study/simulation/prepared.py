@@ -11,7 +11,7 @@ import numpy as np
 from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design
 from bayesv.errors import ScenarioError
-from bayesv.formula import build
+from bayesv.formula import build, parse
 from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.study.declared.content import ScenarioContent
@@ -111,8 +111,10 @@ class DrawnDesign:
         rng = np.random.default_rng(sequence)
         rows = draw_rows(scenario, rng)
         model, design, rows = _designs(scenario, rows)
-        rho = None if scenario.ar1 is None else scenario.ar1["rho"]
-        residual = true_residual(rows, model.design.residual, rho)
+        residual = design.residual
+        if not any((model.design.parametric_residual, design.parametric_residual)):
+            rho = None if scenario.ar1 is None else scenario.ar1["rho"]
+            residual = true_residual(rows, model.design.residual, rho)
         true = design if residual is design.residual else replace(design, residual=residual)
         simulator = Simulator(true, model.design, scenario.effects, scenario.errors)
         source = scenario.true_parameters
@@ -120,10 +122,10 @@ class DrawnDesign:
             return cls(model, simulator, PosteriorTruths.of(source, true, rng))
         if source is None:
             beta = chosen_beta(scenario, design).to_numpy()
-            vc = chosen_components(scenario, design)
+            vc = chosen_components(scenario, true)
         else:
             beta, vc = source.beta.to_numpy()[fit_columns(source, design)], source.components
-        return cls(model, simulator, ComponentDraws.of(true, vc.aligned(design), beta))
+        return cls(model, simulator, ComponentDraws.with_parameters(true, vc, beta))
 
     def point_of(self, k: int) -> ComponentDraws:
         """Return the parameters of replicate k, in the columns of the true design."""
@@ -168,7 +170,13 @@ class PosteriorTruths:
         """Return the parameters of replicate k, in the columns of the true design."""
         point = self.values.take(k % self.values.size)
         vc = point.components().aligned(self.design)
-        return ComponentDraws.of(self.design, vc, point.beta[self.columns])
+        return ComponentDraws.with_parameters(self.design, vc, point.beta[self.columns])
+
+
+def _related_to(formula: str, relationship: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the relationships of the grouping factors of a formula."""
+    groups = {name for term in parse(formula, random=False).random for name in term.factors}
+    return {g: K for g, K in (relationship or {}).items() if g in groups} or None
 
 
 def _designs(scenario: ScenarioContent, rows: DrawnRows) -> tuple[Model, Design, DrawnRows]:
@@ -177,15 +185,33 @@ def _designs(scenario: ScenarioContent, rows: DrawnRows) -> tuple[Model, Design,
     response = scenario.response
     if response.isidentifier() and response not in frame.columns:
         frame = frame.assign(**{response: np.arange(len(frame)) % 2.0})
-    model = Model(scenario.formula, frame, var_weights=rows.weights)
+    related = scenario.relationships(frame)
+    model = Model(
+        scenario.formula,
+        frame,
+        var_weights=rows.weights,
+        residual=scenario.residual,
+        residual_sd=scenario.residual_sd,
+        relationship=related,
+    )
     kept = model.design.rows
     rows = rows.take(kept)
-    if scenario.truth_formula is None:
+    if not scenario.has_own_truth:
         return model, model.design, rows
-    design, _ = build(scenario.truth_formula, frame.iloc[kept], rows.weights)
+    formula = scenario.truth_formula or scenario.formula
+    design, _ = build(
+        formula,
+        frame.iloc[kept],
+        rows.weights,
+        **scenario.true_residual,
+        relationship=_related_to(formula, related),
+    )
     if design.n != len(kept):
         raise ScenarioError(
             f"truth_formula: {len(kept) - design.n} rows that the formula uses lack a value of it; "
             "drop them from the data."
         )
+    own, true = model.design.structured_residual, design.structured_residual
+    if own is not None and true is not None and own.equals(true):
+        design = design.with_residual(own)  # which says that the fitted one is the true one
     return model, design, rows

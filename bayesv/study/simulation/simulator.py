@@ -55,7 +55,7 @@ class Simulator:
             for term in self.design.terms
         ]
         scores = StandardScores(effects, error.draw(rng, self.design.n, of_errors))
-        y, _ = simulate(self.design, point, scores)
+        y, _ = simulate(self.design.at(point.components()), point, scores)
         return y
 
     @cached_property
@@ -75,16 +75,18 @@ class Simulator:
         V = MarginalCovariance(design, vc).to_sparse
         plain = design.residual is fitted.residual
         if fitted.X is design.X and fitted.terms is design.terms:
+            if not plain:
+                vc = VarianceComponents({g: vc[g] for g in vc.groups}, vc.sigma2)
             return Truth(beta, vc, V, plain, normal)
         fitted_beta = _in_fitted_names(beta, fitted.fixed_names)
         blocks = {
             term.group: pd.DataFrame(_block(term, design, vc), term.columns, term.columns)
             for term in fitted.terms
         }
-        components = VarianceComponents(blocks, vc.sigma2)
+        components = VarianceComponents(blocks, vc.sigma2, vc.residual if plain else None)
         mean = _mean(design, beta)
         gap = np.abs(_mean(fitted, fitted_beta) - mean).max()
-        largest_sd = vc.sigma * np.sqrt(design.residual.diagonal.max())
+        largest_sd = vc.sigma * np.sqrt(design.at(vc).residual.diagonal.max())
         well_specified = (
             bool(gap <= 1e-9 * (np.abs(mean).max() + largest_sd))
             and plain
