@@ -1,4 +1,4 @@
-"""Fits of brms whose residuals or group-level effects have a structure, frozen with their script."""
+"""Fits of brms with structured residuals or effects, frozen with their script."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_rows_are_those_of_the_data(fits):
     for name in ("ar", "se_sigma"):
         design, data = fits[name].design, read_data(EXPORTS / name)
         assert list(design.row_labels) == list(data.index)
-        assert not list(data.index) == sorted(data.index, key=lambda label: data["g"][label])
+        assert list(data.index) != sorted(data.index, key=lambda label: data["g"][label])
         np.testing.assert_allclose(design.y, data["y"])
         np.testing.assert_allclose(design.X[:, 1], data["x"])
 
