@@ -28,18 +28,18 @@ ELEMENTS = {
     "csh": ("ρ", lambda p, a, b: p["rho"]),
     "ar1": ("ρ^|t_a − t_b|", lambda p, a, b: p["rho"] ** (b - a)),
     "ar1h": ("ρ^|t_a − t_b|", lambda p, a, b: p["rho"] ** (b - a)),
-    "toep": ("ρ_h,  h = |t_a − t_b|", lambda p, a, b: p[f"lag {b - a}"]),
-    "toeph": ("ρ_h,  h = |t_a − t_b|", lambda p, a, b: p[f"lag {b - a}"]),
+    "toep": ("ρ_h, h = |t_a − t_b|", lambda p, a, b: p[f"lag {b - a}"]),
+    "toeph": ("ρ_h, h = |t_a − t_b|", lambda p, a, b: p[f"lag {b - a}"]),
     "ad": (
-        "ρ_a ρ_(a + 1) ⋯ ρ_(b − 1),  a < b",
+        "ρ_a ρ_(a + 1) ⋯ ρ_(b − 1), a < b",
         lambda p, a, b: math.prod(p[f"v{k}, v{k + 1}"] for k in range(a, b)),
     ),
     "adh": (
-        "ρ_a ρ_(a + 1) ⋯ ρ_(b − 1),  a < b",
+        "ρ_a ρ_(a + 1) ⋯ ρ_(b − 1), a < b",
         lambda p, a, b: math.prod(p[f"v{k}, v{k + 1}"] for k in range(a, b)),
     ),
     "ma1": (
-        "ρ_1 if |t_a − t_b| = 1,  0 beyond",
+        "ρ_1 if |t_a − t_b| = 1, 0 beyond",
         lambda p, a, b: p["lag 1"] if b - a == 1 else 0.0,
     ),
     "arma11": ("γ φ^(|t_a − t_b| − 1)", lambda p, a, b: p["lag 1"] * p["phi"] ** (b - a - 1)),
@@ -48,7 +48,7 @@ ELEMENTS = {
     "sp_gau": ("exp(−d_ab^2 / r^2)", lambda p, a, b: math.exp(-((b - a) ** 2) / p["range"] ** 2)),
     "sp_pow": ("ρ^d_ab", lambda p, a, b: p["rho"] ** (b - a)),
     "sp_mat": (
-        "(2^(1 − κ))/Γ(κ) x^κ K_κ(x),  x = d_ab / r",
+        "(2^(1 − κ))/Γ(κ) x^κ K_κ(x), x = d_ab / r",
         lambda p, a, b: (
             2 ** (1 - 1.5) / gamma(1.5) * ((b - a) / p["range"]) ** 1.5
             * kv(1.5, (b - a) / p["range"])
@@ -174,7 +174,7 @@ def test_R_with_a_nugget_strata_and_covariates(visits):
     lines, text, fit = said(
         visits, residual="sp_exp(v | g, nugget=True)", residual_sd="power(x) * exp(v)"
     )
-    assert "R_jk = σ_j σ_k (1 − ν) exp(−d_ab / r)  for rows" in lines
+    assert "R_jk = σ_j σ_k (1 − ν) exp(−d_ab / r) for rows" in lines
     assert "σ_j = σ |x_j|^δ_1 exp(δ_2 v_j)" in lines
     assert "the nugget, is of each row alone" in text
     corr = fit.components.residual.corr
@@ -199,7 +199,7 @@ def test_R_with_parameters_by_group(visits):
 
 def test_known_R(visits):
     lines, text, _ = said(visits, "y ~ v + (1 | g)", residual=bv.Known("vi"))
-    assert "R = diag(v_1, …, v_n),  v known" in lines
+    assert "R = diag(v_1, …, v_n), v known" in lines
     assert "a variance that is known" in text
     assert "σ" not in text.rsplit("REML found", 1)[1]
     matrix = np.diag(visits["vi"]) + 0.1 * np.equal.outer(*2 * [visits["g"].to_numpy()])
@@ -218,7 +218,7 @@ def test_templates_of_G(visits, kind):
     text = equation(line)["text"]
     if structure.n_corrs == 0:
         square = "s_a^2" if structure.n_sds > 1 else "s^2"
-        assert text == f"Σ_2,aa = {square},  Σ_2,ab = 0"
+        assert text == f"Σ_2,aa = {square}, Σ_2,ab = 0"
     else:
         scale = "s_a s_b" if structure.n_sds > 1 else "s^2"
         assert text == f"Σ_2,ab = {scale} {ELEMENTS[structure.kind][0]}"
@@ -232,13 +232,13 @@ def test_G_of_independent_parts_and_K(visits):
     assert "K_ij times that of one level" in text
     assert f"REML found s = {math.sqrt(fit.components['g'].iloc[0, 0]):.4g}." in text
     lines, text, _ = said(visits, "y ~ v + (1 | g) + cs(0 + factor(v) | g)")
-    assert "Σ_aa = s^2  for Intercept" in lines
-    assert "Σ_ab = s_a s_b ρ  for factor(v)[0], factor(v)[1]" in lines
+    assert "Σ_aa = s^2 for Intercept" in lines
+    assert "Σ_ab = s_a s_b ρ for factor(v)[0], factor(v)[1]" in lines
     assert "In the form csh, every two effects have the same correlation ρ" in text
 
 
 def test_a_page_has_them(visits):
     fit = bv.Model("y ~ v", visits, residual="ar1(v | g)").reml()
     html = bv.report(fit, pictures=False).html
-    assert 'alttext="R_jk = σ^2 ρ^|t_a − t_b|  for rows j, k at a, b of a series"' in html
+    assert 'alttext="R_jk = σ^2 ρ^|t_a − t_b| for rows j, k at a, b of a series"' in html
     assert f"REML found σ = {fit.sigma2**0.5:.4g}, ρ = " in html

@@ -75,7 +75,7 @@ FORMS: dict[str, Form] = {
         "that each depends on the one before alone",
     ),
     "ma1": Form(
-        "ρ_1 ⟨if⟩ |t_a − t_b| = 1,  0 ⟨beyond⟩",
+        "ρ_1  ⟨if⟩  |t_a − t_b| = 1,  0  ⟨beyond⟩",
         "neighbouring {position}s have the correlation ρ_1 = θ/(1 + θ²), others none",
     ),
     "arma11": Form(

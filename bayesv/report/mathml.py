@@ -48,7 +48,7 @@ def quoted(words: str) -> str:
 def _spoken(source: str) -> str:
     """Return the text of a source: parts of an index or exponent in brackets if they have gaps."""
     words = re.findall("⟨([^⟩]*)⟩", source)
-    text = re.sub("⟨[^⟩]*⟩", "⟨⟩", source)
+    text = re.sub(r"\s+", " ", re.sub("⟨[^⟩]*⟩", "⟨⟩", source))
     text = re.sub(r"\[([^/\]]*)/([^\]]*)\]", r"{\1 }/{\2 }", text)
     while "{" in text:
         text = re.sub(r"\{([^{}]*)\}", lambda part: _bracketed(part[1]), text)
