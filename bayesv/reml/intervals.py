@@ -48,8 +48,8 @@ def confint(fit: Any, method: str, prob: float, refits: Any) -> pd.DataFrame:
 
 
 def _fixed(fit: Any, prob: float) -> pd.DataFrame:
-    """Return Kenward–Roger intervals of β; normal ones of a fit by ML."""
-    if fit.method == "REML" and not fit.design.sigma_is_known:
+    """Return Kenward–Roger intervals of β; normal ones of a fit by ML, or without its rows."""
+    if fit.method == "REML" and fit.design.has_rows and not fit.design.sigma_is_known:
         table = kenward_roger(fit).table(prob=prob)[["estimate", "low", "high"]]
     else:
         half = ndtri((1 + prob) / 2) * fit.se
