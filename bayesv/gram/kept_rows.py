@@ -22,7 +22,7 @@ from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.tables import Sums
 from bayesv.linalg import Array
 
-__all__ = ["KeptRows"]
+__all__ = ["KeptRows", "in_units"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class KeptRows(ByResidual):
         form, batch, log_weights = rows_without_residual(design)
         stats = gram_statistics(batch, elimination, dedupe=False)
         sets = [part.rows[part.first] for part in pieces]
-        columns, units = _in_units(batch, stats)
+        columns, units = in_units(batch, stats)
         rows = RowCovariances.of(form, sets)
         return cls(form, stats, pieces, rows, log_weights, columns, units)
 
@@ -138,7 +138,7 @@ class KeptRows(ByResidual):
         return slopes
 
 
-def _in_units(batch: RowBatch, stats: GramStatistics) -> tuple[Array, tuple[Index, ...]]:
+def in_units(batch: RowBatch, stats: GramStatistics) -> tuple[Array, tuple[Index, ...]]:
     """Return W in the units of the statistics, and the unit of each row for each factor."""
     columns, units = [], []
     for factor in stats.layout.chain:

@@ -56,6 +56,11 @@ class ByResidual(ABC):
     summed: ClassVar[bool] = False
     """Whether an evaluation takes no pass over the rows."""
 
+    @property
+    def cost(self) -> float:
+        """Operations of an evaluation, about, where they are more than those of eliminating."""
+        return 0.0
+
     @abstractmethod
     def at(self, parameters: Parameters) -> Weighted:
         """Return the statistics at parameters.
