@@ -59,6 +59,11 @@ class RowCovariances:
         return cls(replace(chosen, known=None), tuple(parts))
 
     @cached_property
+    def _pairs(self) -> tuple[tuple[Index, Index], ...]:
+        """Places of two different rows of each set, in order."""
+        return tuple(np.triu_indices(rows.shape[1], 1) for rows in self.sets)
+
+    @cached_property
     def _lags(self) -> tuple[Array | None, ...]:
         """Lags of the rows of each set, (P, T, T), where correlations are functions of them."""
         part = self.form.sequential
@@ -108,13 +113,14 @@ class RowCovariances:
         scales = form.row_sds(parameters)
         size = 0 if isinstance(structure, Stationary) else structure.size
         by_corr = np.zeros((len(z), size, size))
-        for rows, lags, bar in zip(self.sets, self._lags, bars, strict=True):
+        for rows, lags, pairs, bar in zip(self.sets, self._lags, self._pairs, bars, strict=True):
             if rows.shape[1] == 1:
                 continue
             scale, group = scales[rows], series.group[rows[:, 0]]
             bar = scale[:, :, None] * bar * scale[:, None, :]
             if lags is not None:
-                slopes += _by_lags(structure, z, group, lags, bar)
+                twice, between = 2.0 * bar[:, *pairs], lags[:, *pairs]
+                slopes += _by_lags(structure, z, group, between, twice)
                 continue
             visit = series.visit[rows]
             np.add.at(by_corr, (group[:, None, None], visit[:, :, None], visit[:, None, :]), bar)
@@ -128,13 +134,12 @@ class RowCovariances:
 def _by_lags(
     structure: CovarianceStructure, z: Array, group: Index, lags: Array, bar: Array
 ) -> Array:
-    """Return the derivative by z, (groups, m), given that by correlations at lags, (P, T, T)."""
+    """Return the derivative by z, (groups, m), given that by correlations at lags, (P, pairs)."""
     assert isinstance(structure, Stationary)
-    above = np.triu_indices(lags.shape[1], 1)
-    twice, between = 2.0 * bar[:, *above], lags[:, *above]
     slopes = np.empty(z.shape)
     for g, own in enumerate(z):
-        mine = group == g
-        first = structure.first_at_lags(structure.natural(own), between[mine])
-        slopes[g] = structure.jacobian(own).T @ np.tensordot(first, twice[mine], axes=2)
+        mine = slice(None) if len(z) == 1 else group == g
+        first = structure.first_at_lags(structure.natural(own), lags[mine])
+        by_psi = first.reshape(len(first), -1) @ bar[mine].ravel()
+        slopes[g] = by_psi @ structure.jacobian(own)
     return slopes

@@ -13,7 +13,7 @@ from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.gram.arrange import gram_statistics
 from bayesv.gram.kept_rows import in_units
 from bayesv.gram.patterns import PatternSums, pattern_sums
-from bayesv.gram.residual_rows import ByResidual, Weighted, rows_without_residual, with_log_weights
+from bayesv.gram.residual_rows import ByResidual, Weighted, rows_without_residual
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.tables import Sums
 from bayesv.linalg import Array, block_diagonal
@@ -68,10 +68,8 @@ class ByPattern(ByResidual):
         blocks = self._blocks(parameters)
         done = self.sums.whiten(block_diagonal(blocks))
         sums = self.stats.sums._replace(C=done.T)
-        stats = GramStatistics(
-            self.stats.layout, self.stats.fixed, sums, 0.0, float(done.T[-1, -1])
-        )
-        stats = with_log_weights(stats, self.log_weights - done.logdet)
+        log_weights, total = self.log_weights - done.logdet, float(done.T[-1, -1])
+        stats = GramStatistics(self.stats.layout, self.stats.fixed, sums, log_weights, total)
 
         def pullback(by_sums: Sums, by_log_det: float) -> Parameters:
             return self._by_blocks(parameters, blocks, done.gradient(by_sums.C, by_log_det))
