@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,9 @@ __all__ = [
     "PLACE",
     "U_START",
     "BorderTable",
+    "ChainProblem",
     "K",
+    "Rule",
     "S",
     "StackedSums",
     "Sums",
@@ -92,6 +94,53 @@ class Sums(NamedTuple):
     A_border: Array
     B_border: Array
     C: Array
+
+
+class Rule(NamedTuple):
+    """What a profiled criterion makes of log|M| and T.
+
+    Attributes
+    ----------
+    df : float
+        Rows, by REML less the fixed effects.
+    restricted : bool
+        Whether it is that of REML.
+    sigma_is_known : bool
+        σ is 1 then.
+    constant : float
+        What depends on nothing that is estimated.
+    exact : float
+        r² that is rounding, and so no residual variance.
+    """
+
+    df: float
+    restricted: bool
+    sigma_is_known: bool
+    constant: float
+    exact: float
+
+
+class ChainProblem(NamedTuple):
+    """The profiled criterion of a chain without a border, for one compiled pass.
+
+    Attributes
+    ----------
+    tables : Tables
+    sums, left : Sums
+        What is eliminated, and room for what units look like when their turn comes.
+    factors : Factors
+        Of no border.
+    width : int
+        Of the frontal matrix.
+    rule : Rule
+    """
+
+    tables: Tables
+    sums: Sums
+    left: Sums
+    factors: Any
+    width: int
+    rule: Rule
 
 
 class StackedSums:

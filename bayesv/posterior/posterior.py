@@ -179,7 +179,8 @@ class Posterior(DrawsOfDensity, Savable):
         Parameters
         ----------
         group, level : str, object
-            The rows of one level, such as ``post.V("Subject", "308")``.
+            The rows of one level, such as ``post.V("Subject", "308")``; of a model of data in
+            batches they are read again.
         rows : array_like of int, optional
             Positions among the design's rows, instead.
         newdata : DataFrame, optional
@@ -351,8 +352,9 @@ class Posterior(DrawsOfDensity, Savable):
         seed : int
         """
         rng, values = np.random.default_rng(seed), self.values.flat
-        rows = fitted_rows(self.design)
-        if newdata is not None:
+        if newdata is None:
+            rows = fitted_rows(self.design)
+        else:
             rows = rows_of(self.design, newdata, weights)
         kept = values.take(evenly_spaced(values.size, draws))
         y = responses(kept, rows, self._likelihood, rng, new_levels=new_levels)
