@@ -41,7 +41,7 @@ class Mixture:
         They grow with the number d of coordinates, because the distance from the centre varies
         relatively by √(2/d) under a normal and by √(2/d + 2/ν) or so under a t distribution.
         """
-        return _NU * max(1.0, self.means.shape[1] / _FEW)
+        return _NU * max(1.0, float(self.means.shape[1]) / _FEW)
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         """Draw points, shape (size, d)."""
