@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,17 +153,17 @@ class StackedSums:
 
     def __init__(self, parts: Sequence[Sums]) -> None:
         self.shapes = [values.shape for values in parts[0]]
-        self.stops = np.cumsum([int(np.prod(shape)) for shape in self.shapes])
-        self.matrix = np.empty((len(parts), int(self.stops[-1])))
+        stops = np.cumsum([0, *(int(np.prod(shape)) for shape in self.shapes)]).tolist()
+        self.places = [slice(*ends) for ends in pairwise(stops)]
+        self.matrix = np.empty((len(parts), stops[-1]))
         for row, part in zip(self.matrix, parts, strict=True):
             np.concatenate([values.ravel() for values in part], out=row)
 
     def combined(self, coefficients: Array) -> Sums:
         """Return Σ_k c_k Sums_k, for coefficients (..., K) with leading axes (..., of each)."""
         flat = coefficients @ self.matrix
-        parts = np.split(flat, self.stops[:-1], axis=-1)
-        pairs = zip(parts, self.shapes, strict=True)
-        return Sums(*(part.reshape(*flat.shape[:-1], *shape) for part, shape in pairs))
+        pairs = zip(self.places, self.shapes, strict=True)
+        return Sums(*(flat[..., own].reshape(*flat.shape[:-1], *shape) for own, shape in pairs))
 
     def inner(self, sums: Sums) -> Array:
         """Return Σ of the products of all elements with those of each of the sums, (K,)."""
