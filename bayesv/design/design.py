@@ -262,7 +262,6 @@ class Design(LabelledDesign):
                 "design has fixed rows, so drop them from the data frame instead."
             )
         refuse_constant(self.response, y)
-        self.fixed_index  # noqa: B018  # is made once for all responses
         return self._with(y=y)
 
     def _with(self, **parts: Any) -> Design:
