@@ -16,7 +16,7 @@ from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.names import variable_name
 from bayesv.support.xarray import data_array, data_tree, dataset
 
-__all__ = ["array", "draws_of", "tree_of"]
+__all__ = ["array", "draws_of", "response_name", "tree_of", "variables_of"]
 
 _DIMS = ("chain", "draw")
 
@@ -49,6 +49,35 @@ def tree_of(draws: Draws, engine: str) -> Any:
             raise BayesvError(f"{engine}: some draws of {what} are not finite.")
     if (values.sigma2 <= 0).any():
         raise BayesvError(f"{engine}: some draws of σ² are not positive.")
+    variables, coords = variables_of(values, draws.u)
+    groups = {"posterior": dataset(variables, coords=coords, attrs=dict(draws.attrs))}
+    if design.has_rows:
+        groups["observed_data"] = _observed(design)
+    if draws.sample_stats:
+        stats = {name: (_DIMS, np.asarray(v)) for name, v in draws.sample_stats.items()}
+        groups["sample_stats"] = dataset(stats, coords={dim: coords[dim] for dim in _DIMS})
+    if draws.log_weights is not None:
+        groups["proposals"] = dataset({"log_weight": ("proposal", draws.log_weights)})
+    return data_tree(groups)
+
+
+def variables_of(
+    values: ComponentDraws, u: Mapping[str, Array]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the labelled variables of draws, (dims, values) by name, and labels of their dims.
+
+    Parameters
+    ----------
+    values : ComponentDraws, shape (chain, draw)
+    u : mapping of str to ndarray, shape (chain, draw, J, r)
+        Random effects that were kept.
+
+    Raises
+    ------
+    BayesvError
+        If two variables would share a name.
+    """
+    design = values.design
     variables: dict[str, Any] = {
         "beta": ((*_DIMS, "coef"), values.beta),
         "sigma": (_DIMS, values.sigma),
@@ -63,7 +92,7 @@ def tree_of(draws: Draws, engine: str) -> Any:
         names, labels = _of_residual(form, values, values.residual)
         variables, coords = variables | names, coords | labels
     for term in design.terms:
-        names, labels = _of_term(term, values, draws.u)
+        names, labels = _of_term(term, values, u)
         coords |= labels
         if taken := [name for name in names if name in variables or name in coords]:
             raise BayesvError(
@@ -71,15 +100,7 @@ def tree_of(draws: Draws, engine: str) -> Any:
                 "the grouping factor."
             )
         variables |= names
-    groups = {"posterior": dataset(variables, coords=coords, attrs=dict(draws.attrs))}
-    if design.has_rows:
-        groups["observed_data"] = _observed(design)
-    if draws.sample_stats:
-        stats = {name: (_DIMS, np.asarray(v)) for name, v in draws.sample_stats.items()}
-        groups["sample_stats"] = dataset(stats, coords={dim: coords[dim] for dim in _DIMS})
-    if draws.log_weights is not None:
-        groups["proposals"] = dataset({"log_weight": ("proposal", draws.log_weights)})
-    return data_tree(groups)
+    return variables, coords
 
 
 def _of_term(
@@ -119,7 +140,13 @@ def _of_residual(
     return variables, labels
 
 
-def _observed(design: Design) -> Any:
+def response_name(design: Design) -> str:
+    """Return what the response is called among variables."""
     name = variable_name(design.response)
-    name = "response" if name == "row" else name
-    return dataset({name: ("row", design.y)}, coords={"row": np.asarray(design.rows)})
+    return "response" if name == "row" else name
+
+
+def _observed(design: Design) -> Any:
+    return dataset(
+        {response_name(design): ("row", design.y)}, coords={"row": np.asarray(design.rows)}
+    )

@@ -30,7 +30,6 @@ from bayesv.posterior.effects import gls_draws, random_effects
 from bayesv.posterior.estimators import ESTIMATES, point_estimate
 from bayesv.posterior.expected import expected_v
 from bayesv.posterior.functions_of_v import curves, functionals_of_v, mapped, reliabilities
-from bayesv.posterior.likelihoods import likelihood_groups
 from bayesv.posterior.of_density import DrawsOfDensity
 from bayesv.posterior.prediction import responses
 from bayesv.priors.priors import ResolvedPriors
@@ -46,7 +45,6 @@ from bayesv.support.arguments import (
     whole,
 )
 from bayesv.support.saving import Savable
-from bayesv.support.xarray import data_tree
 
 __all__ = ["Posterior"]
 
@@ -301,29 +299,6 @@ class Posterior(DrawsOfDensity, Savable):
         Under a normal prior of β they are mean and covariance of β given (Σ, σ², y).
         """
         return gls_draws(self.values.flat, self._likelihood)
-
-    @accepts(every=optional(whole(1)))
-    def log_likelihood(self, every: int | None = None) -> Any:
-        """Return the draws with a group ``log_likelihood``, u integrated out, for ``az.loo``.
-
-        Parameters
-        ----------
-        every : int, optional
-            Keep every so many draws of each chain; left out, about 1,000 draws in all.
-
-        Returns
-        -------
-        DataTree
-            Group ``log_prior``, by parameter, makes ``az.psense_summary`` work (power-scaling
-            sensitivity to prior and likelihood, ``likelihood_var_names="by_cluster"``). Group
-            ``log_likelihood`` has ``by_row``, log p(y_i | y_−i, β, Σ, σ), for leaving out one row,
-            and ``by_cluster``, log p(y_c | β, Σ, σ), for leaving out one connected cluster:
-            ``az.loo(post.log_likelihood(), var_name="by_cluster")``.
-        """
-        step = every or max(1, self.n_chains * self.n_draws // 1000)
-        groups = likelihood_groups(self.values, self.priors, step)
-        posterior = self.draws["posterior"].to_dataset().isel(draw=slice(None, None, step))
-        return data_tree({"posterior": posterior, **groups})
 
     @accepts(draws=whole(1), weights=optional(TEXT), new_levels=FLAG, seed=whole(0))
     def predict(
