@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,12 +16,15 @@ from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.names import variable_name
 from bayesv.support.xarray import data_array, data_tree, dataset
 
+if TYPE_CHECKING:
+    import xarray
+
 __all__ = ["array", "draws_of", "response_name", "tree_of", "variables_of"]
 
 _DIMS = ("chain", "draw")
 
 
-def array(values: Array, coords: Mapping[str, Any], name: str | None = None) -> Any:
+def array(values: Array, coords: Mapping[str, Any], name: str | None = None) -> xarray.DataArray:
     """Return a DataArray; keys of ``coords`` are its dims, None stands for no labels."""
     labels = {dim: label for dim, label in coords.items() if label is not None}
     return data_array(values, dims=list(coords), coords=labels, name=name)
@@ -34,7 +37,7 @@ def draws_of(tree: Any, name: str) -> Array:
     return np.ascontiguousarray(values.transpose(*_DIMS, ...).to_numpy(), dtype=float)
 
 
-def tree_of(draws: Draws, engine: str) -> Any:
+def tree_of(draws: Draws, engine: str) -> xarray.DataTree:
     """Return an ArviZ DataTree with the design's labels.
 
     Raises
@@ -146,7 +149,7 @@ def response_name(design: Design) -> str:
     return "response" if name == "row" else name
 
 
-def _observed(design: Design) -> Any:
+def _observed(design: Design) -> xarray.Dataset:
     return dataset(
         {response_name(design): ("row", design.y)}, coords={"row": np.asarray(design.rows)}
     )

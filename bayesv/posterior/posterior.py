@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -45,6 +45,12 @@ from bayesv.support.arguments import (
     whole,
 )
 from bayesv.support.saving import Savable
+
+if TYPE_CHECKING:
+    import xarray
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["Posterior"]
 
@@ -218,7 +224,7 @@ class Posterior(DrawsOfDensity, Savable):
         """Return `bayesv.contrasts` of the draws, with the probability that each is above 0."""
         return contrasts(self, specs, method, **options)
 
-    def functionals(self) -> Any:
+    def functionals(self) -> xarray.Dataset:
         """Return draws of scalar functionals of V as a Dataset with dims (chain, draw).
 
         log|V|, tr V, variance shares (VPC), of each grouping factor ICC, repeatability, correlation
@@ -230,7 +236,7 @@ class Posterior(DrawsOfDensity, Savable):
         return functionals_of_v(self.values, self._likelihood, self._moments_of_V)
 
     @accepts(groups=optional(TEXTS))
-    def curves(self, at: Any, groups: Sequence[str] | None = None) -> Any:
+    def curves(self, at: Any, groups: Sequence[str] | None = None) -> xarray.Dataset:
         """Return draws of Var(y(x)) and Corr(y(x), y(x')), dims (chain, draw, x[, x2]).
 
         Parameters
@@ -244,7 +250,7 @@ class Posterior(DrawsOfDensity, Savable):
         return curves(self.values, at, groups)
 
     @accepts(every=whole(1))
-    def reliability(self, every: int = 1) -> Any:
+    def reliability(self, every: int = 1) -> xarray.DataArray:
         """Return draws of the reliability of the BLUPs, dims (chain, draw, effect).
 
         1 − Var(û − u)/Var(u), averaged over the levels of a factor, one value for each of its
@@ -258,7 +264,9 @@ class Posterior(DrawsOfDensity, Savable):
         return reliabilities(self.values, every)
 
     @accepts(function=FUNCTION, every=whole(1))
-    def map(self, function: Callable[[VarianceComponents], Any], every: int = 1) -> Any:
+    def map(
+        self, function: Callable[[VarianceComponents], Any], every: int = 1
+    ) -> xarray.DataArray:
         """Apply a function to draws of (Σ, σ²); a DataArray with dims (chain, draw, …).
 
         Parameters
@@ -277,7 +285,7 @@ class Posterior(DrawsOfDensity, Savable):
     @accepts(reference=a(VarianceComponents), kind=choice(*DISTANCES), every=whole(1))
     def distance(
         self, reference: VarianceComponents, kind: str = "affine_invariant", every: int = 10
-    ) -> Any:
+    ) -> xarray.DataArray:
         """Return draws of the distance between V and V at ``reference``, dims (chain, draw).
 
         Parameters
@@ -309,7 +317,7 @@ class Posterior(DrawsOfDensity, Savable):
         weights: str | None = None,
         new_levels: bool = False,
         seed: int = 0,
-    ) -> Any:
+    ) -> xarray.DataArray:
         """Return draws of responses, a DataArray with dims (sample, row).
 
         Parameters
