@@ -1,4 +1,4 @@
-"""What public names say of themselves: types of what they return, listings that fit and are read."""
+"""What public names say of themselves: types of what they return, listings that are read back."""
 
 from __future__ import annotations
 
