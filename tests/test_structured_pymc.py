@@ -13,6 +13,7 @@ import bayesv as bv
 from bayesv.design.structured import Parameters
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.log_prior import LogPrior
+from bayesv.inference.pymc_likelihood import Chain
 
 pytest.importorskip("pymc")
 pytensor = pytest.importorskip("pytensor")
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:PyTensor could not link")
 
 VISITS = ("us", "cs", "csh", "ar1", "ar1h", "toep", "toeph", "ad", "adh", "ma1", "arma11")
 REAL = ("car1", "sp_exp", "sp_gau", "sp_pow", "sp_mat")
+KIN = pd.DataFrame(0.5 * np.eye(8) + 0.5, index=range(8), columns=range(8))
 CASES: dict[str, dict[str, Any]] = {
     **{kind: {"residual": f"{kind}(day | g)"} for kind in VISITS},
     **{kind: {"residual": f"{kind}(time | g)"} for kind in REAL},
@@ -37,6 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
         "residual": "cs(day | g)", "residual_sd": "power(time)", "var_weights": "v",
     },
     "known": {"residual": bv.Known("v")},
+    "related": {"residual": "car1(time | g)", "relationship": {"g": KIN}},
     "even days": {"residual": "ar1(even | g)", "priors": bv.Priors(corr={"Residual": bv.LKJ(2)})},
     "away from 0": {
         "residual": "ad(day | g)",
@@ -243,3 +246,30 @@ def test_bambi_refuses_what_it_cannot_state(name, match, data):
     with pytest.raises(bv.BayesvError, match=match) as error:
         bv.to_bambi(model_of(name, data))
     assert "to_pymc" in str(error.value)
+
+
+def test_draws_of_a_chain_have_its_covariance(data):
+    """What PyMC's predictions are made of, and the density that they then have."""
+    form = model_of("ar1", data).design.structured_residual
+    series, rho = form.sequential.series, 0.6
+    chain = Chain.of(series.codes, series.times[series.visit])
+    gap = series.times[series.visit] - series.times[series.visit][chain.before]
+    adjacent = np.where(chain.before == np.arange(series.n), 0.0, rho**gap)
+    sd, rng = np.linspace(1.0, 2.0, series.n), np.random.default_rng(2)
+    draws = chain.draw(np.full(series.n, 3.0), sd, adjacent, rng, size=(40_000,))
+    R = form.member_of(Parameters(np.ones(1), np.arctanh([[rho]]), np.zeros(0))).matrix.toarray()
+    R = R * sd[:, None] * sd
+    error = np.sqrt((R**2 + np.outer(np.diag(R), np.diag(R))) / 40_000)
+    assert (np.abs(np.cov(draws.T) - R) < 5 * error).all()
+    assert (np.abs(draws.mean(axis=0) - 3.0) < 5 * sd / 200).all()
+    value = chain.logp(draws[0], 3.0, sd, adjacent).eval(mode="FAST_COMPILE")
+    want = multivariate_normal(np.full(series.n, 3.0), R).logpdf(draws[0])
+    assert float(value) == pytest.approx(want, rel=1e-10)
+
+
+def test_many_related_levels_are_refused_before_their_root_is_dense(data, monkeypatch):
+    model = bv.Model("y ~ x + (1 | g)", data, relationship={"g": KIN})
+    _ = model.design.terms[0].related.root
+    monkeypatch.setattr("bayesv.support.memory.available", lambda: 100)
+    with pytest.raises(bv.BayesvError, match="marginal=True"):
+        bv.to_pymc(model)

@@ -25,9 +25,13 @@ from bayesv.inference.pymc_residual import ResidualVariables, residual_coords, r
 from bayesv.linalg import Array
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.structures import CovarianceStructure
+from bayesv.support.memory import refuse_unless
 from bayesv.support.process import Shared
 
 __all__ = ["build_pymc", "group_root", "model_coords", "nuts", "sample_pymc", "scale_variables"]
+
+
+_COPIES = 3  # of the root of a relationship: dense, in the model, and compiled
 
 
 def build_pymc(design: Design, priors: ResolvedPriors) -> Any:
@@ -83,7 +87,14 @@ def _effects(term: RandomTerm, priors: ResolvedPriors) -> Any:
         z = pm.Normal(f"z_{term.group}", 0.0, 1.0, shape=shape)
     u = pt.dot(z, root.T) if term.structure.n_corrs else z * sd
     if term.related is not None:
-        u = pt.dot(term.related.root.matrix.toarray(), u)
+        root = term.related.root.matrix
+        refuse_unless(
+            8.0 * _COPIES * float(np.prod(root.shape)),
+            f"The root of the relationship of {root.shape[0]:,} levels of {term.group!r}",
+            "Take bv.to_pymc(model, marginal=True), which has no effects of levels, or "
+            "engine='collapsed'.",
+        )
+        u = pt.dot(root.toarray(), u)
     return pm.Deterministic(f"u_{term.group}", u, dims=dims)
 
 

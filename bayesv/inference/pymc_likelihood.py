@@ -17,7 +17,7 @@ from bayesv.structures.antedependence import AnteDependence, ChainRoot
 from bayesv.structures.stationary import Stationary
 from bayesv.support.memory import refuse_unless
 
-__all__ = ["observe"]
+__all__ = ["Chain", "observe"]
 
 _COPIES = 6  # of the covariances of series: they, their roots, and derivatives
 
@@ -156,7 +156,7 @@ def _correlations(residual: ResidualVariables, part: Sequential, rows: Index) ->
 
 
 @dataclass(frozen=True, eq=False)
-class _Chain:
+class Chain:
     """Rows of series in which each depends on the one before alone.
 
     Attributes
@@ -171,7 +171,7 @@ class _Chain:
     steps: tuple[Index, ...]
 
     @classmethod
-    def of(cls, codes: Index, place: Array) -> _Chain:
+    def of(cls, codes: Index, place: Array) -> Chain:
         """Return the chain of series with these places of rows."""
         order = np.lexsort([place, codes])
         first = np.diff(codes[order], prepend=-1) != 0
@@ -212,7 +212,7 @@ def _observe_chain(y: Array, mean: Any, residual: ResidualVariables, part: Seque
 
     series = part.series
     place = series.times[series.visit] if series.by_visit else series.coordinates[:, 0]
-    chain = _Chain.of(series.codes, place)
+    chain = Chain.of(series.codes, place)
     later = chain.before != np.arange(series.n)
     if isinstance(part.structure, AnteDependence):
         steps = np.stack([series.visit[chain.before], series.visit], axis=1)

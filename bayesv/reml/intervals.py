@@ -17,7 +17,7 @@ from bayesv.reml.profile import profiled
 from bayesv.reml.surface import Surface
 from bayesv.structures import CovarianceStructure
 
-__all__ = ["METHODS", "confint"]
+__all__ = ["METHODS", "confint", "wald_intervals"]
 
 METHODS = ("Wald", "profile", "bootstrap")
 _STEP = 1e-4  # of a coordinate, for second derivatives
@@ -44,7 +44,7 @@ def confint(fit: Any, method: str, prob: float, refits: Any) -> pd.DataFrame:
         return table[table.index.str.startswith(("sd ", "corr ", "beta "))]
     if method == "profile":
         return profiled(fit, "ML", prob, None, fixed=True)
-    return pd.concat([_variances(fit, prob), _fixed(fit, prob)])
+    return pd.concat([wald_intervals(fit, prob), _fixed(fit, prob)])
 
 
 def _fixed(fit: Any, prob: float) -> pd.DataFrame:
@@ -61,7 +61,7 @@ def _fixed(fit: Any, prob: float) -> pd.DataFrame:
     return table
 
 
-def _variances(fit: Any, prob: float) -> pd.DataFrame:
+def wald_intervals(fit: Any, prob: float = 0.95) -> pd.DataFrame:
     """Return intervals that are symmetric in log SD, and in atanh of a correlation."""
     if fit.design.sigma_is_known and not fit.design.terms:
         return pd.DataFrame(columns=["estimate", "low", "high"])
