@@ -176,7 +176,7 @@ def _declared(scenario: Scenario) -> dict[str, Any]:
     # What is in a file counts, not where it lies: the folder may be another, when it goes on.
     for key in ("data", "parameters"):
         if key in content:
-            content[key] = Path(content[key]).name
+            content[key] = Path(str(content[key])).name
     if "relationship" in content:
         content["relationship"] = with_paths(content["relationship"], lambda path: Path(path).name)
     return {**content, "checksum": scenario.crc}
