@@ -177,8 +177,8 @@ def _declared(scenario: Scenario) -> dict[str, Any]:
     for key in ("data", "parameters"):
         if key in content:
             content[key] = Path(str(content[key])).name
-    if "relationship" in content:
-        content["relationship"] = with_paths(content["relationship"], lambda path: Path(path).name)
+    if scenario.relationship:
+        content["relationship"] = with_paths(scenario.relationship, lambda path: Path(path).name)
     return {**content, "checksum": scenario.crc}
 
 

@@ -170,7 +170,7 @@ class Chosen(_OfCandidates):
             object.__setattr__(self, "name", f"chosen by {self.by}")
 
     def _weights(self, probabilities: Array) -> Array:
-        return np.eye(len(probabilities))[np.argmax(probabilities)]
+        return np.asarray(np.eye(len(probabilities))[np.argmax(probabilities)])
 
 
 @dataclass(frozen=True)
