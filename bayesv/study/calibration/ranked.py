@@ -16,7 +16,7 @@ from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.priors.families import LKJ, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma, SdPrior
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.study.calibration.setting import Drawn
-from bayesv.study.elements import element_of_v
+from bayesv.study.scoring.elements import element_of_v
 
 __all__ = ["ranked_quantities", "sensitivities"]
 

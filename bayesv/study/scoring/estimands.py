@@ -23,7 +23,7 @@ from bayesv.design.residual import Homoscedastic
 from bayesv.errors import BayesvError
 from bayesv.gram import GramStatistics
 from bayesv.linalg import Array, evenly_spaced
-from bayesv.study.elements import element_of_v
+from bayesv.study.scoring.elements import element_of_v
 from bayesv.study.scoring.scores import Scores
 from bayesv.study.simulation.replicate import Truth
 
