@@ -254,4 +254,4 @@ def test_intervals_where_no_matrix_of_all_effects_fits(fits, monkeypatch):
         table = fit.confint()
     sds = [name for name in want.index if name.startswith("sd ")]
     pd.testing.assert_frame_equal(table.loc[sds], want.loc[sds])
-    assert (table["high"] - table["low"])["beta x"] == pytest.approx(2 * 1.959964 * fit.se[1])
+    assert (table["high"] - table["low"])["beta x"] == pytest.approx(2 * 1.959964 * fit.se["x"])
