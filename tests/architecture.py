@@ -69,6 +69,7 @@ HEAVY: dict[str, str] = {
     "gram.sparse": "compiled by numba",
     "gram.kernels": "compiled by numba",
     "gram.lanes": "compiled by numba",
+    "gram.profiled": "compiled by numba",
     "gram.rows": "compiled by numba",
     "gram.several": "compiled by numba",
     "gram.small": "compiled by numba",

@@ -512,9 +512,6 @@ def test_two_rows_of_no_series_have_no_correlation_by_covariates(fits):
     [
         (lambda model, fit, path: model.statistics, "no Gram statistics of the design"),
         (lambda model, fit, path: fit.statistics, "has no Gram statistics"),
-        (lambda model, fit, path: bv.to_pymc(model), "cannot be stated as a PyMC"),
-        (lambda model, fit, path: bv.to_pymc(model, marginal=True), "cannot be stated as a PyMC"),
-        (lambda model, fit, path: bv.to_bambi(model), "cannot be stated as a PyMC"),
         (lambda model, fit, path: fit.design.residual.diagonal, "at given components only"),
         (lambda model, fit, path: fit.design.residual.weights, "at given components only"),
     ],
@@ -706,8 +703,6 @@ def test_sigma_of_known_residuals_is_nowhere_free(kind):
     for refused in (
         lambda: bv.gls(fit.design, other),
         lambda: fit.criterion_at(other),
-        lambda: bv.to_pymc(model),
-        lambda: bv.to_pymc(model, marginal=True),
         lambda: bv.to_bambi(model),
         lambda: bv.profile(fit),
         lambda: bv.compare(fit, bv.Model.from_design(fits_twin(fit)).reml()),

@@ -68,7 +68,12 @@ class Pieces:
         """Number of sets of each pattern, shape (P,)."""
         return np.bincount(self.pattern, minlength=len(self.first)).astype(float)
 
-    @property
+    @cached_property
+    def pairs(self) -> tuple[Index, Index]:
+        """Places (s, t), s < t, of two rows of a set."""
+        return np.triu_indices(self.rows.shape[1], 1)
+
+    @cached_property
     def n_classes(self) -> int:
         """Number of sums of products of rows that R⁻¹ weighs: squares and differences."""
         T = int(self.rows.shape[1])

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from bayesv.covariance import ComponentDraws
-from bayesv.design.design import Design
+from bayesv.design.design import Design, DesignSummary
 from bayesv.design.parametric import rows_of_level
 from bayesv.design.structured import StructuredResidual
 from bayesv.errors import BayesvError, DataError
@@ -44,6 +44,8 @@ def v_of_rows(
         raise BayesvError(
             "Say which rows of V: post.V(group, level), post.V(rows=[…]) or post.V(newdata=…)."
         )
+    if group is not None and not design.has_rows:
+        newdata, weights = cast(DesignSummary, design).rows_of(group, level)
     if newdata is not None:
         new, places = new_rows(design, newdata, weights), None
         if (form := design.structured_residual) is not None:

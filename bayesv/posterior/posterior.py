@@ -18,10 +18,12 @@ from bayesv.covariance import (
     marginal_means,
     v_distances,
 )
+from bayesv.covariance.quantities import quantities
 from bayesv.errors import BayesvError, SamplingWarning, none_of, warn
 from bayesv.formula.prediction import fitted_rows, rows_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
+from bayesv.inference.tails import Tails
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.posterior import diagnosis, labelled
 from bayesv.posterior.coherence import Coherence, coherence
@@ -83,17 +85,15 @@ class Posterior(DrawsOfDensity, Savable):
         density: MarginalDensity | None = None,
     ) -> Posterior:
         """Label raw draws, diagnose them, and warn once if something is wrong."""
-        tree, design = labelled.tree_of(draws, engine), draws.values.design
-        post = cls(tree, design, priors, engine, density)
-        problems = [*draws.problems, *diagnosis.of_chains(post.quantities, draws.sample_stats)]
-        if post._tails is not None:
-            problems += diagnosis.of_tails(post._tails)
+        tree, values = labelled.tree_of(draws, engine), draws.values
+        problems = [*draws.problems, *diagnosis.of_chains(quantities(values), draws.sample_stats)]
         if density is not None:
-            problems += diagnosis.of_model(post.values, density.stats)
+            problems += diagnosis.of_tails(Tails(density))
+            problems += diagnosis.of_model(values, density.stats)
         if problems:
             text = f"{engine}: {'; '.join(problems)}"
             warn(text, SamplingWarning)
-        return cls(tree, design, priors, engine, density, tuple(problems))
+        return cls(tree, values.design, priors, engine, density, tuple(problems))
 
     # --- the posterior-summary step ---------------------------------------------------------------
 
@@ -179,7 +179,8 @@ class Posterior(DrawsOfDensity, Savable):
         Parameters
         ----------
         group, level : str, object
-            The rows of one level, such as ``post.V("Subject", "308")``.
+            The rows of one level, such as ``post.V("Subject", "308")``; of a model of data in
+            batches they are read again.
         rows : array_like of int, optional
             Positions among the design's rows, instead.
         newdata : DataFrame, optional
@@ -351,8 +352,9 @@ class Posterior(DrawsOfDensity, Savable):
         seed : int
         """
         rng, values = np.random.default_rng(seed), self.values.flat
-        rows = fitted_rows(self.design)
-        if newdata is not None:
+        if newdata is None:
+            rows = fitted_rows(self.design)
+        else:
             rows = rows_of(self.design, newdata, weights)
         kept = values.take(evenly_spaced(values.size, draws))
         y = responses(kept, rows, self._likelihood, rng, new_levels=new_levels)

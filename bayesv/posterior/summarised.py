@@ -51,7 +51,7 @@ class SummarisedDraws(Shown):
         """Number of draws per chain."""
         return int(self.draws["posterior"].sizes["draw"])
 
-    @property
+    @cached_property
     def values(self) -> ComponentDraws:
         """Draws of (Σ_f, σ², β) and of the residuals' parameters, shape (chain, draw)."""
         covs = {group: self.cov(group) for group in self.design.groups}

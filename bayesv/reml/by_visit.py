@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy  # .optimize is loaded when it is used
 
 from bayesv.design.series import Series
 from bayesv.gram.patterns import visit_sums
@@ -205,6 +205,7 @@ def _descend(criterion: VisitCriterion, x: Array, units: Array) -> tuple[float, 
         value, gradient = criterion(x + units * u)
         return (value, units * gradient) if np.isfinite(value) else (1e300, gradient)
 
-    done = minimize(scaled, np.zeros(len(x)), jac=True, method="BFGS", options={"gtol": 1e-6})
+    start, options = np.zeros(len(x)), {"gtol": 1e-6}
+    done = scipy.optimize.minimize(scaled, start, jac=True, method="BFGS", options=options)
     decrement = 0.5 * float(done.jac @ done.hess_inv @ done.jac)
     return float(done.fun), x + units * done.x, decrement

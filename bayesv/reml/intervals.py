@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from bayesv.covariance import kenward_roger
 from bayesv.covariance.quantities import point_quantities
@@ -48,10 +48,10 @@ def confint(fit: Any, method: str, prob: float, refits: Any) -> pd.DataFrame:
 
 
 def _fixed(fit: Any, prob: float) -> pd.DataFrame:
-    """Return Kenward–Roger intervals of β; normal ones of a fit by ML, or where it is too large."""
-    half = norm.ppf((1 + prob) / 2) * fit.se
+    """Return Kenward–Roger intervals of β; normal ones of ML, without rows, of too many effects."""
+    half = ndtri((1 + prob) / 2) * fit.se
     table = pd.DataFrame({"estimate": fit.beta, "low": fit.beta - half, "high": fit.beta + half})
-    if fit.method == "REML" and not fit.design.sigma_is_known:
+    if fit.method == "REML" and fit.design.has_rows and not fit.design.sigma_is_known:
         try:
             table = kenward_roger(fit).table(prob=prob)[["estimate", "low", "high"]]
         except MemoryNeededError as error:
@@ -68,7 +68,7 @@ def _variances(fit: Any, prob: float) -> pd.DataFrame:
     if fit.design.sigma_is_known:
         raise DataError("Wald intervals for a known residual covariance are not there yet.")
     surface = Surface(fit, fit.method)
-    point, quantile = surface.exact(fit), float(norm.ppf((1 + prob) / 2))
+    point, quantile = surface.exact(fit), float(ndtri((1 + prob) / 2))
     cov, inside = _covariance(surface, point)
     names = list(surface.scalars(point))
     families = surface.places()[1]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq, minimize
+import scipy  # .optimize is loaded when it is used
 from scipy.special import chdtri
 
 from bayesv.covariance.quantities import point_quantities
@@ -144,7 +144,7 @@ class _Profiler:
         if not free.any():
             return value(np.zeros(0))[0], start
         bounds = self.bounds[free]
-        result = minimize(
+        result = scipy.optimize.minimize(
             value, np.clip(start[free], *bounds.T), jac=True, method="L-BFGS-B", bounds=bounds,
             options={"ftol": 1e-12, "gtol": 1e-5, "maxiter": 500},
         )  # fmt: skip
@@ -164,7 +164,7 @@ class _Profiler:
             if (outer - last) * np.sign(step) >= 0:
                 outer = last
             if excess(outer) > 0:
-                return float(brentq(excess, inner, outer, xtol=1e-7, rtol=1e-9))
+                return float(scipy.optimize.brentq(excess, inner, outer, xtol=1e-7, rtol=1e-9))
             if outer == last:
                 return last
             inner, step = outer, 2.0 * step
@@ -280,7 +280,7 @@ class _Profiler:
             except (np.linalg.LinAlgError, DataError):
                 return np.zeros(len(y))
 
-        result = minimize(
+        result = scipy.optimize.minimize(
             lambda y: -sign * self.surface.scalars(y)[name], self.best, method="SLSQP",
             bounds=self.bounds, constraints={"type": "ineq", "fun": within, "jac": slope},
             options={"maxiter": 200, "ftol": 1e-9},

@@ -118,7 +118,7 @@ class Surface:
         lambdas, _ = self.coordinates.to_lambdas(np.append(x[: self.m], 0.0))
         done = eliminate(stats, stats.in_basis(lambdas))
         p, sigma2 = stats.p, float(np.exp(2.0 * y[-1]))
-        gamma, r2, logdet_S, S_inv = solve_fixed(done, p)
+        gamma, r2, logdet_S, S_inv = solve_fixed(done)
         if held is not None:
             gamma, more = self._held(stats, S_inv, gamma, held)
             r2 += more
@@ -171,7 +171,7 @@ class Surface:
         _, stats = self._statistics(y)
         lambdas, _ = self.coordinates.to_lambdas(np.append(x[: self.m], 0.0))
         done = eliminate(stats, stats.in_basis(lambdas))
-        gamma, _, _, S_inv = solve_fixed(done, stats.p)
+        gamma, _, _, S_inv = solve_fixed(done)
         row = stats.fixed.inverse[j]
         se = float(np.exp(y[-1]) * np.sqrt(row @ S_inv @ row))
         return Estimate(float(stats.fixed.to_beta(gamma)[j]), se)

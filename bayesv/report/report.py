@@ -152,7 +152,7 @@ def _facts(
         "problems": list(_problems(reml, posts, names)),
         "notes": design.notes,
         "equations": equations(design),
-        "words": words(design),
+        "words": words(design, reml[0].components, of_reml[0]),
         "sizes": tables.sizes(design),
         "levels": tables.levels(design),
         "has_posterior": bool(posts),
