@@ -35,7 +35,7 @@ class Criteria:
         −2 log restricted likelihood + 2 (fixed effects + parameters of G and R), as lme4.
     bic_rows, bic_clusters : float
         The same with log n in place of 2: n the number of rows (lme4), or of independent clusters
-        (SAS).
+        (SAS); NaN for designs without rows.
     caic : float
         Conditional on the random effects; NaN where it is not defined.
     """
@@ -57,7 +57,7 @@ def criteria(fit: RemlFit) -> Criteria:
     and Kneib (2010, https://doi.org/10.1093/biomet/asq042), see `conditional_aic`.
     """
     design, k = fit.design, n_parameters(fit)
-    n_clusters = len(np.unique(design.clusters))
+    n_clusters = len(np.unique(design.clusters)) if design.has_rows else np.nan
     total = design.p + k
     return Criteria(
         design.p,
@@ -83,7 +83,8 @@ def conditional_aic(fit: RemlFit) -> float:
     """Return −2 log p(y | β̂, û, R̂) + 2 (ρ + k), ρ = Σ ∂ŷ_i/∂y_i with all parameters estimated, too.
 
     k is the number of parameters of R: 1 for σ²I, 0 if R is known. NaN for terms whose Σ is neither
-    free nor diagonal, for very many parameters, and for correlations at the end of their range.
+    free nor diagonal, for very many parameters, for correlations at the end of their range, and for
+    designs without rows.
 
     Notes
     -----
@@ -95,7 +96,7 @@ def conditional_aic(fit: RemlFit) -> float:
     is estimated counts as for σ², by its dimension.
     """
     design = fit.design
-    if any(not _is_free(term.structure) for term in design.terms):
+    if not design.has_rows or any(not _is_free(term.structure) for term in design.terms):
         return np.nan
     moves = residual_moves(design, fit.components)
     directions = _directions(fit)
