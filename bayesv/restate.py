@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bayesv.inference.bambi import build_bambi
 from bayesv.inference.pymc import build_pymc
 from bayesv.model import Model
 from bayesv.support.arguments import FLAG, a, accepts
 
+if TYPE_CHECKING:
+    import bambi
+    import pymc
+
 __all__ = ["to_bambi", "to_pymc"]
 
 
 @accepts(model=a(Model), marginal=FLAG)
-def to_pymc(model: Model, marginal: bool = False) -> Any:
+def to_pymc(model: Model, marginal: bool = False) -> pymc.Model:
     """Return the model as a PyMC model.
 
     Parameters
@@ -54,7 +58,7 @@ def to_pymc(model: Model, marginal: bool = False) -> Any:
 
 
 @accepts(model=a(Model))
-def to_bambi(model: Model) -> Any:
+def to_bambi(model: Model) -> bambi.Model:
     """Return the model as a Bambi model with correlated group effects.
 
     Parameters
