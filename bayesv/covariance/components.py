@@ -97,6 +97,7 @@ class VarianceComponents(Shown):
         corr: Mapping[str, Any] | None = None,
         *,
         sigma: float,
+        residual: Any = None,
     ) -> VarianceComponents:
         """Build from standard deviations and correlations.
 
@@ -109,6 +110,8 @@ class VarianceComponents(Shown):
             Groups left out are uncorrelated.
         sigma : float
             Residual standard deviation.
+        residual : mapping, optional
+            Parameters of structured residuals, as of `VarianceComponents`.
 
         Examples
         --------
@@ -138,7 +141,7 @@ class VarianceComponents(Shown):
                 raise ComponentsError(f"SDs of {group!r} must be a list of numbers ≥ 0: {values}.")
             matrix = correlation_of(group, corr.get(group), sds, names) * np.outer(sds, sds)
             blocks[group] = pd.DataFrame(matrix, names, names) if names else matrix
-        return cls(blocks, sigma2=sigma * sigma)
+        return cls(blocks, sigma * sigma, residual)
 
     @classmethod
     def from_varcorr(cls, listing: str | pd.DataFrame) -> VarianceComponents:

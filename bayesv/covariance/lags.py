@@ -19,7 +19,7 @@ from bayesv.design.parametric import ParametricResidual
 from bayesv.errors import DataError
 from bayesv.linalg import Array
 
-__all__ = ["by_lag", "curves_by_lag"]
+__all__ = ["by_lag", "intervals_by_lag"]
 
 _DISTINCT = 40  # lags up to which each has a line
 _CLASSES = 15  # of lags, where there are more
@@ -75,14 +75,10 @@ def by_lag(estimates: GLSFit, group: str | None = None, position: Any = None) ->
     )
 
 
-def curves_by_lag(values: ComponentDraws, group: str | None = None, position: Any = None) -> Array:
-    """Return corr_R, corr_V and semivariance of `by_lag` at draws, shape (S, 3, lags).
-
-    Parameters
-    ----------
-    values : ComponentDraws, shape (S,)
-    group, position
-        As of `by_lag`.
+def intervals_by_lag(
+    values: ComponentDraws, group: str | None, position: Any, prob: float
+) -> pd.DataFrame:
+    """Return medians and intervals over draws, (S,), of what a fit says; see `Posterior.by_lag`.
 
     Raises
     ------
@@ -90,7 +86,14 @@ def curves_by_lag(values: ComponentDraws, group: str | None = None, position: An
         If there is no series.
     """
     pairs = _pairs(values.design, group, position)
-    return np.stack([_curves(point.design, point.components(), pairs) for point in values.known()])
+    drawn = np.stack([_curves(point.design, point.components(), pairs) for point in values.known()])
+    ends = np.quantile(drawn, [0.5, (1 - prob) / 2, (1 + prob) / 2], axis=0)
+    columns = {
+        f"{name}{end}": ends[e, k]
+        for k, name in enumerate(("corr_R", "corr_V", "semivariance"))
+        for e, end in enumerate(("", "_low", "_high"))
+    }
+    return pd.DataFrame({"lag": pairs.lags, **columns, "pairs": pairs.counts})
 
 
 @dataclass(frozen=True, eq=False)

@@ -172,8 +172,10 @@ def _lag_keys(form: StructuredResidual, rows: Index) -> list[Key]:
 def _numbered(keys: Sequence[Key], n: int) -> tuple[Index, Index]:
     """Return a number for each of n combinations of keys, and where each comes first."""
     number = np.zeros(n, dtype=np.int64)
-    for key in keys:
-        codes, values = pd.factorize(np.asarray(key))
+    for key in map(np.asarray, keys):
+        if n and (key == key[0]).all():
+            continue
+        codes, values = pd.factorize(key)
         number = pd.factorize(number * max(len(values), 1) + codes)[0]
     first = np.zeros(int(number.max(initial=-1)) + 1, dtype=np.intp)
     first[number[::-1]] = np.arange(n)[::-1]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bayesv.covariance import ComponentDraws, gls
 from bayesv.covariance.clusters import v_blocks
-from bayesv.covariance.lags import by_lag, curves_by_lag
+from bayesv.covariance.lags import by_lag
 from bayesv.design.design import Design
 from bayesv.design.parametric import rows_of_level
 from bayesv.errors import DataError
@@ -247,12 +247,11 @@ def _table(
     """Return the fit by lag, and ends of bands, (2, 3, lags); of a posterior medians of draws."""
     if isinstance(fit, RemlFit):
         return fit.by_lag(group, position), None
-    table = by_lag(gls(fit.design, fit.estimate("mean")), group, position)
-    points = fit.values.flat.take(evenly_spaced(fit.values.size, _DRAWS))
-    drawn = curves_by_lag(points, group, position)
-    low, middle, high = np.quantile(drawn, [(1 - prob) / 2, 0.5, (1 + prob) / 2], axis=0)
-    medians = dict(zip(("corr_R", "corr_V", "semivariance"), middle, strict=True))
-    return table.assign(**medians), np.stack([low, high])
+    data = by_lag(gls(fit.design, fit.estimate("mean")), group, position)
+    drawn = fit.by_lag(group, position, prob)
+    names = ["corr_R", "corr_V", "semivariance"]
+    ends = [drawn[[f"{name}{end}" for name in names]].to_numpy().T for end in ("_low", "_high")]
+    return data.assign(**{name: drawn[name] for name in names}), np.stack(ends)
 
 
 def _spoken(bands: Array | None, which: int, prob: float) -> str:

@@ -78,7 +78,8 @@ class VisitCriterion:
         self.n, self.p = X.shape
         self.log_weights = 0.0 if weights is None else float(np.log(weights).sum())
         self.n_groups = max(len(series.groups), 1)
-        self.sums, self.upper, _, self.rest = visit_sums(series, structure.size, X, y, weights)
+        summed = visit_sums(series, structure.size, X, y, weights)
+        self.sums, self.upper, self.start, self.rest = summed
         self.n_evaluations = 0
 
     def parts(self, x: Array) -> tuple[Array, Array]:
@@ -113,6 +114,15 @@ class VisitCriterion:
             T_bar[:p, :p] += Phi
         bar = done.gradient(T_bar)
         return value + df * np.log(2 * np.pi), self._pullback(x, roots, bar)
+
+    def fixed(self, x: Array) -> tuple[Array, Array]:
+        """Return β̂ and (X'V⁻¹X)⁻¹."""
+        p, roots = self.p, self.roots(x)
+        T = self.sums.whiten(block_diagonal(roots @ np.swapaxes(roots, 1, 2))).T
+        inverse = np.linalg.inv(np.linalg.cholesky(T[:p, :p]).T)
+        half = np.linalg.solve(self.upper, inverse)
+        beta = np.linalg.solve(self.upper, self.start) + half @ (inverse.T @ T[:p, p])
+        return beta, half @ half.T
 
     def _pullback(self, x: Array, roots: Array, bar: Array) -> Array:
         """Return the derivative by x of what has derivative ``bar`` by R, symmetric."""

@@ -89,10 +89,11 @@ def profiled(
     """Return profile likelihood intervals by a criterion that may be another than the fit's."""
     if not 0 < prob < 1:
         raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
-    if fit.design.sigma_is_known:
-        raise DataError("Profiles for a known residual covariance are not there yet.")
-    if not fit.design.terms and fit.design.parametric_residual is None and not fixed:
-        raise BayesvError("There is no random term, and nothing but σ² to be profiled.")
+    if not fit.design.terms and fit.design.parametric_residual is None:
+        if fit.design.sigma_is_known:
+            raise BayesvError("R is known and there is no random term: nothing is to be profiled.")
+        if not fixed:
+            raise BayesvError("There is no random term, and nothing but σ² to be profiled.")
     with progress("profiling the likelihood") as step:
         profiler = _Profiler(Surface(fit, method), float(chdtri(1, 1 - prob)), step)
         ways = profiler.ways(fit) | (profiler.fixed() if fixed else {})
