@@ -165,8 +165,9 @@ def nearest_psd(a: Array) -> Array:
 
 
 def block_diagonal(blocks: Array) -> Array:
-    """Return one matrix of blocks (k, r, r) along its diagonal, shape (k r, k r)."""
-    k, r, _ = blocks.shape
-    matrix = np.zeros((k, r, k, r))
-    matrix[np.arange(k), :, np.arange(k)] = blocks
-    return matrix.reshape(k * r, k * r)
+    """Return one matrix of blocks (..., k, r, r) along its diagonal, shape (..., k r, k r)."""
+    *leading, k, r, _ = blocks.shape
+    matrix = np.zeros((*leading, k, r, k, r))
+    for i in range(k):
+        matrix[..., i, :, i, :] = blocks[..., i, :, :]
+    return matrix.reshape(*leading, k * r, k * r)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, renamed, whole
 from bayesv.support.process import USUAL_FLOATS
 from bayesv.support.shown import Part, Shown
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["ENGINES", "Model", "check_sampling"]
 
@@ -295,13 +298,8 @@ class Model(Shown):
         return fit
 
     @accepts(draws=whole(1), seed=SEED)
-    def prior_predictive(self, draws: int = 4000, seed: int | None = None) -> Any:
+    def prior_predictive(self, draws: int = 4000, seed: int | None = None) -> xarray.Dataset:
         """Draw from the priors what they say of SDs, correlations, ICCs and the rest of V.
-
-        Parameters
-        ----------
-        draws : int
-        seed : int, optional
 
         Returns
         -------

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from bayesv.errors import DataError
 from bayesv.inference.bambi import build_bambi
-from bayesv.inference.density import MarginalDensity
 from bayesv.inference.pymc import build_pymc
 from bayesv.model import Model
 from bayesv.support.arguments import FLAG, a, accepts
+
+if TYPE_CHECKING:
+    import bambi
+    import pymc
 
 __all__ = ["to_bambi", "to_pymc"]
 
 
 @accepts(model=a(Model), marginal=FLAG)
-def to_pymc(model: Model, marginal: bool = False) -> Any:
+def to_pymc(model: Model, marginal: bool = False) -> pymc.Model:
     """Return the model as a PyMC model.
 
     Parameters
@@ -24,24 +26,39 @@ def to_pymc(model: Model, marginal: bool = False) -> Any:
     marginal : bool
         False: the model conditional on u and β. True: u and β are integrated out, so that only
         ``sigma``, ``sd_<group>`` and ``chol_<group>`` are left, at a cost per evaluation that does
-        not depend on the number of rows.
+        not depend on the number of rows unless rows must be kept for structured residuals.
 
     Returns
     -------
     pymc.Model
         Conditional on non-centred random effects, with LKJ correlations within a term and labelled
         coords. It can be extended and sampled like any other.
+
+    Notes
+    -----
+    Structured residuals add ``sd_Residual`` (where SDs have labels), ``corr_Residual`` (what the
+    printed components call so) and ``exponent_Residual``, all in the labels of the components;
+    ``sigma`` is then the root mean square of the labelled SDs. Rows are stated by series: those of
+    ``ar1``, ``ad`` and ``car1`` as a chain, others as multivariate normal variables ``y_1``,
+    ``y_2``, …, one for all series of so many rows. A known R has no ``sigma``.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> model = bv.Model("Reaction ~ Days + (Days || Subject)", bv.load_dataset("sleepstudy"),
+    ...                  residual="ar1(Days | Subject)")
+    >>> [variable.name for variable in bv.to_pymc(model).free_RVs]
+    ['beta', 'sd_Subject', 'z_Subject', 'sigma', 'chol_Residual_share']
     """
-    _refuse_residuals(model)
     if marginal:
         from bayesv.inference.marginal import build_marginal
 
-        return build_marginal(MarginalDensity(model.statistics, model.priors))
+        return build_marginal(model.density)
     return build_pymc(model.design, model.priors)
 
 
 @accepts(model=a(Model))
-def to_bambi(model: Model) -> Any:
+def to_bambi(model: Model) -> bambi.Model:
     """Return the model as a Bambi model with correlated group effects.
 
     Parameters
@@ -56,22 +73,9 @@ def to_bambi(model: Model) -> Any:
     Raises
     ------
     BayesvError
-        For ``var_weights``: Bambi's ``weighted()`` is a power likelihood, not R = σ²/w.
+        For ``var_weights`` (Bambi's ``weighted()`` is a power likelihood, not R = σ²/w), for
+        correlated residuals and a known R, for families of Σ and for known relationships of levels;
+        `to_pymc` states these. Strata, powers and exponentials of ``residual_sd`` are a formula of
+        ``sigma``.
     """
-    _refuse_residuals(model)
     return build_bambi(model.design, model.frame, model.priors)
-
-
-def _refuse_residuals(model: Model) -> None:
-    """Refuse residuals with parameters or known σ, which are not stated in these languages yet."""
-    if model.design.sigma_is_known:
-        raise DataError(
-            "A known residual covariance cannot be stated as a PyMC or Bambi model yet: σ would be "
-            "drawn there, and it is 1. REML and ML fit it (model.reml())."
-        )
-    if (form := model.design.parametric_residual) is not None:
-        raise DataError(
-            f"Residuals {form.describe()} cannot be stated as a PyMC or Bambi model yet. REML and "
-            "ML fit them (model.reml()); at its estimates R is known: "
-            "bv.Model.from_design(model.design.at(fit.components))."
-        )

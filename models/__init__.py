@@ -1,1 +1,1 @@
-"""The seed models, stated by hand."""
+"""Models with data and published numbers, stated by hand."""

@@ -12,6 +12,7 @@ import bayesv as bv
 from bayesv.design.design import Design
 from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.gram import eliminate, statistics_by_residual
+from bayesv.gram.by_pattern import ByPattern
 from bayesv.gram.kept_rows import KeptRows
 from bayesv.gram.pieces import pieces_of
 from bayesv.gram.residual_rows import ByResidual
@@ -123,6 +124,47 @@ def test_criterion_and_derivative(residual, residual_sd, random, way, data):
         direction[0] = 0.0
     numeric = (along(1e-4, direction) - along(-1e-4, direction)) / 2e-4
     assert slopes @ direction == pytest.approx(numeric, rel=1e-5, abs=1e-4)
+
+
+BY_VISIT = ["us", "csh", "toep", "ar1", "adh"]
+GROUPS = ["day | series", "day | sex / series"]
+
+
+@pytest.mark.parametrize("positions", GROUPS)
+@pytest.mark.parametrize("kind", BY_VISIT)
+def test_sums_by_pattern_are_those_of_kept_rows(kind, positions, data):
+    rng = np.random.default_rng(8)
+    days = data.assign(day=pd.Categorical(data["day"].map("d{}".format)))
+    design = design_of(days, "y ~ x + day + sex", f"{kind}({positions})", None)
+    form = design.residual
+    ways = ByPattern.of(design), KeptRows.of(design, pieces_of(replace(form, known=None)))
+    points = [random_parameters(form, rng) for _ in range(3)]
+    for point in points:
+        (value, bar), (other, others) = (criterion(design, way, point, []) for way in ways)
+        assert value == pytest.approx(other, abs=1e-8)
+        for one, two in zip(bar, others, strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-8, atol=1e-8)
+    several = Parameters(*(np.stack(parts) for parts in zip(*points, strict=True)))
+    logdet, T = ways[0].eliminate_many(several, [], lambda _: None)
+    for s, point in enumerate(points):
+        stats = ways[1].at(point).stats
+        assert logdet[s] == pytest.approx(-stats.log_weights)
+        np.testing.assert_allclose(T[s], stats.sums.C, atol=1e-8)
+
+
+def test_many_patterns_are_summed_up_where_no_term_is_random():
+    rng = np.random.default_rng(9)
+    there = rng.uniform(size=(300, 8)) < 0.7
+    frame = pd.DataFrame(np.argwhere(there), columns=["series", "visit"])
+    frame = frame.assign(visit=frame["visit"].map("v{}".format), y=rng.normal(size=len(frame)))
+    design = bv.Model("y ~ visit", frame, residual="us(visit | series)").design
+    by_residual = statistics_by_residual(design)
+    assert isinstance(by_residual, ByPattern)
+    bad = random_parameters(design.residual, rng)._replace(sds=np.full(8, np.nan))
+    with pytest.raises(np.linalg.LinAlgError):
+        by_residual.at(bad)
+    several = Parameters(*(np.stack([part, part]) for part in bad))
+    assert np.isnan(by_residual.eliminate_many(several, [], lambda _: None)[0]).all()
 
 
 def test_few_gaps_are_summed_up_and_many_are_kept(data):

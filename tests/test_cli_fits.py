@@ -544,3 +544,26 @@ def test_tests_and_means_are_printed_and_in_json(tmp_path, capsys):
     assert len(values["contrasts"]) == 6
     assert main([*call, "--by", "nitro"]) != 0
     assert "--by goes with --means" in capsys.readouterr().err
+
+
+def test_intervals_and_likelihood_ratios(folder, tmp_path, capsys):
+    data, call = str(folder / "sleep.csv"), ["--engine", "none", "-q"]
+    one, two, target = (str(tmp_path / name) for name in ("one.nc", "two.nc", "fit.json"))
+    assert main(["fit", data, "Reaction ~ Days + (1 | Subject)", *call, "--save", one]) == 0
+    assert main(["fit", data, FORMULA, *call, "--save", two, "--confint", "--json", target]) == 0
+    values = strict_json(Path(target).read_text())["reml"]
+    wanted = bv.load(two).confint()
+    assert [row["parameter"] for row in values["intervals"]] == list(wanted.index)
+    assert values["intervals"][1]["low"] == pytest.approx(wanted["low"].iloc[1])
+    assert values["functionals"]["ICC Subject"] == pytest.approx(
+        bv.load(two).functionals()["ICC Subject"]
+    )
+    capsys.readouterr()
+    assert main(["lrt", one, two]) == 0
+    assert "42.8368" in capsys.readouterr().out
+    assert main(["lrt", one, two, "--json", "-"]) == 0
+    table = strict_json(capsys.readouterr().out)
+    assert table[1]["statistic"] == pytest.approx(42.8368, abs=1e-3)
+    assert table[0]["statistic"] is None
+    assert "is a posterior" in refused(capsys, "lrt", one, str(folder / "post.nc"))
+    assert "comes second" in refused(capsys, "lrt", two, one)

@@ -29,7 +29,6 @@ REFUSED = {
     "rstanarm prior": "draws are of the prior",
     "stan_glm": "made by stan_glm",
     "rstanarm binomial": "family is binomial",
-    "brms sigma": "sigma is modelled",
     "brms weights": "powers of the likelihood",
     "brms prior": "draws are of the prior",
     "brms multivariate": "several responses",
@@ -37,7 +36,6 @@ REFUSED = {
     "brms student": "not normal",
     "brms by": "several covariances",
     "brms smooth": "smooth terms",
-    "brms autocor": "autocorrelation",
     "brms nonlinear": "not linear",
     "brms without groups": "no group-level effects",
 }

@@ -137,3 +137,36 @@ def test_new_rows_have_a_mean_and_need_their_variances_for_responses():
         fit.predict(new, of="response")
     response = fit.predict(new, of="response", weights="w").iloc[0]
     assert response["sd"] ** 2 == pytest.approx(mean["se"] ** 2 + 0.05, rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_profiles_end_where_the_dense_criterion_has_risen(studies, method):
+    R = np.diag(studies.v)
+    fit = bv.Model("y ~ x + (1 | pair)", studies, residual=bv.Known("v")).reml(method)
+    estimate, low, high = bv.profile(fit).loc["sd pair: Intercept"]
+
+    def level(sd):
+        return _dense(studies, R, sd**2, method, "pair")
+
+    least = level(estimate)
+    assert level(high) == pytest.approx(least + 3.841459, abs=1e-4)
+    assert low == 0.0 or level(low) == pytest.approx(least + 3.841459, abs=1e-4)
+    if low == 0.0:
+        assert level(0.0) < least + 3.841459
+    assert "sd Residual" not in bv.profile(fit).index
+    # Wald's interval is of the curvature by the log of the SD.
+    wald = fit.confint().loc["sd pair: Intercept"]
+    h = 1e-3
+    at = [level(estimate * np.exp(k * h)) for k in (-1, 0, 1)]
+    se = np.sqrt(2 / ((at[0] - 2 * at[1] + at[2]) / h**2))
+    assert np.log(wald["high"] / wald["low"]) == pytest.approx(2 * 1.959964 * se, rel=1e-4)
+
+
+def test_intervals_of_a_V_without_parameters(studies):
+    fit = bv.Model("y ~ x", studies, residual=bv.Known("v")).reml()
+    with pytest.raises(bv.BayesvError, match="nothing is to be profiled"):
+        bv.profile(fit)
+    table = fit.confint()
+    assert list(table.index) == ["beta Intercept", "beta x"]
+    half = 1.959964 * fit.se["x"]
+    assert table.loc["beta x", "high"] == pytest.approx(fit.beta["x"] + half, rel=1e-6)

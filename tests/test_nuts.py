@@ -61,3 +61,22 @@ def test_weights_mixed_priors_and_a_normal_beta():
     frame = {"y": y, "x": x, "g": g, "c": c, "w": w}
     model = bv.Model("y ~ x + (x | g) + (1 | c)", frame, priors, var_weights="w")
     assert_agree(model.sample("pymc", seed=1, progressbar=False), model.sample(seed=2, draws=2000))
+
+
+STRUCTURED = {
+    "a chain": ("Reaction ~ Days + (Days || Subject)", {"residual": "ar1(Days | Subject)"}),
+    "patterns and an exponent": (
+        "Reaction ~ Days",
+        {"residual": "toep(Days | Subject)", "residual_sd": "exp(Days)"},
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_structured_residuals(name):
+    formula, options = STRUCTURED[name]
+    rows = bv.load_dataset("sleepstudy").query("Days < 5 and not (Subject == '308' and Days == 2)")
+    model = bv.Model(formula, rows, **options)
+    post = model.sample("pymc", seed=1, progressbar=False)
+    assert_agree(post, model.sample(seed=2, draws=2000, progressbar=False))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ def fit() -> bv.RemlFit:
 
 def test_series_has_R_and_V_in_the_order_of_its_visits(fit):
     axes = bv.plots.series(fit, "308", corr=True)
+    said = bv.plots.describe(axes)
+    assert "matrix of 10 rows by Days; correlation of neighbours" in said
     rho = fit.components.residual.corr["rho"]
     lag = np.abs(np.subtract.outer(np.arange(10), np.arange(10)))
     np.testing.assert_allclose(axes[0].images[0].get_array(), rho**lag, rtol=1e-9)
@@ -26,7 +30,6 @@ def test_series_has_R_and_V_in_the_order_of_its_visits(fit):
     np.testing.assert_allclose(axes[1].images[0].get_array(), V, rtol=1e-9)
     assert [text.get_text() for text in axes[0].get_xticklabels()] == [str(k) for k in range(10)]
     assert axes[0].get_xlabel() == "Days"
-    assert "10 × 10" in bv.plots.describe(axes)
     plt.close(bv.plots.figure_of(axes))
 
 
@@ -79,3 +82,43 @@ def test_slopes_far_from_zero_are_noted():
     near = bv.Model("Reaction ~ Days + (Days | Subject)", data).design.notes
     assert not any("far outside" in note for note in near)
     assert not bv.Model("Reaction ~ age + (0 + age | Subject)", data).design.notes
+
+
+@pytest.fixture(scope="module")
+def posterior(fit) -> bv.Posterior:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bv.SamplingWarning)
+        return bv.Model.from_design(fit.design).sample(seed=1, draws=60, chains=2)
+
+
+def test_bands_by_lag_are_quantiles_over_draws(fit, posterior):
+    axes = bv.plots.lags(posterior, prob=0.8)
+    days = bv.load_dataset("sleepstudy")["Days"].loc[posterior.design.row_labels].to_numpy()
+    code = posterior.design.terms[0].codes
+    pairs = (code[:, None] == code) & (days[:, None] + 3 == days)  # lag 3
+    of_draws = []
+    for point in posterior.values.flat:
+        V = bv.MarginalCovariance(posterior.design, point.components()).to_dense()
+        sd = np.sqrt(V.diagonal())
+        of_draws.append(((V / np.outer(sd, sd))[pairs].mean(), (V.diagonal() - V[pairs][0])[0]))
+    low, middle, high = np.quantile(of_draws, [0.1, 0.5, 0.9], axis=0)
+    for ax, which in zip(axes, (0, 1), strict=True):
+        assert ax.lines[0].get_ydata()[2] == pytest.approx(middle[which])
+        band = ax.collections[0].get_paths()[0].vertices
+        ends = np.unique(band[band[:, 0] == 3.0][:, 1])
+        np.testing.assert_allclose(ends[[0, -1]], (low[which], high[which]))
+    assert "with 80 % bands" in bv.plots.describe(axes)
+    assert len(bv.plots.lags(posterior, "Subject", days)[1].collections) == 2
+    plt.close("all")
+
+
+def test_series_of_a_posterior_has_means_over_draws(posterior):
+    axes = bv.plots.series(posterior, "308")
+    assert axes[1].get_title(loc="left") == "E[V | y], Subject 308"
+    blocks = [
+        bv.MarginalCovariance(posterior.design, point.components()).block("Subject", "308")
+        for point in posterior.values.flat
+    ]
+    mean = np.mean([block.sort_index().sort_index(axis=1).to_numpy() for block in blocks], axis=0)
+    np.testing.assert_allclose(axes[1].images[0].get_array(), mean, rtol=1e-9)
+    plt.close("all")

@@ -9,6 +9,7 @@ import struct
 import sys
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -372,6 +373,40 @@ def test_point_fits_have_tests_and_means_of_factors():
         assert title in text
     assert f"{fit.marginal_means('cltype')['estimate'][0]:.2f}" in text
     assert f"{fit.anova()['p']['sx']:.4f}" in text
+
+
+def test_intervals_of_variances_and_means_of_posteriors():
+    model = bv.Model("read ~ cltype + sx + (1 | sch)", bv.load_dataset("star_k20"))
+    fit = model.reml()
+    text = Page(bv.report(fit, pictures=False).html).text
+    assert "SDs and correlations, Wald intervals" in text
+    low, high = fit.confint().loc["sd sch: Intercept", ["low", "high"]]
+    assert f"{low:.5g}" in text
+    assert f"{high:.5g}" in text
+    post = model.sample(draws=250, seed=1)
+    text = Page(bv.report(fit, post, pictures=False).html).text
+    assert "Tests of terms (type III)" in text
+    assert "Marginal means of cltype, posterior mean, SD and interval" in text
+    assert f"{post.marginal_means('cltype')['estimate'][0]:.2f}" in text
+    assert "held against what design and model say" not in text  # draws of bayesv's own
+
+
+def test_small_p_values_are_bounds():
+    sleep = bv.Model("Reaction ~ Days + (1 | Subject)", bv.load_dataset("sleepstudy")).reml()
+    html = bv.report(sleep, pictures=False).html
+    assert "&lt; 0.0001" in html
+    assert "0.0000" not in Page(html).text
+
+
+def test_draws_made_elsewhere_are_checked():
+    model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
+    post = model.sample(draws=250, seed=1)
+    other = replace(post, priors=None, density=None, engine="elsewhere")
+    assert "Coherence check: passed" in Page(bv.report(other, pictures=False).html).text
+    shifted = other.draws.copy(deep=True)
+    shifted["posterior"]["beta"] += 50.0
+    wrong = replace(other, draws=shifted)
+    assert "Coherence check: FAILED" in Page(bv.report(wrong, pictures=False).html).text
 
 
 def test_words_and_equations_name_every_part():

@@ -179,3 +179,48 @@ def test_twins_of_a_covariate_far_from_zero(given):
             moved = point | {"beta": point["beta"] + [1990 * point["beta"][1], 0]}
             assert log_density(by_hand, moved) == pytest.approx(want, rel=1e-8)
     assert np.ptp(gaps) < 1e-6
+
+
+TWINS = ("fev", "growth", "meta_analysis")
+
+
+@pytest.fixture(params=TWINS)
+def twin(request) -> tuple[ModuleType, bv.Model]:
+    module = importlib.import_module(f"models.{request.param}")
+    return module, bv.Model(module.FORMULA, module.data(), **module.OPTIONS)
+
+
+def structured_points(model: bv.Model, n: int = 2) -> list[dict[str, Any]]:
+    """Random parameters, of the residuals too."""
+    rng = np.random.default_rng(11)
+    made = points(model, n)
+    for point in made:
+        point["rho"] = rng.uniform(-0.8, 0.8)
+        point["chol_Residual_share"] = np.array([0.5 + 0.5 * point["rho"]])
+        point["sd_Residual"] = 8.0 * np.exp(0.3 * rng.normal(size=4))
+        root = np.linalg.cholesky(np.cov(rng.normal(size=(4, 9))))
+        point["chol_Residual"] = root / np.linalg.norm(root, axis=1, keepdims=True)
+    return made
+
+
+@pytest.mark.filterwarnings("ignore:PyTensor could not link")
+def test_structures_by_hand_have_the_density_of_the_library(twin):
+    module, model = twin
+    ours, by_hand = bv.to_pymc(model), module.pymc_model()
+    for point in structured_points(model):
+        want = log_density(ours, point)
+        if "rho" in by_hand.named_vars:
+            want -= np.log(2.0)  # by the correlation, not by its place between -1 and 1
+        rows = dict(point)
+        for term in model.design.terms:
+            if term.group == "school:district":  # by hand in the order of the rows
+                rows[f"z_{term.group}"] = point[f"z_{term.group}"][term.codes]
+        assert log_density(by_hand, rows) == pytest.approx(want, rel=1e-10)
+
+
+def test_published_numbers_of_structures(twin):
+    module, model = twin
+    fit = model.reml()
+    assert fit.criterion == pytest.approx(module.PUBLISHED["REML"], abs=1e-4)
+    for name, value in module.PUBLISHED["beta"].items():
+        assert fit.beta[name] == pytest.approx(value, rel=1e-5)

@@ -279,6 +279,7 @@ def test_little_that_unpacks_to_much_is_given_up(saved):
 
 def test_what_declares_more_than_there_is_is_refused(saved, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 1000)
+    monkeypatch.setattr(memory, "_NOT_WORTH_ASKING", 0)
     with pytest.raises(bv.MemoryNeededError, match=r"Reading .* needs .* of memory"):
         bv.load(saved)
 

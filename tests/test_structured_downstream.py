@@ -16,6 +16,7 @@ import bayesv as bv
 from bayesv.comparison.alignment import difference
 from bayesv.covariance import ComponentDraws
 from bayesv.covariance.functionals import function_of_covariates, functionals
+from bayesv.covariance.reliability import reliability
 from bayesv.covariance.sandwich import robust
 from bayesv.design.simulation import StandardScores, simulate
 from bayesv.errors import without
@@ -496,6 +497,39 @@ def test_functionals_of_V_are_those_of_dense_matrices(fit, request):
         assert float(values[what][0]) == pytest.approx(value, rel=1e-8), what
 
 
+@with_terms
+def test_reliabilities_are_those_of_dense_matrices(fit, request):
+    V, _ = dense(request.node.callspec.params["fit"], fit)
+    design = fit.design
+    point = ComponentDraws.with_parameters(design, fit.components)
+    draws = point.reshape(1).followed_by(point.reshape(1))
+    G, Z, X = bv.expand_G(design, fit.components).toarray(), design.Z.toarray(), design.X
+    Vi = np.linalg.inv(V)
+    P = Vi - Vi @ X @ np.linalg.inv(X.T @ Vi @ X) @ X.T @ Vi
+    share = np.diagonal(G @ Z.T @ P @ Z @ G) / np.diagonal(G)
+    np.testing.assert_allclose(reliability(draws), [[share[::2].mean(), share[1::2].mean()]] * 2)
+
+
+def test_reliabilities_are_of_random_effects(fits):
+    fit = fits["ar1"]
+    point = ComponentDraws.with_parameters(fit.design, fit.components)
+    with pytest.raises(bv.DataError, match="no random effects, of which reliabilities are"):
+        reliability(point.reshape(1))
+
+
+@every
+def test_components_by_sds_have_the_parameters_of_residuals(fit):
+    vc = fit.components
+    again = bv.VarianceComponents.from_sd_corr(
+        {group: vc.sd(group) for group in vc},
+        {group: vc.corr(group).to_numpy() for group in vc},
+        sigma=vc.sigma,
+        residual={"sd": vc.residual.sd, "corr": vc.residual.corr},
+    )
+    assert again.residual == vc.residual
+    np.testing.assert_allclose(bv.gls(fit.design, again).beta, fit.beta, rtol=1e-9)
+
+
 def test_two_rows_of_no_series_have_no_correlation_by_covariates(fits):
     fit = fits["ar1_slopes"]
     point = ComponentDraws.of(fit.design, fit.components)
@@ -512,9 +546,6 @@ def test_two_rows_of_no_series_have_no_correlation_by_covariates(fits):
     [
         (lambda model, fit, path: model.statistics, "no Gram statistics of the design"),
         (lambda model, fit, path: fit.statistics, "has no Gram statistics"),
-        (lambda model, fit, path: bv.to_pymc(model), "cannot be stated as a PyMC"),
-        (lambda model, fit, path: bv.to_pymc(model, marginal=True), "cannot be stated as a PyMC"),
-        (lambda model, fit, path: bv.to_bambi(model), "cannot be stated as a PyMC"),
         (lambda model, fit, path: fit.design.residual.diagonal, "at given components only"),
         (lambda model, fit, path: fit.design.residual.weights, "at given components only"),
     ],
@@ -706,8 +737,6 @@ def test_sigma_of_known_residuals_is_nowhere_free(kind):
     for refused in (
         lambda: bv.gls(fit.design, other),
         lambda: fit.criterion_at(other),
-        lambda: bv.to_pymc(model),
-        lambda: bv.to_pymc(model, marginal=True),
         lambda: bv.to_bambi(model),
         lambda: bv.profile(fit),
         lambda: bv.compare(fit, bv.Model.from_design(fits_twin(fit)).reml()),

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import bayesv as bv
+from bayesv.comparison.restricted_ratio import null_is_unknown
+from bayesv.comparison.without_effect import Effect
 from tests.test_evidence import KNOWN, stated
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayesv.SamplingWarning")
@@ -58,10 +60,24 @@ def test_average_over_six(six):
 
 def test_variance_beside_serial_correlation(six):
     post = six.posteriors[six.names.index("(Days || Subject), ar1(Days | Subject)")]
-    result = bv.zero_variance(post, "Subject", "Days", simulations=100)
+    result = bv.zero_variance(post, "Subject", "Days", refits=6)
     without = six.evidences[six.names.index("(1 | Subject), ar1(Days | Subject)")]
     assert abs(result.without_effect.log - without.log) < 4 * np.hypot(
         result.without_effect.mcse, without.mcse
     )
-    assert result.ratio is None
-    assert any("residuals" in note for note in result.notes)
+    (term,) = post.design.terms
+    why = null_is_unknown(post.design, Effect(term, 1, "Days", term.values[:, 1]))
+    assert "these residuals have a structure" in why
+    smaller = bv.Model(
+        "Reaction ~ Days + (1 | Subject)",
+        bv.load_dataset("sleepstudy"),
+        residual="ar1(Days | Subject)",
+    )
+    # nlme's criterion of the larger model
+    assert result.ratio.statistic == pytest.approx(
+        smaller.reml().criterion - 1726.19611238, abs=1e-5
+    )
+    assert len(result.ratio.null) == result.ratio.refits == 6
+    assert result.ratio.null.max() < result.ratio.statistic
+    assert result.ratio.p_value == pytest.approx(1 / 7)
+    assert "null of 6 refits" in str(result)

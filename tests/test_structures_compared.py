@@ -37,6 +37,15 @@ def test_candidates_keep_rows_fixed_part_and_priors(model):
     assert comparison.evidences[2].log == pytest.approx(whole.log, abs=1e-9)
 
 
+def test_candidates_side_by_side_are_those_of_one_after_the_other(model):
+    stated = ["(1 | g)", "(x || g)", "(x | g)"]
+    one, two = (
+        bv.structures(model, stated, draws=100, seed=1, leave_out=False, cores=cores)
+        for cores in (1, 2)
+    )
+    assert [e.log for e in one.evidences] == [e.log for e in two.evidences]
+
+
 def test_growth_takes_time_and_series_from_the_slope(model):
     labels = list(candidates_of(model, "growth"))
     assert labels == [

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import kstest
 
 import bayesv as bv
-from bayesv.comparison.restricted_ratio import eigenvalues_of, null_ratios
+from bayesv.comparison.restricted_ratio import eigenvalues_of, null_ratios, refitted_ratio
 from bayesv.comparison.without_effect import effect_of, without_effect
 from tests.test_evidence import stated
 
@@ -153,3 +154,19 @@ def test_refusals():
         bv.zero_variance(post, "g", "z")
     with pytest.raises(bv.BayesvError, match="probability"):
         bv.zero_variance(post, "g", "x", prior=1.0)
+
+
+def test_refits_have_the_exact_null():
+    """Of one variance, where the distribution is known, and of one beside a correlated effect."""
+    model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
+    design, (term,) = model.design, model.design.terms
+    null_fit = bv.Model.from_design(replace(design, terms=(), encoding=None)).reml()
+    ratio, failed = refitted_ratio(null_fit, model.reml(), 300, np.random.default_rng(3))
+    assert failed == 0
+    mu = eigenvalues_of(design, term, term.values[:, 0])
+    exact = null_ratios(mu, design.n - design.p, 20_000, np.random.default_rng(4))
+    assert kstest(ratio.null[ratio.null > 1e-7], exact[exact > 1e-7]).pvalue > 1e-3
+    share = (exact <= 1e-7).mean()
+    error = np.sqrt(share * (1 - share) / 300)
+    assert abs((ratio.null <= 1e-7).mean() - share) < 4 * error
+    assert ratio.p_value == (1 + (ratio.null >= ratio.statistic).sum()) / 301

@@ -8,6 +8,7 @@ COMMANDS = {
     "fit": "fit a model to a file",
     "demo": "fit the three seed models end to end",
     "compare": "compare saved fits of the same data",
+    "lrt": "test a saved fit against a larger one by the ratio of likelihoods",
     "models": "compare saved posteriors of different structures",
     "structures": "fit a list of structures of V and compare them",
     "predict": "predict new rows from a saved fit",

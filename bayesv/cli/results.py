@@ -12,6 +12,7 @@ import pandas as pd
 
 import bayesv as bv
 from bayesv.cli.terminal import refuse_closed_output, shows_every_letter
+from bayesv.comparison.estimates import at_estimate
 from bayesv.support.writing import write_file
 
 __all__ = [
@@ -57,7 +58,7 @@ def fit_values(fit: bv.RemlFit) -> dict[str, Any]:
         "beta": fit.beta.to_dict(),
         "se": fit.se.to_dict(),
         **components_values(fit.components),
-        "log_det_V": fit.gls.V.logdet(),
+        "log_det_V": at_estimate(fit).log_det,
         "functionals": fit.functionals().to_dict(),
     }
 

@@ -50,6 +50,9 @@ def add(commands: Any) -> None:
     add_comparison(parser)
     parser.add_argument("--draws", type=int, default=1000, help="per chain (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="default %(default)s")
+    parser.add_argument(
+        "--cores", type=int, metavar="N", help="that structures are fitted on (default: all)"
+    )
     add_json(parser)
     add_quiet(parser)
     parser.set_defaults(run=_run)
@@ -77,5 +80,6 @@ def _run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         prior=prior,
         leave_out=not arguments.no_leave_out,
+        cores=arguments.cores,
     )
     show(comparison, arguments)

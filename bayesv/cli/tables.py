@@ -14,8 +14,17 @@ __all__ = ["add_tables", "tables_of"]
 
 def add_tables(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    group = parser.add_argument_group("tests and means of the REML fit, by Kenward and Roger")
-    group.add_argument("--anova", action="store_true", help="an F test of each term (type III)")
+    group = parser.add_argument_group("tests, intervals and means of the REML fit")
+    group.add_argument(
+        "--anova", action="store_true", help="an F test of each term (type III, Kenward–Roger)"
+    )
+    group.add_argument(
+        "--confint",
+        nargs="?",
+        const="Wald",
+        choices=("Wald", "profile"),
+        help="95 %% intervals of SDs, correlations and fixed effects (%(const)s)",
+    )
     group.add_argument(
         "--means", metavar="COLUMN[,COLUMN]", help="marginal means by levels, and their differences"
     )
@@ -37,6 +46,9 @@ def tables_of(fit: bv.RemlFit, arguments: argparse.Namespace) -> dict[str, pd.Da
     tables: dict[str, pd.DataFrame] = {}
     if arguments.anova:
         tables["anova"] = fit.anova().rename_axis("term").reset_index()
+    if arguments.confint:
+        intervals = fit.confint(arguments.confint)
+        tables["intervals"] = intervals.rename_axis("parameter").reset_index()
     if arguments.means:
         specs, options = _split(arguments.means), _options(arguments.by)
         tables["marginal_means"] = fit.marginal_means(specs, **options)

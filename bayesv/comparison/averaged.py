@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ from bayesv.posterior.posterior import Posterior
 from bayesv.support.arguments import FLAG, PROBABILITY, TEXT, TEXTS, accepts, optional, whole
 from bayesv.support.shown import Part, Shown, Table
 from bayesv.support.xarray import data_array, dataset
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["AveragedPosterior", "average"]
 
@@ -96,7 +99,7 @@ class AveragedPosterior(Shown):
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
     @accepts(draws=whole(_CHAINS), seed=whole(0))
-    def beta(self, draws: int = 4000, seed: int = 0) -> Any:
+    def beta(self, draws: int = 4000, seed: int = 0) -> xarray.DataArray:
         """Return draws of β of the mixture, a DataArray with dims (chain, draw, coef)."""
         names = list(self.fixed_names)
 
@@ -113,7 +116,7 @@ class AveragedPosterior(Shown):
         )
 
     @accepts(draws=whole(_CHAINS), seed=whole(0))
-    def functionals(self, draws: int = 1000, seed: int = 0) -> Any:
+    def functionals(self, draws: int = 1000, seed: int = 0) -> xarray.Dataset:
         """Return draws of the functionals of V that every model has, dims (chain, draw).
 
         Parameters
@@ -151,7 +154,7 @@ class AveragedPosterior(Shown):
         weights: str | None = None,
         new_levels: bool = False,
         seed: int = 0,
-    ) -> Any:
+    ) -> xarray.DataArray:
         """Return draws of responses of the mixture, dims (sample, row); see `Posterior.predict`."""
         rng = np.random.default_rng(seed)
         parts, labels = [], None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from bayesv.covariance.summed import same_rows
 from bayesv.errors import BayesvError
 from bayesv.inference.evidence import flat_effects
 from bayesv.linalg import Array
@@ -43,7 +44,7 @@ def refuse_incomparable(
                 f"{name}: the priors of these draws are not known, so that the model is not; refit "
                 "with bv.Model(...).sample()."
             )
-        if not _same_rows(first, post.design):
+        if not _same_rows(posteriors[0], post):
             raise BayesvError(
                 f"{names[0]} and {name} are of different rows ({first.n} and {post.design.n}, or "
                 "other responses). A probability compares models of the same data: fit them to "
@@ -56,7 +57,7 @@ def refuse_incomparable(
 def _refuse_other_flat_effects(posteriors: Sequence[Posterior], names: Sequence[str]) -> None:
     columns = [_flat_columns(post) for post in posteriors]
     for post, own, name in zip(posteriors, columns, names, strict=True):
-        if not _same_set(columns[0], own):
+        if not _same(posteriors[0], post, columns[0], own):
             flat = [flat_effects(p.priors) for p in (posteriors[0], post) if p.priors is not None]
             raise BayesvError(
                 "Flat priors have no constant: the evidence of each model has an arbitrary factor, "
@@ -68,17 +69,38 @@ def _refuse_other_flat_effects(posteriors: Sequence[Posterior], names: Sequence[
             )
 
 
-def _flat_columns(post: Posterior) -> Array:
-    """Columns of X with flat priors, shape (n, flat)."""
+def _flat_columns(post: Posterior) -> list[bool]:
+    """Say which columns of X have flat priors."""
     assert post.priors is not None
     flat = flat_effects(post.priors)
-    kept = [name in flat for name in post.design.fixed_names]
-    return np.asarray(post.design.X[:, kept])
+    return [name in flat for name in post.design.fixed_names]
 
 
-def same_columns(designs: Sequence[Any]) -> bool:
+def same_columns(posteriors: Sequence[Posterior]) -> bool:
     """Whether all designs have the same columns of X, in any order."""
-    return all(_same_set(designs[0].X, design.X) for design in designs)
+    first, *others = posteriors
+    every = (True,) * first.design.p
+    return all(_same(first, post, every, (True,) * post.design.p) for post in others)
+
+
+def _same(one: Posterior, other: Posterior, some: Sequence[bool], others: Sequence[bool]) -> bool:
+    """Whether some columns of X of two designs are the same, in any order.
+
+    Of designs whose rows are gone those of the same names, if X'WX is the same, too.
+    """
+    if one.design is other.design:
+        return tuple(some) == tuple(others)
+    if one.design.has_rows and other.design.has_rows:
+        return _same_set(one.design.X[:, some], other.design.X[:, others])
+    squares = []
+    for post, kept in ((one, some), (other, others)):
+        assert post.density is not None  # designs of the same rows, see `_same_rows`
+        upper, names = post.density.stats.fixed.upper, post.design.fixed_names
+        full = pd.DataFrame(upper.T @ upper, names, names)
+        chosen = sorted(name for name, keep in zip(names, kept, strict=True) if keep)
+        squares.append(full.loc[chosen, chosen])
+    a, b = squares
+    return list(a.index) == list(b.index) and np.allclose(a, b, rtol=1e-9)
 
 
 def _same_set(A: Array, B: Array) -> bool:
@@ -95,12 +117,15 @@ def _same_set(A: Array, B: Array) -> bool:
     return True
 
 
-def _same_rows(one: Any, other: Any) -> bool:
-    if one is other:
+def _same_rows(one: Posterior, other: Posterior) -> bool:
+    a, b = one.design, other.design
+    if a is b:
         return True
-    if not (one.has_rows and other.has_rows):
+    if a.has_rows and b.has_rows:
+        return a.n == b.n and bool(np.allclose(a.y, b.y, rtol=1e-12, atol=0.0))
+    if a.has_rows or b.has_rows or one.density is None or other.density is None:
         return False
-    return one.n == other.n and bool(np.allclose(one.y, other.y, rtol=1e-12, atol=0.0))
+    return same_rows(a, b, (one.density.stats, other.density.stats))
 
 
 def short_names(posteriors: Sequence[Posterior]) -> tuple[str, ...]:

@@ -11,17 +11,18 @@ import numpy as np
 import pandas as pd
 
 from bayesv.comparison.alignment import Alignment, difference, joint_design
+from bayesv.comparison.estimates import at_estimate, reml_of
 from bayesv.comparison.reasons import reasons
-from bayesv.covariance import GLSFit, VarianceComponents, gls
+from bayesv.covariance import VarianceComponents
 from bayesv.covariance.quantities import Quantity, point_quantities
+from bayesv.covariance.summed import AtV, at_v
 from bayesv.design.design import Design
 from bayesv.diagnostics.convergence import density_mode
 from bayesv.errors import BayesvError
-from bayesv.gram import statistics_of
 from bayesv.names import paired
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
-from bayesv.reml import RemlFit, fit_reml
+from bayesv.reml import RemlFit
 from bayesv.support.arguments import PROBABILITY, accepts
 from bayesv.support.shown import Part, Shown, Table, digits
 
@@ -145,8 +146,8 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
             f"found {', '.join(type(f).__name__ for f in fits) or 'nothing'}."
         )
     if not reml:
-        reml = (fit_reml(posts[0].design, statistics_of(posts[0].design)),)
-    design = reml[0].design
+        reml = (reml_of(posts[0]),)
+    design, stats = reml[0].design, reml[0]._stats
     ways = [_alignment(design, fit.design) for fit in reml]
     of_posts = [_alignment(design, post.design) for post in posts]
     names = _distinct([post.engine for post in posts])
@@ -155,14 +156,14 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     summaries = [post.summary(prob) for post in posts]
     tables = [_table(reml[0], p, n, s) for p, n, s in zip(posts, names, summaries, strict=True)]
     means = [post.estimate("mean") for post in posts]
-    at_mean = [gls(design, vc.aligned(design)) for vc in means]
+    at_mean = [at_v(design, vc.aligned(design), stats) for vc in means]
     fixed = [_fixed(reml[0], g, n, s) for g, n, s in zip(at_mean, names, summaries, strict=True)]
     labels = _distinct([fit.label for fit in reml])
     rows, points = [], {}
     joint = joint_design(design, ways)
     for label, fit, way in zip(labels, reml, ways, strict=True):
         vc, beta, _ = way.fit(fit)
-        rows.append(_marginal_row(label, fit.gls, reml[0].criterion_at(vc)))
+        rows.append(_marginal_row(label, at_estimate(fit), reml[0].criterion_at(vc)))
         points[label] = pd.Series({q.label: float(q.values) for q in _point(joint, vc, beta)})
     for post, name, mean, center in zip(posts, names, means, at_mean, strict=True):
         rows.append(
@@ -170,7 +171,8 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
         )
         for kind in ("median", "mode") if post.density is not None else ("median",):
             vc = post.estimate(kind).aligned(design)
-            rows.append(_marginal_row(f"{name}: {kind}", gls(design, vc), reml[0].criterion_at(vc)))
+            there = at_v(design, vc, stats)
+            rows.append(_marginal_row(f"{name}: {kind}", there, reml[0].criterion_at(vc)))
     return Comparison(
         design=design,
         table=pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(),
@@ -187,6 +189,12 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
 
 def _alignment(design: Design, other: Design) -> Alignment:
     """Return how fits of another design read in the columns of one, or say why they cannot."""
+    if other is not design and not (design.has_rows and other.has_rows):
+        raise BayesvError(
+            "Fits of data that were read in batches are compared where they are of one model, "
+            "model.reml() and model.sample() of one bv.Model: whether the rows of two are the same "
+            "cannot be told. bv.compare_models(…) compares posteriors of different models."
+        )
     what = difference(design, other)
     if what is not None:
         raise BayesvError(
@@ -299,7 +307,7 @@ def _prior_of(quantity: Quantity, priors: ResolvedPriors | None) -> str:
     return str(priors.sd[group][i])
 
 
-def _fixed(fit: RemlFit, at_mean: GLSFit, name: str, summary: pd.DataFrame) -> pd.DataFrame:
+def _fixed(fit: RemlFit, at_mean: AtV, name: str, summary: pd.DataFrame) -> pd.DataFrame:
     beta = summary[summary["scale"] == "beta"].set_index("first")
     order = list(beta.index)
     at_reml, se = _in_order(fit.beta, order), _in_order(fit.se, order)
@@ -319,13 +327,8 @@ def _fixed(fit: RemlFit, at_mean: GLSFit, name: str, summary: pd.DataFrame) -> p
     )
 
 
-def _marginal_row(name: str, fit: GLSFit, criterion: float) -> dict[str, Any]:
-    return {
-        "V at": name,
-        "log_det": fit.V.logdet(),
-        "trace": fit.V.trace(),
-        "criterion": criterion,
-    }
+def _marginal_row(name: str, at: AtV, criterion: float) -> dict[str, Any]:
+    return {"V at": name, "log_det": at.log_det, "trace": at.trace, "criterion": criterion}
 
 
 # --- shown ----------------------------------------------------------------------------------------

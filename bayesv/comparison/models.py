@@ -11,14 +11,14 @@ import pandas as pd
 
 from bayesv.comparison.comparable import refuse_incomparable, same_columns, short_names
 from bayesv.comparison.criteria import Criteria, criteria
+from bayesv.comparison.estimates import reml_of
 from bayesv.comparison.leaving_out import LeftOut, left_out
 from bayesv.comparison.stacking import evidence_weights, stacking_weights
 from bayesv.errors import BayesvError, FitWarning, without
 from bayesv.inference.evidence import Evidence
 from bayesv.linalg import Array
-from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
-from bayesv.reml import RemlFit, fit_reml
+from bayesv.reml import RemlFit
 from bayesv.support.arguments import FLAG, TEXTS, accepts, optional, whole
 from bayesv.support.shown import Part, Shown, Table
 
@@ -251,10 +251,10 @@ def compare_models(
         notes += _doubtful(clusters, labels)
     elif leave_out:
         notes.append("nothing is left out: designs that were read in batches keep no rows")
-    if not same_columns([post.design for post in posteriors]):
+    if not same_columns(posteriors):
         notes.append("fixed effects differ: AIC and BIC of REML fits do not compare")
     with without(FitWarning):
-        fits = tuple(_twin(post) for post in posteriors)
+        fits = tuple(reml_of(post) for post in posteriors)
     return ModelComparison(
         labels, tuple(posteriors), weights, evidences, rows, clusters, fits, tuple(notes)
     )
@@ -290,13 +290,6 @@ def prior_weights(
     if not weights.sum() > 0:
         raise BayesvError("Weights of models are all 0; one of them must be positive.")
     return np.asarray(weights / weights.sum())
-
-
-def _twin(post: Posterior) -> RemlFit:
-    """Return the REML fit of a posterior's design."""
-    if post.density is not None and post.design.terms and not post.design.parametric_residual:
-        return fit_reml(post.design, post.density.stats)
-    return Model.from_design(post.design).reml()
 
 
 def _bad(left: LeftOut) -> Array:

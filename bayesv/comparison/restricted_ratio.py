@@ -1,4 +1,4 @@
-"""The restricted likelihood ratio test of a variance of 0, with its exact null distribution."""
+"""The restricted likelihood ratio test of a variance of 0: exact null distribution, or refits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayesv.comparison.without_effect import Effect
+from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, RandomTerm
-from bayesv.errors import DataError
+from bayesv.design.simulation import normal_scores, simulate
+from bayesv.errors import BayesvError, DataError, FitWarning, without
 from bayesv.linalg import Array
+from bayesv.reml import RemlFit
+from bayesv.reml.bootstrap import refitter
+from bayesv.support.progress import progress
 
-__all__ = ["RestrictedRatio", "eigenvalues_of", "null_ratios", "restricted_ratio"]
+__all__ = [
+    "RestrictedRatio",
+    "eigenvalues_of",
+    "null_ratios",
+    "refitted_ratio",
+    "restricted_ratio",
+]
 
 _GRID_POINTS = 200
 _SMALLEST, _LARGEST = 1e-4, 1e6  # variance ratio times largest eigenvalue, of the grid
@@ -33,13 +45,24 @@ class RestrictedRatio:
         Draws of the statistic if the variance is 0.
     exact : bool
         Whether `null` is exact: the tested effect is the only one beside the residual. Else it is
-        that of the model without the other random effects, an approximation.
+        that of the model without the other random effects, an approximation, or of refits.
+    refits : int
+        How many times both models were fitted to data simulated without the variance, where `null`
+        are the ratios of these; 0 where it follows from eigenvalues.
     """
 
     statistic: float
     p_value: float
     null: Array
     exact: bool
+    refits: int = 0
+
+    @property
+    def kind(self) -> str:
+        """Where the null distribution is from, in words."""
+        if self.refits:
+            return f"null of {self.refits} refits"
+        return f"{'exact' if self.exact else 'approximate'} null"
 
     @property
     def p_text(self) -> str:
@@ -50,6 +73,31 @@ class RestrictedRatio:
     def share_of_zeros(self) -> float:
         """Probability of a statistic of 0 under the null; ½ is for very many levels."""
         return float((self.null <= 0).mean())
+
+
+def is_exact(design: Design, term: RandomTerm) -> bool:
+    """Whether the effect of a term is the only one beside the residual."""
+    return len(design.terms) == 1 and term.n_columns == 1
+
+
+def null_is_unknown(design: Design, effect: Effect) -> str:
+    """Return why there is no null distribution by eigenvalues; empty if there is one."""
+    if not effect.is_alone:
+        return (
+            f"{effect.label!r} is correlated with other effects, and a covariance goes with its "
+            "variance."
+        )
+    if design.parametric_residual is not None or design.residual.clusters is not None:
+        return (
+            "the null distribution is known for independent residuals with known weights; these "
+            "residuals have a structure."
+        )
+    if effect.term.n_levels > _MOST_LEVELS:
+        return (
+            f"the eigenvalues of {effect.term.n_levels} levels are not computed (at most "
+            f"{_MOST_LEVELS}); for so many levels the null is ½χ²₀ + ½χ²₁."
+        )
+    return ""
 
 
 def restricted_ratio(
@@ -73,15 +121,54 @@ def restricted_ratio(
     simulations : int
     rng : Generator
 
-    Raises
-    ------
-    DataError
-        If R is not known up to σ², or there are too many levels.
+    Notes
+    -----
+    Where `null_is_unknown` has nothing to say.
     """
     mu = eigenvalues_of(design, term, values)
     null = null_ratios(mu, design.n - design.p, simulations, rng)
-    exact = len(design.terms) == 1 and term.n_columns == 1
-    return RestrictedRatio(statistic, float((null >= statistic).mean()), null, exact)
+    p_value = float((null >= statistic).mean())
+    return RestrictedRatio(statistic, p_value, null, is_exact(design, term))
+
+
+def refitted_ratio(
+    smaller: RemlFit, larger: RemlFit, refits: int, rng: np.random.Generator
+) -> tuple[RestrictedRatio, int]:
+    """Return the test by parametric bootstrap, and how many refits failed.
+
+    Parameters
+    ----------
+    smaller, larger : RemlFit
+        Without and with the variance, of the same rows.
+    refits : int
+    rng : Generator
+
+    Notes
+    -----
+    Data are simulated from the smaller fit, and both models fitted to them: whatever else there is
+    to estimate, correlations of residuals among it, is estimated anew. The p-value is (1 + number
+    of ratios at or above the statistic)/(1 + number of refits), never 0.
+    """
+    point = ComponentDraws.of(smaller.design, smaller.components, smaller.beta.to_numpy())
+    fits = [(refitter(fit), fit.design) for fit in (smaller, larger)]
+    ratios, failed = list[float](), 0
+    with progress("refitting", refits) as step:
+        for _ in range(refits):
+            step(1)
+            y, _ = simulate(point.design, point, normal_scores(point.design, rng))
+            try:
+                with without(FitWarning):
+                    low, high = (fit(design.with_response(y)).criterion for fit, design in fits)
+            except BayesvError:
+                failed += 1
+                continue
+            ratios.append(max(low - high, 0.0))
+    if not ratios:
+        raise DataError(f"All {refits} refits under the null failed.")
+    null = np.array(ratios)
+    statistic = max(smaller.criterion - larger.criterion, 0.0)
+    p_value = float((1 + (null >= statistic).sum()) / (1 + len(null)))
+    return RestrictedRatio(statistic, p_value, null, False, len(null)), failed
 
 
 def eigenvalues_of(design: Design, term: RandomTerm, values: Array) -> Array:
@@ -90,17 +177,7 @@ def eigenvalues_of(design: Design, term: RandomTerm, values: Array) -> Array:
     LL' is the relationship of the levels, I without one. From sums over levels alone: Z'WZ is
     diagonal and Z'WX of p columns.
     """
-    if design.parametric_residual is not None or design.residual.clusters is not None:
-        raise DataError(
-            "The null distribution of a restricted likelihood ratio is known for independent "
-            "residuals with known weights; these residuals have a structure."
-        )
     J, p = term.n_levels, design.p
-    if J > _MOST_LEVELS:
-        raise DataError(
-            f"The eigenvalues of {J} levels are not computed (at most {_MOST_LEVELS}); for so many "
-            "levels the null is ½χ²₀ + ½χ²₁."
-        )
     w = design.residual.weights
     Q = np.linalg.qr(design.X * np.sqrt(w)[:, None])[0] if p else np.zeros((design.n, 0))
     z = values * np.sqrt(w)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy  # .optimize is loaded when it is used
 from scipy.special import logsumexp
 
 from bayesv.linalg import Array
@@ -37,7 +37,7 @@ def stacking_weights(elpd: Array) -> Array:
         mixed = density @ w
         return -float(np.log(mixed).mean()), -(density / mixed[:, None]).mean(axis=0)
 
-    result = minimize(
+    result = scipy.optimize.minimize(
         loss,
         np.full(K, 1.0 / K),
         jac=True,

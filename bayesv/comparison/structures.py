@@ -13,6 +13,7 @@ from bayesv.errors import BayesvError, DesignWarning, FormulaError, SamplingWarn
 from bayesv.formula.frame import column_names
 from bayesv.formula.grammar import parse
 from bayesv.formula.residual_text import ResidualText, parse_residual
+from bayesv.gram.threads import n_threads, run, threads
 from bayesv.model import Model
 from bayesv.names import INTERCEPT
 from bayesv.posterior.posterior import Posterior
@@ -53,7 +54,13 @@ class Candidate:
         return ", ".join(part for part in parts if part) or "independent rows"
 
 
-@accepts(model=a(Model), draws=whole(4), seed=optional(whole(0)), leave_out=FLAG)
+@accepts(
+    model=a(Model),
+    draws=whole(4),
+    seed=optional(whole(0)),
+    leave_out=FLAG,
+    cores=optional(whole(1)),
+)
 def structures(
     model: Model,
     candidates: str | Sequence[Any] | Mapping[str, Any] = "growth",
@@ -62,6 +69,7 @@ def structures(
     seed: int | None = None,
     prior: Mapping[str, float] | None = None,
     leave_out: bool = True,
+    cores: int | None = None,
 ) -> ModelComparison:
     """Fit a stated list of structures of V to the rows of a model, and compare them.
 
@@ -83,6 +91,9 @@ def structures(
         Prior probabilities of the candidates; equal if left out.
     leave_out : bool
         Whether rows and clusters are left out, too.
+    cores : int, optional
+        How many candidates are fitted side by side, at most; as many as there are processors if
+        left out. Draws do not depend on it.
 
     Returns
     -------
@@ -108,20 +119,13 @@ def structures(
     '(Days || Subject)'
     """
     stated = candidates_of(model, candidates)
-    posteriors: dict[str, Posterior] = {}
-    notes = []
-    with progress("fitting structures", len(stated)) as step:
-        for name, candidate in stated.items():
-            try:
-                with without(SamplingWarning), without(DesignWarning):
-                    posteriors[name] = variant(model, candidate).sample(
-                        draws=draws, seed=seed, progressbar=False
-                    )
-            except FormulaError:  # it is not what was meant
-                raise
-            except BayesvError as error:
-                notes.append(f"{name} is not among them: {error}")
-            step(1)
+    results = _fitted(model, stated, draws, seed, cores)
+    posteriors = {name: post for name, post in results.items() if isinstance(post, Posterior)}
+    notes = [
+        f"{name} is not among them: {error}"
+        for name, error in results.items()
+        if isinstance(error, BayesvError)
+    ]
     if len(posteriors) < 2:
         raise BayesvError("Fewer than two candidates could be fitted. " + " ".join(notes))
     for name, post in posteriors.items():
@@ -133,6 +137,28 @@ def structures(
         seed=seed or 0,
     )  # fmt: skip
     return replace(comparison, notes=(*notes, *comparison.notes))
+
+
+def _fitted(
+    model: Model, stated: Mapping[str, Candidate], draws: int, seed: int | None, cores: int | None
+) -> dict[str, Posterior | BayesvError]:
+    """Return the posterior of each candidate, or why it has none."""
+    with progress("fitting structures", len(stated)) as step, threads(cores):
+        of_each = max(1, n_threads() // max(len(stated), 1))
+
+        def fitted(candidate: Candidate) -> Posterior | BayesvError:
+            try:
+                with without(SamplingWarning), without(DesignWarning), threads(of_each):
+                    other = variant(model, candidate)
+                    return other.sample(draws=draws, seed=seed, progressbar=False)
+            except FormulaError:  # it is not what was meant
+                raise
+            except BayesvError as error:
+                return error
+            finally:
+                step(1)
+
+        return dict(zip(stated, run(fitted, list(stated.values())), strict=True))
 
 
 def candidates_of(

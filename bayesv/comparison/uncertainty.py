@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bayesv.covariance import KenwardRoger, gls, kenward_roger
+from bayesv.covariance import KenwardRoger, kenward_roger
 from bayesv.covariance.contrasts import contrast_row
 from bayesv.covariance.sandwich import ClusterRobust, robust
 from bayesv.covariance.student import t_quantile
+from bayesv.covariance.summed import at_v
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError, FitWarning, without
 from bayesv.linalg import Array
@@ -131,7 +132,7 @@ def beta_uncertainty(
         L[name] = contrast_row(weights, names, f"Contrast {name!r}")
     kr, notes = _kenward_roger(fit, design)
     sandwiches = _sandwiches(fit, design, L, notes)
-    at_mean = gls(design, post.estimate("mean"))
+    at_mean = at_v(design, post.estimate("mean").aligned(design), fit._stats)
     draws, moments = post.beta.reshape(post.n_chains * post.n_draws, len(names)), post.moments
     # A factor that leaves what exists: the mean of finitely many draws is finite always.
     of_V = 1.0 if all(m > 1 for q, m in moments.items() if q.startswith("var ")) else np.nan

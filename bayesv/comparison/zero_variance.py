@@ -8,16 +8,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit, logsumexp
 
-from bayesv.comparison.restricted_ratio import RestrictedRatio, restricted_ratio
+from bayesv.comparison.estimates import reml_of
+from bayesv.comparison.restricted_ratio import (
+    RestrictedRatio,
+    is_exact,
+    null_is_unknown,
+    refitted_ratio,
+    restricted_ratio,
+)
 from bayesv.comparison.savage_dickey import savage_dickey
 from bayesv.comparison.without_effect import Effect, effect_of, without_effect
-from bayesv.errors import BayesvError, DataError, FitWarning, SamplingWarning, without
+from bayesv.errors import BayesvError, FitWarning, SamplingWarning, without
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.evidence import Evidence
 from bayesv.inference.target import Target
 from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
-from bayesv.reml import fit_reml
 from bayesv.support.arguments import PROBABILITY, TEXT, a, accepts, optional, whole
 from bayesv.support.process import USUAL_FLOATS
 from bayesv.support.shown import Part, Shown
@@ -86,10 +92,9 @@ class ZeroVariance(Shown):
             yield f"{'':>31} {log_bf:.3f} ± {mcse:.3f} by Savage and Dickey"
         yield f"P(variance = 0 | y) = {self.probability:.4g}, with {self.prior:.3g} before the data"
         if self.ratio is not None:
-            kind = "exact" if self.ratio.exact else "approximate"
             yield (
                 f"restricted likelihood ratio {self.ratio.statistic:.4f}, {self.ratio.p_text} "
-                f"({kind} null, {self.ratio.share_of_zeros:.0%} at 0)"
+                f"({self.ratio.kind}, {self.ratio.share_of_zeros:.0%} at 0)"
             )
         yield from (f"note: {note}" for note in self.notes)
 
@@ -100,6 +105,7 @@ class ZeroVariance(Shown):
     column=optional(TEXT),
     prior=PROBABILITY,
     simulations=whole(1),
+    refits=whole(0),
     seed=whole(0),
 )
 @np.errstate(**USUAL_FLOATS)
@@ -110,6 +116,7 @@ def zero_variance(
     *,
     prior: float = 0.5,
     simulations: int = 10_000,
+    refits: int = 0,
     seed: int = 0,
 ) -> ZeroVariance:
     """Say how probable it is that the variance of a random effect is 0.
@@ -125,7 +132,10 @@ def zero_variance(
     prior : float
         Probability before the data that the variance is 0.
     simulations : int
-        Draws of the restricted likelihood ratio under the null.
+        Draws of the restricted likelihood ratio under the null, where that is known.
+    refits : int
+        Fits of both models to data simulated without the effect (parametric bootstrap), for the
+        null distribution of the ratio where none is exact; 0 for none. Some hundreds are needed.
     seed : int
         Of these, and of the posterior without the effect.
 
@@ -155,8 +165,9 @@ def zero_variance(
     The restricted likelihood ratio has half its mass at 0 only for very many levels; its exact
     null distribution (Crainiceanu and Ruppert 2004) is simulated from the eigenvalues of Z'P₀Z.
     With other random effects it is an approximation (Greven et al. 2008,
-    https://doi.org/10.1198/106186008X386599), and of one of several correlated effects there is
-    none.
+    https://doi.org/10.1198/106186008X386599); of one of several correlated effects, and beside
+    structured residuals, whose parameters take up what the variance explained, there is none.
+    ``refits`` are the way then.
 
     Examples
     --------
@@ -183,7 +194,7 @@ def zero_variance(
             )
         rest = other.evidence(seed=seed)
     log_bf, mcse, notes = savage_dickey(post, density, effect)
-    ratio, reason = _ratio(post, density, effect, smaller, simulations, rng)
+    ratio, reason = _ratio(post, effect, smaller, simulations, refits, rng)
     notes = [*notes, *reason, *whole_evidence.problems, *rest.problems]
     result = ZeroVariance(
         effect.term.group,
@@ -224,26 +235,23 @@ def without_random_effects(density: MarginalDensity, flat: tuple[str, ...]) -> E
 
 def _ratio(
     post: Posterior,
-    density: MarginalDensity,
     effect: Effect,
     smaller: Model | None,
     simulations: int,
+    refits: int,
     rng: np.random.Generator,
 ) -> tuple[RestrictedRatio | None, list[str]]:
     """Return the test of the REML fits, or why there is none."""
-    if not effect.is_alone:
-        return None, [
-            f"no restricted likelihood ratio: {effect.label!r} is correlated with other effects, "
-            "and a covariance goes with its variance"
-        ]
+    why = null_is_unknown(post.design, effect)
+    if why and not refits:
+        return None, [f"no restricted likelihood ratio: {why} Say refits=500 to simulate one."]
     null = smaller or Model.from_design(replace(post.design, terms=(), encoding=None))
     with without(FitWarning):
-        fits = [null.reml(), fit_reml(post.design, density.stats)]
+        fits = null.reml(), reml_of(post)
+    if refits and (why or not is_exact(post.design, effect.term)):
+        ratio, failed = refitted_ratio(*fits, refits, rng)
+        return ratio, [f"{failed} of {refits} refits failed"] * bool(failed)
     statistic = max(fits[0].criterion - fits[1].criterion, 0.0)
-    try:
-        ratio = restricted_ratio(
-            post.design, effect.term, effect.values, statistic, simulations, rng
-        )
-    except DataError as error:
-        return None, [f"no restricted likelihood ratio: {error}"]
-    return ratio, []
+    return restricted_ratio(
+        post.design, effect.term, effect.values, statistic, simulations, rng
+    ), []

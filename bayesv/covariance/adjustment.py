@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.covariance.row_information import row_information
 from bayesv.covariance.satterthwaite import observed_covariance
 from bayesv.covariance.small_sample import Adjustment, KenwardRoger
-from bayesv.design.design import Design, DesignSummary
+from bayesv.design.design import Design, DesignSummary, require_rows
 from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning, warn
 from bayesv.linalg import Array, symmetrize
 from bayesv.support.arguments import FLAG, accepts, choice
@@ -172,6 +172,13 @@ def _arguments(fit: Any, vc: Any) -> tuple[Design, VarianceComponents, str]:
         getattr(fit, name, None) for name in ("design", "components", "method")
     )
     if vc is None and isinstance(components, VarianceComponents) and method in ("REML", "ML"):
+        require_rows(
+            cast(Design, design),
+            "Kenward–Roger and Satterthwaite",
+            "fit.confint() has normal intervals of β then, bv.lrt(smaller, larger) tests terms, "
+            "and post.marginal_means(…), post.contrasts(…) and bv.beta_uncertainty(fit, post) "
+            "need no rows.",
+        )
         return design, components, method  # type: ignore[return-value]
     raise BayesvError(
         "kenward_roger takes a REML fit, kenward_roger(fit), or a design with components, "

@@ -87,7 +87,7 @@ def anova(fit: _Fitted, type: int = 3, ddf: str = "kenward-roger") -> pd.DataFra
             continue
         L = _alone(term, terms, cov) if inverse is None else inverse[list(term.columns)]
         test = kr.test(L, method=method)
-        rows[term.label] = {name: test[name] for name in ("F", "df1", "df2", "p")}
+        rows[term.label] = {"F": test["F"], "df1": test["df1"], "df2": test["df2"], "p": test["p"]}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

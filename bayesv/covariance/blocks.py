@@ -29,7 +29,7 @@ def block_of(group: str, values: Any) -> pd.DataFrame:
     labels: pd.Index | None = None
     if isinstance(values, pd.DataFrame):
         labels = values.index
-        if labels is not values.columns and list(labels) != list(values.columns):
+        if not labels.equals(values.columns):
             raise ComponentsError(
                 f"Σ of {group!r} has rows {list(values.index)} and columns {list(values.columns)}; "
                 "they must be the same names in the same order."

@@ -17,6 +17,7 @@ from bayesv.covariance.blocks import (
     real_array,
 )
 from bayesv.covariance.listings import read_varcorr
+from bayesv.covariance.listings.own import listed_line
 from bayesv.covariance.listings.residual_text import cut, residual_corr, residual_lines
 from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
 from bayesv.design.parametric import ResidualValues
@@ -96,6 +97,7 @@ class VarianceComponents(Shown):
         corr: Mapping[str, Any] | None = None,
         *,
         sigma: float,
+        residual: Any = None,
     ) -> VarianceComponents:
         """Build from standard deviations and correlations.
 
@@ -108,6 +110,8 @@ class VarianceComponents(Shown):
             Groups left out are uncorrelated.
         sigma : float
             Residual standard deviation.
+        residual : mapping, optional
+            Parameters of structured residuals, as of `VarianceComponents`.
 
         Examples
         --------
@@ -137,7 +141,7 @@ class VarianceComponents(Shown):
                 raise ComponentsError(f"SDs of {group!r} must be a list of numbers ≥ 0: {values}.")
             matrix = correlation_of(group, corr.get(group), sds, names) * np.outer(sds, sds)
             blocks[group] = pd.DataFrame(matrix, names, names) if names else matrix
-        return cls(blocks, sigma2=sigma * sigma)
+        return cls(blocks, sigma * sigma, residual)
 
     @classmethod
     def from_varcorr(cls, listing: str | pd.DataFrame) -> VarianceComponents:
@@ -366,15 +370,13 @@ class VarianceComponents(Shown):
         for group, block in self._blocks.items():
             sd, corr = cov_to_sd_corr(block.to_numpy())
             for i, name in enumerate(block.index):
-                row = " ".join("   NaN" if np.isnan(c) else f"{c:6.3f}" for c in corr[i, :i])
-                label = group if i == 0 else ""
-                lines.append(
-                    f"{label:<16} {name!s:<22} {block.iloc[i, i]:12.5g} {sd[i]:10.5g} {row}"
-                )
+                row = ["   NaN" if np.isnan(c) else f"{c:6.3f}" for c in corr[i, :i]]
+                numbers = [f"{block.iloc[i, i]:12.5g}", f"{sd[i]:10.5g}", *row]
+                lines += listed_line("" if i else group, str(name), numbers)
         residual = dict(self.residual.sd) or {"": self.sigma}
         for i, (name, size) in enumerate(residual.items()):
-            label = "" if i else "Residual"
-            lines.append(f"{label:<16} {cut(name, 22):<22} {size * size:12.5g} {size:10.5g}")
+            numbers = [f"{size * size:12.5g}", f"{size:10.5g}"]
+            lines += listed_line("" if i else "Residual", cut(name, 22), numbers)
         lines += residual_lines(self.residual)
         return "\n".join(line.rstrip() for line in lines)
 

@@ -65,17 +65,28 @@ class DensePointwise:
         step : callable
             Hears of progress.
         """
-        rows = np.empty((values.size, self.design.n))
+        g, q, clusters = self.parts(values, step)
+        return 0.5 * (np.log(q) - g**2 / q - np.log(2.0 * np.pi)), clusters
+
+    def parts(
+        self, values: ComponentDraws, step: Callable[[int], None] = lambda _: None
+    ) -> tuple[Array, Array, Array]:
+        """Return g and q, and log likelihoods of clusters; see `Pointwise.parts`."""
+        g, q = np.empty((2, values.size, self.design.n))
         clusters = np.empty((values.size, self.n_clusters))
         for s, point in enumerate(values):
             away = self.design.target - self.design.X @ point.beta
             for numbers, places in self.batches:
-                rows[s, places], clusters[s, numbers] = self._at_one(point, places, away[places])
+                g[s, places], q[s, places], clusters[s, numbers] = self._at_one(
+                    point, places, away[places]
+                )
             step(1)
-        return rows, clusters
+        return g, q, clusters
 
-    def _at_one(self, point: ComponentDraws, places: Index, away: Array) -> tuple[Array, Array]:
-        """Return those of clusters of m rows, (b, m) and (b,)."""
+    def _at_one(
+        self, point: ComponentDraws, places: Index, away: Array
+    ) -> tuple[Array, Array, Array]:
+        """Return those of clusters of m rows, (b, m), (b, m) and (b,)."""
         if point.residual is None:
             raise DataError("These draws say nothing of the parameters of the residuals.")
         V = float(point.sigma2) * self.form.covariance(point.residual, places)
@@ -86,7 +97,6 @@ class DensePointwise:
         root = np.linalg.cholesky(V)
         inverse = np.linalg.inv(V)
         g, q = (inverse @ away[..., None])[..., 0], np.diagonal(inverse, axis1=1, axis2=2)
-        of_rows = 0.5 * (np.log(q) - g**2 / q - np.log(2.0 * np.pi))
         log_det = 2.0 * np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
         total = log_det + (g * away).sum(axis=1) + away.shape[1] * np.log(2.0 * np.pi)
-        return of_rows, -0.5 * total
+        return g, q, -0.5 * total

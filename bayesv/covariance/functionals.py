@@ -6,14 +6,14 @@ V is formed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from bayesv.covariance.draws import ComponentDraws
+from bayesv.covariance.row_sums import RowSums, row_sums
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError
 from bayesv.formula.frame import as_numbers, column_names, take_columns
@@ -56,7 +56,7 @@ def functionals(values: ComponentDraws, stats: GramStatistics | None) -> dict[st
     Parameters
     ----------
     values : ComponentDraws, shape (S,)
-        Of a design with its rows.
+        Of a design with its rows, or whose rows can be read again.
     stats : GramStatistics or None
         Of the same design; None if it has no random terms.
 
@@ -78,39 +78,28 @@ def functionals(values: ComponentDraws, stats: GramStatistics | None) -> dict[st
     https://doi.org/10.1111/j.2041-210x.2012.00261.x.
     """
     design, covs, sigma2 = values.design, values.covs, values.sigma2
-    n, inverse = design.n, design.residual.diagonal
-    of_R = n * np.log(sigma2) + design.residual.log_det
+    n, sums = design.n, row_sums(design)
+    of_R = n * np.log(sigma2) + sums.log_det
     result = {"log|V|": of_R if stats is None else log_determinant(values, stats)}
-    squares = {
-        term.group: (term.values * _own(term)[:, None]).T @ term.values for term in design.terms
-    }
-    parts = {group: _inner(covs[group], square) for group, square in squares.items()}
-    residual = sigma2 * inverse.sum()
+    parts = {group: _inner(covs[group], sums.squares(group)) for group in design.groups}
+    residual = sigma2 * sums.inverse
     trace = sum(parts.values()) + residual
     result["tr V"] = trace
     shares = {group: part / trace for group, part in parts.items()}
     result |= {f"VPC {group}": share for group, share in shares.items()}
     result["VPC Residual"] = residual / trace
-    totals = {term.group: _level_sums(term) for term in design.terms}
-    of_pairs = residual
-    if design.residual.clusters is not None:
-        of_pairs = sigma2 * float(design.residual.matrix.sum())
-    pairs_of_all = of_pairs + sum(
-        _inner(covs[term.group], totals[term.group].T @ _between(term) @ totals[term.group])
-        for term in design.terms
-    )
-    for term in design.terms:
-        within = [shares[other.group] for other in design.terms if _contains(other, term)]
-        result[f"ICC {term.group}"] = np.sum(within, axis=0)
-        result[f"repeatability {term.group}"] = shares[term.group]
-        result |= _of_one_factor(values, term, totals, trace)
+    for group in design.groups:
+        within = [shares[other] for other in design.groups if sums.contains(other, group)]
+        result[f"ICC {group}"] = np.sum(within, axis=0)
+        result[f"repeatability {group}"] = shares[group]
+        result |= _of_one_factor(values, group, sums, trace)
+    pairs_of_all = sum(_inner(covs[group], sums.pairs(group)) for group in design.groups)
+    pairs_of_all = pairs_of_all + sigma2 * sums.of_R
     effect = pairs_of_all / trace
     result["design effect"] = effect
     result["effective n"] = n / effect
     if design.p:
-        fixed = np.einsum(
-            "sp,pq,sq->s", values.beta, np.atleast_2d(np.cov(design.X.T)), values.beta
-        )
+        fixed = np.einsum("sp,pq,sq->s", values.beta, sums.cov_X, values.beta)
         random = sum(parts.values()) / n
         whole = fixed + random + residual / n
         result["R² marginal"], result["R² conditional"] = fixed / whole, (fixed + random) / whole
@@ -210,92 +199,38 @@ def _columns_at(design: Design, term: Any, at: pd.DataFrame) -> Array:
 
 
 def _of_one_factor(
-    values: ComponentDraws, term: Any, totals: Mapping[str, Array], trace: Array
+    values: ComponentDraws, group: str, sums: RowSums, trace: Array
 ) -> dict[str, Array]:
     """Correlation of rows of one level, and reliability of their mean."""
     design, covs, sigma2 = values.design, values.covs, values.sigma2
-    counts = np.bincount(term.codes, minlength=term.n_levels).astype(float)
-    several, noises = counts > 1, _residual_sums(design, term)
+    counts, term = sums.counts(group), design.term(group)
     result: dict[str, Array] = {}
-    if several.any():
+    if (counts > 1).any():
         # Mean covariance of two different rows of one level: of what they share through any term.
         n_pairs = float((counts * (counts - 1.0)).sum())
-        between = sum(_inner(covs[other.group], _pair_sums(term, other)) for other in design.terms)
-        if design.residual.clusters is not None:
-            apart = noises - np.bincount(term.codes, design.residual.diagonal, term.n_levels)
-            between = between + sigma2 * float(apart.sum())
-        result[f"correlation within {term.group}"] = between / n_pairs / (trace / design.n)
+        between = sigma2 * sums.apart(group)
+        for other in design.groups:
+            shared = sums.level_products(group, other).sum(axis=0) - sums.squares(other)
+            between = between + _inner(covs[other], shared)
+        result[f"correlation within {group}"] = between / n_pairs / (trace / design.n)
     # Var of a level's mean by its own effect, and in all.
-    sums = totals[term.group] / counts[:, None]
-    by_term = np.einsum("ja,sab,jb->sj", sums, covs[term.group], sums)
+    means = sums.totals(group) / counts[:, None]
+    by_term = np.einsum("ja,sab,jb->sj", means, covs[group], means)
     by_term = by_term if term.related is None else by_term * term.related.variances
-    other = np.zeros_like(by_term)
-    for rest in design.terms:
-        if rest is not term:
-            other += _variance_of_means(term, rest, counts, covs[rest.group])
-    noise = sigma2[:, None] * noises / counts**2
-    result[f"reliability of mean {term.group}"] = (by_term / (by_term + other + noise)).mean(axis=1)
+    rest = np.zeros_like(by_term)
+    for other in design.groups:
+        if other != group:
+            per_level = sums.level_products(group, other).reshape(len(counts), -1)
+            of_means = covs[other].reshape(len(sigma2), -1) @ (per_level / counts[:, None] ** 2).T
+            rest += of_means
+    noise = sigma2[:, None] * sums.noises(group) / counts**2
+    result[f"reliability of mean {group}"] = (by_term / (by_term + rest + noise)).mean(axis=1)
     return result
-
-
-def _own(term: Any) -> Array:
-    """K_jj of the level of each row, shape (n,): 1 where levels are not related."""
-    return np.ones(len(term.codes)) if term.related is None else term.related.variances[term.codes]
-
-
-def _between(term: Any) -> Any:
-    """K of the levels, shape (J, J)."""
-    return sparse.eye_array(term.n_levels) if term.related is None else term.related.K
-
-
-def _residual_sums(design: Design, term: Any) -> Array:
-    """Return the sum of R/σ² over all pairs of rows of every level, shape (J,)."""
-    if design.residual.clusters is None:
-        return np.bincount(term.codes, design.residual.diagonal, term.n_levels)
-    R = sparse.coo_array(design.residual.matrix)
-    left, right = (term.codes[places] for places in R.coords)
-    same = left == right
-    return np.bincount(left[same], R.data[same], term.n_levels)
-
-
-def _contains(coarse: Any, fine: Any) -> bool:
-    """Whether each level of the fine factor lies in one level of the coarse one."""
-    pairs = fine.codes.astype(np.int64) * coarse.n_levels + coarse.codes
-    return len(np.unique(pairs)) == len(np.unique(fine.codes))
 
 
 def _inner(cov: Array, square: Array) -> Array:
     """tr(Σ_s A) of every draw."""
     return np.asarray(np.einsum("sab,ab->s", cov, square))
-
-
-def _level_sums(term: Any) -> Array:
-    """Sum of z over the rows of every level, shape (J, r)."""
-    columns = [np.bincount(term.codes, column, term.n_levels) for column in term.values.T]
-    return np.column_stack(columns)
-
-
-def _level_products(term: Any, other: Any) -> Array:
-    """Σ_ik z_i K z_k' of the other term over pairs of rows of every level, shape (J, r, r)."""
-    shape = (term.n_levels, other.n_levels)
-    cells = [sparse.csr_array((z, (term.codes, other.codes)), shape=shape) for z in other.values.T]
-    moved = cells
-    if other.related is not None:
-        K = sparse.csr_array(other.related.K)
-        moved = [cell @ K for cell in cells]
-    return np.stack([np.stack([(a * b).sum(axis=1) for b in cells], axis=1) for a in moved], axis=1)
-
-
-def _pair_sums(term: Any, other: Any) -> Array:
-    """Σ z_i K z_k' over pairs of different rows that share a level of the term, shape (r, r)."""
-    own = (other.values * _own(other)[:, None]).T @ other.values
-    return np.asarray(_level_products(term, other).sum(axis=0) - own)
-
-
-def _variance_of_means(term: Any, other: Any, counts: Array, cov: Array) -> Array:
-    """Variance of the mean of every level that another term causes, shape (S, J)."""
-    per_level = _level_products(term, other).reshape(term.n_levels, -1)
-    return np.asarray(cov.reshape(len(cov), -1) @ (per_level / counts[:, None] ** 2).T)
 
 
 def log_determinant(values: ComponentDraws, stats: GramStatistics) -> Array:

@@ -145,19 +145,29 @@ class Pointwise:
         step : callable
             Hears of progress.
         """
+        g, q, clusters = self.parts(values, step)
+        return 0.5 * (np.log(q) - g**2 / q - np.log(2 * np.pi)), clusters
+
+    def parts(
+        self, values: ComponentDraws, step: Callable[[int], None] = lambda _: None
+    ) -> tuple[Array, Array, Array]:
+        """Return g and q, shapes (S, n), and log likelihoods of clusters, (S, C).
+
+        y_i given all other rows has mean y_i − g_i/q_i and variance 1/q_i.
+        """
         roots = values.relative_roots()
-        rows = np.empty((values.size, self.design.n))
+        g, q = np.empty((2, values.size, self.design.n))
         clusters = np.empty((values.size, self.n_clusters))
         for s in range(values.size):
-            rows[s], clusters[s] = self._at_one(
+            g[s], q[s], clusters[s] = self._at_one(
                 [root[s] for root in roots], float(values.sigma2[s]), values.beta[s]
             )
             step(1)
-        return rows, clusters
+        return g, q, clusters
 
-    def _at_one(self, roots: list[Array], sigma2: float, beta: Array) -> tuple[Array, Array]:
+    def _at_one(self, roots: list[Array], sigma2: float, beta: Array) -> tuple[Array, Array, Array]:
         residual = self.design.target - self.design.X @ beta
-        rows, clusters = np.empty(self.design.n), []
+        (every_g, every_q), clusters = np.empty((2, self.design.n)), []
         for batch in self.batches:
             root = cluster_roots(batch.counts, roots)
             L = np.linalg.cholesky(np.eye(len(root)) + root.T @ batch.gram @ root)
@@ -168,14 +178,14 @@ class Pointwise:
             w, e = self.w[batch.rows], residual[batch.rows]
             owner = batch.owner
             g = w * (e - (batch.z * moved[owner[:, None], batch.local]).sum(axis=1)) / sigma2
-            precision = w * (1.0 - w * batch.leverage(half)) / sigma2
-            rows[batch.rows] = 0.5 * (np.log(precision) - g**2 / precision - np.log(2 * np.pi))
+            every_g[batch.rows] = g
+            every_q[batch.rows] = w * (1.0 - w * batch.leverage(half)) / sigma2
             b = len(batch.effects)
             each = np.log(2.0 * np.pi * sigma2 / w) + w * e**2 / sigma2
             total = np.bincount(owner, each, b) - (scaled**2).sum(axis=1) / sigma2
             total += 2.0 * np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1)
             clusters.append(-0.5 * total)
-        return rows, np.concatenate(clusters)[self.order]
+        return every_g, every_q, np.concatenate(clusters)[self.order]
 
 
 def _padded(Z: sparse.csr_array) -> tuple[NDArray[np.intp], Array]:

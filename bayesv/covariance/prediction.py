@@ -9,13 +9,16 @@ import pandas as pd
 from scipy import sparse
 from scipy.special import ndtri
 
+from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.gls import GLSFit
+from bayesv.covariance.summed import AtV
+from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.formula.new_residuals import Across
 from bayesv.formula.prediction import PredictedRows
 from bayesv.linalg import Array
 
-__all__ = ["INCLUDED", "OF", "predicted"]
+__all__ = ["INCLUDED", "OF", "predicted", "predicted_of_sums"]
 
 INCLUDED = ("all", "random", "fixed")
 OF = ("mean", "response")
@@ -73,6 +76,36 @@ def predicted(
         response = error + left
     else:
         response = error + of_residuals + (of_levels if include == "fixed" else 0.0)
+    return _table(rows, mean, error, response, of, prob)
+
+
+def predicted_of_sums(
+    fit: AtV, design: Design, vc: VarianceComponents, rows: PredictedRows, of: str, prob: float
+) -> pd.DataFrame:
+    """Return predictions of rows of new groups, Xβ̂, where the rows of the fit are gone.
+
+    Parameters
+    ----------
+    fit : AtV
+        At the estimates.
+    design : Design
+    vc : VarianceComponents
+        Aligned with it.
+    rows, of, prob
+        As of `predicted`.
+    """
+    mean = rows.X @ fit.beta.to_numpy()
+    error = ((rows.X @ fit.cov.to_numpy()) * rows.X).sum(axis=1)
+    response = error + vc.sigma2 * np.asarray(rows.residual.diagonal)
+    for term, new in zip(design.terms, rows.terms, strict=True):
+        response = response + new.variances(vc.block_for(term))
+    return _table(rows, mean, error, response, of, prob)
+
+
+def _table(
+    rows: PredictedRows, mean: Array, error: Array, response: Array, of: str, prob: float
+) -> pd.DataFrame:
+    """Return means, the roots of both variances, and intervals."""
     se, sd = (np.sqrt(np.maximum(part, 0.0)) for part in (error, response))
     if of == "response" and np.isnan(sd).any():
         raise DataError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bayesv.covariance.draws import ComponentDraws
+from bayesv.covariance.effects import effects_table
+from bayesv.covariance.gls import gls
 from bayesv.covariance.pointwise import Pointwise
 from bayesv.errors import DataError
 from bayesv.linalg import Array
@@ -27,12 +29,13 @@ def reliability(values: ComponentDraws) -> Array:
     ndarray, shape (S, Σ r_f)
         NaN where Var(u) is 0. Var(û − u) allows for the estimation of β.
     """
-    if values.residual is not None:
+    if not values.design.terms:
         raise DataError(
-            "Reliabilities of BLUPs are not there for residuals with parameters: Var(û − u) of one "
-            "draw is bv.gls(design, components) with post.components(chain, draw)."
+            "There are no random effects, of which reliabilities are. V of the rows of a series is "
+            "all of the residuals: see by_lag() of a fit."
         )
-    left = Pointwise(values.design).unexplained(values)
+    structured = values.residual is not None  # R over σ² is another at each draw, not diagonal
+    left = _by_gls(values) if structured else Pointwise(values.design).unexplained(values)
     sizes = [
         1.0 if term.related is None else term.related.variances.mean()
         for term in values.design.terms
@@ -43,3 +46,18 @@ def reliability(values: ComponentDraws) -> Array:
             for mean, size, cov in zip(left, sizes, values.covs.values(), strict=True)
         ]
     return np.concatenate(each, axis=1)
+
+
+def _by_gls(values: ComponentDraws) -> list[Array]:
+    """Return the mean over levels of Var(û − u) of each draw, (S, r) for each term."""
+    squares = [
+        effects_table(gls(point.design, point.components()))["se"].to_numpy() ** 2
+        for point in values.known()
+    ]
+    ends = np.cumsum([term.n_levels * term.n_columns for term in values.design.terms])
+    return [
+        part.reshape(len(squares), -1, term.n_columns).mean(axis=1)
+        for part, term in zip(
+            np.split(np.stack(squares), ends[:-1], axis=1), values.design.terms, strict=True
+        )
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -20,11 +20,22 @@ from bayesv.linalg import Array
 from bayesv.support.arguments import FLAG, PROBABILITY, TEXT, accepts
 from bayesv.support.shown import Part, Shown, Table
 
-__all__ = ["METHODS", "Adjustment", "KenwardRoger"]
+__all__ = ["METHODS", "Adjustment", "FTest", "KenwardRoger"]
 
 METHODS = ("Kenward–Roger", "Satterthwaite")
 _SAME_DF = 1e-8
 _LOST_SHARE = 1e-6  # of a contrast's SE per unit of what is not identified: less is rounding
+
+
+class FTest(TypedDict):
+    """A scaled F statistic, its degrees of freedom, and why there is none, or ``""``."""
+
+    F: float
+    df1: float
+    df2: float
+    scale: float
+    p: float
+    problem: str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -154,7 +165,7 @@ class KenwardRoger(Shown):
         return float("nan") if self._parts.loses(row) else float(row @ self._parts.adjusted @ row)
 
     @accepts(method=TEXT)
-    def test(self, L: Any, beta: Any = None, method: str = "Kenward–Roger") -> dict[str, Any]:
+    def test(self, L: Any, beta: Any = None, method: str = "Kenward–Roger") -> FTest:
         """Return the scaled F statistic of Lβ = 0 with its degrees of freedom.
 
         Parameters
@@ -197,7 +208,7 @@ class KenwardRoger(Shown):
         L = contrast_matrix(L, self._names)
         estimate = L @ (self.beta.to_numpy() if beta is None else estimates(beta, self._names))
         parts, q, adjusted = self._parts, len(L), _adjusts(method)
-        nothing = dict.fromkeys(("F", "df2", "scale", "p"), float("nan"))
+        nan = float("nan")
         if any(parts.loses(row) for row in L):
             problem = "the variance of Lβ̂ depends on parameters that the data say nothing of"
         else:
@@ -207,13 +218,13 @@ class KenwardRoger(Shown):
             scale, df, problem = parts.f_moments(L) if adjusted else parts.wald_df(given)
         if problem:
             warn(f"No {METHODS[not adjusted]} test: {problem}.", FitWarning)
-            return {**nothing, "df1": float(q), "problem": problem}
+            return FTest(F=nan, df1=float(q), df2=nan, scale=nan, p=nan, problem=problem)
         estimate = estimate / unit
         cov = parts.adjusted if adjusted else parts.Phi
         wald = float(estimate @ np.linalg.solve(L @ cov @ L.T, estimate)) / q
         F = scale * wald
         p = float(chdtrc(q, q * F) if np.isinf(df) else fdtrc(q, df, F))
-        return {"F": F, "df1": float(q), "df2": df, "scale": scale, "p": p, "problem": ""}
+        return FTest(F=F, df1=float(q), df2=df, scale=scale, p=p, problem="")
 
     @accepts(prob=PROBABILITY, method=TEXT)
     def table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -19,13 +19,28 @@ from bayesv.design.labels import (
 from bayesv.design.parametric import ParametricResidual, ResidualValues
 from bayesv.design.random_terms import Index, RandomTerm, TermSummary
 from bayesv.design.residual import Residual
-from bayesv.design.row_encoder import RowEncoder
+from bayesv.design.row_encoder import RowEncoder, RowReader
 from bayesv.design.scales import ResponseScale, residual_scale
 from bayesv.design.structured import StructuredResidual
 from bayesv.errors import DataError
 from bayesv.linalg import Array, connected
 
-__all__ = ["Design", "DesignSummary", "Index", "RandomTerm", "TermSummary", "refuse_constant"]
+__all__ = [
+    "Design",
+    "DesignSummary",
+    "Index",
+    "RandomTerm",
+    "TermSummary",
+    "refuse_constant",
+    "require_rows",
+]
+
+
+# What only a design with its rows has, and what it is called; "" for what is asked on the way.
+_OF_ROWS = {
+    "y": "y", "X": "X", "Z": "Z", "residual": "R", "weights": "R", "clusters": "clusters",
+    "offset": "offset", "rows": "", "row_labels": "", "target": "y",
+}  # fmt: skip
 
 
 class ResidualComponents(Protocol):
@@ -56,6 +71,9 @@ class DesignSummary(LabelledDesign):
         Smallest and largest known weight.
     scale_after_X : ResponseScale or None
         Residual SD after X; None in files of versions that did not keep it.
+    reader : RowReader or None
+        Reads the rows of a level again. In no file, and not passed to other processes; None where
+        the data could be read once.
     """
 
     formula: str
@@ -70,6 +88,7 @@ class DesignSummary(LabelledDesign):
     notes: tuple[str, ...] = ()
     scale_after_X: ResponseScale | None = None
     encoding: RowEncoder | None = None
+    reader: RowReader | None = field(default=None, repr=False, metadata={"saved": False})
 
     has_rows: ClassVar[bool] = False
 
@@ -91,12 +110,58 @@ class DesignSummary(LabelledDesign):
         """Smallest and largest weight, if there are any."""
         return self.weight_range
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("y", "X", "Z", "residual", "weights", "offset", "rows", "row_labels", "target"):
+    def at(self, components: ResidualComponents) -> DesignSummary:
+        """Return the design itself: residuals of data in batches have no parameters but σ²."""
+        return self
+
+    def rows_of(self, group: str, level: object) -> tuple[pd.DataFrame, str | None]:
+        """Read the rows of a level again; return them, and the name of the column of weights.
+
+        Raises
+        ------
+        DataError
+            If there is no such level, or the data cannot be read again.
+        """
+        term = self.term(group)
+        name = str(term.levels[term.level_index(level)])
+        if self.reader is None or self.encoding is None:
             raise DataError(
-                f"This design was summed up in batches and keeps no rows, so there is no {name}. "
-                "For V, GLS and residuals of chosen rows, build bv.Model(formula, those rows) from "
-                "a data frame and use the estimates with its design."
+                f"This design was summed up in batches, and the rows of {term.group} {name} cannot "
+                "be read again: it is from a file, or its data could be read once. Give the rows: "
+                "V(newdata=frame of them)."
+            )
+        rows = self.reader(self.encoding.factors_of(term.group), name)
+        if rows.empty:
+            raise DataError(f"The data have no row of {term.group} {name} any more.")
+        return rows, self.reader.weights
+
+    def totals(self) -> Any:
+        """Read all rows again and return sums that known weights do not weigh.
+
+        Raises
+        ------
+        DataError
+            If the data cannot be read again.
+        """
+        if self.reader is None or self.encoding is None:
+            raise DataError(
+                "Functionals of V are of sums that known weights do not weigh, for which the rows "
+                "are read again: these cannot be, for they are of a file, or could be read once. "
+                "Build the model once more from its data, bv.Model(formula, path)."
+            )
+        return self.reader.totals(self.terms, self.fixed_names)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "reader": None}
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_ROWS:
+            what = f", so there is no {_OF_ROWS[name]}" if _OF_ROWS[name] else ""
+            raise DataError(
+                f"This design was summed up in batches and keeps no rows{what}. "
+                "compare, beta_uncertainty, confint, functionals, V(group, level) and "
+                "post.predict(newdata=…) need none. What needs all rows needs a data frame: "
+                "bv.Model(formula, frame), of whole levels if not all fit into memory."
             )
         raise AttributeError(name)
 
@@ -306,6 +371,24 @@ class Design(LabelledDesign):
     def known_weights(self) -> tuple[float, float] | None:
         """Smallest and largest weight, if there are any."""
         return self.residual.weight_range
+
+
+def require_rows(design: LabelledDesign, what: str, instead: str) -> None:
+    """Refuse what needs the rows of a design that was summed up in batches.
+
+    Parameters
+    ----------
+    design : Design or DesignSummary
+    what : str
+        What needs them.
+    instead : str
+        What does not.
+    """
+    if not design.has_rows:
+        raise DataError(
+            f"{what}: the rows are needed, and this design was summed up in batches and keeps no "
+            f"rows. {instead} Or build the model from a data frame, bv.Model(formula, frame)."
+        )
 
 
 def refuse_constant(response: str, y: Array) -> None:

@@ -51,7 +51,7 @@ class Known:
         """Name of the column of variances, if they are one."""
         return self.values if isinstance(self.values, str) else None
 
-    def covariance(self, column: Array | None, n: int) -> Any:
+    def covariance(self, column: Array | None, n: int) -> Array | sparse.csr_array:
         """Return variances, (n,), or a sparse covariance, (n, n).
 
         Parameters

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bayesv.design.labels import level_place
 from bayesv.design.parametric import ParametricResidual
+from bayesv.design.random_terms import RandomTerm
 from bayesv.design.structured import StructuredResidual
 from bayesv.errors import DataError
 from bayesv.names import factors_of, resolved
@@ -60,7 +61,7 @@ class LabelledDesign(Shown):
         """Number of rows dropped because a value is missing or infinite."""
         return self.n_rows_given - self.n
 
-    def term(self, group: str) -> Any:
+    def term(self, group: str) -> RandomTerm:
         """Return the term of a grouping factor: of that very label, else of the same factors.
 
         Raises
@@ -68,11 +69,12 @@ class LabelledDesign(Shown):
         DataError
             If there is none, or more than one may be meant.
         """
-        return self.terms[
+        term: RandomTerm = self.terms[
             resolved(group, self.groups, "grouping factor", DataError, meaning=factors_of)
         ]
+        return term
 
-    def level(self, group: str, level: object) -> tuple[Any, int]:
+    def level(self, group: str, level: object) -> tuple[RandomTerm, int]:
         """Return the term of a grouping factor and the position of a level in it.
 
         Of a product whose factors are given in another order, the level is read in that order:

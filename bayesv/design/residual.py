@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from bayesv.support.arguments import array
 __all__ = ["Autoregressive", "Homoscedastic", "Independent", "Residual"]
 
 Index = NDArray[np.intp]
+Columns = TypeVar("Columns")  # a dense array, or a sparse one
 
 
 class Residual(ABC):
@@ -95,7 +96,7 @@ class Residual(ABC):
 
     @property
     @abstractmethod
-    def matrix(self) -> Any:
+    def matrix(self) -> sparse.sparray:
         """R/σ², sparse of shape (n, n)."""
 
     @abstractmethod
@@ -103,7 +104,7 @@ class Residual(ABC):
         """Return R/σ² of sets of m rows, shape (…, m, m) for rows of shape (…, m)."""
 
     @abstractmethod
-    def whiten(self, columns: Any, *, transposed: bool = False) -> Any:
+    def whiten(self, columns: Columns, *, transposed: bool = False) -> Columns:
         """Return L⁻¹ times columns, or L'⁻¹ times them: of R⁻¹ = L'⁻¹L⁻¹/σ² a half each.
 
         Parameters
@@ -155,7 +156,7 @@ class Homoscedastic(Residual):
         return 0.0
 
     @property
-    def matrix(self) -> Any:
+    def matrix(self) -> sparse.sparray:
         """I, sparse of shape (n, n)."""
         return sparse.diags_array(self.diagonal)
 
@@ -164,7 +165,7 @@ class Homoscedastic(Residual):
         m = rows.shape[-1]
         return np.broadcast_to(np.eye(m), (*rows.shape, m))
 
-    def whiten(self, columns: Any, *, transposed: bool = False) -> Any:
+    def whiten(self, columns: Columns, *, transposed: bool = False) -> Columns:
         """Return the columns themselves."""
         return columns
 
@@ -220,7 +221,7 @@ class Independent(Residual):
         return -float(np.log(self.weights).sum())
 
     @property
-    def matrix(self) -> Any:
+    def matrix(self) -> sparse.sparray:
         """diag(1/w), sparse of shape (n, n)."""
         return sparse.diags_array(self.diagonal)
 
@@ -228,11 +229,11 @@ class Independent(Residual):
         """Return diag(1/w) of each set of rows."""
         return self.diagonal[rows][..., None] * np.eye(rows.shape[-1])
 
-    def whiten(self, columns: Any, *, transposed: bool = False) -> Any:
+    def whiten(self, columns: Columns, *, transposed: bool = False) -> Columns:
         """Return √w times columns; L is diagonal."""
         if sparse.issparse(columns):
-            return sparse.csr_array(sparse.diags_array(self._root) @ columns)
-        return _scaled(columns, self._root)
+            return cast(Columns, sparse.csr_array(sparse.diags_array(self._root) @ columns))
+        return cast(Columns, _scaled(cast(Array, columns), self._root))
 
     def draw(self, scores: Array) -> Array:
         """Return scores over √w."""
@@ -301,7 +302,7 @@ class Autoregressive(Residual):
         return float(2.0 * np.log(self.sd).sum() + np.log1p(-(self._steps[1] ** 2)).sum())
 
     @cached_property
-    def matrix(self) -> Any:
+    def matrix(self) -> sparse.sparray:
         """DCD, sparse of shape (n, n)."""
         half = self._factor
         return sparse.csr_array(half @ half.T)
@@ -314,10 +315,10 @@ class Autoregressive(Residual):
         corr = np.where(same, np.power(float(self.rho), lag), 0.0)
         return np.asarray(sd[..., :, None] * corr * sd[..., None, :])
 
-    def whiten(self, columns: Any, *, transposed: bool = False) -> Any:
+    def whiten(self, columns: Columns, *, transposed: bool = False) -> Columns:
         """Return L⁻¹ or L'⁻¹ times columns."""
         inverse = self._inverse
-        return (inverse.T if transposed else inverse) @ columns
+        return cast(Columns, (inverse.T if transposed else inverse) @ columns)
 
     def draw(self, scores: Array) -> Array:
         """Return D times a moving average of the scores over all earlier ones of the series."""

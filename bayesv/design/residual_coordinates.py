@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -26,33 +27,33 @@ class ResidualCoordinates:
 
     form: StructuredResidual
 
-    @property
+    @cached_property
     def n_ratios(self) -> int:
         """Number of SDs beside the first."""
         return max(len(self.form.sd_labels) - 1, 0)
 
-    @property
+    @cached_property
     def n_exponents(self) -> int:
         """Number of exponents."""
         return len(self.form.scales.powers)
 
-    @property
+    @cached_property
     def z_shape(self) -> tuple[int, int]:
         """Number of groups, and of coordinates of the correlation of each."""
         part = self.form.sequential
         return (0, 0) if part is None else (part.n_groups, part.structure.n_corrs)
 
-    @property
+    @cached_property
     def corrs(self) -> slice:
         """Where coordinates of correlations stand."""
         return slice(self.n_ratios, self.n_ratios + int(np.prod(self.z_shape)))
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of coordinates."""
         return int(self.corrs.stop) + self.n_exponents
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """What each coordinate is of."""
         form = self.form

@@ -59,6 +59,11 @@ class RowCovariances:
         return cls(replace(chosen, known=None), tuple(parts))
 
     @cached_property
+    def _pairs(self) -> tuple[tuple[Index, Index], ...]:
+        """Places of two different rows of each set, in order."""
+        return tuple(np.triu_indices(rows.shape[1], 1) for rows in self.sets)
+
+    @cached_property
     def _lags(self) -> tuple[Array | None, ...]:
         """Lags of the rows of each set, (P, T, T), where correlations are functions of them."""
         part = self.form.sequential
@@ -89,15 +94,16 @@ class RowCovariances:
         bars : sequence of ndarray, shapes (P, T, T)
             Derivative by the covariances, symmetric.
         """
-        form = self.form
-        by_row = np.zeros(form.n)
-        for rows, cov, bar in zip(self.sets, covariances, bars, strict=True):
-            by_row += np.bincount(rows.ravel(), 2.0 * (bar * cov).sum(axis=2).ravel(), form.n)
-        by_sd = np.zeros(len(parameters.sds))
-        if form.sd_labels:
-            by_sd = np.bincount(form.sd_codes, by_row, len(parameters.sds))
-        exponents = np.array([by_row @ power.log_x for power in form.scales.powers])
-        return Parameters(by_sd, self._by_z(parameters, bars), exponents.reshape(-1))
+        form, by_sd = self.form, np.zeros(len(parameters.sds))
+        exponents = np.zeros(len(form.scales.powers))
+        if form.sd_labels or len(exponents):
+            by_row = np.zeros(form.n)
+            for rows, cov, bar in zip(self.sets, covariances, bars, strict=True):
+                by_row += np.bincount(rows.ravel(), 2.0 * (bar * cov).sum(axis=2).ravel(), form.n)
+            exponents = np.array([by_row @ power.log_x for power in form.scales.powers])
+            if form.sd_labels:
+                by_sd = np.bincount(form.sd_codes, by_row, len(parameters.sds))
+        return Parameters(by_sd, self._by_z(parameters, bars), exponents)
 
     def _by_z(self, parameters: Parameters, bars: Sequence[Array]) -> Array:
         form, z = self.form, parameters.z
@@ -106,15 +112,18 @@ class RowCovariances:
             return slopes
         structure, series = form.sequential.structure, form.sequential.series
         scales = form.row_sds(parameters)
+        is_one = not form.sd_labels and not form.scales.powers
         size = 0 if isinstance(structure, Stationary) else structure.size
         by_corr = np.zeros((len(z), size, size))
-        for rows, lags, bar in zip(self.sets, self._lags, bars, strict=True):
+        for rows, lags, pairs, bar in zip(self.sets, self._lags, self._pairs, bars, strict=True):
             if rows.shape[1] == 1:
                 continue
-            scale, group = scales[rows], series.group[rows[:, 0]]
-            bar = scale[:, :, None] * bar * scale[:, None, :]
+            group = series.group[rows[:, 0]]
+            if not is_one:
+                bar = scales[rows][:, :, None] * bar * scales[rows][:, None, :]
             if lags is not None:
-                slopes += _by_lags(structure, z, group, lags, bar)
+                twice, between = 2.0 * bar[:, *pairs], lags[:, *pairs]
+                slopes += _by_lags(structure, z, group, between, twice)
                 continue
             visit = series.visit[rows]
             np.add.at(by_corr, (group[:, None, None], visit[:, :, None], visit[:, None, :]), bar)
@@ -128,13 +137,12 @@ class RowCovariances:
 def _by_lags(
     structure: CovarianceStructure, z: Array, group: Index, lags: Array, bar: Array
 ) -> Array:
-    """Return the derivative by z, (groups, m), given that by correlations at lags, (P, T, T)."""
+    """Return the derivative by z, (groups, m), given that by correlations at lags, (P, pairs)."""
     assert isinstance(structure, Stationary)
-    above = np.triu_indices(lags.shape[1], 1)
-    twice, between = 2.0 * bar[:, *above], lags[:, *above]
     slopes = np.empty(z.shape)
     for g, own in enumerate(z):
-        mine = group == g
-        first = structure.first_at_lags(structure.natural(own), between[mine])
-        slopes[g] = structure.jacobian(own).T @ np.tensordot(first, twice[mine], axes=2)
+        mine = slice(None) if len(z) == 1 else group == g
+        first = structure.first_at_lags(structure.natural(own), lags[mine])
+        by_psi = first.reshape(len(first), -1) @ bar[mine].ravel()
+        slopes[g] = by_psi @ structure.jacobian(own)
     return slopes

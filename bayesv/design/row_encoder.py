@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+import pandas as pd
 
 from bayesv.linalg import Array
 
-__all__ = ["RowEncoder"]
+__all__ = ["RowEncoder", "RowReader"]
 
 
 class RowEncoder(Protocol):
@@ -38,4 +40,21 @@ class RowEncoder(Protocol):
 
     def offset(self, data: Any) -> Array | None:
         """Return the known part of the mean, shape (m,)."""
+        ...
+
+
+class RowReader(Protocol):
+    """Reads rows again that were summed up in batches."""
+
+    @property
+    def weights(self) -> str | None:
+        """Column of known weights."""
+        ...
+
+    def __call__(self, factors: Sequence[str], level: str) -> pd.DataFrame:
+        """Return the rows that were used of one level of a grouping factor."""
+        ...
+
+    def totals(self, terms: Sequence[Any], fixed_names: Sequence[str]) -> Any:
+        """Return sums over all rows, of terms and X, that known weights do not weigh."""
         ...

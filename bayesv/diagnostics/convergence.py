@@ -20,6 +20,7 @@ __all__ = [
     "hdi",
     "pareto_k",
     "rhat",
+    "rhat_and_ess",
     "tail_fit",
     "tail_length",
 ]
@@ -32,16 +33,22 @@ def rhat(x: Array) -> Array:
 
     Vehtari et al. 2021, https://doi.org/10.1214/20-BA1221; NaN for one chain or fewer than 4 draws.
     """
-    if x.shape[0] < 2 or x.shape[1] < 4:
-        return np.full(x.shape[-1], np.nan)
-    split = _split(x)
-    folded = np.abs(split - np.median(split, axis=(0, 1)))
-    return np.maximum(_rhat(_normal_scores(split)), _rhat(_normal_scores(folded)))
+    return rhat_and_ess(x)[0]
 
 
 def ess_bulk(x: Array) -> Array:
     """Return the effective sample size of the rank-normalised draws, shape (K,)."""
     return _ess(_normal_scores(_split(x)))
+
+
+def rhat_and_ess(x: Array) -> tuple[Array, Array]:
+    """Return `rhat` and `ess_bulk`, which are of the same ranks."""
+    split = _split(x)
+    scores = _normal_scores(split)
+    if x.shape[0] < 2 or x.shape[1] < 4:
+        return np.full(x.shape[-1], np.nan), _ess(scores)
+    folded = np.abs(split - np.median(split, axis=(0, 1)))
+    return np.maximum(_rhat(scores), _rhat(_normal_scores(folded))), _ess(scores)
 
 
 def ess_tail(x: Array, quantiles: tuple[float, float] = (0.05, 0.95)) -> Array:
@@ -151,12 +158,15 @@ def _split(x: Array) -> Array:
 def _normal_scores(x: Array) -> Array:
     """Return normal scores of the ranks in each column; NaN for columns with NaN."""
     flat = x.reshape(-1, x.shape[-1])
-    rank_of = np.empty_like(flat)
+    n, scores = len(flat), np.empty_like(flat)
+    of_rank = ndtri((0.5 * np.arange(2, 2 * n + 1) - 0.375) / (n + 0.25))  # of 1, 1.5, …, n
     for k, column in enumerate(flat.T):
-        _, inverse, counts = np.unique(column, return_inverse=True, return_counts=True)
-        ranks = np.cumsum(counts) - 0.5 * (counts - 1)  # ties share their average
-        rank_of[:, k] = ranks[inverse]
-    scores = ndtri((rank_of - 0.375) / (len(flat) + 0.25))
+        order = np.argsort(column)
+        ordered = column[order]
+        first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+        after = np.append(first[1:], n)
+        # Ties share the average of their ranks, first + 1 to after.
+        scores[order, k] = np.repeat(of_rank[first + after - 1], after - first)
     return np.asarray(np.where(np.isnan(flat).any(axis=0), np.nan, scores).reshape(x.shape))
 
 
@@ -174,8 +184,9 @@ def _ess(x: Array) -> Array:
         return np.full(K, np.nan)
     size = float(chains * n)
     centred = x - x.mean(axis=1, keepdims=True)
-    spectrum = np.abs(np.fft.rfft(centred, 2 ** int(np.ceil(np.log2(2 * n))), axis=1)) ** 2
-    autocovariance = np.fft.irfft(spectrum, axis=1)[:, :n].mean(axis=0) / n  # (n, K)
+    waves = np.fft.rfft(centred, 2 ** int(np.ceil(np.log2(2 * n))), axis=1)
+    spectrum = (waves.real**2 + waves.imag**2).mean(axis=0)
+    autocovariance = np.fft.irfft(spectrum, axis=0)[:n] / n  # (n, K)
     within = autocovariance[0] * n / (n - 1.0)
     total = autocovariance[0] + (x.mean(axis=1).var(axis=0, ddof=1) if chains > 1 else 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):

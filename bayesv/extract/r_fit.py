@@ -20,6 +20,7 @@ from bayesv.extract.r_residual import (
     RResidual,
     known_residual,
     plain_residual,
+    residual_draws,
     structured_residual,
 )
 from bayesv.inference.draws import Draws
@@ -155,7 +156,8 @@ def _residual(folder: Path, record: Record, table: Table) -> RResidual:
         return plain_residual(record, table)
     part = record.record("residual")
     if "known" not in part.values:
-        return structured_residual(record, part, table)
+        drawn = record.text("engine") in _DRAWS
+        return structured_residual(record, part, table, drawn=drawn)
     matrix = part.text("known") == "matrix"
     return known_residual(part, table, read_columns(folder, _KNOWN) if matrix else None)
 
@@ -224,10 +226,12 @@ def _draws(record: Record, table: Table, terms: list[list[RTerm]], design: Desig
     names = record.record("beta").texts("names")
     beta = [values(f"beta[{name}]") for name in names]
     versions = record.record("versions")
+    sigma2, residual = residual_draws(design.residual, values)
     parameters = ComponentDraws(
         design,
         covs={pieces[0].group: covariance(pieces) for pieces in terms},
-        sigma2=values("sigma") ** 2,
+        sigma2=np.ones((len(chains), len(draws))) if sigma2 is None else sigma2,
+        residual=residual,
         beta=np.stack(beta, axis=-1) if beta else np.empty((len(chains), len(draws), 0)),
     )
     return Draws(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,12 +12,19 @@ from scipy import sparse
 from bayesv.design.known import Known, KnownVariances
 from bayesv.design.parametric import ParametricResidual, ResidualValues
 from bayesv.design.residual import Residual
+from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.errors import BayesvError, ExtractionError
 from bayesv.extract.r_files import AGAIN, Record, Table
 from bayesv.formula.residual_request import ResidualRequest
 from bayesv.linalg import Array
 
-__all__ = ["RResidual", "known_residual", "plain_residual", "structured_residual"]
+__all__ = [
+    "RResidual",
+    "known_residual",
+    "plain_residual",
+    "residual_draws",
+    "structured_residual",
+]
 
 
 class RResidual(NamedTuple):
@@ -52,7 +60,9 @@ def plain_residual(record: Record, table: Table) -> RResidual:
     return RResidual(Residual.of_weights(_weights(record, table), len(table)))
 
 
-def structured_residual(record: Record, part: Record, table: Table) -> RResidual:
+def structured_residual(
+    record: Record, part: Record, table: Table, *, drawn: bool = False
+) -> RResidual:
     """Return R = D C D of texts such as ``ar1(day | subject)`` and columns beside the design.
 
     Parameters
@@ -61,6 +71,8 @@ def structured_residual(record: Record, part: Record, table: Table) -> RResidual
         Of the fit, and what it says of the residuals.
     table : Table
         design.csv.gz, n rows.
+    drawn : bool
+        Whether its parameters are among the draws, and not here.
 
     Raises
     ------
@@ -88,6 +100,8 @@ def structured_residual(record: Record, part: Record, table: Table) -> RResidual
         raise ExtractionError(f"{part.place}: {error}") from error
     if not isinstance(residual, ParametricResidual):
         raise ExtractionError(f"{part.place}: 'form' and 'sd_form' are both empty. {AGAIN}")
+    if drawn:
+        return RResidual(residual)
     labels = (residual.sd_labels, residual.corr_labels)
     sd, corr = (
         dict(zip(names, map(float, part.numbers(key, (len(names),))), strict=True))
@@ -96,6 +110,43 @@ def structured_residual(record: Record, part: Record, table: Table) -> RResidual
     if min(sd.values(), default=1.0) <= 0:
         raise ExtractionError(f"{part.place}: SDs of residuals must be positive, found {sd}.")
     return RResidual(residual, ResidualValues(sd, corr))
+
+
+def residual_draws(
+    residual: Residual, column: Callable[[str], Array]
+) -> tuple[Array | None, Parameters | None]:
+    """Return draws of σ² and of the parameters of structured residuals, None where it has none.
+
+    Parameters
+    ----------
+    residual : Residual
+    column : callable
+        Draws by name: ``sigma``; ``residual sd[1]``, … and ``residual corr[1]``, … in the order of
+        the residual's labels.
+
+    Raises
+    ------
+    ExtractionError
+        If SDs are not positive, or a draw is of no correlation of the family.
+    """
+    if residual.scale_is_known:
+        return None, None
+    if not isinstance(residual, StructuredResidual):
+        return column("sigma") ** 2, None
+    sds = np.stack(
+        [column(f"residual sd[{k + 1}]") for k in range(len(residual.sd_labels))]
+        or [column("sigma")],
+        axis=-1,
+    )
+    if (sds <= 0).any():
+        raise ExtractionError(f"Draws of the SDs of residuals must be positive. {AGAIN}")
+    numbers = [column(f"residual corr[{k + 1}]") for k in range(len(residual.corr_labels))]
+    corr = np.stack(numbers, axis=-1) if numbers else np.zeros((*sds.shape[:-1], 0))
+    sigma2 = np.mean(sds**2, axis=-1)
+    try:
+        return sigma2, residual.of_numbers(sds / np.sqrt(sigma2)[..., None], corr)
+    except BayesvError as error:
+        raise ExtractionError(f"Draws of the residuals {residual.text}: {error} {AGAIN}") from error
 
 
 def known_residual(part: Record, table: Table, elements: Table | None) -> RResidual:

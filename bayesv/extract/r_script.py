@@ -9,7 +9,7 @@ __all__ = ["r_script"]
 # One for each program, and what they share; functions only, in any order.
 _PIECES = (
     "export", "lme4", "nlme", "nlme_residuals", "glmmTMB", "mmrm", "metafor", "rstanarm", "brms",
-    "designs", "tables",
+    "brms_residuals", "designs", "tables",
 )  # fmt: skip
 
 

@@ -139,11 +139,11 @@ class PredictedRows:
 
 def fitted_rows(design: Design) -> PredictedRows:
     """Return the rows of the fit."""
+    labels = [str(label) for label in design.row_labels]
     terms = [
         PredictedTerm(term.values, term.codes, np.arange(term.n_levels), kin_of(term, term.levels))
         for term in design.terms
     ]
-    labels = [str(label) for label in design.row_labels]
     return PredictedRows(design.X, design.offset, terms, design.residual, labels)
 
 

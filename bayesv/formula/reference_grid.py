@@ -220,6 +220,11 @@ def _levels(design: Design, encoding: Encoding, name: str, used: Sequence[Node])
             return [int(v) for v in numbers] if all(v.is_integer() for v in numbers) else numbers
         except ValueError:
             break
+    if name in design.fixed_names and not design.has_rows:
+        raise DataError(
+            f"The mean of {name!r} is not known, because a design that was summed up in batches "
+            f"keeps no rows of its data frame: give a value, such as at={{{name!r}: 1.0}}."
+        )
     if name in design.fixed_names:
         column = design.X[:, design.fixed_names.index(name)]
         return [float(column.mean())]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -75,6 +75,7 @@ class DaskSource:
     """A Dask data frame; its partitions are summed up where its scheduler runs them."""
 
     frame: Any
+    repeatable: ClassVar[bool] = True
 
     @property
     def columns(self) -> tuple[str, ...]:

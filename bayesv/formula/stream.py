@@ -10,22 +10,20 @@ import numpy as np
 import pandas as pd
 
 from bayesv.design.design import DesignSummary, TermSummary
-from bayesv.design.residual import Residual
 from bayesv.design.scales import ColumnFacts, residual_scale
 from bayesv.errors import DataError, FormulaError
-from bayesv.formula.build import check_formula, weighted
-from bayesv.formula.columns import as_factor, as_numbers, plain_column
-from bayesv.formula.encoding import Encoding, encode
-from bayesv.formula.grammar import Formula
-from bayesv.formula.groups import combined, level_texts, refuse_levels
+from bayesv.formula.batch import Plan, evaluated, level_codes
+from bayesv.formula.build import check_formula
+from bayesv.formula.columns import as_factor
+from bayesv.formula.encoding import Encoding
+from bayesv.formula.groups import level_texts, refuse_levels
 from bayesv.formula.levels import shared_levels, together
 from bayesv.formula.notes import note_numbers_as_text
+from bayesv.formula.rows_again import RowsAgain
 from bayesv.formula.sources import ArrowSource, DaskSource, Source
 from bayesv.formula.special import STATEFUL
 from bayesv.gram import (
-    Grouping,
     Moments,
-    RowBatch,
     Scaling,
     accumulate,
     independent,
@@ -37,18 +35,6 @@ from bayesv.structures import CovarianceStructure
 from bayesv.support.progress import progress
 
 __all__ = ["read_batches"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """What every batch is told: the formula, the columns, and the levels of categorical columns."""
-
-    formula: Formula
-    used: tuple[str, ...]
-    weights: str | None
-    namespace: Mapping[str, Any]
-    levels: Mapping[str, tuple[str, ...]]
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,18 +90,21 @@ def read_batches(
         if source.holds_text(name)
     ]
     notes = note_numbers_as_text(texts, formula)
-    plan = _Plan(formula, tuple(used), var_weights, space, levels, notes)
+    plan = Plan(formula, tuple(used), var_weights, space, levels, notes)
     by = _by_dask if isinstance(source, DaskSource) else _in_turn
     part = by(source, plan, columns)  # type: ignore[arg-type]
     if part is None:
         raise DataError("The data have no complete row.")
-    return _finished(plan, part)
+    design, moments, scaling = _finished(plan, part)
+    if source.repeatable:
+        design = replace(design, reader=RowsAgain(source, plan, columns))
+    return design, moments, scaling
 
 
 # --- where batches are summed up ------------------------------------------------------------------
 
 
-def _in_turn(source: ArrowSource, plan: _Plan, columns: Sequence[str]) -> _Part | None:
+def _in_turn(source: ArrowSource, plan: Plan, columns: Sequence[str]) -> _Part | None:
     """Sum up batch after batch; parts of like size are merged, so that none is moved often."""
     parts: list[tuple[int, _Part]] = []
     with progress("reading rows") as read:
@@ -134,7 +123,7 @@ def _in_turn(source: ArrowSource, plan: _Plan, columns: Sequence[str]) -> _Part 
     return total
 
 
-def _by_dask(source: DaskSource, plan: _Plan, columns: Sequence[str]) -> _Part | None:
+def _by_dask(source: DaskSource, plan: Plan, columns: Sequence[str]) -> _Part | None:
     """Sum up partitions on Dask's scheduler and merge them there, two by two."""
     import dask
 
@@ -156,68 +145,9 @@ def _merged_or_none(a: _Part | None, b: _Part | None) -> _Part | None:
 # --- one batch ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class _Evaluated:
-    """Rows of a batch with the levels they have met, and what is said of them."""
-
-    rows: RowBatch
-    keys: tuple[pd.DataFrame, ...]
-    names: tuple[str, ...]
-    labels: tuple[tuple[str, tuple[str, ...], CovarianceStructure], ...]
-    n_given: int
-    gaps: Mapping[str, int]
-    encoding: Encoding
-
-
-def _rows(frame: pd.DataFrame, plan: _Plan) -> _Evaluated | None:
-    """Evaluate the formula on a batch; None if no row of it is complete."""
-    if len(frame) == 0:
-        return None
-    frame = frame.apply(plain_column)
-    weights = as_numbers(frame[plan.weights]) if plan.weights else None
-    frame = frame.assign(**{name: _coded(frame[name], t) for name, t in plan.levels.items()})
-    encoded = encode(
-        plan.formula,
-        frame[list(plan.used)],
-        plan.namespace,
-        None if weights is None else weighted(weights),
-        plan.levels,
-    )
-    kept = encoded.rows
-    if not len(kept):
-        return None
-    part = frame[list(plan.used)].iloc[kept].apply(plain_column)
-    y, offset = encoded.y, encoded.offset
-    groupings, keys, labels = [], [], []
-    for term in combined(plan.formula.random, encoded.lhs):
-        codes, key = _codes(part, term.factors)
-        groupings.append(Grouping(codes, term.values, len(key), term.structure.blocks))
-        keys.append(key)
-        labels.append((term.label, term.columns, term.structure))
-    target = y if offset is None else y - offset
-    w = None if weights is None else weights[kept]
-    return _Evaluated(
-        RowBatch(encoded.X, target, Residual.of_weights(w, len(kept)), tuple(groupings)),
-        tuple(keys),
-        encoded.names,
-        tuple(labels),
-        len(frame),
-        encoded.gaps,
-        encoded.encoding,
-    )
-
-
-def _coded(column: pd.Series, levels: Sequence[str]) -> pd.Categorical:
-    """Code a factor with the levels that all batches share; others are in incomplete rows only."""
-    factor = as_factor(column)
-    places = {level: place for place, level in enumerate(levels)}
-    codes = np.array([*(places.get(level, -1) for level in factor.categories), -1])
-    return pd.Categorical.from_codes(codes[factor.codes], categories=levels, ordered=True)
-
-
-def _summed(frame: pd.DataFrame, plan: _Plan) -> _Part | None:
+def _summed(frame: pd.DataFrame, plan: Plan) -> _Part | None:
     """Sum up a batch in units of its own; None if no row of it is complete."""
-    batch = _rows(frame, plan)
+    batch = evaluated(frame, plan)
     if batch is None:
         return None
     rows, scaling = batch.rows, Scaling.of(batch.rows)
@@ -236,19 +166,11 @@ def _summed(frame: pd.DataFrame, plan: _Plan) -> _Part | None:
     )
 
 
-def _codes(frame: pd.DataFrame, factors: Sequence[str]) -> tuple[Any, pd.DataFrame]:
-    """Return the level of each row in a product of factors, and the values of each level."""
-    values = frame[list(factors)]
-    codes = values.groupby(list(factors), sort=False, observed=True).ngroup().to_numpy(np.intp)
-    first = np.unique(codes, return_index=True)[1]
-    return codes, values.iloc[first].reset_index(drop=True)
-
-
 def _merged(a: _Part, b: _Part) -> _Part:
     """Add two parts; levels are matched by the values of their factors."""
     keys, codes = [], []
     for first, second in zip(a.keys, b.keys, strict=True):
-        code, key = _codes(_stacked(first, second), list(first.columns))
+        code, key = level_codes(_stacked(first, second), list(first.columns))
         keys.append(key)
         codes.append((code[: len(first)], code[len(first) :]))
     sizes = [len(key) for key in keys]
@@ -281,7 +203,7 @@ def _stacked(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 # --- before and after -----------------------------------------------------------------------------
 
 
-def _finished(plan: _Plan, part: _Part) -> tuple[DesignSummary, Moments, Scaling]:
+def _finished(plan: Plan, part: _Part) -> tuple[DesignSummary, Moments, Scaling]:
     """Order levels as for a data frame, drop determined columns, and describe the design."""
     orders, levels = [], []
     for key, (label, _, _) in zip(part.keys, part.labels, strict=True):

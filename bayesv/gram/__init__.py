@@ -10,7 +10,7 @@ from bayesv.gram.arrange import (
 )
 from bayesv.gram.by_residual import statistics_by_residual
 from bayesv.gram.effects import Effects, draw_effects
-from bayesv.gram.elimination import Adjoint, Elimination, eliminate
+from bayesv.gram.elimination import Adjoint, Elimination, chain_problem, eliminate, profile_chain
 from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.identification import Elements, flat_directions
 from bayesv.gram.krylov import EIGHT, krylov
@@ -24,7 +24,7 @@ from bayesv.gram.residual_rows import ByResidual, Weighted
 from bayesv.gram.responses import Responses
 from bayesv.gram.scaling import Grouping, RowBatch, Scaling
 from bayesv.gram.statistics import LARGEST_ERROR, GramStatistics
-from bayesv.gram.tables import Sums, inner
+from bayesv.gram.tables import ChainProblem, Rule, Sums, inner
 from bayesv.gram.threads import threads
 from bayesv.gram.words import elimination_in_words
 
@@ -35,6 +35,7 @@ __all__ = [
     "ELIMINATIONS",
     "LARGEST_ERROR",
     "Adjoint",
+    "ChainProblem",
     "ByResidual",
     "Effects",
     "Elements",
@@ -47,11 +48,13 @@ __all__ = [
     "Probes",
     "Responses",
     "RowBatch",
+    "Rule",
     "Scaling",
     "Sums",
     "Weighted",
     "accumulate",
     "arrange",
+    "chain_problem",
     "check_elimination",
     "draw_effects",
     "eliminate",
@@ -64,6 +67,7 @@ __all__ = [
     "krylov",
     "merge",
     "permute",
+    "profile_chain",
     "recode",
     "refuse_crossed_clusters",
     "responses_of",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bayesv.design.design import Design
 from bayesv.design.structured import StructuredResidual
 from bayesv.errors import DataError
+from bayesv.gram.by_pattern import ByPattern
 from bayesv.gram.kept_rows import KeptRows
 from bayesv.gram.of_design import refuse_crossed_clusters
 from bayesv.gram.pieces import Pieces, pieces_of
@@ -36,8 +37,9 @@ def statistics_by_residual(design: Design, elimination: str = "auto") -> ByResid
     Notes
     -----
     Where R⁻¹ has few different elements, as of ar1 with a few gaps, strata, cs, and families over
-    visits with few missingness patterns, rows are summed up once by element. Else they are kept,
-    and weighed anew at each evaluation.
+    visits with few missingness patterns, rows are summed up once by element. Without random terms
+    many patterns are summed up, too, each on its own. Else rows are kept, and weighed anew at each
+    evaluation.
     """
     form = design.residual
     if not isinstance(form, StructuredResidual):
@@ -48,6 +50,8 @@ def statistics_by_residual(design: Design, elimination: str = "auto") -> ByResid
     few = sum(part.n_classes for part in pieces) <= _MOST_CLASSES
     if (few and not kept) or any(term.related is not None for term in design.terms):
         return SummedClasses.of(design, pieces, elimination)
+    if form.by_visit and not design.terms:
+        return ByPattern.of(design, elimination)
     rows = KeptRows.of(design, pieces, elimination)
     return SummedClasses.of(design, pieces, elimination) if rows.stats.layout.border else rows
 

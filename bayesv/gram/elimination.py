@@ -24,7 +24,7 @@ from bayesv.gram.iterative import (
 )
 from bayesv.gram.layout import Iteration, Layout
 from bayesv.gram.statistics import GramStatistics
-from bayesv.gram.tables import Sums
+from bayesv.gram.tables import ChainProblem, Rule, Sums
 from bayesv.gram.threads import one_blas_thread, run
 from bayesv.linalg import Array, symmetrize
 
@@ -32,10 +32,12 @@ __all__ = [
     "Adjoint",
     "Eliminated",
     "Elimination",
+    "chain_problem",
     "eliminate",
     "eliminate_chain",
     "eliminate_units",
     "mirrored",
+    "profile_chain",
 ]
 
 
@@ -95,6 +97,12 @@ class Elimination:
         """Standard error of log|M|: 0 unless it is a mean over probes."""
         border = self._done.border
         return border.logdet_se if isinstance(border, IterativeBorder) else 0.0
+
+    @property
+    def residual(self) -> float:
+        """Largest relative residual of solutions by iteration: 0 if there are none."""
+        border = self._done.border
+        return border.residual if isinstance(border, IterativeBorder) else 0.0
 
     def gradient(self, T_bar: Array) -> list[Array]:
         """Return the derivative of log|M| + f(T) by each λ.
@@ -195,6 +203,34 @@ def eliminate_chain(layout: Layout, plan: Plan, sums: Sums, lambdas: Sequence[Ar
     logdet = float(sum(part[0] for part in parts))
     lost = parts[0][1] if len(parts) == 1 else np.sum([part[1] for part in parts], axis=0)
     return Eliminated(lam, left, None, logdet, symmetrize(sums.C + mirrored(lost)))
+
+
+def chain_problem(stats: GramStatistics, rule: Rule) -> ChainProblem | None:
+    """Return what profiles a criterion in one compiled pass.
+
+    None with a border, and where units are so many that threads share them.
+    """
+    layout, plan = stats.layout, stats.layout.plan
+    if layout.border or not layout.chain or len(plan.spans) > 1:
+        return None
+    left = _workspace(layout, stats.merged)
+    return ChainProblem(plan.tables, stats.merged, left, no_factors(), plan.width, rule)
+
+
+def profile_chain(
+    problem: ChainProblem, layout: Layout, lambdas: Sequence[Array]
+) -> tuple[float, list[Array], Array]:
+    """Return the profiled criterion, its derivative by each λ, and T.
+
+    The criterion is −∞ if only rounding is left to the residual, ∞ if T is not positive definite.
+    """
+    from bayesv.gram import profiled  # compiled: loaded when it is needed
+
+    terms = layout.chain_terms
+    value, flat, T = profiled.profile_chain(problem, flat_lambdas(lambdas, terms))
+    bars = [np.zeros_like(lam) for lam in lambdas]
+    add_flat(bars, flat, terms)
+    return value, bars, T
 
 
 def _workspace(layout: Layout, sums: Sums) -> Sums:

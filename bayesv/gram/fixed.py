@@ -43,7 +43,9 @@ class FixedCoordinates:
 
     def with_start(self, gamma: Array) -> FixedCoordinates:
         """Return the coordinates of a response whose least squares are Q'y = γ, shape (p,)."""
-        return replace(self, start=np.linalg.solve(self.upper, gamma))
+        new = replace(self, start=np.linalg.solve(self.upper, gamma))
+        new.__dict__.update(inverse=self.inverse, logdet=self.logdet)
+        return new
 
     def to_beta(self, gamma: Array) -> Array:
         """Return β of γ, shape (..., p)."""

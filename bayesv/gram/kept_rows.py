@@ -16,13 +16,13 @@ from bayesv.gram.arrange import gram_statistics
 from bayesv.gram.chain import FactorSums, flattened
 from bayesv.gram.layout import Layout
 from bayesv.gram.pieces import Pieces, Precision
-from bayesv.gram.residual_rows import ByResidual, Weighted, rows_without_residual, with_log_weights
+from bayesv.gram.residual_rows import ByResidual, Weighted, rows_without_residual
 from bayesv.gram.scaling import RowBatch, times_inverse
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.tables import Sums
 from bayesv.linalg import Array
 
-__all__ = ["KeptRows"]
+__all__ = ["KeptRows", "in_units"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class KeptRows(ByResidual):
         form, batch, log_weights = rows_without_residual(design)
         stats = gram_statistics(batch, elimination, dedupe=False)
         sets = [part.rows[part.first] for part in pieces]
-        columns, units = _in_units(batch, stats)
+        columns, units = in_units(batch, stats)
         rows = RowCovariances.of(form, sets)
         return cls(form, stats, pieces, rows, log_weights, columns, units)
 
@@ -93,9 +93,8 @@ class KeptRows(ByResidual):
         indptr = np.searchsorted(i, np.arange(n + 1))
         P = sparse.csr_array((values, j, indptr), shape=(n, n))
         sums = self._summed(P @ self.columns)
-        total = float(sums.C[-1, -1])
-        stats = GramStatistics(self.stats.layout, self.stats.fixed, sums, 0.0, total)
-        stats = with_log_weights(stats, self.log_weights - float(precision.log_det))
+        log_weights, total = self.log_weights - float(precision.log_det), float(sums.C[-1, -1])
+        stats = GramStatistics(self.stats.layout, self.stats.fixed, sums, log_weights, total)
 
         def pullback(by_sums: Sums, by_log_det: float) -> Parameters:
             slopes = self._by_element(by_sums)
@@ -138,7 +137,7 @@ class KeptRows(ByResidual):
         return slopes
 
 
-def _in_units(batch: RowBatch, stats: GramStatistics) -> tuple[Array, tuple[Index, ...]]:
+def in_units(batch: RowBatch, stats: GramStatistics) -> tuple[Array, tuple[Index, ...]]:
     """Return W in the units of the statistics, and the unit of each row for each factor."""
     columns, units = [], []
     for factor in stats.layout.chain:

@@ -16,6 +16,7 @@ __all__ = ["eliminate_many"]
 Values = tuple[Array, Array]  # log|M| and T
 
 _LANES = 256  # values of λ in one vectorised batch, at most
+_VECTOR = 8  # lanes that vector instructions take at a time
 _FRONT_BYTES = 1 << 16  # of the frontal matrices of a batch, to stay in the cache
 _NUMBERS = 1 << 20  # of sums, where each value has its own
 _WORTH_THREADS = 100_000  # units × values of λ
@@ -53,7 +54,8 @@ def eliminate_many(
     if coefficients is not None or layout.large_border or layout.iteration is not None:
         return _one_by_one(stats, lambdas, step, coefficients)
     S = len(lambdas[0]) if lambdas else 1
-    lanes = int(np.clip(_FRONT_BYTES // (8 * layout.plan.width**2), 8, _LANES))
+    lanes = int(np.clip(_FRONT_BYTES // (8 * layout.plan.width**2), _VECTOR, _LANES))
+    lanes -= lanes % _VECTOR
     batch = _with_border if layout.border else _lanes
     lam = _flat(lambdas, layout.chain_terms, S)
     lam_border = _flat(lambdas, layout.border_terms, S)
@@ -79,15 +81,17 @@ def _lanes(stats: GramStatistics, lam: Array, _: Array) -> Values:
     from bayesv.gram.lanes import forward_many  # compiled: loaded when it is needed
 
     plan, m = stats.layout.plan, stats.p + 1
-    lam = np.ascontiguousarray(lam.T)
-    W = lam.shape[1]
-    logdet, T = np.zeros(W), np.zeros((m, m, W))
+    W = len(lam)
+    lanes = W + -W % _VECTOR
+    full = np.empty((lam.shape[1], lanes))
+    full[:, :W], full[:, W:] = lam.T, lam[-1:].T
+    logdet, T = np.zeros(lanes), np.zeros((m, m, lanes))
     for span in plan.spans:  # the same sums as in `eliminate`
-        front, part = np.zeros((plan.width, plan.width, W)), np.zeros(W)
-        forward_many(plan.tables, stats.merged, *span, lam, front, part)
+        front, part = np.zeros((plan.width, plan.width, lanes)), np.zeros(lanes)
+        forward_many(plan.tables, stats.merged, *span, full, front, part)
         logdet += part
         T += front[-m:, -m:]
-    return logdet, np.moveaxis(T, 2, 0)
+    return logdet[:W], np.moveaxis(T, 2, 0)[:W]
 
 
 def _with_border(stats: GramStatistics, lam: Array, lam_border: Array) -> Values:

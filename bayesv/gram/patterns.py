@@ -63,13 +63,14 @@ class Whitened:
     T : ndarray, shape (m, m)
         Σ W_i'R_i⁻¹W_i with W = [X y].
     gradient : callable
-        ``gradient(T_bar)``: the derivative, (n_visits, n_visits) and symmetric, of log|R| + f(T)
-        by R, given T_bar = ∂f/∂T (symmetric). Elements of visits never seen together are 0.
+        ``gradient(T_bar, by_logdet=1.0)``: the derivative, (n_visits, n_visits) and symmetric, of
+        ``by_logdet`` log|R| + f(T) by R, given T_bar = ∂f/∂T (symmetric). Elements of visits never
+        seen together are 0.
     """
 
     logdet: float
     T: Array
-    gradient: Callable[[Array], Array]
+    gradient: Callable[..., Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,15 +122,36 @@ class PatternSums:
         numpy.linalg.LinAlgError
             If a block of R is not positive definite.
         """
-        blocks = [_blocks(part, R) for part in self.patterns]
-        roots = [np.linalg.cholesky(block) for block in blocks]
-        inverses = [np.linalg.inv(block) for block in blocks]
-        logdet = sum(
-            2.0 * float(part.counts @ np.log(np.diagonal(L, axis1=1, axis2=2)).sum(axis=1))
-            for part, L in zip(self.patterns, roots, strict=True)
-        )
-        T = self.contract(inverses)
-        return Whitened(logdet, T, lambda T_bar: self._gradient(inverses, T_bar))
+        inverses, logdet = self._inverted(R)
+        if np.isnan(logdet):
+            raise np.linalg.LinAlgError("R of some visits is not positive definite")
+
+        def gradient(T_bar: Array, by_logdet: float = 1.0) -> Array:
+            return self._gradient(inverses, T_bar, by_logdet)
+
+        return Whitened(float(logdet), self.contract(inverses), gradient)
+
+    def whiten_many(self, R: Array) -> tuple[Array, Array]:
+        """Return log|R|, shape (S,), and T, shape (S, m, m), of many R, (S, n_visits, n_visits).
+
+        log|R| is NaN where a block of R is not positive definite.
+        """
+        inverses, logdet = self._inverted(R)
+        return logdet, self.contract(inverses)
+
+    def _inverted(self, R: Array) -> tuple[list[Array], Array]:
+        """Return the inverse of the block of each pattern, and Σ log|R_i|; NaN if there is none."""
+        from bayesv.gram.small import invert_many  # compiled: loaded when it is needed
+
+        inverses, logdet = list[Array](), np.zeros(R.shape[:-2])
+        for part in self.patterns:
+            blocks = _blocks(part, R)
+            flat = blocks.reshape(-1, *blocks.shape[-2:])
+            inverse = np.empty_like(flat)
+            logs = invert_many(flat, inverse).reshape(blocks.shape[:-2])
+            inverses.append(inverse.reshape(blocks.shape))
+            logdet = logdet + logs @ part.counts
+        return inverses, logdet
 
     def contract(self, inner: Sequence[Array]) -> Array:
         """Return Σ_i W_i'M_iW_i, (..., m, m), for symmetric M of each pattern, (..., P, T, T).
@@ -144,10 +166,12 @@ class PatternSums:
         for part, M in zip(self.patterns, inner, strict=True):
             if len(part.series):
                 white = M[..., part.series, :, :] @ part.rows
-                total += np.einsum("ita,...itb->...ab", part.rows, white)
+                total += part.rows.reshape(-1, self.m).T @ white.reshape(
+                    *white.shape[:-3], -1, self.m
+                )
         return total
 
-    def _gradient(self, inverses: list[Array], T_bar: Array) -> Array:
+    def _gradient(self, inverses: list[Array], T_bar: Array, by_logdet: float) -> Array:
         by_R = np.zeros((self.n_visits, self.n_visits))
         by_pair = self.products @ _upper(T_bar)
         start = 0
@@ -163,7 +187,7 @@ class PatternSums:
             if len(part.series):
                 np.add.at(K, part.series, part.rows @ T_bar @ np.swapaxes(part.rows, 1, 2))
             start += count
-            bar = part.counts[:, None, None] * inverse - inverse @ K @ inverse
+            bar = by_logdet * part.counts[:, None, None] * inverse - inverse @ K @ inverse
             np.add.at(by_R, (part.visits[:, :, None], part.visits[:, None, :]), bar)
         return by_R
 

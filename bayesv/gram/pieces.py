@@ -70,7 +70,12 @@ class Pieces:
         """Number of sets of each pattern, shape (P,)."""
         return np.bincount(self.pattern, minlength=len(self.first)).astype(float)
 
-    @property
+    @cached_property
+    def pairs(self) -> tuple[Index, Index]:
+        """Places (s, t), s < t, of two rows of a set."""
+        return np.triu_indices(self.rows.shape[1], 1)
+
+    @cached_property
     def n_classes(self) -> int:
         """Number of sums of products of rows that R⁻¹ weighs: squares and differences."""
         T = int(self.rows.shape[1])
@@ -181,8 +186,10 @@ def _lag_keys(form: StructuredResidual, rows: Index) -> list[Key]:
 def _numbered(keys: Sequence[Key], n: int) -> tuple[Index, Index]:
     """Return a number for each of n combinations of keys, and where each comes first."""
     number = np.zeros(n, dtype=np.int64)
-    for key in keys:
-        codes, values = pd.factorize(np.asarray(key))
+    for key in map(np.asarray, keys):
+        if n and (key == key[0]).all():
+            continue
+        codes, values = pd.factorize(key)
         number = pd.factorize(number * max(len(values), 1) + codes)[0]
     first = np.zeros(int(number.max(initial=-1)) + 1, dtype=np.intp)
     first[number[::-1]] = np.arange(n)[::-1]

@@ -20,7 +20,7 @@ from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.tables import Sums
 from bayesv.linalg import Array
 
-__all__ = ["ByResidual", "Weighted", "rows_without_residual", "with_log_weights"]
+__all__ = ["ByResidual", "Weighted", "rows_without_residual"]
 
 
 class Weighted(NamedTuple):
@@ -55,6 +55,11 @@ class ByResidual(ABC):
 
     summed: ClassVar[bool] = False
     """Whether an evaluation takes no pass over the rows."""
+
+    @property
+    def cost(self) -> float:
+        """Operations of an evaluation, about, where they are more than those of eliminating."""
+        return 0.0
 
     @abstractmethod
     def at(self, parameters: Parameters) -> Weighted:
@@ -96,14 +101,6 @@ class ByResidual(ABC):
 
         points = [one(s) for s in range(len(parameters.sds))]
         return np.array([point[0] for point in points]), np.array([point[1] for point in points])
-
-
-def with_log_weights(stats: GramStatistics, log_weights: float) -> GramStatistics:
-    """Return the same sums with another Σ log w."""
-    new = replace(stats, log_weights=log_weights)
-    if "merged" in stats.__dict__:
-        new.__dict__["merged"] = stats.__dict__["merged"]
-    return new
 
 
 def rows_without_residual(design: Design) -> tuple[StructuredResidual, RowBatch, float]:

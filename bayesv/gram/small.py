@@ -1,4 +1,4 @@
-"""Cholesky factors and solutions of many small systems: compiled."""
+"""Cholesky factors, solutions and inverses of many small systems: compiled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from bayesv.gram.compiled import compiled
 
-__all__ = ["solve_many"]
+__all__ = ["invert_many", "solve_many"]
 
 
 @compiled
@@ -48,3 +48,42 @@ def solve_many(P, h, L, x):
         if not np.isfinite(result[s, 1]):
             result[s, 0] = np.nan
     return result
+
+
+@compiled
+def invert_many(P, inverse):
+    """Fill ``inverse`` with P_s⁻¹, shapes (S, k, k), and return log|P_s|, shape (S,).
+
+    NaN where P_s is not positive definite.
+    """
+    S, k, _ = P.shape
+    logdet = np.zeros(S)
+    for s in range(S):
+        A = inverse[s]  # L below, then L⁻¹; P⁻¹ above, then everywhere
+        for j in range(k):
+            for i in range(j, k):
+                total = P[s, i, j]
+                for t in range(j):
+                    total -= A[i, t] * A[j, t]
+                if i > j:
+                    A[i, j] = total / A[j, j]
+                else:
+                    A[j, j] = np.sqrt(total) if total > 0.0 else np.nan
+                    logdet[s] += 2.0 * np.log(A[j, j])
+        for j in range(k):
+            A[j, j] = 1.0 / A[j, j]
+            for i in range(j + 1, k):
+                total = 0.0
+                for t in range(j, i):
+                    total -= A[i, t] * A[t, j]
+                A[i, j] = total / A[i, i]
+        for j in range(k):
+            for i in range(j + 1):
+                total = 0.0
+                for t in range(j, k):
+                    total += A[t, i] * A[t, j]
+                A[i, j] = total
+        for j in range(k):
+            for i in range(j):
+                A[j, i] = A[i, j]
+    return logdet

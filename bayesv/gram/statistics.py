@@ -100,18 +100,24 @@ class GramStatistics:
         """Z_j'WZ_j of each term, shape (J, k, k), in the order of its units or levels."""
         return self.layout.squares(self.sums)
 
-    def at(self, coefficients: Array | Sequence[float]) -> GramStatistics:
+    def at(
+        self, coefficients: Array | Sequence[float], log_weights: float | None = None
+    ) -> GramStatistics:
         """Return the statistics whose sums are Σ_k c_k Sums_k.
 
         Parameters
         ----------
         coefficients : array_like, shape (K,)
             Such as 1/σ_s² of strata s. Coordinates of γ and y stay those they were arranged for.
+        log_weights : float, optional
+            Another Σ log w.
         """
         c = np.asarray(coefficients, dtype=float)
         merged = self.stacked.combined(c)
         sums = merged if self.layout.merging is None else combined(self.parts, c)
-        new = replace(self, sums=sums, total=float(np.dot(c, self.totals)))
+        log_weights = self.log_weights if log_weights is None else log_weights
+        total = float(np.dot(c, self.totals))
+        new = replace(self, sums=sums, log_weights=log_weights, total=total)
         new.__dict__.update(merged=merged, merged_parts=self.merged_parts, stacked=self.stacked)
         return new
 

@@ -16,7 +16,7 @@ from bayesv.gram.arrange import arrange
 from bayesv.gram.many import eliminate_many
 from bayesv.gram.moments import Moments, accumulate
 from bayesv.gram.pieces import Pieces, Precision
-from bayesv.gram.residual_rows import ByResidual, Weighted, rows_without_residual, with_log_weights
+from bayesv.gram.residual_rows import ByResidual, Weighted, rows_without_residual
 from bayesv.gram.scaling import RowBatch, Scaling
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.tables import Sums
@@ -77,8 +77,8 @@ class SummedClasses(ByResidual):
         precision = Precision.at(self.pieces, self.rows, parameters)
         if np.isnan(precision.log_det):
             raise np.linalg.LinAlgError("R of some rows is not positive definite")
-        stats = self.stats.at(self._coefficients(precision))
-        stats = with_log_weights(stats, self.log_weights - float(precision.log_det))
+        log_weights = self.log_weights - float(precision.log_det)
+        stats = self.stats.at(self._coefficients(precision), log_weights)
 
         def pullback(by_sums: Sums, by_log_det: float) -> Parameters:
             slopes = self.stats.by_coefficients(by_sums)
@@ -118,7 +118,7 @@ def _classes(part: Pieces) -> list[tuple[Index, Index | None, float]]:
             classes += [(own.ravel(), None, part.sign), (own, None, 0.0)]
             continue
         classes += [(own[:, s], None, part.sign) for s in range(T)]
-        pairs = zip(*np.triu_indices(T, 1), strict=True)
+        pairs = zip(*part.pairs, strict=True)
         classes += [(own[:, s], own[:, t], 0.0) for s, t in pairs]
     return classes
 
@@ -153,20 +153,24 @@ def _coefficients(part: Pieces, inverses: Array) -> Array:
         between = inverses[..., 0, 1]
         of_pattern = np.stack([inverses[..., 0, 0] - between, between], axis=-1)
     else:
-        differences = -inverses[..., *np.triu_indices(T, 1)]
-        of_pattern = part.sign * np.concatenate([inverses.sum(axis=-1), differences], axis=-1)
+        of_pattern = part.sign * inverses.sum(axis=-1)
+        if T > 1:
+            differences = -part.sign * inverses[..., *part.pairs]
+            of_pattern = np.concatenate([of_pattern, differences], axis=-1)
     return np.asarray(of_pattern.reshape(*leading, -1))
 
 
 def _by_inverse(part: Pieces, slopes: Array) -> Array:
     """Return the derivative by R⁻¹ of every pattern, symmetric, given that by coefficients."""
     P, T = len(part.first), part.rows.shape[1]
-    bars = np.zeros((P, T, T))
     by_class = part.sign * slopes.reshape(P, -1)
-    if part.exchangeable and T > 1:
+    if T == 1:
+        return by_class[:, :, None]
+    bars = np.zeros((P, T, T))
+    if part.exchangeable:
         bars[:, 0, 0] = by_class[:, 0]
         bars[:, 0, 1] = by_class[:, 1] - by_class[:, 0]
     else:
         bars += by_class[:, :T, None]
-        bars[:, *np.triu_indices(T, 1)] -= by_class[:, T:]
+        bars[:, *part.pairs] -= by_class[:, T:]
     return 0.5 * (bars + np.swapaxes(bars, 1, 2))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,9 @@ __all__ = [
     "PLACE",
     "U_START",
     "BorderTable",
+    "ChainProblem",
     "K",
+    "Rule",
     "S",
     "StackedSums",
     "Sums",
@@ -93,6 +96,53 @@ class Sums(NamedTuple):
     C: Array
 
 
+class Rule(NamedTuple):
+    """What a profiled criterion makes of log|M| and T.
+
+    Attributes
+    ----------
+    df : float
+        Rows, by REML less the fixed effects.
+    restricted : bool
+        Whether it is that of REML.
+    sigma_is_known : bool
+        σ is 1 then.
+    constant : float
+        What depends on nothing that is estimated.
+    exact : float
+        r² that is rounding, and so no residual variance.
+    """
+
+    df: float
+    restricted: bool
+    sigma_is_known: bool
+    constant: float
+    exact: float
+
+
+class ChainProblem(NamedTuple):
+    """The profiled criterion of a chain without a border, for one compiled pass.
+
+    Attributes
+    ----------
+    tables : Tables
+    sums, left : Sums
+        What is eliminated, and room for what units look like when their turn comes.
+    factors : Factors
+        Of no border.
+    width : int
+        Of the frontal matrix.
+    rule : Rule
+    """
+
+    tables: Tables
+    sums: Sums
+    left: Sums
+    factors: Any
+    width: int
+    rule: Rule
+
+
 class StackedSums:
     """K sums of one layout side by side, whose linear combinations are one product.
 
@@ -103,17 +153,17 @@ class StackedSums:
 
     def __init__(self, parts: Sequence[Sums]) -> None:
         self.shapes = [values.shape for values in parts[0]]
-        self.stops = np.cumsum([int(np.prod(shape)) for shape in self.shapes])
-        self.matrix = np.empty((len(parts), int(self.stops[-1])))
+        stops = np.cumsum([0, *(int(np.prod(shape)) for shape in self.shapes)]).tolist()
+        self.places = [slice(*ends) for ends in pairwise(stops)]
+        self.matrix = np.empty((len(parts), stops[-1]))
         for row, part in zip(self.matrix, parts, strict=True):
             np.concatenate([values.ravel() for values in part], out=row)
 
     def combined(self, coefficients: Array) -> Sums:
         """Return Σ_k c_k Sums_k, for coefficients (..., K) with leading axes (..., of each)."""
         flat = coefficients @ self.matrix
-        parts = np.split(flat, self.stops[:-1], axis=-1)
-        pairs = zip(parts, self.shapes, strict=True)
-        return Sums(*(part.reshape(*flat.shape[:-1], *shape) for part, shape in pairs))
+        pairs = zip(self.places, self.shapes, strict=True)
+        return Sums(*(flat[..., own].reshape(*flat.shape[:-1], *shape) for own, shape in pairs))
 
     def inner(self, sums: Sums) -> Array:
         """Return Σ of the products of all elements with those of each of the sums, (K,)."""

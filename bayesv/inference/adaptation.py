@@ -85,6 +85,7 @@ def adapt(
         Draws of each round.
     """
     best = (0.0, proposal, proposal.parts[0].mixture.means[:1])
+    d = proposal.parts[0].mixture.means.shape[1]
     for step in range(_MAX_ROUNDS):
         x = proposal.sample(rng, size)
         log_w = log_density(x) - proposal.log_density(x)
@@ -92,7 +93,10 @@ def adapt(
             raise ProposalError("the density is not finite around its mode")
         weights = truncated(log_w)
         fraction = efficiency(log_w)
-        if step and fraction > best[0]:
+        # A sample with fewer effective points than a covariance has elements says less of it than
+        # the curvature at the mode: what is adapted to it may be worse.
+        few = fraction * size < d * (d + 1) / 2
+        if (step or few) and fraction > best[0]:
             share = np.exp(log_w - log_sum(log_w))
             best = (fraction, proposal, x[rng.choice(size, 200, p=share)])
         if fraction > _ENOUGH_EFFICIENCY and step > 1:

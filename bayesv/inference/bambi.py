@@ -18,10 +18,12 @@ from bayesv.inference.bambi_reading import (
     draws_from_bambi,
     read_bambi,
 )
+from bayesv.inference.bambi_scales import log_sd_formula, placed, quoted
 from bayesv.inference.correlated import CorrelatedEffects, SharedSds, Sibling
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
-from bayesv.inference.pymc import nuts, pymc_prior
+from bayesv.inference.pymc import nuts
+from bayesv.inference.pymc_priors import pymc_prior
 from bayesv.names import INTERCEPT
 from bayesv.priors.families import Flat, InverseGamma, Normal
 from bayesv.priors.priors import ResolvedPriors
@@ -46,19 +48,19 @@ def build_bambi(design: Design, frame: ModelFrame, priors: ResolvedPriors) -> An
     Raises
     ------
     BayesvError
-        If Bambi cannot state the model: known weights, or another coding of a column.
+        If Bambi cannot state the model: correlated residuals, known weights or variances, levels
+        that are related, or another coding of a column.
 
     Notes
     -----
+    Standard deviations of strata, and powers and exponentials of covariates, are a formula of log
+    ``sigma``; ``sd_Residual`` are the strata's SDs at the mean of such covariates.
+
     An interaction of grouping factors becomes one column of the observed pairs, because Bambi would
     build all products of levels. Correlation within a term is stated through ``Prior(dist=…)``.
     """
     bmb = require("bambi", "bambi")
-    if not design.residual.iid:
-        raise BayesvError(
-            "Bambi cannot state known weights: its weighted() raises the likelihood to a power, "
-            "which is not R = σ²/w. Use engine='pymc' or to_pymc(model)."
-        )
+    _refuse_residuals(design)
     if related := [term.group for term in design.terms if term.relationship is not None]:
         raise BayesvError(
             f"Bambi cannot state the known relationship of the levels of {related[0]!r}: its group "
@@ -79,7 +81,11 @@ def build_bambi(design: Design, frame: ModelFrame, priors: ResolvedPriors) -> An
             f"Bambi orders the columns {', '.join(design.fixed_names)} otherwise; use another "
             "engine."
         )
-    stated: dict[str, Any] = {"sigma": _sd_prior(bmb, priors.sigma)}
+    if priors.residual is None:
+        stated: dict[str, Any] = {"sigma": _sd_prior(bmb, priors.sigma)}
+    else:
+        scale, stated = log_sd_formula(priors.residual, data)
+        formula = bmb.Formula(formula, scale)
     stated |= _beta_priors(bmb, parts, priors)
     for term in design.terms:
         stated |= _group_priors(bmb, term, parts, priors)
@@ -92,6 +98,31 @@ def build_bambi(design: Design, frame: ModelFrame, priors: ResolvedPriors) -> An
     )
 
 
+def _refuse_residuals(design: Design) -> None:
+    """Refuse residuals that Bambi cannot state, and name what can."""
+    form = design.structured_residual
+    if design.sigma_is_known:
+        raise BayesvError(
+            "Bambi draws σ, and here R is known and σ is 1. bv.to_pymc(model) states a known R; "
+            "engine='collapsed' samples it."
+        )
+    if form is not None and form.sequential is not None:
+        raise BayesvError(
+            f"Bambi's residuals are independent from row to row, and these are {form.describe()}. "
+            "bv.to_pymc(model) states them by series; engine='collapsed' samples them."
+        )
+    if design.residual.clusters is not None:
+        raise BayesvError(
+            "Bambi's residuals are independent from row to row, and R of this design is a known "
+            "covariance within clusters. Use bv.to_pymc(model), which states it."
+        )
+    if design.residual.weight_range if form is None else form.known is not None:
+        raise BayesvError(
+            "Bambi cannot state known weights: its weighted() raises the likelihood to a power, "
+            "which is not R = σ²/w. Use engine='pymc' or to_pymc(model)."
+        )
+
+
 def _bambi_formula(design: Design, response: str) -> tuple[str, pd.DataFrame]:
     """Return formula and data of numeric columns, the design's own, and grouping factors.
 
@@ -100,36 +131,21 @@ def _bambi_formula(design: Design, response: str) -> tuple[str, pd.DataFrame]:
     data = pd.DataFrame({response: design.y})
     fixed = []
     for name, values in zip(design.fixed_names, design.X.T, strict=True):
-        fixed.append("1" if name == INTERCEPT else _quoted(_placed(data, name, values)))
+        fixed.append("1" if name == INTERCEPT else quoted(placed(data, name, values)))
     if INTERCEPT not in design.fixed_names:
         fixed.insert(0, "0")
     groups = []
     for term in design.terms:
         levels = pd.Categorical.from_codes(term.codes, list(term.levels), ordered=True)
         plain = re.sub(r"\W+", "_", term.group).strip("_")  # pairs a:b are a column here
-        group = _placed(data, plain if re.search(r"[:()/]", term.group) else term.group, levels)
+        group = placed(data, plain if re.search(r"[:()/]", term.group) else term.group, levels)
         for name, values in zip(term.columns, term.values.T, strict=True):
-            side = "1" if name == INTERCEPT else f"0 + {_quoted(_placed(data, name, values))}"
-            groups.append(f"({side} | {_quoted(group)})")
+            side = "1" if name == INTERCEPT else f"0 + {quoted(placed(data, name, values))}"
+            groups.append(f"({side} | {quoted(group)})")
     summands = [*fixed, *groups]
     if design.offset is not None:
-        summands.append(f"offset({_quoted(_placed(data, 'known_offset', design.offset))})")
-    return f"{_quoted(response)} ~ {' + '.join(summands)}", data
-
-
-def _placed(data: pd.DataFrame, name: str, values: Any) -> str:
-    """Put a column into the data; return its name, which is another if that is taken."""
-    name = re.sub(r"[`|]", "_", name)
-    while name in data and not (
-        isinstance(values, np.ndarray) and np.array_equal(data[name].to_numpy(), values)
-    ):
-        name += "_"
-    data[name] = values
-    return name
-
-
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[^\W\d][\w.]*", name) else f"`{name}`"
+        summands.append(f"offset({quoted(placed(data, 'known_offset', design.offset))})")
+    return f"{quoted(response)} ~ {' + '.join(summands)}", data
 
 
 def _sd_prior(bmb: Any, prior: Any) -> Any:

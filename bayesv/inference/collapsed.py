@@ -232,15 +232,17 @@ def _walk(target: Target, team: Team, proposed: Proposed, length: int) -> _Walk:
     log_w_first = log_density - team.proposal.log_density(first)
     log_u = np.log(team.rng.uniform(size=(chains, length)))
     log_w = proposed.log_weights.reshape(chains, length)
-    state = np.empty((chains, length), dtype=np.intp)
-    accepted = np.zeros((chains, length), dtype=bool)
+    paths = list[list[int]]()
     for c in range(chains):
-        position, current = chains * length + c, float(log_w_first[c])
-        for i, (w, u) in enumerate(zip(log_w[c].tolist(), log_u[c].tolist(), strict=True)):
+        position, current, path = chains * length + c, float(log_w_first[c]), list[int]()
+        proposals = zip(log_w[c].tolist(), log_u[c].tolist(), strict=True)
+        for i, (w, u) in enumerate(proposals, start=c * length):
             if u < w - current:
-                position, current = c * length + i, w
-                accepted[c, i] = True
-            state[c, i] = position
+                position, current = i, w
+            path.append(position)
+        paths.append(path)
+    state = np.array(paths, dtype=np.intp)
+    accepted = state == np.arange(chains * length).reshape(chains, length)
     x = np.concatenate([proposed.x, first])
     log_density = np.concatenate([proposed.log_density, log_density])
     return _Walk(x, log_density, joined([proposed.conditional, conditional]), state, accepted)

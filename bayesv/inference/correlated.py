@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bayesv.inference.pymc import prior_vector, sd_scalar
+from bayesv.inference.pymc_priors import prior_vector, sd_scalar
 
 __all__ = ["CorrelatedEffects", "SharedSds", "Sibling"]
 

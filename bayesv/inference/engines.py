@@ -65,6 +65,11 @@ def draw(
     if engine == "pymc":
         return sample_pymc(build_pymc(design, priors), priors, options, keep_u), engine
     if engine == "bambi":
+        if design.structured_residual is not None:
+            raise DataError(
+                "engine='bambi' reads draws of one residual SD; bv.to_bambi(model) states several, "
+                "if it can. Sample by engine='pymc' or engine='collapsed'."
+            )
         built = build_bambi(design, frame(), priors)
         return sample_bambi(built, design, options, keep_u), engine
     if engine == "collapsed":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy  # .optimize is loaded when it is used
 from scipy.special import chdtri
 
 from bayesv.covariance import ComponentDraws, VarianceComponents
@@ -127,7 +127,7 @@ def _climb_one_by_one(target: Target, starts: Array, step: Callable[[int], None]
         inverse = modes[0].root @ modes[0].root.T if modes else target.inverse_hessian(start, step)
         # The proposal needs no more digits of the mode than this.
         options = {"gtol": 1e-2, "hess_inv0": inverse}
-        result = minimize(
+        result = scipy.optimize.minimize(
             objective, start, jac=True, method="BFGS", options=options, callback=stop_near_a_mode
         )
         if not any(mode.is_near(result.x) for mode in modes):

@@ -17,7 +17,8 @@ from bayesv.linalg import Array, log_sum
 
 __all__ = ["Mixture", "Part", "Proposal", "Warp", "merged", "spread"]
 
-_NU = 5.0  # degrees of freedom: heavier tails than any posterior of the vocabulary
+_FEW = 10  # coordinates, up to which
+_NU = 5.0  # degrees of freedom are these: heavier tails than any posterior of the vocabulary
 _MOST_BENT = 4.0
 _WIDE_SCALE = 9.0  # scale of the covariance of the wide component
 _LEAST_POINTS = 10.0  # effective points from which a part is adapted
@@ -26,31 +27,40 @@ _LEAST_SHARE = 0.01  # of a part, whatever the last sample said
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Mixture of multivariate t distributions with _NU degrees of freedom."""
+    """Mixture of multivariate t distributions."""
 
     weights: Array  # (K,)
     means: Array  # (K, d)
     factors: Array  # (K, d, d), lower Cholesky factors of the scale matrices
     wide: float  # share of the wide component in what is adapted from this
 
+    @property
+    def nu(self) -> float:
+        """Degrees of freedom.
+
+        They grow with the number d of coordinates, because the distance from the centre varies
+        relatively by √(2/d) under a normal and by √(2/d + 2/ν) or so under a t distribution.
+        """
+        return _NU * max(1.0, float(self.means.shape[1]) / _FEW)
+
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         """Draw points, shape (size, d)."""
         component = rng.choice(len(self.weights), size, p=self.weights)
         z = rng.normal(size=(size, self.means.shape[1]))
-        heavy = np.sqrt(_NU / rng.chisquare(_NU, size))
+        heavy = np.sqrt(self.nu / rng.chisquare(self.nu, size))
         steps = np.einsum("sij,sj->si", self.factors[component], z)
         return np.asarray(self.means[component] + heavy[:, None] * steps)
 
     def parts(self, x: Array) -> tuple[Array, Array]:
         """Return log densities with weights, (K, S), and Mahalanobis distances², (K, S)."""
-        (K, d), inverse = self.means.shape, np.linalg.inv(self.factors)
+        (K, d), nu, inverse = self.means.shape, self.nu, np.linalg.inv(self.factors)
         whitened = inverse.reshape(K * d, d) @ x.T
         whitened -= (inverse @ self.means[..., None]).reshape(K * d, 1)
         m2 = np.square(whitened, out=whitened).reshape(K, d, -1).sum(axis=1)
-        norm = gammaln((_NU + d) / 2) - gammaln(_NU / 2) - d / 2 * np.log(_NU * np.pi)
+        norm = gammaln((nu + d) / 2) - gammaln(nu / 2) - d / 2 * np.log(nu * np.pi)
         logs = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
         constants = np.log(self.weights) + norm - logs
-        return constants[:, None] - (_NU + d) / 2 * np.log1p(m2 / _NU), m2
+        return constants[:, None] - (nu + d) / 2 * np.log1p(m2 / nu), m2
 
     def log_density(self, x: Array) -> Array:
         """Return log densities, shape (S,)."""
@@ -60,7 +70,7 @@ class Mixture:
         """One step of population Monte Carlo towards the weighted sample (Cappé et al. 2008)."""
         log, distance = self.parts(x)
         share = np.exp(log - log_sum(log)) * weights
-        gamma = (_NU + x.shape[1]) / (_NU + distance)
+        gamma = (self.nu + x.shape[1]) / (self.nu + distance)
         alive = share.sum(axis=1) > 5.0 / len(x)
         means, factors = [], []
         for k in np.flatnonzero(alive):
@@ -214,7 +224,9 @@ def merged(proposals: Sequence[Proposal]) -> Proposal:
 
 def spread(mean: Array, L: Array, rng: np.random.Generator, wide: float) -> Mixture:
     """Return a mixture of a main component and three that adaptation can move elsewhere."""
-    means = [mean] + [mean + L @ rng.normal(size=len(mean)) for _ in range(3)]
+    # A step of one SD in each of many coordinates is so long that it leads to where nothing is.
+    length = min(1.0, _FEW / len(mean))
+    means = [mean] + [mean + length * (L @ rng.normal(size=len(mean))) for _ in range(3)]
     return Mixture(np.array([0.7, 0.1, 0.1, 0.1]), np.array(means), np.stack([L] * 4), wide)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,56 +13,33 @@ import numpy as np
 
 from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, Index, RandomTerm
-from bayesv.errors import BayesvError, require
+from bayesv.design.structured import Parameters
+from bayesv.errors import require
 from bayesv.inference.completeness import require_all_draws
 from bayesv.inference.draws import Draws
 from bayesv.inference.options import NutsOptions
 from bayesv.inference.pymc_families import correlation_root
+from bayesv.inference.pymc_likelihood import observe
+from bayesv.inference.pymc_priors import prior_vector, sd_scalar
+from bayesv.inference.pymc_residual import ResidualVariables, residual_coords, residual_variables
 from bayesv.linalg import Array
-from bayesv.priors.families import (
-    Exponential,
-    Flat,
-    Gamma,
-    HalfCauchy,
-    HalfNormal,
-    HalfStudentT,
-    InverseGamma,
-    Normal,
-)
 from bayesv.priors.priors import ResolvedPriors
-from bayesv.structures import CovarianceStructure, Unstructured
+from bayesv.structures import CovarianceStructure
+from bayesv.support.memory import refuse_unless
 from bayesv.support.process import Shared
 
 __all__ = [
     "build_pymc",
+    "drawn_residual",
+    "group_root",
+    "model_coords",
     "nuts",
-    "prior_vector",
-    "pymc_prior",
     "sample_pymc",
-    "sd_scalar",
+    "scale_variables",
 ]
 
 
-def pymc_prior(prior: Any) -> tuple[str, dict[str, float]]:
-    """Return name and arguments of a prior's PyMC distribution; for InverseGamma the variance's."""
-    match prior:
-        case HalfNormal(scale):
-            return "HalfNormal", {"sigma": scale}
-        case HalfStudentT(nu, scale):
-            return "HalfStudentT", {"nu": nu, "sigma": scale}
-        case HalfCauchy(scale):
-            return "HalfCauchy", {"beta": scale}
-        case Exponential(scale):
-            return "Exponential", {"scale": scale}
-        case Gamma(shape, scale):
-            return "Gamma", {"alpha": shape, "beta": 1.0 / scale}
-        case InverseGamma(shape, scale):
-            return "InverseGamma", {"alpha": shape, "beta": scale}
-        case Normal(mean, sd):
-            return "Normal", {"mu": mean, "sigma": sd}
-        case Flat():
-            return "HalfFlat", {}
-    raise BayesvError(f"There is no PyMC distribution for {prior!r}.")
+_COPIES = 3  # of the root of a relationship: dense, in the model, and compiled
 
 
 def build_pymc(design: Design, priors: ResolvedPriors) -> Any:
@@ -82,13 +59,14 @@ def build_pymc(design: Design, priors: ResolvedPriors) -> Any:
         range, and ``sd`` has one element for each SD of the family); ``u_<group>`` is derived.
         Random effects are not centred: u = z (A⁻¹ diag(sd) L)', where A is that of `Basis`: ``sd``
         and ``chol`` are of the effects that the priors speak of, which ``sd``'s coordinates name.
-        ``cov_<group>``, of the columns as written, is derived where these differ.
+        ``cov_<group>``, of the columns as written, is derived where these differ. Of residuals see
+        `residual_variables` and `observe`; a known R has no ``sigma``.
     """
     pm = require("pymc", "pymc")
-    coords = group_coords(priors) | {"coef": list(design.fixed_names)}
+    coords = model_coords(priors) | {"coef": list(design.fixed_names)}
     coords |= {f"{term.group}_level": list(term.levels) for term in design.terms}
     with pm.Model(coords=coords) as model:
-        mean = 0.0 if design.offset is None else design.offset
+        mean = np.zeros(design.n) if design.offset is None else design.offset
         if design.p:
             beta = prior_vector("beta", priors.beta, "coef", flat="Flat")
             mean = mean + pm.math.dot(design.X, beta)
@@ -100,10 +78,7 @@ def build_pymc(design: Design, priors: ResolvedPriors) -> Any:
                 mean = mean + (effect if constant else effect * term.values[:, 0])
             else:
                 mean = mean + (u[term.codes] * term.values).sum(axis=-1)
-        sigma = sigma_variable(priors)
-        if not design.residual.iid:  # a scalar is faster than a vector of it
-            sigma = sigma / np.sqrt(design.residual.weights)
-        pm.Normal("y", mean, sigma, observed=design.y)
+        observe(design, mean, *scale_variables(priors))
     return model
 
 
@@ -120,13 +95,24 @@ def _effects(term: RandomTerm, priors: ResolvedPriors) -> Any:
         z = pm.Normal(f"z_{term.group}", 0.0, 1.0, shape=shape)
     u = pt.dot(z, root.T) if term.structure.n_corrs else z * sd
     if term.related is not None:
-        u = pt.dot(term.related.root.matrix.toarray(), u)
+        root = term.related.root.matrix
+        refuse_unless(
+            8.0 * _COPIES * float(np.prod(root.shape)),
+            f"The root of the relationship of {root.shape[0]:,} levels of {term.group!r}",
+            "Take bv.to_pymc(model, marginal=True), which has no effects of levels, or "
+            "engine='collapsed'.",
+        )
+        u = pt.dot(root.toarray(), u)
     return pm.Deterministic(f"u_{term.group}", u, dims=dims)
 
 
-def group_coords(priors: ResolvedPriors) -> dict[str, Any]:
-    """Coordinates of the columns of every term, twice because Σ_f has two axes, and of priors."""
-    coords = {
+def model_coords(priors: ResolvedPriors) -> dict[str, Any]:
+    """Return coordinates of SDs and correlations.
+
+    Of the columns of every term twice, because Σ_f has two axes; of residuals with a structure.
+    """
+    coords: dict[str, Any] = {} if priors.residual is None else residual_coords(priors.residual)
+    coords |= {
         f"{term.group}_{name}": list(term.columns)
         for term in priors.design.terms
         for name in ("coef", "coef_bis")
@@ -159,10 +145,7 @@ def group_root(term: RandomTerm, priors: ResolvedPriors) -> tuple[Any, Any]:
     L = pt.eye(term.n_columns)
     for k, (rows, part) in correlated_parts(term).items():
         eta, name = priors.corr[term.group].eta, chol_name(term, k)
-        if isinstance(part, Unstructured):
-            factor = pm.LKJCorr(name, eta=eta, n=part.size)
-        else:
-            factor = correlation_root(name, part, eta)
+        factor = correlation_root(name, part, eta)
         whole = part.size == term.n_columns
         L = factor if whole else pt.set_subtensor(L[rows[:, None], rows], factor)
     if not basis.centred:
@@ -173,9 +156,14 @@ def group_root(term: RandomTerm, priors: ResolvedPriors) -> tuple[Any, Any]:
     return root, sd
 
 
-def sigma_variable(priors: ResolvedPriors) -> Any:
-    """Create the residual SD in the model that is being built."""
-    return sd_scalar("sigma", priors.sigma)
+def scale_variables(priors: ResolvedPriors) -> tuple[Any, ResidualVariables | None]:
+    """Create what R depends on in the model that is being built: σ, 1 if it is known; the rest."""
+    if priors.design.sigma_is_known:
+        return 1.0, None
+    if priors.residual is None:
+        return sd_scalar("sigma", priors.sigma), None
+    residual = residual_variables(priors.residual)
+    return residual.sds[0], residual
 
 
 def chol_name(term: RandomTerm, k: int) -> str:
@@ -192,43 +180,10 @@ def correlated_parts(term: RandomTerm) -> dict[int, tuple[Index, CovarianceStruc
     }
 
 
-def sd_scalar(name: str, prior: Any) -> Any:
-    """Create the variable of one prior, by SD, in the model that is being built."""
-    import pymc as pm
-
-    family, arguments = pymc_prior(prior)
-    if isinstance(prior, InverseGamma):
-        variance = pm.InverseGamma(f"{name}_variance", **arguments)
-        return pm.Deterministic(name, pm.math.sqrt(variance))
-    return getattr(pm, family)(name, **arguments)
-
-
-def prior_vector(name: str, priors: Sequence[Any], dim: str, flat: str) -> Any:
-    """One variable where all priors are of one family, else one for each element."""
-    import pymc as pm
-    import pytensor.tensor as pt
-
-    families = {type(prior) for prior in priors}
-    if len(families) > 1 or families == {InverseGamma}:
-        parts = []
-        for i, prior in enumerate(priors):
-            element = f"{name}_{i}"
-            parts.append(
-                pm.Flat(element)
-                if isinstance(prior, Flat) and flat == "Flat"
-                else sd_scalar(element, prior)
-            )
-        return pm.Deterministic(name, pt.stack(parts), dims=dim)
-    stated = [pymc_prior(prior) for prior in priors]
-    family = flat if families == {Flat} else stated[0][0]
-    arguments = {key: np.array([args[key] for _, args in stated]) for key in stated[0][1]}
-    return getattr(pm, family)(name, **arguments, dims=dim)
-
-
 def sample_pymc(model: Any, priors: ResolvedPriors, options: NutsOptions, keep_u: bool) -> Draws:
     """Run NUTS on a model made by `build_pymc`."""
     design = priors.design
-    names = ["sigma", *(["beta"] if design.p else [])]
+    names = scale_names(design) + ["beta"] * bool(design.p)
     for term in design.terms:
         names.append(f"sd_{term.group}")
         names += [chol_name(term, k) for k in correlated_parts(term)]
@@ -249,10 +204,40 @@ def sample_pymc(model: Any, priors: ResolvedPriors, options: NutsOptions, keep_u
         covs[term.group] = covariances(term, sds, factors, back)
         if keep_u:
             u[term.group] = values(f"u_{term.group}")
-    sigma2 = values("sigma") ** 2
-    beta = values("beta") if design.p else np.empty((*sigma2.shape, 0))
-    parameters = ComponentDraws(design, covs, sigma2, beta)
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"])
+    sigma2 = np.ones(shape) if design.sigma_is_known else values("sigma") ** 2
+    beta = values("beta") if design.p else np.empty((*shape, 0))
+    residual = drawn_residual(design, sigma2, values)
+    parameters = ComponentDraws(design, covs, sigma2, beta, residual)
     return Draws(parameters, u, sampler_stats(trace), attrs)
+
+
+def scale_names(design: Design) -> list[str]:
+    """Return the variables of R that draws are made of."""
+    if design.sigma_is_known:
+        return []
+    if (form := design.structured_residual) is None:
+        return ["sigma"]
+    has_corrs = form.sequential is not None and form.sequential.structure.n_corrs > 0
+    names = {
+        "sd_Residual": bool(form.sd_labels),
+        "corr_Residual": has_corrs,
+        "exponent_Residual": bool(form.scales.powers),
+    }
+    return ["sigma", *(name for name, there in names.items() if there)]
+
+
+def drawn_residual(
+    design: Design, sigma2: Array, values: Callable[[str], Array]
+) -> Parameters | None:
+    """Return draws of the parameters of structured residuals, with SDs over σ."""
+    if (form := design.structured_residual) is None:
+        return None
+    names = scale_names(design)
+    sds = values("sd_Residual") if "sd_Residual" in names else np.sqrt(sigma2)[..., None]
+    parts = [values(name) for name in ("corr_Residual", "exponent_Residual") if name in names]
+    numbers = np.concatenate([*parts, np.empty((*sigma2.shape, 0))], axis=-1)
+    return form.of_numbers(sds / np.sqrt(sigma2)[..., None], numbers)
 
 
 def covariances(

@@ -56,11 +56,12 @@ class Target:
     @property
     def cheap(self) -> bool:
         """Whether thousands of evaluations take less time than a climb by analytic gradients."""
-        if self.density.by_residual is not None and not self.density.by_residual.summed:
+        by_residual, layout = self.density.by_residual, self.density.stats.layout
+        if by_residual is not None and not by_residual.summed:
             return False
-        layout = self.density.stats.layout
         chain = layout.plan.n_events * layout.plan.width**2
-        return chain + layout.border_size**3 / 10 <= _CHEAP
+        of_rows = 0.0 if by_residual is None else by_residual.cost
+        return chain + layout.border_size**3 / 10 + of_rows <= _CHEAP
 
     def interpolate(self, mode: Array, L: Array) -> None:
         """Replace log|M| and T near the mode by polynomials if their error does not matter.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,6 +33,9 @@ from bayesv.posterior.posterior import Posterior
 from bayesv.support.arguments import TEXTS, a, accepts, whole
 from bayesv.support.xarray import data_tree, dataset
 
+if TYPE_CHECKING:
+    from arviz_plots.plot_collection import PlotCollection
+
 __all__ = ["acceptance", "chains"]
 
 _POSTERIOR = a(Posterior, hint="draw one by model.sample().")
@@ -42,7 +45,9 @@ _OUTSIDE_BAND = 0.01  # probability outside the band of ranks
 
 
 @accepts(post=_POSTERIOR, scales=TEXTS, most=whole(1))
-def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most: int = 24) -> Any:
+def chains(
+    post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most: int = 24
+) -> PlotCollection:
     """Draw trace and ranks of every scalar, with ArviZ.
 
     Parameters
@@ -128,7 +133,7 @@ def chains(post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most
         f"Traces and rank differences of {which} in {post.n_chains} chains of "
         f"{post.n_draws} draws: {problems}.",
     )
-    return pc
+    return cast("PlotCollection", pc)
 
 
 def _dress_chains(trace: Axes, ranks: Axes, quantity: Quantity) -> None:

@@ -129,7 +129,9 @@ def caterpillar(
         if crowded:
             ax.set_yticks([])
         else:
-            label_ticks(ax, "y", list(places), term.levels[order], height - 1.1 if new else None)
+            label_ticks(
+                ax, "y", list(places), list(term.levels[order]), height - 1.1 if new else None
+            )
     if new:
         panels[0].figure.suptitle(
             plain(f"{name}, {100 * prob:g} % interval"), fontsize=10.5, color=INK, x=0.01, ha="left"

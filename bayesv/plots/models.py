@@ -224,11 +224,10 @@ def _null(ax: Axes, result: ZeroVariance) -> None:
     ax.hist(positive, bins=bins, weights=weights, color=COLORS["prior"], alpha=0.6)
     ax.axvline(ratio.statistic, color=COLORS["REML"], label="data")
     ax.set_yscale("log")
-    kind = "exact" if ratio.exact else "approximate"
     dress(
         ax, f"Ratio if the variance is 0: {ratio.p_text}", "restricted likelihood ratio",
         f"density ({ratio.share_of_zeros:.0%} are at 0)",
-        f"Distribution of the restricted likelihood ratio if the variance is 0 ({kind}): "
+        f"Distribution of the restricted likelihood ratio if the variance is 0 ({ratio.kind}): "
         f"{ratio.share_of_zeros:.0%} of it is at 0. The data have {ratio.statistic:.3g}, "
         f"{ratio.p_text}.", grid="y",
     )  # fmt: skip

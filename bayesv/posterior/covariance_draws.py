@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from bayesv.covariance import ComponentDraws
-from bayesv.design.design import Design
+from bayesv.design.design import Design, DesignSummary
 from bayesv.design.parametric import rows_of_level
 from bayesv.design.structured import StructuredResidual
 from bayesv.errors import BayesvError, DataError
@@ -21,6 +21,9 @@ from bayesv.formula.new_rows import NewRows, new_rows
 from bayesv.linalg import Array
 from bayesv.posterior.labelled import array
 from bayesv.support.arguments import NUMBER, PROBABILITY, accepts, whole
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["PosteriorV", "v_of_rows"]
 
@@ -44,6 +47,8 @@ def v_of_rows(
         raise BayesvError(
             "Say which rows of V: post.V(group, level), post.V(rows=[…]) or post.V(newdata=…)."
         )
+    if group is not None and not design.has_rows:
+        newdata, weights = cast(DesignSummary, design).rows_of(group, level)
     if newdata is not None:
         new, places = new_rows(design, newdata, weights), None
         if (form := design.structured_residual) is not None:
@@ -203,7 +208,7 @@ class PosteriorV:
     # --- draws ------------------------------------------------------------------------------------
 
     @accepts(every=whole(1))
-    def draws(self, every: int = 1) -> Any:
+    def draws(self, every: int = 1) -> xarray.DataArray:
         """Return draws of V, a DataArray with dims (chain, draw, row, column).
 
         Parameters
@@ -214,20 +219,20 @@ class PosteriorV:
         return self._array(self._values(every), every, "V")
 
     @accepts(every=whole(1))
-    def corr(self, every: int = 1) -> Any:
+    def corr(self, every: int = 1) -> xarray.DataArray:
         """Return draws of the marginal correlations, dims (chain, draw, row, column)."""
         V = self._values(every)
         sd = np.sqrt(np.diagonal(V, axis1=-2, axis2=-1))
         return self._array(V / (sd[..., :, None] * sd[..., None, :]), every, "corr")
 
     @accepts(every=whole(1))
-    def marginal_sd(self, every: int = 1) -> Any:
+    def marginal_sd(self, every: int = 1) -> xarray.DataArray:
         """Return draws of the marginal SDs of the rows, dims (chain, draw, row)."""
         V = self._values(every)
         return self._array(np.sqrt(np.diagonal(V, axis1=-2, axis2=-1)), every, "sd")
 
     @accepts(every=whole(1))
-    def eigenvalues(self, every: int = 1) -> Any:
+    def eigenvalues(self, every: int = 1) -> xarray.DataArray:
         """Return draws of the smallest and largest eigenvalue, dims (chain, draw, end)."""
         values = np.linalg.eigvalsh(self._values(every))[..., [0, -1]]
         draws = np.arange(0, self.values.shape[1], every)
@@ -235,7 +240,7 @@ class PosteriorV:
         return array(values, coords, "eigenvalue")
 
     @accepts(every=whole(1))
-    def components(self, every: int = 1) -> Any:
+    def components(self, every: int = 1) -> xarray.DataArray:
         """Return draws of the share of each component in Var(y_i): (chain, draw, component, row).
 
         Components are the terms and the residual; shares sum to 1.
@@ -266,7 +271,7 @@ class PosteriorV:
         keep = np.arange(chains * n).reshape(chains, n)[:, ::every]
         return self._at(keep.ravel()).reshape(*keep.shape, m, m)
 
-    def _array(self, values: Array, every: int, name: str, **coords: list[str]) -> Any:
+    def _array(self, values: Array, every: int, name: str, **coords: list[str]) -> xarray.DataArray:
         chains, n = self.values.shape
         labels = [str(label) for label in self.labels]
         known = {"chain": np.arange(chains), "draw": np.arange(0, n, every), **coords}

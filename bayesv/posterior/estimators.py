@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy  # .optimize is loaded when it is used
 
 from bayesv.covariance import ComponentDraws
 from bayesv.design.structured import Parameters, StructuredResidual
@@ -220,7 +220,8 @@ def stein(stats: GramStatistics, values: ComponentDraws) -> ComponentDraws:
 
     x0 = [one.near(psd_root(cov)) for one, cov in zip(maps, start, strict=True)]
     first = np.append(np.concatenate(x0), np.log(sigma2.mean()))
-    found = minimize(objective, first, jac=True, method="BFGS", options={"gtol": 1e-9})
+    options = {"gtol": 1e-9}
+    found = scipy.optimize.minimize(objective, first, jac=True, method="BFGS", options=options)
     s2 = float(np.exp(found.x[-1]))
     roots = [one.root(part) for one, part in zip(maps, np.split(found.x[:-1], splits), strict=True)]
     best = zip(design.groups, roots, strict=True)
@@ -296,7 +297,7 @@ def joint_mode(density: MarginalDensity, values: ComponentDraws) -> ComponentDra
         highest = int(np.argmax(density.log_posterior(some)))
         starts.append(coordinates.near(some.take(highest)))
     ends = [
-        minimize(
+        scipy.optimize.minimize(
             objective,
             start,
             method="L-BFGS-B",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,10 +14,15 @@ from bayesv.inference.density import MarginalLikelihood
 from bayesv.posterior.labelled import array
 from bayesv.support.xarray import dataset
 
+if TYPE_CHECKING:
+    import xarray
+
 __all__ = ["curves", "functionals_of_v", "mapped", "reliabilities"]
 
 
-def functionals_of_v(values: ComponentDraws, likelihood: MarginalLikelihood, moments: float) -> Any:
+def functionals_of_v(
+    values: ComponentDraws, likelihood: MarginalLikelihood, moments: float
+) -> xarray.Dataset:
     """Return a Dataset of scalar functionals, dims (chain, draw); see `Posterior.functionals`.
 
     Parameters
@@ -40,7 +45,7 @@ def functionals_of_v(values: ComponentDraws, likelihood: MarginalLikelihood, mom
     )
 
 
-def curves(values: ComponentDraws, at: Any, groups: Sequence[str] | None) -> Any:
+def curves(values: ComponentDraws, at: Any, groups: Sequence[str] | None) -> xarray.Dataset:
     """Return a Dataset of Var(y(x)) and Corr(y(x), y(x')); see `Posterior.curves`."""
     variance, corr = function_of_covariates(values.flat, at, groups)
     dims, x = ("chain", "draw", "x"), np.arange(variance.shape[1])
@@ -51,7 +56,7 @@ def curves(values: ComponentDraws, at: Any, groups: Sequence[str] | None) -> Any
     return dataset(variables, coords={"x": x, "x2": x})
 
 
-def reliabilities(values: ComponentDraws, every: int) -> Any:
+def reliabilities(values: ComponentDraws, every: int) -> xarray.DataArray:
     """Return a DataArray, dims (chain, draw, effect); see `Posterior.reliability`."""
     kept, terms = values.every(every), values.design.terms
     effects = [f"{term.group}: {column}" for term in terms for column in term.columns]
@@ -59,7 +64,7 @@ def reliabilities(values: ComponentDraws, every: int) -> Any:
     return array(each, {**_labels(values, every), "effect": effects}, "reliability")
 
 
-def mapped(values: ComponentDraws, function: Callable[..., Any], every: int) -> Any:
+def mapped(values: ComponentDraws, function: Callable[..., Any], every: int) -> xarray.DataArray:
     """Return a DataArray of what a function says of components; see `Posterior.map`."""
     kept = values.every(every)
     each = np.array([np.asarray(function(point.components())) for point in kept.flat])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,12 +16,15 @@ from bayesv.linalg import Array, cov_to_sd_corr
 from bayesv.names import variable_name
 from bayesv.support.xarray import data_array, data_tree, dataset
 
-__all__ = ["array", "draws_of", "tree_of"]
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["array", "draws_of", "response_name", "tree_of", "variables_of"]
 
 _DIMS = ("chain", "draw")
 
 
-def array(values: Array, coords: Mapping[str, Any], name: str | None = None) -> Any:
+def array(values: Array, coords: Mapping[str, Any], name: str | None = None) -> xarray.DataArray:
     """Return a DataArray; keys of ``coords`` are its dims, None stands for no labels."""
     labels = {dim: label for dim, label in coords.items() if label is not None}
     return data_array(values, dims=list(coords), coords=labels, name=name)
@@ -34,7 +37,7 @@ def draws_of(tree: Any, name: str) -> Array:
     return np.ascontiguousarray(values.transpose(*_DIMS, ...).to_numpy(), dtype=float)
 
 
-def tree_of(draws: Draws, engine: str) -> Any:
+def tree_of(draws: Draws, engine: str) -> xarray.DataTree:
     """Return an ArviZ DataTree with the design's labels.
 
     Raises
@@ -49,6 +52,35 @@ def tree_of(draws: Draws, engine: str) -> Any:
             raise BayesvError(f"{engine}: some draws of {what} are not finite.")
     if (values.sigma2 <= 0).any():
         raise BayesvError(f"{engine}: some draws of σ² are not positive.")
+    variables, coords = variables_of(values, draws.u)
+    groups = {"posterior": dataset(variables, coords=coords, attrs=dict(draws.attrs))}
+    if design.has_rows:
+        groups["observed_data"] = _observed(design)
+    if draws.sample_stats:
+        stats = {name: (_DIMS, np.asarray(v)) for name, v in draws.sample_stats.items()}
+        groups["sample_stats"] = dataset(stats, coords={dim: coords[dim] for dim in _DIMS})
+    if draws.log_weights is not None:
+        groups["proposals"] = dataset({"log_weight": ("proposal", draws.log_weights)})
+    return data_tree(groups)
+
+
+def variables_of(
+    values: ComponentDraws, u: Mapping[str, Array]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the labelled variables of draws, (dims, values) by name, and labels of their dims.
+
+    Parameters
+    ----------
+    values : ComponentDraws, shape (chain, draw)
+    u : mapping of str to ndarray, shape (chain, draw, J, r)
+        Random effects that were kept.
+
+    Raises
+    ------
+    BayesvError
+        If two variables would share a name.
+    """
+    design = values.design
     variables: dict[str, Any] = {
         "beta": ((*_DIMS, "coef"), values.beta),
         "sigma": (_DIMS, values.sigma),
@@ -63,7 +95,7 @@ def tree_of(draws: Draws, engine: str) -> Any:
         names, labels = _of_residual(form, values, values.residual)
         variables, coords = variables | names, coords | labels
     for term in design.terms:
-        names, labels = _of_term(term, values, draws.u)
+        names, labels = _of_term(term, values, u)
         coords |= labels
         if taken := [name for name in names if name in variables or name in coords]:
             raise BayesvError(
@@ -71,15 +103,7 @@ def tree_of(draws: Draws, engine: str) -> Any:
                 "the grouping factor."
             )
         variables |= names
-    groups = {"posterior": dataset(variables, coords=coords, attrs=dict(draws.attrs))}
-    if design.has_rows:
-        groups["observed_data"] = _observed(design)
-    if draws.sample_stats:
-        stats = {name: (_DIMS, np.asarray(v)) for name, v in draws.sample_stats.items()}
-        groups["sample_stats"] = dataset(stats, coords={dim: coords[dim] for dim in _DIMS})
-    if draws.log_weights is not None:
-        groups["proposals"] = dataset({"log_weight": ("proposal", draws.log_weights)})
-    return data_tree(groups)
+    return variables, coords
 
 
 def _of_term(
@@ -119,7 +143,13 @@ def _of_residual(
     return variables, labels
 
 
-def _observed(design: Design) -> Any:
+def response_name(design: Design) -> str:
+    """Return what the response is called among variables."""
     name = variable_name(design.response)
-    name = "response" if name == "row" else name
-    return dataset({name: ("row", design.y)}, coords={"row": np.asarray(design.rows)})
+    return "response" if name == "row" else name
+
+
+def _observed(design: Design) -> xarray.Dataset:
+    return dataset(
+        {response_name(design): ("row", design.y)}, coords={"row": np.asarray(design.rows)}
+    )

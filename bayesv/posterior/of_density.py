@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +14,15 @@ from bayesv.inference.density import MarginalDensity, MarginalLikelihood
 from bayesv.inference.evidence import MAX_KHAT, Evidence, by_importance, flat_effects
 from bayesv.inference.target import Target
 from bayesv.linalg import Array
+from bayesv.posterior.groups import PREDICTIVE, groups_of
+from bayesv.posterior.likelihoods import likelihood_groups
 from bayesv.posterior.summarised import SummarisedDraws
-from bayesv.support.arguments import accepts, choice, whole
+from bayesv.support.arguments import accepts, choice, optional, whole
 from bayesv.support.process import USUAL_FLOATS
+from bayesv.support.xarray import data_tree
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["DrawsOfDensity"]
 
@@ -100,3 +107,60 @@ class DrawsOfDensity(SummarisedDraws):
         target = Target(density)
         x = target.coordinates.from_values(self.values)
         return by_bridge(target, x, np.random.default_rng(seed), flat)
+
+    @accepts(every=optional(whole(1)))
+    def log_likelihood(self, every: int | None = None) -> xarray.DataTree:
+        """Return the draws with a group ``log_likelihood``, u integrated out, for ``az.loo``.
+
+        Parameters
+        ----------
+        every : int, optional
+            Keep every so many draws of each chain; left out, about 1,000 draws in all.
+
+        Returns
+        -------
+        DataTree
+            Group ``log_prior``, by parameter, makes ``az.psense_summary`` work (power-scaling
+            sensitivity to prior and likelihood, ``likelihood_var_names="by_cluster"``). Group
+            ``log_likelihood`` has ``by_row``, log p(y_i | y_−i, β, Σ, σ), for leaving out one row,
+            and ``by_cluster``, log p(y_c | β, Σ, σ), for leaving out one connected cluster:
+            ``az.loo(post.log_likelihood(), var_name="by_cluster")``.
+        """
+        step = every or max(1, self.n_chains * self.n_draws // 1000)
+        groups = likelihood_groups(self.values, self.priors, step)
+        posterior = self.draws["posterior"].to_dataset().isel(draw=slice(None, None, step))
+        return data_tree({"posterior": posterior, **groups})
+
+    @accepts(predictive=choice(*PREDICTIVE), draws=whole(1), seed=whole(0))
+    def to_datatree(
+        self, predictive: str = "fitted", *, draws: int = 1000, seed: int = 0
+    ) -> xarray.DataTree:
+        """Return draws with prior, predictive and likelihood, for the checks of ArviZ.
+
+        Parameters
+        ----------
+        predictive : {"fitted", "new", "left_out"}
+            What ``posterior_predictive`` has of each row: ``"fitted"``, replications with the
+            groups that were fitted; ``"new"``, with groups never seen; ``"left_out"``, draws given
+            all other rows, with their ``log_likelihood``, as ``az.plot_loo_pit`` needs.
+        draws : int
+            About how many draws are kept, evenly spaced.
+        seed : int
+
+        Returns
+        -------
+        DataTree
+            ``posterior``, ``sample_stats``, ``observed_data``, ``posterior_predictive``;
+            ``prior``, unless that of an SD is flat (without β where its is flat), and
+            ``prior_predictive`` where all are proper.
+
+        Examples
+        --------
+        ``az.plot_ppc_dist(post.to_datatree())``,
+        ``az.plot_prior_posterior(post.to_datatree(), var_names=["sd_Subject", "sigma"])``,
+        ``az.plot_loo_pit(post.to_datatree("left_out"))``
+        """
+        step = max(1, -(-self.n_chains * self.n_draws // int(draws)))
+        return groups_of(
+            self.draws, self.values, self.priors, self._likelihood, predictive, step, seed
+        )

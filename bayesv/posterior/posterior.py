@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,12 @@ from bayesv.covariance import (
     marginal_means,
     v_distances,
 )
+from bayesv.covariance.quantities import quantities
 from bayesv.errors import BayesvError, SamplingWarning, none_of, warn
 from bayesv.formula.prediction import fitted_rows, rows_of
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
+from bayesv.inference.tails import Tails
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.posterior import diagnosis, labelled
 from bayesv.posterior.coherence import Coherence, coherence
@@ -30,7 +32,6 @@ from bayesv.posterior.effects import gls_draws, random_effects
 from bayesv.posterior.estimators import ESTIMATES, point_estimate
 from bayesv.posterior.expected import expected_v
 from bayesv.posterior.functions_of_v import curves, functionals_of_v, mapped, reliabilities
-from bayesv.posterior.likelihoods import likelihood_groups
 from bayesv.posterior.of_density import DrawsOfDensity
 from bayesv.posterior.prediction import responses
 from bayesv.priors.priors import ResolvedPriors
@@ -46,7 +47,12 @@ from bayesv.support.arguments import (
     whole,
 )
 from bayesv.support.saving import Savable
-from bayesv.support.xarray import data_tree
+
+if TYPE_CHECKING:
+    import xarray
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["Posterior"]
 
@@ -83,17 +89,15 @@ class Posterior(DrawsOfDensity, Savable):
         density: MarginalDensity | None = None,
     ) -> Posterior:
         """Label raw draws, diagnose them, and warn once if something is wrong."""
-        tree, design = labelled.tree_of(draws, engine), draws.values.design
-        post = cls(tree, design, priors, engine, density)
-        problems = [*draws.problems, *diagnosis.of_chains(post.quantities, draws.sample_stats)]
-        if post._tails is not None:
-            problems += diagnosis.of_tails(post._tails)
+        tree, values = labelled.tree_of(draws, engine), draws.values
+        problems = [*draws.problems, *diagnosis.of_chains(quantities(values), draws.sample_stats)]
         if density is not None:
-            problems += diagnosis.of_model(post.values, density.stats)
+            problems += diagnosis.of_tails(Tails(density))
+            problems += diagnosis.of_model(values, density.stats)
         if problems:
             text = f"{engine}: {'; '.join(problems)}"
             warn(text, SamplingWarning)
-        return cls(tree, design, priors, engine, density, tuple(problems))
+        return cls(tree, values.design, priors, engine, density, tuple(problems))
 
     # --- the posterior-summary step ---------------------------------------------------------------
 
@@ -179,7 +183,8 @@ class Posterior(DrawsOfDensity, Savable):
         Parameters
         ----------
         group, level : str, object
-            The rows of one level, such as ``post.V("Subject", "308")``.
+            The rows of one level, such as ``post.V("Subject", "308")``; of a model of data in
+            batches they are read again.
         rows : array_like of int, optional
             Positions among the design's rows, instead.
         newdata : DataFrame, optional
@@ -219,7 +224,7 @@ class Posterior(DrawsOfDensity, Savable):
         """Return `bayesv.contrasts` of the draws, with the probability that each is above 0."""
         return contrasts(self, specs, method, **options)
 
-    def functionals(self) -> Any:
+    def functionals(self) -> xarray.Dataset:
         """Return draws of scalar functionals of V as a Dataset with dims (chain, draw).
 
         log|V|, tr V, variance shares (VPC), of each grouping factor ICC, repeatability, correlation
@@ -231,7 +236,7 @@ class Posterior(DrawsOfDensity, Savable):
         return functionals_of_v(self.values, self._likelihood, self._moments_of_V)
 
     @accepts(groups=optional(TEXTS))
-    def curves(self, at: Any, groups: Sequence[str] | None = None) -> Any:
+    def curves(self, at: Any, groups: Sequence[str] | None = None) -> xarray.Dataset:
         """Return draws of Var(y(x)) and Corr(y(x), y(x')), dims (chain, draw, x[, x2]).
 
         Parameters
@@ -245,7 +250,7 @@ class Posterior(DrawsOfDensity, Savable):
         return curves(self.values, at, groups)
 
     @accepts(every=whole(1))
-    def reliability(self, every: int = 1) -> Any:
+    def reliability(self, every: int = 1) -> xarray.DataArray:
         """Return draws of the reliability of the BLUPs, dims (chain, draw, effect).
 
         1 − Var(û − u)/Var(u), averaged over the levels of a factor, one value for each of its
@@ -259,7 +264,9 @@ class Posterior(DrawsOfDensity, Savable):
         return reliabilities(self.values, every)
 
     @accepts(function=FUNCTION, every=whole(1))
-    def map(self, function: Callable[[VarianceComponents], Any], every: int = 1) -> Any:
+    def map(
+        self, function: Callable[[VarianceComponents], Any], every: int = 1
+    ) -> xarray.DataArray:
         """Apply a function to draws of (Σ, σ²); a DataArray with dims (chain, draw, …).
 
         Parameters
@@ -278,7 +285,7 @@ class Posterior(DrawsOfDensity, Savable):
     @accepts(reference=a(VarianceComponents), kind=choice(*DISTANCES), every=whole(1))
     def distance(
         self, reference: VarianceComponents, kind: str = "affine_invariant", every: int = 10
-    ) -> Any:
+    ) -> xarray.DataArray:
         """Return draws of the distance between V and V at ``reference``, dims (chain, draw).
 
         Parameters
@@ -301,29 +308,6 @@ class Posterior(DrawsOfDensity, Savable):
         """
         return gls_draws(self.values.flat, self._likelihood)
 
-    @accepts(every=optional(whole(1)))
-    def log_likelihood(self, every: int | None = None) -> Any:
-        """Return the draws with a group ``log_likelihood``, u integrated out, for ``az.loo``.
-
-        Parameters
-        ----------
-        every : int, optional
-            Keep every so many draws of each chain; left out, about 1,000 draws in all.
-
-        Returns
-        -------
-        DataTree
-            Group ``log_prior``, by parameter, makes ``az.psense_summary`` work (power-scaling
-            sensitivity to prior and likelihood, ``likelihood_var_names="by_cluster"``). Group
-            ``log_likelihood`` has ``by_row``, log p(y_i | y_−i, β, Σ, σ), for leaving out one row,
-            and ``by_cluster``, log p(y_c | β, Σ, σ), for leaving out one connected cluster:
-            ``az.loo(post.log_likelihood(), var_name="by_cluster")``.
-        """
-        step = every or max(1, self.n_chains * self.n_draws // 1000)
-        groups = likelihood_groups(self.values, self.priors, step)
-        posterior = self.draws["posterior"].to_dataset().isel(draw=slice(None, None, step))
-        return data_tree({"posterior": posterior, **groups})
-
     @accepts(draws=whole(1), weights=optional(TEXT), new_levels=FLAG, seed=whole(0))
     def predict(
         self,
@@ -333,7 +317,7 @@ class Posterior(DrawsOfDensity, Savable):
         weights: str | None = None,
         new_levels: bool = False,
         seed: int = 0,
-    ) -> Any:
+    ) -> xarray.DataArray:
         """Return draws of responses, a DataArray with dims (sample, row).
 
         Parameters
@@ -351,8 +335,9 @@ class Posterior(DrawsOfDensity, Savable):
         seed : int
         """
         rng, values = np.random.default_rng(seed), self.values.flat
-        rows = fitted_rows(self.design)
-        if newdata is not None:
+        if newdata is None:
+            rows = fitted_rows(self.design)
+        else:
             rows = rows_of(self.design, newdata, weights)
         kept = values.take(evenly_spaced(values.size, draws))
         y = responses(kept, rows, self._likelihood, rng, new_levels=new_levels)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.covariance import ComponentDraws, VarianceComponents
+from bayesv.covariance.lags import intervals_by_lag
 from bayesv.covariance.quantities import Quantity, quantities
 from bayesv.design.design import Design
 from bayesv.design.structured import Parameters
@@ -18,14 +19,16 @@ from bayesv.diagnostics.summaries import summary_columns, without_undefined
 from bayesv.errors import BayesvError
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.tails import Tails
-from bayesv.linalg import Array
+from bayesv.linalg import Array, evenly_spaced
 from bayesv.names import variable_name
 from bayesv.posterior import labelled
 from bayesv.priors.priors import ResolvedPriors
-from bayesv.support.arguments import INDEX, accepts, whole
+from bayesv.support.arguments import INDEX, PROBABILITY, TEXT, accepts, optional, whole
 from bayesv.support.shown import Part, Shown, Table, digits
 
 __all__ = ["SummarisedDraws"]
+
+_DRAWS_BY_LAG = 200
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,7 +54,7 @@ class SummarisedDraws(Shown):
         """Number of draws per chain."""
         return int(self.draws["posterior"].sizes["draw"])
 
-    @property
+    @cached_property
     def values(self) -> ComponentDraws:
         """Draws of (Σ_f, σ², β) and of the residuals' parameters, shape (chain, draw)."""
         covs = {group: self.cov(group) for group in self.design.groups}
@@ -191,6 +194,39 @@ class SummarisedDraws(Shown):
             [q.key for q in self.quantities], columns=["scale", "group", "first", "second"]
         )
         return pd.concat([labels, pd.DataFrame(columns)], axis=1)
+
+    @accepts(group=optional(TEXT), prob=PROBABILITY)
+    def by_lag(
+        self, group: str | None = None, position: Any = None, prob: float = 0.95
+    ) -> pd.DataFrame:
+        """Return correlations and semivariances by the distance of two rows of one series.
+
+        Parameters
+        ----------
+        group : str, optional
+            Grouping factor whose levels are series, with ``position``; the series of the
+            residuals if left out.
+        position : array_like, shape (n,) or (n, d), optional
+            Time or place of each row.
+        prob : float
+
+        Returns
+        -------
+        DataFrame
+            One line a lag, as of `RemlFit.by_lag`: ``lag`` and ``pairs``; medians and ends of
+            intervals of ``corr_R``, ``corr_V`` and ``semivariance``, of 200 evenly spaced draws.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> data = bv.load_dataset("sleepstudy")
+        >>> post = bv.Model("Reaction ~ Days + (1 | Subject)", data).sample(seed=1)
+        >>> table = post.by_lag("Subject", data["Days"])
+        >>> table.loc[0, ["corr_V", "corr_V_low", "corr_V_high"]].round(1).to_list()
+        [0.6, 0.4, 0.8]
+        """
+        some = self.values.flat.take(evenly_spaced(self.n_chains * self.n_draws, _DRAWS_BY_LAG))
+        return intervals_by_lag(some, group, position, prob)
 
     def _shown(self) -> Iterator[Part]:
         yield f"Posterior of {self.design.formula}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from bayesv.priors.draws_of_sds import draw_sd
 from bayesv.priors.families import Normal
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.support.xarray import dataset
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["draw_prior", "prior_predictive"]
 
@@ -58,7 +61,7 @@ def prior_predictive(
     statistics: Callable[[ComponentDraws], GramStatistics],
     draws: int,
     rng: np.random.Generator,
-) -> Any:
+) -> xarray.Dataset:
     """Return a Dataset of draws of SDs, correlations and functionals of V, dims (chain, draw)."""
     values = draw_prior(priors, draws, rng)
     covs, out = values.covs, _of_residual(values)

@@ -20,7 +20,7 @@ from bayesv.support.arguments import PROBABILITY, SEED, a, accepts, whole
 from bayesv.support.progress import progress
 from bayesv.support.shown import Part, Shown, Table
 
-__all__ = ["Bootstrap", "bootstrap"]
+__all__ = ["Bootstrap", "bootstrap", "refitter"]
 
 _FIT = a(RemlFit, hint="fit one by model.reml().")
 
@@ -95,7 +95,7 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
         raise BayesvError(f"At least 2 refits are needed; found draws={draws}.")
     design, point = fit.design, _point(fit)
     rng = np.random.default_rng(seed)
-    refit_to = _refitter(fit)
+    refit_to = refitter(fit)
     rows, singular, failed = [], [], []
     with progress("refitting", draws) as step:
         for k in range(draws):
@@ -121,8 +121,8 @@ def _scalars(fit: RemlFit) -> pd.Series:
     return pd.Series({q.label: float(q.values) for q in scalars}, name="estimate")
 
 
-def _refitter(fit: RemlFit) -> Callable[[Design], RemlFit]:
-    """Return what fits the same model to a design with another response."""
+def refitter(fit: RemlFit) -> Callable[[Design], RemlFit]:
+    """Return what fits the same model to its design with another response."""
     if fit.design.parametric_residual is not None or not fit.design.terms:
         return lambda design: fit_structured(design, fit.method)
     responses = responses_of(fit.design, fit.statistics)

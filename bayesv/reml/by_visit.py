@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy  # .optimize is loaded when it is used
 
 from bayesv.design.series import Series
 from bayesv.gram.patterns import visit_sums
@@ -79,7 +79,8 @@ class VisitCriterion:
         self.n, self.p = X.shape
         self.log_weights = 0.0 if weights is None else float(np.log(weights).sum())
         self.n_groups = max(len(series.groups), 1)
-        self.sums, self.upper, _, self.rest = visit_sums(series, structure.size, X, y, weights)
+        summed = visit_sums(series, structure.size, X, y, weights)
+        self.sums, self.upper, self.start, self.rest = summed
         self.n_evaluations = 0
 
     def parts(self, x: Array) -> tuple[Array, Array]:
@@ -114,6 +115,15 @@ class VisitCriterion:
             T_bar[:p, :p] += Phi
         bar = done.gradient(T_bar)
         return value + df * np.log(2 * np.pi), self._pullback(x, roots, bar)
+
+    def fixed(self, x: Array) -> tuple[Array, Array]:
+        """Return β̂ and (X'V⁻¹X)⁻¹."""
+        p, roots = self.p, self.roots(x)
+        T = self.sums.whiten(block_diagonal(roots @ np.swapaxes(roots, 1, 2))).T
+        inverse = np.linalg.inv(np.linalg.cholesky(T[:p, :p]).T)
+        half = np.linalg.solve(self.upper, inverse)
+        beta = np.linalg.solve(self.upper, self.start) + half @ (inverse.T @ T[:p, p])
+        return beta, half @ half.T
 
     def _pullback(self, x: Array, roots: Array, bar: Array) -> Array:
         """Return the derivative by x of what has derivative ``bar`` by R, symmetric."""
@@ -207,6 +217,7 @@ def _descend(criterion: VisitCriterion, x: Array, units: Array) -> tuple[float, 
         value, gradient = criterion(x + units * u)
         return (value, units * gradient) if np.isfinite(value) else (1e300, gradient)
 
-    done = minimize(scaled, np.zeros(len(x)), jac=True, method="BFGS", options={"gtol": 1e-6})
+    start, options = np.zeros(len(x)), {"gtol": 1e-6}
+    done = scipy.optimize.minimize(scaled, start, jac=True, method="BFGS", options=options)
     decrement = 0.5 * float(done.jac @ done.hess_inv @ done.jac)
     return float(done.fun), x + units * done.x, decrement

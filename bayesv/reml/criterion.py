@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from itertools import pairwise
-from math import log, pi
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpotrf, dtrtri
 
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.errors import DataError
-from bayesv.gram import Elimination, GramStatistics, Probes, eliminate, eliminate_many
+from bayesv.gram import (
+    ChainProblem,
+    Elimination,
+    GramStatistics,
+    Probes,
+    Rule,
+    chain_problem,
+    eliminate,
+    eliminate_many,
+    profile_chain,
+)
 from bayesv.linalg import Array, Mask, symmetrize
 from bayesv.reml.maps import Elements, TermMap, map_of
 
@@ -134,7 +143,7 @@ class Criterion:
     def criterion_at(self, lambdas: Sequence[Array], sigma2: float) -> float:
         """−2 log likelihood at given λ and σ²."""
         done = eliminate(self.stats, lambdas)
-        _, r2, logdet_S, _ = solve_fixed(done, self.stats.p)
+        _, r2, logdet_S, _ = solve_fixed(done)
         value = done.logdet - self.stats.log_weights + self.df * np.log(2 * np.pi * sigma2)
         if self.method == "REML":
             value += logdet_S + self.stats.fixed.logdet
@@ -150,13 +159,11 @@ class Criterion:
         """Return the σ² that belongs to x."""
         if self.sigma_is_known:
             return 1.0
-        return (
-            solve_fixed(eliminate(self.statistics(x), self.lambdas(x)), self.stats.p)[1] / self.df
-        )
+        return solve_fixed(self.eliminated(x))[1] / self.df
 
-    def logdet_se(self, x: Array) -> float:
-        """Return the standard error of log|M|, 0 if it is exact."""
-        return eliminate(self.statistics(x), self.lambdas(x)).logdet_se
+    def eliminated(self, x: Array) -> Elimination:
+        """Return what eliminating the random effects leaves."""
+        return eliminate(self.statistics(x), self.lambdas(x))
 
     def curvature(self, x: Array) -> Array:
         """Return about the second derivatives by x: J times Fisher's information of a level."""
@@ -198,8 +205,17 @@ class Criterion:
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Profiled criterion and its gradient, in unit coordinates."""
-        value, done, T_bar = self._profiled(self.statistics(x), x)
-        return value, self._by_lambdas(x, done.gradient(T_bar))
+        value, bars = self._by_each_lambda(x)
+        return value, self._by_lambdas(x, bars)
+
+    def _by_each_lambda(self, x: Array) -> tuple[float, list[Array]]:
+        """Return the profiled criterion and its derivative by each λ_f."""
+        if (chain := self._chain) is None:
+            value, done, T_bar = self._profiled(self.statistics(x), x)
+            return value, done.gradient(T_bar)
+        self.n_evaluations += 1
+        value, bars, _ = profile_chain(chain, self.stats.layout, self.lambdas(x))
+        return self._checked(value), bars
 
     def _by_lambdas(self, x: Array, bars: Sequence[Array]) -> Array:
         """Return the derivative by coordinates of λ, given those by each λ_f."""
@@ -230,8 +246,7 @@ class Criterion:
 
         By Fisher's identity it is λ(I − λ'Λ̄/(2 J))λ', with Λ̄ the derivative of the criterion.
         """
-        _, done, T_bar = self._profiled(self.statistics(x), x)
-        bars, new = done.gradient(T_bar), list[Array]()
+        bars, new = self._by_each_lambda(x)[1], list[Array]()
         terms = zip(self.design.terms, self.maps, self.lambdas(x), bars, strict=True)
         for term, one, lam, bar in terms:
             inner = symmetrize(np.eye(len(lam)) - lam.T @ bar / (2.0 * term.n_levels))
@@ -240,36 +255,44 @@ class Criterion:
             new.append(one.near(lam @ root))
         return np.concatenate([*new, x[self.n_lambdas :]])
 
+    @cached_property
+    def _chain(self) -> ChainProblem | None:
+        """What profiles the criterion in one pass, where its sums are always the same."""
+        return chain_problem(self.stats, self._rule(self.stats))
+
+    def _rule(self, stats: GramStatistics) -> Rule:
+        """Return what makes the criterion of log|M| and T."""
+        restricted = self.method == "REML"
+        constant = (stats.fixed.logdet if restricted else 0.0) - stats.log_weights
+        exact = max(_EXACT * stats.sums.C[-1, -1], _EXACT**2 * stats.total)
+        return Rule(float(self.df), restricted, self.sigma_is_known, constant, float(exact))
+
     def _profiled(self, stats: GramStatistics, x: Array) -> tuple[float, Elimination, Array]:
         """Return the profiled criterion, the elimination and the derivative by its T."""
+        from bayesv.gram.profiled import profile  # compiled: loaded when it is needed
+
         self.n_evaluations += 1
-        p = stats.p
         done = eliminate(stats, self.lambdas(x))
-        gamma, r2, logdet_S, S_inv = solve_fixed(done, p)
-        if self.sigma_is_known:
-            sigma2, scaled = 1.0, r2
-        elif r2 <= max(_EXACT * stats.sums.C[p, p], _EXACT**2 * stats.total):
+        value, T_bar = profile(done.T, done.logdet, self._rule(stats))
+        return self._checked(value), done, T_bar
+
+    def _checked(self, value: float) -> float:
+        if value == -np.inf:
             raise self.reproduced()
-        else:
-            sigma2, scaled = r2 / self.df, self.df
-        value = done.logdet - stats.log_weights + self.df * log(2 * pi * sigma2) + scaled
-        residual = np.append(-gamma, 1.0)
-        T_bar = residual[:, None] * (residual / sigma2)
-        if self.method == "REML":
-            value += logdet_S + stats.fixed.logdet
-            T_bar[:p, :p] += S_inv
-        return float(value), done, T_bar
+        if value == np.inf:
+            raise _not_positive()
+        return value
 
 
-def solve_fixed(done: Elimination, p: int) -> tuple[Array, float, float, Array]:
+def solve_fixed(done: Elimination) -> tuple[Array, float, float, Array]:
     """Return γ̂, r² = t − c'S⁻¹c, log|S| and S⁻¹ from T = [[S, c], [c', t]]."""
-    S, c, t = done.T[:p, :p], done.T[:p, p], float(done.T[p, p])
-    if not p:
-        return c, t, 0.0, S
-    L, failed = dpotrf(S, lower=1)
-    if failed:
-        raise np.linalg.LinAlgError("[X]'V⁻¹[X] is not positive definite")
-    root = dtrtri(L, lower=1)[0]
-    half = root @ c
-    logdet = 2.0 * float(np.log(L.diagonal()).sum())
-    return half @ root, t - float(half @ half), logdet, root.T @ root
+    from bayesv.gram.profiled import solve_fixed as compiled  # loaded when it is needed
+
+    gamma, r2, logdet, S_inv = compiled(done.T)
+    if np.isnan(logdet):
+        raise _not_positive()
+    return gamma, r2, logdet, S_inv
+
+
+def _not_positive() -> np.linalg.LinAlgError:
+    return np.linalg.LinAlgError("[X]'V⁻¹[X] is not positive definite")

@@ -18,9 +18,10 @@ from bayesv.covariance import (
 )
 from bayesv.covariance.functionals import functionals
 from bayesv.covariance.lags import by_lag
-from bayesv.covariance.prediction import INCLUDED, OF, predicted
+from bayesv.covariance.prediction import INCLUDED, OF, predicted, predicted_of_sums
 from bayesv.covariance.residual_kinds import RESIDUALS, residuals_of
-from bayesv.design.design import Design
+from bayesv.covariance.summed import at_v
+from bayesv.design.design import Design, require_rows
 from bayesv.design.residual_coordinates import parameter_count
 from bayesv.errors import DataError
 from bayesv.formula.prediction import fitted_rows, rows_of
@@ -40,6 +41,11 @@ from bayesv.support.arguments import (
 from bayesv.support.shown import Part, Shown
 
 __all__ = ["RemlFit"]
+
+_INSTEAD = (
+    "post.predict(newdata=…) of model.sample() draws rows of fitted groups and of new ones from "
+    "the sums, and fit.predict(newdata, include='fixed') predicts rows of new groups."
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -296,7 +302,13 @@ class RemlFit(Inferences, Shown):
         """
         if newdata is not None:
             rows = rows_of(self.design, newdata, weights)
+            if include != "fixed":
+                require_rows(self.design, "Errors of predicted random effects", _INSTEAD)
+            if not self.design.has_rows:
+                there = at_v(self.design, self.components, self._stats)
+                return predicted_of_sums(there, self.design, self.components, rows, of, prob)
             return predicted(self.gls, rows, include or "all", of, prob)
+        require_rows(self.design, "Predictions of the rows of the fit", _INSTEAD)
         design = self.design.at(self.components)
         if include == "all" and design.residual.clusters is not None:
             raise DataError(

@@ -19,7 +19,8 @@ from bayesv.covariance import (
     marginal_means,
 )
 from bayesv.covariance.effects import effects_table
-from bayesv.design.design import Design
+from bayesv.covariance.level_v import v_of_level
+from bayesv.design.design import Design, require_rows
 from bayesv.design.simulation import normal_scores, simulate
 from bayesv.reml.intervals import METHODS, confint
 from bayesv.support.arguments import (
@@ -87,8 +88,9 @@ class Inferences(Savable):
         method : {"Wald", "profile", "bootstrap"}
             ``"Wald"``: of SDs and correlations from the curvature at the estimate, symmetric in
             log SD and atanh of a correlation, as nlme's ``intervals``; NaN on a boundary. Of β
-            Kenward–Roger's; normal ones of a fit by ML. ``"profile"``: of the profile likelihood
-            by ML, whatever the fit, as lme4's ``confint``, with the estimates by ML; slower.
+            Kenward–Roger's; normal ones of a fit by ML or of data in batches. ``"profile"``: of
+            the profile likelihood by ML, whatever the fit, as lme4's ``confint``, with the
+            estimates by ML; slower.
             ``"bootstrap"``: percentiles of refits.
         prob : float
         refits : Bootstrap, optional
@@ -108,6 +110,24 @@ class Inferences(Savable):
         [5.92, 3.92, 8.95]
         """
         return confint(self, method, prob, refits)
+
+    @accepts(group=TEXT)
+    def V(self, group: str, level: object) -> pd.DataFrame:
+        """Return V of the rows of one level at the estimates, labelled, shape (m, m).
+
+        Parameters
+        ----------
+        group, level : str, object
+            Of a model of data in batches the rows of the level are read again.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> fit = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
+        >>> fit.V("Batch", "A").iloc[0, :2].round(1).to_list()
+        [4215.3, 1764.1]
+        """
+        return v_of_level(self.design, self.components, group, level)
 
     @accepts(group=optional(TEXT))
     def random_effects(self, group: str | None = None) -> pd.DataFrame:
@@ -132,6 +152,11 @@ class Inferences(Savable):
         >>> fit.random_effects().iloc[0].round(2).to_list()
         [-17.61, 24.77, 19.59]
         """
+        require_rows(
+            self.design,
+            "Standard errors of predicted random effects",
+            "post.random_effects() of model.sample() has means and SDs from the sums.",
+        )
         return effects_table(self.gls, group)
 
     @accepts(n=whole(1), seed=SEED)
@@ -151,6 +176,9 @@ class Inferences(Savable):
         >>> fit.simulate(3, seed=1).shape
         (30, 3)
         """
+        require_rows(
+            self.design, "Simulated responses", "post.predict(newdata=…) draws those of given rows."
+        )
         point = ComponentDraws.of(self.design, self.components, self.beta.to_numpy())
         rng = np.random.default_rng(seed)
         drawn = [

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from bayesv.covariance import kenward_roger
 from bayesv.covariance.quantities import point_quantities
-from bayesv.errors import BayesvError, DataError
+from bayesv.errors import BayesvError, FitWarning, MemoryNeededError, warn
 from bayesv.linalg import Array, Mask
 from bayesv.reml.profile import profiled
 from bayesv.reml.surface import Surface
 from bayesv.structures import CovarianceStructure
 
-__all__ = ["METHODS", "confint"]
+__all__ = ["METHODS", "confint", "wald_intervals"]
 
 METHODS = ("Wald", "profile", "bootstrap")
 _STEP = 1e-4  # of a coordinate, for second derivatives
@@ -44,30 +44,30 @@ def confint(fit: Any, method: str, prob: float, refits: Any) -> pd.DataFrame:
         return table[table.index.str.startswith(("sd ", "corr ", "beta "))]
     if method == "profile":
         return profiled(fit, "ML", prob, None, fixed=True)
-    return pd.concat([_variances(fit, prob), _fixed(fit, prob)])
+    return pd.concat([wald_intervals(fit, prob), _fixed(fit, prob)])
 
 
 def _fixed(fit: Any, prob: float) -> pd.DataFrame:
-    """Return Kenward–Roger intervals of β; normal ones of a fit by ML."""
-    if fit.method == "REML" and not fit.design.sigma_is_known:
-        table = kenward_roger(fit).table(prob=prob)[["estimate", "low", "high"]]
-    else:
-        half = norm.ppf((1 + prob) / 2) * fit.se
-        table = pd.DataFrame(
-            {"estimate": fit.beta, "low": fit.beta - half, "high": fit.beta + half}
-        )
+    """Return Kenward–Roger intervals of β; normal ones of ML, without rows, of too many effects."""
+    half = ndtri((1 + prob) / 2) * fit.se
+    table = pd.DataFrame({"estimate": fit.beta, "low": fit.beta - half, "high": fit.beta + half})
+    is_known = fit.design.sigma_is_known and not fit.design.terms  # V has no parameters
+    if fit.method == "REML" and fit.design.has_rows and not is_known:
+        try:
+            table = kenward_roger(fit).table(prob=prob)[["estimate", "low", "high"]]
+        except MemoryNeededError as error:
+            said = "Intervals of β are normal ones, without Kenward–Roger's degrees of freedom."
+            warn(f"{said} {error}", FitWarning)
     table.index = pd.Index([f"beta {name}" for name in fit.design.fixed_names])
     return table
 
 
-def _variances(fit: Any, prob: float) -> pd.DataFrame:
+def wald_intervals(fit: Any, prob: float = 0.95) -> pd.DataFrame:
     """Return intervals that are symmetric in log SD, and in atanh of a correlation."""
     if fit.design.sigma_is_known and not fit.design.terms:
         return pd.DataFrame(columns=["estimate", "low", "high"])
-    if fit.design.sigma_is_known:
-        raise DataError("Wald intervals for a known residual covariance are not there yet.")
     surface = Surface(fit, fit.method)
-    point, quantile = surface.exact(fit), float(norm.ppf((1 + prob) / 2))
+    point, quantile = surface.exact(fit), float(ndtri((1 + prob) / 2))
     cov, inside = _covariance(surface, point)
     names = list(surface.scalars(point))
     families = surface.places()[1]
@@ -102,7 +102,7 @@ def _covariance(surface: Surface, point: Array) -> tuple[Array, Mask]:
     """Return the inverse of half the second derivatives, and which coordinates it is of."""
     log_sds = surface.log_relative_sds(point)
     inside = np.where(surface.relative, log_sds > -_FAR, np.abs(point) < _FAR)
-    inside[-1] = True
+    inside[-1] = not surface.scale_is_known
     for part in surface.coordinates.parts:  # correlations of an effect that is 0 are nothing
         inside[part.corrs] &= bool(inside[part.sds].all())
     steps = _STEP * np.eye(surface.size)[inside]

@@ -50,6 +50,11 @@ class JointCriterion(Criterion):
         """Number of coordinates."""
         return self.n_lambdas + self.residual.size
 
+    @property
+    def _chain(self) -> None:
+        """Sums change with the residuals."""
+        return None
+
     def weighted(self, x: Array) -> Weighted:
         """Return the statistics at x, and the way back.
 

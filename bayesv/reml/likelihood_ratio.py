@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtrc
 
+from bayesv.covariance.summed import same_fixed, same_rows
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError, DataError
 from bayesv.gram import statistics_of
@@ -63,8 +64,8 @@ def lrt(smaller: RemlFit, larger: RemlFit) -> pd.DataFrame:
     >>> bv.lrt(one, two)["statistic"].round(2).to_list()
     [nan, 42.84]
     """
-    _same_data(smaller.design, larger.design)
-    equal = _same_fixed(smaller.design, larger.design)
+    _same_data(smaller, larger)
+    equal = _same_fixed(smaller, larger)
     if not (equal and smaller.method == larger.method):
         smaller, larger = _by_ml(smaller), _by_ml(larger)
     df = larger.n_parameters - smaller.n_parameters
@@ -100,16 +101,25 @@ def _named(design: Design) -> str:
     return design.formula if form is None else f"{design.formula}; {form.describe().split(':')[0]}"
 
 
-def _same_data(one: Design, two: Design) -> None:
-    if one.n != two.n or not np.array_equal(one.y, two.y):
+def _same_data(one: RemlFit, two: RemlFit) -> None:
+    a, b = one.design, two.design
+    same = a.n == b.n and a.has_rows == b.has_rows
+    if same and a.has_rows:
+        same = np.array_equal(a.y, b.y)
+    elif same:
+        same = same_rows(a, b, (one.statistics, two.statistics))
+    if not same:
         raise DataError(
-            f"The fits are of other data: {one.n} and {two.n} rows of {one.response!r} and "
-            f"{two.response!r}. Fit both to the same rows; those with missing values are left out."
+            f"The fits are of other data: {a.n} and {b.n} rows of {a.response!r} and "
+            f"{b.response!r}. Fit both to the same rows; those with missing values are left out."
         )
 
 
-def _same_fixed(one: Design, two: Design) -> bool:
-    return tuple(one.fixed_names) == tuple(two.fixed_names) and np.array_equal(one.X, two.X)
+def _same_fixed(one: RemlFit, two: RemlFit) -> bool:
+    a, b = one.design, two.design
+    if not a.has_rows:
+        return same_fixed(a, b, (one.statistics, two.statistics))
+    return tuple(a.fixed_names) == tuple(b.fixed_names) and np.array_equal(a.X, b.X)
 
 
 def _by_ml(fit: RemlFit) -> RemlFit:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq, minimize
+import scipy  # .optimize is loaded when it is used
 from scipy.special import chdtri
 
 from bayesv.covariance.quantities import point_quantities
@@ -89,10 +89,11 @@ def profiled(
     """Return profile likelihood intervals by a criterion that may be another than the fit's."""
     if not 0 < prob < 1:
         raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
-    if fit.design.sigma_is_known:
-        raise DataError("Profiles for a known residual covariance are not there yet.")
-    if not fit.design.terms and fit.design.parametric_residual is None and not fixed:
-        raise BayesvError("There is no random term, and nothing but σ² to be profiled.")
+    if not fit.design.terms and fit.design.parametric_residual is None:
+        if fit.design.sigma_is_known:
+            raise BayesvError("R is known and there is no random term: nothing is to be profiled.")
+        if not fixed:
+            raise BayesvError("There is no random term, and nothing but σ² to be profiled.")
     with progress("profiling the likelihood") as step:
         profiler = _Profiler(Surface(fit, method), float(chdtri(1, 1 - prob)), step)
         ways = profiler.ways(fit) | (profiler.fixed() if fixed else {})
@@ -144,7 +145,7 @@ class _Profiler:
         if not free.any():
             return value(np.zeros(0))[0], start
         bounds = self.bounds[free]
-        result = minimize(
+        result = scipy.optimize.minimize(
             value, np.clip(start[free], *bounds.T), jac=True, method="L-BFGS-B", bounds=bounds,
             options={"ftol": 1e-12, "gtol": 1e-5, "maxiter": 500},
         )  # fmt: skip
@@ -164,7 +165,7 @@ class _Profiler:
             if (outer - last) * np.sign(step) >= 0:
                 outer = last
             if excess(outer) > 0:
-                return float(brentq(excess, inner, outer, xtol=1e-7, rtol=1e-9))
+                return float(scipy.optimize.brentq(excess, inner, outer, xtol=1e-7, rtol=1e-9))
             if outer == last:
                 return last
             inner, step = outer, 2.0 * step
@@ -280,7 +281,7 @@ class _Profiler:
             except (np.linalg.LinAlgError, DataError):
                 return np.zeros(len(y))
 
-        result = minimize(
+        result = scipy.optimize.minimize(
             lambda y: -sign * self.surface.scalars(y)[name], self.best, method="SLSQP",
             bounds=self.bounds, constraints={"type": "ineq", "fun": within, "jac": slope},
             options={"maxiter": 200, "ftol": 1e-9},

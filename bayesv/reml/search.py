@@ -242,7 +242,7 @@ class Search:
         criterion = self.criterion
         stats, design = criterion.statistics(best.x), criterion.design
         done = eliminate(stats, criterion.lambdas(best.x))
-        gamma, r2, _, S_inv = solve_fixed(done, stats.p)
+        gamma, r2, _, S_inv = solve_fixed(done)
         sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
         names = design.fixed_index
         roots = criterion.roots(best.x)

@@ -40,6 +40,7 @@ class Screen:
 
     def __init__(self, values: Callable[[Array], Array], row: Index, column: Index) -> None:
         self.values, self.row, self.column = values, row, column
+        self._known: dict[bytes, float] = {}  # values at points of the lattice
         self.n_rows = int(row.max()) + 1
         # The first column that a row reaches is that of its block's first row.
         self.first = np.array([column[row == i].min() for i in range(self.n_rows)])
@@ -99,13 +100,13 @@ class Screen:
     def _valleys(self, n: int) -> tuple[Index, Array]:
         """Return lattice points that no change of one choice improves, and their values."""
         points = self._scattered(n)
-        lows = self.values(self._coordinates(points))
+        lows = self._values(points)
         for _ in range(_SWEEPS):
             before = lows.sum()
             for place, n_choices in self.choices:
                 trials = np.repeat(points, n_choices, axis=0)
                 trials[:, place] = np.tile(np.arange(n_choices), len(points))
-                values = self.values(self._coordinates(trials)).reshape(-1, n_choices)
+                values = self._values(trials).reshape(-1, n_choices)
                 best = values.argmin(axis=1)
                 better = values.min(axis=1) < lows
                 points[better, place] = best[better]
@@ -116,6 +117,15 @@ class Screen:
             lows = lows[kept]
         order = np.argsort(lows, kind="stable")
         return points[order], lows[order]
+
+    def _values(self, points: Index) -> Array:
+        """Return the criterion at points of the lattice, (S,); searches meet, and ask once."""
+        keys = [point.tobytes() for point in points]
+        new = {key: i for i, key in enumerate(keys) if key not in self._known}
+        if new:
+            values = self.values(self._coordinates(points[list(new.values())]))
+            self._known.update(zip(new, values.tolist(), strict=True))
+        return np.array([self._known[key] for key in keys])
 
     def _scattered(self, n: int) -> Index:
         """Return points with rows of one size, then with rows of any sizes; always the same."""

@@ -36,6 +36,7 @@ class Surface:
     Its coordinates y are log SDs of random effects, and coordinates of their correlations, term by
     term; log SDs of residuals beside the first, coordinates of their correlations and exponents;
     and last log σ, or the log of the first SD of residuals. All SDs are in units of the response.
+    Where R is known, log σ is 0, and nothing depends on the last coordinate.
 
     Parameters
     ----------
@@ -48,7 +49,8 @@ class Surface:
         self.df = self.design.n - (self.design.p if method == "REML" else 0)
         # Of the terms alone: those of the residuals are said by `ResidualCoordinates` below.
         self.coordinates = Coordinates.as_written(self.design.at(fit.components))
-        self.m = self.coordinates.size - 1
+        self.scale_is_known = self.design.sigma_is_known
+        self.m = self.coordinates.size - int(self.coordinates.has_sigma)
         form = self.design.parametric_residual
         self.form = form
         self.residual = None if form is None else ResidualCoordinates(form)
@@ -63,7 +65,7 @@ class Surface:
             self.log_units[part.sds] = part.log_units
         # log SDs relative to σ: x = y + units − log σ, at these places.
         self.relative = np.zeros(self.size, dtype=bool)
-        self.relative[: self.m] = self.coordinates.is_sd[:-1]
+        self.relative[: self.m] = self.coordinates.is_sd[: self.m]
         if self.residual is not None:
             self.relative[self.m : self.m + self.residual.n_ratios] = True
         self.best = self._of(fit)
@@ -115,10 +117,10 @@ class Surface:
         """
         x = self._x(y)
         weighted, stats = self._statistics(y)
-        lambdas, _ = self.coordinates.to_lambdas(np.append(x[: self.m], 0.0))
+        lambdas, _ = self.coordinates.to_lambdas(self._of_terms(x))
         done = eliminate(stats, stats.in_basis(lambdas))
-        p, sigma2 = stats.p, float(np.exp(2.0 * y[-1]))
-        gamma, r2, logdet_S, S_inv = solve_fixed(done, p)
+        p, sigma2 = stats.p, 1.0 if self.scale_is_known else float(np.exp(2.0 * y[-1]))
+        gamma, r2, logdet_S, S_inv = solve_fixed(done)
         if held is not None:
             gamma, more = self._held(stats, S_inv, gamma, held)
             r2 += more
@@ -130,19 +132,25 @@ class Surface:
         by_x = np.zeros(self.size)
         adjoint = done.adjoint(T_bar)
         bars = [B.T @ bar for B, bar in zip(stats.bases, adjoint.lambdas, strict=True)]
-        terms = self.coordinates.lambda_gradient(np.append(x[: self.m], 0.0), lambdas, bars)
+        terms = self.coordinates.lambda_gradient(self._of_terms(x), lambdas, bars)
         by_x[: self.m] = terms[: self.m]
         if weighted is not None and self.residual is not None:
             bar = weighted.pullback(adjoint.sums, 1.0)
             by_x[self.m : -1] = self.residual.gradient(bar)
-        by_x[-1] = 2.0 * self.df - 2.0 * r2 / sigma2 - by_x[self.relative].sum()
+        if not self.scale_is_known:
+            by_x[-1] = 2.0 * self.df - 2.0 * r2 / sigma2 - by_x[self.relative].sum()
         return float(value), by_x
 
     def _x(self, y: Array) -> Array:
         """Return SDs relative to σ, and to the sizes of columns."""
-        x = y - np.where(self.relative, y[-1], 0.0)
+        x = y - np.where(self.relative, 0.0 if self.scale_is_known else y[-1], 0.0)
         x[: self.m] += self.log_units
         return np.asarray(x)
+
+    def _of_terms(self, x: Array, log_scale: float = 0.0) -> Array:
+        """Return coordinates of the terms, and behind them that of σ if it is not known."""
+        own = x[: self.m]
+        return own if self.scale_is_known else np.append(own, log_scale)
 
     def _statistics(self, y: Array) -> tuple[Weighted | None, GramStatistics]:
         if self.residual is None:
@@ -169,11 +177,12 @@ class Surface:
         """Return β̂_j at y, and its standard error given V."""
         x = self._x(y)
         _, stats = self._statistics(y)
-        lambdas, _ = self.coordinates.to_lambdas(np.append(x[: self.m], 0.0))
+        lambdas, _ = self.coordinates.to_lambdas(self._of_terms(x))
         done = eliminate(stats, stats.in_basis(lambdas))
-        gamma, _, _, S_inv = solve_fixed(done, stats.p)
+        gamma, _, _, S_inv = solve_fixed(done)
         row = stats.fixed.inverse[j]
-        se = float(np.exp(y[-1]) * np.sqrt(row @ S_inv @ row))
+        sigma = 1.0 if self.scale_is_known else float(np.exp(y[-1]))
+        se = sigma * float(np.sqrt(row @ S_inv @ row))
         return Estimate(float(stats.fixed.to_beta(gamma)[j]), se)
 
     # --- what is read off ------------------------------------------------------------------------
@@ -182,7 +191,7 @@ class Surface:
         """Return labelled SDs and correlations at y, without β."""
         x = self._x(y)
         values = self.coordinates.to_values(
-            np.append(x[: self.m], y[-1] - self.coordinates.log_scale)
+            self._of_terms(x, float(y[-1]) - self.coordinates.log_scale)
         )
         scalars: Sequence[Quantity] = quantities(values, fixed=False)
         found = {q.label: float(q.values) for q in scalars if q.scale in ("sd", "corr")}

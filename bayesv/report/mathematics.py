@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
-from typing import Any
 
-from bayesv.design.design import Design
+from bayesv.covariance.components import VarianceComponents
+from bayesv.covariance.quantities import point_quantities
+from bayesv.design.design import Design, RandomTerm
+from bayesv.design.known import KnownVariances
 from bayesv.names import INTERCEPT, factors_of
+from bayesv.report.families import (
+    effect_formulas,
+    family_words,
+    found_words,
+    residual_formulas,
+    residual_sentences,
+)
+from bayesv.report.mathml import equation, quoted
 
 __all__ = ["equations", "words"]
 
@@ -22,70 +31,91 @@ def equations(design: Design) -> list[dict[str, str]]:
     list of dict
         Keys ``mathml`` and ``text``.
     """
-    weights = design.known_weights is not None
-    structured = design.parametric_residual is not None or design.sigma_is_known
-    R = _i("R") if structured else _residual(weights)
-    residual = _row(_i("ε"), _o("∼"), _i("N"), _o("("), _n("0"), _o(","), R, _o(")"))
-    text = f"ε ~ N(0, {'R' if structured else 'σ²W⁻¹' if weights else 'σ²I'})"
-    effects, effects_text = [], []
+    lines = [equation(_mean(design), _mean_text(design))]
     for k, term in enumerate(design.terms, 1):
-        sub = _n(str(k)) if len(design.terms) > 1 else None
-        sigma, u = [_sub(_i("Σ"), sub)], _sub(_i("u"), sub)
-        name, whose = f"Σ{k if sub else ''}", f"of each level of {term.group}"
-        if term.relationship is not None:
-            sigma = [_sub(_i("K"), sub), _o("⊗"), *sigma]
-            name, whose = f"K{k if sub else ''} ⊗ {name}", f"of the levels of {term.group}"
-        law = [_o("∼"), _i("N"), _o("("), _n("0"), _o(","), *sigma, _o(")")]
-        effects.append(_row(u, _sp(), _t(whose), _sp(), *law))
-        effects_text.append(f"u{k if sub else ''} {whose} ~ N(0, {name})")
+        lines += _effect_equations(term, str(k) if len(design.terms) > 1 else "")
+    structured = design.parametric_residual is not None or design.sigma_is_known
+    R = "R" if structured else "σ^2 W^{−1}" if design.known_weights is not None else "σ^2 I"
+    plain = R.replace("^2", "²").replace(" W^{−1}", "W⁻¹").replace(" I", "I")
+    lines.append(equation(f"ε ∼ N(0, {R})", f"ε ~ N(0, {plain})"))
+    lines += [equation(line) for line in residual_formulas(design)]
     between = "K" if any(term.relationship is not None for term in design.terms) else "I"
-    V = _row(
-        _i("V"), _o("="), _i("Z"), _i("G"), _sup(_i("Z"), _o("⊤")), _o("+"), _i("R"), _o(","),
-        _sp(), _i("G"), _o("="), _t("blockdiag"), _o("("), _i(between), _o("⊗"), _i("Σ"), _o(")"),
-    )  # fmt: skip
-    Xt, less_one = _sup(_i("X"), _o("⊤")), _row(_o("−"), _n("1"))
-    information = _row(_o("("), Xt, _inv("V"), _i("X"), _o(")"))
-    beta = _row(_i("β̂"), _o("="), _sup(information, less_one), Xt, _inv("V"), _i("y"))
+    V = f"V = Z G Z^⊤ + R,  G = blockdiag({between} ⊗ Σ)"
     return [
-        _equation(_mean(design), _mean_text(design)),
-        *(_equation(m, t) for m, t in zip(effects, effects_text, strict=True)),
-        _equation(residual, text),
-        _equation(V, f"V = Z G Z' + R, G = blockdiag({between} ⊗ Σ)"),
-        _equation(beta, "β̂ = (X'V⁻¹X)⁻¹X'V⁻¹y"),
+        *lines,
+        equation(V, f"V = Z G Z' + R, G = blockdiag({between} ⊗ Σ)"),
+        equation("β̂ = (X^⊤ V^{−1} X)^{−1} X^⊤ V^{−1} y", "β̂ = (X'V⁻¹X)⁻¹X'V⁻¹y"),
     ]
 
 
-def words(design: Design) -> list[str]:
-    """Return the model in sentences."""
+def _effect_equations(term: RandomTerm, number: str) -> list[dict[str, str]]:
+    """Return the law of the effects of a term, and the elements of its Σ."""
+    index = f"_{number}" if number else ""
+    whose, law, text = f"of each level of {term.group}", f"Σ{index}", f"Σ{number}"
+    if term.relationship is not None:
+        whose, law = f"of the levels of {term.group}", f"K{index} ⊗ {law}"
+        text = f"K{number} ⊗ {text}"
+    return [
+        equation(f"u{index}  {quoted(whose)}  ∼ N(0, {law})", f"u{number} {whose} ~ N(0, {text})"),
+        *map(equation, effect_formulas(term, index)),
+    ]
+
+
+def words(
+    design: Design, components: VarianceComponents | None = None, name: str = "The fit"
+) -> list[str]:
+    """Return the model in sentences.
+
+    Parameters
+    ----------
+    design : Design
+    components : VarianceComponents, optional
+        Of a fit, whose parameters are then said.
+    name : str
+        What the fit is called.
+    """
     others = [name for name in design.fixed_names if name != INTERCEPT]
     by = f" by {_listed(others)}" if others else ""
     intercept = "an intercept" if INTERCEPT in design.fixed_names else "no intercept"
     sentences = [f"The mean of {design.response} is modelled{by}, with {intercept}."]
+    found = [] if components is None else point_quantities(design, components)
     for term in design.terms:
-        inner = factors_of(term.group)
-        level = " within ".join(term.group.split(":")) if len(inner) > 1 else term.group
-        has = _listed(["intercept" if c == INTERCEPT else f"effect of {c}" for c in term.columns])
-        how = ""
-        if term.n_columns > 1:
-            apart = len(term.structure.blocks) > 1
-            how = ", uncorrelated" if apart else ", which may be correlated"
-            if not term.structure.is_free:
-                how = f", with a covariance of the form {term.structure.words}"
+        sentences += [*_effect_words(term), found_words(term.group, found, name)]
+    sentences += [_residual_words(design), *residual_sentences(design)]
+    sentences.append(found_words("Residual", found, name))
+    return [sentence for sentence in sentences if sentence]
+
+
+def _effect_words(term: RandomTerm) -> list[str]:
+    inner = factors_of(term.group)
+    level = " within ".join(term.group.split(":")) if len(inner) > 1 else term.group
+    has = _listed(["intercept" if c == INTERCEPT else f"effect of {c}" for c in term.columns])
+    how = ""
+    if term.n_columns > 1:
+        apart = len(term.structure.blocks) > 1
+        how = ", uncorrelated" if apart else ", which may be correlated"
+        if not term.structure.is_free:
+            how = f", with a covariance of the form {term.structure.words}"
+    sentences = [
+        f"Each of the {term.n_levels:,} levels of {level} has its own {has}{how}, drawn from a "
+        "normal distribution around 0."
+    ]
+    if not term.structure.is_free:
+        for _, part in term.structure.parts:
+            said = family_words(part, "effect") if part.size > 1 else ""
+            sentences.append(f"In the form {part.kind}, {said}." if said else "")
+    if term.relationship is not None:
         sentences.append(
-            f"Each of the {term.n_levels:,} levels of {level} has its own {has}{how}, drawn from a "
-            "normal distribution around 0."
+            f"These of different levels are correlated as the {term.relationship.what} says: "
+            "their covariance is its element K_ij times that of one level."
         )
-        if term.relationship is not None:
-            sentences.append(
-                f"These of different levels are correlated as the {term.relationship.what} says: "
-                "their covariance is its element K_ij times that of one level."
-            )
-    sentences.append(_residual_words(design))
     return sentences
 
 
 def _residual_words(design: Design) -> str:
     form = design.parametric_residual
+    if design.sigma_is_known and isinstance(design.residual, KnownVariances):
+        return "What is left in a row is independent and normal, with a variance that is known."
     if design.sigma_is_known:
         return "What is left in the rows is normal, with a covariance R that is known."
     if form is None:
@@ -98,20 +128,16 @@ def _residual_words(design: Design) -> str:
 
 
 def _mean(design: Design) -> str:
-    parts = [
-        _row(_sub(_i("β"), _n(str(j))), *([] if name == INTERCEPT else [_t(name)]))
-        for j, name in enumerate(design.fixed_names)
-    ]
+    def part(letter: str, name: str) -> str:
+        return letter if name == INTERCEPT else f"{letter} {quoted(name)}"
+
+    parts = [part(f"β_{{{j}}}", name) for j, name in enumerate(design.fixed_names)]
     for k, term in enumerate(design.terms, 1):
-        for c, name in enumerate(term.columns):
-            index = _row(*([_n(str(k)), _o(",")] if len(design.terms) > 1 else []), _n(str(c)))
-            parts.append(_row(_sub(_i("u"), index), *([] if name == INTERCEPT else [_t(name)])))
+        which = f"{k}," if len(design.terms) > 1 else ""
+        parts += [part(f"u_{{{which}{c}}}", name) for c, name in enumerate(term.columns)]
     if len(parts) > _MAX_PARTS:
-        parts = [*parts[: _MAX_PARTS - 1], _o("…")]
-    summed: list[str] = []
-    for part in [*parts, _i("ε")]:
-        summed += [_o("+"), part] if summed else [part]
-    return _row(_t(design.response), _o("="), *summed)
+        parts = [*parts[: _MAX_PARTS - 1], "…"]
+    return f"{quoted(design.response)} = {' + '.join([*parts, 'ε'])}"
 
 
 def _mean_text(design: Design) -> str:
@@ -129,49 +155,3 @@ def _listed(names: Sequence[str]) -> str:
     if len(names) > _MAX_PARTS:
         return f"{', '.join(names[: _MAX_PARTS - 1])} and {len(names) - _MAX_PARTS + 1} more"
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
-
-
-def _residual(weights: bool) -> str:
-    square = _sup(_i("σ"), _n("2"))
-    return _row(square, _inv("W")) if weights else _row(square, _i("I"))
-
-
-def _equation(mathml: str, text: str) -> dict[str, Any]:
-    head = f'<math display="block" alttext="{escape(text)}" aria-label="{escape(text)}">'
-    return {"mathml": f"{head}{mathml}</math>", "text": text}
-
-
-def _row(*parts: str) -> str:
-    return f"<mrow>{''.join(parts)}</mrow>"
-
-
-def _i(name: str) -> str:
-    return f"<mi>{escape(name)}</mi>"
-
-
-def _n(number: str) -> str:
-    return f"<mn>{escape(number)}</mn>"
-
-
-def _o(operator: str) -> str:
-    return f"<mo>{escape(operator)}</mo>"
-
-
-def _t(text: str) -> str:
-    return f"<mtext>{escape(text)}</mtext>"
-
-
-def _sp() -> str:
-    return '<mspace width="0.6em"/>'
-
-
-def _sub(base: str, index: str | None) -> str:
-    return base if index is None else f"<msub>{base}{index}</msub>"
-
-
-def _sup(base: str, exponent: str) -> str:
-    return f"<msup>{base}{exponent}</msup>"
-
-
-def _inv(name: str) -> str:
-    return _sup(_i(name), _row(_o("−"), _n("1")))

@@ -90,7 +90,7 @@ def _wanted(
                 partial(plots.block, source, outer.group, outer.levels[0]),
                 f"{what} for the rows of {outer.group} {outer.levels[0]}.",
             )
-        yield from _of_series(fit)
+        yield from _of_series(fit, post)
     if post is not None:
         yield (
             partial(plots.variance_densities, fit, post, scales=("sd", "corr")),
@@ -141,7 +141,7 @@ def _of_models(models: ModelComparison | None) -> Iterator[tuple[Callable[[], An
         )
 
 
-def _of_series(fit: RemlFit) -> Iterator[tuple[Callable[[], Any], str]]:
+def _of_series(fit: RemlFit, post: Posterior | None) -> Iterator[tuple[Callable[[], Any], str]]:
     """Yield pictures of residuals that are correlated within series."""
     form = fit.design.parametric_residual
     series = None if form is None else form.series
@@ -152,10 +152,12 @@ def _of_series(fit: RemlFit) -> Iterator[tuple[Callable[[], Any], str]]:
         f"Correlations of the residuals, and of the rows, of one {series.label} by "
         f"{series.position}, at {fit.label}.",
     )
+    source = fit if post is None else post
+    lines = "as the fit has them (lines)" if post is None else "medians with 95 % posterior bands"
     yield (
-        partial(plots.lags, fit),
-        "Correlation and semivariance of two rows of a series by their lag: as the fit has them "
-        "(lines), and in the data (dots, as large as there are pairs).",
+        partial(plots.lags, source),
+        f"Correlation and semivariance of two rows of a series by their lag: {lines}, and in the "
+        "data (dots, as large as there are pairs).",
     )
 
 

@@ -114,9 +114,7 @@ def _sorted(
         density = posts[0].density
         reml = [fit_reml(design, statistics_of(design) if density is None else density.stats)]
     all_fits: list[RemlFit | Posterior] = [*reml, *posts]
-    # compare() takes each to V, which a design without rows does not have.
-    comparable = len(all_fits) > 1 and reml[0].design.has_rows
-    return reml, posts, compare(*all_fits) if comparable else None
+    return reml, posts, compare(*all_fits) if len(all_fits) > 1 else None
 
 
 def _facts(
@@ -131,7 +129,7 @@ def _facts(
 ) -> dict[str, Any]:
     """Return everything the template names but the code; ``step`` is told of each part."""
     from bayesv.report import tables
-    from bayesv.report.tested import tested
+    from bayesv.report.tested import coherence, intervals
 
     of_reml, of_posts = names
     design = reml[0].design
@@ -152,13 +150,15 @@ def _facts(
         "problems": list(_problems(reml, posts, names)),
         "notes": design.notes,
         "equations": equations(design),
-        "words": words(design),
+        "words": words(design, reml[0].components, of_reml[0]),
         "sizes": tables.sizes(design),
         "levels": tables.levels(design),
         "has_posterior": bool(posts),
         "components": [tables.components(f, name) for f, name in zip(reml, of_reml, strict=True)],
         "posteriors": [tables.posterior(p, name) for p, name in zip(posts, of_posts, strict=True)],
-        "tested": list(tested(reml[0])) if design.p and robust and not by_method else [],
+        "tested": _tested(reml, posts, robust, by_method is None),
+        "intervals": None if posts else intervals(reml[0]),
+        "coherence": coherence(posts, of_posts),
         "fixed": tables.fixed(reml[0]) if design.p else None,
         "uncertainty": tables.uncertainty(by_method) if by_method else None,
         "left_out": bool(posts) and design.p > 0 and not robust,
@@ -166,7 +166,7 @@ def _facts(
         "reasons": comparison.reasons() if comparison and posts else [],
         "models": tables.models(models) if models else None,
         "models_notes": models.notes if models else (),
-        "marginal": tables.marginal(comparison, reml[0]) if design.has_rows else None,
+        "marginal": tables.marginal(comparison, reml[0]) if comparison or design.has_rows else None,
         "block": tables.block(reml[0], posts) if design.has_rows else None,
         "cells": _cells([*reml, *posts], [*of_reml, *of_posts]),
         "functionals": functionals,
@@ -177,6 +177,17 @@ def _facts(
         "citations": citations(reml, posts),
         "summary": list(_summary(reml, posts, names)),
     }
+
+
+def _tested(
+    reml: list[RemlFit], posts: list[Posterior], robust: bool, estimates: bool
+) -> list[str]:
+    """Return tests of terms and means by level, where covariances of sums take seconds."""
+    from bayesv.report.tested import tested
+
+    if not reml[0].design.p or not (robust or posts):
+        return []
+    return list(tested(reml[0], posts[0] if posts else None, estimates=estimates))
 
 
 def _cells(fits: Sequence[RemlFit | Posterior], names: Sequence[str]) -> dict[str, Any] | None:

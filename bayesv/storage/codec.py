@@ -116,7 +116,8 @@ def _encoded(value: Any, path: str, arrays: dict[str, Array]) -> Any:
         return None  # it calls functions of the user, which no file holds
     if (word := WORDS.get(type(value))) is None:
         raise StorageError(f"{path} is a {type(value).__name__}, which cannot be saved.")
-    parts = dict(_part(value, f.name) for f in fields(value))
+    kept = [f.name for f in fields(value) if f.metadata.get("saved", True)]
+    parts = dict(_part(value, name) for name in kept)
     return {
         "class": word,
         "fields": {k: _encoded(v, f"{path}.{k}", arrays) for k, v in parts.items()},

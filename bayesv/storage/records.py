@@ -25,6 +25,7 @@ __all__ = ["load"]
 _FIT = (
     "design", "method", "components", "beta", "cov_beta", "criterion", "singular", "converged",
     "n_evaluations", "gradient_norm", "origin", "reported_cov_beta", "notes", "problems",
+    "certificate",
 )  # fmt: skip
 
 _PRIORS = ("sd", "corr", "sigma", "beta", "bases", "note")

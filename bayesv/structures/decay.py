@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy  # .optimize is loaded when it is used
 from scipy.special import gamma, kv
 
 from bayesv.linalg import Array, Mask
@@ -155,4 +155,4 @@ def _crossing(matern: Matern, correlation: float) -> float:
     low, high = -40.0, 6.0
     if excess(low) <= 0.0:
         return low
-    return float(brentq(excess, low, high, xtol=1e-15, rtol=8.9e-16))
+    return float(scipy.optimize.brentq(excess, low, high, xtol=1e-15, rtol=8.9e-16))

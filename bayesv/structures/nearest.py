@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy  # .optimize is loaded when it is used
 
 from bayesv.linalg import Array, Mask, cov_to_sd_corr
 
@@ -81,5 +81,7 @@ def _descend(family: _Member, S: Array, live: Mask, z_start: Array) -> tuple[flo
     bounds = [(-_FARTHEST, _FARTHEST)] * m + [(-_FARTHEST, _FARTHEST)] * n_sds
     start = np.concatenate([z_start, np.zeros(n_sds)])
     options = {"maxiter": 500, "ftol": 1e-15, "gtol": 1e-9}
-    result = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    result = scipy.optimize.minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options
+    )
     return float(result.fun), np.asarray(result.x)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.optimize import least_squares
+import scipy  # .optimize is loaded when it is used
 from scipy.spatial import KDTree
 
 from bayesv.errors import DataError
@@ -147,7 +147,7 @@ class Spatial(Stationary):
         first = float(np.clip(self.first_map.inverse(np.array(start)), -15.0, 15.0))
         settings: dict[str, Any] = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15, "max_nfev": 200}
         fits = [
-            least_squares(residuals, (first + shift, -1.0), slopes, **settings)
+            scipy.optimize.least_squares(residuals, (first + shift, -1.0), slopes, **settings)
             for shift in (0.0, 1.0)
         ]
         return self.natural(min(fits, key=lambda fit: float(fit.cost)).x)

@@ -175,7 +175,7 @@ def _declared(scenario: Scenario) -> dict[str, Any]:
     # What is in a file counts, not where it lies: the folder may be another, when it goes on.
     for key in ("data", "parameters"):
         if key in content:
-            content[key] = Path(content[key]).name
+            content[key] = Path(str(content[key])).name
     return {**content, "checksum": scenario.crc}
 
 

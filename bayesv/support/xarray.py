@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["data_array", "data_tree", "dataset"]
 
 
-def data_array(values: Any, **options: Any) -> Any:
+def data_array(values: Any, **options: Any) -> xarray.DataArray:
     """Return an `xarray.DataArray`, of its arguments."""
     import xarray as xr
 
     return xr.DataArray(values, **options)
 
 
-def dataset(variables: Any, **options: Any) -> Any:
+def dataset(variables: Any, **options: Any) -> xarray.Dataset:
     """Return an `xarray.Dataset`, of its arguments."""
     import xarray as xr
 
     return xr.Dataset(variables, **options)
 
 
-def data_tree(groups: Any) -> Any:
+def data_tree(groups: Any) -> xarray.DataTree:
     """Return an `xarray.DataTree` of datasets by their names."""
     import xarray as xr
 

@@ -13,7 +13,7 @@ from tests.benchmarks.launch import Launcher
 from tests.benchmarks.runs import PARTS, Row, Session
 from tests.benchmarks.targets import judge
 
-SYSTEMS = sorted({*cases.POSTERIOR_SYSTEMS, *cases.REML_SYSTEMS})
+SYSTEMS = sorted({*cases.POSTERIOR_SYSTEMS, *cases.REML_SYSTEMS, *cases.STRUCTURED_SYSTEMS})
 
 
 def main() -> int:

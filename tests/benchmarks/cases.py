@@ -11,6 +11,7 @@ __all__ = ["COLLAPSED", "Case", "big_cases", "posterior_cases", "reml_cases", "s
 COLLAPSED = "bayesv collapsed"
 POSTERIOR_SYSTEMS = (COLLAPSED, "bayesv pymc", "bayesv bambi", "rstanarm", "brms")
 REML_SYSTEMS = ("bayesv", "lme4", "mixedlm", "statsmodels")
+STRUCTURED_SYSTEMS = ("bayesv", "nlme", "glmmTMB")
 SLEEPSTUDY = "Reaction ~ Days + (Days | Subject)"
 STAR_K20 = "read ~ cltype + sx + (sx | sch/tch)"
 INSTEVAL = "y ~ service + (1 | s) + (1 | d) + (1 | dept:service)"
@@ -110,6 +111,56 @@ def reml_cases(quick: bool) -> list[Case]:
             {"rows": 10_000 // by, "animals": 5_000 // by},
             systems=("bayesv",),
             extra={"pedigree": "animal"},
+        ),
+        *_structured_cases(by),
+    ]
+
+
+def _structured_cases(by: int) -> list[Case]:
+    """Return models with structured residuals, each as the other systems state it."""
+    glmmTMB = "glmmTMB({formula} + {term}, data, REML = TRUE, dispformula = ~0)"
+    trial = "y ~ baseline + race + arm * visit"
+    by_visit = {
+        "bayesv": {"residual": "us(visit | subject)"},
+        "kenward_roger": True,
+        "nlme": f"gls({trial}, data, corSymm(form = ~as.integer(visit) | subject), "
+        "varIdent(form = ~1 | visit), method = 'REML')",
+        "glmmTMB": glmmTMB.format(formula=trial, term="us(0 + visit | subject)"),
+    }
+    ar1 = {
+        "bayesv": {"residual": "ar1(Days | Subject)"},
+        "nlme": "lme(Reaction ~ Days, data, ~Days | Subject, corAR1(form = ~Days | Subject), "
+        "control = lmeControl(msMaxIter = 500, maxIter = 500))",
+        "glmmTMB": glmmTMB.format(formula=SLEEPSTUDY, term="ar1(0 + factor(Days) | Subject)"),
+    }
+    many = {"rows": 1_000_000 // by, "series": 100_000 // by}
+    serial = {"ar1": {"residual": "ar1(t | g)"}, "strata": {"residual_sd": "strata(s)"}}
+    return [
+        Case(
+            name,
+            trial,
+            "trial",
+            {"subjects": subjects // by, "visits": visits},
+            systems=systems,
+            extra=by_visit,
+        )
+        for name, subjects, visits, systems in (
+            ("mmrm_10_visits", 1_000, 10, STRUCTURED_SYSTEMS),
+            ("mmrm_4_visits", 200, 4, STRUCTURED_SYSTEMS),
+            ("mmrm_100_times", 20_000, 4, ("bayesv",)),
+        )
+    ] + [
+        Case("sleepstudy_ar1", SLEEPSTUDY, "sleepstudy", systems=STRUCTURED_SYSTEMS, extra=ar1),
+        *(
+            Case(
+                f"serial_{name}",
+                "y ~ x + (x | g)",
+                "serial",
+                many,
+                systems=("bayesv",),
+                extra={"bayesv": options},
+            )
+            for name, options in serial.items()
         ),
     ]
 

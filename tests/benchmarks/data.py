@@ -23,7 +23,8 @@ def write(job: dict[str, Any]) -> dict[str, Any]:
         from tests.benchmarks.simulate import SIMULATORS
 
         frame = SIMULATORS[job["source"]](np.random.default_rng(job["seed"]), **job["sizes"])
-    frame = frame[[name for name in frame if re.search(rf"\b{name}\b", job["formula"])]]
+    stated = " ".join([job["formula"], *job["extra"].get("bayesv", {}).values()])
+    frame = frame[[name for name in frame if re.search(rf"\b{name}\b", stated)]]
     frame.to_pickle(f"{job['stem']}.pkl")
     if job["csv"]:
         frame.to_csv(f"{job['stem']}.csv", index=False, na_rep="NA")

@@ -75,6 +75,7 @@ COLUMNS = {
         "setup_s": "set-up (s)",
         "fit_s": "fit (s)",
         "total_s": "total (s)",
+        "kenward_roger_s": "Kenward–Roger (s)",
         "first_s": "first (s)",
         "criterion": "criterion",
         "above_lowest": "above lowest",

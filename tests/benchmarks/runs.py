@@ -64,7 +64,7 @@ class Session:
 
     def stem(self, case: Case, csv: bool = True) -> str | None:
         """Write the data of a case once; None, with a message, where that fails."""
-        key = (case.source, str(case.sizes) + case.formula)
+        key = (case.source, f"{case.sizes}{case.formula}{case.extra.get('bayesv')}")
         if key not in self._stems:
             stem = str(Path(self.launcher.temporary()) / "data")
             done = self.launcher.python(self.job("data", case, stem) | {"csv": csv})
@@ -155,6 +155,9 @@ def _reml_row(session: Session, case: Case, system: str) -> Row:
         result = session.launcher.python(job)
     elif system == "lme4":
         result = session.launcher.r(job=system, formula=case.formula, stem=stem)
+    elif system in case.extra:
+        call = {"package": system, "call": case.extra[system]}
+        result = session.launcher.r(job="call", formula=case.formula, stem=stem, **call)
     else:
         result = session.launcher.foreign(job)
     row |= _noted(result)

@@ -101,6 +101,52 @@ def ratings(rng: Rng, rows: int, users: int, items: int) -> pd.DataFrame:
     return pd.DataFrame({"y": y, "x": x, "user": user, "item": item})
 
 
+def trial(rng: Rng, subjects: int, visits: int) -> pd.DataFrame:
+    """A trial of two arms: a baseline, visits of which some are missed, and drop-out."""
+    subject, visit = (code.ravel() for code in np.indices((subjects, visits)))
+    lags = np.abs(np.subtract.outer(np.arange(visits), np.arange(visits)))
+    sds = np.linspace(1.0, 2.0, visits)
+    root = np.linalg.cholesky(0.6**lags * np.outer(sds, sds))
+    noise = (rng.normal(size=(subjects, visits)) @ root.T).ravel()
+    baseline, race, arm = (
+        rng.normal(size=subjects),
+        rng.integers(0, 3, subjects),
+        rng.random(subjects),
+    )
+    treated = arm < 0.5
+    y = 5.0 + 0.5 * baseline[subject] + 0.3 * visit * (1.0 + treated[subject]) + noise
+    last = np.minimum(rng.geometric(0.01, subjects), visits)
+    seen = (visit < last[subject]) & (rng.random(len(visit)) < 0.95)
+    names = np.array([f"VIS{v + 1:02}" for v in range(visits)])
+    table = pd.DataFrame(
+        {
+            "y": y,
+            "baseline": baseline[subject],
+            "race": np.array(["A", "B", "W"])[race[subject]],
+            "arm": np.where(treated[subject], "TRT", "CTL"),
+            "visit": names[visit],
+            "subject": subject,
+        }
+    )[seen]
+    text = ["race", "arm", "visit"]
+    return table.astype(dict.fromkeys(text, "category")).reset_index(drop=True)
+
+
+def serial(rng: Rng, rows: int, series: int) -> pd.DataFrame:
+    """Series of equal length with slopes on x, AR(1) residuals and two strata of SDs."""
+    length = rows // series
+    g, t = (code.ravel() for code in np.indices((series, length)))
+    x, noise = rng.normal(size=len(g)), rng.normal(size=(series, length))
+    for k in range(1, length):
+        noise[:, k] = 0.5 * noise[:, k - 1] + np.sqrt(0.75) * noise[:, k]
+    s = g % 2
+    y = 1.0 + 0.5 * x + 0.8 * rng.normal(size=series)[g] + 0.5 * rng.normal(size=series)[g] * x
+    y += (1.0 + s) * noise.ravel()
+    return pd.DataFrame(
+        {"y": y, "x": x, "g": g, "t": t, "s": pd.Categorical(np.array(["a", "b"])[s])}
+    )
+
+
 def _uneven(rng: Rng, items: int, boxes: int) -> np.ndarray:
     """Put items into boxes of uneven size, none empty; sorted, as such data usually are."""
     weights = rng.gamma(1.5, size=boxes)
@@ -115,4 +161,6 @@ SIMULATORS: dict[str, Callable[..., pd.DataFrame]] = {
     "schools": schools,
     "star": star,
     "animals": animals,
+    "trial": trial,
+    "serial": serial,
 }

@@ -83,11 +83,44 @@ def _posterior(rows: Sequence[Row]) -> Iterable[Target]:
 def _reml(rows: Sequence[Row]) -> Iterable[Target]:
     for case in dict.fromkeys(row["case"] for row in rows):
         own = _value(rows, "total_s", case=case, system="bayesv")
-        other = _value(rows, "total_s", case=case, system="lme4")
-        factor = other / own if own and other else None
-        yield Target(case, "REML with set-up, lme4's time over bayesv's", factor, 1, True, "×")
+        if any(row["case"] == case and row["system"] == "lme4" for row in rows):
+            factor = _over(rows, case, "lme4", own)
+            yield Target(case, "REML with set-up, lme4's time over bayesv's", factor, 1, True, "×")
         if case == "insteval":
             yield Target(case, "REML with set-up", own, 2, unit="s")
+        if case.startswith("serial"):
+            peak = _value(rows, "peak_mib", case=case, system="bayesv")
+            fit = _value(rows, "fit_s", case=case, system="bayesv")
+            yield Target(case, "statistics and REML", fit, 5, unit="s")
+            yield Target(case, "peak memory", peak and peak / 1024, 2, unit="GiB")
+    yield from _of_visits(rows)
+
+
+def _of_visits(rows: Sequence[Row]) -> Iterable[Target]:
+    """Yield targets of residuals over visits and in series."""
+    cases = {row["case"] for row in rows}
+
+    def own(case: str, key: str = "total_s") -> Any:
+        return _value(rows, key, case=case, system="bayesv")
+
+    if (case := "mmrm_10_visits") in cases:
+        yield Target(case, "REML with set-up", own(case), 0.5, unit="s")
+        over = _over(rows, case, "nlme", own(case))
+        yield Target(case, "REML with set-up, nlme's time over bayesv's", over, 50, True, "×")
+    for case, bound in (("mmrm_10_visits", 2.0), ("mmrm_4_visits", 0.05)):
+        if case in cases:
+            steps = own(case), own(case, "kenward_roger_s")
+            total = None if None in steps else sum(steps)
+            yield Target(case, "REML with set-up and Kenward–Roger", total, bound, unit="s")
+    if {"sleepstudy", "sleepstudy_ar1"} <= cases:
+        factor = _over(rows, "sleepstudy_ar1", "bayesv", own("sleepstudy"))
+        yield Target("sleepstudy_ar1", "time over that of independent rows", factor, 3, unit="×")
+
+
+def _over(rows: Sequence[Row], case: str, system: str, own: float | None) -> float | None:
+    """Return the time of a system over bayesv's."""
+    other = _value(rows, "total_s", case=case, system=system)
+    return other / own if own and other else None
 
 
 def _big(rows: Sequence[Row]) -> Iterable[Target]:

@@ -13,14 +13,17 @@ import pandas as pd
 from bayesv.covariance.listings.entries import RESIDUAL, refused
 from bayesv.covariance.listings.residual_text import TRIANGLE, groupings, triangle
 from bayesv.errors import ComponentsError
+from bayesv.support.shown import WIDTH
 
-__all__ = ["COLUMNS", "HEAD", "Printed", "read_own", "read_own_frame"]
+__all__ = ["COLUMNS", "HEAD", "Printed", "listed_line", "read_own", "read_own_frame"]
 
 HEAD = r"\s*Group\s+Name\s+Variance\s+Std\.Dev\."
 COLUMNS = ("group", "var1", "var2", "cov", "sd_or_corr")
 
 _NUMBER = r"(?:-?\d[\d.]*(?:e[+-]?\d+)?|NaN)"
 _SCALED = re.compile(rf"(.{{17}}.*?)\s{{2,}}({_NUMBER})\s+({_NUMBER})((?:\s+{_NUMBER})*)$")
+_INDENT = 39  # of what is continued: under the numbers
+_CONTINUED = re.compile(rf"\s{{{_INDENT},}}{_NUMBER}(?:\s+{_NUMBER})*$")
 _PARAMETER = re.compile(rf"\s{{17}}(\S.*?)\s{{2,}}({_NUMBER})$")
 
 
@@ -42,7 +45,7 @@ def read_own(lines: Sequence[str], head: int) -> Printed:
     """
     groups: dict[str, list[tuple[str, float, list[float]]]] = {}
     corr: dict[str, float] = {}
-    group, rest = "", iter(lines[head + 1 :])
+    group, rest = "", iter(_joined(lines[head + 1 :]))
     for line in rest:
         if not line.strip():
             break
@@ -65,6 +68,35 @@ def read_own(lines: Sequence[str], head: int) -> Printed:
     if RESIDUAL not in groups:
         raise ComponentsError("The listing has no line for the residual variance.")
     return _printed(groups, corr)
+
+
+def listed_line(group: str, name: str, numbers: Sequence[str]) -> list[str]:
+    """Return the lines of one coefficient: numbers that do not fit are continued below.
+
+    Parameters
+    ----------
+    group, name : str
+        The group is blank after its first line.
+    numbers : sequence of str
+        Variance, SD and correlations with the coefficients before.
+    """
+    lines = [f"{group:<16} {name:<22}"]
+    for number in numbers:
+        if len(lines[-1]) + 1 + len(number) > WIDTH:
+            lines.append(" " * _INDENT)
+        lines[-1] += f" {number}"
+    return lines
+
+
+def _joined(lines: Sequence[str]) -> list[str]:
+    """Return lines with what is continued below them."""
+    whole: list[str] = []
+    for line in lines:
+        if whole and whole[-1].strip() and _CONTINUED.match(line):
+            whole[-1] += f"  {line.strip()}"
+        else:
+            whole.append(line)
+    return whole
 
 
 def _names(start: str) -> tuple[str, str]:

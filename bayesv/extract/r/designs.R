@@ -114,7 +114,8 @@ residual_record <- function(residual) {
        sd_form = if (length(residual$sd_form)) residual$sd_form else "",
        levels = lapply(factors, function(f) I(levels(f))),
        numbers = I(as.character(setdiff(names(residual$columns), names(factors)))),
-       sd = I(unname(as.numeric(residual$sd))), corr = I(unname(as.numeric(residual$corr))))
+       sd = if (!isTRUE(residual$drawn)) I(unname(as.numeric(residual$sd))),
+       corr = if (!isTRUE(residual$drawn)) I(unname(as.numeric(residual$corr))))
 }
 
 # Rows, columns and values of a symmetric matrix on and below its diagonal.
@@ -129,4 +130,50 @@ relationships <- function(terms) {
   tables <- lapply(seq_along(terms), function(k)
     if (!is.null(terms[[k]]$relationship)) cbind(term = k, triangle(terms[[k]]$relationship)))
   do.call(rbind, tables)
+}
+
+# log SD of the rows = X b in bayesv's words: strata of factors, exponents of covariates. values(b) of a vector of
+# coefficients, or of a matrix of draws, gives the log SDs of the strata (one number without) and the exponents.
+scale_model <- function(formula, frame, X, of_term, where) {
+  described <- stats::terms(formula)
+  table <- attr(described, "factors")
+  variables <- rownames(table)
+  in_frame <- lapply(stats::setNames(nm = variables), function(v)
+    if (v %in% names(frame)) frame[[v]] else eval(str2lang(v), frame, environment(formula)))
+  is_factor <- vapply(in_frame, function(v) !is.numeric(v), NA)
+  if (is.null(of_term)) of_term <- attr(stats::model.matrix(formula, frame), "assign")
+  quoted <- function(v) ifelse(grepl("^[A-Za-z.][A-Za-z0-9._]*$", v), v, paste0("`", v, "`"))
+  columns <- list()
+  forms <- NULL
+  of_exponents <- integer(0)
+  for (j in seq_len(NCOL(table))) {
+    inside <- variables[table[, j] > 0]
+    if (all(is_factor[inside])) next
+    column <- which(of_term == j)
+    if (length(inside) > 1 || length(column) > 1)
+      refuse("its residual variance is modelled by ", colnames(table)[j], " (", where, "); factors, and covariates that ",
+             "are added to them, can be read")
+    of_exponents <- c(of_exponents, column)
+    logarithm <- grepl("^log\\(.*\\)$", inside)
+    name <- if (logarithm) sub("^log\\((.*)\\)$", "\\1", inside) else inside
+    columns[[name]] <- if (logarithm) exp(X[, column]) else X[, column]
+    forms <- c(forms, paste0(if (logarithm) "power(" else "exp(", quoted(name), ")"))
+  }
+  rest <- setdiff(seq_len(ncol(X)), of_exponents)
+  strata <- name <- NULL
+  rows <- 1                              # one of each stratum
+  if (any(is_factor)) {
+    levels <- lapply(variables[is_factor], function(v) as.factor(in_frame[[v]]))
+    strata <- droplevels(if (length(levels) == 1) levels[[1]] else interaction(levels, sep = ":", lex.order = TRUE))
+    name <- paste(variables[is_factor], collapse = ":")
+    columns <- c(stats::setNames(list(strata), name), columns)
+    rows <- match(levels(strata), strata)
+  }
+  values <- function(b) {
+    b <- if (is.matrix(b)) b else matrix(b, 1)
+    list(log_sd = b[, rest, drop = FALSE] %*% t(X[rows, rest, drop = FALSE]), exponents = b[, of_exponents, drop = FALSE])
+  }
+  list(sd_form = paste(c(if (!is.null(strata)) paste0("strata(", quoted(name), ")"), forms), collapse = " * "),
+       columns = columns, strata = strata, forms = forms, name = name, values = values,
+       additive = !is.null(strata) && length(rest) < nlevels(strata))
 }

@@ -142,42 +142,10 @@ tmb_dispersion <- function(fit, info) {
   made_by <- info$packageVersion
   if (is.null(made_by)) made_by <- utils::packageVersion("glmmTMB")
   b <- unname(glmmTMB::fixef(fit)$disp) * if (package_version(as.character(made_by)) >= "1.1.9") 1 else 0.5   # a variance before
-  described <- stats::terms(disp)
-  variables <- rownames(attr(described, "factors"))
-  is_factor <- vapply(variables, function(v) !is.numeric(fit$frame[[v]]), NA)
-  of_term <- attr(Xd, "assign")
-  if (is.null(of_term)) of_term <- attr(stats::model.matrix(disp, fit$frame), "assign")
-  table <- attr(described, "factors")
-  exponents <- NULL
-  columns <- list()
-  forms <- NULL
-  plain_columns <- rep(TRUE, ncol(Xd))
-  for (j in seq_len(ncol(table))) {
-    inside <- variables[table[, j] > 0]
-    if (all(is_factor[inside])) next
-    column <- which(of_term == j)
-    if (length(inside) > 1 || length(column) > 1)
-      refuse("its residual variance is modelled by ", colnames(table)[j], " (dispformula); factors, and covariates that ",
-             "are added to them, can be read")
-    plain_columns[column] <- FALSE
-    logarithm <- grepl("^log\\(.*\\)$", inside)
-    name <- if (logarithm) sub("^log\\((.*)\\)$", "\\1", inside) else inside
-    columns[[name]] <- if (logarithm) exp(Xd[, column]) else Xd[, column]
-    shown <- if (grepl("^[A-Za-z.][A-Za-z0-9._]*$", name)) name else paste0("`", name, "`")
-    forms <- c(forms, paste0(if (logarithm) "power(" else "exp(", shown, ")"))
-    exponents <- c(exponents, b[column])
-  }
-  log_sd <- as.numeric(Xd[, plain_columns, drop = FALSE] %*% b[plain_columns])
-  result <- list(sigma = exp(log_sd[1]), residual = list(sd_form = paste(forms, collapse = " * "), columns = columns, corr = exponents))
-  if (!any(is_factor)) return(result)
-  strata <- lapply(variables[is_factor], function(v) as.factor(fit$frame[[v]]))
-  factor <- droplevels(if (length(strata) == 1) strata[[1]] else interaction(strata, sep = ":", lex.order = TRUE))
-  name <- paste(variables[is_factor], collapse = ":")
-  shown <- if (grepl("^[A-Za-z.][A-Za-z0-9._]*$", name)) name else paste0("`", name, "`")
-  result$residual$sd_form <- paste(c(paste0("strata(", shown, ")"), forms), collapse = " * ")
-  result$residual$columns <- c(stats::setNames(list(factor), name), columns)
-  result$residual$sd <- vapply(split(exp(log_sd), factor), `[`, 0, 1)
-  if (sum(plain_columns) < nlevels(factor))
-    result$messages <- "dispformula as fitted adds factors up; strata have an SD for each combination, and their own optimum may be another"
-  result
+  scale <- scale_model(disp, fit$frame, Xd, attr(Xd, "assign"), "dispformula")
+  found <- scale$values(b)
+  list(sigma = exp(found$log_sd[1]), messages = if (scale$additive)
+         "dispformula as fitted adds factors up; strata have an SD for each combination, and their own optimum may be another",
+       residual = list(sd_form = scale$sd_form, columns = scale$columns, corr = found$exponents,
+                       sd = if (!is.null(scale$strata)) exp(found$log_sd)))
 }

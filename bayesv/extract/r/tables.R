@@ -5,14 +5,14 @@ chosen <- function(draws, name) {
   as.numeric(draws[, , name])            # iterations of chain 1, then of chain 2, ...
 }
 
-draws_table <- function(draws, sources, names, terms, lower) {
+# scale: sigma, or the SDs and correlation parameters of residuals with a structure, by their order.
+draws_table <- function(draws, sources, names, terms, lower, scale = list(sigma = chosen(draws, "sigma"))) {
   size <- dim(draws)
   columns <- list(chain = rep(seq_len(size[2]), each = size[1]), draw = rep(seq_len(size[1]), size[2]))
   for (j in seq_along(names)) columns[[paste0("beta[", names[j], "]")]] <- chosen(draws, sources[j])
   for (t in terms) for (i in seq_along(t$columns)) for (j in seq_len(i)) if (i == j || t$kind != "diag")
     columns[[paste0("cov[", t$group, ": ", t$columns[i], ", ", t$columns[j], "]")]] <- lower(t, i, j)
-  columns$sigma <- chosen(draws, "sigma")
-  as.data.frame(columns, optional = TRUE)
+  as.data.frame(c(columns, scale), optional = TRUE)
 }
 
 # ---------------------------------------------------------------- text

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayesv.names import variable_name
 from bayesv.study.calibration.bands import Band, detectable, ecdf_band
 from bayesv.support.shown import Part, Shown, Table
 from bayesv.support.xarray import data_tree, dataset
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["Calibration"]
 
@@ -132,7 +136,7 @@ class Calibration(Shown):
         """Whether every quantity stays in its band."""
         return not self.failed
 
-    def to_datatree(self) -> Any:
+    def to_datatree(self) -> xarray.DataTree:
         """Return normalised ranks as ArviZ-plots reads them, such as for ``plot_ecdf_pit``.
 
         Returns
@@ -145,7 +149,7 @@ class Calibration(Shown):
         coords = {"chain": [0], "draw": self.ranks.index.to_numpy()}
         return data_tree({"prior_sbc": dataset(values, coords=coords)})
 
-    def plot(self, **options: Any) -> Any:
+    def plot(self, **options: Any) -> NDArray[np.object_]:
         """Draw the ECDFs with their bands; see `bayesv.plots.rank_ecdfs`."""
         from bayesv.plots.calibration import rank_ecdfs
 

@@ -68,7 +68,7 @@ class ScenarioContent:
                 value = dict(sorted(value.items()))
             object.__setattr__(self, field.name, value)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return all that is not left at its default, as plain values.
 
         Objects of Python are described by their type and a checksum, for the record; of these

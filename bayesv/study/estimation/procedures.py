@@ -51,7 +51,7 @@ class Estimator(ABC):
         """What is fitted: estimators with the same key share one fit."""
 
     @abstractmethod
-    def fit(self, model: Model, seed: int) -> Any:
+    def fit(self, model: Model, seed: int) -> object:
         """Fit; what comes out is for `read`."""
 
     @abstractmethod
@@ -59,7 +59,7 @@ class Estimator(ABC):
         """Return the estimate that a fit gives."""
 
     @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain values that say everything."""
 
     def check(self, model: Model) -> None:
@@ -95,7 +95,7 @@ class REML(Estimator):
     def read(self, fit: RemlFit, model: Model) -> Estimate:  # noqa: D102
         return estimate_of_fit(fit)
 
-    def to_dict(self) -> dict[str, Any]:  # noqa: D102
+    def to_dict(self) -> dict[str, object]:  # noqa: D102
         return {"kind": type(self).__name__, "name": self.name}
 
 
@@ -178,7 +178,7 @@ class Bayes(Estimator):
     def read(self, fit: Posterior, model: Model) -> Estimate:  # noqa: D102
         return estimate_of_posterior(fit, self.estimate, self.engine)
 
-    def to_dict(self) -> dict[str, Any]:  # noqa: D102
+    def to_dict(self) -> dict[str, object]:  # noqa: D102
         priors = {} if self.priors is None else {"priors": priors_to_dict(self.priors)}
         return {
             "kind": "posterior",
@@ -219,7 +219,7 @@ class Custom(Estimator):
     def key(self) -> str:  # noqa: D102
         return f"custom {self.name}"
 
-    def fit(self, model: Model, seed: int) -> Any:  # noqa: D102
+    def fit(self, model: Model, seed: int) -> object:  # noqa: D102
         takes_seed = "seed" in inspect.signature(self.function).parameters
         return self.function(model, seed=seed) if takes_seed else self.function(model)
 
@@ -239,7 +239,7 @@ class Custom(Estimator):
             "RemlFit, a Posterior, or draws as {'covs': …, 'sigma2': …, 'beta': …}."
         )
 
-    def to_dict(self) -> dict[str, Any]:  # noqa: D102
+    def to_dict(self) -> dict[str, object]:  # noqa: D102
         where = getattr(self.function, "__module__", ""), getattr(self.function, "__qualname__", "")
         return {
             "kind": "custom",

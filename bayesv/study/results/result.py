@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -15,6 +15,9 @@ from bayesv.study.results.store import Store, arranged
 from bayesv.support.arguments import PATH, accepts
 from bayesv.support.shown import Part, Shown, Table
 from bayesv.support.xarray import dataset
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["StudyResult", "read"]
 
@@ -70,7 +73,7 @@ class StudyResult(Shown):
         rows = self.rows[self.rows["estimator"] != ""]
         return self._with_factors(performance(rows))
 
-    def to_xarray(self) -> Any:
+    def to_xarray(self) -> xarray.Dataset:
         """Return the scores as a Dataset.
 
         Returns

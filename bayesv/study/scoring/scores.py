@@ -103,7 +103,7 @@ class Scores:
         if not 0 < self.prob < 1:
             raise BayesvError(f"scores.prob must lie between 0 and 1; found {self.prob!r}.")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain values."""
         return {
             key: list(value) if isinstance(value, tuple) else value

@@ -142,7 +142,6 @@ refuse("stan_glm", few(stan_glm(y ~ x, data = mixed, chains = 1, iter = 60, refr
 refuse("rstanarm binomial", few(stan_glmer(up ~ 1 + (1 | item), data = binary, family = binomial, chains = 1, iter = 60, refresh = 0)))
 # Nothing is compiled for these: an empty brmsfit has formula, data and the table of group-level terms.
 empty <- function(formula, data = mixed, ...) few(brm(formula, data, empty = TRUE, ...))
-refuse("brms sigma", empty(bf(y ~ x + (1 | item), sigma ~ kind)))
 refuse("brms weights", empty(y | weights(w) ~ x + (1 | item)))
 refuse("brms prior", empty(y ~ x + (1 | item), sample_prior = "only", prior = prior(normal(0, 1), class = "b")))
 refuse("brms multivariate", empty(bf(mvbind(y, o) ~ x + (1 | item)) + set_rescor(FALSE)))
@@ -150,7 +149,6 @@ refuse("brms poisson", empty(up ~ x + (1 | item), binary, family = poisson()))
 refuse("brms student", empty(y ~ x + (1 | gr(item, dist = "student"))))
 refuse("brms by", empty(y ~ x + (1 | gr(item, by = on)), transform(mixed, on = factor(as.integer(item) > 3))))
 refuse("brms smooth", empty(y ~ s(x) + (1 | item)))
-refuse("brms autocor", empty(y ~ x + (1 | item) + ar(gr = site.no)))
 refuse("brms nonlinear", empty(bf(y ~ a * exp(x), a ~ 1 + (1 | item), nl = TRUE), prior = prior(normal(0, 1), nlpar = "a")))
 refuse("brms without groups", empty(y ~ x))
 

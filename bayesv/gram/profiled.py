@@ -1,0 +1,88 @@
+"""The profiled criterion of what an elimination leaves; whole for a chain: compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayesv.gram.compiled import compiled
+from bayesv.gram.kernels import forward, reverse
+
+__all__ = ["profile", "profile_chain", "solve_fixed"]
+
+
+@compiled
+def solve_fixed(T):
+    """Return γ̂, r² = t − c'S⁻¹c, log|S| and S⁻¹ from T = [[S, c], [c', t]].
+
+    NaN where S is not positive definite.
+    """
+    p = len(T) - 1
+    gamma, half, r2, logdet = np.zeros(p), np.zeros(p), T[p, p], 0.0
+    root, inverse = np.zeros((p, p)), np.zeros((p, p))
+    if p == 0:
+        return gamma, r2, logdet, inverse
+    try:
+        L = np.linalg.cholesky(T[:p, :p].copy())
+    except Exception:  # not positive definite
+        return gamma, np.nan, np.nan, inverse
+    for j in range(p):
+        logdet += 2.0 * np.log(L[j, j])
+        root[j, j] = 1.0 / L[j, j]
+        for i in range(j + 1, p):
+            total = 0.0
+            for t in range(j, i):
+                total += L[i, t] * root[t, j]
+            root[i, j] = -total / L[i, i]
+    for i in range(p):
+        for t in range(i + 1):
+            half[i] += root[i, t] * T[t, p]
+        r2 -= half[i] ** 2
+    gamma = root.T @ half
+    return gamma, r2, logdet, root.T @ root
+
+
+@compiled
+def profile(T, logdet, rule):
+    """Return the profiled criterion and its derivative by T.
+
+    −∞ if nothing but rounding is left to the residual, ∞ if T is not positive definite.
+    """
+    p = len(T) - 1
+    T_bar = np.zeros_like(T)
+    gamma, r2, logdet_S, S_inv = solve_fixed(T)
+    if np.isnan(logdet_S):
+        return np.inf, T_bar
+    if rule.sigma_is_known:
+        sigma2, scaled = 1.0, r2
+    elif r2 <= rule.exact:
+        return -np.inf, T_bar
+    else:
+        sigma2, scaled = r2 / rule.df, rule.df
+    value = logdet + rule.constant + rule.df * np.log(2.0 * np.pi * sigma2) + scaled
+    residual = np.append(-gamma, 1.0)
+    for i in range(p + 1):
+        for j in range(p + 1):
+            T_bar[i, j] = residual[i] * residual[j] / sigma2
+    if rule.restricted:
+        value += logdet_S
+        T_bar[:p, :p] += S_inv
+    return value, T_bar
+
+
+@compiled
+def profile_chain(given, lam):
+    """Return the criterion at a flat λ, its derivative by λ, and T; as `profile` does."""
+    m, stop, C = len(given.sums.C), len(given.tables.unit), given.sums.C
+    front, lam_bar = np.zeros((given.width, given.width)), np.zeros_like(lam)
+    logdet = forward(given.tables, given.sums, given.left, 0, stop, lam, front)
+    first, T = given.width - m, np.empty((m, m))
+    for i in range(m):
+        for j in range(i, m):
+            T[i, j] = T[j, i] = C[i, j] + front[first + i, first + j]
+    value, T_bar = profile(T, logdet, given.rule)
+    if not np.isinf(value):
+        front[:] = 0.0
+        front[first:, first:] = T_bar
+        left = given.left
+        reverse(given.tables, left, left, 0, stop, lam, front, lam_bar, given.factors, False)
+    return value, lam_bar, T
