@@ -40,7 +40,7 @@ def to_pymc(model: Model, marginal: bool = False) -> pymc.Model:
     printed components call so) and ``exponent_Residual``, all in the labels of the components;
     ``sigma`` is then the root mean square of the labelled SDs. Rows are stated by series: those of
     ``ar1``, ``ad`` and ``car1`` as a chain, others as multivariate normal variables ``y_1``,
-    ``y_2``, …, one for all series that are seen alike. A known R has no ``sigma``.
+    ``y_2``, …, one for all series of so many rows. A known R has no ``sigma``.
 
     Examples
     --------

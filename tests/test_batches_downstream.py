@@ -163,6 +163,10 @@ def test_models_of_the_same_batches_compare(both, tmp_path):
     one = bv.compare_models(of_frame, posts[0], leave_out=False)
     two = bv.compare_models(other, posts[1])
     assert any("nothing is left out" in note for note in two.notes)
+    tables = [c.to_frame().set_index("model") for c in (one, two)]
+    np.testing.assert_allclose(tables[1]["aic"], tables[0].loc[tables[1].index, "aic"], rtol=1e-9)
+    assert tables[1]["bic_clusters"].isna().all()
+    assert "nan" in str(two)
     factors = [c.bayes_factor(c.names[0], c.names[1])[0] for c in (one, two)]
     assert factors[1] == pytest.approx(factors[0], abs=0.05)
     fewer = bv.Model("y ~ x + offset(o) + (x | g) + (1 | h)", path, var_weights="w")

@@ -280,6 +280,36 @@ def test_pymc_draws_by_every_naming(rng, design):
     assert np.allclose(bv.extract(ours, design=design).cov("Subject"), cov)
 
 
+def test_pymc_draws_of_structured_and_known_residuals(rng):
+    """By the names of `bv.to_pymc`; V of a draw is that of its components."""
+    data = bv.load_dataset("sleepstudy").assign(
+        late=lambda d: np.where(d["Days"] > 4, "late", "early"), known=400.0
+    )
+    sd, sigma = positive(rng, 1), positive(rng)
+    rho = np.tanh(rng.normal(size=(CHAINS, DRAWS, 1)))
+    strata = positive(rng, 2)
+    common = {"beta": (("k",), rng.normal(size=(CHAINS, DRAWS, 2))), "sd_Subject": (("i",), sd)}
+    formula = "Reaction ~ Days + (1 | Subject)"
+    ar1 = bv.Model(formula, data, residual="ar1(Days | Subject)", residual_sd="strata(late)")
+    draws = {**common, "sd_Residual": (("s",), strata), "corr_Residual": (("c",), rho)}
+    post = bv.extract(posterior(draws), design=ar1.design)
+    days = np.arange(10)
+    scale = np.where(days > 4, strata[0, 3, 1], strata[0, 3, 0])
+    V = sd[0, 3, 0] ** 2 + np.outer(scale, scale) * rho[0, 3, 0] ** np.abs(
+        np.subtract.outer(days, days)
+    )
+    found = post.V("Subject", "308").draws()[0, 3]
+    np.testing.assert_allclose(found, V, rtol=1e-9)
+    known = bv.Model(formula, data, residual=bv.Known("known"))
+    post = bv.extract(posterior(common), design=known.design)
+    np.testing.assert_allclose(
+        post.V("Subject", "308").draws()[0, 3], sd[0, 3, 0] ** 2 + 400.0 * np.eye(10), rtol=1e-9
+    )
+    plain = bv.Model(formula, data, residual="ar1(Days | Subject)")
+    with pytest.raises(bv.ExtractionError, match="corr_Residual"):
+        bv.extract(posterior({**common, "sigma": ((), sigma)}), design=plain.design)
+
+
 def test_what_pm_LKJCholeskyCov_stores(rng):
     data = bv.load_dataset("sleepstudy").assign(square=lambda d: d["Days"] ** 2)
     design = bv.Model("Reaction ~ Days + (Days + square | Subject)", data).design

@@ -10,7 +10,7 @@ import pytest
 
 import bayesv as bv
 from bayesv.design.residual import Residual
-from bayesv.errors import BayesvError, DataError, FitWarning
+from bayesv.errors import BayesvError, DataError, FitWarning, MemoryNeededError
 from bayesv.gram import draw_effects, eliminate, eliminate_many, gram_statistics, inner, threads
 from tests.test_gram import random_lambdas, random_rows
 
@@ -225,3 +225,33 @@ def test_posterior_agrees_and_says_what_probes_do():
     z = (effects[1]["mean"] - effects[0]["mean"]) / sd
     assert np.abs(z).max() < 4.5 / np.sqrt(30)
     assert (effects[1]["sd"] / sd).mean() == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_certificate_is_saved(fits, tmp_path):
+    fit = fits["intercepts"][1]
+    again = bv.load(bv.save(fit, tmp_path / "fit.nc"))
+    assert again.certificate.describe() == fit.certificate.describe()
+    assert again.certificate.shift.equals(fit.certificate.shift)
+    assert again.summary() == fit.summary()
+
+
+def test_an_iteration_that_runs_out_of_steps_is_named(monkeypatch):
+    monkeypatch.setattr("bayesv.gram.iterative._MOST_STEPS", 3)
+    model = bv.Model(FORMULAS["intercepts"], DATA, elimination="iterative")
+    with pytest.warns(FitWarning, match="ran out of steps"):
+        fit = model.reml(tolerance=TOLERANCE)
+    assert not fit.certificate.met
+    assert "ran out of steps" in fit.problems[-1]
+
+
+def test_intervals_where_no_matrix_of_all_effects_fits(fits, monkeypatch):
+    fit = fits["intercepts"][1]
+    want = fit.confint()
+    monkeypatch.setattr("bayesv.covariance.clusters._MOST_EFFECTS", 100)
+    with pytest.raises(MemoryNeededError, match="420 random effects"):
+        bv.kenward_roger(fit)
+    with pytest.warns(FitWarning, match="Intervals of β are normal ones"):
+        table = fit.confint()
+    sds = [name for name in want.index if name.startswith("sd ")]
+    pd.testing.assert_frame_equal(table.loc[sds], want.loc[sds])
+    assert (table["high"] - table["low"])["beta x"] == pytest.approx(2 * 1.959964 * fit.se["x"])

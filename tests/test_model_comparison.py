@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import multivariate_normal
 
 import bayesv as bv
 from bayesv.comparison.criteria import conditional_aic
@@ -99,10 +100,23 @@ def test_criteria_of_lme4(comparison):
     assert row["bic_clusters"] == pytest.approx(1743.6283 + 6 * np.log(18), abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["dyestuff", "dyestuff2", "few", "uncorrelated"])
+STRUCTURED = {
+    "chain": ("Reaction ~ Days + (1 | Subject)", {"residual": "ar1(Days | Subject)"}),
+    "no term": ("Reaction ~ Days", {"residual": "cs(Days | Subject)"}),
+    "exponent": ("Reaction ~ Days + (1 | Subject)", {"residual_sd": "exp(Days)"}),
+    "known": ("Reaction ~ Days + (1 | Subject)", {"residual": bv.Known("known")}),
+}
+
+
+@pytest.mark.parametrize("name", ["dyestuff", "dyestuff2", "few", "uncorrelated", *STRUCTURED])
 def test_conditional_aic_counts_how_fits_follow_the_response(name):
     """Its penalty is the sum of ∂ŷ_i/∂y_i of whole REML fits, by central differences."""
-    if name in ("few", "uncorrelated"):
+    if name in STRUCTURED:
+        formula, options = STRUCTURED[name]
+        data = bv.load_dataset("sleepstudy").iloc[:40].query("Days % 2 == 0")
+        data = data.assign(known=np.linspace(300.0, 900.0, len(data)))
+        model = bv.Model(formula, data, **options)
+    elif name in ("few", "uncorrelated"):
         data = bv.load_dataset("sleepstudy").iloc[:30]
         bar = "|" if name == "few" else "||"
         model = bv.Model(f"Reaction ~ Days + (Days {bar} Subject)", data)
@@ -118,8 +132,11 @@ def test_conditional_aic_counts_how_fits_follow_the_response(name):
             ends.append(float(model.with_response(moved).reml().gls.fitted.iloc[i]))
         slopes += (ends[0] - ends[1]) / (2 * step)
     r, n = fit.gls.residuals.to_numpy(), len(y)
-    log_likelihood = -0.5 * (n * np.log(2 * np.pi * fit.sigma2) + r @ r / fit.sigma2)
-    assert conditional_aic(fit) == pytest.approx(2 * (slopes + 1 - log_likelihood), abs=2e-3)
+    R = bv.residual_R(fit.design, fit.components).toarray()
+    log_likelihood = multivariate_normal(np.zeros(n), R).logpdf(r)
+    count = {"known": 0, "chain": 2, "no term": 2, "exponent": 2}.get(name, 1)
+    want = 2 * (slopes + count - log_likelihood)
+    assert conditional_aic(fit) == pytest.approx(want, abs=5e-3)
 
 
 def test_other_rows_and_other_flat_effects_are_refused(posts):

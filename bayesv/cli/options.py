@@ -12,6 +12,7 @@ from bayesv.cli.commands import COMMANDS
 from bayesv.cli.priors import read_priors
 from bayesv.cli.reading import read_data
 from bayesv.cli.relationships import relationships_of
+from bayesv.gram import ELIMINATIONS
 from bayesv.model import ENGINES, check_sampling
 from bayesv.support.writing import check_writable as can_be_written
 
@@ -83,6 +84,13 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="levels are related by a square table, labels in its first row, and if there is one "
         "column more in its first column (repeatable)",
+    )
+    parser.add_argument(
+        "--elimination",
+        choices=ELIMINATIONS,
+        default="auto",
+        help="how random effects are eliminated (%(default)s); results are equal, those of an "
+        "iteration up to what it states",
     )
     parser.add_argument(
         "--factor",
@@ -203,6 +211,7 @@ def model_of(arguments: argparse.Namespace) -> bv.Model:
         residual=_residual_of(arguments),
         residual_sd=arguments.residual_sd,
         relationship=relationships_of(arguments),
+        elimination=arguments.elimination,
     )
 
 

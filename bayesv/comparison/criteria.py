@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.linalg import qr
 
+from bayesv.comparison.residual_moves import ResidualMoves, residual_moves
 from bayesv.covariance import VarianceComponents
 from bayesv.design.design import RandomTerm
 from bayesv.linalg import Array
@@ -16,6 +18,8 @@ from bayesv.structures import CovarianceStructure
 __all__ = ["Criteria", "conditional_aic", "criteria", "n_parameters"]
 
 _STEP = 1e-3  # of a parameter, in units of the variances it is made of
+_MOST_PARAMETERS = 16  # of G and R, whose second derivatives are differences
+_COLUMNS = 256  # of a matrix of n columns that are solved for at a time
 _ZERO_EIGENVALUE = 1e-8  # of Σ over its largest eigenvalue, or over σ²: on the boundary
 
 
@@ -31,7 +35,7 @@ class Criteria:
         −2 log restricted likelihood + 2 (fixed effects + parameters of G and R), as lme4.
     bic_rows, bic_clusters : float
         The same with log n in place of 2: n the number of rows (lme4), or of independent clusters
-        (SAS).
+        (SAS); NaN for designs without rows.
     caic : float
         Conditional on the random effects; NaN where it is not defined.
     """
@@ -53,7 +57,7 @@ def criteria(fit: RemlFit) -> Criteria:
     and Kneib (2010, https://doi.org/10.1093/biomet/asq042), see `conditional_aic`.
     """
     design, k = fit.design, n_parameters(fit)
-    n_clusters = len(np.unique(design.clusters))
+    n_clusters = len(np.unique(design.clusters)) if design.has_rows else np.nan
     total = design.p + k
     return Criteria(
         design.p,
@@ -76,37 +80,66 @@ def n_parameters(fit: RemlFit) -> int:
 
 
 def conditional_aic(fit: RemlFit) -> float:
-    """Return −2 log p(y | β̂, û) + 2 (ρ + 1), ρ = Σ ∂ŷ_i/∂y_i with the variances estimated, too.
+    """Return −2 log p(y | β̂, û, R̂) + 2 (ρ + k), ρ = Σ ∂ŷ_i/∂y_i with all parameters estimated, too.
 
-    NaN for structured residuals, and for terms whose Σ is neither free nor diagonal.
+    k is the number of parameters of R: 1 for σ²I, 0 if R is known. NaN for terms whose Σ is neither
+    free nor diagonal, for very many parameters, for correlations at the end of their range, and for
+    designs without rows.
 
     Notes
     -----
-    With r = y − ŷ = RPy and V_j = ∂V/∂θ_j, REML's equation for σ² gives tr(RP) = r'R⁻¹r, so that
-    ρ for known variances is n − r'R⁻¹r; what estimating them adds is tr(H⁻¹ g'∂ŷ/∂θ), with
-    ∂θ̂/∂y = H⁻¹g, g_j = PV_jPy, ∂ŷ/∂θ_j = Rg_j − R_jPy and H the observed information. On the
-    boundary Σ keeps its rank: a variance of 0 adds nothing (Greven and Kneib 2010, section 4).
+    With r = y − ŷ = RPy and V_j = ∂V/∂θ_j, REML's equation for the scale of R gives
+    tr(RP) = r'R⁻¹r, so that ρ for known variances is n − r'R⁻¹r; what estimating them adds is
+    tr(H⁻¹ g'∂ŷ/∂θ), with ∂θ̂/∂y = H⁻¹g, g_j = PV_jPy, ∂ŷ/∂θ_j = Rg_j − R_jPy and H the observed
+    information. On the boundary Σ keeps its rank: a variance of 0 adds nothing (Greven and Kneib
+    2010, section 4). The penalty is E[ŷ'R⁻¹(y − E[y | u])] by Stein's lemma, whatever R is; that R
+    is estimated counts as for σ², by its dimension.
     """
     design = fit.design
-    if design.parametric_residual is not None or design.residual.clusters is not None:
+    if not design.has_rows or any(not _is_free(term.structure) for term in design.terms):
         return np.nan
-    if not design.terms or any(not _is_free(term.structure) for term in design.terms):
-        return np.nan
-    weights, sigma2 = design.residual.weights, fit.sigma2
-    R = sigma2 / weights
-    residual = fit.gls.residuals.to_numpy()
-    Py = residual / R
-    square = float(residual @ Py)
-    log_likelihood = -0.5 * (design.n * np.log(2 * np.pi) + np.log(R).sum() + square)
+    moves = residual_moves(design, fit.components)
     directions = _directions(fit)
-    moved = np.column_stack(
-        [*(_times(design.term(d.group), d.change, Py) for d in directions), R / sigma2 * Py]
-    )
+    if len(directions) + len(moves.changes) > _MOST_PARAMETERS:
+        return np.nan
+    R = moves.covariance
+    Py = fit.gls.V.solve(design.target - design.X @ fit.beta.to_numpy())
+    residual = R @ Py
+    square = float(residual @ Py)
+    log_likelihood = -0.5 * (design.n * np.log(2 * np.pi) + moves.log_det + square)
+    noise = square if moves.changes else _trace_of_noise(fit, R)
+    changed = [change @ Py for change in moves.changes]
+    of_terms = [_times(design.term(d.group), d.change, Py) for d in directions]
+    moved = np.array([*of_terms, *changed]).reshape(-1, design.n).T
     g = _projected(fit, moved)
-    slopes = R[:, None] * g
-    slopes[:, -1] -= R / sigma2 * Py
-    extra = np.trace(np.linalg.solve(_observed(fit, directions), g.T @ slopes))
-    return float(-2.0 * log_likelihood + 2.0 * (design.n - square + extra + 1.0))
+    slopes = R @ g
+    if changed:
+        slopes[:, -len(changed) :] -= np.column_stack(changed)
+    H = _observed(fit, directions, moves)
+    if moves.structured and not _is_positive(H):
+        return np.nan
+    extra = np.trace(np.linalg.solve(H, g.T @ slopes))
+    count = len(moves.changes)
+    return float(-2.0 * log_likelihood + 2.0 * (design.n - noise + extra + count))
+
+
+def _is_positive(H: Array) -> bool:
+    """Whether the information is that of a maximum inside the range of parameters."""
+    sizes = np.diag(H)
+    if not (np.isfinite(H).all() and (sizes > 0).all()):
+        return False
+    scale = np.sqrt(sizes)
+    return bool(np.linalg.eigvalsh(H / np.outer(scale, scale))[0] > _ZERO_EIGENVALUE)
+
+
+def _trace_of_noise(fit: RemlFit, R: Any) -> float:
+    """Return tr(RP), some columns at a time."""
+    n, total = fit.design.n, 0.0
+    for start in range(0, n, _COLUMNS):
+        columns = R.tocsc()[:, start : start + _COLUMNS].toarray()
+        chosen = np.arange(columns.shape[1])
+        total += float(_projected(fit, columns)[start + chosen, chosen].sum())
+    return total
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,10 +212,11 @@ def _projected(fit: RemlFit, columns: Array) -> Array:
     return np.asarray(solved - solved_X @ np.linalg.solve(X.T @ solved_X, X.T @ solved))
 
 
-def _observed(fit: RemlFit, directions: list[_Direction]) -> Array:
-    """Return the observed information by the directions and σ², by central differences."""
-    m = len(directions) + 1
-    steps = np.array([*[_STEP] * (m - 1), _STEP * fit.sigma2])
+def _observed(fit: RemlFit, directions: list[_Direction], residual: ResidualMoves) -> Array:
+    """Return the observed information by the directions and R's moves, by central differences."""
+    k = len(directions)
+    steps = np.array([*[_STEP] * k, *residual.steps])
+    m = len(steps)
 
     def criterion(move: Array) -> float:
         blocks = {term.group: fit.components[term.group].copy() for term in fit.design.terms}
@@ -193,7 +227,8 @@ def _observed(fit: RemlFit, directions: list[_Direction]) -> Array:
         for direction, total in moves.values():
             L, moved = direction.root, direction.root + total
             blocks[direction.group] = blocks[direction.group] + moved @ moved.T - L @ L.T
-        return fit.criterion_at(VarianceComponents(blocks, fit.sigma2 + float(move[-1])))
+        values, sigma2 = residual.at(move[k:])
+        return fit.criterion_at(VarianceComponents(blocks, sigma2, residual=values))
 
     H, unit = np.empty((m, m)), np.diag(steps)
     centre = criterion(np.zeros(m))

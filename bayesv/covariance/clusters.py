@@ -11,7 +11,7 @@ from scipy import sparse
 
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design.design import Design
-from bayesv.errors import DataError
+from bayesv.errors import MemoryNeededError
 from bayesv.linalg import Array
 
 __all__ = ["cluster_roots", "gram_batches", "row_batches", "v_blocks"]
@@ -40,7 +40,7 @@ def gram_batches(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.i
 
     Raises
     ------
-    DataError
+    MemoryNeededError
         If one cluster has more than 12,000 random effects.
     """
     white = design.residual.whiten(design.Z_independent)
@@ -122,9 +122,10 @@ def _shapes(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.intp]]
     np.add.at(counts, (label, term_of), 1)
     widest = int((counts @ columns).max())
     if widest > _MOST_EFFECTS:
-        raise DataError(
-            f"A connected cluster has {widest} random effects; at most {_MOST_EFFECTS} fit: their "
-            "q × q matrix is dense."
+        raise MemoryNeededError(
+            f"A connected cluster has {widest:,} random effects, whose q × q matrix is dense: at "
+            f"most {_MOST_EFFECTS:,} fit. What needs no such matrix is β with its standard errors "
+            "(fit.beta, fit.se), and fit.confint(), whose intervals of β are then normal."
         )
     # All effects sorted by cluster, within a cluster term by term and level by level.
     cluster = np.concatenate(

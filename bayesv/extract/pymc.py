@@ -11,6 +11,7 @@ from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, RandomTerm
 from bayesv.errors import ExtractionError, near
 from bayesv.inference.draws import Draws
+from bayesv.inference.pymc import drawn_residual
 from bayesv.linalg import Array, cov_to_sd_corr, smallest_relative_eigenvalue
 from bayesv.names import factors_of, matched, paired
 from bayesv.posterior.posterior import Posterior
@@ -27,7 +28,11 @@ def extract_pymc(tree: Any, design: Design, names: Mapping[str, Any]) -> Posteri
     reader = _Reader(tree["posterior"])
     if {"sigma", "sigma2"} <= set(names):
         raise ExtractionError("names has sigma and sigma2; name the one that the model has.")
-    if "sigma2" in names:
+    if design.sigma_is_known:
+        sigma2 = np.ones(reader.shape)
+    elif design.structured_residual is not None and design.structured_residual.sd_labels:
+        sigma2 = (reader.array("sd_Residual") ** 2).mean(axis=-1)  # whatever else is called sigma
+    elif "sigma2" in names:
         sigma2 = reader.array(names["sigma2"])
     else:
         sigma2 = reader.array(names.get("sigma", "sigma")) ** 2
@@ -43,7 +48,8 @@ def extract_pymc(tree: Any, design: Design, names: Mapping[str, Any]) -> Posteri
     stats = {}
     if "sample_stats" in tree.children and "diverging" in tree["sample_stats"]:
         stats["diverging"] = np.asarray(tree["sample_stats"]["diverging"])
-    draws = Draws(ComponentDraws(design, covs, sigma2, beta), sample_stats=stats)
+    residual = drawn_residual(design, sigma2, reader.array)
+    draws = Draws(ComponentDraws(design, covs, sigma2, beta, residual), sample_stats=stats)
     return Posterior.from_draws(draws, None, "extracted")
 
 
@@ -148,6 +154,11 @@ class _Reader:
 
     def __init__(self, posterior: Any) -> None:
         self.posterior = posterior
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of chains, and of draws of each."""
+        return self.posterior.sizes["chain"], self.posterior.sizes["draw"]
 
     def array(self, name: str) -> Array:
         if name not in self.posterior:

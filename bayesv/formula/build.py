@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,27 +46,31 @@ class ModelFrame:
     ----------
     formula : Formula
         The formula taken apart.
-    data : DataFrame
-        Used columns of the kept rows; text and category columns as ordered categoricals of the
-        observed levels, in the frame's order.
+    columns : DataFrame
+        Used columns of the kept rows.
     namespace : mapping
         Functions and values that the formula may use beside columns.
     """
 
     formula: Formula
-    data: pd.DataFrame
+    columns: pd.DataFrame
     namespace: Mapping[str, Any]
+
+    @cached_property
+    def data(self) -> pd.DataFrame:
+        """The columns, text and categories as ordered categoricals of the observed levels."""
+        return with_factors(self.columns, self.formula)
 
     def with_response(self, y: Array) -> ModelFrame:
         """Return the same frame with another response; DataError if it is no column by itself."""
         response = self.formula.response.strip("`")
-        if response not in self.data.columns:
+        if response not in self.columns.columns:
             raise DataError(
                 f"The response {self.formula.response!r} is computed from columns, and a new "
                 "response does not say what these would be. Fit a formula whose response is a "
                 "column, or use engine='collapsed'."
             )
-        return replace(self, data=self.data.assign(**{response: y}))
+        return replace(self, columns=self.columns.assign(**{response: y}))
 
 
 def build(
@@ -119,12 +124,11 @@ def build(
     w = _weights(frame[weight_name] if weight_name else var_weights, frame)
     covariance = request.covariance(frame)
     present = request.present(frame, covariance, None if w is None else weighted(w))
-    encoded = encode(
-        formula, frame.drop(columns=[name for name in beside if name not in used]), space, present
-    )
+    of_formula = frame[used]
+    encoded = encode(formula, of_formula, space, present)
     rows = encoded.rows
     _refuse_no_rows(encoded)
-    model_frame = ModelFrame(formula, with_factors(frame[used].iloc[rows], formula), space)
+    model_frame = ModelFrame(formula, of_formula.iloc[rows], space)
     X, names, aliased = _drop_aliased(encoded.X, encoded.names)
     terms = random_terms(
         frame.iloc[rows], formula.random, encoded.lhs, known_scale=request.known is not None,

@@ -98,6 +98,12 @@ class Elimination:
         border = self._done.border
         return border.logdet_se if isinstance(border, IterativeBorder) else 0.0
 
+    @property
+    def residual(self) -> float:
+        """Largest relative residual of solutions by iteration: 0 if there are none."""
+        border = self._done.border
+        return border.residual if isinstance(border, IterativeBorder) else 0.0
+
     def gradient(self, T_bar: Array) -> list[Array]:
         """Return the derivative of log|M| + f(T) by each λ.
 

@@ -28,7 +28,15 @@ from bayesv.structures import CovarianceStructure
 from bayesv.support.memory import refuse_unless
 from bayesv.support.process import Shared
 
-__all__ = ["build_pymc", "group_root", "model_coords", "nuts", "sample_pymc", "scale_variables"]
+__all__ = [
+    "build_pymc",
+    "drawn_residual",
+    "group_root",
+    "model_coords",
+    "nuts",
+    "sample_pymc",
+    "scale_variables",
+]
 
 
 _COPIES = 3  # of the root of a relationship: dense, in the model, and compiled
@@ -175,7 +183,7 @@ def correlated_parts(term: RandomTerm) -> dict[int, tuple[Index, CovarianceStruc
 def sample_pymc(model: Any, priors: ResolvedPriors, options: NutsOptions, keep_u: bool) -> Draws:
     """Run NUTS on a model made by `build_pymc`."""
     design = priors.design
-    names = _scale_names(design) + ["beta"] * bool(design.p)
+    names = scale_names(design) + ["beta"] * bool(design.p)
     for term in design.terms:
         names.append(f"sd_{term.group}")
         names += [chol_name(term, k) for k in correlated_parts(term)]
@@ -199,12 +207,12 @@ def sample_pymc(model: Any, priors: ResolvedPriors, options: NutsOptions, keep_u
     shape = (posterior.sizes["chain"], posterior.sizes["draw"])
     sigma2 = np.ones(shape) if design.sigma_is_known else values("sigma") ** 2
     beta = values("beta") if design.p else np.empty((*shape, 0))
-    residual = _drawn_residual(design, sigma2, values)
+    residual = drawn_residual(design, sigma2, values)
     parameters = ComponentDraws(design, covs, sigma2, beta, residual)
     return Draws(parameters, u, sampler_stats(trace), attrs)
 
 
-def _scale_names(design: Design) -> list[str]:
+def scale_names(design: Design) -> list[str]:
     """Return the variables of R that draws are made of."""
     if design.sigma_is_known:
         return []
@@ -219,13 +227,13 @@ def _scale_names(design: Design) -> list[str]:
     return ["sigma", *(name for name, there in names.items() if there)]
 
 
-def _drawn_residual(
+def drawn_residual(
     design: Design, sigma2: Array, values: Callable[[str], Array]
 ) -> Parameters | None:
     """Return draws of the parameters of structured residuals, with SDs over σ."""
     if (form := design.structured_residual) is None:
         return None
-    names = _scale_names(design)
+    names = scale_names(design)
     sds = values("sd_Residual") if "sd_Residual" in names else np.sqrt(sigma2)[..., None]
     parts = [values(name) for name in ("corr_Residual", "exponent_Residual") if name in names]
     numbers = np.concatenate([*parts, np.empty((*sigma2.shape, 0))], axis=-1)

@@ -39,8 +39,9 @@ def observe(design: Design, mean: Any, sigma: Any, residual: ResidualVariables |
     -----
     Uncorrelated rows are normal. Series whose rows are a Markov chain (``ar1``, ``ad``, ``car1``)
     are one variable ``y`` with a density of two elements a row. Other series, and known
-    covariances, are multivariate normal: one variable for all series with the same covariance, one
-    for the rest of each length; ``y_1``, ``y_2``, … if there are several.
+    covariances, are multivariate normal, one variable for all series of m rows: ``y_1``, ``y_2``,
+    …, ``y_m`` if there are several lengths. A variable for each pattern of seen visits would be
+    the shorter evaluation, and a graph that takes gigabytes to compile.
     """
     import pymc as pm
 
@@ -84,56 +85,37 @@ def _observe_known(design: Design, mean: Any, sigma: Any) -> None:
     codes = design.residual.clusters
     assert codes is not None
     sets = list(_sets(codes, np.arange(design.n)))
-    for k, rows in enumerate(sets, start=1):
-        name = "y" if len(sets) == 1 else f"y_{k}"
+    for rows in sets:
+        name = "y" if len(sets) == 1 else f"y_{rows.shape[1]}"
         _normal(name, mean, sigma**2 * design.residual.block(rows), rows, design.y)
 
 
 def _normal(name: str, mean: Any, cov: Any, rows: Index, y: Array) -> None:
-    """State rows (S, m) with covariances (S, m, m), or one (m, m) for all."""
+    """State rows (S, m) with covariances (S, m, m)."""
     import pymc as pm
     import pytensor.tensor as pt
 
     if rows.shape[1] == 1:
-        sd = pt.sqrt(pt.as_tensor(cov)[..., 0, 0])
+        sd = pt.sqrt(pt.as_tensor(cov)[:, 0, 0])
         pm.Normal(name, mean[rows[:, 0]], sd, observed=y[rows[:, 0]])
         return
     pm.MvNormal(name, mean[rows], cov=cov, observed=y[rows])
 
 
 def _observe_series(y: Array, mean: Any, residual: ResidualVariables, part: Sequential) -> None:
-    """State series by covariances: those that are seen alike share one."""
-    sds, blocks = residual.row_sds, list[tuple[Index, bool]]()
-    places = _facts(residual)
-    order = np.lexsort([*places.T[::-1], part.series.codes])
-    for rows in _sets(part.series.codes, order):
+    """State series by covariances; correlations are formed once for each pattern of positions."""
+    sds, series = residual.row_sds, part.series
+    places = series.visit[:, None].astype(float) if series.by_visit else series.coordinates
+    sets = list(_sets(series.codes, np.lexsort([*places.T[::-1], series.codes])))
+    for rows in sets:
         keys = places[rows]
-        if not part.series.by_visit:  # a shift of all times changes no lag
-            d = part.series.coordinates.shape[1]
-            keys[:, :, :d] -= keys[:, :1, :d]
-        _, which, counts = np.unique(
-            keys.reshape(len(rows), -1), axis=0, return_inverse=True, return_counts=True
-        )
-        which = which.ravel()
-        blocks += [(rows[which == k], True) for k in np.flatnonzero(counts > 1)]
-        if (alone := counts[which] == 1).any():
-            blocks.append((rows[alone], False))
-    for k, (rows, alike) in enumerate(blocks, start=1):
-        name = "y" if len(blocks) == 1 else f"y_{k}"
-        shown = rows[:1] if alike else rows
-        cov = _correlations(residual, part, shown) * sds[shown][:, :, None] * sds[shown][:, None]
-        _normal(name, mean, cov[0] if alike else cov, rows, y)
-
-
-def _facts(residual: ResidualVariables) -> Array:
-    """Return all that the covariance of rows depends on, (n, k); positions first."""
-    form = residual.form
-    assert form.sequential is not None
-    series = form.sequential.series
-    columns = [*series.coordinates.T] if not series.by_visit else [series.visit]
-    columns += [series.group, form.sd_codes, *(power.log_x for power in form.scales.powers)]
-    columns += [] if form.known is None else [form.known]
-    return np.column_stack(columns).astype(float)
+        if not series.by_visit:  # a shift of all times changes no lag
+            keys = keys - keys[:, :1]
+        keys = np.column_stack([series.group[rows[:, 0]], keys.reshape(len(rows), -1)])
+        _, first, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        corr = _correlations(residual, part, rows[first])[which.ravel()]
+        name = "y" if len(sets) == 1 else f"y_{rows.shape[1]}"
+        _normal(name, mean, corr * sds[rows][:, :, None] * sds[rows][:, None], rows, y)
 
 
 def _correlations(residual: ResidualVariables, part: Sequential, rows: Index) -> Any:

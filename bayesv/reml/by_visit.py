@@ -11,6 +11,7 @@ import scipy  # .optimize is loaded when it is used
 from bayesv.design.series import Series
 from bayesv.gram.patterns import visit_sums
 from bayesv.linalg import Array, block_diagonal, cov_to_sd_corr
+from bayesv.reml.descent import refuse_many
 from bayesv.structures.structure import CovarianceStructure
 
 __all__ = ["VisitCriterion", "VisitFit", "search_by_visit"]
@@ -78,7 +79,8 @@ class VisitCriterion:
         self.n, self.p = X.shape
         self.log_weights = 0.0 if weights is None else float(np.log(weights).sum())
         self.n_groups = max(len(series.groups), 1)
-        self.sums, self.upper, _, self.rest = visit_sums(series, structure.size, X, y, weights)
+        summed = visit_sums(series, structure.size, X, y, weights)
+        self.sums, self.upper, self.start, self.rest = summed
         self.n_evaluations = 0
 
     def parts(self, x: Array) -> tuple[Array, Array]:
@@ -113,6 +115,15 @@ class VisitCriterion:
             T_bar[:p, :p] += Phi
         bar = done.gradient(T_bar)
         return value + df * np.log(2 * np.pi), self._pullback(x, roots, bar)
+
+    def fixed(self, x: Array) -> tuple[Array, Array]:
+        """Return β̂ and (X'V⁻¹X)⁻¹."""
+        p, roots = self.p, self.roots(x)
+        T = self.sums.whiten(block_diagonal(roots @ np.swapaxes(roots, 1, 2))).T
+        inverse = np.linalg.inv(np.linalg.cholesky(T[:p, :p]).T)
+        half = np.linalg.solve(self.upper, inverse)
+        beta = np.linalg.solve(self.upper, self.start) + half @ (inverse.T @ T[:p, p])
+        return beta, half @ half.T
 
     def _pullback(self, x: Array, roots: Array, bar: Array) -> Array:
         """Return the derivative by x of what has derivative ``bar`` by R, symmetric."""
@@ -185,6 +196,7 @@ def search_by_visit(criterion: VisitCriterion, starts: Sequence[Array] | None = 
         Points to start from; moments and independence if left out.
     """
     units = criterion.units()
+    refuse_many(len(units))
     ends = [
         _descend(criterion, point, units)
         for point in (criterion.beginnings() if starts is None else starts)

@@ -12,6 +12,8 @@ from bayesv.reml.criterion import Criterion
 
 __all__ = ["Certificate", "certify"]
 
+_SOLVED = 1e-5  # largest relative residual of a system that counts as solved
+
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
@@ -29,12 +31,15 @@ class Certificate:
         In either set.
     tolerance : float
         Largest shift that was asked for.
+    residual : float
+        Largest relative residual that the iteration leaves of its linear systems.
     """
 
     shift: pd.Series
     criterion_se: float
     n_probes: int
     tolerance: float
+    residual: float
 
     @property
     def largest(self) -> float:
@@ -43,14 +48,25 @@ class Certificate:
 
     @property
     def met(self) -> bool:
-        """Whether no shift is larger than was asked for."""
-        return self.largest <= self.tolerance
+        """Whether no shift is larger than was asked for, and the iteration came to its end."""
+        return self.solved and self.largest <= self.tolerance
+
+    @property
+    def solved(self) -> bool:
+        """Whether the iteration came to its end before its steps did."""
+        return self.residual <= _SOLVED
 
     @property
     def problem(self) -> str | None:
         """What is wrong, in words, or None."""
         if self.met:
             return None
+        if not self.solved:
+            return (
+                "the iteration over crossed effects ran out of steps: it solves its linear systems "
+                f"to {self.residual:.1g}, relative, where {_SOLVED:g} is needed. Use "
+                "elimination='crossed' if memory allows the dense block"
+            )
         return (
             f"the stochastic part of the log-determinant is too coarse: with {self.n_probes} other "
             f"probes the SD of {self.shift.idxmax()} moves by {self.largest:.1%} of its standard "
@@ -99,12 +115,13 @@ def certify(
     )
     of_sigma = abs(other_sigma2 / sigma2 - 1.0) * np.sqrt(one.df / 2.0)
     names = [f"{column} in {term.group}" for term in one.design.terms for column in term.columns]
-    errors = [c.logdet_se(x) for c, x in zip(criteria, minima, strict=True)]
+    ends = [c.eliminated(x) for c, x in zip(criteria, minima, strict=True)]
     return Certificate(
         pd.Series([*np.abs(other_v - v) / unit, of_sigma], [*names, "Residual"], name="shift"),
-        criterion_se=float(np.mean(errors)),
+        criterion_se=float(np.mean([end.logdet_se for end in ends])),
         n_probes=probes.number(stats.p + 1),
         tolerance=tolerance,
+        residual=max(end.residual for end in ends),
     )
 
 

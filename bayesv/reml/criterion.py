@@ -159,11 +159,11 @@ class Criterion:
         """Return the σ² that belongs to x."""
         if self.sigma_is_known:
             return 1.0
-        return solve_fixed(eliminate(self.statistics(x), self.lambdas(x)))[1] / self.df
+        return solve_fixed(self.eliminated(x))[1] / self.df
 
-    def logdet_se(self, x: Array) -> float:
-        """Return the standard error of log|M|, 0 if it is exact."""
-        return eliminate(self.statistics(x), self.lambdas(x)).logdet_se
+    def eliminated(self, x: Array) -> Elimination:
+        """Return what eliminating the random effects leaves."""
+        return eliminate(self.statistics(x), self.lambdas(x))
 
     def curvature(self, x: Array) -> Array:
         """Return about the second derivatives by x: J times Fisher's information of a level."""

@@ -128,7 +128,7 @@ def _certified(search: Search, best: Optimum, problems: tuple[str, ...]) -> Reml
         search.criterion.n_evaluations = other.criterion.n_evaluations
         wanted = int(np.ceil((certificate.largest / search.tolerance) ** 2))
         factor = min(max(wanted, 2), 8, _MOST_PROBES // probes.scale)
-        if certificate.met or factor < 2:
+        if certificate.met or factor < 2 or not certificate.solved:
             break
         search = search.with_probes(probes.times(factor))
         best = search.run(best.x)

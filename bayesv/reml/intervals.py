@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from bayesv.covariance import kenward_roger
 from bayesv.covariance.quantities import point_quantities
-from bayesv.errors import BayesvError
+from bayesv.errors import BayesvError, FitWarning, MemoryNeededError, warn
 from bayesv.linalg import Array, Mask
 from bayesv.reml.profile import profiled
 from bayesv.reml.surface import Surface
@@ -48,15 +48,16 @@ def confint(fit: Any, method: str, prob: float, refits: Any) -> pd.DataFrame:
 
 
 def _fixed(fit: Any, prob: float) -> pd.DataFrame:
-    """Return Kenward–Roger intervals of β; normal ones of a fit by ML, or without its rows."""
+    """Return Kenward–Roger intervals of β; normal ones of ML, without rows, of too many effects."""
+    half = ndtri((1 + prob) / 2) * fit.se
+    table = pd.DataFrame({"estimate": fit.beta, "low": fit.beta - half, "high": fit.beta + half})
     is_known = fit.design.sigma_is_known and not fit.design.terms  # V has no parameters
     if fit.method == "REML" and fit.design.has_rows and not is_known:
-        table = kenward_roger(fit).table(prob=prob)[["estimate", "low", "high"]]
-    else:
-        half = ndtri((1 + prob) / 2) * fit.se
-        table = pd.DataFrame(
-            {"estimate": fit.beta, "low": fit.beta - half, "high": fit.beta + half}
-        )
+        try:
+            table = kenward_roger(fit).table(prob=prob)[["estimate", "low", "high"]]
+        except MemoryNeededError as error:
+            said = "Intervals of β are normal ones, without Kenward–Roger's degrees of freedom."
+            warn(f"{said} {error}", FitWarning)
     table.index = pd.Index([f"beta {name}" for name in fit.design.fixed_names])
     return table
 

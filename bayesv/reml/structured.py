@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from bayesv.covariance import VarianceComponents, gls
 from bayesv.design.design import Design
@@ -120,7 +121,8 @@ def _by_visit(design: Design, form: StructuredResidual, method: str) -> RemlFit:
     log_sds, z = criterion.parts(end.x)
     values, sigma2 = form.values_of(Parameters(np.exp(log_sds).ravel(), z, np.zeros(0)), 1.0)
     components = VarianceComponents({}, sigma2, values).aligned(design)
-    estimates, problems = gls(design, components), _problems(form, z)
+    (beta, cov_beta), problems = criterion.fixed(end.x), _problems(form, z)
+    names = design.fixed_index
     gradient = float(np.abs(slopes * criterion.units()).max())
     if not end.converged:
         warn(
@@ -134,8 +136,8 @@ def _by_visit(design: Design, form: StructuredResidual, method: str) -> RemlFit:
         design=design,
         method=method,
         components=components,
-        beta=estimates.beta,
-        cov_beta=estimates.cov,
+        beta=pd.Series(beta, names, name="beta"),
+        cov_beta=pd.DataFrame(cov_beta, names, names),
         criterion=end.criterion,
         singular=bool((np.abs(z) > _BOUNDARY).any()),
         converged=end.converged,

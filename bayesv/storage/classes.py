@@ -19,6 +19,7 @@ from bayesv.gram.chain import Merging
 from bayesv.gram.layout import BorderTerm
 from bayesv.priors.basis import Basis
 from bayesv.priors.text import KINDS as PRIORS
+from bayesv.reml import Certificate
 from bayesv.storage.statistics import statistics_from
 from bayesv.structures import DirectSum
 from bayesv.structures.coordinate_priors import BetaShare, CorrelationPC, HalfBeta, RangePC
@@ -38,6 +39,7 @@ CLASSES: dict[str, type[Any]] = {
             Polynomial, Spline, NaturalSpline, Cut, *PRIORS.values(),
             StructuredResidual, Sequential, Series, RowScales, Blockwise, KnownVariances,
             KnownBlocks, Pedigree, KnownRelationship, BetaShare, CorrelationPC, HalfBeta, RangePC,
+            Certificate,
         )
     },
     **{f"residual SD {cls.__name__}": cls for cls in (Strata, Power, Exponential)},

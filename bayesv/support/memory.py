@@ -12,6 +12,7 @@ __all__ = ["available", "how_many", "limit_growth", "refuse_unless", "size"]
 
 _MEMINFO = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")  # limits of a container or a job
+_NOT_WORTH_ASKING = 1 << 20  # bytes
 
 
 def available() -> int | None:
@@ -41,6 +42,8 @@ def refuse_unless(bytes_needed: float, what: str, instead: str) -> None:
     ------
     MemoryNeededError
     """
+    if bytes_needed < _NOT_WORTH_ASKING:
+        return
     free = available()
     if free is not None and bytes_needed > free:
         raise MemoryNeededError(
