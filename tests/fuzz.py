@@ -16,7 +16,6 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +25,14 @@ import pandas as pd
 import bayesv as bv
 from bayesv.priors.text import prior_from_text, priors_from_dict
 from bayesv.study import Scenario
+from tests.fuzz_inputs import NUMBERS, column, damaged
+from tests.fuzz_structures import known, pedigrees, predictions, residuals, structures
 
 __all__ = ["TARGETS", "fuzz"]
 
-SLOW = 60.0  # seconds: longer is a hang
+SLOW = 60.0  # seconds of computing: longer is a hang
 EXPORTS = Path(__file__).parent / "references" / "r_export"
 
-NUMBERS = (
-    "0", "1", "-1", "3", "0.5", "1e308", "1e-320", "1e400", "-0.0", "nan", "inf", "1e6", "1e13",
-    "9" * 30, "9" * 5000, "0x10", "1_000", "1j", "True", "None", "''", "'3'", "()", "[1]", "{}",
-    "-(1)", "--1", "1+1", "2**9", "((((1))))", "(" * 300 + "1" + ")" * 300, "-" * 3000 + "1",
-)  # fmt: skip
-PIECES = (
-    "(", ")", ",", "=", " ", "\n", "\x00", "é", "​", "٣", "'", '"', "\\", "#", ";", ":",
-    "*", "**", ".", "lambda", "__import__", "\t", "[", "]", "{", "}", "0", "9", "-", "+", "e", "NA",
-)  # fmt: skip
 NAMES = ("HalfNormal", "HalfStudentT", "HalfCauchy", "Exponential", "Gamma", "InverseGamma",
          "Normal", "Flat", "LKJ", "halfnormal", "Gama", "Priors", "", "os.system")  # fmt: skip
 
@@ -67,25 +59,6 @@ design = "fixed"
 errors = {law = "t", df = 5.0}
 weights = {law = "uniform", low = 0.5, high = 2.0}
 """
-
-
-def damaged(text: str, rng: random.Random) -> str:
-    """Return a text with a few pieces cut out, doubled, exchanged or put in."""
-    for _ in range(rng.randint(1, 4)):
-        a, b = sorted(rng.randrange(len(text) + 1) for _ in range(2))
-        b = min(b, a + rng.choice([1, 1, 3, 10, 40]))
-        match rng.randrange(5):
-            case 0:
-                text = text[:a] + text[b:]
-            case 1:
-                text = text[:b] + text[a:b] * rng.randint(1, 3) + text[b:]
-            case 2:
-                text = text[:a] + rng.choice(PIECES) + text[b:]
-            case 3:
-                text = text[:a] + rng.choice(PIECES) + text[a:]
-            case 4:
-                text = text[:a] + rng.choice(NUMBERS) + text[b:]
-    return text
 
 
 def priors(rng: random.Random) -> None:
@@ -133,46 +106,6 @@ def toml(rng: random.Random) -> None:
     Scenario.from_toml(text).prepare(seed=1).replicate(0)
 
 
-def _column(rng: random.Random, n: int) -> Any:
-    """Return a column of one of many kinds, some of them odd."""
-    seed = np.random.default_rng(rng.randrange(1 << 30))
-    numbers = seed.normal(size=n)
-    codes = seed.integers(0, 4, n)
-    kinds: list[Callable[[], Any]] = [
-        lambda: numbers,
-        lambda: codes,
-        lambda: pd.array([None, *codes[1:]], dtype="Int64"),
-        lambda: pd.array(["a", *map(str, codes[1:])], dtype="string"),
-        lambda: pd.Categorical(codes),
-        lambda: pd.Categorical.from_codes(codes % 2, ["a", "b"], ordered=True),
-        lambda: [rng.choice([1, "a", None, 2.5, pd.NA, pd.NaT, ()]) for _ in range(n)],
-        lambda: [Decimal("sNaN"), *map(Decimal, map(int, codes[1:]))],
-        lambda: [10**400, *map(int, codes[1:])],
-        lambda: numbers.astype(">f8"),
-        lambda: numbers.astype("f2"),
-        lambda: numbers + 1j,
-        lambda: codes.astype("u8") + (1 << 63),
-        lambda: pd.date_range("2020-01-01", periods=n),
-        lambda: pd.to_timedelta(codes, unit="D"),
-        lambda: [pd.NaT] * n,
-        lambda: [None] * n,
-        lambda: codes % 2 == 0,
-        lambda: pd.array(codes % 2 == 0, dtype="boolean"),
-        lambda: pd.arrays.SparseArray(codes),
-        lambda: pd.interval_range(0, n),
-        lambda: pd.period_range("2020-01", periods=n, freq="M"),
-        lambda: [np.array([1, 2])] * n,
-        lambda: [{"a": 1}] * n,
-        lambda: [b"x"] * n,
-        lambda: ["\x00", "é", "", "​"] * (n // 4) + [""] * (n % 4),
-        lambda: np.where(codes == 0, np.inf, numbers),
-        lambda: np.full(n, 1e308) * np.sign(numbers),
-        lambda: np.full(n, 5e-324) * codes,
-        lambda: np.zeros(n),
-    ]
-    return rng.choice(kinds)()[:n]
-
-
 def frames(rng: random.Random) -> None:
     """Frames of odd columns, and a REML fit of what can be built."""
     n = rng.choice([0, 1, 5, 12, 30, 30, 30])
@@ -180,7 +113,7 @@ def frames(rng: random.Random) -> None:
     data: dict[Any, Any] = {"y": seed.normal(size=n), "x": seed.normal(size=n),
                             "g": np.arange(n) % 5}  # fmt: skip
     for _ in range(rng.randint(0, 2)):
-        data[rng.choice(["y", "x", "g"])] = _column(rng, n)
+        data[rng.choice(["y", "x", "g"])] = column(rng, n)
     frame: Any = pd.DataFrame(data)
     if rng.random() < 0.1:
         frame.columns = rng.choice([["y", "y", "g"], [0, 1, 2], ["y", "x", ("g", 1)]])
@@ -195,62 +128,6 @@ def frames(rng: random.Random) -> None:
                           "y ~ factor(x) * g + (1 | g)"])  # fmt: skip
     weights = rng.choice([None, None, None, "x", np.ones(n), [0] * n, "w"])
     bv.Model(formula, frame, var_weights=weights).reml()
-
-
-RESIDUALS = (
-    "us(t | g)", "ar1(t | s:g)", "cs(t | s / g)", "car1(x | g)", "sp_exp(x + z | g, nugget=True)",
-    "toeph(1 | g)", "arma11(t | 1)", "sp_mat(x | g)",
-)  # fmt: skip
-RESIDUAL_SDS = ("strata(s)", "power(v) * strata(s)", "exp(x)", "power(v)*exp(x)")
-TEMPLATES = (
-    "cs(0 + factor(t) | g)", "ar1(0 + t | g)", "us(x | g)", "diag(1 + x | s:g)",
-    "homcs(0 + s | g)", "toep(0 + factor(t) | g, hom=TRUE)", "car1(0 + x | g)",
-)  # fmt: skip
-
-
-def structures(rng: random.Random) -> None:
-    """Texts of residuals, of their SDs and of templates, whole or damaged; odd relationships."""
-    n, seed = 24, np.random.default_rng(rng.randrange(1 << 30))
-    data: dict[str, Any] = {name: seed.normal(size=n) for name in "yxz"}
-    data |= {"g": np.arange(n) % 6, "t": np.arange(n) // 6, "v": seed.uniform(0.5, 2.0, n)}
-    data["s"] = np.where(np.arange(n) % 2, "a", "b")
-    if rng.random() < 0.4:
-        data[rng.choice("xzgtsv")] = _column(rng, n)
-
-    def text(choices: tuple[str, ...]) -> str:
-        whole = rng.choice(choices)
-        return damaged(whole, rng) if rng.random() < 0.6 else whole
-
-    formula, asked = "y ~ x + (1 | g)", {}
-    match rng.randrange(5):
-        case 0:
-            asked["residual"] = text(RESIDUALS)
-        case 1:
-            asked["residual_sd"] = text(RESIDUAL_SDS)
-        case 2:
-            formula = f"y ~ x + {text(TEMPLATES)}"
-        case 3:
-            values = [_column(rng, n), np.eye(n), "v", None, np.ones((n, n)), [[1]], {}]
-            asked["residual"] = bv.Known(rng.choice(values))
-        case 4:
-            asked["relationship"] = {rng.choice(["g", "g", "h", "", "x"]): _relationship(rng)}
-    model = bv.Model(formula, pd.DataFrame(data), **asked)
-    if rng.random() < 0.1:
-        model.reml()
-
-
-def _relationship(rng: random.Random) -> Any:
-    """Return K of six levels or a pedigree of them, some of them odd."""
-    labels: list[Any] = list("012345")
-    K = np.eye(6) + 0.3
-    for _ in range(rng.randrange(3)):
-        K[rng.randrange(6), rng.randrange(6)] = rng.choice([0.0, -1.0, np.nan, np.inf, 1e300, 0.3])
-        labels[rng.randrange(6)] = rng.choice(["0", 0, None, 1.5, (), "\x00", "é", pd.NA, True])
-    if rng.random() < 0.5:
-        pair = [K, K.tolist(), K[:5], K.astype(str), pd.DataFrame(K, labels, labels), None, "K"]
-        return rng.choice([(rng.choice(pair), labels), rng.choice(pair)])
-    parents = [rng.choice(["0", None, "1", 2, pd.NA, "z", float("nan"), [], b"1"]) for _ in labels]
-    return bv.pedigree({"id": labels, "sire": parents, "dam": rng.choices(parents, k=6)})
 
 
 def r_folders(rng: random.Random) -> None:
@@ -299,6 +176,10 @@ TARGETS: dict[str, Callable[[random.Random], None]] = {
     "toml": toml,
     "frames": frames,
     "structures": structures,
+    "residuals": residuals,
+    "pedigrees": pedigrees,
+    "known": known,
+    "predictions": predictions,
     "r_folders": r_folders,
 }
 
@@ -308,7 +189,7 @@ def fuzz(name: str, count: int, seed: int) -> tuple[Counter[str], list[str]]:
     ends: Counter[str] = Counter()
     reports = []
     for k in range(count):
-        started = time.monotonic()
+        started = time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -319,7 +200,7 @@ def fuzz(name: str, count: int, seed: int) -> tuple[Counter[str], list[str]]:
             except Exception:  # what is looked for
                 ends["raised"] += 1
                 reports.append(f"{name} {seed} {k}: {traceback.format_exc(limit=-6)}")
-        if (took := time.monotonic() - started) > SLOW:
+        if (took := time.process_time() - started) > SLOW:
             ends["slow"] += 1
             reports.append(f"{name} {seed} {k}: {took:.0f} s")
     return ends, reports

@@ -29,6 +29,10 @@ _spec.loader.exec_module(fuzzers)
         ("frames", 40),
         ("structures", 150),
         ("r_folders", 60),
+        ("residuals", 60),
+        ("pedigrees", 100),
+        ("known", 60),
+        ("predictions", 60),
     ],
 )
 def test_all_is_read_or_refused(name, count, monkeypatch):

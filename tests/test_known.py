@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from scipy.optimize import minimize_scalar
 
 import bayesv as bv
@@ -96,6 +97,9 @@ def test_without_random_terms_it_is_the_common_effect(studies):
         (bv.Known("v"), {"var_weights": "x"}, "would change it"),
         (bv.Known("v"), {"residual_sd": "strata(study)"}, "would change it"),
         (bv.Known({"a": 1}), {}, "needs numbers"),
+        (bv.Known(np.ones(24) + 1j), {}, "needs numbers"),
+        (bv.Known(sparse.csr_array(np.eye(24) + 0j)), {}, "needs numbers"),
+        (bv.Known(sparse.csr_array(-np.ones(24))), {}, "must be positive"),
     ],
 )
 def test_what_is_no_known_covariance_is_refused(studies, known, options, words):

@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 
 import bayesv as bv
+from bayesv.gram.pieces import whole_series
 from bayesv.structures.coordinate_priors import RangePC
 from bayesv.structures.kinds import family
 from bayesv.support import memory
@@ -31,6 +32,34 @@ def data(n: int = N) -> pd.DataFrame:
 def test_a_field_of_many_places(residual, little):
     with pytest.raises(bv.MemoryNeededError, match="of memory"):
         bv.Model("y ~ x", data(), residual=residual).reml()
+
+
+def test_fields_of_many_places(little):
+    with pytest.raises(bv.MemoryNeededError, match=r"distances of sp_exp.* 10 series of 60 rows"):
+        bv.Model("y ~ x", data(), residual="sp_exp(x + z | s)").reml()
+
+
+def test_patterns_of_fields_are_found_whole():
+    """Far more lags than series: alike where all lags are, at the first series that has them."""
+    frame = data().assign(s=lambda d: d.index // 60)
+    frame.loc[240:299, ["x", "z"]] = frame.loc[60:119, ["x", "z"]].to_numpy() + 3.0
+    form = bv.Model("y ~ 1", frame, residual="sp_exp(x + z | s)").design.residual
+    (pieces,) = whole_series(form)
+    np.testing.assert_array_equal(pieces.pattern, [0, 1, 2, 3, 1, 4, 5, 6, 7, 8])
+    np.testing.assert_array_equal(pieces.first, [0, 1, 2, 3, 5, 6, 7, 8, 9])
+
+
+@pytest.mark.parametrize(
+    ("formula", "residual"), [("y ~ 1", "us(t | s)"), ("y ~ 1 + us(0 + t | s)", None)]
+)
+def test_a_free_covariance_of_many_visits(formula, residual, monkeypatch):
+    frame = data().assign(t=[f"visit {k // 10}" for k in range(N)])
+    model = bv.Model(formula, frame, residual=residual)
+    monkeypatch.setattr(memory, "available", lambda: 100 << 20)
+    said = r"The search over 1,8\d\d parameters.*such as toep or ar1"
+    for work in (model.reml, lambda: model.sample(draws=10, chains=1)):
+        with pytest.raises(bv.MemoryNeededError, match=said):
+            work()
 
 
 @pytest.mark.parametrize(

@@ -391,6 +391,13 @@ def test_intervals_of_variances_and_means_of_posteriors():
     assert "held against what design and model say" not in text  # draws of bayesv's own
 
 
+def test_small_p_values_are_bounds():
+    sleep = bv.Model("Reaction ~ Days + (1 | Subject)", bv.load_dataset("sleepstudy")).reml()
+    html = bv.report(sleep, pictures=False).html
+    assert "&lt; 0.0001" in html
+    assert "0.0000" not in Page(html).text
+
+
 def test_draws_made_elsewhere_are_checked():
     model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
     post = model.sample(draws=250, seed=1)

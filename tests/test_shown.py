@@ -123,6 +123,14 @@ def test_what_is_not_a_number_is_a_dash_and_truth_is_a_word():
     assert as_text([Table.of(frame)]).splitlines()[1].split() == ["0", "–", "yes", "–"]
 
 
+def test_rows_that_begin_as_arguments_do_and_labels_of_several_lines():
+    frame = pd.DataFrame({"b": [1.0, 2.0]}, ["[1]", "*a\r\nb\u2028c"])
+    latex = bv.to_table(frame, "latex")
+    assert "\n{}[1] & 1" in latex
+    assert "\n{}*a" in latex
+    assert bv.to_table(frame, "markdown").splitlines()[3] == r"| \*a b c | 2 |"
+
+
 def test_tables_in_the_languages_of_documents():
     frame = pd.DataFrame({"50 %": [1.5], "a_b": [2.0]}, ["x & <y> | #z"])
     assert bv.to_table(frame, "markdown").splitlines()[

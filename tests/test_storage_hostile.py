@@ -336,6 +336,59 @@ def test_contents_that_no_fit_has(contents, tmp_path):
         bv.load(path)
 
 
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("method", lambda fit: "MLE"),
+        ("cov_beta", lambda fit: fit.cov_beta.iloc[:0]),
+        ("cov_beta", lambda fit: fit.cov_beta.rename(columns=lambda _: "x")),
+        ("beta", lambda fit: fit.beta.rename(lambda _: "x")),
+        ("beta", lambda fit: None),
+        ("criterion", lambda fit: "low"),
+        ("problems", lambda fit: 3),
+    ],
+)
+def test_parts_that_are_not_of_the_fit(part, change, tmp_path):
+    fit = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
+    path = dataclasses.replace(fit, **{part: change(fit)}).save(tmp_path / "f.nc")
+    with pytest.raises(bv.StorageError, match="cannot be understood"):
+        bv.load(path)
+
+
+@pytest.mark.parametrize("part", ["sd", "beta", "bases"])
+def test_priors_that_are_not_of_the_design(part, post, tmp_path):
+    other = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+    basis = {"Batch": other.priors.bases["Subject"]}
+    wrong = {"sd": {}, "beta": (), "bases": basis}[part]
+    priors = dataclasses.replace(post.priors, **{part: wrong})
+    path = dataclasses.replace(post, priors=priors).save(tmp_path / "p.nc")
+    with pytest.raises(bv.StorageError, match="the priors are not of the parameters"):
+        bv.load(path)
+
+
+def test_numbers_that_no_model_has(tmp_path):
+    fit = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
+    y = fit.design.y.copy()
+    y[3] = np.inf
+    path = dataclasses.replace(fit, design=dataclasses.replace(fit.design, y=y)).save(
+        tmp_path / "f.nc"
+    )
+    with pytest.raises(bv.StorageError, match=r"design\.y has values that are no finite"):
+        bv.load(path)
+
+
+def test_no_thread_goes_on_writing_a_zarr_folder(post, tmp_path, monkeypatch):
+    """As zarr's own do after a full disk: the part could not be removed."""
+    from zarr.storage import LocalStore
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a thread of zarr writes to the disk")
+
+    for name in ("set", "set_if_not_exists"):
+        monkeypatch.setattr(LocalStore, name, refuse)
+    assert fuzz_files.same(post, bv.load(post.save(tmp_path / "p.zarr")))
+
+
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "p.nc")
     signal.alarm(20)

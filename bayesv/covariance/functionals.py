@@ -165,8 +165,9 @@ def function_of_covariates(
     if design.has_rows and design.residual.clusters is not None:
         raise BayesvError(
             "Residuals are correlated within series, and two rows are told by covariates here, not "
-            "by their places in a series. bv.MarginalCovariance(design, components).block(group, "
-            "level) has the covariances of rows."
+            "by their places in a series. by_lag() of the fit or posterior has correlations by the "
+            "distance of two rows, bv.MarginalCovariance(design, components).block(group, level) "
+            "their covariances."
         )
     shared = set(design.groups if groups is None else (design.term(g).group for g in groups))
     at = take_columns(at, column_names(at))

@@ -68,8 +68,12 @@ class Known:
         """
         values: Any = self.values if column is None else column
         try:
+            if np.iscomplexobj(values):
+                raise TypeError
             if not sparse.issparse(values):
                 values = np.asarray(values, dtype=float)
+            elif values.ndim == 1:
+                values = values.toarray()
         except (TypeError, ValueError):
             raise DataError(f"Known(…) needs numbers, found {type(values).__name__}.") from None
         if values.shape not in ((n,), (n, n)):

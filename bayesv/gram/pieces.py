@@ -24,12 +24,14 @@ from bayesv.linalg import Array
 from bayesv.structures.antedependence import ChainRoot
 from bayesv.structures.exchangeable import CompoundSymmetry
 from bayesv.structures.stationary import Stationary
+from bayesv.support.memory import refuse_unless
 
 __all__ = ["Pieces", "Precision", "pieces_of", "whole_series"]
 
 Key = NDArray[Any]
 
 _DIGITS = 12  # of a lag: more are rounding of the times
+_LAG_COPIES = 8  # of half the pairs of rows, as their distances are formed
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,16 +159,28 @@ def _lag_keys(form: StructuredResidual, rows: Index) -> list[Key]:
     part = form.sequential
     if part is None or not isinstance(part.structure, Stationary) or rows.shape[1] == 1:
         return []
+    if len(rows) == 1:  # nothing to be told apart
+        return []
     series = part.series
     if series.by_visit or series.coordinates.shape[1] == 1:
         times = series.times[series.visit] if series.by_visit else series.coordinates[:, 0]
         lags = np.diff(times[rows], axis=1).T
     else:
+        refuse_unless(
+            8.0 * _LAG_COPIES * float(rows.size) * rows.shape[1],
+            f"The distances of {form.text} within {rows.shape[0]:,} series of "
+            f"{rows.shape[1]:,} rows",
+            "Divide the rows into smaller series.",
+        )
         first, second = np.triu_indices(rows.shape[1], 1)
         away = series.coordinates[rows[:, first]] - series.coordinates[rows[:, second]]
         lags = np.sqrt((away**2).sum(axis=2)).T
     scale = np.abs(lags).max(initial=0.0) or 1.0
-    return list(np.round(lags / scale, _DIGITS))
+    rounded = np.round(lags / scale, _DIGITS)
+    if len(rounded) <= len(rows):
+        return list(rounded)
+    # Far more lags than series, as of fields: whole series are compared, not lag by lag.
+    return [np.unique(rounded.T, axis=0, return_inverse=True)[1].ravel()]
 
 
 def _numbered(keys: Sequence[Key], n: int) -> tuple[Index, Index]:

@@ -17,7 +17,7 @@ from bayesv.design.parametric import rows_of_level
 from bayesv.errors import DataError
 from bayesv.linalg import Array, cov_to_sd_corr, evenly_spaced
 from bayesv.plots.heatmaps import heatmap
-from bayesv.plots.style import COLORS, below, dress, several_axes, short
+from bayesv.plots.style import COLORS, below, dress, note_alt, several_axes, short
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.support.arguments import FLAG, PROBABILITY, TEXT, a, accepts, optional
@@ -100,7 +100,29 @@ def series(
     for ax, values, name, whole in zip(panels, means, names, wholes, strict=False):
         title = f"Correlations of {whole}" if corr else name
         heatmap(ax, values, f"{title}, {where}", ticks, corr, axis=short(of_rows.position, 30))
+        note_alt(ax, _said(f"{title}, {where}", values, of_rows.position, corr))
     return panels
+
+
+def _said(title: str, values: Array, position: str, corr: bool) -> str:
+    """Return in words what a matrix of the rows of one series shows."""
+    m = len(values)
+    what, sds = ("correlation", "") if corr else ("covariance", "; variances ")
+    if not corr:
+        variances = np.diagonal(values)
+        sds += f"from {variances.min():.4g} to {variances.max():.4g}"
+    if m < 2:
+        return f"{title}: one row{sds}."
+    near = np.diagonal(values, 1)
+    span = (
+        f"{near.min():.3g}"
+        if np.ptp(near) < 5e-4 * abs(near).max()
+        else (f"{near.min():.3g} to {near.max():.3g}")
+    )
+    return (
+        f"{title}: matrix of {m} rows by {position}; {what} of neighbours {span}, of the first and "
+        f"last {values[0, -1]:.3g}{sds}."
+    )
 
 
 def _mean_blocks(fit: RemlFit | Posterior, rows: NDArray[np.intp], corr: bool) -> list[Array]:

@@ -11,6 +11,7 @@ import scipy  # .optimize is loaded when it is used
 from bayesv.design.series import Series
 from bayesv.gram.patterns import visit_sums
 from bayesv.linalg import Array, block_diagonal, cov_to_sd_corr
+from bayesv.reml.descent import refuse_many
 from bayesv.structures.structure import CovarianceStructure
 
 __all__ = ["VisitCriterion", "VisitFit", "search_by_visit"]
@@ -195,6 +196,7 @@ def search_by_visit(criterion: VisitCriterion, starts: Sequence[Array] | None = 
         Points to start from; moments and independence if left out.
     """
     units = criterion.units()
+    refuse_many(len(units))
     ends = [
         _descend(criterion, point, units)
         for point in (criterion.beginnings() if starts is None else starts)

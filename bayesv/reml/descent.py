@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from bayesv.linalg import Array, symmetrize
+from bayesv.support.memory import refuse_unless
 
-__all__ = ["Objective", "minimize", "polish"]
+__all__ = ["Objective", "minimize", "polish", "refuse_many"]
 
 Objective = Callable[[Array], tuple[float, Array]]
 Point = tuple[Array, float, Array]  # x, and value and gradient there
@@ -18,6 +19,22 @@ Point = tuple[Array, float, Array]  # x, and value and gradient there
 _DECREASE, _SLOPE = 1e-4, 0.9
 _TRIALS, _NARROWEST = 24, 1e-9
 _POLISHING = 12  # steps
+_COPIES = 5  # of the inverse Hessian, at once
+
+
+def refuse_many(d: int) -> None:
+    """Refuse a search over so many parameters that its inverse Hessian does not fit.
+
+    Raises
+    ------
+    MemoryNeededError
+    """
+    refuse_unless(
+        8.0 * _COPIES * float(d) ** 2,
+        f"The search over {d:,} parameters of variances and correlations",
+        "Choose families with fewer parameters, such as toep or ar1 in place of us, or fewer "
+        "visits or columns.",
+    )
 
 
 def minimize(
@@ -54,6 +71,7 @@ def minimize(
     Nocedal and Wright (2006), Numerical Optimization, chapter 6. The first step is no longer than
     one unit of the coordinate with the largest curvature.
     """
+    refuse_many(len(x))
     value, gradient = objective(x)
     inverse = np.diag(1.0 / curvature)
     step = -gradient / curvature

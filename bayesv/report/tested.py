@@ -99,7 +99,9 @@ def _table(frame: pd.DataFrame, name: str, title: str) -> str:
     table = GT(frame, id=name, rowname_col=first).tab_header(title=title)
     table = numbers(table, [c for c in ("estimate", "se", "low", "high") if c in frame], 5)
     table = numbers(table, [c for c in ("t", "F") if c in frame], 4)
-    decimals = {"df": 1, "df1": 0, "df2": 1, "p": 4}
+    decimals = {"df": 1, "df1": 0, "df2": 1}
+    if "p" in frame:
+        table = table.fmt(lambda p: f"{p:.4f}" if p >= 5e-5 else "&lt; 0.0001", columns="p")
     for column in [c for c in decimals if c in frame]:
         table = table.fmt_number(column, decimals=decimals[column])
     if {"low", "high"} <= set(frame):

@@ -15,6 +15,7 @@ from bayesv.priors.priors import ResolvedPriors
 from bayesv.priors.residual import ResidualPriors
 from bayesv.reml import RemlFit
 from bayesv.storage.codec import decode, encode
+from bayesv.storage.expected import check_fit, check_priors
 from bayesv.storage.files import check_target, read, write
 from bayesv.support.arguments import PATH, accepts
 from bayesv.support.saving import save
@@ -74,6 +75,7 @@ def load(path: str | os.PathLike[str]) -> Posterior | RemlFit:
         parts = decode(contents, arrays)
         if kind == "RemlFit":
             recipe, design = parts.pop("statistics"), parts["design"]
+            check_fit(parts)
             statistics = None if recipe is None else _statistics(recipe, design)
             parts["components"].aligned(design)  # labels fit, or it is no fit of this design
             return RemlFit(**parts, _stats=statistics)
@@ -130,7 +132,9 @@ def _priors_of(contents: dict[str, Any], design: Design) -> ResolvedPriors:
     """Return priors of their parts."""
     own, form = contents.pop("residual", None), design.structured_residual
     residual = None if own is None or form is None else ResidualPriors(form, **own)
-    return ResolvedPriors(**contents, design=design, residual=residual)
+    priors = ResolvedPriors(**contents, design=design, residual=residual)
+    check_priors(priors, design)
+    return priors
 
 
 def _recipe(stats: GramStatistics, design: Design) -> Any:

@@ -30,14 +30,24 @@ _MAX_FILES, _MAX_RECORD_BYTES = 100_000, 1 << 22
 def write_zarr(folder: Path, groups: Mapping[str, Any]) -> None:
     """Write datasets into a new folder: every chunk as it is, none left out."""
     import xarray as xr
+    from zarr.storage import MemoryStore
 
     tree = xr.DataTree.from_dict(dict(groups))
+    # In memory first: zarr writes from threads of its own, which go on after one of them has
+    # failed, as on a full disk, and would put files into a folder that is being removed.
+    files: dict[str, Any] = {}
     encoding = {
         f"/{name}": {str(key): {"compressors": None} for key in data.variables}
         for name, data in groups.items()
     }
     # Format 2 has consolidated metadata and text that every reader of Zarr knows.
-    tree.to_zarr(folder, mode="w-", zarr_format=2, encoding=encoding, write_empty_chunks=True)
+    tree.to_zarr(
+        MemoryStore(files), mode="w-", zarr_format=2, encoding=encoding, write_empty_chunks=True
+    )
+    for name, content in files.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.to_bytes())
 
 
 @contextmanager

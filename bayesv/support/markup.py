@@ -84,7 +84,7 @@ def _document(
 
 
 def _in_markdown(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", text).replace("\n", " ")
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.splitlines()))
 
 
 def _in_latex(text: str) -> str:
@@ -104,7 +104,8 @@ def _markdown(table: Table) -> str:
 def _latex(table: Table) -> str:
     sides = "l" * table.n_labels + "r" * (len(table.heads) - table.n_labels)
     head, *rows = (
-        f"{' & '.join(_in_latex(cell) for cell in row)} \\\\" for row in (table.heads, *table.rows)
+        f"{_apart(' & '.join(_in_latex(cell) for cell in row))} \\\\"
+        for row in (table.heads, *table.rows)
     )
     return "\n".join(
         (
@@ -112,6 +113,11 @@ def _latex(table: Table) -> str:
             *rows, r"\bottomrule", r"\end{tabular}",
         )
     )  # fmt: skip
+
+
+def _apart(row: str) -> str:
+    """Keep a row that starts with [ or * from being read as an argument of what ends the last."""
+    return f"{{}}{row}" if row.startswith(("[", "*")) else row
 
 
 def _typst(table: Table) -> str:

@@ -1,0 +1,81 @@
+"""What is read must fit together: estimates and priors with the design that they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesv.design.design import Design
+from bayesv.errors import DataError
+from bayesv.priors.families import Flat, Normal
+from bayesv.priors.priors import ResolvedPriors
+from bayesv.support.arguments import FLAG, TEXT, TEXTS, Rule, a, choice, optional
+
+__all__ = ["check_design", "check_fit", "check_priors"]
+
+_FIT: dict[str, Rule] = {
+    "design": a(Design), "method": choice("REML", "ML"), "beta": a(pd.Series),
+    "cov_beta": a(pd.DataFrame), "criterion": a(float, int), "singular": FLAG, "converged": FLAG,
+    "n_evaluations": a(int), "gradient_norm": a(float, int), "origin": TEXT, "problems": TEXTS,
+    "notes": TEXTS, "reported_cov_beta": optional(a(pd.DataFrame)),
+}  # fmt: skip
+
+
+def check_design(design: Any) -> None:
+    """Refuse numbers that no model has: it takes finite ones alone.
+
+    Raises
+    ------
+    DataError
+    """
+    if not isinstance(design, Design):
+        return  # a summary, whose sums are checked as they are made
+    for name in ("y", "X", "offset"):
+        values = getattr(design, name)
+        if values is not None and not np.isfinite(values).all():
+            raise DataError(f"design.{name} has values that are no finite numbers")
+    for term in design.terms:
+        if not np.isfinite(term.values).all():
+            raise DataError(f"the columns of {term.group} have values that are no finite numbers")
+
+
+def check_fit(parts: Mapping[str, Any]) -> None:
+    """Refuse parts of a fit of wrong kinds, and estimates with labels of another design.
+
+    Raises
+    ------
+    BayesvError
+    """
+    for name, rule in _FIT.items():
+        if name in parts and name != "design":
+            rule(f"RemlFit.{name}", parts[name])
+    design = parts["design"]
+    check_design(design)
+    names = list(design.fixed_names)
+    tables = [parts["cov_beta"], parts.get("reported_cov_beta")]
+    labels = [parts["beta"].index]
+    labels += [side for table in tables if table is not None for side in table.axes]
+    if any(list(map(str, side)) != names for side in labels):
+        raise DataError(f"the estimates are not of the fixed effects {', '.join(names)}")
+
+
+def check_priors(priors: ResolvedPriors, design: Design) -> None:
+    """Refuse priors of other parameters than the design has.
+
+    Raises
+    ------
+    DataError
+    """
+    check_design(design)
+    is_of = len(priors.beta) == design.p and all(isinstance(b, Flat | Normal) for b in priors.beta)
+    for term in design.terms:
+        structure, r = term.structure, term.n_columns
+        basis = priors.basis(term)
+        is_of &= len(priors.sd.get(term.group, ())) == structure.n_sds
+        is_of &= basis.map.shape == (r, r) and basis.units.shape == (r,)
+        is_of &= len(basis.labels) == r
+    if not is_of:
+        raise DataError("the priors are not of the parameters of the design")
