@@ -86,10 +86,11 @@ def read_study(path: str | Path) -> Declaration:
 def _estimator(key: str, content: Any) -> Estimator:
     """Return the estimator of a table, such as its ``to_dict`` makes."""
     options = table(key, content, ["kind"])
-    kind = _KINDS[choice(f"{key}.kind", options.pop("kind"), list(_KINDS))]
+    kind = _KINDS[choice(f"{key}.kind", options["kind"], list(_KINDS))]
     stated = [item for item in fields(kind) if item.init]
     needed = [item.name for item in stated if item.default is MISSING]
-    table(key, options, needed, [item.name for item in stated])
+    table(key, options, ["kind", *needed], [item.name for item in stated])
+    del options["kind"]
     if not isinstance(options.get("name", ""), str):
         raise refusal(f"{key}.name", options["name"], "a text.")
     try:
