@@ -509,7 +509,7 @@ def test_new_rows(post):
 
 def test_new_rows_of_nested_factors_and_dummies():
     star = bv.load_dataset("star_k20")
-    post = bv.Model("read ~ cltype + sx + (sx | sch/tch)", star).sample(seed=1, draws=400)
+    post = bv.Model("read ~ cltype + sx + (sx | sch/tch)", star).sample(seed=1, draws=600)
     rows = np.arange(40)
     known = post.V(rows=rows).mean().to_numpy()
     new = star.loc[post.design.row_labels[rows], ["sch", "tch", "sx"]]

@@ -231,7 +231,8 @@ def test_G_of_independent_parts_and_K(visits):
     assert "u of the levels of g ~ N(0, K ⊗ Σ)\nΣ = s^2" in lines
     assert "K_ij times that of one level" in text
     assert f"REML found s = {math.sqrt(fit.components['g'].iloc[0, 0]):.4g}." in text
-    lines, text, _ = said(visits, "y ~ v + (1 | g) + cs(0 + factor(v) | g)")
+    twice = pd.concat([visits, visits.assign(y=visits["y"] + visits["x"])])
+    lines, text, _ = said(twice, "y ~ v + (1 | g) + cs(0 + factor(v) | g)")
     assert "Σ_aa = s^2 for Intercept" in lines
     assert "Σ_ab = s_a s_b ρ for factor(v)[0], factor(v)[1]" in lines
     assert "In the form csh, every two effects have the same correlation ρ" in text

@@ -738,7 +738,6 @@ def test_sigma_of_known_residuals_is_nowhere_free(kind):
         lambda: bv.gls(fit.design, other),
         lambda: fit.criterion_at(other),
         lambda: bv.to_bambi(model),
-        lambda: bv.profile(fit),
         lambda: bv.compare(fit, bv.Model.from_design(fits_twin(fit)).reml()),
     ):
         with pytest.raises(bv.BayesvError, match=r"known|no random term"):

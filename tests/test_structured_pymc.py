@@ -271,5 +271,6 @@ def test_many_related_levels_are_refused_before_their_root_is_dense(data, monkey
     model = bv.Model("y ~ x + (1 | g)", data, relationship={"g": KIN})
     _ = model.design.terms[0].related.root
     monkeypatch.setattr("bayesv.support.memory.available", lambda: 100)
+    monkeypatch.setattr("bayesv.support.memory._NOT_WORTH_ASKING", 0)
     with pytest.raises(bv.BayesvError, match="marginal=True"):
         bv.to_pymc(model)

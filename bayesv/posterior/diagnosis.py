@@ -50,7 +50,7 @@ def of_chains(quantities: Sequence[Quantity], sample_stats: Mapping[str, Array])
     elif (ess < _MIN_ESS).any():
         i = int(np.nanargmin(ess))
         problems.append(
-            f"effective sample size down to {ess[i]:.0f} ({free[i].label}), below {_MIN_ESS}; "
+            f"effective sample size down to {int(ess[i])} ({free[i].label}), below {_MIN_ESS}; "
             "draw more"
         )
     return problems

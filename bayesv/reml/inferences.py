@@ -124,8 +124,8 @@ class Inferences(Savable):
         --------
         >>> import bayesv as bv
         >>> fit = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
-        >>> fit.V("Batch", "A").iloc[0, :2].round(1).to_list()
-        [4215.3, 1764.1]
+        >>> fit.V("Batch", "A").iloc[0, :2].round().to_list()
+        [4215.0, 1764.0]
         """
         return v_of_level(self.design, self.components, group, level)
 

@@ -40,6 +40,8 @@ def tested(fit: RemlFit, post: Posterior | None, *, estimates: bool) -> Iterator
 
 
 def _of_fit(fit: RemlFit, estimates: bool) -> Iterator[str]:
+    if fit.method == "ML":
+        return  # Kenward–Roger's theory is REML's
     try:
         coefficients = fit.kenward_roger().table()
     except BayesvError:

@@ -108,7 +108,7 @@ class ScenarioContent:
         return read_parameters(self.parameters, formula, self.own_data, weights, structure)
 
     @property
-    def true_residual(self) -> dict[str, Any]:
+    def true_residual(self) -> dict[str, str | None]:
         """What the true model says of its residuals, as arguments of `bayesv.Model`."""
         stated = {
             "residual": self.truth_residual or self.residual,
@@ -122,7 +122,7 @@ class ScenarioContent:
         stated = (self.truth_formula, self.truth_residual, self.truth_residual_sd)
         return any(text is not None for text in stated)
 
-    def relationships(self, frame: pd.DataFrame) -> dict[str, Any] | None:
+    def relationships(self, frame: pd.DataFrame) -> dict[str, object] | None:
         """Return the known relationships of the levels in these rows, for `bayesv.Model`."""
         if not self.relationship:
             return None

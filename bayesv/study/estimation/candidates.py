@@ -122,7 +122,7 @@ class _OfCandidates(Estimator):
             self._kept[:] = [asked, {name: variant(own, one) for name, one in stated.items()}]
         return dict(self._kept[1])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         stated = self.candidates
         return {
             "kind": type(self).__name__.lower(),

@@ -203,6 +203,7 @@ def _designs(scenario: ScenarioContent, rows: DrawnRows) -> tuple[Model, Design,
         formula,
         frame.iloc[kept],
         rows.weights,
+        namespace=None,
         **scenario.true_residual,
         relationship=_related_to(formula, related),
     )
