@@ -182,4 +182,6 @@ def _correlations(form: StructuredResidual) -> Sequence[Array]:
         return points
     lags = np.abs(np.subtract.outer(np.arange(structure.size), np.arange(structure.size)))
     tables = [value**lags for value in (0.1, 0.5)] + [np.where(lags > 0, 0.3, 1.0)]
-    return [np.clip(structure.coordinates(table), -2.0, 2.0) for table in tables]
+    points = [np.clip(structure.coordinates(table), -2.0, 2.0) for table in tables]
+    # A family of one correlation has the third between the others.
+    return points if len(points[0]) > 1 else points[:2]
