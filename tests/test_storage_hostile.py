@@ -21,6 +21,7 @@ import pytest
 import xarray as xr
 
 import bayesv as bv
+from bayesv.reml import Certificate
 from bayesv.storage import apart, files
 from bayesv.storage.files import write
 from bayesv.support import memory
@@ -346,6 +347,10 @@ def test_contents_that_no_fit_has(contents, tmp_path):
         ("beta", lambda fit: None),
         ("criterion", lambda fit: "low"),
         ("problems", lambda fit: 3),
+        ("cov_beta", lambda fit: fit.cov_beta.round().astype(int)),
+        ("beta", lambda fit: fit.beta.astype(str)),
+        ("certificate", lambda fit: 0.5),
+        ("certificate", lambda fit: Certificate(0.5, 0.1, 12, 0.01, 1e-9)),
     ],
 )
 def test_parts_that_are_not_of_the_fit(part, change, tmp_path):

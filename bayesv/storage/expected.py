@@ -12,6 +12,7 @@ from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.priors.families import Flat, Normal
 from bayesv.priors.priors import ResolvedPriors
+from bayesv.reml import Certificate
 from bayesv.support.arguments import FLAG, TEXT, TEXTS, Rule, a, choice, optional
 
 __all__ = ["check_design", "check_fit", "check_priors"]
@@ -21,6 +22,12 @@ _FIT: dict[str, Rule] = {
     "cov_beta": a(pd.DataFrame), "criterion": a(float, int), "singular": FLAG, "converged": FLAG,
     "n_evaluations": a(int), "gradient_norm": a(float, int), "origin": TEXT, "problems": TEXTS,
     "notes": TEXTS, "reported_cov_beta": optional(a(pd.DataFrame)),
+    "certificate": optional(a(Certificate)),
+}  # fmt: skip
+
+_CERTIFICATE: dict[str, Rule] = {
+    "shift": a(pd.Series), "criterion_se": a(float, int), "n_probes": a(int),
+    "tolerance": a(float, int), "residual": a(float, int),
 }  # fmt: skip
 
 
@@ -52,10 +59,17 @@ def check_fit(parts: Mapping[str, Any]) -> None:
     for name, rule in _FIT.items():
         if name in parts and name != "design":
             rule(f"RemlFit.{name}", parts[name])
+    if (certificate := parts.get("certificate")) is not None:
+        for name, rule in _CERTIFICATE.items():
+            rule(f"Certificate.{name}", getattr(certificate, name))
     design = parts["design"]
     check_design(design)
     names = list(design.fixed_names)
     tables = [parts["cov_beta"], parts.get("reported_cov_beta")]
+    numbers = [parts["beta"].dtype]
+    numbers += [kind for table in tables if table is not None for kind in table.dtypes]
+    if any(kind != np.float64 for kind in numbers):
+        raise DataError("the estimates are no floating-point numbers")
     labels = [parts["beta"].index]
     labels += [side for table in tables if table is not None for side in table.axes]
     if any(list(map(str, side)) != names for side in labels):
