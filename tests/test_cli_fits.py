@@ -542,6 +542,10 @@ def test_tests_and_means_are_printed_and_in_json(tmp_path, capsys):
     assert [row["term"] for row in values["anova"]] == ["variety", "factor(nitro)"]
     assert round(values["marginal_means"][0]["se"], 2) == 7.13
     assert len(values["contrasts"]) == 6
+    assert main([*call, "--means", "nitro", "--prob", "0.5", "--json", target]) == 0
+    narrow = strict_json(Path(target).read_text())["reml"]
+    for name in ("marginal_means", "contrasts"):
+        assert narrow[name][0]["low"] > values[name][0]["low"]
     assert main([*call, "--by", "nitro"]) != 0
     assert "--by goes with --means" in capsys.readouterr().err
 
@@ -555,6 +559,11 @@ def test_intervals_and_likelihood_ratios(folder, tmp_path, capsys):
     wanted = bv.load(two).confint()
     assert [row["parameter"] for row in values["intervals"]] == list(wanted.index)
     assert values["intervals"][1]["low"] == pytest.approx(wanted["low"].iloc[1])
+    wide = ["--prob", "0.5", "--confint", "--json", target]
+    assert main(["fit", data, FORMULA, *call, *wide]) == 0
+    values = strict_json(Path(target).read_text())["reml"]
+    half = bv.load(two).confint(prob=0.5)
+    assert values["intervals"][1]["low"] == pytest.approx(half["low"].iloc[1])
     assert values["functionals"]["ICC Subject"] == pytest.approx(
         bv.load(two).functionals()["ICC Subject"]
     )

@@ -13,6 +13,7 @@ import pytest
 
 import bayesv as bv
 from bayesv.extract import read_data
+from tests.test_extract_structures import residual_text
 
 EXPORTS = Path(__file__).parent / "references" / "r_brms"
 
@@ -58,14 +59,6 @@ def read(path: Path) -> bv.Posterior:
 @pytest.fixture(scope="module")
 def fits() -> dict[str, bv.Posterior]:
     return {name: read(EXPORTS / name) for name in FITS}
-
-
-def residual_text(design: bv.Design) -> str:
-    if design.parametric_residual is not None:
-        return design.residual.text
-    if design.sigma_is_known:
-        return "known"
-    return "σ²I" if design.residual.iid else "weights"
 
 
 @pytest.mark.parametrize("name", FITS)

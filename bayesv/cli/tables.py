@@ -23,7 +23,7 @@ def add_tables(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="Wald",
         choices=("Wald", "profile"),
-        help="95 %% intervals of SDs, correlations and fixed effects (%(const)s)",
+        help="intervals of SDs, correlations and fixed effects (%(const)s)",
     )
     group.add_argument(
         "--means", metavar="COLUMN[,COLUMN]", help="marginal means by levels, and their differences"
@@ -47,12 +47,12 @@ def tables_of(fit: bv.RemlFit, arguments: argparse.Namespace) -> dict[str, pd.Da
     if arguments.anova:
         tables["anova"] = fit.anova().rename_axis("term").reset_index()
     if arguments.confint:
-        intervals = fit.confint(arguments.confint)
+        intervals = fit.confint(arguments.confint, arguments.prob)
         tables["intervals"] = intervals.rename_axis("parameter").reset_index()
     if arguments.means:
         specs, options = _split(arguments.means), _options(arguments.by)
-        tables["marginal_means"] = fit.marginal_means(specs, **options)
-        tables["contrasts"] = fit.contrasts(specs, **options)
+        tables["marginal_means"] = fit.marginal_means(specs, prob=arguments.prob, **options)
+        tables["contrasts"] = fit.contrasts(specs, prob=arguments.prob, **options)
     return tables
 
 

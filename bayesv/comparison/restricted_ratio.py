@@ -7,14 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesv.comparison.without_effect import Effect
-from bayesv.covariance import ComponentDraws
 from bayesv.design.design import Design, RandomTerm
-from bayesv.design.simulation import normal_scores, simulate
-from bayesv.errors import BayesvError, DataError, FitWarning, without
+from bayesv.errors import BayesvError, DataError
 from bayesv.linalg import Array
 from bayesv.reml import RemlFit
-from bayesv.reml.bootstrap import refitter
-from bayesv.support.progress import progress
+from bayesv.reml.bootstrap import simulated_refits
 
 __all__ = [
     "RestrictedRatio",
@@ -149,26 +146,16 @@ def refitted_ratio(
     to estimate, correlations of residuals among it, is estimated anew. The p-value is (1 + number
     of ratios at or above the statistic)/(1 + number of refits), never 0.
     """
-    point = ComponentDraws.of(smaller.design, smaller.components, smaller.beta.to_numpy())
-    fits = [(refitter(fit), fit.design) for fit in (smaller, larger)]
-    ratios, failed = list[float](), 0
-    with progress("refitting", refits) as step:
-        for _ in range(refits):
-            step(1)
-            y, _ = simulate(point.design, point, normal_scores(point.design, rng))
-            try:
-                with without(FitWarning):
-                    low, high = (fit(design.with_response(y)).criterion for fit, design in fits)
-            except BayesvError:
-                failed += 1
-                continue
-            ratios.append(max(low - high, 0.0))
-    if not ratios:
+    null = np.array([
+        max(found[0].criterion - found[1].criterion, 0.0)
+        for found in simulated_refits([smaller, larger], refits, rng)
+        if not isinstance(found, BayesvError)
+    ])  # fmt: skip
+    if not len(null):
         raise DataError(f"All {refits} refits under the null failed.")
-    null = np.array(ratios)
     statistic = max(smaller.criterion - larger.criterion, 0.0)
     p_value = float((1 + (null >= statistic).sum()) / (1 + len(null)))
-    return RestrictedRatio(statistic, p_value, null, False, len(null)), failed
+    return RestrictedRatio(statistic, p_value, null, False, len(null)), refits - len(null)
 
 
 def eigenvalues_of(design: Design, term: RandomTerm, values: Array) -> Array:

@@ -14,7 +14,7 @@ from bayesv.design.design import Design
 from bayesv.errors import MemoryNeededError
 from bayesv.linalg import Array
 
-__all__ = ["cluster_roots", "gram_batches", "row_batches", "v_blocks"]
+__all__ = ["cluster_roots", "gram_batches", "row_batches", "rows_by_size", "v_blocks"]
 
 _MOST_EFFECTS = 12_000  # of one connected cluster: their q × q matrix takes 8 q² bytes
 _BATCH_NUMBERS = 2e7  # in a batch of such matrices
@@ -85,13 +85,26 @@ def row_batches(codes: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
     codes : ndarray of int, shape (n,)
         Cluster of each row.
     """
-    order = np.argsort(codes, kind="stable")
+    for rows in rows_by_size(codes, np.arange(len(codes))):
+        step = max(1, int(_BATCH_NUMBERS // rows.shape[1] ** 2))
+        yield from (rows[start : start + step] for start in range(0, len(rows), step))
+
+
+def rows_by_size(codes: NDArray[np.intp], order: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """Yield the rows of all clusters of m rows, shape (b, m), for each m.
+
+    Parameters
+    ----------
+    codes : ndarray of int, shape (n,)
+        Cluster of each row.
+    order : ndarray of int, shape (n,)
+        In which the rows of a cluster stand.
+    """
+    order = order[np.argsort(codes[order], kind="stable")]
     sizes = np.bincount(codes)
     starts = np.cumsum(sizes) - sizes
     for m in np.unique(sizes[sizes > 0]):
-        rows = order[starts[sizes == m][:, None] + np.arange(m)]
-        step = max(1, int(_BATCH_NUMBERS // m**2))
-        yield from (rows[start : start + step] for start in range(0, len(rows), step))
+        yield order[starts[sizes == m][:, None] + np.arange(m)]
 
 
 def v_blocks(design: Design, vc: VarianceComponents, rows: NDArray[np.intp]) -> Array:

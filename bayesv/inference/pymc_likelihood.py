@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesv.covariance.clusters import rows_by_size
 from bayesv.design.design import Design
 from bayesv.design.residual import Index
 from bayesv.design.structured import Sequential
@@ -68,16 +69,13 @@ def observe(design: Design, mean: Any, sigma: Any, residual: ResidualVariables |
 def _sets(codes: Index, order: Index) -> Iterator[Index]:
     """Give the rows of clusters of each size m, shape (S, m), rows in an order."""
     _, codes, sizes = np.unique(codes, return_inverse=True, return_counts=True)
-    order = order[np.argsort(codes[order], kind="stable")]
-    starts = np.cumsum(sizes) - sizes
     refuse_unless(
         8.0 * _COPIES * float((sizes**2.0).sum()),
         f"The covariance of residuals within {len(sizes):,} sets of rows, of {sizes.max():,} at "
         "most,",
         "Divide the rows into smaller series.",
     )
-    for m in np.unique(sizes).tolist():
-        yield order[starts[sizes == m, None] + np.arange(m)]
+    yield from rows_by_size(codes, order)
 
 
 def _observe_known(design: Design, mean: Any, sigma: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from bayesv.support.arguments import PROBABILITY, SEED, a, accepts, whole
 from bayesv.support.progress import progress
 from bayesv.support.shown import Part, Shown, Table
 
-__all__ = ["Bootstrap", "bootstrap", "refitter"]
+__all__ = ["Bootstrap", "bootstrap", "simulated_refits"]
 
 _FIT = a(RemlFit, hint="fit one by model.reml().")
 
@@ -93,27 +93,44 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
     """
     if draws < 2:
         raise BayesvError(f"At least 2 refits are needed; found draws={draws}.")
-    design, point = fit.design, _point(fit)
-    rng = np.random.default_rng(seed)
-    refit_to = refitter(fit)
     rows, singular, failed = [], [], []
-    with progress("refitting", draws) as step:
-        for k in range(draws):
-            step(1)
-            y, _ = simulate(point.design, point, normal_scores(point.design, rng))
-            try:
-                with without(FitWarning):
-                    refit = refit_to(design.with_response(y))
-            except BayesvError as error:
-                failed.append(f"refit {k}: {error}")
-                continue
-            rows.append(_scalars(refit))
-            singular.append(refit.singular)
+    for k, found in enumerate(simulated_refits([fit], draws, np.random.default_rng(seed))):
+        if isinstance(found, BayesvError):
+            failed.append(f"refit {k}: {found}")
+            continue
+        (refit,) = found
+        rows.append(_scalars(refit))
+        singular.append(refit.singular)
     return Bootstrap(pd.DataFrame(rows), _scalars(fit), np.array(singular), tuple(failed))
 
 
-def _point(fit: RemlFit) -> ComponentDraws:
-    return ComponentDraws.of(fit.design, fit.components, fit.beta.to_numpy())
+def simulated_refits(
+    fits: Sequence[RemlFit], draws: int, rng: np.random.Generator
+) -> Iterator[list[RemlFit] | BayesvError]:
+    """Yield fits of the same models to responses simulated from the first, or why one failed.
+
+    Parameters
+    ----------
+    fits : sequence of RemlFit
+        Of the same rows.
+    draws : int
+        Number of responses.
+    rng : Generator
+    """
+    first = fits[0]
+    point = ComponentDraws.of(first.design, first.components, first.beta.to_numpy())
+    models = [(_refitter(fit), fit.design) for fit in fits]
+    with progress("refitting", draws) as step:
+        for _ in range(draws):
+            step(1)
+            y, _ = simulate(point.design, point, normal_scores(point.design, rng))
+            found: list[RemlFit] | BayesvError
+            try:
+                with without(FitWarning):
+                    found = [fit(design.with_response(y)) for fit, design in models]
+            except BayesvError as error:
+                found = error
+            yield found
 
 
 def _scalars(fit: RemlFit) -> pd.Series:
@@ -121,7 +138,7 @@ def _scalars(fit: RemlFit) -> pd.Series:
     return pd.Series({q.label: float(q.values) for q in scalars}, name="estimate")
 
 
-def refitter(fit: RemlFit) -> Callable[[Design], RemlFit]:
+def _refitter(fit: RemlFit) -> Callable[[Design], RemlFit]:
     """Return what fits the same model to its design with another response."""
     if fit.design.parametric_residual is not None or not fit.design.terms:
         return lambda design: fit_structured(design, fit.method)

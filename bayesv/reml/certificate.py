@@ -110,12 +110,12 @@ def certify(
     sizes = zip(stats.bases, stats.squares, strict=True)
     squares = np.concatenate([np.diagonal(b.T @ A.sum(axis=0) @ b) for b, A in sizes])
     unit = np.sqrt(2.0 / levels) * (levels / np.where(squares > 0, squares, 1.0) + v)
+    ends = [criterion.eliminated(x) for criterion, x in zip(criteria, minima, strict=True)]
     sigma2, other_sigma2 = (
-        criterion.profiled_sigma2(x) for criterion, x in zip(criteria, minima, strict=True)
+        criterion.profiled_sigma2(end) for criterion, end in zip(criteria, ends, strict=True)
     )
     of_sigma = abs(other_sigma2 / sigma2 - 1.0) * np.sqrt(one.df / 2.0)
     names = [f"{column} in {term.group}" for term in one.design.terms for column in term.columns]
-    ends = [c.eliminated(x) for c, x in zip(criteria, minima, strict=True)]
     return Certificate(
         pd.Series([*np.abs(other_v - v) / unit, of_sigma], [*names, "Residual"], name="shift"),
         criterion_se=float(np.mean([end.logdet_se for end in ends])),

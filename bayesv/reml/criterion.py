@@ -155,11 +155,9 @@ class Criterion:
         new.stats = self.stats.with_probes(probes)
         return new
 
-    def profiled_sigma2(self, x: Array) -> float:
-        """Return the σ² that belongs to x."""
-        if self.sigma_is_known:
-            return 1.0
-        return solve_fixed(self.eliminated(x))[1] / self.df
+    def profiled_sigma2(self, done: Elimination) -> float:
+        """Return the σ² that belongs to an elimination."""
+        return 1.0 if self.sigma_is_known else solve_fixed(done)[1] / self.df
 
     def eliminated(self, x: Array) -> Elimination:
         """Return what eliminating the random effects leaves."""
