@@ -125,7 +125,7 @@ def image_R(
     by_cluster: bool = False,
     **options: Any,
 ) -> Axes:
-    """Draw R = σ² diag(1/w), or some of its rows.
+    """Draw R, the covariance of the residuals, or some of its rows.
 
     Parameters
     ----------
