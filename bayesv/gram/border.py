@@ -53,8 +53,9 @@ def from_border(tables, f, first, last, h, p, D, D_bar, left, bar, factors, of_s
     E_bar, A_bar, B_bar = bar.E, bar.A_border, bar.B_border
     k, s, m = table[f, K], table[f, S], B_bar.shape[1]
     p_E = np.zeros((last - first, k))
+    wanted = f > 0 or of_sums
     if len(factors.signs):
-        _add_factors(E, columns, first, last, k, factors, p_E)
+        _add_factors(E, columns, first, last, k, factors, p_E, D_bar, wanted)
     else:
         _add_dense(E, columns, first, last, k, A_bar, p_E)
     for x in range(last - first):
@@ -77,7 +78,7 @@ def from_border(tables, f, first, last, h, p, D, D_bar, left, bar, factors, of_s
         for i in range(k):
             for j in range(k):
                 D_bar[i, j] -= p_E[x, i] * E[first + x, j]
-        if f > 0 or of_sums:
+        if wanted:
             for i in range(k):
                 total = 0.0
                 for j in range(k):
@@ -100,8 +101,11 @@ def _add_dense(E, columns, first, last, k, A_bar, p_E):
 
 
 @compiled
-def _add_factors(E, columns, first, last, k, factors, p_E):
-    """Add A_bar times the couplings of one unit, A_bar by its factors and blocks."""
+def _add_factors(E, columns, first, last, k, factors, p_E, D_bar, wanted):
+    """Add A_bar times the couplings of one unit, A_bar by its factors and blocks.
+
+    Unless they are ``wanted``, those with the factors go straight to D_bar.
+    """
     F, signs, starts, widths, blocks = factors
     R = len(signs)
     total = np.zeros((k, R))
@@ -110,16 +114,22 @@ def _add_factors(E, columns, first, last, k, factors, p_E):
         for i in range(k):
             for r in range(R):
                 total[i, r] += E[x, i] * F[row, r]
+    if not wanted:
+        for i in range(k):
+            for j in range(k):
+                for r in range(R):
+                    D_bar[i, j] -= total[i, r] * signs[r] * total[j, r]
     for i in range(k):
         for r in range(R):
             total[i, r] *= signs[r]
     for x in range(last - first):
         row = columns[first + x]
-        for i in range(k):
-            v = 0.0
-            for r in range(R):
-                v += F[row, r] * total[i, r]
-            p_E[x, i] += v
+        if wanted:
+            for i in range(k):
+                v = 0.0
+                for r in range(R):
+                    v += F[row, r] * total[i, r]
+                p_E[x, i] += v
         level = first + x - (row - starts[row])
         for b in range(widths[row]):
             for i in range(k):
