@@ -56,14 +56,11 @@ def scale_edges(tables, A, lam, E, scaled):
                     for t in range(i):
                         total -= N[i, t] * P[t, j]
                     P[i, j] = total / N[i, i]
-            for x in range(edges[u], edges[u + 1]):
-                for i in range(k):
-                    total = 0.0
-                    for j in range(k):
-                        total += P[i, j] * E[x, j]
-                    scaled[x, i] = total
-                for i in range(k, k_max):
-                    scaled[x, i] = 0.0
+            scaled[edges[u] : edges[u + 1]] = 0.0
+            for i in range(k):
+                for j in range(k):
+                    for x in range(edges[u], edges[u + 1]):
+                        scaled[x, i] += P[i, j] * E[x, j]
 
 
 @compiled
