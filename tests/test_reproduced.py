@@ -20,8 +20,6 @@ KINDS = [
     {},
     {"residual": "ar1(t | g)"},
     {"residual": "car1(t | g)"},
-    {"residual": "cs(t | g)"},
-    {"residual": "us(t | g)"},
     {"residual_sd": "strata(half)"},
 ]
 LEVELS, ROWS = 12, 5
@@ -35,32 +33,35 @@ def data(noise, seed=1, n_rows=ROWS):
     return pd.DataFrame({"y": y, "g": g, "t": t, "half": t % 2})
 
 
-@pytest.mark.parametrize("noise", [1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-10, 1e-12, 0.0])
+@pytest.mark.parametrize("noise", [1e-3, 1e-4, 1e-5])
 @pytest.mark.parametrize("seed", [1, 3, 5])
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: str(*kind.values()))
-def test_reml_is_right_or_refuses(noise, seed, kind):
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_noise_of_five_digits_less_is_fitted_right(noise, seed, kind):
     frame = data(noise, seed)
-    try:
-        fit = bv.Model("y ~ 1 + (1 | g)", frame, **kind).reml()
-    except bv.DataError as error:
-        beside = kind.get("residual", "")[:3] in ("cs(", "us(")  # the same V as the intercept
-        assert "Leave one of them out" in str(error) if beside else "reproduces" in str(error)
-        assert beside or noise <= 1e-6
-        return
-    assert noise >= 1e-5
+    fit = bv.Model("y ~ 1 + (1 | g)", frame, **kind).reml()
     within = frame["y"] - frame.groupby("g")["y"].transform("mean")
     sigma2 = (within**2).sum() / (LEVELS * (ROWS - 1))
     assert fit.sigma2 == pytest.approx(sigma2, rel=0.15)  # strata and ar1 differ a little
     assert fit.converged
 
 
-@pytest.mark.parametrize("noise", [1e-8, 1e-12])
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: str(*kind.values()))
-@pytest.mark.parametrize("engine", ["collapsed", "nuts"])
-def test_the_posterior_is_refused_in_words(noise, kind, engine):
-    model = bv.Model("y ~ 1 + (1 | g)", data(noise), **kind)
-    with pytest.raises(bv.DataError, match="reproduces|Leave one of them out"):
-        model.sample(engine, draws=10, chains=1, seed=1)
+@pytest.mark.parametrize("noise", [1e-6, 1e-8, 1e-10, 1e-12, 0.0])
+@pytest.mark.parametrize("seed", [1, 3, 5])
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_less_noise_is_refused_in_words(noise, seed, kind):
+    model = bv.Model("y ~ 1 + (1 | g)", data(noise, seed), **kind)
+    with pytest.raises(bv.DataError, match="reproduces the response"):
+        model.reml()
+    with pytest.raises(bv.DataError, match="reproduces the response"):
+        model.sample(draws=10, chains=1, seed=1)
+
+
+@pytest.mark.parametrize("noise", [1e-3, 1e-8])
+@pytest.mark.parametrize("residual", ["cs(t | g)", "us(t | g)"])
+def test_residuals_that_make_the_same_V_are_refused_before(noise, residual):
+    model = bv.Model("y ~ 1 + (1 | g)", data(noise), residual=residual)
+    with pytest.raises(bv.DataError, match="Leave one of them out"):
+        model.reml()
 
 
 @pytest.mark.parametrize(("noise", "digits"), [(1e-4, None), (1e-6, 6.0), (1e-7, 7.0)])
