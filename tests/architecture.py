@@ -39,6 +39,7 @@ OWNERS: dict[str, dict[str, str]] = {
     "jinja2": {"report": ""},
     "PIL": {"plots/png.py": ""},
     "lazy_loader": {"__init__.py": ""},
+    "llvmlite": {"gram/eights.py": ""},
     "matplotlib": {"plots": "draws with it", "report/packages.py": "names what is not installed"},
     "narwhals": {"formula": ""},
     "numba": {"gram": ""},
