@@ -20,10 +20,11 @@ from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
 from bayesv.gram.of_design import refuse_crossed_clusters, responses_of, statistics_of
 from bayesv.gram.probes import Probes
 from bayesv.gram.rebase import in_scaling
+from bayesv.gram.reproduced import digits_reproduced
 from bayesv.gram.residual_rows import ByResidual, Weighted
 from bayesv.gram.responses import Responses
 from bayesv.gram.scaling import Grouping, RowBatch, Scaling, Triangles
-from bayesv.gram.statistics import LARGEST_ERROR, GramStatistics
+from bayesv.gram.statistics import LARGEST_ERROR, GramStatistics, keeps_digits
 from bayesv.gram.tables import ChainProblem, Rule, Sums, inner
 from bayesv.gram.threads import threads
 from bayesv.gram.words import elimination_in_words
@@ -58,6 +59,7 @@ __all__ = [
     "arrange",
     "chain_problem",
     "check_elimination",
+    "digits_reproduced",
     "draw_effects",
     "eliminate",
     "eliminate_many",
@@ -65,6 +67,7 @@ __all__ = [
     "gram_statistics",
     "in_scaling",
     "inner",
+    "keeps_digits",
     "krylov",
     "merge",
     "permute",

@@ -90,7 +90,7 @@ def minimize(
             break
         step = -(inverse @ gradient)
         slope = float(gradient @ step)
-        if not slope < 0:
+        if not (slope < 0 and fall > 0):  # what is left to fall is rounding
             break
         # As far as a parabola that falls as much as the last step did.
         scale = min(1.0, 2.02 * fall / -slope)

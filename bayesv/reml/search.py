@@ -138,7 +138,20 @@ class Search:
             before, x = self.criterion.row_sizes(x)[:m], self.criterion.expectation_step(x)
             if self.criterion.row_sizes(x)[:m].max() < _FAR * before.max():
                 break
-        return x
+        return self._grown(x) if len(rest) else x
+
+    def _grown(self, x: Array) -> Array:
+        """Return λ so many times ten larger as the criterion falls.
+
+        Where λ is large, EM is slow; a descent from afar raises the correlation of residuals
+        instead, to one that looks like a random effect.
+        """
+        while True:
+            larger = np.where(self.is_element, 10.0 * x, x)
+            now, then = self.criterion.values(np.array([x, larger]))
+            if not then < now:
+                return x
+            x = larger
 
     def _descend(
         self, x: Array, free: Mask, known: Optimum | None = None
