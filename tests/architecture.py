@@ -73,6 +73,8 @@ HEAVY: dict[str, str] = {
     "gram.rows": "compiled by numba",
     "gram.several": "compiled by numba",
     "gram.small": "compiled by numba",
+    "reml.chains": "compiled by numba",
+    "reml.quasi_newton": "compiled by numba",
     "inference.marginal": "an operation of PyTensor is a class of it",
     "plots.calibration": "draws with matplotlib, which is an extra",
     "report.pictures": "draws with matplotlib, which is an extra",

@@ -26,6 +26,7 @@ from bayesv.gram import (
     profile_chain,
 )
 from bayesv.linalg import Array, Mask, symmetrize
+from bayesv.reml.elements import ElementTable, joined
 from bayesv.reml.maps import Elements, TermMap, map_of
 
 __all__ = ["Criterion", "solve_fixed"]
@@ -50,7 +51,7 @@ class Criterion:
                 "Leave some out; a column of text or categories has one for each further level."
             )
         self.maps = [
-            map_of(term, basis, scale)
+            map_of(term, basis, scale, design.n)
             for term, basis, scale in zip(
                 design.terms, stats.bases, stats.layout.scales, strict=True
             )
@@ -165,12 +166,7 @@ class Criterion:
 
     def curvature(self, x: Array) -> Array:
         """Return about the second derivatives by x: J times Fisher's information of a level."""
-        levels = [term.n_levels for term in self.design.terms]
-        parts = [
-            one.curvature(part, J, self.design.n)
-            for J, (one, part) in zip(levels, self._each(x), strict=True)
-        ]
-        return np.concatenate([np.zeros(0), *parts])
+        return np.concatenate([np.zeros(0), *(o.curvature(part) for o, part in self._each(x))])
 
     def reproduced(self) -> DataError:
         """Return the error of a response that leaves no residual variance to speak of."""
@@ -208,7 +204,7 @@ class Criterion:
 
     def _by_each_lambda(self, x: Array) -> tuple[float, list[Array]]:
         """Return the profiled criterion and its derivative by each λ_f."""
-        if (chain := self._chain) is None:
+        if (chain := self.chain) is None:
             value, done, T_bar = self._profiled(self.statistics(x), x)
             return value, done.gradient(T_bar)
         self.n_evaluations += 1
@@ -254,9 +250,20 @@ class Criterion:
         return np.concatenate([*new, x[self.n_lambdas :]])
 
     @cached_property
-    def _chain(self) -> ChainProblem | None:
+    def chain(self) -> ChainProblem | None:
         """What profiles the criterion in one pass, where its sums are always the same."""
         return chain_problem(self.stats, self._rule(self.stats))
+
+    @cached_property
+    def element_table(self) -> ElementTable | None:
+        """Where the coordinates stand in the flat λ of a chain, if all are elements of λ."""
+        tables = [one.table for one in self.maps if isinstance(one, Elements)]
+        if len(tables) < len(self.maps):
+            return None
+        starts, stop = [0] * len(tables), 0
+        for term in self.stats.layout.chain_terms:
+            starts[term], stop = stop, stop + tables[term].size
+        return joined(tables, starts)
 
     def _rule(self, stats: GramStatistics) -> Rule:
         """Return what makes the criterion of log|M| and T."""

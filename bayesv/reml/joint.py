@@ -51,7 +51,7 @@ class JointCriterion(Criterion):
         return self.n_lambdas + self.residual.size
 
     @property
-    def _chain(self) -> None:
+    def chain(self) -> None:
         """Sums change with the residuals."""
         return None
 

@@ -12,8 +12,8 @@ from bayesv.errors import DataError, FitWarning, warn
 from bayesv.gram import LARGEST_ERROR, Probes, eliminate
 from bayesv.linalg import Array, Mask
 from bayesv.reml.criterion import Criterion, solve_fixed
-from bayesv.reml.descent import minimize, polish
 from bayesv.reml.fit import RemlFit
+from bayesv.reml.free import Free
 from bayesv.reml.identification import unidentified
 from bayesv.reml.starts import Screen
 
@@ -30,14 +30,8 @@ _VALLEYS = 8
 # of more starts.
 _DECAY = 0.3
 _OTHER_STARTS = ((1.0, 0.8), (1.0, -0.5), (0.2, 0.5), (3.0, 0.5))
-# Gradients over the root of the curvature. With a line search on values, which rounding limits to
-# 1e-8 or so, and without: the criterion is then within 1e-12 of its minimum.
-_LINE_SEARCH_GRADIENT, _SEARCH_GRADIENT = 1e-3, 1e-6
-_ROUNDS = 4  # more of the search, each scaled anew
-_NEAR = 0.1  # twice the difference of the criterion, about, within which optima are the same
 _LOWER = 1e-5  # difference of the criterion that makes another minimum the better one
 _GRADIENT_TOLERANCE = 1e-3  # a fit whose gradient is larger is reported as not converged
-_SETTLED = 0.1 * _GRADIENT_TOLERANCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,47 +138,8 @@ class Search:
         self, x: Array, free: Mask, known: Optimum | None = None
     ) -> tuple[Array, float, Array]:
         """Quasi-Newton search over the free coordinates; given up where it comes to ``known``."""
-        if not free.any():
-            value, gradient = self.criterion.value_and_gradient(x)
-            return x, value, gradient
-
-        def filled(part: Array) -> Array:
-            full = x.copy()
-            full[free] = part
-            return full
-
-        def objective(part: Array) -> tuple[float, Array]:
-            try:
-                value, gradient = self.criterion.value_and_gradient(filled(part))
-            except np.linalg.LinAlgError:  # a step so long that rounding leaves nothing: go back
-                return 1e300, np.zeros(int(free.sum()))
-            return value, gradient[free]
-
-        def arrived(part: Array) -> bool:
-            if known is None:
-                return False
-            away = self.criterion.same_sign(filled(part)) - self.criterion.same_sign(known.x)
-            return bool((curvature * away[free] ** 2).sum() < _NEAR)
-
-        part = x[free]
-        # Near a zero of λ the curvature may be far below the expected one, and of either sign, and
-        # far from the start it is another: what is left there is searched again, to the end.
-        for loose in (_LINE_SEARCH_GRADIENT, *(_SEARCH_GRADIENT,) * _ROUNDS):
-            curvature = self.criterion.curvature(filled(part))[free]
-            size = np.sqrt(curvature)
-            part, value, gradient, inverse = minimize(
-                objective, part, curvature, loose * size, self.max_iterations, arrived
-            )
-            if known is not None:
-                break
-            part, value, gradient = polish(
-                objective, part, value, gradient, inverse, _SEARCH_GRADIENT * size
-            )
-            if _relative(gradient, self.criterion.row_sizes(filled(part))[free]) < _SETTLED:
-                break
-        full_gradient = np.zeros_like(x)
-        full_gradient[free] = gradient
-        return filled(part), value, full_gradient
+        to = None if known is None else self.criterion.same_sign(known.x)
+        return Free(self.criterion, x, free, to).descend(self.max_iterations)
 
     def _settle(
         self, x: Array, value: float, gradient: Array, free: Mask
