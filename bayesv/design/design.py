@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -230,8 +231,7 @@ class Design(LabelledDesign):
             )
         if any(len(term.codes) != n for term in self.terms):
             raise DataError("A random term has another number of rows than y.")
-        if self.residual.size != n:
-            raise DataError(f"R has {self.residual.size} rows, but y has {n}; they must agree.")
+        _refuse_other_rows(self.residual, n)
 
     @property
     def n(self) -> int:
@@ -266,10 +266,10 @@ class Design(LabelledDesign):
 
     def _with(self, **parts: Any) -> Design:
         """Return the design with another response or residual of the same clusters."""
-        new = replace(self, **parts)
-        for name in ("Z", "Z_independent", "clusters", "fixed_index"):  # cached properties
-            if name in self.__dict__:
-                new.__dict__[name] = self.__dict__[name]
+        new = copy(self)  # valid as it is
+        new.__dict__.update(parts, fixed_index=self.fixed_index)
+        for name in ("target", "response_sd", "response_scale"):  # cached properties of y and R
+            new.__dict__.pop(name, None)
         return new
 
     def at(self, components: ResidualComponents) -> Design:
@@ -287,6 +287,7 @@ class Design(LabelledDesign):
 
     def with_residual(self, residual: Residual) -> Design:
         """Return the design with another residual of the same clusters."""
+        _refuse_other_rows(residual, self.n)
         return self._with(residual=residual)
 
     @property
@@ -389,6 +390,11 @@ def require_rows(design: LabelledDesign, what: str, instead: str) -> None:
             f"{what}: the rows are needed, and this design was summed up in batches and keeps no "
             f"rows. {instead} Or build the model from a data frame, bv.Model(formula, frame)."
         )
+
+
+def _refuse_other_rows(residual: Residual, n: int) -> None:
+    if residual.size != n:
+        raise DataError(f"R has {residual.size} rows, but y has {n}; they must agree.")
 
 
 def refuse_constant(response: str, y: Array) -> None:

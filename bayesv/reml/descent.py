@@ -3,63 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayesv.linalg import Array, symmetrize
+from bayesv.reml.course import LOWER, STALLED, VALUE, WANTED, Course, begun
 from bayesv.support.memory import refuse_unless
 
-__all__ = [
-    "DONE", "HIGH", "LOW", "LOWER", "LOW_SLOPE", "LOW_VALUE", "PHASE", "SCALE", "SLOPE", "STALLED",
-    "STEPS", "TRIALS", "VALUE", "WANTED", "Course", "Objective", "Point", "begun", "ended", "minimize",
-    "refuse_many",
-]  # fmt: skip
+__all__ = ["Objective", "Point", "ended", "minimize", "refuse_many"]
 
 Objective = Callable[[Array], tuple[float, Array]]
 Point = tuple[Array, float, Array]  # x, and value and gradient there
 
 _NEWTON_STEPS = 12
 _COPIES = 5  # of the inverse Hessian, at once
-
-
-class Course(NamedTuple):
-    """Where a minimisation stands between two evaluations; see `bayesv.reml.quasi_newton`.
-
-    Attributes
-    ----------
-    x, gradient : ndarray, shape (d,)
-        The lowest point so far.
-    inverse : ndarray, shape (d, d)
-        Inverse Hessian.
-    step, point : ndarray, shape (d,)
-        Direction of the search, and the point on it that is to be evaluated next.
-    tolerance, finer : ndarray, shape (d,)
-        The search ends where no element of the gradient is larger than the first; then steps
-        without a line search begin, until none is larger than the second: inf if there are none.
-    numbers : ndarray
-        Scalars, `VALUE` and those after it.
-    counts : ndarray of int
-        `PHASE` and those after it.
-    """
-
-    x: Array
-    gradient: Array
-    inverse: Array
-    step: Array
-    point: Array
-    tolerance: Array
-    finer: Array
-    numbers: Array
-    counts: NDArray[np.intp]
-
-
-VALUE, SLOPE, SCALE, LOW, LOW_VALUE, LOW_SLOPE, HIGH = range(7)
-PHASE, TRIALS, STEPS = range(3)  # the phase is 0 before the first evaluation
-DONE, WANTED, LOWER, STALLED = range(4)
-"""What a minimisation says of an evaluation: it has ended; another is wanted; another is wanted, x
-being a new one; or that it has ended without meeting the finer tolerance, as rounding may be."""
 
 
 def refuse_many(d: int) -> None:
@@ -75,25 +32,6 @@ def refuse_many(d: int) -> None:
         "Choose families with fewer parameters, such as toep or ar1 in place of us, or fewer "
         "visits or columns.",
     )
-
-
-def begun(
-    x: Array, curvature: Array, tolerance: Array, finer: Array | None, max_iterations: int
-) -> Course:
-    """Return the course of a minimisation from x, shape (d,).
-
-    Parameters
-    ----------
-    x, curvature, tolerance, finer, max_iterations
-        As for `minimize`.
-    """
-    d = len(x)
-    finer = np.full(d, np.inf) if finer is None else finer
-    counts = np.array([0, 0, max_iterations], dtype=np.intp)
-    return Course(
-        x.copy(), np.zeros(d), np.diag(1.0 / curvature), np.zeros(d), x.copy(), tolerance, finer,
-        np.zeros(7), counts,
-    )  # fmt: skip
 
 
 def minimize(

@@ -26,14 +26,18 @@ class ElementTable(NamedTuple):
         In it.
     units : ndarray, shape (d,)
         The element is the coordinate × unit.
-    of_column : ndarray of int, shape (d,)
-        Coordinate of the diagonal element of the same column.
+    of_row, of_column : ndarray of int, shape (d,)
+        Coordinate of the diagonal element of the same row, and of the same column.
+    terms : ndarray of int, shape (terms, 3)
+        Where the λ of each term starts, its number of columns, and of levels.
     """
 
     size: int
     places: Index
     units: Array
+    of_row: Index
     of_column: Index
+    terms: Index
 
 
 class ChainDescent(NamedTuple):
@@ -50,8 +54,8 @@ class ChainDescent(NamedTuple):
     curvature : ndarray, shape (f,)
     near : float
         Σ curvature × distance² to a minimum that is the same.
-    count : ndarray of int, shape (1,)
-        Evaluations, counted here.
+    evaluations : ndarray of int, shape (1,)
+        Counted here.
     """
 
     x: Array
@@ -59,16 +63,23 @@ class ChainDescent(NamedTuple):
     known: Array
     curvature: Array
     near: float
-    count: Index
+    evaluations: Index
 
 
 def joined(tables: Sequence[ElementTable], starts: Sequence[int]) -> ElementTable:
     """Return the table of all terms, the λ of each of which starts so far into the flat one."""
-    places, units, of_column, done = list[Index](), list[Array](), list[Index](), 0
+    moved, done = list[ElementTable](), 0
     for table, start in zip(tables, starts, strict=True):
-        places.append(table.places + start)
-        units.append(table.units)
-        of_column.append(table.of_column + done)
+        moved.append(
+            ElementTable(
+                table.size,
+                table.places + start,
+                table.units,
+                table.of_row + done,
+                table.of_column + done,
+                table.terms + np.array([start, 0, 0]),
+            )
+        )
         done += len(table.places)
-    size = sum(table.size for table in tables)
-    return ElementTable(size, *map(np.concatenate, (places, units, of_column)))
+    sizes, *columns = zip(*moved, strict=True)
+    return ElementTable(sum(sizes), *map(np.concatenate, columns))

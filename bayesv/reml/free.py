@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesv.linalg import Array, Mask
+from bayesv.reml.course import VALUE, begun
 from bayesv.reml.criterion import Criterion
-from bayesv.reml.descent import VALUE, Point, begun, ended, minimize, refuse_many
+from bayesv.reml.descent import Point, ended, minimize, refuse_many
 from bayesv.reml.elements import ChainDescent
 
 __all__ = ["Free"]
@@ -64,15 +65,13 @@ class Free:
         gradient[self.free] = slopes
         return self._filled(part), value, gradient
 
-    def _round(
-        self, part: Array, loose: float, finer: float | None, max_iterations: int
-    ) -> Point:
+    def _round(self, part: Array, loose: float, finer: float | None, max_iterations: int) -> Point:
         """Return where a search ends that is scaled at its start."""
         criterion = self.criterion
         curvature = criterion.curvature(self._filled(part))[self.free]
         size = np.sqrt(curvature)
         fine = None if finer is None else finer * size
-        if (chain := criterion.chain) is None or (table := criterion.element_table) is None:
+        if (chain := criterion.chain) is None or (table := criterion.coordinates.table) is None:
 
             def arrived(part: Array) -> bool:
                 if self.known is None:
@@ -87,12 +86,12 @@ class Free:
 
         course = begun(part, curvature, loose * size, fine, max_iterations)
         known = np.zeros(0) if self.known is None else self.known
-        count = np.zeros(1, dtype=np.intp)
+        evaluations = np.zeros(1, dtype=np.intp)
         descent = ChainDescent(
-            self.x.copy(), np.flatnonzero(self.free), known, curvature, _NEAR, count
+            self.x.copy(), np.flatnonzero(self.free), known, curvature, _NEAR, evaluations
         )
         told = descend_chain(chain, table, descent, course)
-        criterion.n_evaluations += int(count[0])
+        criterion.n_evaluations += int(evaluations[0])
         if course.numbers[VALUE] == -np.inf:
             raise criterion.reproduced()
         return ended(self._evaluate, course, told)

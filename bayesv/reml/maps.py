@@ -31,6 +31,7 @@ class TermMap(ABC):
     """The map from a term's coordinates x to its λ, in the basis of the statistics."""
 
     size: int
+    k: int
 
     @abstractmethod
     def lambdas(self, x: Array) -> Array:
@@ -104,9 +105,14 @@ class Elements(TermMap):
         self.basis, self.size, self.k = basis, len(self.rows), len(mask)
         self.diagonal = self.rows == self.columns
         own = np.flatnonzero(self.diagonal)
-        self.of_row, self.levels, self.m = own[self.rows], n_levels, n / n_levels
+        self.levels, self.m = n_levels, n / n_levels
         self.table = ElementTable(
-            self.k**2, self.rows * self.k + self.columns, 1.0 / scale[self.rows], own[self.columns]
+            size=self.k**2,
+            places=self.rows * self.k + self.columns,
+            units=1.0 / scale[self.rows],
+            of_row=own[self.rows],
+            of_column=own[self.columns],
+            terms=np.array([[0, self.k, n_levels]]),
         )
 
     def lambdas(self, x: Array) -> Array:  # noqa: D102
@@ -130,7 +136,7 @@ class Elements(TermMap):
         return np.asarray(lower[self.rows, self.columns] / self.table.units)
 
     def curvature(self, x: Array) -> Array:  # noqa: D102
-        size = np.maximum(np.abs(x[self.of_row]), 0.05)
+        size = np.maximum(np.abs(x[self.table.of_row]), 0.05)
         return np.asarray(4.0 * self.levels * (self.m * size / (1.0 + self.m * size**2)) ** 2)
 
     def sizes(self, x: Array) -> Array:  # noqa: D102
@@ -173,6 +179,11 @@ class Parameters(TermMap):
     def size(self) -> int:  # type: ignore[override]
         """Number of coordinates."""
         return self.structure.n_sds + self.structure.n_corrs
+
+    @property
+    def k(self) -> int:  # type: ignore[override]
+        """Number of columns."""
+        return len(self.basis)
 
     @cached_property
     def _parts(self) -> list[_Part]:

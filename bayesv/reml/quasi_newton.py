@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bayesv.gram.compiled import compiled
-from bayesv.reml.descent import (
+from bayesv.reml.course import (
     DONE,
     HIGH,
     LOW,
@@ -163,9 +163,9 @@ def _accept(course, value, gradient):
         for i in range(d):
             for j in range(d):
                 one, other = course.point[i] - course.x[i], course.point[j] - course.x[j]
-                course.inverse[i, j] += one * weight * other - (
-                    one * moved[j] + moved[i] * other
-                ) / along
+                course.inverse[i, j] += (
+                    one * weight * other - (one * moved[j] + moved[i] * other) / along
+                )
     course.numbers[VALUE] = value
     for i in range(d):
         course.x[i], course.gradient[i] = course.point[i], gradient[i]

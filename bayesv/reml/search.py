@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from bayesv.errors import DataError, FitWarning, warn
-from bayesv.gram import LARGEST_ERROR, Probes, eliminate
+from bayesv.gram import LARGEST_ERROR, Probes
 from bayesv.linalg import Array, Mask
 from bayesv.reml.criterion import Criterion, solve_fixed
 from bayesv.reml.fit import RemlFit
 from bayesv.reml.free import Free
 from bayesv.reml.identification import unidentified
-from bayesv.reml.starts import Screen
+from bayesv.reml.starts import Screen, lattice_of
 
 __all__ = ["Optimum", "Search"]
 
@@ -52,7 +52,7 @@ class Search:
         self.criterion, self.max_iterations = criterion, max_iterations
         self.tolerance = tolerance  # of a certificate
         self.all_free = np.ones(criterion.size, dtype=bool)
-        self.row, self.column, self.is_element = criterion.elements
+        self.row, self.column, self.is_element = criterion.places
         self.diagonal = self.is_element & (self.row == self.column)
 
     def with_probes(self, probes: Probes) -> Search:
@@ -110,7 +110,8 @@ class Search:
         def values(points: Array) -> Array:
             return criterion.values(_beside(points, rest))
 
-        screen = Screen(values, self.row[:m], self.column[:m])
+        lattice = lattice_of(tuple(self.row[:m].tolist()), tuple(self.column[:m].tolist()))
+        screen = Screen(values, lattice)
         n = min(_MOST_SCREENED, int(_SCREENING / criterion.cost) // screen.values_a_start)
         if n >= _LEAST_SCREENED:
             starts = screen.starts(n, known.x[:m], known.value, known.boundary)[:_VALLEYS]
@@ -123,16 +124,11 @@ class Search:
 
         ``rest`` are the coordinates beside those of λ.
         """
-        m = self.criterion.n_lambdas
         x = np.append(self.criterion.start(scale, decay), rest)
-        if not m:
+        if not self.criterion.n_lambdas:
             return x
         # EM is slow near the optimum but, unlike quasi-Newton steps, never far off from afar.
-        for _ in range(_EM_STEPS):
-            before, x = self.criterion.row_sizes(x)[:m], self.criterion.expectation_step(x)
-            if self.criterion.row_sizes(x)[:m].max() < _FAR * before.max():
-                break
-        return x
+        return self.criterion.approached(x, _EM_STEPS, _FAR)
 
     def _descend(
         self, x: Array, free: Mask, known: Optimum | None = None
@@ -196,8 +192,7 @@ class Search:
         """Return the fit at an optimum, with what is to be known of it."""
         criterion = self.criterion
         stats, design = criterion.statistics(best.x), criterion.design
-        done = eliminate(stats, criterion.lambdas(best.x))
-        gamma, r2, _, S_inv = solve_fixed(done)
+        gamma, r2, _, S_inv = solve_fixed(criterion.remainder(best.x))
         sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
         names = design.fixed_index
         roots = criterion.roots(best.x)
@@ -210,7 +205,7 @@ class Search:
             raise criterion.reproduced()
         if not criterion.sigma_is_known:  # what that judges is the split between Σ and σ²
             problems = (*problems, *unidentified(design, stats, criterion.method))
-        if lost := stats.lost_digits(roots):
+        if lost := stats.lost_digits(error):
             problems = (*problems, lost)
         for problem in problems:
             warn(f"{problem[0].upper()}{problem[1:]}.", FitWarning)
