@@ -231,7 +231,8 @@ class Design(LabelledDesign):
             )
         if any(len(term.codes) != n for term in self.terms):
             raise DataError("A random term has another number of rows than y.")
-        _refuse_other_rows(self.residual, n)
+        if self.residual.size != n:
+            raise DataError(f"R has {self.residual.size} rows, but y has {n}; they must agree.")
 
     @property
     def n(self) -> int:
@@ -282,12 +283,10 @@ class Design(LabelledDesign):
         """
         if (form := self.parametric_residual) is None:
             return self
-        residual = form.member(components.residual, components.sigma2)
-        return self._with(residual=residual)
+        return self._with(residual=form.member(components.residual, components.sigma2))
 
     def with_residual(self, residual: Residual) -> Design:
         """Return the design with another residual of the same clusters."""
-        _refuse_other_rows(residual, self.n)
         return self._with(residual=residual)
 
     @property
@@ -390,11 +389,6 @@ def require_rows(design: LabelledDesign, what: str, instead: str) -> None:
             f"{what}: the rows are needed, and this design was summed up in batches and keeps no "
             f"rows. {instead} Or build the model from a data frame, bv.Model(formula, frame)."
         )
-
-
-def _refuse_other_rows(residual: Residual, n: int) -> None:
-    if residual.size != n:
-        raise DataError(f"R has {residual.size} rows, but y has {n}; they must agree.")
 
 
 def refuse_constant(response: str, y: Array) -> None:
