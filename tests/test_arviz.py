@@ -63,7 +63,7 @@ def test_rows_left_out_are_the_conditionals_of_V(post):
 def test_predictive_draws_are_those_of_predict(post):
     for predictive, new in (("fitted", False), ("new", True)):
         tree = post.to_datatree(predictive, draws=2000, seed=5)
-        want = post.predict(2000, new_levels=new, seed=5).to_numpy()
+        want = post.predict(draws=2000, new_levels=new, seed=5).to_numpy()
         got = tree["posterior_predictive"]["Reaction"].to_numpy().reshape(want.shape)
         np.testing.assert_array_equal(got, want)
 

@@ -180,11 +180,11 @@ def test_predictions_of_new_rows(both):
     for of in ("mean", "response"):
         one, two = (fit.predict(new, include="fixed", of=of, weights="w", prob=0.8) for fit in fits)
         np.testing.assert_allclose(two, one, rtol=1e-4)
-    a, b = (post.predict(newdata=new, weights="w", seed=2) for post in posts)
+    a, b = (post.predict(new, weights="w", seed=2) for post in posts)
     assert a.dims == b.dims
     np.testing.assert_allclose(b.mean("sample"), a.mean("sample"), atol=0.15)
     for ask in (lambda: fits[1].predict(new), lambda: fits[1].predict()):
-        with pytest.raises(bv.DataError, match=r"post\.predict\(newdata=…\)"):
+        with pytest.raises(bv.DataError, match=r"post\.predict\(new\)"):
             ask()
 
 

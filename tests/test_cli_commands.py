@@ -71,7 +71,7 @@ def test_predict_from_reml(folder, capsys):
 def test_predict_from_draws(capsys):
     assert main(["predict", "post.nc", "new.csv", "-o", "q.csv", "--seed", "3"]) == 0
     table = pd.read_csv("q.csv")
-    draws = bv.load("post.nc").predict(newdata=pd.read_csv("new.csv"), seed=3)
+    draws = bv.load("post.nc").predict(pd.read_csv("new.csv"), seed=3)
     np.testing.assert_allclose(table["mean"], draws.mean("sample"), rtol=1e-12)
     assert (table["low"] < table["mean"]).all()
     assert main(["predict", "post.nc", "new.csv", "-o", "q.xlsx"]) == 1

@@ -235,13 +235,13 @@ def test_effects_and_functionals_of_the_mixture(posts):
 
 def test_predictions_of_the_mixture(posts):
     mixed = bv.average(*posts, weights=[0.5, 0.5, 0.0])
-    y = mixed.predict(400, seed=2)
+    y = mixed.predict(draws=400, seed=2)
     assert y.shape == (400, 180)
-    each = [post.predict(200, seed=3).to_numpy() for post in posts[:2]]
+    each = [post.predict(draws=200, seed=3).to_numpy() for post in posts[:2]]
     expected = np.concatenate(each)
     error = expected.std(axis=0) * np.sqrt(2 / 400)
     assert (abs(y.to_numpy().mean(axis=0) - expected.mean(axis=0)) < 5 * error).all()
-    assert np.array_equal(mixed.predict(40, seed=2), mixed.predict(40, seed=2))
+    assert np.array_equal(mixed.predict(draws=40, seed=2), mixed.predict(draws=40, seed=2))
 
 
 def test_weights_by_evidence_and_by_stacking(posts, comparison):

@@ -25,8 +25,8 @@ def rows(post, places):
 def test_fitted_rows_as_new_data_have_the_same_law(post):
     """Conditional on y: mean and SD of the rows of the fit, in Monte Carlo errors."""
     places = [0, 9, 57, 121]
-    old = post.predict(4000, seed=1).to_numpy()[:, places]
-    new = post.predict(4000, newdata=rows(post, places), seed=2).to_numpy()
+    old = post.predict(draws=4000, seed=1).to_numpy()[:, places]
+    new = post.predict(draws=4000, newdata=rows(post, places), seed=2).to_numpy()
     error = old.std(axis=0) / np.sqrt(2000)
     assert (np.abs(old.mean(axis=0) - new.mean(axis=0)) < 4 * error).all()
     assert new.std(axis=0) == pytest.approx(old.std(axis=0), rel=0.08)
@@ -35,7 +35,7 @@ def test_fitted_rows_as_new_data_have_the_same_law(post):
 def test_new_groups_share_effects_and_rows_without_one_do_not(post):
     data = rows(post, [0, 0, 0, 0]).astype({"Subject": object})
     data["Subject"] = ["new", "new", None, "other"]
-    y = post.predict(4000, newdata=data, seed=3).to_numpy()
+    y = post.predict(draws=4000, newdata=data, seed=3).to_numpy()
     covs = post.cov("Subject").reshape(-1, 2, 2)
     z = np.array([1.0, -4.5])
     shared = (covs @ z @ z).mean()
@@ -49,9 +49,9 @@ def test_new_groups_share_effects_and_rows_without_one_do_not(post):
 def test_known_and_new_groups_differ(post):
     data = rows(post, [0, 0]).astype({"Subject": object})
     data["Subject"] = ["308", "someone"]
-    spread = post.predict(2000, newdata=data, seed=4).std("sample").to_numpy()
+    spread = post.predict(draws=2000, newdata=data, seed=4).std("sample").to_numpy()
     assert spread[0] < 0.8 * spread[1]
-    both = post.predict(2000, newdata=data, new_levels=True, seed=4).std("sample").to_numpy()
+    both = post.predict(draws=2000, newdata=data, new_levels=True, seed=4).std("sample").to_numpy()
     assert both[0] == pytest.approx(both[1], rel=0.1)
 
 
@@ -61,12 +61,32 @@ def test_known_and_new_groups_differ(post):
 )
 def test_what_cannot_be_coded_is_refused(post, change, text):
     with pytest.raises(bv.BayesvError, match=text):
-        post.predict(newdata=rows(post, [0, 1]).assign(**change))
+        post.predict(rows(post, [0, 1]).assign(**change))
 
 
 def test_a_mapping_is_a_table(post):
     data = {"Days": [1], "Subject": ["308"], "dose": ["low"], "base": [0.1]}
-    assert post.predict(50, newdata=data).shape == (50, 1)
+    assert post.predict(draws=50, newdata=data).shape == (50, 1)
     with pytest.raises(bv.BayesvError, match="data frame"):
-        post.predict(newdata=[1, 2])
-    assert pd.notna(post.predict(10, newdata=data).to_numpy()).all()
+        post.predict([1, 2])
+    assert pd.notna(post.predict(draws=10, newdata=data).to_numpy()).all()
+
+
+def test_means_are_responses_without_the_noise_of_residuals(post):
+    """Same u and β, draw by draw: what is left of responses has the variance σ²."""
+    data = rows(post, [0, 9, 57, 121])
+    mean = post.predict(data, of="mean", draws=4000, seed=5).to_numpy()
+    y = post.predict(data, draws=4000, seed=6).to_numpy()
+    error = y.std(axis=0) / np.sqrt(2000)
+    assert (np.abs(mean.mean(axis=0) - y.mean(axis=0)) < 4 * error).all()
+    gap = y.var(axis=0) - mean.var(axis=0)
+    assert gap == pytest.approx(np.full(4, post.sigma2.mean()), rel=0.12)
+
+
+def test_summaries_of_predictions(post):
+    drawn = post.predict(rows(post, [0, 9]), draws=500, seed=7)
+    table = bv.summarize(drawn, prob=0.9)
+    assert table["quantity"].tolist() == [f"y[{label}]" for label in drawn["row"].to_numpy()]
+    assert table["mean"].to_numpy() == pytest.approx(drawn.mean("sample").to_numpy())
+    low = drawn.quantile(0.05, "sample").to_numpy()
+    assert table["eti_low"].to_numpy() == pytest.approx(low)

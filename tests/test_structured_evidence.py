@@ -55,7 +55,7 @@ def test_average_over_six(six):
     assert np.allclose(V.within() + V.between(), V.sd() ** 2, rtol=1e-10)
     assert V.share_between().to_numpy().max() > 0.001
     assert np.isfinite(mixed.fixed().to_numpy()).all()
-    assert mixed.predict(50, seed=1).shape == (50, 180)
+    assert mixed.predict(draws=50, seed=1).shape == (50, 180)
 
 
 def test_variance_beside_serial_correlation(six):

@@ -304,11 +304,16 @@ def test_predictions_continue_series(data, posterior):
     frame = data[~((data["g"] == 3) & (data["day"] == 4))].reset_index(drop=True)
     fit = bv.Model("y ~ x + (x | g)", frame, residual="ar1(day | g)")
     with without(bv.SamplingWarning):
-        draws = fit.sample(seed=2, draws=400, progressbar=False).predict(800, newdata=new, seed=1)
+        fitted = fit.sample(seed=2, draws=400, progressbar=False)
+    draws = fitted.predict(new, draws=800, seed=1)
+    means = fitted.predict(new, of="mean", draws=800, seed=1)
     reml = fit.reml().predict(new)
+    # What is known of a residual of a series that goes on stays; the rest is noise.
+    assert float(means[:, 0].mean()) == pytest.approx(reml["mean"].iloc[0], abs=0.25)
+    assert (means.std("sample") < draws.std("sample")).all()
     assert float(draws[:, 0].mean()) == pytest.approx(reml["mean"].iloc[0], abs=0.25)
     assert float(draws[:, 0].std()) < float(draws[:, 1].std())
-    again = post.predict(200, seed=3)
+    again = post.predict(draws=200, seed=3)
     assert again.shape == (200, len(data))
 
 

@@ -68,8 +68,7 @@ def _predicted(
     """Return the table of predictions, one line a row that can be predicted."""
     if isinstance(fit, bv.RemlFit):
         return fit.predict(rows, of="response", prob=arguments.prob, weights=arguments.weights)
-    draws = fit.predict(newdata=rows, weights=arguments.weights, seed=arguments.seed)
-    y = draws.to_pandas()
-    tail = 0.5 * (1.0 - arguments.prob)
-    low, high = y.quantile(tail), y.quantile(1.0 - tail)
-    return pd.DataFrame({"mean": y.mean(), "sd": y.std(), "low": low, "high": high})
+    y = fit.predict(rows, weights=arguments.weights, seed=arguments.seed)
+    table = bv.summarize(y, arguments.prob).set_index(y["row"].to_index())
+    intervals = {"eti_low": "low", "eti_high": "high"}
+    return table[["mean", "sd", *intervals]].rename(columns=intervals)

@@ -14,10 +14,20 @@ from numpy.typing import ArrayLike, NDArray
 from bayesv.comparison.averaged_v import AveragedV, parts_of_variance
 from bayesv.comparison.comparable import refuse_incomparable, short_names
 from bayesv.comparison.models import compare_models, prior_weights
+from bayesv.covariance.prediction import OF
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.posterior.posterior import Posterior
-from bayesv.support.arguments import FLAG, PROBABILITY, TEXT, TEXTS, accepts, optional, whole
+from bayesv.support.arguments import (
+    FLAG,
+    PROBABILITY,
+    TEXT,
+    TEXTS,
+    accepts,
+    choice,
+    optional,
+    whole,
+)
 from bayesv.support.shown import Part, Shown, Table
 from bayesv.support.xarray import data_array, dataset
 
@@ -145,23 +155,26 @@ class AveragedPosterior(Shown):
             }
         )
 
-    @accepts(draws=whole(_CHAINS), weights=optional(TEXT), new_levels=FLAG, seed=whole(0))
+    @accepts(
+        of=choice(*OF), draws=whole(_CHAINS), weights=optional(TEXT), new_levels=FLAG, seed=whole(0)
+    )
     def predict(
         self,
-        draws: int = 1000,
-        *,
         newdata: Any = None,
+        *,
+        of: str = "response",
+        draws: int = 1000,
         weights: str | None = None,
         new_levels: bool = False,
         seed: int = 0,
     ) -> xarray.DataArray:
-        """Return draws of responses of the mixture, dims (sample, row); see `Posterior.predict`."""
+        """Return draws of the mixture, dims (sample, row); see `Posterior.predict`."""
         rng = np.random.default_rng(seed)
         parts, labels = [], None
         for post, count in zip(self.posteriors, self._counts(draws), strict=True):
             if count:
                 y = post.predict(
-                    int(count), newdata=newdata, weights=weights, new_levels=new_levels,
+                    newdata, of=of, draws=int(count), weights=weights, new_levels=new_levels,
                     seed=int(rng.integers(2**31)),
                 )  # fmt: skip
                 parts.append(y.to_numpy())

@@ -161,7 +161,7 @@ class DesignSummary(LabelledDesign):
             raise DataError(
                 f"This design was summed up in batches and keeps no rows{what}. "
                 "compare, beta_uncertainty, confint, functionals, V(group, level) and "
-                "post.predict(newdata=…) need none. What needs all rows needs a data frame: "
+                "post.predict(new) need none. What needs all rows needs a data frame: "
                 "bv.Model(formula, frame), of whole levels if not all fit into memory."
             )
         raise AttributeError(name)

@@ -21,10 +21,11 @@ __all__ = ["NotedFrame", "footnotes", "summarize", "summary_columns", "without_u
 def _is_draws(name: str, value: Any) -> None:
     dims = getattr(value, "dims", ())
     several = getattr(value, "data_vars", {"": value})
-    if not hasattr(value, "coords") or not {"chain", "draw"} <= set(dims) or not len(several):
+    drawn = {"chain", "draw"} <= set(dims) or "sample" in dims
+    if not hasattr(value, "coords") or not drawn or not len(several):
         raise BayesvError(
-            f"{name} must be an xarray Dataset or DataArray with dims chain and draw, such as "
-            f"post.functionals(); {found(value)}."
+            f"{name} must be an xarray Dataset or DataArray with dims chain and draw, or sample, "
+            f"such as post.functionals(); {found(value)}."
         )
 
 
@@ -76,13 +77,14 @@ def without_undefined(columns: dict[str, Array], moments: Array) -> dict[str, Ar
 
 @accepts(draws=_is_draws, prob=PROBABILITY)
 def summarize(draws: Any, prob: float = 0.95) -> pd.DataFrame:
-    """Summarise draws of anything with dims (chain, draw, …).
+    """Summarise draws of anything with dims (chain, draw, …), or (sample, …) as of predictions.
 
     Parameters
     ----------
     draws : xarray.Dataset or xarray.DataArray
-        Such as ``post.functionals()`` or ``post.map(…)``. An attribute ``moments`` of a variable is
-        the order below which its moments exist; a mean or SD that does not is NaN.
+        Such as ``post.functionals()``, ``post.map(…)`` or ``post.predict(…)``. An
+        attribute ``moments`` of a variable is the order below which its moments exist; a mean or
+        SD that does not is NaN.
     prob : float
         Probability of the intervals.
 
@@ -95,6 +97,9 @@ def summarize(draws: Any, prob: float = 0.95) -> pd.DataFrame:
     variables = draws.data_vars if hasattr(draws, "data_vars") else {draws.name or "value": draws}
     names, columns, moments = [], [], []
     for name, array in variables.items():
+        if "sample" in array.dims:  # one chain
+            array = array.drop_vars("sample", errors="ignore").rename(sample="draw")
+            array = array.expand_dims("chain")
         array = array.transpose("chain", "draw", ...)
         shape = array.shape[2:]
         for index in np.ndindex(*shape):

@@ -101,7 +101,7 @@ class NewResiduals:
             parts.append((new - n, old, across))
         return parts, variances, left
 
-    def draw(self, parameters: Parameters, fitted: Array | None, rng: np.random.Generator) -> Array:
+    def draw(self, parameters: Parameters, fitted: Array | None, z: Array) -> Array:
         """Return residuals of the new rows over σ, shape (m,).
 
         Parameters
@@ -111,14 +111,15 @@ class NewResiduals:
         fitted : ndarray, shape (n,), or None
             Residuals of the fitted rows over σ, which those of their series are conditional on;
             None: all series are new.
-        rng : Generator
+        z : ndarray, shape (m,)
+            Standard normal scores; zeros give the mean.
         """
         n, residuals = self.n_fitted, np.empty(self.n_new)
         codes = self.joint.clusters
         new = np.arange(n, self.joint.n)
         if codes is None:
             variances = self.joint.covariance(parameters, new[:, None])[:, 0, 0]
-            return np.asarray(np.sqrt(variances) * rng.normal(size=self.n_new))
+            return np.asarray(np.sqrt(variances) * z)
         for code in np.unique(codes[n:]):
             rows = new[codes[n:] == code]
             old = np.flatnonzero(codes[:n] == code)[: None if fitted is not None else 0]
@@ -128,7 +129,7 @@ class NewResiduals:
             if k and fitted is not None:
                 weights = np.linalg.solve(R[:k, :k], R[:k, k:]).T
                 mean, left = weights @ fitted[old], left - weights @ R[:k, k:]
-            residuals[rows - n] = mean + psd_root(left) @ rng.normal(size=len(rows))
+            residuals[rows - n] = mean + psd_root(left) @ z[rows - n]
         return residuals
 
     def _series(self) -> list[tuple[Index, Index]]:

@@ -23,15 +23,15 @@ from bayesv.support.memory import refuse_unless
 __all__ = [
     "DENSE_COLUMNS",
     "ELIMINATIONS",
+    "after_fixed",
     "arrange",
     "check_elimination",
     "gram_statistics",
-    "independent",
 ]
 
 ELIMINATIONS = ("auto", "single", "nested", "crossed", "iterative")
 _COPIES_OF_BORDER = 6  # in an evaluation with its gradient
-
+_DIFFERS = 1e-7  # root mean square, of columns in their units
 DENSE_COLUMNS = 2000
 """Columns of a dense block, beyond which ``"auto"`` iterates."""
 
@@ -142,14 +142,13 @@ def arrange(
 
 
 def _orthonormal(moments: Moments, scaling: Scaling) -> tuple[Array, FixedCoordinates]:
-    """Return the transform that makes [X y] orthonormal and a residual, and its coordinates.
-
-    With LL' = S of the columns E = X U₀⁻¹, L'U₀ = QU has the U of the columns themselves.
-    """
+    """Return the transform that makes [X y] orthonormal and a residual, and its coordinates."""
+    # With LL' = S of the columns E = X U₀⁻¹, L'U₀ = QU has the U of the columns themselves.
     p = len(scaling.upper)
     L = psd_root(moments.C[:p, :p])
     # In these units columns that differ have mean square 1, wherever their zero was.
-    kept = independent_columns(L.T, np.zeros(p))
+    differs = np.diagonal(moments.C)[:p] > _DIFFERS**2 * moments.n
+    kept = independent_columns(L.T * differs, np.zeros(p))
     Q, upper = np.linalg.qr(L.T @ scaling.upper[:, kept])
     to_orthonormal = np.linalg.solve(upper.T, scaling.upper[:, kept].T).T
     gamma = to_orthonormal.T @ moments.C[:p, p]
@@ -165,10 +164,10 @@ def _orthonormal(moments: Moments, scaling: Scaling) -> tuple[Array, FixedCoordi
     return transform, FixedCoordinates(upper, np.linalg.solve(upper, taken + gamma), kept)
 
 
-def independent(moments: Moments, scaling: Scaling) -> tuple[Index, float]:
-    """Return the columns of X that those before do not determine, and Σ w r² of y after them."""
-    transform, fixed = _orthonormal(moments, scaling)
-    return fixed.kept, float(transform[:, -1] @ moments.C @ transform[:, -1])
+def after_fixed(moments: Moments, scaling: Scaling) -> float:
+    """Return Σ w r² of the response after X."""
+    last = _orthonormal(moments, scaling)[0][:, -1]
+    return float(last @ moments.C @ last)
 
 
 def _split(moments: Moments, elimination: str) -> tuple[list[int], list[int]]:

@@ -18,6 +18,7 @@ from bayesv.covariance import (
     marginal_means,
     v_distances,
 )
+from bayesv.covariance.prediction import OF
 from bayesv.covariance.quantities import quantities
 from bayesv.errors import BayesvError, SamplingWarning, none_of, warn
 from bayesv.formula.prediction import fitted_rows, rows_of
@@ -308,24 +309,27 @@ class Posterior(DrawsOfDensity, Savable):
         """
         return gls_draws(self.values.flat, self._likelihood)
 
-    @accepts(draws=whole(1), weights=optional(TEXT), new_levels=FLAG, seed=whole(0))
+    @accepts(of=choice(*OF), draws=whole(1), weights=optional(TEXT), new_levels=FLAG, seed=whole(0))
     def predict(
         self,
-        draws: int = 1000,
-        *,
         newdata: Any = None,
+        *,
+        of: str = "response",
+        draws: int = 1000,
         weights: str | None = None,
         new_levels: bool = False,
         seed: int = 0,
     ) -> xarray.DataArray:
-        """Return draws of responses, a DataArray with dims (sample, row).
+        """Return draws of responses or of their means, a DataArray with dims (sample, row).
 
         Parameters
         ----------
-        draws : int
-            How many draws of (β, Σ, σ), evenly spaced.
         newdata : DataFrame or mapping of columns, optional
             Rows to predict, coded as the fitted ones were; the rows of the fit if left out.
+        of : {"response", "mean"}
+            What is drawn: y, or E[y | β, Σ, σ, u] without what is not known of residuals.
+        draws : int
+            How many draws of (β, Σ, σ), evenly spaced.
         weights : str, optional
             Column of ``newdata`` with known weights; 1 if left out.
         new_levels : bool
@@ -333,6 +337,14 @@ class Posterior(DrawsOfDensity, Savable):
             fitted levels is drawn from its conditional given y; levels of ``newdata`` that were
             not fitted are new all the same, and rows without a level share none.
         seed : int
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+        >>> drawn = model.sample(seed=1).predict({"Days": [10], "Subject": ["308"]}, of="mean")
+        >>> list(bv.summarize(drawn, prob=0.9)[["mean", "sd", "eti_low", "eti_high"]])
+        ['mean', 'sd', 'eti_low', 'eti_high']
         """
         rng, values = np.random.default_rng(seed), self.values.flat
         if newdata is None:
@@ -340,7 +352,7 @@ class Posterior(DrawsOfDensity, Savable):
         else:
             rows = rows_of(self.design, newdata, weights)
         kept = values.take(evenly_spaced(values.size, draws))
-        y = responses(kept, rows, self._likelihood, rng, new_levels=new_levels)
+        y = responses(kept, rows, self._likelihood, rng, new_levels=new_levels, of=of)
         return labelled.array(y, {"sample": None, "row": rows.labels}, "y")
 
     @accepts(draws_of_u=optional(whole(1)))

@@ -23,8 +23,9 @@ def responses(
     rng: np.random.Generator,
     *,
     new_levels: bool,
+    of: str = "response",
 ) -> Array:
-    """Return one response of the rows per draw, shape (S, m); see `Posterior.predict`.
+    """Return one response of the rows, or its mean, per draw, shape (S, m).
 
     Parameters
     ----------
@@ -35,6 +36,8 @@ def responses(
     rng : Generator
     new_levels : bool
         Whether all levels are new.
+    of : {"mean", "response"}
+        See `Posterior.predict`.
     """
     all_roots, all_lambdas = values.roots(), values.relative_roots()
     y = np.empty((values.size, len(rows.labels)))
@@ -51,7 +54,8 @@ def responses(
             term.effects(u, root, rng)
             for term, u, root in zip(rows.terms, fitted, roots, strict=True)
         ]
-        residuals = _residuals(point, rows, None if new_levels else fitted, rng)
+        z = np.zeros(len(rows.labels)) if of == "mean" else rng.normal(size=len(rows.labels))
+        residuals = _residuals(point, rows, None if new_levels else fitted, z)
         y[s] = response(rows, point.beta, effects, residuals)
     return y
 
@@ -60,18 +64,19 @@ def _residuals(
     point: ComponentDraws,
     rows: PredictedRows,
     fitted: Sequence[Array | None] | None,
-    rng: np.random.Generator,
+    z: Array,
 ) -> Array:
     """Return residuals of rows: of rows that continue fitted series given the residuals of these.
 
-    ``fitted`` are the effects of the fitted levels; None where all series are new.
+    ``fitted`` are the effects of the fitted levels; None where all series are new. ``z`` are
+    standard normal scores, shape (m,); of zeros the mean is returned.
     """
-    m, sigma = len(rows.labels), float(point.sigma)
+    sigma = float(point.sigma)
     form = point.design.structured_residual
     if point.residual is None or form is None:
-        return np.asarray(sigma * rows.residual.draw(rng.normal(size=m)))
+        return np.asarray(sigma * rows.residual.draw(z))
     if rows.continued is None:
-        return np.asarray(sigma * form.member_of(point.residual).draw(rng.normal(size=m)))
+        return np.asarray(sigma * form.member_of(point.residual).draw(z))
     design, known = point.design, None
     if fitted is not None:
         known = design.target - design.X @ point.beta
@@ -81,4 +86,4 @@ def _residuals(
         known = known / sigma
     joint = rows.continued.joint
     parameters = joint.of_numbers(point.residual.sds, form.numbers(point.residual))
-    return sigma * rows.continued.draw(parameters, known, rng)
+    return sigma * rows.continued.draw(parameters, known, z)

@@ -138,10 +138,13 @@ class Criterion:
         """Return about the second derivatives by x: J times Fisher's information of a level."""
         return self.coordinates.curvature(x)
 
-    def reproduced(self) -> DataError:
+    def reproduced(self, digits: float | None = None) -> DataError:
         """Return the error of a response that leaves no residual variance to speak of."""
+        how = "exactly, or so nearly"
+        if digits is not None:
+            how = f"to {digits:.0f} digits, so nearly"
         return DataError(
-            f"The model reproduces the response {self.design.response!r} exactly, or so nearly "
+            f"The model reproduces the response {self.design.response!r} {how} "
             "that double precision cannot tell: σ² is next to 0 beside the variances of the random "
             "effects, and fewer than 3 digits of the estimates would be right. Is the response a "
             "function of the columns, or the same in all rows of a level? Then fit one row a "

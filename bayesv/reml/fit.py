@@ -43,7 +43,7 @@ from bayesv.support.shown import Part, Shown
 __all__ = ["RemlFit"]
 
 _INSTEAD = (
-    "post.predict(newdata=…) of model.sample() draws rows of fitted groups and of new ones from "
+    "post.predict(new) of model.sample() draws rows of fitted groups and of new ones from "
     "the sums, and fit.predict(newdata, include='fixed') predicts rows of new groups."
 )
 

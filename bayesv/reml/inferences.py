@@ -177,7 +177,7 @@ class Inferences(Savable):
         (30, 3)
         """
         require_rows(
-            self.design, "Simulated responses", "post.predict(newdata=…) draws those of given rows."
+            self.design, "Simulated responses", "post.predict(new) draws those of given rows."
         )
         point = ComponentDraws.of(self.design, self.components, self.beta.to_numpy())
         rng = np.random.default_rng(seed)

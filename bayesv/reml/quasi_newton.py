@@ -74,6 +74,8 @@ def advance(course, value, gradient):
     else:
         fall = numbers[VALUE] - value
         _accept(course, value, gradient)
+        if not fall > 0:  # what is left to fall is rounding
+            return _begin_to_polish(course)
         _turn(course)
         # As far as a parabola that falls as much as the last step did.
         numbers[SCALE] = min(1.0, 2.02 * fall / -numbers[SLOPE])

@@ -128,7 +128,21 @@ class Search:
         if not self.criterion.n_lambdas:
             return x
         # EM is slow near the optimum but, unlike quasi-Newton steps, never far off from afar.
-        return self.criterion.approached(x, _EM_STEPS, _FAR)
+        x = self.criterion.approached(x, _EM_STEPS, _FAR)
+        return self._grown(x) if len(rest) else x
+
+    def _grown(self, x: Array) -> Array:
+        """Return λ so many times ten larger as the criterion falls.
+
+        Where λ is large, EM is slow; a descent from afar raises the correlation of residuals
+        instead, to one that looks like a random effect.
+        """
+        while True:
+            larger = np.where(self.is_element, 10.0 * x, x)
+            now, then = self.criterion.values(np.array([x, larger]))
+            if not then < now:
+                return x
+            x = larger
 
     def _descend(
         self, x: Array, free: Mask, known: Optimum | None = None
