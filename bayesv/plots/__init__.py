@@ -1,8 +1,8 @@
 """Pictures of designs, V, posteriors and comparisons, on matplotlib axes.
 
-Every function takes the axes to draw on, or makes a figure, and returns axes (`chains`: ArviZ's
-PlotCollection). None shows or saves anything: ``bv.plots.figure_of(axes).savefig(path)`` does, and
-``bv.plots.describe(axes)`` says in plain words what is seen.
+Every function takes the axes to draw on, or makes a figure, and returns axes. None shows or saves
+anything: ``bv.plots.figure_of(axes).savefig(path)`` does, and ``bv.plots.describe(axes)`` says in
+plain words what is seen.
 """
 
 # ruff: noqa: E402 -- what is missing is said before the modules that need it are read

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from scipy.stats import chi2, norm
+from scipy.special import chdtri, ndtri
 
 from bayesv.errors import DataError
 from bayesv.linalg import Array, evenly_spaced
@@ -129,9 +129,10 @@ def _by_fitted(ax: Axes, fitted: Array, residuals: Array, response: str) -> None
 def _quantiles(ax: Axes, values: Array, what: str) -> None:
     m = len(values)
     ordered, share = np.sort(values), (np.arange(m) + 0.5) / m
-    normal = norm.ppf(share)
+    normal = ndtri(share)
     # Of the i-th of m independent normal values, by the delta method.
-    half = norm.ppf((1 + _BAND) / 2) * np.sqrt(share * (1 - share) / m) / norm.pdf(normal)
+    height = np.exp(-(normal**2) / 2) / np.sqrt(2 * np.pi)
+    half = ndtri((1 + _BAND) / 2) * np.sqrt(share * (1 - share) / m) / height
     ax.fill_between(normal, normal - half, normal + half, color="#BBBBBB", alpha=0.45, linewidth=0)
     ax.plot(normal, normal, color="#555555", linewidth=1.0)
     # Both tails are drawn whole.
@@ -150,7 +151,7 @@ def _quantiles(ax: Axes, values: Array, what: str) -> None:
 
 def _clusters(ax: Axes, fit: RemlFit, clusters: NDArray[np.intp], sizes: NDArray[np.intp]) -> None:
     squares = np.bincount(clusters, fit.residuals("scaled").to_numpy() ** 2) / sizes
-    limit = chi2.ppf(0.99, sizes) / sizes
+    limit = chdtri(sizes, 0.01) / sizes
     order = np.argsort(sizes, kind="stable")
     x = np.arange(len(sizes))
     over = squares[order] > limit[order]

@@ -18,34 +18,56 @@ from bayesv.comparison.uncertainty import BetaUncertainty
 from bayesv.design.design import Design
 from bayesv.design.parametric import coarsest
 from bayesv.names import INTERCEPT
+from bayesv.plots.png import Tile as PngTile
+from bayesv.plots.png import tiles
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.report.budget import affordable
 
 __all__ = ["Picture", "draw"]
 
+_DPI, _COLORS = 160.0, 256
 _LONGEST_SERIES = 500  # rows, of which all pairs are looked at
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with what is said of it.
+    """PNGs side by side, with what is said of them.
+
+    Attributes
+    ----------
+    columns, legends : tuple of Tile
+        Panels, column by column, which a narrow page puts below each other; what follows them.
+    alt, caption : str
+        What it shows, for those who cannot see it; and what to see in it.
+    """
+
+    columns: tuple[Tile, ...]
+    legends: tuple[Tile, ...]
+    alt: str
+    caption: str
+
+    @property
+    def width(self) -> int:
+        """Pixels of the page, of all columns side by side."""
+        return sum(tile.width for tile in self.columns)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A PNG.
 
     Attributes
     ----------
     data : str
         Base64.
     width, height : int
-        In pixels of the page, half of those of the file.
-    alt, caption : str
-        What it shows, for those who cannot see it; and what to see in it.
+        In pixels of the page, of which an inch has 96.
     """
 
     data: str
     width: int
     height: int
-    alt: str
-    caption: str
 
 
 def draw(
@@ -61,11 +83,15 @@ def draw(
     for make, caption in chain(wanted, _of_models(models)):
         picture = make()
         alt = plots.describe(picture)
-        data, width, height = plots.png(picture, dpi=160)
-        text = base64.b64encode(data).decode("ascii")
-        drawn.append(Picture(text, width // 2, height // 2, alt, caption))
+        columns, legends = (tuple(map(_tile, t)) for t in tiles(picture, _DPI, _COLORS))
+        drawn.append(Picture(columns, legends, alt, caption))
         step(1)
     return drawn
+
+
+def _tile(tile: PngTile) -> Tile:
+    text = base64.b64encode(tile.data).decode("ascii")
+    return Tile(text, round(tile.width * 96 / _DPI), round(tile.height * 96 / _DPI))
 
 
 def _wanted(
