@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayesv.errors import DataError, FitWarning, warn
 from bayesv.gram import LARGEST_ERROR, Probes
-from bayesv.linalg import Array, Mask
+from bayesv.linalg import Array, Mask, symmetrize
 from bayesv.reml.criterion import Criterion, solve_fixed
 from bayesv.reml.fit import RemlFit
 from bayesv.reml.free import Free
@@ -211,7 +211,9 @@ class Search:
         names = design.fixed_index
         roots = criterion.roots(best.x)
         blocks = {
-            term.group: pd.DataFrame(sigma2 * root @ root.T, term.column_index, term.column_index)
+            term.group: pd.DataFrame(
+                symmetrize(sigma2 * root @ root.T), term.column_index, term.column_index
+            )
             for term, root in zip(design.terms, roots, strict=True)
         }
         error = stats.relative_error(roots)
