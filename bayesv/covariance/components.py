@@ -91,6 +91,15 @@ class VarianceComponents(Shown):
         object.__setattr__(self, "residual", values)
 
     @classmethod
+    def estimated(
+        cls, blocks: Mapping[str, pd.DataFrame], sigma2: float, residual: Any = None
+    ) -> VarianceComponents:
+        """Return components that are valid as they were computed: each block is a root squared."""
+        new = cls({}, sigma2, residual)
+        object.__setattr__(new, "_blocks", dict(blocks))
+        return new
+
+    @classmethod
     def from_sd_corr(
         cls,
         sd: Mapping[str, Any],
