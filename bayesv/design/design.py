@@ -129,7 +129,7 @@ class DesignSummary(LabelledDesign):
             raise DataError(
                 f"This design was summed up in batches, and the rows of {term.group} {name} cannot "
                 "be read again: it is from a file, or its data could be read once. Give the rows: "
-                "V(newdata=frame of them)."
+                "post.V(newdata=frame of them); on the command line bayesv v … --data FILE."
             )
         rows = self.reader(self.encoding.factors_of(term.group), name)
         if rows.empty:
