@@ -73,6 +73,7 @@ HEAVY: dict[str, str] = {
     "gram.rows": "compiled by numba",
     "gram.several": "compiled by numba",
     "gram.small": "compiled by numba",
+    "inference.loops": "compiled by numba",
     "inference.marginal": "an operation of PyTensor is a class of it",
     "plots.calibration": "draws with matplotlib, which is an extra",
     "report.pictures": "draws with matplotlib, which is an extra",
