@@ -33,11 +33,13 @@ _STEPS, _RANK = 40, 6  # of a Krylov space, and of a derivative by a probe, for 
 
 
 class Factors(NamedTuple):
-    """A symmetric matrix F diag(signs) F' + blockdiag, for the compiled reverse pass.
+    """Derivatives by a border for the compiled reverse pass: by A, F diag(signs) F' + blockdiag.
 
     Attributes
     ----------
-    F : ndarray, shape (q, R)
+    F : ndarray, shape (q * n, 8)
+        n rows for each column of the border: the R numbers of F, half the derivative by B, and
+        zeros.
     signs : ndarray, shape (R,)
     starts : ndarray of int, shape (q,)
         First column of the level of each column of the border.
@@ -223,9 +225,15 @@ def reverse_iteratively(
         rows[term.slice, : term.k] = by_level.reshape(-1, term.k)
     parts = [(y, np.eye(0)), (N.V, by_nu), (x, T_bar)]
     factors, signs = zip(*(_signed(columns, middle) for columns, middle in parts), strict=True)
-    F = N.apply(N.R, np.hstack(factors))
-    A_bar = Factors(F, np.concatenate(signs), iteration.starts, iteration.widths, rows)
-    return A_bar, -2.0 * border.W @ T_bar
+    B_bar = -2.0 * border.W @ T_bar
+    F = _in_eights(N.apply(N.R, np.hstack(factors)), 0.5 * B_bar)
+    return Factors(F, np.concatenate(signs), iteration.starts, iteration.widths, rows), B_bar
+
+
+def _in_eights(*parts: Array) -> Array:
+    """Return the columns of all parts, (q, …), in rows of eight, with zeros after the last."""
+    q, size = len(parts[0]), sum(part.shape[1] for part in parts)
+    return np.hstack([*parts, np.zeros((q, -size % 8))]).reshape(-1, 8)
 
 
 def _blocks(layout: Layout, N: Operator, u: Array, lifted_u: Array, by_delta: Array) -> list[Array]:

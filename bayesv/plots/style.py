@@ -57,7 +57,7 @@ def describe(picture: Any) -> str:
 
     Parameters
     ----------
-    picture : Axes, Figure, array of Axes or PlotCollection
+    picture : Axes, Figure or array of Axes
         What a function of `bayesv.plots` returned, or the figure it was drawn on.
 
     Returns
@@ -106,7 +106,7 @@ def figure_of(picture: Any) -> Figure:
 
     Parameters
     ----------
-    picture : Axes, Figure, array of Axes or PlotCollection
+    picture : Axes, Figure or array of Axes
         What a function of `bayesv.plots` returned.
 
     Returns
@@ -138,12 +138,8 @@ def figure_of(picture: Any) -> Figure:
         root = picture.get_figure(root=True)
         assert root is not None
         return root
-    viz = getattr(picture, "viz", None)  # ArviZ's PlotCollection
-    if viz is not None and "figure" in viz:
-        return figure_of(viz["figure"].item())
     raise BayesvError(
-        f"A picture of bayesv.plots is needed (axes, figure or PlotCollection), found "
-        f"{type(picture).__name__}."
+        f"A picture of bayesv.plots is needed (axes or figure), found {type(picture).__name__}."
     )
 
 
@@ -243,7 +239,7 @@ def dress(ax: Axes, title: str, x: str, y: str, alt: str, grid: str | None = Non
 
 
 def note_alt(picture: Any, alt: str) -> None:
-    """Remember the description of axes, a figure or a PlotCollection."""
+    """Remember the description of axes or a figure."""
     _texts[picture] = " ".join(alt.split())
 
 

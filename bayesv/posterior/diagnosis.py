@@ -72,6 +72,6 @@ def of_model(values: ComponentDraws, stats: GramStatistics) -> list[str]:
     problems = [*unidentified(values.design, stats)]
     sigma2 = float(np.median(values.sigma2))
     middle = [np.median(cov, axis=(0, 1)) / sigma2 for cov in values.covs.values()]
-    if lost := stats.lost_digits([psd_root(cov) for cov in middle]):
+    if lost := stats.lost_digits(stats.relative_error([psd_root(cov) for cov in middle])):
         problems.append(lost)
     return problems
