@@ -48,7 +48,7 @@ def ess_tail(x: Array) -> Array:
 
     Vehtari et al. 2021, https://doi.org/10.1214/20-BA1221, section 4.3.
     """
-    return np.minimum(*_ess(_beyond(x)).reshape(2, -1))
+    return np.asarray(np.minimum(*_ess(_beyond(x)).reshape(2, -1)))
 
 
 def rhat_and_ess(x: Array) -> tuple[Array, Array, Array]:

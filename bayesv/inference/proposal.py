@@ -73,7 +73,7 @@ class Mixture:
 
     @property
     def _half(self) -> float:
-        return 0.5 * (self.nu + self.means.shape[1])
+        return 0.5 * (self.nu + float(self.means.shape[1]))
 
     @cached_property
     def _inverses(self) -> Array:
