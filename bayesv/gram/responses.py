@@ -87,7 +87,7 @@ class Responses:
         new = replace(stats, fixed=fixed, sums=sums, total=total, parts=(), totals=())
         # Only couplings change: the rest need not be merged again.
         (H,) = stats.layout.merged_couplings([sums.H])
-        new.__dict__["merged"] = sums._replace(A=stats.merged.A, H=H)
+        new.__dict__.update(merged=sums._replace(A=stats.merged.A, H=H), squares=stats.squares)
         return new
 
     def _with_products(self, products: Array) -> Sums:
