@@ -244,6 +244,20 @@ def test_no_digit_is_lost_in_batches_that_determine_columns(batch, how, tmp_path
     assert (np.abs(two.beta - one.beta) < 1e-5 * se).all()
 
 
+def test_columns_that_others_determine_are_seen_in_batches(tmp_path, monkeypatch):
+    """Of random columns the rounding that is left over is no direction of its own."""
+    monkeypatch.setattr(sources, "_BATCH_ROWS", 5)
+    rng = np.random.default_rng(7)
+    frame = pd.DataFrame({"x": rng.normal(size=40) + 7, "g": np.repeat(np.arange(10), 4)})
+    frame["twice"] = 2 * frame["x"]
+    frame["y"] = rng.normal(size=40)
+    pa.parquet.write_table(pa.Table.from_pandas(frame), path := tmp_path / "a.parquet")
+    for data in (frame, path):
+        with pytest.warns(bv.FitWarning, match="not identified: one of these columns"):
+            fit = bv.Model("y ~ x + (0 + x + twice | g)", data).reml()
+        assert np.abs(fit.components["g"].to_numpy()).max() < 1e3
+
+
 def test_categories_keep_their_order_across_batches(tmp_path, monkeypatch):
     """Dictionaries of Arrow batches differ; identifiers of 17 digits have a gap in one of them."""
     monkeypatch.setattr(sources, "_BATCH_ROWS", 1)

@@ -155,7 +155,8 @@ def _summed(frame: pd.DataFrame, plan: Plan) -> _Part | None:
         return None
     rows = batch.rows
     triangles = Triangles.of(rows)
-    scaling = triangles.scaling([grouping.blocks for grouping in rows.groupings])
+    blocks = [grouping.blocks for grouping in rows.groupings]
+    scaling = triangles.scaling(blocks, of_a_part=True)
     return _Part(
         keys=batch.keys,
         moments=accumulate(rows, scaling),
@@ -181,7 +182,8 @@ def _merged(a: _Part, b: _Part) -> _Part:
         codes.append((code[: len(first)], code[len(first) :]))
     sizes = [len(key) for key in keys]
     triangles = a.triangles + b.triangles
-    scaling = triangles.scaling([structure.blocks for _, _, structure in a.labels])
+    blocks = [structure.blocks for _, _, structure in a.labels]
+    scaling = triangles.scaling(blocks, of_a_part=True)
     one, two = (
         recode(in_scaling(part.moments, part.scaling, scaling), [code[i] for code in codes], sizes)
         for i, part in enumerate((a, b))

@@ -135,8 +135,8 @@ class Triangles:
         Number of rows.
     fixed : ndarray, shape (≤ p + 2, p + 2)
         R of W^½[1 X y] = QR.
-    random : tuple of ndarray, shape (≤ k, k)
-        R of the columns of each random term.
+    random : tuple of ndarray, shape (≤ k + 1, k + 1)
+        R of [1 Z] of the columns of each random term.
     """
 
     n: int
@@ -147,8 +147,10 @@ class Triangles:
     def of(cls, rows: RowBatch) -> Triangles:
         """Return the factors of rows."""
         n = len(rows.y)
-        columns = rows.residual.whiten(np.column_stack([np.ones(n), rows.X, rows.y]))
-        return cls(n, _triangle(columns), tuple(_triangle(g.values) for g in rows.groupings))
+        ones = np.ones(n)
+        fixed = rows.residual.whiten(np.column_stack([ones, rows.X, rows.y]))
+        random = [np.column_stack([ones, g.values]) for g in rows.groupings]
+        return cls(n, _triangle(fixed), tuple(map(_triangle, random)))
 
     def __add__(self, other: Triangles) -> Triangles:
         return Triangles(
@@ -167,15 +169,29 @@ class Triangles:
         last = self.fixed.shape[1] - 1
         return replace(self, fixed=_triangle(self.fixed[:, [0, *(1 + kept), last]]))
 
-    def scaling(self, blocks: Sequence[Sequence[Sequence[int]]]) -> Scaling:
-        """Return good units; ``blocks`` says which columns of each random term are correlated."""
+    def scaling(
+        self, blocks: Sequence[Sequence[Sequence[int]]], *, of_a_part: bool = False
+    ) -> Scaling:
+        """Return good units.
+
+        Parameters
+        ----------
+        blocks : sequence
+            For each random term, which of its columns are correlated with each other.
+        of_a_part : bool
+            Whether sums in these units will be brought to units of more rows. Otherwise Λ is in
+            them, and random columns that others determine are only scaled: effects of what is left
+            of them by rounding would have any size.
+        """
         units = _units(self.fixed[:, 1:], self.n)
         bases = []
         for triangle, correlated in zip(self.random, blocks, strict=True):
-            basis = np.eye(triangle.shape[1])
+            basis = np.eye(triangle.shape[1] - 1)
             for block in correlated:
                 columns = np.array(block)
-                basis[np.ix_(columns, columns)] = _units(triangle[:, columns], self.n)
+                part, ones = triangle[:, 1 + columns], triangle[:, 0]
+                kept = None if of_a_part else independent_columns(part, ones)
+                basis[np.ix_(columns, columns)] = _units(part, self.n, kept)
             bases.append(basis)
         return Scaling(units[:-1, :-1], units[:-1, -1], tuple(bases))
 
@@ -184,11 +200,12 @@ def _triangle(*parts: Array) -> Array:
     return np.asarray(np.linalg.qr(np.vstack(parts), mode="r"))
 
 
-def _units(columns: Array, n: int) -> Array:
+def _units(columns: Array, n: int, kept: Index | None = None) -> Array:
     """Return the upper triangle U for which columns U⁻¹ have mean square 1 over n rows.
 
     A column that those before determine to rounding has its own size for unit, and the others
-    nothing of it: what these rows leave of it says nothing, and other rows may leave more.
+    nothing of it: what these rows leave of it says nothing, and other rows may leave more. Columns
+    that are not kept are only scaled.
 
     Notes
     -----
@@ -199,6 +216,9 @@ def _units(columns: Array, n: int) -> Array:
     upper, basis = np.zeros((p, p)), np.zeros((m, p))
     for j in range(p):
         rest, size = columns[:, j].copy(), float(np.linalg.norm(columns[:, j]))
+        if kept is not None and j not in kept:
+            upper[j, j] = size
+            continue
         for _ in range(2):
             part = basis.T @ rest
             rest -= basis @ part

@@ -155,9 +155,8 @@ class GramStatistics:
         largest = max((float(np.abs(lam.T @ A @ lam).max()) for lam, A in blocks), default=0.0)
         return _ROUNDINGS * float(np.finfo(float).eps) * largest
 
-    def lost_digits(self, lambdas: Sequence[Array]) -> str | None:
-        """Say so if variances between levels are so large at these λ that digits are lost."""
-        error = self.relative_error(lambdas)
+    def lost_digits(self, error: float) -> str | None:
+        """Say so if digits are lost by an error, a `relative_error`."""
         if error <= _NOTED_ERROR:
             return None
         ratio = error / (_ROUNDINGS * np.finfo(float).eps)

@@ -11,7 +11,7 @@ from bayesv.errors import require
 require("matplotlib", "plots")
 
 from bayesv.plots.calibration import rank_ecdfs
-from bayesv.plots.checks import check
+from bayesv.plots.checks import check, influence
 from bayesv.plots.covariances import curves, ellipses
 from bayesv.plots.densities import distance_density, variance_densities
 from bayesv.plots.diagnostics import acceptance, chains
@@ -40,6 +40,7 @@ __all__ = [
     "figure_of",
     "forest",
     "image",
+    "influence",
     "lags",
     "image_G",
     "image_R",

@@ -27,6 +27,7 @@ from bayesv.report.budget import affordable
 __all__ = ["Picture", "draw"]
 
 _DPI, _COLORS = 160.0, 256
+_MOST_EFFECTS = 1000  # random effects whose standard errors take less than a second
 _LONGEST_SERIES = 500  # rows, of which all pairs are looked at
 
 
@@ -98,25 +99,9 @@ def _wanted(
     fit: RemlFit, post: Posterior | None, by_method: BetaUncertainty | None
 ) -> Iterator[tuple[Callable[[], Any], str]]:
     """Yield functions that draw, with captions."""
-    design, vc = fit.design, fit.components
+    design = fit.design
     if design.has_rows:
-        rows = slice(0, min(design.n, 60)) if design.n > 60 else None
-        part = ", the first 60 rows" if rows is not None else ""
-        if design.terms:
-            yield (
-                partial(plots.matrices, design, vc, rows=rows),
-                f"Z, G, R and V at {fit.label}{part}. V = Z G Zᵀ + R.",
-            )
-        else:
-            yield partial(plots.image_R, design, vc, rows=rows), f"V = R at {fit.label}{part}."
-        source = fit.gls.V if post is None else post
-        what = "V" if post is None else "Posterior mean and standard deviation of V"
-        if (outer := coarsest(design)) is not None:
-            yield (
-                partial(plots.block, source, outer.group, outer.levels[0]),
-                f"{what} for the rows of {outer.group} {outer.levels[0]}.",
-            )
-        yield from _of_series(fit, post)
+        yield from _of_rows(fit, post)
     if post is not None:
         yield (
             partial(plots.variance_densities, fit, post, scales=("sd", "corr")),
@@ -154,6 +139,35 @@ def _wanted(
                 "chain that disagrees with the others; the band allows for the correlation of "
                 "successive draws.",
             )
+
+
+def _of_rows(fit: RemlFit, post: Posterior | None) -> Iterator[tuple[Callable[[], Any], str]]:
+    """Yield pictures of V, and of residuals."""
+    design, vc = fit.design, fit.components
+    rows = slice(0, min(design.n, 60)) if design.n > 60 else None
+    part = ", the first 60 rows" if rows is not None else ""
+    if design.terms:
+        yield (
+            partial(plots.matrices, design, vc, rows=rows),
+            f"Z, G, R and V at {fit.label}{part}. V = Z G Zᵀ + R.",
+        )
+    else:
+        yield partial(plots.image_R, design, vc, rows=rows), f"V = R at {fit.label}{part}."
+    source = fit.gls.V if post is None else post
+    what = "V" if post is None else "Posterior mean and standard deviation of V"
+    if (outer := coarsest(design)) is not None:
+        yield (
+            partial(plots.block, source, outer.group, outer.levels[0]),
+            f"{what} for the rows of {outer.group} {outer.levels[0]}.",
+        )
+    yield from _of_series(fit, post)
+    if design.q <= _MOST_EFFECTS:
+        yield (
+            partial(plots.check, fit),
+            f"Does the model fit? Residuals at {fit.label} by fitted values; their quantiles, "
+            "and those of random effects, by normal ones with 95 % bands; clusters whose "
+            "residuals are larger than the model allows.",
+        )
 
 
 def _of_models(models: ModelComparison | None) -> Iterator[tuple[Callable[[], Any], str]]:
