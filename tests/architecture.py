@@ -69,6 +69,7 @@ HEAVY: dict[str, str] = {
     "gram.rows": "compiled by numba",
     "gram.several": "compiled by numba",
     "gram.small": "compiled by numba",
+    "inference.loops": "compiled by numba",
     "reml.chains": "compiled by numba",
     "reml.quasi_newton": "compiled by numba",
     "inference.marginal": "an operation of PyTensor is a class of it",

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesv.covariance import VarianceComponents
+from bayesv.covariance.components import VarianceComponents, estimated
 from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.gram import (
@@ -65,7 +65,7 @@ class Criterion:
         self, x: Array, blocks: Mapping[str, pd.DataFrame], sigma2: float
     ) -> VarianceComponents:
         """Return the components at x, of Σ_f and σ²."""
-        return VarianceComponents.estimated(blocks, sigma2)
+        return estimated(blocks, sigma2)
 
     def degenerate(self, x: Array) -> list[str]:
         """Return problems of what is next to 0 beside what is estimated with it."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bayesv.covariance import VarianceComponents
+from bayesv.covariance.components import VarianceComponents, estimated
 from bayesv.design.design import Design
 from bayesv.design.residual_coordinates import ResidualCoordinates
 from bayesv.design.structured import StructuredResidual
@@ -132,7 +132,7 @@ class JointCriterion(Criterion):
         """Return the components at x, of Σ_f and the variance that SDs are relative to."""
         form, parameters = self.residual.form, self.residual.parameters(x[self.n_lambdas :])
         values, sigma2 = form.values_of(parameters, sigma2)
-        return VarianceComponents.estimated(blocks, sigma2, values)
+        return estimated(blocks, sigma2, values)
 
 
 def starts_of(form: StructuredResidual, design: Design) -> list[Array]:
