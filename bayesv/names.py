@@ -15,7 +15,9 @@ __all__ = [
     "INTERCEPT",
     "Meaning",
     "canonical",
+    "distinct",
     "factors_of",
+    "labelled",
     "level_label",
     "matched",
     "paired",
@@ -54,6 +56,40 @@ def variable_name(name: str) -> str:
     """
     name = name.replace("/", "÷").replace("\0", "␀")  # a slash is a path, a NUL the end of a text
     return name.replace(".", "․") if set(name) == {"."} else name
+
+
+def distinct(labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the names, numbered where they occur again.
+
+    >>> distinct(["collapsed", "collapsed"])
+    ('collapsed', 'collapsed 2')
+    """
+    names: list[str] = []
+    for first in labels:
+        name, k = first, 2
+        while name in names:
+            name, k = f"{first} {k}", k + 1
+        names.append(name)
+    return tuple(names)
+
+
+def labelled(labels: Sequence[str] | None, own: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels that a user gave to fits, or their own names, numbered where they repeat.
+
+    Raises
+    ------
+    BayesvError
+        If there is another number of labels than of fits, or one occurs twice.
+    """
+    if labels is None:
+        return distinct(own)
+    names = tuple(map(str, labels)) if isinstance(labels, Sequence) else ()
+    if isinstance(labels, str) or len(names) != len(own) or len(set(names)) < len(names):
+        raise BayesvError(
+            f"labels must be one different name for each of the {len(own)} fits, in their "
+            f"order; found {labels!r}."
+        )
+    return names
 
 
 # --- what a name means ----------------------------------------------------------------------------

@@ -22,11 +22,6 @@ USERS = {"cli", "__main__"}  # rooms that use the package by its public names, a
 
 # Who may import what else: a room or a file, and why where there is more than one.
 OWNERS: dict[str, dict[str, str]] = {
-    "arviz_base": {"plots/diagnostics.py": ""},
-    "arviz_plots": {
-        "plots/diagnostics.py": "draws chains and ranks with it",
-        "report/packages.py": "names what is not installed before work begins",
-    },
     "bambi": {"inference": ""},
     "cloudpickle": {"study/execution": ""},
     "dask": {"formula": ""},
@@ -39,6 +34,7 @@ OWNERS: dict[str, dict[str, str]] = {
     "jinja2": {"report": ""},
     "PIL": {"plots/png.py": ""},
     "lazy_loader": {"__init__.py": ""},
+    "llvmlite": {"gram/eights.py": ""},
     "matplotlib": {"plots": "draws with it", "report/packages.py": "names what is not installed"},
     "narwhals": {"formula": ""},
     "numba": {"gram": ""},
@@ -73,6 +69,9 @@ HEAVY: dict[str, str] = {
     "gram.rows": "compiled by numba",
     "gram.several": "compiled by numba",
     "gram.small": "compiled by numba",
+    "inference.loops": "compiled by numba",
+    "reml.chains": "compiled by numba",
+    "reml.quasi_newton": "compiled by numba",
     "inference.marginal": "an operation of PyTensor is a class of it",
     "plots.calibration": "draws with matplotlib, which is an extra",
     "report.pictures": "draws with matplotlib, which is an extra",

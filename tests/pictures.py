@@ -29,7 +29,8 @@ def inside(picture):
             low, high = sorted(axis.get_view_interval())
             labels = [
                 label
-                for at, label in zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=True)
+                # An axis that is shared has its labels on another panel.
+                for at, label in zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=False)
                 if low <= at <= high and label.get_text() and label.get_visible()
             ]
             ticks[which] = [label.get_window_extent(renderer) for label in labels]

@@ -10,6 +10,7 @@ import bayesv as bv
 from bayesv.formula import sources
 
 pa = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow.parquet")
 
 STAR = "read ~ cltype + sx + (sx | sch/tch)"
 
@@ -215,6 +216,46 @@ def test_no_batch_is_like_the_whole(formula, frame, parquet):
     assert second.sigma2 == pytest.approx(first.sigma2, rel=1e-6)
     se = np.sqrt(np.diagonal(first.cov_beta))
     assert (np.abs(second.beta - first.beta) < 1e-5 * se).all()
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7])
+@pytest.mark.parametrize("how", ["parquet", "dask"])
+def test_no_digit_is_lost_in_batches_that_determine_columns(batch, how, tmp_path, monkeypatch):
+    """Batches with fewer rows than columns, levels that are missing, and an x far from its zero."""
+    monkeypatch.setattr(sources, "_BATCH_ROWS", batch)
+    rng = np.random.default_rng(6)
+    n = 42
+    frame = pd.DataFrame({"x": rng.normal(size=n), "z": rng.normal(size=n)})
+    frame["k"] = np.repeat(list("aabcab"), 7)
+    frame["g"] = rng.integers(0, 6, n)
+    frame["y"] = frame["x"] + rng.normal(size=6)[frame["g"]] + rng.normal(size=n)
+    frame.loc[n // 3 :, "x"] += 1e8
+    formula = "y ~ x * z + k + (x | g)"
+    data = tmp_path / "data.parquet"
+    if how == "parquet":
+        pa.parquet.write_table(pa.Table.from_pandas(frame), data, row_group_size=batch)
+    else:
+        dd = pytest.importorskip("dask.dataframe")
+        data = dd.from_pandas(frame, npartitions=n // batch)
+    one, two = bv.Model(formula, frame).reml(), bv.Model(formula, data).reml()
+    assert two.design.fixed_names == one.design.fixed_names
+    assert two.criterion == pytest.approx(one.criterion, abs=1e-6)
+    se = np.sqrt(np.diagonal(one.cov_beta))
+    assert (np.abs(two.beta - one.beta) < 1e-5 * se).all()
+
+
+def test_columns_that_others_determine_are_seen_in_batches(tmp_path, monkeypatch):
+    """Of random columns the rounding that is left over is no direction of its own."""
+    monkeypatch.setattr(sources, "_BATCH_ROWS", 5)
+    rng = np.random.default_rng(7)
+    frame = pd.DataFrame({"x": rng.normal(size=40) + 7, "g": np.repeat(np.arange(10), 4)})
+    frame["twice"] = 2 * frame["x"]
+    frame["y"] = rng.normal(size=40)
+    pa.parquet.write_table(pa.Table.from_pandas(frame), path := tmp_path / "a.parquet")
+    for data in (frame, path):
+        with pytest.warns(bv.FitWarning, match="not identified: one of these columns"):
+            fit = bv.Model("y ~ x + (0 + x + twice | g)", data).reml()
+        assert np.abs(fit.components["g"].to_numpy()).max() < 1e3
 
 
 def test_categories_keep_their_order_across_batches(tmp_path, monkeypatch):

@@ -576,3 +576,26 @@ def test_intervals_and_likelihood_ratios(folder, tmp_path, capsys):
     assert table[0]["statistic"] is None
     assert "is a posterior" in refused(capsys, "lrt", one, str(folder / "post.nc"))
     assert "comes second" in refused(capsys, "lrt", two, one)
+
+
+@pytest.mark.filterwarnings("ignore::bayesv.SamplingWarning", "ignore::bayesv.DesignWarning")
+@pytest.mark.parametrize("summary", [False, True], ids=["estimate", "summary"])
+def test_v_of_a_fit_in_batches_reads_the_rows_of_the_level_again(tmp_path, capsys, summary):
+    """Of nested factors, too, whose levels have names of several columns."""
+    data = pd.read_csv(Path(__file__).parent / "references" / "small_sample" / "oats.csv")
+    data.to_parquet(tmp_path / "oats.parquet")
+    formula = "y ~ nitro + (1 | block/variety)"
+    rows, batches = bv.Model(formula, data), bv.Model(formula, tmp_path / "oats.parquet")
+    fits = [m.sample(draws=50, chains=2, seed=1) if summary else m.reml() for m in (rows, batches)]
+    group, level = fits[0].design.groups[0], fits[0].design.terms[0].levels[3]
+    bv.save(fits[1], tmp_path / "fit.nc")
+    command = ["v", str(tmp_path / "fit.nc"), "--group", group, "--level", str(level)]
+    assert main(command) == 1
+    assert "--data FILE" in capsys.readouterr().err
+    command += ["--data", str(tmp_path / "oats.parquet"), "-o", str(tmp_path / "v.npz")]
+    assert main([*command, *(["--summary"] if summary else [])]) == 0
+    written = np.load(tmp_path / "v.npz")
+    want = fits[1].V(group, level).mean() if summary else fits[0].V(group, level)
+    assert ":" in str(level)
+    np.testing.assert_allclose(written["mean" if summary else "V"], want.to_numpy(), rtol=1e-5)
+    assert main([*command[:5], "none", *command[6:]]) == 1

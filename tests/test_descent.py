@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bayesv.reml.descent import minimize
-from bayesv.reml.starts import Screen
+from bayesv.reml.starts import Screen, lattice_of
 
 
 def _rosenbrock(x):
@@ -18,13 +18,12 @@ def _rosenbrock(x):
 @pytest.mark.parametrize("start", [(-1.2, 1.0), (3.0, -4.0), (0.0, 0.0), (1.0, 1.0)])
 def test_minimize_follows_a_bent_valley_to_its_end(start):
     tolerance = np.full(2, 1e-6)
-    x, value, gradient, inverse = minimize(
+    x, value, gradient = minimize(
         _rosenbrock, np.array(start), np.array([800.0, 200.0]), tolerance, 200
     )
     assert x == pytest.approx([1.0, 1.0], abs=1e-5)
     assert value == _rosenbrock(x)[0]
     assert (np.abs(gradient) <= tolerance).all()
-    assert np.linalg.eigvalsh(inverse).min() > 0
 
 
 def test_minimize_does_not_depend_on_units_of_coordinates():
@@ -59,8 +58,9 @@ def test_minimize_ends_where_it_is_told_to():
         return len(seen) == 3
 
     x, *_ = minimize(
-        _rosenbrock, np.array([-1.2, 1.0]), np.array([800.0, 200.0]), np.zeros(2), 200, arrived
-    )
+        _rosenbrock, np.array([-1.2, 1.0]), np.array([800.0, 200.0]), np.zeros(2), 200,
+        arrived=arrived,
+    )  # fmt: skip
     assert len(seen) == 3
     assert (x == seen[-1]).all()
 
@@ -79,9 +79,9 @@ def test_a_small_lattice_is_seen_whole():
         evaluated.append(len(x))
         return values(x)
 
-    screen = Screen(counted, np.arange(2), np.arange(2))
+    screen = Screen(counted, lattice_of((0, 1), (0, 1)))
     starts = screen.starts(24, np.array([1.5, 1.5]), 2.0, boundary=False)
     assert evaluated == [49]
     assert starts == pytest.approx(np.array([[0.15, 5.0], [5.0, 0.15]]))
     # Climbing from lattice points one by one finds the same.
-    assert screen._coordinates(screen._valleys(24)[0]) == pytest.approx(starts)
+    assert screen._valleys(24)[1] == pytest.approx(starts)

@@ -64,7 +64,7 @@ def test_climbs_find_all_summits():
         np.array([np.eye(2), 0.1 * np.eye(2), [[0.3, 0.0], [0.28, 0.1]]]),
         0.0,
     )
-    starts = np.random.default_rng(2).uniform(-7, 7, size=(30, 2))
+    starts = np.random.default_rng(2).uniform(-7, 7, size=(100, 2))
     summits, values = climb(hills.log_density, starts)
     for summit in hills.means:
         assert np.abs(summits - summit).sum(axis=1).min() < 0.05

@@ -15,7 +15,7 @@ from bayesv.gram import statistics_of
 from bayesv.reml import fit_reml
 from bayesv.reml.criterion import Criterion
 from bayesv.reml.search import Search
-from bayesv.reml.starts import Screen
+from bayesv.reml.starts import Screen, lattice_of
 
 OPTIMA = Path(__file__).parent / "references" / "optima"
 # Of few rows and many effects: the lowest of 25 BFGS searches from random λ that keeps a residual,
@@ -79,7 +79,9 @@ def test_the_lattice_finds_the_valley_of_competing_sizes():
         return np.minimum(first, second)
 
     row = np.array([0, 1])
-    starts = Screen(values, row, row).starts(30, np.array([0.15, 5.0]), 0.0, False)
+    starts = Screen(values, lattice_of(tuple(row), tuple(row))).starts(
+        30, np.array([0.15, 5.0]), 0.0, False
+    )
     assert starts.tolist() == [[5.0, 0.15]]
 
 

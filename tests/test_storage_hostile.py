@@ -402,3 +402,23 @@ def test_a_pipe_is_not_waited_for(tmp_path):
             bv.load(tmp_path / "p.nc")
     finally:
         signal.alarm(0)
+
+
+@pytest.mark.parametrize("change", ["missing", "negative", "nan", "shape", "rows"])
+def test_draws_that_are_not_of_the_design(change, post, tmp_path):
+    """The checksum is right: another program wrote them."""
+    draws = post.draws.copy(deep=True)
+    own = draws["posterior"].to_dataset()
+    design = post.design
+    if change == "missing":
+        own = own.drop_vars("cov_Batch")
+    elif change == "shape":
+        own = own.assign(beta=own["beta"].isel(coef=[]))
+    elif change == "rows":
+        design = dataclasses.replace(design, rows=np.append(design.rows, 0))
+    else:
+        own["cov_Batch"][0, 0] = -1.0 if change == "negative" else np.nan
+    draws["posterior"] = draws["posterior"].__class__(own)
+    path = dataclasses.replace(post, draws=draws, design=design).save(tmp_path / "p.nc")
+    with pytest.raises(bv.StorageError, match="cannot be understood"):
+        bv.load(path)

@@ -17,6 +17,7 @@ from bayesv.gram import (
     RowBatch,
     Scaling,
     Sums,
+    Triangles,
     accumulate,
     arrange,
     draw_effects,
@@ -24,8 +25,9 @@ from bayesv.gram import (
     eliminate_many,
     flat_directions,
     gram_statistics,
+    in_scaling,
     inner,
-    joined,
+    merge,
 )
 from bayesv.gram.elimination import Adjoint, eliminate_units
 from tests.test_gram import (
@@ -356,10 +358,13 @@ def test_without_terms_strata_and_parts_add_up():
     assert logdet.shape == (2,)
     assert np.array_equal(several[1], eliminate(stats.at(c), []).T)
     halves = [rows.take(slice(None, 40)), rows.take(slice(40, None))]
+    scaling = (Triangles.of(halves[0]) + Triangles.of(halves[1])).scaling([])
     parts = [
-        (accumulate(half, scaling), scaling) for half in halves for scaling in [Scaling.of(half)]
+        in_scaling(accumulate(half, own), own, scaling)
+        for half in halves
+        for own in [Scaling.of(half)]
     ]
-    together = arrange(*joined(*parts, blocks=[]))
+    together = arrange(merge(*parts), scaling)
     whole = gram_statistics(rows)
     one, two = (in_user_coordinates(s, eliminate(s, []).T) for s in (together, whole))
     assert np.allclose(one, two, rtol=1e-9)

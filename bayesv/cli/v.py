@@ -21,9 +21,11 @@ from bayesv.cli.options import (
     check_writable,
     shows_progress,
 )
-from bayesv.cli.reading import read_fit
+from bayesv.cli.reading import read_data, read_fit
+from bayesv.covariance.level_v import v_of_new_rows
 from bayesv.data.tables import write_table
 from bayesv.design.parametric import rows_of_level
+from bayesv.names import level_label
 from bayesv.posterior.estimators import ESTIMATES
 from bayesv.support.writing import write_file
 
@@ -50,6 +52,7 @@ def add(commands: Any) -> None:
         "  bayesv v posterior.nc --group Subject --level 308 --summary -o v308.csv\n"
         "  bayesv v posterior.nc --estimate stein -o V.npz\n"
         "  bayesv v reml.nc --rows 0:10,15 -o V.mtx\n"
+        "  bayesv v streamed.nc --level 308 --data sleep.parquet\n"
         "  bayesv v reml.nc posterior.nc --interactive V.html",
     )
     parser.add_argument(
@@ -67,6 +70,12 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--rows", metavar="LIST", help="or these rows of the fit, counted from 0, such as 0:10,15"
     )
+    parser.add_argument(
+        "--data",
+        metavar="FILE",
+        help="of a fit made in batches, which keeps no rows: the data that it was made from",
+    )
+    parser.add_argument("--weights", metavar="COLUMN", help="known weights among these data")
     parser.add_argument(
         "--estimate",
         choices=ESTIMATES,
@@ -98,16 +107,22 @@ def _run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     fit = read_fit(arguments.fit)
     design = fit.design
-    positions = _positions(arguments, design)
+    data = None if design.has_rows else _rows_again(arguments, design)
+    positions = _positions(arguments, design) if data is None else None
     if arguments.summary:
         if not isinstance(fit, bv.Posterior):
             raise bv.DataError(f"--summary needs draws, and {arguments.fit} is a {fit.label} fit.")
-        post_v = fit.V(rows=positions)
+        post_v = fit.V(rows=positions, newdata=data, weights=arguments.weights)
         low, high = post_v.interval(arguments.prob)
         frames = {"mean": post_v.mean(), "sd": post_v.sd(), "low": low, "high": high}
         _write_block(frames, arguments.output)
         return
-    V = bv.MarginalCovariance(design, _components(fit, arguments))
+    components = _components(fit, arguments)
+    if data is not None:
+        of_level = v_of_new_rows(design, components, data, arguments.weights)
+        _write_block({"V": of_level}, arguments.output)
+        return
+    V = bv.MarginalCovariance(design, components)
     if positions is None:
         _write_whole(V, Path(arguments.output), shows_progress(arguments))
     else:
@@ -153,6 +168,26 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.summary and (arguments.output or "").lower().endswith(".mtx"):
         raise bv.DataError("A .mtx file holds one matrix; write a --summary as .npz or a table.")
     check_writable("--output", arguments.output)
+
+
+def _rows_again(arguments: argparse.Namespace, design: bv.Design) -> pd.DataFrame:
+    """Return the rows of the level from the data of a fit that keeps none."""
+    if arguments.data is None or arguments.level is None:
+        raise bv.DataError(
+            f"{arguments.fit} was made of data in batches and keeps no rows. Give --level, and the "
+            "data that it was made from by --data FILE: the rows of that level are read again."
+        )
+    term = design.term(arguments.group or _only_group(design))
+    level = str(term.levels[term.level_index(arguments.level)])
+    frame = read_data(arguments.data)
+    factors = list(design.encoding.factors_of(term.group)) if design.encoding else []
+    if lost := [name for name in factors if name not in frame]:
+        raise bv.DataError(f"{arguments.data} has no column {', '.join(lost)}.")
+    texts = frame[factors].map(level_label).agg(":".join, axis=1)
+    rows = frame[texts == level]
+    if rows.empty:
+        raise bv.DataError(f"{arguments.data} has no row of {term.group} {level}.")
+    return rows
 
 
 def _components(

@@ -19,7 +19,7 @@ from bayesv.covariance.summed import AtV, at_v
 from bayesv.design.design import Design
 from bayesv.diagnostics.convergence import density_mode
 from bayesv.errors import BayesvError
-from bayesv.names import paired
+from bayesv.names import distinct, labelled, paired
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.reml import RemlFit
@@ -106,7 +106,9 @@ class Comparison(Shown):
 
 
 @accepts(prob=PROBABILITY)
-def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
+def compare(
+    *fits: RemlFit | Posterior, prob: float = 0.95, labels: Sequence[str] | None = None
+) -> Comparison:
     """Compare any number of REML fits, ML fits and posteriors of the same design.
 
     Parameters
@@ -116,6 +118,8 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
         there is none, a REML fit is made.
     prob : float
         Probability of the equal-tailed intervals.
+    labels : sequence of str, optional
+        What each fit is called; left out, by method and engine.
 
     Returns
     -------
@@ -145,12 +149,15 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
             "compare needs a posterior or at least two fits, as in compare(model.reml(), post); "
             f"found {', '.join(type(f).__name__ for f in fits) or 'nothing'}."
         )
+    called = labelled(labels, [f.label if isinstance(f, RemlFit) else f.engine for f in fits])
+    of_reml = distinct([c for c, f in zip(called, fits, strict=True) if isinstance(f, RemlFit)])
+    names = distinct([c for c, f in zip(called, fits, strict=True) if isinstance(f, Posterior)])
     if not reml:
         reml = (reml_of(posts[0]),)
+        of_reml = (reml[0].label,)
     design, stats = reml[0].design, reml[0]._stats
     ways = [_alignment(design, fit.design) for fit in reml]
     of_posts = [_alignment(design, post.design) for post in posts]
-    names = _distinct([post.engine for post in posts])
     notes = _notes(names, posts, of_posts)
     posts = tuple(way.posterior(post) for way, post in zip(of_posts, posts, strict=True))
     summaries = [post.summary(prob) for post in posts]
@@ -158,10 +165,9 @@ def compare(*fits: RemlFit | Posterior, prob: float = 0.95) -> Comparison:
     means = [post.estimate("mean") for post in posts]
     at_mean = [at_v(design, vc.aligned(design), stats) for vc in means]
     fixed = [_fixed(reml[0], g, n, s) for g, n, s in zip(at_mean, names, summaries, strict=True)]
-    labels = _distinct([fit.label for fit in reml])
     rows, points = [], {}
     joint = joint_design(design, ways)
-    for label, fit, way in zip(labels, reml, ways, strict=True):
+    for label, fit, way in zip(of_reml, reml, ways, strict=True):
         vc, beta, _ = way.fit(fit)
         rows.append(_marginal_row(label, at_estimate(fit), reml[0].criterion_at(vc)))
         points[label] = pd.Series({q.label: float(q.values) for q in _point(joint, vc, beta)})
@@ -225,17 +231,6 @@ def _left_out(post: Posterior, way: Alignment) -> str:
         f"; its priors speak of its own columns ({post.priors.one_line()}), so that what they "
         "explain is not computed"
     )
-
-
-def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the names, numbered where they occur again: ``collapsed``, ``collapsed 2``."""
-    names: list[str] = []
-    for first in labels:
-        name, k = first, 2
-        while name in names:
-            name, k = f"{first} {k}", k + 1
-        names.append(name)
-    return tuple(names)
 
 
 def _point(design: Design, vc: VarianceComponents, beta: pd.Series) -> list[Quantity]:

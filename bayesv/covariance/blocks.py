@@ -43,7 +43,8 @@ def block_of(group: str, values: Any) -> pd.DataFrame:
     if not np.isfinite(matrix).all():
         raise ComponentsError(f"Σ of {group!r} has missing or infinite elements.")
     diagonal = matrix.diagonal()
-    scale = np.sqrt(np.abs(diagonal[:, None] * diagonal))
+    sds = np.sqrt(np.abs(diagonal))
+    scale = sds[:, None] * sds
     if (np.abs(matrix - matrix.T) > 1e-8 * scale + 1e-300).any():
         raise ComponentsError(f"Σ of {group!r} is not symmetric:\n{matrix}")
     matrix = symmetrize(matrix)

@@ -14,7 +14,14 @@ from bayesv.design.design import Design
 from bayesv.errors import MemoryNeededError
 from bayesv.linalg import Array
 
-__all__ = ["cluster_roots", "gram_batches", "row_batches", "rows_by_size", "v_blocks"]
+__all__ = [
+    "cluster_names",
+    "cluster_roots",
+    "gram_batches",
+    "row_batches",
+    "rows_by_size",
+    "v_blocks",
+]
 
 _MOST_EFFECTS = 12_000  # of one connected cluster: their q × q matrix takes 8 q² bytes
 _BATCH_NUMBERS = 2e7  # in a batch of such matrices
@@ -171,3 +178,23 @@ def _level_clusters(design: Design) -> NDArray[np.intp]:
             label = label[L.indices[L.indptr[:-1]]]
         labels.append(label)
     return np.asarray(pd.factorize(np.concatenate(labels))[0], dtype=np.intp)
+
+
+def cluster_names(design: Design, clusters: NDArray[np.intp]) -> tuple[str, list[str]]:
+    """Return what clusters are of, and what each is called: a level, a series, or its first row.
+
+    Parameters
+    ----------
+    design : Design
+    clusters : ndarray of int, shape (n,)
+        The cluster of each row, numbered from 0.
+    """
+    firsts = np.unique(clusters, return_index=True)[1]
+    for term in design.terms:
+        codes = np.asarray(term.codes)
+        if (codes == codes[firsts][clusters]).all():
+            return term.group, [str(term.levels[codes[i]]) for i in firsts]
+    form = design.parametric_residual
+    if form is not None and form.series is not None:
+        return form.series.label, [str(form.series.labels[form.series.codes[i]]) for i in firsts]
+    return "first row", [str(design.row_labels[i]) for i in firsts]

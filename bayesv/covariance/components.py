@@ -31,7 +31,16 @@ from bayesv.names import factors_of, matched, resolved
 from bayesv.support.arguments import a
 from bayesv.support.shown import Part, Shown, Table
 
-__all__ = ["VarianceComponents"]
+__all__ = ["VarianceComponents", "estimated"]
+
+
+def estimated(
+    blocks: Mapping[str, pd.DataFrame], sigma2: float, residual: Any = None
+) -> VarianceComponents:
+    """Return components that are valid as they were computed: each block is a root squared."""
+    new = VarianceComponents({}, sigma2, residual)
+    object.__setattr__(new, "_blocks", dict(blocks))
+    return new
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)

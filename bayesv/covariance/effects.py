@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
+from bayesv.covariance.effect_errors import conditional_variances
 from bayesv.covariance.gls import GLSFit
 
 __all__ = ["effects_table"]
-
-_NUMBERS = 2e7  # of a batch of columns
 
 
 def effects_table(estimates: GLSFit, group: str | None = None) -> pd.DataFrame:
@@ -23,32 +23,24 @@ def effects_table(estimates: GLSFit, group: str | None = None) -> pd.DataFrame:
 
     Notes
     -----
-    With B = Z G: Var(û − u | β) = G − B'V⁻¹B, and as β̂ is estimated
-    + (X'V⁻¹B)' (X'V⁻¹X)⁻¹ X'V⁻¹B, at the V that is given.
+    At the V that is given, with D = Var(û − u | β): as β̂ is estimated, that of û − u is
+    D + GZ'V⁻¹X (X'V⁻¹X)⁻¹ X'V⁻¹ZG.
     """
-    V, design = estimates.V, estimates.V.design
-    B, prior = (design.Z @ V.G).tocsc(), V.G.diagonal()
-    explained, by_beta = np.zeros(design.q), np.zeros(design.q)
-    half = np.linalg.cholesky(estimates.cov.to_numpy()) if design.p else np.zeros((0, 0))
-    width = max(1, int(_NUMBERS / design.n))
+    design = estimates.V.design
     labels = design.effect_labels
     chosen = np.arange(design.q)
     if group is not None:
         chosen = np.flatnonzero(labels.get_level_values(0) == design.term(group).group)
-    for first in range(0, len(chosen), width):
-        batch = chosen[first : first + width]
-        columns = B[:, batch].toarray()
-        solved = V.solve(columns)
-        explained[batch] = (columns * solved).sum(axis=0)
-        if design.p:
-            by_beta[batch] = ((half.T @ (design.X.T @ solved)) ** 2).sum(axis=0)
-    given = np.clip(prior - explained, 0.0, None)
-    table = pd.DataFrame(
+    given = conditional_variances(estimates.V, sparse.eye_array(design.q, format="csr")[chosen])
+    by_beta = np.zeros(len(chosen))
+    if design.p:
+        half = np.linalg.cholesky(estimates.cov.to_numpy())
+        by_beta = ((estimates.blup_of_X[chosen] @ half) ** 2).sum(axis=1)
+    return pd.DataFrame(
         {
-            "estimate": estimates.blup.to_numpy(),
+            "estimate": estimates.blup.to_numpy()[chosen],
             "se": np.sqrt(given + by_beta),
             "se_given_beta": np.sqrt(given),
         },
-        index=labels,
+        index=labels[chosen],
     )
-    return table.iloc[chosen]

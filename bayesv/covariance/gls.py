@@ -60,6 +60,12 @@ class GLSFit(Shown):
         return pd.Series(np.asarray(u), design.effect_labels, name="blup")
 
     @cached_property
+    def blup_of_X(self) -> Array:
+        """G Z'V⁻¹X: how û falls as β rises, shape (q, p)."""
+        design = self.V.design
+        return np.asarray(self.V.G @ (design.Z.T @ self.V.solve(design.X)))
+
+    @cached_property
     def fitted(self) -> pd.Series:
         """Conditional fit Xβ̂ + Zû + offset by the user's row labels, shape (n,)."""
         design = self.V.design

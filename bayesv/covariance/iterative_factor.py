@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.linalg import block_diag
 
 from bayesv.design.design import Design
 from bayesv.errors import DataError
@@ -16,6 +17,7 @@ from bayesv.linalg import Array
 __all__ = ["IterativeFactor", "crossed_columns"]
 
 _TOLERANCE = 1e-12  # of residuals, relative
+_SOLVED = 1e-6  # residuals that are called solutions
 _MOST_STEPS = 1000
 
 
@@ -50,7 +52,9 @@ class IterativeFactor:
     within : scipy.sparse array
         M at the rest.
     scale : ndarray
-        1 over the root of the diagonal of what elimination leaves at the rest.
+        1 over the root of the diagonal of what elimination leaves at the rest, S.
+    flat : ndarray, shape (rest, K)
+        Constants of each column of each term, over ``scale``: nearly in the null space of S scaled.
     """
 
     first: NDArray[np.intp]
@@ -59,6 +63,7 @@ class IterativeFactor:
     between: sparse.csr_array
     within: sparse.csr_array
     scale: Array
+    flat: Array
 
     @classmethod
     def of(cls, design: Design, N: sparse.csr_array) -> IterativeFactor:
@@ -78,32 +83,50 @@ class IterativeFactor:
         between, within = sparse.csr_array(M[rest][:, first]), sparse.csr_array(M[rest][:, rest])
         lost = np.asarray(between.multiply(between @ inverse).sum(axis=1)).ravel()
         scale = 1.0 / np.sqrt(within.diagonal() - lost)
-        return cls(first, rest, inverse, between, within, scale)
+        constants = [np.tile(np.eye(term.n_columns), (term.n_levels, 1)) for term in design.terms]
+        del constants[largest]
+        flat = block_diag(*constants) if constants else np.zeros((0, 0))
+        return cls(first, rest, inverse, between, within, scale, flat / scale[:, None])
 
     def solve(self, b: Array) -> Array:
         """Return M⁻¹b, b of shape (q,) or (q, m)."""
         columns = b.reshape(len(b), -1)
+        below = self.inverse @ columns[self.first]
+        sides = self.scale[:, None] * (columns[self.rest] - self.between @ below)
         x = np.empty(columns.shape)
-        for start in range(0, columns.shape[1], EIGHT):
-            part = columns[:, start : start + EIGHT]
-            x[:, start : start + EIGHT] = self._solve(part)
+        x[self.rest] = self.scale[:, None] * self.solve_scaled(sides)
+        x[self.first] = below - self.inverse @ (self.between.T @ x[self.rest])
         return x.reshape(b.shape)
 
-    def _solve(self, b: Array) -> Array:
-        below = self.inverse @ b[self.first]
-        sides = np.zeros((len(self.rest), EIGHT))
-        sides[:, : b.shape[1]] = self.scale[:, None] * (b[self.rest] - self.between @ below)
-        space = krylov(self._times, sides, np.full(EIGHT, _TOLERANCE), _MOST_STEPS)
-        if space.residual > 1e-6:
-            raise DataError(
-                f"V⁻¹ of crossed grouping factors did not converge in {_MOST_STEPS} steps "
-                f"(residual {space.residual:.1g}): the random effects' variances are too large "
-                "beside sigma2."
-            )
-        x = np.empty(b.shape)
-        x[self.rest] = self.scale[:, None] * space.apply(np.reciprocal)[:, : b.shape[1]]
-        x[self.first] = below - self.inverse @ (self.between.T @ x[self.rest])
+    def solve_scaled(self, b: Array) -> Array:
+        """Return the inverse of S, scaled, times b, shape (rest, m)."""
+        m, x = b.shape[1], np.empty(b.shape)
+        for start in range(0, m, EIGHT):
+            some = b[:, start : start + EIGHT]
+            sides = np.zeros((len(b), EIGHT))
+            sides[:, : some.shape[1]] = some
+            space = krylov(self._times, sides, np.full(EIGHT, _TOLERANCE), _MOST_STEPS)
+            if space.residual > _SOLVED:
+                raise DataError(
+                    "V⁻¹ of crossed grouping factors did not converge in "
+                    f"{len(space.alpha)} steps (residual {space.residual:.1g}): the random "
+                    "effects' variances are too large beside sigma2."
+                )
+            x[:, start : start + EIGHT] = space.apply(np.reciprocal)[:, : some.shape[1]]
         return x
+
+    def scaled(self) -> sparse.csr_array:
+        """Return S, scaled to a diagonal of ones."""
+        S = self.within - self.between @ self.inverse @ self.between.T
+        scale = sparse.diags_array(self.scale)
+        return sparse.csr_array(scale @ S @ scale)
+
+    def reduced(self, A: sparse.csr_array) -> tuple[Array, sparse.csr_array]:
+        """Return d and C with the diagonal of AM⁻¹A' that of d + CS⁻¹C', S and C scaled."""
+        own = A[:, self.first]
+        through = own @ self.inverse
+        left = (A[:, self.rest] - through @ self.between.T) @ sparse.diags_array(self.scale)
+        return np.asarray(through.multiply(own).sum(axis=1)).ravel(), sparse.csr_array(left)
 
     def _times(self, x: Array) -> Array:
         """Return what elimination of the largest term leaves, scaled, times x."""

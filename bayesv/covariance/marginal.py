@@ -126,25 +126,32 @@ class MarginalCovariance(LinearOperator):
     # --- solves -----------------------------------------------------------------------------------
 
     @cached_property
-    def _root(self) -> sparse.csr_array:
-        """N = L⁻¹ZΛ, shape (n, rank of G)."""
-        design = self.design
-        roots = [self.vc.relative_root(term) for term in design.terms]
+    def root_of_G(self) -> sparse.csr_array:
+        """Λ with G = σ²ΛΛ', sparse (q, q)."""
+        terms = self.design.terms
+        roots = [self.vc.relative_root(term) for term in terms]
         between = [
             sparse.eye_array(term.n_levels) if term.related is None else term.related.root.matrix
-            for term in design.terms
+            for term in terms
         ]
-        return sparse.csr_array(self.residual.whiten(design.Z @ _products(between, roots)))
+        return _products(between, roots)
 
     @cached_property
-    def _factor(self) -> Any:
-        """LU of the positive definite M, without pivoting, so that U's diagonal is D of LDL'."""
+    def white_root(self) -> sparse.csr_array:
+        """N = L⁻¹ZΛ with R = σ²LL', shape (n, q): V = σ²L(NN' + I)L'."""
+        return sparse.csr_array(self.residual.whiten(self.design.Z @ self.root_of_G))
+
+    @cached_property
+    def factor(self) -> Any:
+        """LU of M = I + N'N > 0 without pivoting, so that U's diagonal is D of LDL'."""
         related = any(term.related is not None for term in self.design.terms)
-        if related and self._root.nnz > _DENSE_SHARE * np.prod(self._root.shape):
-            return DenseFactor.of(self._root)
+        if related and self.white_root.nnz > _DENSE_SHARE * np.prod(self.white_root.shape):
+            return DenseFactor.of(self.white_root)
         if not related and crossed_columns(self.design) > DENSE_COLUMNS:
-            return IterativeFactor.of(self.design, self._root)
-        M = sparse.csc_array(self._root.T @ self._root + sparse.eye_array(self._root.shape[1]))
+            return IterativeFactor.of(self.design, self.white_root)
+        M = sparse.csc_array(
+            self.white_root.T @ self.white_root + sparse.eye_array(self.white_root.shape[1])
+        )
         try:
             return splu(
                 M,
@@ -178,13 +185,13 @@ class MarginalCovariance(LinearOperator):
         white = whiten(b)
         if not self.design.terms:
             return np.asarray(whiten(white, transposed=True) / self.vc.sigma2)
-        inner = white - self._root @ self._factor.solve(self._root.T @ white)
+        inner = white - self.white_root @ self.factor.solve(self.white_root.T @ white)
         return np.asarray(whiten(inner, transposed=True) / self.vc.sigma2)
 
     def logdet(self) -> float:
         """Return log|V|."""
         of_R = self.design.n * np.log(self.vc.sigma2) + self.residual.log_det
-        of_M = np.log(np.abs(self._factor.U.diagonal())).sum() if self.design.terms else 0.0
+        of_M = np.log(np.abs(self.factor.U.diagonal())).sum() if self.design.terms else 0.0
         return float(of_M + of_R)
 
     @accepts(b=numeric)
@@ -260,7 +267,11 @@ class MarginalCovariance(LinearOperator):
         if not whole or (places.size and not (-n <= places.min() and places.max() < n)):
             raise DataError(f"positions must be a list of integers below {n}; found {positions!r}.")
         if len(places) > DENSE_LIMIT:
-            raise DataError(f"{len(places)} rows are too many for a dense block ({DENSE_LIMIT}).")
+            raise DataError(
+                f"{len(places):,} rows are too many for a dense block of V (at most "
+                f"{DENSE_LIMIT:,}). V.rows(positions) has the block of some of them, and V @ x, "
+                "V.solve(b) and V.diagonal() need no block."
+            )
         Z = self.design.Z[places]
         block = (Z @ self.G @ Z.T).toarray() + self.vc.sigma2 * self.residual.block(places)
         labels = self.design.row_labels[places]

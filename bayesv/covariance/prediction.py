@@ -10,6 +10,7 @@ from scipy import sparse
 from scipy.special import ndtri
 
 from bayesv.covariance.components import VarianceComponents
+from bayesv.covariance.effect_errors import conditional_variances
 from bayesv.covariance.gls import GLSFit
 from bayesv.covariance.summed import AtV
 from bayesv.design.design import Design
@@ -59,18 +60,26 @@ def predicted(
             "The residual variances of the fit are known, and those of the new rows are not: name "
             "the column of their reciprocals, weights='…'."
         )
-    across, of_levels = _levels(estimates, rows)
-    parts, of_residuals, left = _residuals(estimates, rows)
-    if include == "fixed":
-        across = sparse.csr_array((len(rows.labels), design.n))
-    elif include == "all":
-        across = sparse.csr_array(across + _joined(parts, across.shape))
     beta, phi = estimates.beta.to_numpy(), estimates.cov.to_numpy()
-    mean = rows.X @ beta + across @ V.solve(estimates.left)
-    slopes = rows.X - across @ V.solve(design.X) if design.p else rows.X
-    error = ((slopes @ phi) * slopes).sum(axis=1)
-    if include != "fixed":
-        error += of_levels - _explained(estimates, across)
+    mean, slopes = rows.X @ beta, rows.X
+    of_levels = _of_levels(estimates, rows)
+    parts, of_residuals, left = _residuals(estimates, rows)
+    related = any(new.kin is not None for new in rows.terms)
+    if include == "fixed":
+        unknown = np.zeros(len(rows.labels))
+    elif related or (include == "all" and parts):
+        across = _levels(estimates, rows)
+        if include == "all":
+            across = sparse.csr_array(across + _joined(parts, across.shape))
+        mean = mean + across @ V.solve(estimates.left)
+        slopes = rows.X - across @ V.solve(design.X) if design.p else rows.X
+        unknown = of_levels - _explained(estimates, across)
+    else:
+        A, of_new = _effects(estimates, rows)
+        mean = mean + A @ estimates.blup.to_numpy()
+        slopes = rows.X - A @ estimates.blup_of_X if design.p else rows.X
+        unknown = of_new + conditional_variances(V, A)
+    error = unknown + ((slopes @ phi) * slopes).sum(axis=1)
     if include == "all":  # what is not known of new residuals is independent of fitted ones
         error += np.where(np.isnan(left), 0.0, of_residuals - left)
         response = error + left
@@ -119,15 +128,32 @@ def _table(
     return pd.DataFrame(values, index=pd.Index(rows.labels, name="row"))
 
 
-def _levels(estimates: GLSFit, rows: PredictedRows) -> tuple[sparse.csr_array, Array]:
-    """Return covariances of Zu of the rows with y, (m, n), and the variances of Zu, (m,)."""
+def _of_levels(estimates: GLSFit, rows: PredictedRows) -> Array:
+    """Return the variances of Zu of the rows, (m,)."""
+    V, variances = estimates.V, np.zeros(len(rows.labels))
+    for term, new in zip(V.design.terms, rows.terms, strict=True):
+        variances += new.variances(V.vc.block_for(term))
+    return variances
+
+
+def _levels(estimates: GLSFit, rows: PredictedRows) -> sparse.csr_array:
+    """Return covariances of Zu of the rows with y, (m, n)."""
     V, design = estimates.V, estimates.V.design
-    across, variances = sparse.csr_array((len(rows.labels), design.n)), np.zeros(len(rows.labels))
+    across = sparse.csr_array((len(rows.labels), design.n))
     for term, new in zip(design.terms, rows.terms, strict=True):
-        block = V.vc.block_for(term)
-        across = across + new.across(term, block)
-        variances += new.variances(block)
-    return sparse.csr_array(across), variances
+        across = across + new.across(term, V.vc.block_for(term))
+    return sparse.csr_array(across)
+
+
+def _effects(estimates: GLSFit, rows: PredictedRows) -> tuple[sparse.csr_array, Array]:
+    """Return Z of the rows over fitted levels, (m, q), and the variances of Zu of new levels."""
+    V, design = estimates.V, estimates.V.design
+    parts, of_new = [sparse.csr_array((len(rows.labels), 0))], np.zeros(len(rows.labels))
+    for term, new in zip(design.terms, rows.terms, strict=True):
+        parts.append(new.matrix(term.n_levels))
+        unseen = new.fitted[new.codes] < 0
+        of_new += np.where(unseen, new.variances(V.vc.block_for(term)), 0.0)
+    return sparse.csr_array(sparse.hstack(parts, format="csr")), of_new
 
 
 def _residuals(estimates: GLSFit, rows: PredictedRows) -> tuple[list[Across], Array, Array]:

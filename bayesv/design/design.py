@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -128,7 +129,7 @@ class DesignSummary(LabelledDesign):
             raise DataError(
                 f"This design was summed up in batches, and the rows of {term.group} {name} cannot "
                 "be read again: it is from a file, or its data could be read once. Give the rows: "
-                "V(newdata=frame of them)."
+                "post.V(newdata=frame of them); on the command line bayesv v … --data FILE."
             )
         rows = self.reader(self.encoding.factors_of(term.group), name)
         if rows.empty:
@@ -266,10 +267,10 @@ class Design(LabelledDesign):
 
     def _with(self, **parts: Any) -> Design:
         """Return the design with another response or residual of the same clusters."""
-        new = replace(self, **parts)
-        for name in ("Z", "Z_independent", "clusters", "fixed_index"):  # cached properties
-            if name in self.__dict__:
-                new.__dict__[name] = self.__dict__[name]
+        new = copy(self)  # valid as it is
+        new.__dict__.update(parts, fixed_index=self.fixed_index)
+        for name in ("target", "response_sd", "response_scale"):  # cached properties of y and R
+            new.__dict__.pop(name, None)
         return new
 
     def at(self, components: ResidualComponents) -> Design:
@@ -282,8 +283,7 @@ class Design(LabelledDesign):
         """
         if (form := self.parametric_residual) is None:
             return self
-        residual = form.member(components.residual, components.sigma2)
-        return self._with(residual=residual)
+        return self._with(residual=form.member(components.residual, components.sigma2))
 
     def with_residual(self, residual: Residual) -> Design:
         """Return the design with another residual of the same clusters."""

@@ -8,6 +8,7 @@ sample.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import logsumexp, ndtri
 
 from bayesv.linalg import Array
@@ -33,7 +34,8 @@ def rhat(x: Array) -> Array:
 
     Vehtari et al. 2021, https://doi.org/10.1214/20-BA1221; NaN for one chain or fewer than 4 draws.
     """
-    return rhat_and_ess(x)[0]
+    split = _split(x)
+    return _larger_rhat(split, _normal_scores(split))
 
 
 def ess_bulk(x: Array) -> Array:
@@ -41,26 +43,20 @@ def ess_bulk(x: Array) -> Array:
     return _ess(_normal_scores(_split(x)))
 
 
-def rhat_and_ess(x: Array) -> tuple[Array, Array]:
-    """Return `rhat` and `ess_bulk`, which are of the same ranks."""
+def ess_tail(x: Array) -> Array:
+    """Return the smaller effective sample size of the quantiles at 5 and 95 %, shape (K,).
+
+    Vehtari et al. 2021, https://doi.org/10.1214/20-BA1221, section 4.3.
+    """
+    return np.asarray(np.minimum(*_ess(_beyond(x)).reshape(2, -1)))
+
+
+def rhat_and_ess(x: Array) -> tuple[Array, Array, Array]:
+    """Return `rhat`, `ess_bulk` and `ess_tail`, which have ranks and spectra in common."""
     split = _split(x)
     scores = _normal_scores(split)
-    if x.shape[0] < 2 or x.shape[1] < 4:
-        return np.full(x.shape[-1], np.nan), _ess(scores)
-    folded = np.abs(split - np.median(split, axis=(0, 1)))
-    return np.maximum(_rhat(scores), _rhat(_normal_scores(folded))), _ess(scores)
-
-
-def ess_tail(x: Array, quantiles: tuple[float, float] = (0.05, 0.95)) -> Array:
-    """Return the smaller effective sample size of two tail quantiles, shape (K,).
-
-    Those at 5 and 95 %: Vehtari et al. 2021, https://doi.org/10.1214/20-BA1221, section 4.3.
-    """
-    tails = [
-        _ess(_split(np.where(np.isnan(x), np.nan, x <= np.quantile(x, q, axis=(0, 1)))))
-        for q in quantiles
-    ]
-    return np.minimum(*tails)
+    bulk, *tails = _ess(np.concatenate([scores, _beyond(x)], axis=-1)).reshape(3, -1)
+    return _larger_rhat(split, scores), bulk, np.minimum(*tails)
 
 
 def ess_mean(x: Array) -> Array:
@@ -155,19 +151,39 @@ def _split(x: Array) -> Array:
     return np.concatenate([x[:, :half], x[:, x.shape[1] - half :]])
 
 
+def _beyond(x: Array) -> Array:
+    """Return which draws are below the 5 and the 95 % quantile, split, shape (…, 2 K)."""
+    low, high = np.quantile(x, [0.05, 0.95], axis=(0, 1))
+    below = np.concatenate([x <= low, x <= high], axis=-1)
+    return _split(np.where(np.isnan(np.append(low, high)), np.nan, below))
+
+
 def _normal_scores(x: Array) -> Array:
     """Return normal scores of the ranks in each column; NaN for columns with NaN."""
-    flat = x.reshape(-1, x.shape[-1])
-    n, scores = len(flat), np.empty_like(flat)
+    columns = np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T)
+    n = columns.shape[1]
+    order = np.argsort(columns, axis=1)
+    ordered = np.take_along_axis(columns, order, axis=1)
+    # Ties share the average of their ranks, which are from first + 1 to last + 1.
+    place = np.broadcast_to(np.arange(n), ordered.shape)
+    starts = np.ones(ordered.shape, dtype=bool)
+    np.not_equal(ordered[:, 1:], ordered[:, :-1], out=starts[:, 1:])
+    ends = np.roll(starts, -1, axis=1)
+    first = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
+    last = np.minimum.accumulate(np.where(ends, place, n)[:, ::-1], axis=1)[:, ::-1]
     of_rank = ndtri((0.5 * np.arange(2, 2 * n + 1) - 0.375) / (n + 0.25))  # of 1, 1.5, …, n
-    for k, column in enumerate(flat.T):
-        order = np.argsort(column)
-        ordered = column[order]
-        first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-        after = np.append(first[1:], n)
-        # Ties share the average of their ranks, first + 1 to after.
-        scores[order, k] = np.repeat(of_rank[first + after - 1], after - first)
-    return np.asarray(np.where(np.isnan(flat).any(axis=0), np.nan, scores).reshape(x.shape))
+    scores = np.empty_like(columns)
+    np.put_along_axis(scores, order, of_rank[first + last], axis=1)
+    scores[np.isnan(ordered[:, -1:]).any(axis=1)] = np.nan
+    return np.asarray(scores.T.reshape(x.shape))
+
+
+def _larger_rhat(split: Array, scores: Array) -> Array:
+    """Return the larger R̂ of the scores and of those of the distances from the median."""
+    if split.shape[0] < 4 or split.shape[1] < 2:  # halves of one chain, or next to no draws
+        return np.full(split.shape[-1], np.nan)
+    folded = np.abs(split - np.median(split, axis=(0, 1)))
+    return np.maximum(_rhat(scores), _rhat(_normal_scores(folded)))
 
 
 def _rhat(x: Array) -> Array:
@@ -183,12 +199,14 @@ def _ess(x: Array) -> Array:
     if n < 4:
         return np.full(K, np.nan)
     size = float(chains * n)
-    centred = x - x.mean(axis=1, keepdims=True)
-    waves = np.fft.rfft(centred, 2 ** int(np.ceil(np.log2(2 * n))), axis=1)
-    spectrum = (waves.real**2 + waves.imag**2).mean(axis=0)
-    autocovariance = np.fft.irfft(spectrum, axis=0)[:n] / n  # (n, K)
+    series = np.ascontiguousarray(np.moveaxis(x, -1, 0))  # (K, chains, n)
+    means = series.mean(axis=-1)
+    centred, length = series - means[..., None], 2 ** int(np.ceil(np.log2(2 * n)))
+    # One by one: what many need at once does not fit into the cache.
+    spectra = [_power(np.fft.rfft(one, length)) for one in centred]
+    autocovariance = np.fft.irfft(np.reshape(spectra, (K, -1)))[:, :n].T / n  # (n, K)
     within = autocovariance[0] * n / (n - 1.0)
-    total = autocovariance[0] + (x.mean(axis=1).var(axis=0, ddof=1) if chains > 1 else 0.0)
+    total = autocovariance[0] + (means.var(axis=1, ddof=1) if chains > 1 else 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         rho = 1.0 - (within - autocovariance) / total
     rho[0] = 1.0
@@ -201,6 +219,12 @@ def _ess(x: Array) -> Array:
     tau = 2.0 * np.minimum.accumulate(sums).sum(axis=0) - 1.0
     tau += np.maximum(pairs[last, 0, np.arange(K)], 0.0)
     ess = size / np.maximum(tau, 1.0 / np.log10(size))
-    constant = np.ptp(x.reshape(-1, K), axis=0) < np.finfo(float).resolution
+    series = series.reshape(K, -1)
+    constant = series.max(axis=1) - series.min(axis=1) < np.finfo(float).resolution
     ess = np.where(constant, size, ess)
-    return np.asarray(np.where(np.isnan(x).any(axis=(0, 1)), np.nan, ess))
+    return np.asarray(np.where(np.isnan(series).any(axis=1), np.nan, ess))
+
+
+def _power(waves: NDArray[np.complex128]) -> Array:
+    """Return the mean squared size over the first axis."""
+    return np.asarray((waves.real**2 + waves.imag**2).mean(axis=0))

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.diagnostics.convergence import ess_mean, ess_tail, hdi, rhat_and_ess
+from bayesv.diagnostics.convergence import ess_mean, hdi, rhat_and_ess
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 from bayesv.support.arguments import PROBABILITY, accepts, found
+from bayesv.support.shown import WholeFrame
 
 __all__ = ["NotedFrame", "footnotes", "summarize", "summary_columns", "without_undefined"]
 
@@ -42,7 +43,7 @@ def summary_columns(x: Array, prob: float) -> dict[str, Array]:
         eti = some + np.nanquantile(known, [(1 - prob) / 2, (1 + prob) / 2], axis=(0, 1))
         shortest = hdi(x, prob)
         sd = two + np.nanstd(several, axis=(0, 1), ddof=1)
-        ratio, bulk = rhat_and_ess(x)
+        ratio, bulk, tail = rhat_and_ess(x)
         return {
             "mean": some + np.nanmean(known, axis=(0, 1)),
             "sd": sd,
@@ -53,7 +54,7 @@ def summary_columns(x: Array, prob: float) -> dict[str, Array]:
             "hdi_high": shortest[:, 1],
             "mcse_mean": sd / np.sqrt(ess_mean(x)),
             "ess_bulk": bulk,
-            "ess_tail": ess_tail(x),
+            "ess_tail": tail,
             "rhat": ratio,
         }
 
@@ -133,12 +134,8 @@ def footnotes(definitions: Mapping[str, str]) -> list[str]:
     return [f"{', '.join(each)}: {text}." for text, each in names.items()]
 
 
-class NotedFrame(pd.DataFrame):
+class NotedFrame(WholeFrame):
     """A table with the definitions of its quantities under it; its parts are plain tables."""
-
-    @property
-    def _constructor(self) -> Any:
-        return pd.DataFrame
 
     def __repr__(self) -> str:
         notes = footnotes(self.attrs.get("definitions", {}))

@@ -124,17 +124,17 @@ def build(
     w = _weights(frame[weight_name] if weight_name else var_weights, frame)
     covariance = request.covariance(frame)
     present = request.present(frame, covariance, None if w is None else weighted(w))
-    of_formula = frame[used]
-    encoded = encode(formula, of_formula, space, present)
+    encoded = encode(formula, _columns(frame, used), space, present)
     rows = encoded.rows
     _refuse_no_rows(encoded)
-    model_frame = ModelFrame(formula, of_formula.iloc[rows], space)
+    kept = frame if len(rows) == n_given else frame.iloc[rows]
+    model_frame = ModelFrame(formula, _columns(kept, used), space)
     X, names, aliased = _drop_aliased(encoded.X, encoded.names)
     terms = random_terms(
-        frame.iloc[rows], formula.random, encoded.lhs, known_scale=request.known is not None,
+        kept, formula.random, encoded.lhs, known_scale=request.known is not None,
         relationship=relationship,
     )  # fmt: skip
-    texts = note_numbers_as_text([frame[name].iloc[rows] for name in used], formula)
+    texts = note_numbers_as_text([kept[name] for name in used], formula)
     R = request.residual(frame, rows, covariance, None if w is None else w[rows])
     notes = (*_ineffective(formula), *_notes(encoded.gaps, aliased, terms, R), *texts)
     refuse_constant(formula.response, encoded.y)
@@ -148,7 +148,7 @@ def build(
         residual=R,
         offset=encoded.offset,
         rows=rows,
-        row_labels=frame.index[rows],
+        row_labels=kept.index,
         n_rows_given=n_given,
         aliased=aliased,
         notes=notes,
@@ -189,6 +189,11 @@ def check_formula(
             f"The data have no column {weight_name!r} for var_weights{near(weight_name, available)}"
         )
     return formula, space, [name for name in formula.names if name in available]
+
+
+def _columns(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Return these columns, the frame itself if it has no others."""
+    return frame if len(names) == frame.shape[1] else frame[names]
 
 
 # --- rows -----------------------------------------------------------------------------------------

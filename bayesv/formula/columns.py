@@ -24,6 +24,7 @@ __all__ = [
     "dictionary",
     "finite_rows",
     "kind",
+    "levels_of",
     "plain_column",
 ]
 
@@ -33,6 +34,8 @@ _EXACT_INTEGERS = 2**53  # floating-point numbers from here on do not hold every
 _LARGEST_INTEGER = np.iinfo(np.int64).max
 _DAY = np.timedelta64(1, "D")
 _INFINITE = (math.inf, -math.inf)
+_PLAIN = (np.dtype(np.float64), np.dtype(np.int64), np.dtype(bool))
+_KINDS: dict[str, Kind] = {"i": "number", "u": "number", "f": "number", "b": "logical", "M": "time"}
 
 
 def plain_column(column: pd.Series) -> pd.Series:
@@ -60,10 +63,10 @@ def plain_column(column: pd.Series) -> pd.Series:
         values, or are so close that doubles cannot tell them apart.
     """
     dtype: Any = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
+    if isinstance(dtype, pd.CategoricalDtype) or dtype in _PLAIN:
         return column
     if isinstance(dtype, pd.StringDtype):
-        return _like(column, column.astype(object).where(column.notna(), None).to_numpy(object))
+        return _like(column, column.to_numpy(object, na_value=None))
     if isinstance(dtype, pd.ArrowDtype) and str(dtype).startswith("dictionary"):
         values = column.array.__arrow_array__()
         return _like(column, pd.Categorical(values.to_pylist(), categories=dictionary(values)))
@@ -91,6 +94,8 @@ def kind(column: pd.Series) -> Kind:
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return "factor"
+    if isinstance(dtype, np.dtype) and dtype.kind in _KINDS:
+        return _KINDS[dtype.kind]
     if pd.api.types.is_bool_dtype(dtype):
         return "logical"
     if pd.api.types.is_numeric_dtype(dtype):
@@ -132,7 +137,15 @@ def as_numbers(column: pd.Series) -> Array:
 
 
 def as_factor(column: pd.Series) -> pd.Categorical:
-    """Return a factor in the frame's order of categories, or else sorted; labels are text.
+    """Return a factor as an ordered categorical; see `levels_of`."""
+    codes, labels = levels_of(column)
+    return pd.Categorical.from_codes(codes, categories=labels, ordered=True)
+
+
+def levels_of(column: pd.Series) -> tuple[NDArray[np.intp], list[str]]:
+    """Return the level of each row, -1 for a gap, and the labels of all levels.
+
+    They are in the frame's order of categories, or else sorted; labels are text.
 
     Levels are those observed, but of truth values always ``False`` and ``True``, as R's
     ``contrasts``. Numbers sort as numbers, text as text; ``308.0`` reads ``308``, and midnight of a
@@ -145,25 +158,39 @@ def as_factor(column: pd.Series) -> pd.Categorical:
     """
     column = plain_column(column)
     if kind(column) == "logical":
-        codes = column.astype("Int8").fillna(-1).to_numpy(dtype=np.int8)
-        return pd.Categorical.from_codes(codes, categories=["False", "True"], ordered=True)
-    try:
-        factor = pd.Categorical(column)
-    except TypeError as error:
-        raise DataError(f"Column {column.name!r} cannot be a factor: {error}.") from error
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        factor = factor.remove_unused_categories()
-    levels = factor.categories
+        codes = column.astype("Int8").fillna(-1).to_numpy(dtype=np.intp)
+        return codes, ["False", "True"]
+    codes, levels = _sorted_levels(column)
     if pd.api.types.is_float_dtype(levels.dtype) and (np.abs(levels) >= _EXACT_INTEGERS).any():
         raise DataError(
             f"Factor {column.name!r} has floats such as {np.abs(levels).max():.0f}, "
             "which cannot tell neighbours apart: different levels may have become one. Give the "
             "column as text or as integers (with missing values: dtype 'Int64')."
         )
-    labels = [level_label(level) for level in levels]
+    labels = [level_label(level) for level in levels.tolist()]
     if len(set(labels)) < len(labels):
         raise DataError(f"Factor {column.name!r} has different levels with the same text.")
-    return pd.Categorical.from_codes(factor.codes, categories=labels, ordered=True)
+    return codes, labels
+
+
+def _sorted_levels(column: pd.Series) -> tuple[NDArray[np.intp], Any]:
+    """Return the level of each row of a plain column, and the levels, in their order."""
+    if column.dtype == object and set(map(type, column.array)) <= {str, type(None)}:
+        codes, found = pd.factorize(column.to_numpy())
+        order = np.argsort(found)
+        rank = np.append(np.argsort(order), -1)
+        return rank[codes], found[order]
+    factor: Any = column.array
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        try:
+            factor = pd.Categorical(column)
+        except TypeError as error:
+            raise DataError(f"Column {column.name!r} cannot be a factor: {error}.") from error
+    codes, levels = factor.codes.astype(np.intp), factor.categories
+    used = np.bincount(codes + 1, minlength=len(levels) + 1)[1:] > 0
+    if used.all():
+        return codes, levels
+    return np.append(np.cumsum(used) - 1, -1)[codes], levels[used]
 
 
 def finite_rows(column: pd.Series) -> NDArray[np.bool_]:

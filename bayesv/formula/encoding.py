@@ -354,6 +354,8 @@ def _gaps(
 ) -> dict[str, int]:
     """Count the rows that each column loses, and those lost by what is computed."""
     counts: dict[str, int] = {}
+    if present.all():
+        return counts
     lost = ~present
     explained = np.zeros(len(frame), dtype=bool)
     for name in frame.columns:

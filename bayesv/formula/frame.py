@@ -16,6 +16,7 @@ from bayesv.formula.columns import (
     dictionary,
     finite_rows,
     kind,
+    levels_of,
     plain_column,
 )
 from bayesv.formula.grammar import pointed_error
@@ -27,6 +28,7 @@ __all__ = [
     "column_names",
     "finite_rows",
     "kind",
+    "levels_of",
     "plain_column",
     "take_columns",
 ]
@@ -60,11 +62,11 @@ def take_columns(data: Any, names: Iterable[str]) -> pd.DataFrame:
     if len(frame) == 0:
         raise DataError("The data have no rows.")
     if isinstance(frame, pd.DataFrame):
-        columns = {name: frame.iloc[:, texts.index(name)] for name in present}
+        columns = {name: frame[frame.columns[texts.index(name)]] for name in present}
     else:
         columns = {name: pd.Series(_from_narwhals(frame[name])) for name in present}
     index = frame.index if isinstance(frame, pd.DataFrame) else pd.RangeIndex(len(frame))
-    plain = {name: plain_column(column.rename(name)) for name, column in columns.items()}
+    plain = {name: plain_column(column) for name, column in columns.items()}
     return pd.DataFrame(plain, index=index, copy=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bayesv.errors import FormulaError
 from bayesv.formula.algebra import Terms, expand, without_parentheses
@@ -79,6 +80,11 @@ def parse(text: str, *, random: bool = True) -> Formula:
         raise FormulaError(
             f"A formula is needed as text, such as 'y ~ x + (x | group)'; found {text!r}."
         )
+    return _parsed(text, random)
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str, random: bool) -> Formula:
     tokens = scan(text)
     left, right = _sides(tokens, text)
     response = _response(left, text)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bayesv.design.design import Index, RandomTerm
 from bayesv.errors import DataError, FormulaError
-from bayesv.formula.frame import as_factor
+from bayesv.formula.frame import levels_of
 from bayesv.formula.grammar import RandomText
 from bayesv.formula.relationships import relationships_of
 from bayesv.linalg import Array
@@ -124,23 +124,28 @@ def level_text_of_rows(
     DataError
         If different combinations have the same text.
     """
-    parts = [as_factor(data[factor]) for factor in factors]
+    parts = [levels_of(data[factor]) for factor in factors]
     n = len(data)
     code = np.zeros(n, dtype=np.int64)
-    for part in parts:
-        code = code * len(part.categories) + part.codes
+    for codes, labels in parts:
+        code = code * len(labels) + codes
         # Renumber at once: the product of level counts may exceed 64 bits, the pairs cannot.
         seen, code = np.unique(code, return_inverse=True)
     first = np.full(len(seen), -1)
     first[code[::-1]] = np.arange(n)[::-1]
-    levels = level_texts([part[first] for part in parts])
+    levels = texts_of([(codes[first], labels) for codes, labels in parts])
     refuse_alike(levels, label)
     return code.astype(np.intp), levels
 
 
 def level_texts(factors: Sequence[pd.Categorical]) -> Any:
     """Return the text of each level of a product of factors, ``a:b``."""
-    names = [np.asarray(f.categories, dtype=object)[f.codes] for f in factors]
+    return texts_of([(factor.codes, factor.categories) for factor in factors])
+
+
+def texts_of(factors: Sequence[tuple[Index, Sequence[str]]]) -> Any:
+    """Return what `level_texts` does, of codes and labels of each factor."""
+    names = [np.asarray(labels, dtype=object)[codes] for codes, labels in factors]
     if len(names) == 1:
         return names[0]
     return np.array([":".join(parts) for parts in zip(*names, strict=True)], dtype=object)

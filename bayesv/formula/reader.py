@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.errors import DataError, FormulaError
-from bayesv.formula.frame import as_factor, as_numbers, finite_rows, kind
+from bayesv.formula.frame import as_numbers, finite_rows, kind, levels_of
 from bayesv.formula.syntax import Name, Node
 from bayesv.formula.values import Factor, Logical
 from bayesv.names import level_label
@@ -105,10 +105,9 @@ class ColumnReader:
         if isinstance(value, Factor):
             return value
         column = self.columns[name]
-        observed = as_factor(column)
-        codes = np.where(finite_rows(column), observed.codes, -1).astype(np.intp)
-        labels = tuple(str(level) for level in observed.categories)
-        return Factor(codes, labels, shared=isinstance(value, Logical))
+        codes, labels = levels_of(column)
+        codes = np.where(finite_rows(column), codes, -1)
+        return Factor(codes, tuple(labels), shared=isinstance(value, Logical))
 
     def _fitted(self, name: str, column: pd.Series) -> Any:
         what = kind(column)
@@ -153,9 +152,8 @@ def _value(column: pd.Series, what: str) -> Any:
 
 def _factor(column: pd.Series) -> Factor:
     """Return text or categories with all levels of the column, those without a row too."""
-    observed = as_factor(column)
-    labels = tuple(str(level) for level in observed.categories)
-    codes = np.asarray(observed.codes, dtype=np.intp)
+    codes, found = levels_of(column)
+    labels = tuple(found)
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return Factor(codes, labels, is_text=True)
     every = tuple(level_label(level) for level in column.dtype.categories)

@@ -25,9 +25,11 @@ from bayesv.formula.special import STATEFUL
 from bayesv.gram import (
     Moments,
     Scaling,
+    Triangles,
     accumulate,
-    independent,
-    joined,
+    after_fixed,
+    in_scaling,
+    merge,
     permute,
     recode,
 )
@@ -46,7 +48,8 @@ class _Part:
 
     keys: tuple[pd.DataFrame, ...]
     moments: Moments
-    scaling: Scaling  # of the moments: those of this part of the rows
+    triangles: Triangles
+    scaling: Scaling  # of the moments: that of the triangles
     response: ColumnFacts
     facts: tuple[ColumnFacts, ...]  # of the columns of each random term
     names: tuple[str, ...]
@@ -150,10 +153,14 @@ def _summed(frame: pd.DataFrame, plan: Plan) -> _Part | None:
     batch = evaluated(frame, plan)
     if batch is None:
         return None
-    rows, scaling = batch.rows, Scaling.of(batch.rows)
+    rows = batch.rows
+    triangles = Triangles.of(rows)
+    blocks = [grouping.blocks for grouping in rows.groupings]
+    scaling = triangles.scaling(blocks, of_a_part=True)
     return _Part(
         keys=batch.keys,
         moments=accumulate(rows, scaling),
+        triangles=triangles,
         scaling=scaling,
         response=ColumnFacts.of(rows.y[:, None]),
         facts=tuple(ColumnFacts.of(grouping.values) for grouping in rows.groupings),
@@ -174,15 +181,18 @@ def _merged(a: _Part, b: _Part) -> _Part:
         keys.append(key)
         codes.append((code[: len(first)], code[len(first) :]))
     sizes = [len(key) for key in keys]
+    triangles = a.triangles + b.triangles
+    blocks = [structure.blocks for _, _, structure in a.labels]
+    scaling = triangles.scaling(blocks, of_a_part=True)
     one, two = (
-        (recode(part.moments, [code[i] for code in codes], sizes), part.scaling)
+        recode(in_scaling(part.moments, part.scaling, scaling), [code[i] for code in codes], sizes)
         for i, part in enumerate((a, b))
     )
-    moments, scaling = joined(one, two, [structure.blocks for _, _, structure in a.labels])
     gaps = {name: a.gaps.get(name, 0) + b.gaps.get(name, 0) for name in (*a.gaps, *b.gaps)}
     return _Part(
         keys=tuple(keys),
-        moments=moments,
+        moments=merge(one, two),
+        triangles=triangles,
         scaling=scaling,
         response=a.response + b.response,
         facts=tuple(one + two for one, two in zip(a.facts, b.facts, strict=True)),
@@ -226,9 +236,11 @@ def _finished(plan: Plan, part: _Part) -> tuple[DesignSummary, Moments, Scaling]
     ]
     # As for a data frame: terms by decreasing number of levels.
     by_size = sorted(range(len(terms)), key=lambda i: -terms[i].n_levels)
-    moments = permute(moments, by_size)
-    scaling = replace(part.scaling, bases=tuple(part.scaling.bases[i] for i in by_size))
-    kept, square = independent(moments, scaling)
+    kept = part.triangles.independent
+    scaling = part.triangles.of_columns(kept).scaling([s.blocks for _, _, s in part.labels])
+    moments = permute(in_scaling(moments, part.scaling, scaling, kept), by_size)
+    scaling = replace(scaling, bases=tuple(scaling.bases[i] for i in by_size))
+    square = after_fixed(moments, scaling)
     notes = [f"read in batches: {n} of {part.n_given} rows used", *plan.notes]
     aliased = tuple(name for j, name in enumerate(part.names) if j not in kept)
     if aliased:

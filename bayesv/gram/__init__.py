@@ -3,10 +3,10 @@
 from bayesv.gram.arrange import (
     DENSE_COLUMNS,
     ELIMINATIONS,
+    after_fixed,
     arrange,
     check_elimination,
     gram_statistics,
-    independent,
 )
 from bayesv.gram.by_residual import statistics_by_residual
 from bayesv.gram.effects import Effects, draw_effects
@@ -19,11 +19,12 @@ from bayesv.gram.many import eliminate_many
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
 from bayesv.gram.of_design import refuse_crossed_clusters, responses_of, statistics_of
 from bayesv.gram.probes import Probes
-from bayesv.gram.rebase import joined
+from bayesv.gram.rebase import in_scaling
+from bayesv.gram.reproduced import digits_reproduced
 from bayesv.gram.residual_rows import ByResidual, Weighted
 from bayesv.gram.responses import Responses
-from bayesv.gram.scaling import Grouping, RowBatch, Scaling
-from bayesv.gram.statistics import LARGEST_ERROR, GramStatistics
+from bayesv.gram.scaling import Grouping, RowBatch, Scaling, Triangles
+from bayesv.gram.statistics import LARGEST_ERROR, GramStatistics, keeps_digits
 from bayesv.gram.tables import ChainProblem, Rule, Sums, inner
 from bayesv.gram.threads import threads
 from bayesv.gram.words import elimination_in_words
@@ -51,19 +52,22 @@ __all__ = [
     "Rule",
     "Scaling",
     "Sums",
+    "Triangles",
     "Weighted",
     "accumulate",
+    "after_fixed",
     "arrange",
     "chain_problem",
     "check_elimination",
+    "digits_reproduced",
     "draw_effects",
     "eliminate",
     "eliminate_many",
     "flat_directions",
     "gram_statistics",
-    "independent",
+    "in_scaling",
     "inner",
-    "joined",
+    "keeps_digits",
     "krylov",
     "merge",
     "permute",

@@ -9,6 +9,7 @@ import numpy as np
 from bayesv.errors import BayesvError, none_of
 from bayesv.gram.chain import ChainFactor, FactorSums, flattened, merging_of
 from bayesv.gram.fixed import FixedCoordinates
+from bayesv.gram.flat import flat_columns
 from bayesv.gram.layout import BorderTerm, Iteration, Layout
 from bayesv.gram.moments import Moments, Pairs, accumulate, spread, weighted
 from bayesv.gram.probes import Probes
@@ -23,15 +24,15 @@ from bayesv.support.memory import refuse_unless
 __all__ = [
     "DENSE_COLUMNS",
     "ELIMINATIONS",
+    "after_fixed",
     "arrange",
     "check_elimination",
     "gram_statistics",
-    "independent",
 ]
 
 ELIMINATIONS = ("auto", "single", "nested", "crossed", "iterative")
 _COPIES_OF_BORDER = 6  # in an evaluation with its gradient
-
+_DIFFERS = 1e-7  # root mean square, of columns in their units
 DENSE_COLUMNS = 2000
 """Columns of a dense block, beyond which ``"auto"`` iterates."""
 
@@ -142,14 +143,13 @@ def arrange(
 
 
 def _orthonormal(moments: Moments, scaling: Scaling) -> tuple[Array, FixedCoordinates]:
-    """Return the transform that makes [X y] orthonormal and a residual, and its coordinates.
-
-    With LL' = S of the columns E = X U₀⁻¹, L'U₀ = QU has the U of the columns themselves.
-    """
+    """Return the transform that makes [X y] orthonormal and a residual, and its coordinates."""
+    # With LL' = S of the columns E = X U₀⁻¹, L'U₀ = QU has the U of the columns themselves.
     p = len(scaling.upper)
     L = psd_root(moments.C[:p, :p])
     # In these units columns that differ have mean square 1, wherever their zero was.
-    kept = independent_columns(L.T, np.zeros(p))
+    differs = np.diagonal(moments.C)[:p] > _DIFFERS**2 * moments.n
+    kept = independent_columns(L.T * differs, np.zeros(p))
     Q, upper = np.linalg.qr(L.T @ scaling.upper[:, kept])
     to_orthonormal = np.linalg.solve(upper.T, scaling.upper[:, kept].T).T
     gamma = to_orthonormal.T @ moments.C[:p, p]
@@ -165,10 +165,10 @@ def _orthonormal(moments: Moments, scaling: Scaling) -> tuple[Array, FixedCoordi
     return transform, FixedCoordinates(upper, np.linalg.solve(upper, taken + gamma), kept)
 
 
-def independent(moments: Moments, scaling: Scaling) -> tuple[Index, float]:
-    """Return the columns of X that those before do not determine, and Σ w r² of y after them."""
-    transform, fixed = _orthonormal(moments, scaling)
-    return fixed.kept, float(transform[:, -1] @ moments.C @ transform[:, -1])
+def after_fixed(moments: Moments, scaling: Scaling) -> float:
+    """Return Σ w r² of the response after X."""
+    last = _orthonormal(moments, scaling)[0][:, -1]
+    return float(last @ moments.C @ last)
 
 
 def _split(moments: Moments, elimination: str) -> tuple[list[int], list[int]]:
@@ -220,7 +220,7 @@ class _Order:
         iterates = elimination == "auto" and size > DENSE_COLUMNS and not dense
         iterates |= elimination == "iterative"
         self.border = self._places(border, dense=not iterates)
-        self.iteration = self._iteration() if iterates else None
+        self.iteration = self._iteration(chain[0], border) if iterates else None
         self._edge_orders: dict[int, Index] = {}
         self.chain = self._factors(chain, m)
 
@@ -316,14 +316,13 @@ class _Order:
         values = [np.swapaxes(block, 1, 2).reshape(-1, k) for block in blocks]
         return np.asarray(np.concatenate(values)[self._edge_orders[term]])
 
-    def _iteration(self) -> Iteration:
+    def _iteration(self, chain: int, terms: Sequence[int]) -> Iteration:
         """Return where the products of the border's columns stand, row by row."""
         rows, columns = self._border_places()
         order = np.lexsort([columns, rows])
         widths = [np.full(t.n_levels * t.k, t.k) for t in self.border]
         starts = [t.start + np.repeat(np.arange(t.n_levels) * t.k, t.k) for t in self.border]
-        size = sum(len(width) for width in widths)
-        counts = np.bincount(rows, minlength=size)
+        counts = np.bincount(rows, minlength=sum(len(width) for width in widths))
         self._product_order = order
         return Iteration(
             rows=np.concatenate([[0], np.cumsum(counts)]).astype(np.intp),
@@ -331,6 +330,7 @@ class _Order:
             starts=np.concatenate(starts).astype(np.intp),
             widths=np.concatenate(widths).astype(np.intp),
             probes=Probes(),
+            flat=flat_columns(chain, terms, self._shapes, lambda f, g: self._meeting(f, g)[:2]),
         )
 
     def _border_places(self) -> tuple[Index, Index]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bayesv.gram.compiled import compiled
+from bayesv.gram.eights import add_row
 from bayesv.gram.tables import K, S
 
 __all__ = ["border_gradient", "from_border", "mirror", "sandwich", "to_border"]
@@ -20,9 +21,9 @@ def to_border(tables, f, first, last, P, half, left):
     E, border_A, border_B = left.E, left.A_border, left.B_border
     k, s, m = table[f, K], table[f, S], border_B.shape[1]
     half_E = np.zeros((last - first, k))
-    for x in range(last - first):
-        for i in range(k):
-            for j in range(k):
+    for i in range(k):
+        for j in range(k):
+            for x in range(last - first):
                 half_E[x, i] += P[i, j] * E[first + x, j]
     for x in range(last - first):
         row = columns[first + x]
@@ -53,17 +54,20 @@ def from_border(tables, f, first, last, h, p, D, D_bar, left, bar, factors, of_s
     E_bar, A_bar, B_bar = bar.E, bar.A_border, bar.B_border
     k, s, m = table[f, K], table[f, S], B_bar.shape[1]
     p_E = np.zeros((last - first, k))
+    wanted = f > 0 or of_sums
     if len(factors.signs):
-        _add_factors(E, columns, first, last, k, factors, p_E)
+        own_h, own_p = h[:k, s - m : s], p[:k, s - m : s]
+        _from_factors(E, columns, first, last, factors, own_h, own_p, p_E, D_bar, wanted)
     else:
         _add_dense(E, columns, first, last, k, A_bar, p_E)
+        for x in range(last - first):
+            row = columns[first + x]
+            for b in range(m):
+                v = 0.5 * B_bar[row, b]
+                for i in range(k):
+                    p_E[x, i] += h[i, s - m + b] * v
+                    p[i, s - m + b] += E[first + x, i] * v
     for x in range(last - first):
-        row = columns[first + x]
-        for b in range(m):
-            v = 0.5 * B_bar[row, b]
-            for i in range(k):
-                p_E[x, i] += h[i, s - m + b] * v
-                p[i, s - m + b] += E[first + x, i] * v
         target, column = first + x, 0
         for g in range(f + 1, len(table)):
             target = slots[target]
@@ -73,11 +77,14 @@ def from_border(tables, f, first, last, h, p, D, D_bar, left, bar, factors, of_s
                     p_E[x, i] += h[i, column + b] * v
                     p[i, column + b] += E[first + x, i] * v
             column += table[g, K]
-    for x in range(last - first):
-        for i in range(k):
-            for j in range(k):
-                D_bar[i, j] -= p_E[x, i] * E[first + x, j]
-        if f > 0 or of_sums:
+    for i in range(k):
+        for j in range(k):
+            total = 0.0
+            for x in range(last - first):
+                total += p_E[x, i] * E[first + x, j]
+            D_bar[i, j] -= total
+    if wanted:
+        for x in range(last - first):
             for i in range(k):
                 total = 0.0
                 for j in range(k):
@@ -100,30 +107,47 @@ def _add_dense(E, columns, first, last, k, A_bar, p_E):
 
 
 @compiled
-def _add_factors(E, columns, first, last, k, factors, p_E):
-    """Add A_bar times the couplings of one unit, A_bar by its factors and blocks."""
+def _from_factors(E, columns, first, last, factors, h, p, p_E, D_bar, wanted):
+    """Add what the border's derivatives, by factors and blocks, say to p, p_E and D_bar.
+
+    ``factors.F`` has rows of eight numbers, some for each column of the border: of the factors, and
+    last of half the derivative by B. Unless ``wanted``, only the blocks go by way of p_E.
+    """
     F, signs, starts, widths, blocks = factors
+    (k, m), n = p.shape, len(F) // len(starts)
     R = len(signs)
-    total = np.zeros((k, R))
+    total = np.zeros((k * n, 8))
     for x in range(first, last):
-        row = columns[x]
         for i in range(k):
-            for r in range(R):
-                total[i, r] += E[x, i] * F[row, r]
+            for r in range(n):
+                add_row(total, i * n + r, F, columns[x] * n + r, E[x, i])
+    along = total.reshape(k, 8 * n)
+    for i in range(k):
+        for b in range(m):
+            p[i, b] += along[i, R + b]
+    back = np.zeros((k, 8 * n))
     for i in range(k):
         for r in range(R):
-            total[i, r] *= signs[r]
+            back[i, r] = signs[r] * along[i, r]
+        for b in range(m):
+            back[i, R + b] = h[i, b]
+    if not wanted:
+        for i in range(k):
+            for j in range(k):
+                for r in range(R + m):
+                    D_bar[i, j] -= back[i, r] * along[j, r]
     for x in range(last - first):
         row = columns[first + x]
+        level = first + x - (row - starts[row])
+        of_row = F[row * n : (row + 1) * n].reshape(8 * n)
         for i in range(k):
             v = 0.0
-            for r in range(R):
-                v += F[row, r] * total[i, r]
-            p_E[x, i] += v
-        level = first + x - (row - starts[row])
-        for b in range(widths[row]):
-            for i in range(k):
-                p_E[x, i] += blocks[row, b] * E[level + b, i]
+            if wanted:
+                for r in range(R + m):
+                    v += of_row[r] * back[i, r]
+            for b in range(widths[row]):
+                v += blocks[row, b] * E[level + b, i]
+            p_E[x, i] = v
 
 
 @compiled

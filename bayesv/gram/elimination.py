@@ -298,8 +298,8 @@ def _by_products(iteration: Iteration, factors: Factors) -> Array:
 
     values = np.empty(len(iteration.places))
     by_pattern(
-        iteration.rows, iteration.places, factors.F, factors.signs, factors.starts,
-        factors.blocks, values,
+        iteration.rows, iteration.places, factors.F.reshape(len(iteration.starts), -1),
+        factors.signs, factors.starts, factors.blocks, values,
     )  # fmt: skip
     return values
 

@@ -54,7 +54,7 @@ def eliminate_many(
     if coefficients is not None or layout.large_border or layout.iteration is not None:
         return _one_by_one(stats, lambdas, step, coefficients)
     S = len(lambdas[0]) if lambdas else 1
-    lanes = int(np.clip(_FRONT_BYTES // (8 * layout.plan.width**2), _VECTOR, _LANES))
+    lanes = min(max(_FRONT_BYTES // (8 * layout.plan.width**2), _VECTOR), _LANES)
     lanes -= lanes % _VECTOR
     batch = _with_border if layout.border else _lanes
     lam = _flat(lambdas, layout.chain_terms, S)
@@ -91,7 +91,7 @@ def _lanes(stats: GramStatistics, lam: Array, _: Array) -> Values:
         forward_many(plan.tables, stats.merged, *span, full, front, part)
         logdet += part
         T += front[-m:, -m:]
-    return logdet[:W], np.moveaxis(T, 2, 0)[:W]
+    return logdet[:W], T.transpose(2, 0, 1)[:W]
 
 
 def _with_border(stats: GramStatistics, lam: Array, lam_border: Array) -> Values:

@@ -7,7 +7,7 @@ import numpy as np
 from bayesv.gram.compiled import compiled
 from bayesv.gram.kernels import forward, reverse
 
-__all__ = ["profile", "profile_chain", "solve_fixed"]
+__all__ = ["profile", "profile_chain", "profile_many", "solve_fixed"]
 
 
 @compiled
@@ -67,6 +67,35 @@ def profile(T, logdet, rule):
         value += logdet_S
         T_bar[:p, :p] += S_inv
     return value, T_bar
+
+
+@compiled
+def profile_many(T, logdet, rule):
+    """Return the profiled criterion of S eliminations; ∞ where rounding leaves none.
+
+    S is destroyed in ``T``, (S, p + 1, p + 1), whose upper triangles are not looked at.
+    """
+    p = T.shape[1] - 1
+    values = np.empty(len(T))
+    for s in range(len(T)):
+        L, total = T[s], logdet[s] + rule.constant
+        for j in range(p):
+            for t in range(j):
+                L[j, j] -= L[j, t] ** 2
+            if rule.restricted:
+                total += np.log(L[j, j])
+            L[j, j] = np.sqrt(L[j, j])
+            for i in range(j + 1, p + 1):
+                for t in range(j):
+                    L[i, j] -= L[i, t] * L[j, t]
+                L[i, j] /= L[j, j]
+        r2 = L[p, p]
+        for t in range(p):
+            r2 -= L[p, t] ** 2
+        sigma2, scaled = (1.0, r2) if rule.sigma_is_known else (r2 / rule.df, rule.df)
+        total += rule.df * np.log(2.0 * np.pi * sigma2) + scaled
+        values[s] = total if np.isfinite(total) and r2 > 0 else np.inf
+    return values
 
 
 @compiled

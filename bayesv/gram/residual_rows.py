@@ -16,7 +16,7 @@ from bayesv.errors import DataError
 from bayesv.gram.elimination import eliminate
 from bayesv.gram.of_design import groupings_of
 from bayesv.gram.scaling import RowBatch
-from bayesv.gram.statistics import GramStatistics
+from bayesv.gram.statistics import GramStatistics, keeps_digits
 from bayesv.gram.tables import Sums
 from bayesv.linalg import Array
 
@@ -87,7 +87,8 @@ class ByResidual(ABC):
 
         Notes
         -----
-        NaN where R is not positive definite.
+        log|M| + log|R/σ²| is NaN where R is not positive definite, or rounding leaves fewer than
+        3 digits of y'V⁻¹y.
         """
 
         def one(s: int) -> tuple[float, Array]:
@@ -97,7 +98,8 @@ class ByResidual(ABC):
             except np.linalg.LinAlgError:
                 return np.nan, np.full((self.stats.p + 1,) * 2, np.nan)
             done = eliminate(stats, [lam[s] for lam in lambdas])
-            return done.logdet - stats.log_weights, done.T
+            kept = keeps_digits(done.T[-1, -1], stats.rounding)
+            return (done.logdet - stats.log_weights if kept else np.nan), done.T
 
         points = [one(s) for s in range(len(parameters.sds))]
         return np.array([point[0] for point in points]), np.array([point[1] for point in points])

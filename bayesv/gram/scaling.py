@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from bayesv.design.residual import Homoscedastic, Residual
+from bayesv.design.residual import Residual
 from bayesv.linalg import Array, independent_columns
 from bayesv.structures.level_root import LevelRoot
 
-__all__ = ["Grouping", "Index", "RowBatch", "Scaling", "times_inverse"]
+__all__ = ["Grouping", "Index", "RowBatch", "Scaling", "Triangles", "times_inverse"]
 
 Index = NDArray[np.intp]
 
 _SAMPLE = 1 << 18  # rows that are enough to find good units; exactness does not depend on them
 _NARROW = 6  # columns
+_ROUNDING = 1e-14  # of a column's size
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,7 @@ class RowBatch:
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """Coordinates found from a first batch of rows: X nearly orthonormal, y nearly a residual.
+    """Coordinates found from rows: X nearly orthonormal, y nearly a residual.
 
     Offsets and scales of columns then cost no digits. Random columns that are correlated with each
     other are nearly orthonormal, too: a random slope over x far from 0 is nearly collinear with its
@@ -110,14 +111,7 @@ class Scaling:
     def of(cls, rows: RowBatch) -> Scaling:
         """Return good units for rows like these."""
         rows = rows.take(slice(None, None, -(-len(rows.y) // _SAMPLE)))
-        whiten = rows.residual.whiten
-        upper = _triangle(rows.X, rows.residual)
-        E = whiten(times_inverse(rows.X, upper))
-        target = whiten(rows.y[:, None])
-        gamma = np.zeros((upper.shape[1], 1))
-        for _ in range(2):  # the second pass removes the rounding of the first
-            gamma += np.linalg.lstsq(E.T @ E, E.T @ (target - E @ gamma))[0]
-        return cls(upper, gamma[:, 0], tuple(_basis(g.values, g.blocks) for g in rows.groupings))
+        return Triangles.of(rows).scaling([g.blocks for g in rows.groupings])
 
     def fixed(self, X: Array, y: Array) -> Array:
         """Return [X y] in these units, shape (n, p + 1)."""
@@ -129,30 +123,113 @@ class Scaling:
         return times_inverse(values, self.bases[f])
 
 
-def _triangle(X: Array, residual: Residual) -> Array:
-    """U of QU = W^½X, scaled to mean square 1; columns not determined are only scaled."""
-    n, p = X.shape
-    full = np.zeros((p, p))
-    # Coordinates of the ones and of all columns among orthonormal ones
-    white = residual.whiten(np.column_stack([np.ones(n), X]))
-    triangle = np.linalg.qr(white, mode="r") / np.sqrt(n)
-    coordinates = triangle[:, 1:]
-    upper = np.linalg.qr(coordinates, mode="r")
-    full[: len(upper)] = upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)[:, None]
-    size = np.sqrt((full**2).sum(axis=0))
-    for j in np.setdiff1d(np.arange(p), independent_columns(coordinates, triangle[:, 0])):
-        full[j] = 0.0
-        full[:, j] = 0.0
-        full[j, j] = size[j] if size[j] > 0 else 1.0
-    return full
+@dataclass(frozen=True, eq=False)
+class Triangles:
+    """Triangular factors of columns over rows; those of two parts of the rows add up.
+
+    They have all digits of the columns, where sums of products have those of the squares.
+
+    Attributes
+    ----------
+    n : int
+        Number of rows.
+    fixed : ndarray, shape (≤ p + 2, p + 2)
+        R of W^½[1 X y] = QR.
+    random : tuple of ndarray, shape (≤ k + 1, k + 1)
+        R of [1 Z] of the columns of each random term.
+    """
+
+    n: int
+    fixed: Array
+    random: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, rows: RowBatch) -> Triangles:
+        """Return the factors of rows."""
+        n = len(rows.y)
+        ones = np.ones(n)
+        fixed = rows.residual.whiten(np.column_stack([ones, rows.X, rows.y]))
+        random = [np.column_stack([ones, g.values]) for g in rows.groupings]
+        return cls(n, _triangle(fixed), tuple(map(_triangle, random)))
+
+    def __add__(self, other: Triangles) -> Triangles:
+        return Triangles(
+            self.n + other.n,
+            _triangle(self.fixed, other.fixed),
+            tuple(_triangle(a, b) for a, b in zip(self.random, other.random, strict=True)),
+        )
+
+    @property
+    def independent(self) -> Index:
+        """Columns of X that those before them do not determine."""
+        return independent_columns(self.fixed[:, 1:-1], self.fixed[:, 0])
+
+    def of_columns(self, kept: Index) -> Triangles:
+        """Return the factors with some columns of X only."""
+        last = self.fixed.shape[1] - 1
+        return replace(self, fixed=_triangle(self.fixed[:, [0, *(1 + kept), last]]))
+
+    def scaling(
+        self, blocks: Sequence[Sequence[Sequence[int]]], *, of_a_part: bool = False
+    ) -> Scaling:
+        """Return good units.
+
+        Parameters
+        ----------
+        blocks : sequence
+            For each random term, which of its columns are correlated with each other.
+        of_a_part : bool
+            Whether sums in these units will be brought to units of more rows. Otherwise Λ is in
+            them, and random columns that others determine are only scaled: effects of what is left
+            of them by rounding would have any size.
+        """
+        units = _units(self.fixed[:, 1:], self.n)
+        bases = []
+        for triangle, correlated in zip(self.random, blocks, strict=True):
+            basis = np.eye(triangle.shape[1] - 1)
+            for block in correlated:
+                columns = np.array(block)
+                part, ones = triangle[:, 1 + columns], triangle[:, 0]
+                kept = None if of_a_part else independent_columns(part, ones)
+                basis[np.ix_(columns, columns)] = _units(part, self.n, kept)
+            bases.append(basis)
+        return Scaling(units[:-1, :-1], units[:-1, -1], tuple(bases))
 
 
-def _basis(values: Array, blocks: Sequence[Sequence[int]]) -> Array:
-    basis = np.eye(values.shape[1])
-    for block in blocks:
-        columns = np.array(block)
-        basis[np.ix_(columns, columns)] = _triangle(values[:, columns], Homoscedastic(len(values)))
-    return basis
+def _triangle(*parts: Array) -> Array:
+    return np.asarray(np.linalg.qr(np.vstack(parts), mode="r"))
+
+
+def _units(columns: Array, n: int, kept: Index | None = None) -> Array:
+    """Return the upper triangle U for which columns U⁻¹ have mean square 1 over n rows.
+
+    A column that those before determine to rounding has its own size for unit, and the others
+    nothing of it: what these rows leave of it says nothing, and other rows may leave more. Columns
+    that are not kept are only scaled.
+
+    Notes
+    -----
+    Gram–Schmidt, twice for accuracy. Unlike Householder's triangle it has no row of a column that
+    is determined, which would take its part of later columns along.
+    """
+    m, p = columns.shape
+    upper, basis = np.zeros((p, p)), np.zeros((m, p))
+    for j in range(p):
+        rest, size = columns[:, j].copy(), float(np.linalg.norm(columns[:, j]))
+        if kept is not None and j not in kept:
+            upper[j, j] = size
+            continue
+        for _ in range(2):
+            part = basis.T @ rest
+            rest -= basis @ part
+            upper[:, j] += part
+        left = float(np.linalg.norm(rest))
+        if left > _ROUNDING * size:
+            basis[:, j] = rest / left
+        upper[j, j] = left if left > _ROUNDING * size else size
+    upper /= np.sqrt(n)
+    upper[np.diag_indices(p)] += np.diagonal(upper) == 0.0
+    return upper
 
 
 def times_inverse(X: Array, upper: Array) -> Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from bayesv.gram.compiled import compiled
+from bayesv.gram.eights import add_row
 from bayesv.gram.tables import A_START, L_START, U_START, K
 
 __all__ = ["WIDTH", "by_pattern", "combine", "orthogonalise", "scale_edges", "times"]
@@ -55,14 +56,11 @@ def scale_edges(tables, A, lam, E, scaled):
                     for t in range(i):
                         total -= N[i, t] * P[t, j]
                     P[i, j] = total / N[i, i]
-            for x in range(edges[u], edges[u + 1]):
-                for i in range(k):
-                    total = 0.0
-                    for j in range(k):
-                        total += P[i, j] * E[x, j]
-                    scaled[x, i] = total
-                for i in range(k, k_max):
-                    scaled[x, i] = 0.0
+            scaled[edges[u] : edges[u + 1]] = 0.0
+            for i in range(k):
+                for j in range(k):
+                    for x in range(edges[u], edges[u + 1]):
+                        scaled[x, i] += P[i, j] * E[x, j]
 
 
 @compiled
@@ -86,28 +84,19 @@ def times(edges, columns, scaled, rows, places, values, w, product):
 
     A is sparse, with ``values`` at the columns ``places[rows[i] : rows[i + 1]]`` of row i.
     """
-    k = scaled.shape[1]
+    product[:] = 0.0
     for i in range(len(w)):
-        for c in range(WIDTH):
-            product[i, c] = 0.0
         for x in range(rows[i], rows[i + 1]):
-            v, j = values[x], places[x]
-            for c in range(WIDTH):
-                product[i, c] += v * w[j, c]
-    total = np.empty(WIDTH)
+            add_row(product, i, w, places[x], values[x])
+    total = np.empty((1, WIDTH))
     for u in range(len(edges) - 1):
         first, last = edges[u], edges[u + 1]
-        for i in range(k):
-            for c in range(WIDTH):
-                total[c] = 0.0
+        for i in range(scaled.shape[1]):
+            total[:] = 0.0
             for x in range(first, last):
-                v, j = scaled[x, i], columns[x]
-                for c in range(WIDTH):
-                    total[c] += v * w[j, c]
+                add_row(total, 0, w, columns[x], scaled[x, i])
             for x in range(first, last):
-                v, j = scaled[x, i], columns[x]
-                for c in range(WIDTH):
-                    product[j, c] -= v * total[c]
+                add_row(product, columns[x], total, 0, -scaled[x, i])
 
 
 @compiled

@@ -13,9 +13,9 @@ from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.layout import Layout
 from bayesv.gram.probes import Probes
 from bayesv.gram.tables import StackedSums, Sums, combined
-from bayesv.linalg import Array
+from bayesv.linalg import Array, Mask
 
-__all__ = ["LARGEST_ERROR", "GramStatistics"]
+__all__ = ["LARGEST_ERROR", "GramStatistics", "keeps_digits"]
 
 _ROUNDINGS = 16.0  # that the relative error of estimates has for each unit of n_j λ², about
 _NOTED_ERROR = 1e-6  # relative
@@ -119,6 +119,7 @@ class GramStatistics:
         total = float(np.dot(c, self.totals))
         new = replace(self, sums=sums, log_weights=log_weights, total=total)
         new.__dict__.update(merged=merged, merged_parts=self.merged_parts, stacked=self.stacked)
+        new.__dict__["rounding"] = float(self.roundings(c))
         return new
 
     @cached_property
@@ -134,6 +135,16 @@ class GramStatistics:
         """Return λ of the user's columns, shapes (..., k, k), in the basis of the statistics."""
         return self.layout.in_basis(lambdas)
 
+    @cached_property
+    def rounding(self) -> float:
+        """About the rounding error of y'V_r⁻¹y, the last element of T, at any λ."""
+        return _rounding(self.sums, self.total)
+
+    def roundings(self, coefficients: Array) -> Array:
+        """Return `rounding` of the statistics at coefficients, (..., K) → (...)."""
+        parts = zip(self.parts, self.totals, strict=True)
+        return np.asarray(np.abs(coefficients) @ [_rounding(*part) for part in parts])
+
     def relative_error(self, lambdas: Sequence[Array]) -> float:
         """Return about the largest relative error of estimates near these λ of the user's columns.
 
@@ -144,9 +155,8 @@ class GramStatistics:
         largest = max((float(np.abs(lam.T @ A @ lam).max()) for lam, A in blocks), default=0.0)
         return _ROUNDINGS * float(np.finfo(float).eps) * largest
 
-    def lost_digits(self, lambdas: Sequence[Array]) -> str | None:
-        """Say so if variances between levels are so large at these λ that digits are lost."""
-        error = self.relative_error(lambdas)
+    def lost_digits(self, error: float) -> str | None:
+        """Say so if digits are lost by an error, a `relative_error`."""
         if error <= _NOTED_ERROR:
             return None
         ratio = error / (_ROUNDINGS * np.finfo(float).eps)
@@ -158,3 +168,13 @@ class GramStatistics:
     def describe(self, labels: Sequence[str]) -> str:
         """Return in words how random effects are eliminated; see `Layout.describe`."""
         return self.layout.describe(labels)
+
+
+def keeps_digits(squares: Array, rounding: Array | float) -> Mask:
+    """Return which y'V_r⁻¹y have 3 digits or more, given about their rounding error."""
+    return np.asarray(LARGEST_ERROR * squares > _ROUNDINGS * rounding)
+
+
+def _rounding(sums: Sums, total: float) -> float:
+    eps = float(np.finfo(float).eps)
+    return eps * max(float(sums.C[-1, -1]), eps * total)

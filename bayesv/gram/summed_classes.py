@@ -18,7 +18,7 @@ from bayesv.gram.moments import Moments, accumulate
 from bayesv.gram.pieces import Pieces, Precision
 from bayesv.gram.residual_rows import ByResidual, Weighted, rows_without_residual
 from bayesv.gram.scaling import RowBatch, Scaling
-from bayesv.gram.statistics import GramStatistics
+from bayesv.gram.statistics import GramStatistics, keeps_digits
 from bayesv.gram.tables import Sums
 from bayesv.linalg import Array
 
@@ -98,7 +98,8 @@ class SummedClasses(ByResidual):
         precision = Precision.at(self.pieces, self.rows, parameters)
         coefficients = self._coefficients(precision)
         logdet, T = eliminate_many(self.stats, lambdas, step, coefficients=coefficients)
-        return logdet + precision.log_det - self.log_weights, T
+        kept = keeps_digits(T[:, -1, -1], self.stats.roundings(coefficients))
+        return np.where(kept, logdet + precision.log_det - self.log_weights, np.nan), T
 
     def _coefficients(self, precision: Precision) -> Array:
         pairs = zip(self.pieces, precision.inverses, strict=True)

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 _MAX_ROUNDS = 5
-_STRAIGHTENING_ROUND = 1  # round after which coordinates are straightened
+_STRAIGHTENING_ROUND = 1  # round after which coordinates are straightened at the latest
 _ENOUGH_EFFICIENCY = 0.6  # importance ESS per draw at which adaptation stops
 _FIRST_SHARE = 0.05  # of a mode, whatever its normal approximation says
 
@@ -85,7 +85,7 @@ def adapt(
         Draws of each round.
     """
     best = (0.0, proposal, proposal.parts[0].mixture.means[:1])
-    d = proposal.parts[0].mixture.means.shape[1]
+    d, straight = proposal.parts[0].mixture.means.shape[1], False
     for step in range(_MAX_ROUNDS):
         x = proposal.sample(rng, size)
         log_w = log_density(x) - proposal.log_density(x)
@@ -99,10 +99,11 @@ def adapt(
         if (step or few) and fraction > best[0]:
             share = np.exp(log_w - log_sum(log_w))
             best = (fraction, proposal, x[rng.choice(size, 200, p=share)])
-        if fraction > _ENOUGH_EFFICIENCY and step > 1:
+        enough = fraction > _ENOUGH_EFFICIENCY
+        if enough and straight:
             break
-        if step == _STRAIGHTENING_ROUND:
-            proposal = proposal.straightened(x, weights, rng)
+        if not straight and (enough or step == _STRAIGHTENING_ROUND):
+            proposal, straight = proposal.straightened(x, weights, rng), True
         else:
             proposal = proposal.adapted(x, weights)
     fraction, proposal, population = best

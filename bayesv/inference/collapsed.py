@@ -26,8 +26,8 @@ from bayesv.linalg import Array
 __all__ = ["labelled", "limit_reached", "sample_collapsed"]
 
 # What adaptation may cost, by the cost of an evaluation.
-_CHEAP, _EXPENSIVE = Effort(1000, 0.15, 0.03), Effort(500, 0.03, 0.002)
-_THINNED_EFFICIENCY = 0.9  # importance ESS per kept draw that thinning aims at
+_CHEAP, _EXPENSIVE = Effort(1000, 0.05, 0.02), Effort(500, 0.03, 0.002)
+_HALF = 1.0  # proposals per draw times squared importance ESS, where bulk ESS is half of the draws
 _MAX_HELD = 0.04  # share of a chain that one point may hold: more, and the proposal is no use
 _MAX_THIN = 8
 _MIN_ACCEPTANCE = 0.2
@@ -91,9 +91,8 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
     effort = _EXPENSIVE if target.expensive else _CHEAP
     teams = form_teams(target, modes, options.chains, rng, effort)
     for attempt in range(_ATTEMPTS):
-        fraction = min(team.efficiency for team in teams)
-        thin = int(np.clip(np.ceil(_THINNED_EFFICIENCY / fraction), 1, _MAX_THIN))
-        length = max(draws * thin, _JUDGED_DRAWS)
+        thin = _thinning(min(team.efficiency for team in teams))
+        length = max(round(draws * thin), _JUDGED_DRAWS)
         proposed = [team.propose(target, length) for team in teams]
         gap = evidence_gap(proposed)
         if gap <= _MAX_GAP_SE and all(p.suffices(length, draws) for p in proposed):
@@ -105,7 +104,7 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
     rate = float(np.mean([walk.accepted.mean() for walk in walks]))
     stuck = max(p.largest for p in proposed) / length
     _refuse_unless_covered(all(p.is_covered for p in proposed), khat, rate, stuck)
-    last = slice(length - draws * thin + thin - 1, None, thin)
+    last = length - 1 - np.floor(thin * np.arange(draws)[::-1]).astype(np.intp)
     kept = [walk.state[:, last].ravel() for walk in walks]
     x = np.concatenate([w.x[k] for w, k in zip(walks, kept, strict=True)])
     log_density = [w.log_density[k] for w, k in zip(walks, kept, strict=True)]
@@ -126,7 +125,7 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
             "method": "independence Metropolis–Hastings",
             "pareto_k": khat,
             "acceptance": rate,
-            "thin": thin,
+            "thin": round(thin, 2),
             "n_modes": len(modes),
             "evidence_gap": gap,
             "n_evaluations": target.n_evaluations - target.n_interpolated,
@@ -140,6 +139,11 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
         log_weights=np.concatenate([p.log_weights for p in proposed]),
         problems=(*_disagreement(gap), *coarse(result.attrs), *limit_reached(target, x)),
     )
+
+
+def _thinning(efficiency: float) -> float:
+    """Return how many proposals to make for each draw, so that the ESS is half of these or more."""
+    return float(np.clip(_HALF / efficiency**2, 1.0, _MAX_THIN))
 
 
 def _refuse_unless_covered(covered: bool, khat: float, rate: float, stuck: float) -> None:
@@ -226,22 +230,16 @@ class _Walk:
 
 def _walk(target: Target, team: Team, proposed: Proposed, length: int) -> _Walk:
     """Accept or reject proposal by proposal."""
+    from bayesv.inference.loops import accept  # compiled: loaded when it is needed
+
     chains = team.chains
     first = team.population[team.rng.integers(len(team.population), size=chains)]
     log_density, conditional = target.evaluate(first)
     log_w_first = log_density - team.proposal.log_density(first)
     log_u = np.log(team.rng.uniform(size=(chains, length)))
     log_w = proposed.log_weights.reshape(chains, length)
-    paths = list[list[int]]()
-    for c in range(chains):
-        position, current, path = chains * length + c, float(log_w_first[c]), list[int]()
-        proposals = zip(log_w[c].tolist(), log_u[c].tolist(), strict=True)
-        for i, (w, u) in enumerate(proposals, start=c * length):
-            if u < w - current:
-                position, current = i, w
-            path.append(position)
-        paths.append(path)
-    state = np.array(paths, dtype=np.intp)
+    state = np.empty((chains, length), dtype=np.intp)
+    accept(log_w, log_u, log_w_first, state)
     accepted = state == np.arange(chains * length).reshape(chains, length)
     x = np.concatenate([proposed.x, first])
     log_density = np.concatenate([proposed.log_density, log_density])

@@ -18,6 +18,7 @@ from bayesv.gram import (
     GramStatistics,
     eliminate,
     eliminate_many,
+    keeps_digits,
     statistics_by_residual,
     statistics_of,
 )
@@ -146,7 +147,8 @@ class MarginalLikelihood:
     ) -> Conditional:
         """Return log p(y | λ, σ²) with u and β integrated out, and β's conditional.
 
-        NaN where λ is so large that rounding leaves no information on β (n_j λ² near 1e16).
+        NaN where λ is so large that rounding leaves no information on β (n_j λ² near 1e16), or
+        fewer than 3 digits of what V⁻¹ leaves of y.
 
         Parameters
         ----------
@@ -170,6 +172,8 @@ class MarginalLikelihood:
         P = S / sigma2[:, None, None] + P0
         L, mean = np.empty_like(P), np.empty_like(h)
         logdet_P, explained = solve_many(P, h, L, mean).T
+        if self.by_residual is None:  # else NaN is in log|M|
+            logdet = np.where(keeps_digits(t, self.stats.rounding), logdet, np.nan)
         value = constant + self.stats.n * np.log(sigma2) + logdet + t / sigma2
         return Conditional(-0.5 * (value + logdet_P - explained), mean, L)
 
@@ -183,7 +187,7 @@ class MarginalLikelihood:
         Raises
         ------
         numpy.linalg.LinAlgError
-            If R is not positive definite.
+            If R is not positive definite, or rounding leaves fewer than 3 digits of y'V⁻¹y.
 
         Notes
         -----
@@ -197,6 +201,8 @@ class MarginalLikelihood:
         stats = self.stats if weighted is None else weighted.stats
         done = eliminate(stats, stats.in_basis(lambdas))
         S, c, t = done.T[:p, :p], done.T[:p, p], done.T[p, p]
+        if not keeps_digits(t, stats.rounding):
+            raise np.linalg.LinAlgError("rounding leaves fewer than 3 digits of y'V⁻¹y")
         P0, h0, constant = self._beta_prior
         P = S * precision + P0
         P_inv = np.linalg.inv(P)

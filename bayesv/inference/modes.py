@@ -34,7 +34,8 @@ _OUTSIDE_VALUE = 1e12  # minus the log density where it cannot be evaluated
 
 NOWHERE = (
     "The posterior density cannot be evaluated around its mode: too few digits are left there. "
-    "Check the scale of the response and whether it is fitted exactly."
+    "Check the scale of the response, and whether random effects, or residuals with a correlation "
+    "next to 1, reproduce it."
 )
 
 
@@ -74,6 +75,11 @@ def find_modes(
     rng : Generator
         Of draws from the prior, where other climbs start.
 
+    Raises
+    ------
+    BayesvError
+        If the density cannot be evaluated around any of them.
+
     Notes
     -----
     A posterior has several modes where prior and likelihood, or two components that compete for
@@ -88,7 +94,10 @@ def find_modes(
     with progress("looking for posterior modes", show=target.show) as step:
         starts = _starts(target, first, rng)
         search = _climb_together if target.cheap else _climb_one_by_one
-        modes = sorted(search(target, starts, step), key=lambda mode: -mode.log_mass)
+        found = [mode for mode in search(target, starts, step) if np.isfinite(mode.log_mass)]
+    if not found:
+        raise BayesvError(NOWHERE)
+    modes = sorted(found, key=lambda mode: -mode.log_mass)
     return tuple(m for m in modes if m.log_mass > modes[0].log_mass - _NEGLIGIBLE_LOG_MASS)[
         :_MOST_MODES
     ]

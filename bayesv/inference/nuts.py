@@ -26,6 +26,7 @@ __all__ = ["sample_nuts"]
 
 _SPREAD = 2.0  # of the starts, in SDs of a mode's normal approximation
 _HALVINGS = 30
+_STEP, _ROUGH = 1e-3, 0.05  # SDs of a mode, within which the log density may not jump by so much
 
 
 class _OutsideError(ValueError):
@@ -45,13 +46,14 @@ def sample_nuts(
     Raises
     ------
     BayesvError
-        If the density cannot be evaluated around its mode.
+        If the density cannot be evaluated around its mode, or rounding makes it rough there.
     """
     nutpie = require("nutpie", "nuts")
     started = time.perf_counter()
     target = Target(density, options.progressbar)
     rng = np.random.default_rng(options.seed)
     modes = find_modes(target, start, rng)
+    _refuse_rough(target, modes)
     trace = _run(nutpie, target, modes, rng, options)
     require_all_draws(trace["posterior"], options)
     z = trace["posterior"]["z"].transpose("chain", "draw", ...).to_numpy()
@@ -80,6 +82,16 @@ def sample_nuts(
         },
     )
     return replace(result, problems=(*unvisited(modes, x), *limit_reached(target, x)))
+
+
+def _refuse_rough(target: Target, modes: tuple[Mode, ...]) -> None:
+    """Refuse a density of next to no digits, on which trajectories are endless."""
+    for mode in modes:
+        steps = _STEP * mode.root.T
+        values = target.evaluate(np.vstack([mode.x, mode.x + steps, mode.x - steps]))[0]
+        up, down = values[1:].reshape(2, -1)
+        if not np.abs(up + down - 2.0 * values[0]).max() < _ROUGH:
+            raise BayesvError(NOWHERE)
 
 
 def _run(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import gammaln
@@ -18,7 +19,7 @@ from bayesv.linalg import Array, log_sum
 __all__ = ["Mixture", "Part", "Proposal", "Warp", "merged", "spread"]
 
 _FEW = 10  # coordinates, up to which
-_NU = 5.0  # degrees of freedom are these: heavier tails than any posterior of the vocabulary
+_NU = 8.0  # degrees of freedom are these: heavier tails than any posterior of the vocabulary
 _MOST_BENT = 4.0
 _WIDE_SCALE = 9.0  # scale of the covariance of the wide component
 _LEAST_POINTS = 10.0  # effective points from which a part is adapted
@@ -44,50 +45,71 @@ class Mixture:
         return _NU * max(1.0, float(self.means.shape[1]) / _FEW)
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
-        """Draw points, shape (size, d)."""
-        component = rng.choice(len(self.weights), size, p=self.weights)
-        z = rng.normal(size=(size, self.means.shape[1]))
-        heavy = np.sqrt(self.nu / rng.chisquare(self.nu, size))
-        steps = np.einsum("sij,sj->si", self.factors[component], z)
-        return np.asarray(self.means[component] + heavy[:, None] * steps)
+        """Draw points, shape (size, d), component by component."""
+        counts = rng.multinomial(size, self.weights)
+        z = rng.standard_normal((size, self.means.shape[1]))
+        z *= np.sqrt(self.nu / rng.chisquare(self.nu, size))[:, None]
+        stops = np.cumsum(counts)
+        for mean, L, stop, count in zip(self.means, self.factors, stops, counts, strict=True):
+            part = slice(stop - count, stop)
+            z[part] = mean + z[part] @ L.T
+        return z
 
-    def parts(self, x: Array) -> tuple[Array, Array]:
-        """Return log densities with weights, (K, S), and Mahalanobis distances², (K, S)."""
-        (K, d), nu, inverse = self.means.shape, self.nu, np.linalg.inv(self.factors)
-        whitened = inverse.reshape(K * d, d) @ x.T
-        whitened -= (inverse @ self.means[..., None]).reshape(K * d, 1)
-        m2 = np.square(whitened, out=whitened).reshape(K, d, -1).sum(axis=1)
-        norm = gammaln((nu + d) / 2) - gammaln(nu / 2) - d / 2 * np.log(nu * np.pi)
-        logs = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
-        constants = np.log(self.weights) + norm - logs
-        return constants[:, None] - (nu + d) / 2 * np.log1p(m2 / nu), m2
+    def distances(self, x: Array) -> Array:
+        """Return Mahalanobis distances² from the components, shape (S, K)."""
+        from bayesv.inference.loops import distances  # compiled: loaded when it is needed
+
+        squares = np.empty((len(x), len(self.means)))
+        distances(x, self.means, self._inverses, squares)
+        return squares
 
     def log_density(self, x: Array) -> Array:
         """Return log densities, shape (S,)."""
-        return log_sum(self.parts(x)[0])
+        from bayesv.inference.loops import log_mixture  # compiled: loaded when it is needed
+
+        squares, logs = self.distances(x), np.empty(len(x))
+        log_mixture(squares, self._constants, self.nu, self._half, logs)
+        return logs
+
+    @property
+    def _half(self) -> float:
+        return 0.5 * (self.nu + float(self.means.shape[1]))
+
+    @cached_property
+    def _inverses(self) -> Array:
+        return np.linalg.inv(self.factors)
+
+    @cached_property
+    def _constants(self) -> Array:
+        """Log densities at the centres, with weights."""
+        d, nu, half = self.means.shape[1], self.nu, self._half
+        norm = gammaln(half) - gammaln(nu / 2) - d / 2 * np.log(nu * np.pi)
+        logs = np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
+        return np.asarray(np.log(self.weights) + norm - logs)
 
     def adapted(self, x: Array, weights: Array) -> Mixture:
         """One step of population Monte Carlo towards the weighted sample (Cappé et al. 2008)."""
-        log, distance = self.parts(x)
+        squares = self.distances(x).T
+        log = self._constants[:, None] - self._half * np.log1p(squares / self.nu)
         share = np.exp(log - log_sum(log)) * weights
-        gamma = (self.nu + x.shape[1]) / (self.nu + distance)
-        alive = share.sum(axis=1) > 5.0 / len(x)
-        means, factors = [], []
-        for k in np.flatnonzero(alive):
-            w = share[k] * gamma[k]
-            mean = w @ x / w.sum()
-            away = x - mean
-            scale = (w[:, None] * away).T @ away / share[k].sum()
-            means.append(mean)
-            factors.append(width_root(scale))
-        total = share[alive].sum(axis=1)
+        gamma = 2.0 * self._half / (self.nu + squares)
+        total = share.sum(axis=1)
+        alive = total > 5.0 / len(x)
+        share, gamma, total = share[alive], gamma[alive], total[alive]
+        centre = weights @ x
+        away = x - centre
+        w = share * gamma
+        steps = w @ away / w.sum(axis=1, keepdims=True)
         # A wide component covers tails such as log SD towards −∞ that the sample has not met.
-        mean = weights @ x
-        away = x - mean
-        means.append(mean)
-        factors.append(np.sqrt(_WIDE_SCALE) * width_root((weights[:, None] * away).T @ away))
+        w = np.vstack([w, weights])
+        moments = (w[:, None, :] * away.T) @ away
+        moments[:-1] -= w[:-1].sum(axis=1)[:, None, None] * steps[:, :, None] * steps[:, None, :]
+        moments[:-1] /= total[:, None, None]
+        factors = width_root(moments)
+        factors[-1] *= np.sqrt(_WIDE_SCALE)
+        means = centre + np.vstack([steps, np.zeros_like(centre)])
         portions = np.append((1 - self.wide) * total / total.sum(), self.wide)
-        return Mixture(portions, np.array(means), np.array(factors), self.wide)
+        return Mixture(portions, means, factors, self.wide)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +173,8 @@ class Part:
         z = warp.to_z(x)[0]
         mean = weights @ z
         L = width_root((weights[:, None] * (z - mean)).T @ (z - mean))
-        return Part(spread(mean, L, rng, self.mixture.wide), warp)
+        new = Part(spread(mean, L, rng, self.mixture.wide), warp)
+        return new.adapted(x, weights)
 
 
 @dataclass(frozen=True, eq=False)

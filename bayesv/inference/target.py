@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ __all__ = ["Target", "width_root"]
 
 _FAR = 30.0  # coordinates of residuals, and log σ over the scale of the response
 _LARGEST = 12.0  # log SD over σ
+_SPACING = 1e-2  # of differences for the Hessian
 _CHEAP = 20_000  # flops or so of an evaluation, up to which thousands of them are nothing
 
 
@@ -179,32 +181,57 @@ class Target:
         return np.asarray((x[:, self.coordinates.is_sd] > _LARGEST - 1.0).any(axis=1))
 
     def _within(self, x: Array) -> NDArray[np.bool_]:
-        """Where the density can be evaluated: effects up to e¹²σ, all else far from overflow."""
-        low, high = np.where(self.coordinates.is_sd, [[-300.0], [_LARGEST]], [[-150.0], [150.0]])
-        low[self.coordinates.residuals.start :] = -_FAR  # residuals and σ
-        high[self.coordinates.residuals.start :] = _FAR
+        """Where the density can be evaluated."""
+        low, high = self._limits
         return np.asarray(((x > low) & (x < high)).all(axis=1))
+
+    @cached_property
+    def _limits(self) -> Array:
+        """Smallest and largest coordinates: effects up to e¹²σ, all else far from overflow."""
+        limits = np.where(self.coordinates.is_sd, [[-300.0], [_LARGEST]], [[-150.0], [150.0]])
+        limits[:, self.coordinates.residuals.start :] = [[-_FAR], [_FAR]]  # residuals and σ
+        return limits
 
     def inverse_hessian(self, x: Array, step: Callable[[int], None]) -> Array:
         """Inverse of the negative Hessian, flat and wrongly curved directions limited to 4."""
+        curvature = self._bend_of_values(x) if self.cheap else self._bend_of_slopes(x, step)
+        values, vectors = np.linalg.eigh(curvature)
+        values = np.maximum(values, 0.25)
+        return symmetrize(np.asarray((vectors / values) @ vectors.T))
+
+    def _bend_of_values(self, x: Array) -> Array:
+        """Return the negative Hessian by differences of values, one batch of d² + d + 1."""
+        h, d = _SPACING, len(x)
+        i, j = np.triu_indices(d, 1)
+        steps = h * np.eye(d)
+        away = np.concatenate([steps, steps[i] + steps[j]])
+        values = self.evaluate(np.concatenate([x[None], x + away, x - away]))[0]
+        both = values[1 : len(away) + 1] + values[len(away) + 1 :] - 2.0 * values[0]
+        both = np.where(np.isfinite(both), both, 0.0) / h**2
+        bend = np.diag(-both[:d])
+        bend[i, j] = bend[j, i] = 0.5 * (both[i] + both[j] - both[d:])
+        return bend
+
+    def _bend_of_slopes(self, x: Array, step: Callable[[int], None]) -> Array:
+        """Return the negative Hessian by differences of analytic gradients."""
 
         def evaluate(point: Array) -> tuple[float, Array]:
             step(1)
             return self._value_and_gradient(point)
 
-        h, d = 1e-2, len(x)
+        h, d = _SPACING, len(x)
         points = [*(x - h * np.eye(d)), *(x + h * np.eye(d))]
         # Side by side only what takes long: threads cost, too.
         evaluations = run(evaluate, points, serial=not self.expensive)
         self.n_evaluations += 2 * d
         gradients = np.array([gradient for _, gradient in evaluations])
-        values, vectors = np.linalg.eigh(symmetrize(gradients[:d] - gradients[d:]) / (2 * h))
-        values = np.maximum(values, 0.25)
-        return symmetrize(np.asarray((vectors / values) @ vectors.T))
+        return symmetrize(gradients[:d] - gradients[d:]) / (2 * h)
 
 
 def width_root(scale: Array) -> Array:
-    """Lower Cholesky root; a sample that has collapsed onto a line gets a little width."""
+    """Lower Cholesky roots, (..., d, d); what has collapsed onto a line gets a little width."""
     values, vectors = np.linalg.eigh(symmetrize(scale))
-    values = np.maximum(values, 1e-8 * max(values[-1], 1e-8))
-    return np.asarray(np.linalg.cholesky((vectors * values) @ vectors.T))
+    values = np.maximum(values, 1e-8 * np.maximum(values[..., -1:], 1e-8))
+    return np.asarray(
+        np.linalg.cholesky((vectors * values[..., None, :]) @ vectors.swapaxes(-1, -2))
+    )

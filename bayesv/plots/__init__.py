@@ -1,8 +1,8 @@
 """Pictures of designs, V, posteriors and comparisons, on matplotlib axes.
 
-Every function takes the axes to draw on, or makes a figure, and returns axes (`chains`: ArviZ's
-PlotCollection). None shows or saves anything: ``bv.plots.figure_of(axes).savefig(path)`` does, and
-``bv.plots.describe(axes)`` says in plain words what is seen.
+Every function takes the axes to draw on, or makes a figure, and returns axes. None shows or saves
+anything: ``bv.plots.figure_of(axes).savefig(path)`` does, and ``bv.plots.describe(axes)`` says in
+plain words what is seen.
 """
 
 # ruff: noqa: E402 -- what is missing is said before the modules that need it are read
@@ -11,7 +11,7 @@ from bayesv.errors import require
 require("matplotlib", "plots")
 
 from bayesv.plots.calibration import rank_ecdfs
-from bayesv.plots.checks import check
+from bayesv.plots.checks import check, influence
 from bayesv.plots.covariances import curves, ellipses
 from bayesv.plots.densities import distance_density, variance_densities
 from bayesv.plots.diagnostics import acceptance, chains
@@ -40,6 +40,7 @@ __all__ = [
     "figure_of",
     "forest",
     "image",
+    "influence",
     "lags",
     "image_G",
     "image_R",

@@ -9,15 +9,26 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from scipy.stats import chi2, norm
+from scipy.special import chdtri, ndtri
 
+from bayesv.covariance.clusters import cluster_names
 from bayesv.errors import DataError
 from bayesv.linalg import Array, evenly_spaced
-from bayesv.plots.style import COLORS, INK, TICK, dress, plain, several_axes, short
+from bayesv.plots.style import (
+    COLORS,
+    INK,
+    TICK,
+    dress,
+    label_ticks,
+    plain,
+    several_axes,
+    short,
+    shortened,
+)
 from bayesv.reml import RemlFit
-from bayesv.support.arguments import a, accepts
+from bayesv.support.arguments import TEXT, a, accepts, optional
 
-__all__ = ["check"]
+__all__ = ["check", "influence"]
 
 _FIT = a(RemlFit, hint="fit one by model.reml().")
 _MOST_POINTS = 4000  # of a panel; evenly spaced ones of more
@@ -25,6 +36,7 @@ _MOST_TERMS = 4  # panels of random effects
 _MOST_ROWS = 400  # of the largest cluster, whose V is factored
 _BAND = 0.95
 _NAMED = 3  # clusters whose names are written
+_MOST_COEFFICIENTS = 12
 
 
 @accepts(fit=_FIT)
@@ -85,6 +97,100 @@ def check(fit: RemlFit, *, axes: Any = None) -> NDArray[np.object_]:
     return panels
 
 
+@accepts(fit=_FIT, group=optional(TEXT))
+def influence(fit: RemlFit, group: str | None = None, *, axes: Any = None) -> NDArray[np.object_]:
+    """Draw how the fixed effects move without one cluster: Cook's distances, moves by coefficient.
+
+    Parameters
+    ----------
+    fit : RemlFit
+    group : str, optional
+        Grouping factor whose levels are left out one by one; independent clusters if left out.
+    axes : sequence of two Axes, optional
+
+    Returns
+    -------
+    ndarray of Axes, shape (2,)
+        Cook's distance of each cluster, with a dashed line at 4 over their number, beyond which
+        one is worth a look; and the moves of each coefficient over its standard error, of which
+        the largest has its name. V is held: see `RemlFit.influence`.
+
+    Examples
+    --------
+    >>> import bayesv as bv
+    >>> import matplotlib.pyplot as plt
+    >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+    >>> axes = bv.plots.influence(model.reml())
+    >>> axes[0].get_title(loc="left")
+    "Cook's distance, V held"
+    >>> plt.close(bv.plots.figure_of(axes))
+    """
+    table = fit.influence(group)
+    panels, _ = several_axes(axes, 2, (4.6, 3.7))
+    of = short(table.index.name, 24)
+    _cook(panels[0], table["cook"], of)
+    _moves(panels[1], table.drop(columns=["rows", "cook"]), of)
+    return panels
+
+
+def _cook(ax: Axes, cook: pd.Series, of: str) -> None:
+    values, x = cook.to_numpy(), np.arange(len(cook))
+    limit = 4 / len(cook)
+    over = values > limit
+    ax.vlines(x, 0.0, values, color=COLORS["posterior"], linewidth=0.8, alpha=0.6)
+    ax.scatter(x, values, s=14, color=COLORS["posterior"], linewidths=0)
+    ax.scatter(x[over], values[over], s=26, color=COLORS["REML"], linewidths=0, zorder=3)
+    ax.axhline(limit, color="#555555", linestyle="--", linewidth=1.0)
+    ax.margins(x=0.08)
+    label_ticks(ax, "x", [float(place) for place in x], list(cook.index))
+    names = shortened(list(cook.index), 18)
+    worst = [int(k) for k in np.argsort(-np.nan_to_num(values))[:_NAMED]]
+    apart = [k for i, k in enumerate(worst) if all(abs(k - j) > len(x) / 5 for j in worst[:i])]
+    for k in apart:
+        ax.annotate(
+            plain(names[k]), (k, values[k]), fontsize=TICK, color=INK,
+            xytext=(0, 5), textcoords="offset points", ha="center", va="bottom",
+        )  # fmt: skip
+    ax.set_ylim(0.0, 1.15 * max(float(np.nanmax(values)), limit))
+    named = ", ".join(f"{cook.index[k]} {values[k]:.3g}" for k in worst)
+    dress(
+        ax, "Cook's distance, V held", f"{of} left out", "Cook's distance",
+        f"Cook's distances of {len(cook):,} levels of {of}, left out one by one: "
+        f"{int(over.sum()):,} above {limit:.3g}; the largest are {named}.",
+        grid="y",
+    )  # fmt: skip
+
+
+def _moves(ax: Axes, moves: pd.DataFrame, of: str) -> None:
+    shown, names = moves.iloc[:, :_MOST_COEFFICIENTS], shortened(list(moves.index), 18)
+    rows = np.arange(shown.shape[1])
+    for k, name in enumerate(shown):
+        values = shown[name].to_numpy()
+        ax.scatter(values, np.full(len(values), k), s=14, alpha=0.5, linewidths=0,
+                   color=COLORS["posterior"])  # fmt: skip
+        if not np.isfinite(values).any():
+            continue
+        worst = int(np.nanargmax(np.abs(values)))
+        side = "left" if values[worst] < 0 else "right"
+        ax.annotate(
+            plain(names[worst]), (values[worst], k), fontsize=TICK, color=INK,
+            xytext=(0, 5), textcoords="offset points", ha=side, va="bottom",
+        )  # fmt: skip
+    ax.axvline(0.0, color="#888888", linewidth=0.8)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_yticks(rows, [plain(text) for text in shortened(list(shown), 22)])
+    ax.margins(x=0.12)
+    largest = float(np.nanmax(np.abs(moves.to_numpy())))
+    rest = moves.shape[1] - shown.shape[1]
+    dress(
+        ax, "Moves of coefficients" + (f", the first {len(rows)}" if rest else ""),
+        "move over standard error", "",
+        f"Moves of {moves.shape[1]} fixed effects as a level of {of} is left out, at most "
+        f"{largest:.2g} standard errors.",
+        grid="x",
+    )  # fmt: skip
+
+
 def _standardised(fit: RemlFit) -> dict[str, Array]:
     """Return predicted effects over their SDs under the fit, by group and column."""
     if not fit.design.terms:
@@ -129,9 +235,10 @@ def _by_fitted(ax: Axes, fitted: Array, residuals: Array, response: str) -> None
 def _quantiles(ax: Axes, values: Array, what: str) -> None:
     m = len(values)
     ordered, share = np.sort(values), (np.arange(m) + 0.5) / m
-    normal = norm.ppf(share)
+    normal = ndtri(share)
     # Of the i-th of m independent normal values, by the delta method.
-    half = norm.ppf((1 + _BAND) / 2) * np.sqrt(share * (1 - share) / m) / norm.pdf(normal)
+    height = np.exp(-(normal**2) / 2) / np.sqrt(2 * np.pi)
+    half = ndtri((1 + _BAND) / 2) * np.sqrt(share * (1 - share) / m) / height
     ax.fill_between(normal, normal - half, normal + half, color="#BBBBBB", alpha=0.45, linewidth=0)
     ax.plot(normal, normal, color="#555555", linewidth=1.0)
     # Both tails are drawn whole.
@@ -150,7 +257,7 @@ def _quantiles(ax: Axes, values: Array, what: str) -> None:
 
 def _clusters(ax: Axes, fit: RemlFit, clusters: NDArray[np.intp], sizes: NDArray[np.intp]) -> None:
     squares = np.bincount(clusters, fit.residuals("scaled").to_numpy() ** 2) / sizes
-    limit = chi2.ppf(0.99, sizes) / sizes
+    limit = chdtri(sizes, 0.01) / sizes
     order = np.argsort(sizes, kind="stable")
     x = np.arange(len(sizes))
     over = squares[order] > limit[order]
@@ -160,7 +267,8 @@ def _clusters(ax: Axes, fit: RemlFit, clusters: NDArray[np.intp], sizes: NDArray
     ax.axhline(1.0, color="#888888", linewidth=0.8)
     ratio = squares / limit
     worst = np.argsort(-ratio)[:_NAMED]
-    names = _names(fit, clusters)
+    names = cluster_names(fit.design, clusters)[1]
+    texts = shortened(names, 18)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     written: list[tuple[float, float]] = []
     for k in worst[ratio[worst] > 1.0]:
@@ -171,7 +279,7 @@ def _clusters(ax: Axes, fit: RemlFit, clusters: NDArray[np.intp], sizes: NDArray
         written.append(spot)
         right = place > 0.7 * len(x)
         ax.annotate(
-            plain(short(names[k], 18)), (place, squares[k]), fontsize=TICK, color=INK,
+            plain(texts[k]), (place, squares[k]), fontsize=TICK, color=INK,
             xytext=(-5 if right else 5, 0), textcoords="offset points", va="center",
             ha="right" if right else "left",
         )  # fmt: skip
@@ -183,16 +291,3 @@ def _clusters(ax: Axes, fit: RemlFit, clusters: NDArray[np.intp], sizes: NDArray
         f"{int(over.sum()):,} above the 99 % quantile of the fit, the farthest: {listed}.",
         grid="y",
     )  # fmt: skip
-
-
-def _names(fit: RemlFit, clusters: NDArray[np.intp]) -> list[str]:
-    """Return what each cluster is called: its level of the coarsest factor, or its first row."""
-    firsts = np.unique(clusters, return_index=True)[1]
-    for term in fit.design.terms:
-        codes = np.asarray(term.codes)
-        if (codes == codes[firsts][clusters]).all():
-            return [f"{term.levels[codes[i]]}" for i in firsts]
-    form = fit.design.parametric_residual
-    if form is not None and form.series is not None:
-        return [str(form.series.labels[form.series.codes[i]]) for i in firsts]
-    return [f"row {fit.design.row_labels[i]}" for i in firsts]

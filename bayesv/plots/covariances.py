@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from bayesv.covariance import ComponentDraws
 from bayesv.covariance.functionals import function_of_covariates
@@ -275,7 +275,7 @@ def _sorted_by(x: str, at: pd.DataFrame | ArrayLike) -> pd.DataFrame:
 def _outlines(roots: Array, prob: float) -> Array:
     """Return ellipses of roots (S, 2, 2), shape (S, points, 2)."""
     angle = np.linspace(0.0, 2 * np.pi, _ELLIPSE_POINTS)
-    circle = np.sqrt(chi2.ppf(prob, 2)) * np.stack([np.cos(angle), np.sin(angle)])
+    circle = np.sqrt(chdtri(2, 1 - prob)) * np.stack([np.cos(angle), np.sin(angle)])
     return np.asarray(np.swapaxes(roots @ circle, 1, 2))
 
 

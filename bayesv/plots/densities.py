@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from scipy.stats import beta as beta_distribution
-from scipy.stats import gaussian_kde
+from scipy.special import betaln, xlog1py, xlogy
 
 from bayesv.covariance import VarianceComponents, v_distances
 from bayesv.covariance.quantities import Quantity, point_quantities, quantities
@@ -246,12 +245,18 @@ def _kernel(draws: Array, low: float, high: float, x: Array) -> Array:
     if not sd > 1e-12 * np.abs(draws).max():
         return np.zeros_like(x)
     iqr = float(np.ptp(np.quantile(draws, [0.25, 0.75]))) / 1.34
-    kernel = gaussian_kde(draws, 0.9 * (min(sd, iqr) or sd) / sd * len(draws) ** -0.2)
-    height = kernel(x)
+    width = 0.9 * (min(sd, iqr) or sd) * len(draws) ** -0.2
+    height = _gaussian(draws, width, x)
     for bound in (low, high):
         if np.isfinite(bound):
-            height += kernel(2 * bound - x)
-    return np.asarray(height)
+            height += _gaussian(draws, width, 2 * bound - x)
+    return height
+
+
+def _gaussian(draws: Array, width: float, x: Array) -> Array:
+    """Return the mean at x of normal densities around the draws."""
+    away = (x[:, None] - draws) / width
+    return np.asarray(np.exp(-0.5 * away**2).mean(axis=1) / (width * np.sqrt(2 * np.pi)))
 
 
 # --- one panel ------------------------------------------------------------------------------------
@@ -340,7 +345,8 @@ def _prior_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | Non
         i = term.columns.index(q.first)
         r = next(len(rows) for rows in term.structure.free_blocks if i in rows)
         shape = priors.corr[term.group].eta - 1 + 0.5 * r
-        return np.asarray(beta_distribution.pdf(0.5 * (1 + x), shape, shape) / 2)
+        log_density = xlogy(shape - 1, (1 + x) / 2) + xlog1py(shape - 1, -(1 + x) / 2)
+        return np.asarray(np.exp(log_density - betaln(shape, shape)) / 2)
     prior = priors.sigma
     if q.group != "Residual":
         prior = priors.sd[term.group][term.columns.index(q.first)]
@@ -371,7 +377,8 @@ def _implied_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | N
             unbounded, slope = np.log(x), 1.0 / x
     density = np.full(len(x), np.nan)
     inside = np.isfinite(unbounded)
-    density[inside] = gaussian_kde(draws)(unbounded[inside]) * slope[inside]
+    width = float(draws.std(ddof=1)) * len(draws) ** -0.2  # Scott 1992
+    density[inside] = _gaussian(draws, width, unbounded[inside]) * slope[inside]
     return density
 
 

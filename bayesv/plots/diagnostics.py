@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from bayesv.covariance.quantities import Quantity
 from bayesv.diagnostics.convergence import ess_bulk
-from bayesv.errors import BayesvError, require
+from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 from bayesv.plots.style import (
     CHAINS,
+    COLORS,
     GRID,
     INK,
     LABEL,
     TICK,
     TITLE,
     below,
+    describe,
     dress,
-    figure_of,
     note_alt,
     plain,
     roomy,
@@ -31,10 +33,6 @@ from bayesv.plots.style import (
 )
 from bayesv.posterior.posterior import Posterior
 from bayesv.support.arguments import TEXTS, a, accepts, whole
-from bayesv.support.xarray import data_tree, dataset
-
-if TYPE_CHECKING:
-    from arviz_plots.plot_collection import PlotCollection
 
 __all__ = ["acceptance", "chains"]
 
@@ -42,13 +40,14 @@ _POSTERIOR = a(Posterior, hint="draw one by model.sample().")
 
 _WINDOW_DRAWS = 50  # of a moving average
 _OUTSIDE_BAND = 0.01  # probability outside the band of ranks
+_RANK_POINTS = 201  # places at which ECDFs of ranks are drawn
 
 
 @accepts(post=_POSTERIOR, scales=TEXTS, most=whole(1))
 def chains(
     post: Posterior, scales: Sequence[str] = ("sd", "corr", "beta"), most: int = 24
-) -> PlotCollection:
-    """Draw trace and ranks of every scalar, with ArviZ.
+) -> NDArray[np.object_]:
+    """Draw trace and ranks of every scalar.
 
     Parameters
     ----------
@@ -60,15 +59,12 @@ def chains(
 
     Returns
     -------
-    arviz_plots.PlotCollection
-        One line of two panels for each scalar: draws by iteration, and for each chain the ECDF of
-        its ranks among all draws, less that of uniform ranks. It is about 0 where chains agree.
-        ArviZ's test of uniform ranks takes draws for independent and is not shown.
+    ndarray of Axes, shape (scalars, 2)
+        Draws by iteration, and for each chain the ECDF of its ranks among all draws, less that of
+        uniform ranks. It is about 0 where chains agree.
 
     Raises
     ------
-    MissingPackageError
-        If arviz-plots is not installed.
     BayesvError
         If no scalar has such a scale.
 
@@ -84,46 +80,28 @@ def chains(
     >>> import bayesv as bv
     >>> import matplotlib.pyplot as plt
     >>> model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
-    >>> pc = bv.plots.chains(model.sample(seed=1, draws=200), scales=("sd",))
-    >>> len(bv.plots.figure_of(pc).axes)
-    4
-    >>> plt.close(bv.plots.figure_of(pc))
+    >>> axes = bv.plots.chains(model.sample(seed=1, draws=200), scales=("sd",))
+    >>> axes.shape
+    (2, 2)
+    >>> plt.close(bv.plots.figure_of(axes))
     """
-    arviz_plots = require("arviz_plots", "plots")
-    import arviz_base
-
     shown = [q for q in post.quantities if q.scale in scales and np.isfinite(q.values).all()]
     if not shown:
         raise BayesvError(f"scales are sd, var, cov, corr and beta; found {list(scales)}.")
     total = len(shown)
     ess = ess_bulk(np.stack([q.values for q in shown], axis=-1))
     shown = [shown[i] for i in np.sort(np.argsort(ess, kind="stable")[:most])]
-    posterior = dataset(
-        # Names of their own: a label may have a slash, which DataTree takes for a path.
-        {f"q{i}": (("chain", "draw"), q.values) for i, q in enumerate(shown)},
-        coords={"chain": np.arange(post.n_chains), "draw": np.arange(post.n_draws)},
+    figure, axes = plt.subplots(
+        len(shown), 2, figsize=(9.0, 0.6 + 1.5 * len(shown)), squeeze=False, sharex="col"
     )
-    unlabelled = {"title": False, "xlabel": False}
-    # ArviZ's own limit counts panels, of which every quantity has two; `most` is the limit here.
-    with arviz_base.rc_context({"plot.max_subplots": 2 * len(shown)}):
-        pc = arviz_plots.combine_plots(
-            data_tree({"posterior": posterior}),
-            plots=[
-                (arviz_plots.plot_trace, {"visuals": {**unlabelled, "trace": {"width": 0.6}}}),
-                (arviz_plots.plot_rank, {"visuals": unlabelled}),
-            ],
-            plot_names=["trace", "rank"],
-            backend="matplotlib",
-            aes={"color": ["chain"], "overlay": ["chain"]},
-            color=list(CHAINS),
-            figure_kwargs={"figsize": (9.0, 0.6 + 1.5 * len(shown))},
-        )
-    figure = figure_of(pc)
     roomy(figure)
-    for i, quantity in enumerate(shown):
-        _dress_chains(figure.axes[2 * i], figure.axes[2 * i + 1], quantity)
-    for ax, name in zip(figure.axes[-2:], ("draw", "share of all draws below"), strict=True):
-        ax.set_xlabel(name, fontsize=LABEL)
+    for (trace, ranks), quantity in zip(axes, shown, strict=True):
+        _trace(trace, quantity)
+        _ranks(ranks, quantity)
+    for ax, name in zip(axes[-1], ("draw", "share of all draws below"), strict=True):
+        ax.set_xlabel(name, fontsize=LABEL, color=INK)
+    if post.n_chains > 1:
+        below(axes[0, 1], own_figure=True, columns=6)
     which = f"{len(shown)} quantities"
     if len(shown) < total:
         which = f"the {len(shown)} of {total} quantities with the smallest effective sample sizes"
@@ -133,23 +111,47 @@ def chains(
         f"Traces and rank differences of {which} in {post.n_chains} chains of "
         f"{post.n_draws} draws: {problems}.",
     )
-    return cast("PlotCollection", pc)
+    note_alt(axes[0, 0], describe(figure))
+    return axes
 
 
-def _dress_chains(trace: Axes, ranks: Axes, quantity: Quantity) -> None:
-    """Title ArviZ's two panels of a quantity, and put the band in place of its test."""
-    for ax, what in ((trace, "trace"), (ranks, "rank ECDF")):
-        ax.set_title(plain(f"{short(quantity.label, 40)}: {what}"), fontsize=TITLE, loc="left")
-        ax.tick_params(labelsize=TICK, colors=INK)
-        # ArviZ's p values, which lie over titles, and the ranks that its test marks.
-        for item in [*ax.texts, *ax.collections]:
-            item.remove()
+def _trace(ax: Axes, quantity: Quantity) -> None:
+    """Draw every chain by iteration."""
+    for c, chain in enumerate(quantity.values):
+        ax.plot(chain, color=_color(c), linewidth=0.5, alpha=0.8)
+    ax.margins(x=0.01)
+    _name_panel(ax, quantity, "trace")
+
+
+def _ranks(ax: Axes, quantity: Quantity) -> None:
+    """Draw for every chain the ECDF of its ranks less the uniform one, and the band around 0."""
+    draws = quantity.values
+    below_all = np.linspace(0.0, 1.0, _RANK_POINTS)
+    cuts = np.quantile(draws, below_all)
+    largest = 0.0
+    for c, chain in enumerate(np.sort(draws, axis=1)):
+        away = np.searchsorted(chain, cuts, side="right") / chain.size - below_all
+        away[0] = 0.0  # of the share below the smallest of all draws
+        ax.plot(below_all, away, color=_color(c), linewidth=1.1, label=f"chain {c + 1}")
+        largest = max(largest, float(np.abs(away).max()))
     # Of each chain by itself: chains that disagree must not widen the band.
-    ess = min(float(ess_bulk(chain[None, :, None])[0]) for chain in quantity.values)
+    ess = min(float(ess_bulk(chain[None, :, None])[0]) for chain in draws)
     reach = np.sqrt(np.log(2 / _OUTSIDE_BAND) / (2 * max(ess, 1.0)))
-    largest = max(np.abs(item.get_ydata()).max() for item in ranks.lines)
-    ranks.axhspan(-reach, reach, color=GRID, alpha=0.5, linewidth=0, zorder=0)
-    ranks.set_ylim(*(np.array([-1.1, 1.1]) * max(reach, largest)))
+    ax.axhspan(-reach, reach, color=GRID, alpha=0.5, linewidth=0, zorder=0)
+    ax.axhline(0.0, color=COLORS["prior"], linewidth=0.6, zorder=1)
+    ax.set(xlim=(0.0, 1.0), ylim=1.1 * max(reach, largest) * np.array([-1.0, 1.0]))
+    _name_panel(ax, quantity, "rank ECDF")
+
+
+def _name_panel(ax: Axes, quantity: Quantity, what: str) -> None:
+    title = plain(f"{short(quantity.label, 40)}: {what}")
+    ax.set_title(title, fontsize=TITLE, loc="left", color=INK)
+    ax.tick_params(labelsize=TICK, colors=INK)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _color(chain: int) -> str:
+    return CHAINS[chain % len(CHAINS)]
 
 
 @accepts(post=_POSTERIOR)

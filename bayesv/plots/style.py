@@ -32,6 +32,7 @@ __all__ = [
     "roomy",
     "several_axes",
     "short",
+    "shortened",
 ]
 
 # Okabe and Ito's colours, which all readers can tell apart; one meaning each in every picture.
@@ -57,7 +58,7 @@ def describe(picture: Any) -> str:
 
     Parameters
     ----------
-    picture : Axes, Figure, array of Axes or PlotCollection
+    picture : Axes, Figure or array of Axes
         What a function of `bayesv.plots` returned, or the figure it was drawn on.
 
     Returns
@@ -106,7 +107,7 @@ def figure_of(picture: Any) -> Figure:
 
     Parameters
     ----------
-    picture : Axes, Figure, array of Axes or PlotCollection
+    picture : Axes, Figure or array of Axes
         What a function of `bayesv.plots` returned.
 
     Returns
@@ -138,12 +139,8 @@ def figure_of(picture: Any) -> Figure:
         root = picture.get_figure(root=True)
         assert root is not None
         return root
-    viz = getattr(picture, "viz", None)  # ArviZ's PlotCollection
-    if viz is not None and "figure" in viz:
-        return figure_of(viz["figure"].item())
     raise BayesvError(
-        f"A picture of bayesv.plots is needed (axes, figure or PlotCollection), found "
-        f"{type(picture).__name__}."
+        f"A picture of bayesv.plots is needed (axes or figure), found {type(picture).__name__}."
     )
 
 
@@ -243,7 +240,7 @@ def dress(ax: Axes, title: str, x: str, y: str, alt: str, grid: str | None = Non
 
 
 def note_alt(picture: Any, alt: str) -> None:
-    """Remember the description of axes, a figure or a PlotCollection."""
+    """Remember the description of axes or a figure."""
     _texts[picture] = " ".join(alt.split())
 
 
@@ -256,6 +253,21 @@ def short(text: object, longest: int) -> str:
     """Return text of at most ``longest`` letters."""
     label = str(text)
     return label if len(label) <= longest else label[: longest - 1] + "…"
+
+
+def shortened(labels: Sequence[object], longest: int) -> list[str]:
+    """Return texts of at most ``longest`` letters, by which as many as can be are told apart.
+
+    >>> shortened(["a subject, number 1", "a subject, number 2"], 12)
+    ['a s…number 1', 'a s…number 2']
+    """
+    texts = [str(label) for label in labels]
+    ends = [short(text, longest) for text in texts]
+    if len(set(ends)) == len(set(texts)):
+        return ends
+    head = longest // 4
+    tail = longest - head - 1
+    return [t if len(t) <= longest else f"{t[:head]}…{t[-tail:]}" for t in texts]
 
 
 def below(ax: Axes, own_figure: bool, columns: int = 4, **options: Any) -> None:
@@ -308,7 +320,7 @@ def label_ticks(
         axis.set_major_locator(MaxNLocator(1))
         axis.set_ticks([])
         return
-    texts = [plain(short(label, _LONGEST_LABEL)) for label in labels]
+    texts = [plain(text) for text in shortened(labels, _LONGEST_LABEL)]
     if room is None:
         room = 0.85 * inches(ax)[0 if which == "x" else 1]
     line, letter = 1.3 * TICK / 72, 0.62 * TICK / 72

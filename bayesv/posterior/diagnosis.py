@@ -8,7 +8,7 @@ import numpy as np
 
 from bayesv.covariance import ComponentDraws
 from bayesv.covariance.quantities import Quantity
-from bayesv.diagnostics.convergence import ess_tail, rhat_and_ess
+from bayesv.diagnostics.convergence import rhat_and_ess
 from bayesv.gram import GramStatistics
 from bayesv.inference.tails import Tails
 from bayesv.linalg import Array, psd_root
@@ -39,8 +39,8 @@ def of_chains(quantities: Sequence[Quantity], sample_stats: Mapping[str, Array])
             f"{count} divergent transition{'s' * (count > 1)} of {n_chains * n_draws}; the "
             "posterior may be explored incompletely (raise target_accept or tune)"
         )
-    ratio, bulk = rhat_and_ess(x)
-    ess = np.fmin(bulk, ess_tail(x))
+    ratio, bulk, tail = rhat_and_ess(x)
+    ess = np.fmin(bulk, tail)
     if n_chains > 1 and (ratio > _MAX_RHAT).any():
         i = int(np.nanargmax(ratio))
         worst = min(float(ratio[i]), 10.0)
@@ -72,6 +72,6 @@ def of_model(values: ComponentDraws, stats: GramStatistics) -> list[str]:
     problems = [*unidentified(values.design, stats)]
     sigma2 = float(np.median(values.sigma2))
     middle = [np.median(cov, axis=(0, 1)) / sigma2 for cov in values.covs.values()]
-    if lost := stats.lost_digits([psd_root(cov) for cov in middle]):
+    if lost := stats.lost_digits(stats.relative_error([psd_root(cov) for cov in middle])):
         problems.append(lost)
     return problems

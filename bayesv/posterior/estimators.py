@@ -201,7 +201,9 @@ def stein(stats: GramStatistics, values: ComponentDraws) -> ComponentDraws:
             slope += each / s2 / len(at)
             rest -= float((each * (lam @ lam.T)).sum())
         by_sigma2 += rest / s2 / len(at)  # log|V| is n log t + log|V| at t times (Σ, σ²)
-    maps = [map_of(term, np.eye(term.n_columns), np.ones(term.n_columns)) for term in design.terms]
+    maps = [
+        map_of(term, np.eye(term.n_columns), np.ones(term.n_columns), n) for term in design.terms
+    ]
     splits = np.cumsum([one.size for one in maps])[:-1]
 
     def objective(x: Array) -> tuple[float, Array]:

@@ -140,6 +140,10 @@ class ResolvedPriors:
 
     def with_proper_sds(self) -> ResolvedPriors:
         """Return the priors with the default in place of every flat one of an SD."""
+        stated = [self.sigma, *(prior for priors in self.sd.values() for prior in priors)]
+        stated += [] if self.residual is None else self.residual.sds
+        if not any(isinstance(prior, Flat) for prior in stated):
+            return self
         default = Priors().resolve(self.design)
         sd = {
             group: tuple(

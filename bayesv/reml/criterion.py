@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesv.covariance import VarianceComponents
+from bayesv.covariance.components import VarianceComponents, estimated
 from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.gram import (
@@ -25,8 +24,8 @@ from bayesv.gram import (
     eliminate_many,
     profile_chain,
 )
-from bayesv.linalg import Array, Mask, symmetrize
-from bayesv.reml.maps import Elements, TermMap, map_of
+from bayesv.linalg import Array, Mask
+from bayesv.reml.coordinates import coordinates_of
 
 __all__ = ["Criterion", "solve_fixed"]
 
@@ -49,15 +48,8 @@ class Criterion:
                 f"{design.n} rows cannot estimate a variance beside {design.p} fixed effects. "
                 "Leave some out; a column of text or categories has one for each further level."
             )
-        self.maps = [
-            map_of(term, basis, scale)
-            for term, basis, scale in zip(
-                design.terms, stats.bases, stats.layout.scales, strict=True
-            )
-        ]
-        stops = np.cumsum([0, *(one.size for one in self.maps)]).tolist()
-        self.parts = [slice(*ends) for ends in pairwise(stops)]
-        self.n_lambdas: int = stops[-1]  # coordinates of λ, which come first
+        self.coordinates = coordinates_of(design, stats.layout)
+        self.n_lambdas = self.coordinates.size  # coordinates of λ, which come first
         self.n_evaluations = 0
 
     @property
@@ -73,7 +65,7 @@ class Criterion:
         self, x: Array, blocks: Mapping[str, pd.DataFrame], sigma2: float
     ) -> VarianceComponents:
         """Return the components at x, of Σ_f and σ²."""
-        return VarianceComponents(blocks, sigma2)
+        return estimated(blocks, sigma2)
 
     def degenerate(self, x: Array) -> list[str]:
         """Return problems of what is next to 0 beside what is estimated with it."""
@@ -89,61 +81,34 @@ class Criterion:
         return self.stats.layout.cost
 
     @property
-    def elements(self) -> tuple[Index, Index, Mask]:
+    def places(self) -> tuple[Index, Index, Mask]:
         """Rows and columns of λ of the coordinates, counted over all terms; which are of elements.
 
-        Coordinates of families with parameters have numbers of their own, below 0.
+        Coordinates that are none have numbers of their own, below 0.
         """
-        rows, columns, free, start = list[Index](), list[Index](), list[Mask](), 0
-        for one, term in zip(self.maps, self.design.terms, strict=True):
-            is_free = isinstance(one, Elements)
-            none = -1 - np.arange(one.size) - sum(map(len, rows))
-            rows.append(start + one.rows if isinstance(one, Elements) else none)
-            columns.append(start + one.columns if isinstance(one, Elements) else none)
-            free.append(np.full(one.size, is_free))
-            start += term.n_columns
-        # Other coordinates than those of λ are each alone in a row and column, too.
+        rows, columns, is_element = self.coordinates.places
+        if self.size == self.n_lambdas:
+            return rows, columns, is_element
         others = -1 - np.arange(self.n_lambdas, self.size)
-        not_free = np.zeros(len(others), dtype=bool)
-        return (
-            np.concatenate([*rows, others]),
-            np.concatenate([*columns, others]),
-            np.concatenate([*free, not_free]),
-        )
+        none = np.zeros(len(others), dtype=bool)
+        return np.append(rows, others), np.append(columns, others), np.append(is_element, none)
 
     def lambdas(self, x: Array) -> list[Array]:
         """Return λ_f of every term at x, in the basis of the statistics."""
-        return [lam[0] for lam in self._lambdas(x[None])]
-
-    def _lambdas(self, x: Array) -> list[Array]:
-        """Return λ_f of every term, shape (S, k, k), at S points x, shape (S, d)."""
-        return [one.lambdas(part) for one, part in self._each(x)]
-
-    def _each(self, x: Array) -> Iterator[tuple[TermMap, Array]]:
-        """Yield the map and the coordinates, (..., d), of each term."""
-        return zip(self.maps, [x[..., part] for part in self.parts], strict=True)
+        return [lam[0] for lam in self.coordinates.lambdas(x[None])]
 
     def start(self, scale: float, decay: float = 0.0) -> Array:
         """Return SDs of one size relative to σ, with correlations that decay with the lag."""
-        return np.concatenate([np.zeros(0), *(one.start(scale, decay) for one in self.maps)])
+        return self.coordinates.start(scale, decay)
 
     def roots(self, x: Array) -> list[Array]:
         """Return λ_f of every term by the user's columns."""
-        return [one.root(part) for one, part in self._each(x)]
-
-    def _constant(self, stats: GramStatistics) -> float:
-        """Return what is left of the criterion beside log|M|, log|S| and (n − p) log r²."""
-        value = self.df * (np.log(2 * np.pi / self.df) + 1) - stats.log_weights
-        if self.sigma_is_known:
-            value = self.df * np.log(2 * np.pi) - stats.log_weights
-        if self.method == "REML":
-            value += stats.fixed.logdet
-        return float(value)
+        return self.coordinates.roots(x)
 
     def criterion_at(self, lambdas: Sequence[Array], sigma2: float) -> float:
         """−2 log likelihood at given λ and σ²."""
         done = eliminate(self.stats, lambdas)
-        _, r2, logdet_S, _ = solve_fixed(done)
+        _, r2, logdet_S, _ = solve_fixed(done.T)
         value = done.logdet - self.stats.log_weights + self.df * np.log(2 * np.pi * sigma2)
         if self.method == "REML":
             value += logdet_S + self.stats.fixed.logdet
@@ -157,25 +122,29 @@ class Criterion:
 
     def profiled_sigma2(self, done: Elimination) -> float:
         """Return the σ² that belongs to an elimination."""
-        return 1.0 if self.sigma_is_known else solve_fixed(done)[1] / self.df
+        return 1.0 if self.sigma_is_known else solve_fixed(done.T)[1] / self.df
 
     def eliminated(self, x: Array) -> Elimination:
         """Return what eliminating the random effects leaves."""
         return eliminate(self.statistics(x), self.lambdas(x))
 
+    def remainder(self, x: Array) -> Array:
+        """Return T = [X y]'V_r⁻¹[X y] at x, what eliminating the random effects leaves."""
+        if self.chain is None:
+            return self.eliminated(x).T
+        return profile_chain(self.chain, self.stats.layout, self.lambdas(x))[2]
+
     def curvature(self, x: Array) -> Array:
         """Return about the second derivatives by x: J times Fisher's information of a level."""
-        levels = [term.n_levels for term in self.design.terms]
-        parts = [
-            one.curvature(part, J, self.design.n)
-            for J, (one, part) in zip(levels, self._each(x), strict=True)
-        ]
-        return np.concatenate([np.zeros(0), *parts])
+        return self.coordinates.curvature(x)
 
-    def reproduced(self) -> DataError:
+    def reproduced(self, digits: float | None = None) -> DataError:
         """Return the error of a response that leaves no residual variance to speak of."""
+        how = "exactly, or so nearly"
+        if digits is not None:
+            how = f"to {digits:.0f} digits, so nearly"
         return DataError(
-            f"The model reproduces the response {self.design.response!r} exactly, or so nearly "
+            f"The model reproduces the response {self.design.response!r} {how} "
             "that double precision cannot tell: σ² is next to 0 beside the variances of the random "
             "effects, and fewer than 3 digits of the estimates would be right. Is the response a "
             "function of the columns, or the same in all rows of a level? Then fit one row a "
@@ -184,77 +153,69 @@ class Criterion:
 
     def row_sizes(self, x: Array) -> Array:
         """Return the relative SD that each coordinate is of, the size of its row of λ; or 1."""
-        others = np.ones(len(x) - self.n_lambdas)
-        return np.concatenate([*(one.sizes(part) for one, part in self._each(x)), others])
+        sizes = self.coordinates.row_sizes(x)
+        return sizes if len(x) == len(sizes) else np.append(sizes, np.ones(len(x) - len(sizes)))
 
     def same_sign(self, x: Array) -> Array:
         """Return the same λλ' by coordinates of one sign."""
-        parts = [one.same_sign(part) for one, part in self._each(x)]
-        return np.concatenate([*parts, x[self.n_lambdas :]])
+        return np.append(self.coordinates.same_sign(x), x[self.n_lambdas :])
 
     def ends(self, x: Array) -> dict[int, float]:
         """Return coordinates next to a boundary, and where on it: 0, or the end of a range."""
-        ends: dict[int, float] = {}
-        start = 0
-        for one, part in self._each(x):
-            ends |= {start + i: end for i, end in one.ends(part).items()}
-            start += one.size
-        return ends
+        return self.coordinates.ends(x)
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Profiled criterion and its gradient, in unit coordinates."""
         value, bars = self._by_each_lambda(x)
-        return value, self._by_lambdas(x, bars)
+        return value, self.coordinates.pullback(x, bars)
 
     def _by_each_lambda(self, x: Array) -> tuple[float, list[Array]]:
         """Return the profiled criterion and its derivative by each λ_f."""
-        if (chain := self._chain) is None:
+        if (chain := self.chain) is None:
             value, done, T_bar = self._profiled(self.statistics(x), x)
             return value, done.gradient(T_bar)
         self.n_evaluations += 1
         value, bars, _ = profile_chain(chain, self.stats.layout, self.lambdas(x))
         return self._checked(value), bars
 
-    def _by_lambdas(self, x: Array, bars: Sequence[Array]) -> Array:
-        """Return the derivative by coordinates of λ, given those by each λ_f."""
-        pairs = zip(bars, self._each(x), strict=True)
-        return np.concatenate([np.zeros(0), *(o.pullback(part, bar) for bar, (o, part) in pairs)])
-
     def values(self, x: Array) -> Array:
         """Profiled criterion at S points x, shape (S, d), at once; inf where rounding leaves none.
 
         Much cheaper than S evaluations with the gradient. They differ in λ alone.
         """
-        from bayesv.gram.small import solve_many  # compiled: loaded when it is needed
+        from bayesv.gram.profiled import profile_many  # compiled: loaded when it is needed
 
-        stats, p = self.statistics(x[0]), self.stats.p
-        logdet, T = eliminate_many(stats, self._lambdas(x))
-        L, gamma = np.empty_like(T[:, :p, :p]), np.empty_like(T[:, :p, p])
-        logdet_S, explained = solve_many(T[:, :p, :p], T[:, :p, p], L, gamma).T
-        r2 = T[:, p, p] - explained
-        with np.errstate(invalid="ignore", divide="ignore"):
-            value = logdet + (r2 if self.sigma_is_known else self.df * np.log(r2))
-        if self.method == "REML":
-            value = value + logdet_S
-        usable = np.isfinite(value) & (r2 > 0)
-        return np.asarray(np.where(usable, value + self._constant(stats), np.inf))
+        stats = self.statistics(x[0])
+        logdet, T = eliminate_many(stats, self.coordinates.lambdas(x))
+        return np.asarray(profile_many(T, logdet, self._rule(stats)))
 
     def expectation_step(self, x: Array) -> Array:
-        """Return the coordinates of E[Σ_j uu'/J | y] in units of σ²: one step of EM.
+        """Return the coordinates of E[Σ_j uu'/J | y] in units of σ²: one step of EM."""
+        from bayesv.reml.chains import multiply_expected  # compiled: loaded when it is needed
 
-        By Fisher's identity it is λ(I − λ'Λ̄/(2 J))λ', with Λ̄ the derivative of the criterion.
-        """
-        bars, new = self._by_each_lambda(x)[1], list[Array]()
-        terms = zip(self.design.terms, self.maps, self.lambdas(x), bars, strict=True)
-        for term, one, lam, bar in terms:
-            inner = symmetrize(np.eye(len(lam)) - lam.T @ bar / (2.0 * term.n_levels))
-            values, vectors = np.linalg.eigh(inner)
-            root = (vectors * np.sqrt(np.clip(values, 0.01, 100.0))) @ vectors.T
-            new.append(one.near(lam @ root))
-        return np.concatenate([*new, x[self.n_lambdas :]])
+        lambdas, bars = self.lambdas(x), self._by_each_lambda(x)[1]
+        for term, lam, bar in zip(self.design.terms, lambdas, bars, strict=True):
+            multiply_expected(lam, bar, term.n_levels)
+        return np.append(self.coordinates.near(lambdas), x[self.n_lambdas :])
+
+    def approached(self, x: Array, most: int, far: float) -> Array:
+        """Return x after so many steps of EM at most, while a row of λ grows by so much."""
+        if self.chain is not None and (table := self.coordinates.table) is not None:
+            from bayesv.reml.chains import approach_chain  # compiled: loaded when it is needed
+
+            x = x.copy()
+            self.n_evaluations += approach_chain(self.chain, table, x, most, far)
+            if np.isnan(x).any():
+                raise self.reproduced()
+            return x
+        for _ in range(most):
+            before, x = self.row_sizes(x)[: self.n_lambdas], self.expectation_step(x)
+            if self.row_sizes(x)[: self.n_lambdas].max() < far * before.max():
+                break
+        return x
 
     @cached_property
-    def _chain(self) -> ChainProblem | None:
+    def chain(self) -> ChainProblem | None:
         """What profiles the criterion in one pass, where its sums are always the same."""
         return chain_problem(self.stats, self._rule(self.stats))
 
@@ -282,11 +243,11 @@ class Criterion:
         return value
 
 
-def solve_fixed(done: Elimination) -> tuple[Array, float, float, Array]:
+def solve_fixed(T: Array) -> tuple[Array, float, float, Array]:
     """Return γ̂, r² = t − c'S⁻¹c, log|S| and S⁻¹ from T = [[S, c], [c', t]]."""
     from bayesv.gram.profiled import solve_fixed as compiled  # loaded when it is needed
 
-    gamma, r2, logdet, S_inv = compiled(done.T)
+    gamma, r2, logdet, S_inv = compiled(T)
     if np.isnan(logdet):
         raise _not_positive()
     return gamma, r2, logdet, S_inv

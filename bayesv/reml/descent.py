@@ -7,18 +7,15 @@ from collections.abc import Callable
 import numpy as np
 
 from bayesv.linalg import Array, symmetrize
+from bayesv.reml.course import LOWER, STALLED, VALUE, WANTED, Course, begun
 from bayesv.support.memory import refuse_unless
 
-__all__ = ["Objective", "minimize", "polish", "refuse_many"]
+__all__ = ["Objective", "Point", "ended", "minimize", "refuse_many"]
 
 Objective = Callable[[Array], tuple[float, Array]]
 Point = tuple[Array, float, Array]  # x, and value and gradient there
 
-# A step of the line search has so much of the decrease that the slope promises, and leaves no more
-# than so much of the slope (Wolfe's conditions); how many it tries, and the narrowest bracket.
-_DECREASE, _SLOPE = 1e-4, 0.9
-_TRIALS, _NARROWEST = 24, 1e-9
-_POLISHING = 12  # steps
+_NEWTON_STEPS = 12
 _COPIES = 5  # of the inverse Hessian, at once
 
 
@@ -43,8 +40,9 @@ def minimize(
     curvature: Array,
     tolerance: Array,
     max_iterations: int,
+    finer: Array | None = None,
     arrived: Callable[[Array], bool] = lambda _: False,
-) -> tuple[Array, float, Array, Array]:
+) -> Point:
     """Minimise by the method of Broyden, Fletcher, Goldfarb and Shanno.
 
     Parameters
@@ -58,113 +56,45 @@ def minimize(
     tolerance : ndarray, shape (d,)
         The search ends where no element of the gradient is larger, or where values do not fall.
     max_iterations : int
+    finer : ndarray, shape (d,), optional
+        What steps without a line search, which rounding of values does not limit, make it.
     arrived : callable
         Told every new x; True ends the search.
 
     Returns
     -------
-    x, value, gradient, inverse
-        Where it ended, and the inverse Hessian there, shape (d, d).
+    x, value, gradient
+        Where it ended.
 
     Notes
     -----
     Nocedal and Wright (2006), Numerical Optimization, chapter 6. The first step is no longer than
     one unit of the coordinate with the largest curvature.
     """
-    refuse_many(len(x))
-    value, gradient = objective(x)
-    inverse = np.diag(1.0 / curvature)
-    step = -gradient / curvature
-    length = float(np.sqrt((curvature * step**2).sum() / curvature.max()))
-    scale = min(1.0, 1.0 / length) if length > 0 else 1.0
-    for _ in range(max_iterations):
-        if (np.abs(gradient) <= tolerance).all():
-            break
-        lower = _along(objective, (x, value, gradient), step, scale)
-        if lower is None:
-            break
-        inverse = _updated(inverse, lower[0] - x, lower[2] - gradient)
-        fall = value - lower[1]
-        x, value, gradient = lower
-        if arrived(x):
-            break
-        step = -(inverse @ gradient)
-        slope = float(gradient @ step)
-        if not slope < 0:
-            break
-        # As far as a parabola that falls as much as the last step did.
-        scale = min(1.0, 2.02 * fall / -slope)
-    return x, value, gradient, inverse
+    from bayesv.reml.quasi_newton import advance  # compiled: loaded when it is needed
+
+    course, told = begun(x, curvature, tolerance, finer, max_iterations), WANTED
+    while told in (WANTED, LOWER) and not (told == LOWER and arrived(course.x.copy())):
+        told = advance(course, *objective(course.point.copy()))
+    return ended(objective, course, told)
 
 
-def _along(objective: Objective, origin: Point, step: Array, scale: float) -> Point | None:
-    """Return a point along a step that is low enough and no longer steep; None if none is."""
-    x, value, gradient = origin
-    slope = float(gradient @ step)
-    low, high = (0.0, value, slope), np.inf
-    for _ in range(_TRIALS):
-        new = x + scale * step
-        new_value, new_gradient = objective(new)
-        new_slope = float(new_gradient @ step)
-        if not new_value <= value + _DECREASE * scale * slope:
-            high, width = scale, scale - low[0]
-            # Where a parabola through both values with the lower one's slope has its minimum.
-            part = -0.5 * low[2] * width / max(new_value - low[1] - low[2] * width, 1e-300)
-            scale = low[0] + width * min(max(part, 0.1), 0.7)
-        elif new_slope < _SLOPE * slope:
-            width, steeper = scale - low[0], low[2]
-            # Where the slope, going on as it did, is 0.
-            rate = (new_slope - steeper) / width
-            further = -new_slope / rate if rate > 0 else np.inf
-            low = (scale, new_value, new_slope)
-            scale += min(max(further, 0.1 * width), 4.0 * width)
-            if scale >= high:
-                scale = 0.5 * (low[0] + high)
-        else:
-            return new, new_value, new_gradient
-        if high - low[0] < _NARROWEST:
-            return None
-    return None
+def ended(objective: Objective, course: Course, told: int) -> Point:
+    """Return where a minimisation ended, after Newton steps if those before them stalled.
 
-
-def _updated(inverse: Array, step: Array, change: Array) -> Array:
-    """Return the inverse Hessian after a step that changed the gradient so."""
-    along = float(change @ step)
-    if not along > 0:
-        return inverse
-    moved = inverse @ change
-    both = step[:, None] * moved
-    outer = step[:, None] * (step * ((1.0 + float(change @ moved) / along) / along))
-    return np.asarray(inverse + outer - (both + both.T) / along)
-
-
-def polish(
-    objective: Objective,
-    x: Array,
-    value: float,
-    gradient: Array,
-    inverse: Array,
-    tolerance: Array,
-) -> Point:
-    """Quasi-Newton steps that make the gradient smaller, then Newton steps if they stall.
-
-    ``inverse`` is an inverse Hessian to start with; Newton steps take 2 d evaluations each.
+    Newton steps take 2 d evaluations each.
     """
-    newton = False
-    for _ in range(_POLISHING):
-        if (np.abs(gradient) < tolerance).all():
-            break
-        step = _newton_step(objective, x, gradient) if newton else -inverse @ gradient
+    x, value, gradient = course.x, float(course.numbers[VALUE]), course.gradient
+    for _ in range(_NEWTON_STEPS if told == STALLED else 0):
+        step = _newton_step(objective, x, gradient)
         if step is None:
             break
         new_value, new_gradient = objective(x + step)
-        if not np.abs(new_gradient / tolerance).max() < np.abs(gradient / tolerance).max():
-            if newton or (np.abs(gradient) < 10 * tolerance).all():
-                break
-            newton = True
-            continue
-        inverse = _updated(inverse, step, new_gradient - gradient)
+        if not np.abs(new_gradient / course.finer).max() < np.abs(gradient / course.finer).max():
+            break
         x, value, gradient = x + step, new_value, new_gradient
+        if (np.abs(gradient) < course.finer).all():
+            break
     return x, value, gradient
 
 

@@ -19,6 +19,7 @@ from bayesv.covariance import (
     marginal_means,
 )
 from bayesv.covariance.effects import effects_table
+from bayesv.covariance.influence import influence
 from bayesv.covariance.level_v import v_of_level
 from bayesv.design.design import Design, require_rows
 from bayesv.design.simulation import normal_scores, simulate
@@ -158,6 +159,31 @@ class Inferences(Savable):
             "post.random_effects() of model.sample() has means and SDs from the sums.",
         )
         return effects_table(self.gls, group)
+
+    @accepts(group=optional(TEXT))
+    def influence(self, group: str | None = None) -> pd.DataFrame:
+        """Return how β̂ moves without one cluster, V held: Cook's distance, moves in SEs.
+
+        Parameters
+        ----------
+        group : str, optional
+            Grouping factor whose levels are left out one by one; independent clusters of rows if
+            left out.
+
+        Returns
+        -------
+        DataFrame
+            By level: ``rows``, ``cook``, and the move of each coefficient over its standard error.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+        >>> model.reml().influence()["cook"].nlargest(2).round(3).to_dict()
+        {'309': 0.149, '335': 0.129}
+        """
+        require_rows(self.design, "Influence", "Leave out by hand whom you doubt.")
+        return influence(self.gls, group)
 
     @accepts(n=whole(1), seed=SEED)
     def simulate(self, n: int = 1, seed: int | None = None) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bayesv.covariance import VarianceComponents
+from bayesv.covariance.components import VarianceComponents, estimated
 from bayesv.design.design import Design
 from bayesv.design.residual_coordinates import ResidualCoordinates
 from bayesv.design.structured import StructuredResidual
@@ -51,7 +51,7 @@ class JointCriterion(Criterion):
         return self.n_lambdas + self.residual.size
 
     @property
-    def _chain(self) -> None:
+    def chain(self) -> None:
         """Sums change with the residuals."""
         return None
 
@@ -80,7 +80,7 @@ class JointCriterion(Criterion):
         value, done, T_bar = self._profiled(weighted.stats, x)
         adjoint = done.adjoint(T_bar)
         bar = weighted.pullback(adjoint.sums, 1.0)
-        slopes = self._by_lambdas(x, adjoint.lambdas)
+        slopes = self.coordinates.pullback(x, adjoint.lambdas)
         return value, np.append(slopes, self.residual.gradient(bar))
 
     def curvature(self, x: Array) -> Array:
@@ -132,7 +132,7 @@ class JointCriterion(Criterion):
         """Return the components at x, of Σ_f and the variance that SDs are relative to."""
         form, parameters = self.residual.form, self.residual.parameters(x[self.n_lambdas :])
         values, sigma2 = form.values_of(parameters, sigma2)
-        return VarianceComponents(blocks, sigma2, values)
+        return estimated(blocks, sigma2, values)
 
 
 def starts_of(form: StructuredResidual, design: Design) -> list[Array]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bayesv.design.design import RandomTerm
 from bayesv.linalg import Array, Mask, cov_to_sd_corr
+from bayesv.reml.elements import ElementTable
 from bayesv.structures import CovarianceStructure
 from bayesv.structures.coordinate_maps import Interval
 from bayesv.structures.family import Family
@@ -30,6 +31,7 @@ class TermMap(ABC):
     """The map from a term's coordinates x to its λ, in the basis of the statistics."""
 
     size: int
+    k: int
 
     @abstractmethod
     def lambdas(self, x: Array) -> Array:
@@ -52,7 +54,7 @@ class TermMap(ABC):
         """Return x of a member near λλ' = root root', in the basis of the statistics."""
 
     @abstractmethod
-    def curvature(self, x: Array, n_levels: int, n: int) -> Array:
+    def curvature(self, x: Array) -> Array:
         """Return about the second derivatives of the criterion: Fisher's information of levels.
 
         With m rows, and one column, it is 4 (mλ/(1 + mλ²))², where m is the mean over levels.
@@ -71,7 +73,7 @@ class TermMap(ABC):
         """Return coordinates next to a boundary, and where on it."""
 
 
-def map_of(term: RandomTerm, basis: Array, scale: Array) -> TermMap:
+def map_of(term: RandomTerm, basis: Array, scale: Array, n: int) -> TermMap:
     """Return the map of a term.
 
     Parameters
@@ -81,11 +83,13 @@ def map_of(term: RandomTerm, basis: Array, scale: Array) -> TermMap:
         Of the statistics: their λ is ``basis @`` that of the user's columns.
     scale : ndarray, shape (k,)
         Root mean squares of the columns in that basis.
+    n : int
+        Number of rows.
     """
     structure = term.structure
     if structure.is_free:
-        return Elements(structure.mask, basis, scale)
-    return Parameters(structure, basis, term.rms)
+        return Elements(structure.mask, basis, scale, term.n_levels, n)
+    return Parameters(structure, basis, term.rms, term.n_levels, n)
 
 
 class Elements(TermMap):
@@ -96,22 +100,31 @@ class Elements(TermMap):
     is an interior point.
     """
 
-    def __init__(self, mask: Mask, basis: Array, scale: Array) -> None:
+    def __init__(self, mask: Mask, basis: Array, scale: Array, n_levels: int, n: int) -> None:
         self.rows, self.columns = np.nonzero(np.tril(mask))
         self.basis, self.size, self.k = basis, len(self.rows), len(mask)
-        self.unit = 1.0 / scale[self.rows]
         self.diagonal = self.rows == self.columns
+        own = np.flatnonzero(self.diagonal)
+        self.levels, self.m = n_levels, n / n_levels
+        self.table = ElementTable(
+            size=self.k**2,
+            places=self.rows * self.k + self.columns,
+            units=1.0 / scale[self.rows],
+            of_row=own[self.rows],
+            of_column=own[self.columns],
+            terms=np.array([[0, self.k, n_levels]]),
+        )
 
     def lambdas(self, x: Array) -> Array:  # noqa: D102
-        lam = np.zeros((len(x), self.k, self.k))
-        lam[:, self.rows, self.columns] = x * self.unit
-        return lam
+        flat = np.zeros((len(x), self.k**2))
+        flat[:, self.table.places] = x * self.table.units
+        return flat.reshape(len(x), self.k, self.k)
 
     def root(self, x: Array) -> Array:  # noqa: D102
         return np.linalg.solve(self.basis, self.lambdas(x[None])[0])
 
     def pullback(self, x: Array, bar: Array) -> Array:  # noqa: D102
-        return np.asarray(bar[self.rows, self.columns] * self.unit)
+        return np.asarray(bar[self.rows, self.columns] * self.table.units)
 
     def start(self, scale: float, decay: float) -> Array:  # noqa: D102
         return np.where(self.diagonal, scale, 0.0)
@@ -120,19 +133,17 @@ class Elements(TermMap):
         # QR of the transpose gives the lower factor without squaring.
         upper = np.linalg.qr(root.T, mode="r")
         lower = upper.T * np.sign(np.diagonal(upper))
-        return np.asarray(lower[self.rows, self.columns] / self.unit)
+        return np.asarray(lower[self.rows, self.columns] / self.table.units)
 
-    def curvature(self, x: Array, n_levels: int, n: int) -> Array:  # noqa: D102
-        size = np.clip(np.abs(x[self.diagonal])[self.rows], 0.05, None)
-        m = n / n_levels
-        return np.asarray(4.0 * n_levels * (m * size / (1.0 + m * size**2)) ** 2)
+    def curvature(self, x: Array) -> Array:  # noqa: D102
+        size = np.maximum(np.abs(x[self.table.of_row]), 0.05)
+        return np.asarray(4.0 * self.levels * (self.m * size / (1.0 + self.m * size**2)) ** 2)
 
     def sizes(self, x: Array) -> Array:  # noqa: D102
         return np.asarray(np.sqrt(np.bincount(self.rows, x**2))[self.rows])
 
     def same_sign(self, x: Array) -> Array:  # noqa: D102
-        sign = np.where(x[self.diagonal] < 0, -1.0, 1.0)
-        return np.asarray(x * sign[self.columns])
+        return np.where(x[self.table.of_column] < 0, -x, x)
 
     def ends(self, x: Array) -> dict[int, float]:  # noqa: D102
         near_zero = np.flatnonzero(self.diagonal & (np.abs(x) < _BOUNDARY))
@@ -154,16 +165,25 @@ class Parameters(TermMap):
     basis : ndarray, shape (k, k)
     rms : ndarray, shape (k,)
         Of the user's columns.
+    n_levels, n : int
+        Numbers of levels and of rows.
     """
 
     structure: CovarianceStructure
     basis: Array
     rms: Array
+    n_levels: int
+    n: int
 
     @cached_property
     def size(self) -> int:  # type: ignore[override]
         """Number of coordinates."""
         return self.structure.n_sds + self.structure.n_corrs
+
+    @property
+    def k(self) -> int:  # type: ignore[override]
+        """Number of columns."""
+        return len(self.basis)
 
     @cached_property
     def _parts(self) -> list[_Part]:
@@ -215,8 +235,9 @@ class Parameters(TermMap):
             part.put(x, part.family.free_sds(sds), corr)
         return x
 
-    def curvature(self, x: Array, n_levels: int, n: int) -> Array:  # noqa: D102
-        total, m = np.zeros(len(x)), n / n_levels
+    def curvature(self, x: Array) -> Array:  # noqa: D102
+        n_levels, total = self.n_levels, np.zeros(len(x))
+        m = self.n / n_levels
         for part in self._parts:
             size = np.clip(part.sds(x) / part.units, 0.05, None)
             by_sd = 4.0 * n_levels * (m * size / (1.0 + m * size**2)) ** 2

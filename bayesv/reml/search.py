@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from bayesv.errors import DataError, FitWarning, warn
-from bayesv.gram import LARGEST_ERROR, Probes, eliminate
-from bayesv.linalg import Array, Mask
+from bayesv.gram import LARGEST_ERROR, Probes
+from bayesv.linalg import Array, Mask, symmetrize
 from bayesv.reml.criterion import Criterion, solve_fixed
-from bayesv.reml.descent import minimize, polish
 from bayesv.reml.fit import RemlFit
+from bayesv.reml.free import Free
 from bayesv.reml.identification import unidentified
-from bayesv.reml.starts import Screen
+from bayesv.reml.starts import Screen, lattice_of
 
 __all__ = ["Optimum", "Search"]
 
@@ -30,14 +30,8 @@ _VALLEYS = 8
 # of more starts.
 _DECAY = 0.3
 _OTHER_STARTS = ((1.0, 0.8), (1.0, -0.5), (0.2, 0.5), (3.0, 0.5))
-# Gradients over the root of the curvature. With a line search on values, which rounding limits to
-# 1e-8 or so, and without: the criterion is then within 1e-12 of its minimum.
-_LINE_SEARCH_GRADIENT, _SEARCH_GRADIENT = 1e-3, 1e-6
-_ROUNDS = 4  # more of the search, each scaled anew
-_NEAR = 0.1  # twice the difference of the criterion, about, within which optima are the same
 _LOWER = 1e-5  # difference of the criterion that makes another minimum the better one
 _GRADIENT_TOLERANCE = 1e-3  # a fit whose gradient is larger is reported as not converged
-_SETTLED = 0.1 * _GRADIENT_TOLERANCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +52,7 @@ class Search:
         self.criterion, self.max_iterations = criterion, max_iterations
         self.tolerance = tolerance  # of a certificate
         self.all_free = np.ones(criterion.size, dtype=bool)
-        self.row, self.column, self.is_element = criterion.elements
+        self.row, self.column, self.is_element = criterion.places
         self.diagonal = self.is_element & (self.row == self.column)
 
     def with_probes(self, probes: Probes) -> Search:
@@ -116,7 +110,8 @@ class Search:
         def values(points: Array) -> Array:
             return criterion.values(_beside(points, rest))
 
-        screen = Screen(values, self.row[:m], self.column[:m])
+        lattice = lattice_of(tuple(self.row[:m].tolist()), tuple(self.column[:m].tolist()))
+        screen = Screen(values, lattice)
         n = min(_MOST_SCREENED, int(_SCREENING / criterion.cost) // screen.values_a_start)
         if n >= _LEAST_SCREENED:
             starts = screen.starts(n, known.x[:m], known.value, known.boundary)[:_VALLEYS]
@@ -129,62 +124,32 @@ class Search:
 
         ``rest`` are the coordinates beside those of λ.
         """
-        m = self.criterion.n_lambdas
         x = np.append(self.criterion.start(scale, decay), rest)
-        if not m:
+        if not self.criterion.n_lambdas:
             return x
         # EM is slow near the optimum but, unlike quasi-Newton steps, never far off from afar.
-        for _ in range(_EM_STEPS):
-            before, x = self.criterion.row_sizes(x)[:m], self.criterion.expectation_step(x)
-            if self.criterion.row_sizes(x)[:m].max() < _FAR * before.max():
-                break
-        return x
+        x = self.criterion.approached(x, _EM_STEPS, _FAR)
+        return self._grown(x) if len(rest) else x
+
+    def _grown(self, x: Array) -> Array:
+        """Return λ so many times ten larger as the criterion falls.
+
+        Where λ is large, EM is slow; a descent from afar raises the correlation of residuals
+        instead, to one that looks like a random effect.
+        """
+        while True:
+            larger = np.where(self.is_element, 10.0 * x, x)
+            now, then = self.criterion.values(np.array([x, larger]))
+            if not then < now:
+                return x
+            x = larger
 
     def _descend(
         self, x: Array, free: Mask, known: Optimum | None = None
     ) -> tuple[Array, float, Array]:
         """Quasi-Newton search over the free coordinates; given up where it comes to ``known``."""
-        if not free.any():
-            value, gradient = self.criterion.value_and_gradient(x)
-            return x, value, gradient
-
-        def filled(part: Array) -> Array:
-            full = x.copy()
-            full[free] = part
-            return full
-
-        def objective(part: Array) -> tuple[float, Array]:
-            try:
-                value, gradient = self.criterion.value_and_gradient(filled(part))
-            except np.linalg.LinAlgError:  # a step so long that rounding leaves nothing: go back
-                return 1e300, np.zeros(int(free.sum()))
-            return value, gradient[free]
-
-        def arrived(part: Array) -> bool:
-            if known is None:
-                return False
-            away = self.criterion.same_sign(filled(part)) - self.criterion.same_sign(known.x)
-            return bool((curvature * away[free] ** 2).sum() < _NEAR)
-
-        part = x[free]
-        # Near a zero of λ the curvature may be far below the expected one, and of either sign, and
-        # far from the start it is another: what is left there is searched again, to the end.
-        for loose in (_LINE_SEARCH_GRADIENT, *(_SEARCH_GRADIENT,) * _ROUNDS):
-            curvature = self.criterion.curvature(filled(part))[free]
-            size = np.sqrt(curvature)
-            part, value, gradient, inverse = minimize(
-                objective, part, curvature, loose * size, self.max_iterations, arrived
-            )
-            if known is not None:
-                break
-            part, value, gradient = polish(
-                objective, part, value, gradient, inverse, _SEARCH_GRADIENT * size
-            )
-            if _relative(gradient, self.criterion.row_sizes(filled(part))[free]) < _SETTLED:
-                break
-        full_gradient = np.zeros_like(x)
-        full_gradient[free] = gradient
-        return filled(part), value, full_gradient
+        to = None if known is None else self.criterion.same_sign(known.x)
+        return Free(self.criterion, x, free, to).descend(self.max_iterations)
 
     def _settle(
         self, x: Array, value: float, gradient: Array, free: Mask
@@ -241,13 +206,14 @@ class Search:
         """Return the fit at an optimum, with what is to be known of it."""
         criterion = self.criterion
         stats, design = criterion.statistics(best.x), criterion.design
-        done = eliminate(stats, criterion.lambdas(best.x))
-        gamma, r2, _, S_inv = solve_fixed(done)
+        gamma, r2, _, S_inv = solve_fixed(criterion.remainder(best.x))
         sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
         names = design.fixed_index
         roots = criterion.roots(best.x)
         blocks = {
-            term.group: pd.DataFrame(sigma2 * root @ root.T, term.column_index, term.column_index)
+            term.group: pd.DataFrame(
+                symmetrize(sigma2 * root @ root.T), term.column_index, term.column_index
+            )
             for term, root in zip(design.terms, roots, strict=True)
         }
         error = stats.relative_error(roots)
@@ -255,7 +221,7 @@ class Search:
             raise criterion.reproduced()
         if not criterion.sigma_is_known:  # what that judges is the split between Σ and σ²
             problems = (*problems, *unidentified(design, stats, criterion.method))
-        if lost := stats.lost_digits(roots):
+        if lost := stats.lost_digits(error):
             problems = (*problems, lost)
         for problem in problems:
             warn(f"{problem[0].upper()}{problem[1:]}.", FitWarning)

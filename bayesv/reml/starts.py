@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property, lru_cache
 from math import prod
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from bayesv.linalg import Array
 
-__all__ = ["Screen"]
+__all__ = ["Lattice", "Screen", "lattice_of"]
 
 Index = NDArray[np.intp]
 
@@ -24,23 +25,23 @@ _SWEEPS = 6
 _LOSS, _MORE = 2.5, 4.0
 
 
-class Screen:
-    """Minimisation of a criterion over a coarse lattice, from many of its points at once.
+@lru_cache(maxsize=64)
+def lattice_of(row: tuple[int, ...], column: tuple[int, ...]) -> Lattice:
+    """Return the lattice of coordinates in these rows and columns of λ, counted over all terms."""
+    return Lattice(np.array(row), np.array(column))
 
-    A row of λ is given by its size and by its correlation with the first row of its block; a point
-    of the lattice chooses one of a few values for each of them.
+
+class Lattice:
+    """Few values of the size of each row of λ and of its correlation with its block's first row.
 
     Parameters
     ----------
-    values : callable
-        The criterion at S points, shape (S,) for (S, d).
     row, column : ndarray of int, shape (d,)
         Row and column of λ of every coordinate, counted over all terms.
     """
 
-    def __init__(self, values: Callable[[Array], Array], row: Index, column: Index) -> None:
-        self.values, self.row, self.column = values, row, column
-        self._known: dict[bytes, float] = {}  # values at points of the lattice
+    def __init__(self, row: Index, column: Index) -> None:
+        self.row, self.column = row, column
         self.n_rows = int(row.max()) + 1
         # The first column that a row reaches is that of its block's first row.
         self.first = np.array([column[row == i].min() for i in range(self.n_rows)])
@@ -49,14 +50,61 @@ class Screen:
             *((i, len(_SIZES)) for i in range(self.n_rows)),
             *((self.n_rows + int(i), len(_CORRELATIONS)) for i in self.correlated),
         ]
-
         self.size = prod(n for _, n in self.choices)  # points of the lattice
         self.a_start = 3 * sum(n for _, n in self.choices)  # values of a search from one, about
+
+    @cached_property
+    def whole(self) -> tuple[Index, Array]:
+        """All points, shape (size, 2 rows), and λ there, shape (size, d)."""
+        places, counts = zip(*self.choices, strict=True)
+        points = np.full((self.size, 2 * self.n_rows), _NONE, dtype=np.intp)
+        points[:, places] = np.indices(counts).reshape(len(counts), -1).T
+        return points, self.coordinates(points)
+
+    def coordinates(self, points: Index) -> Array:
+        """Return λ, shape (S, d), at points of the lattice, shape (S, 2 rows)."""
+        size, corr = _SIZES[points[:, : self.n_rows]], _CORRELATIONS[points[:, self.n_rows :]]
+        x = np.zeros((len(points), len(self.row)))
+        for c, (i, j) in enumerate(zip(self.row, self.column, strict=True)):
+            if i == j:
+                x[:, c] = size[:, i] * np.sqrt(1.0 - corr[:, i] ** 2)
+            elif j == self.first[i]:
+                x[:, c] = size[:, i] * corr[:, i]
+        return x
+
+    def same_cell(self, points: Index, x: Array) -> NDArray[np.bool_]:
+        """Whether x lies between the neighbours of each point in every direction."""
+        bounds = np.concatenate([[0.0], _SIZES, [np.inf]])
+        size = np.sqrt(np.bincount(self.row, x**2, self.n_rows))
+        at_first = x[self.column == self.first[self.row]]
+        diagonal = x[self.row == self.column]
+        corr = at_first * np.sign(diagonal[self.first]) / np.where(size > 0, size, 1.0)
+        places = points[:, : self.n_rows]
+        same = ((bounds[places] <= size) & (size <= bounds[places + 2])).all(axis=1)
+        wanted = _CORRELATIONS[points[:, self.n_rows :]][:, self.correlated]
+        # Where a row is next to nothing, its correlation is too.
+        differs = (np.abs(wanted - corr[self.correlated]) > 1.0) & (size[self.correlated] > 0.1)
+        return np.asarray(same & ~differs.any(axis=1))
+
+
+class Screen:
+    """Minimisation of a criterion over a coarse lattice, from many of its points at once.
+
+    Parameters
+    ----------
+    values : callable
+        The criterion at S points, shape (S,) for (S, d).
+    lattice : Lattice
+    """
+
+    def __init__(self, values: Callable[[Array], Array], lattice: Lattice) -> None:
+        self.values, self.lattice = values, lattice
+        self._known: dict[bytes, float] = {}  # values at points of the lattice
 
     @property
     def values_a_start(self) -> int:
         """About how many values the search from one point takes, which no more than all take."""
-        return min(self.a_start, self.size)
+        return min(self.lattice.a_start, self.lattice.size)
 
     def starts(self, n: int, known: Array, value: float, boundary: bool) -> Array:
         """Return lowest points of valleys, except that of a known minimum, the lowest first.
@@ -74,36 +122,38 @@ class Screen:
         boundary : bool
             Whether ``known`` is on the boundary.
         """
-        points, lows = self._all_valleys() if self.size <= n * self.a_start else self._valleys(n)
+        lattice = self.lattice
+        whole = lattice.size <= n * lattice.a_start
+        points, x, lows = self._all_valleys() if whole else self._valleys(n)
         most = value + _LOSS * max(lows[0] - value, 0.0) + _MORE
-        elsewhere = (lows < value) | ~self._same_cell(points, known)
-        valleys = self._coordinates(points[(lows <= most) & elsewhere])
-        if not boundary or not len(self.correlated):
-            return valleys
-        below = (self.row[:, None] == self.correlated) & (self.column < self.row)[:, None]
-        reversed_ = np.where(below.T, -known, known)
-        return np.concatenate([valleys, reversed_[self.values(reversed_) <= most]])
+        elsewhere = (lows < value) | ~lattice.same_cell(points, known)
+        valleys = x[(lows <= most) & elsewhere]
+        if not boundary or not len(lattice.correlated):
+            return np.asarray(valleys)
+        beside_first = lattice.column < lattice.row
+        below = (lattice.row == lattice.correlated[:, None]) & beside_first
+        reversed_ = np.where(below, -known, known)
+        return np.asarray(np.concatenate([valleys, reversed_[self.values(reversed_) <= most]]))
 
-    def _all_valleys(self) -> tuple[Index, Array]:
-        """Return all points that no change of one choice improves, and their values."""
-        places, counts = zip(*self.choices, strict=True)
-        points = np.full((self.size, 2 * self.n_rows), _NONE, dtype=np.intp)
-        points[:, places] = np.indices(counts).reshape(len(counts), -1).T
-        table = self.values(self._coordinates(points)).reshape(counts)
-        lowest = np.ones(counts, dtype=bool)
-        for axis in range(len(counts)):
+    def _all_valleys(self) -> tuple[Index, Array, Array]:
+        """Return all points that no change of one choice improves, λ there, and their values."""
+        points, x = self.lattice.whole
+        table = self.values(x).reshape([n for _, n in self.lattice.choices])
+        lowest = np.ones(table.shape, dtype=bool)
+        for axis in range(table.ndim):
             lowest &= table == table.min(axis=axis, keepdims=True)
-        lows = table[lowest]
+        found = np.flatnonzero(lowest)
+        lows = table.ravel()[found]
         order = np.argsort(lows, kind="stable")
-        return points[lowest.ravel()][order], lows[order]
+        return points[found[order]], x[found[order]], lows[order]
 
-    def _valleys(self, n: int) -> tuple[Index, Array]:
-        """Return lattice points that no change of one choice improves, and their values."""
+    def _valleys(self, n: int) -> tuple[Index, Array, Array]:
+        """Return points that no change of one choice improves, λ there, and their values."""
         points = self._scattered(n)
         lows = self._values(points)
         for _ in range(_SWEEPS):
             before = lows.sum()
-            for place, n_choices in self.choices:
+            for place, n_choices in self.lattice.choices:
                 trials = np.repeat(points, n_choices, axis=0)
                 trials[:, place] = np.tile(np.arange(n_choices), len(points))
                 values = self._values(trials).reshape(-1, n_choices)
@@ -116,47 +166,22 @@ class Screen:
             points, kept = np.unique(points, axis=0, return_index=True)
             lows = lows[kept]
         order = np.argsort(lows, kind="stable")
-        return points[order], lows[order]
+        return points[order], self.lattice.coordinates(points[order]), lows[order]
 
     def _values(self, points: Index) -> Array:
         """Return the criterion at points of the lattice, (S,); searches meet, and ask once."""
         keys = [point.tobytes() for point in points]
         new = {key: i for i, key in enumerate(keys) if key not in self._known}
         if new:
-            values = self.values(self._coordinates(points[list(new.values())]))
+            values = self.values(self.lattice.coordinates(points[list(new.values())]))
             self._known.update(zip(new, values.tolist(), strict=True))
         return np.array([self._known[key] for key in keys])
 
     def _scattered(self, n: int) -> Index:
         """Return points with rows of one size, then with rows of any sizes; always the same."""
         rng = np.random.default_rng(0)
-        points = np.full((n, 2 * self.n_rows), _NONE, dtype=np.intp)
-        points[:, : self.n_rows] = np.arange(n)[:, None] % len(_SIZES)
-        for place, n_choices in self.choices:
+        points = np.full((n, 2 * self.lattice.n_rows), _NONE, dtype=np.intp)
+        points[:, : self.lattice.n_rows] = np.arange(n)[:, None] % len(_SIZES)
+        for place, n_choices in self.lattice.choices:
             points[len(_SIZES) :, place] = rng.integers(0, n_choices, max(n - len(_SIZES), 0))
         return points
-
-    def _coordinates(self, points: Index) -> Array:
-        """Return λ, shape (S, d), at points of the lattice, shape (S, 2 rows)."""
-        size, corr = _SIZES[points[:, : self.n_rows]], _CORRELATIONS[points[:, self.n_rows :]]
-        x = np.zeros((len(points), len(self.row)))
-        for c, (i, j) in enumerate(zip(self.row, self.column, strict=True)):
-            if i == j:
-                x[:, c] = size[:, i] * np.sqrt(1.0 - corr[:, i] ** 2)
-            elif j == self.first[i]:
-                x[:, c] = size[:, i] * corr[:, i]
-        return x
-
-    def _same_cell(self, points: Index, x: Array) -> NDArray[np.bool_]:
-        """Whether x lies between the neighbours of each point in every direction."""
-        bounds = np.concatenate([[0.0], _SIZES, [np.inf]])
-        size = np.sqrt(np.bincount(self.row, x**2, self.n_rows))
-        at_first = x[self.column == self.first[self.row]]
-        diagonal = x[self.row == self.column]
-        corr = at_first * np.sign(diagonal[self.first]) / np.where(size > 0, size, 1.0)
-        places = points[:, : self.n_rows]
-        same = ((bounds[places] <= size) & (size <= bounds[places + 2])).all(axis=1)
-        wanted = _CORRELATIONS[points[:, self.n_rows :]][:, self.correlated]
-        # Where a row is next to nothing, its correlation is too.
-        differs = (np.abs(wanted - corr[self.correlated]) > 1.0) & (size[self.correlated] > 0.1)
-        return np.asarray(same & ~differs.any(axis=1))

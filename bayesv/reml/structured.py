@@ -11,7 +11,7 @@ from bayesv.covariance import VarianceComponents, gls
 from bayesv.design.design import Design
 from bayesv.design.structured import Parameters, StructuredResidual
 from bayesv.errors import DataError, FitWarning, warn
-from bayesv.gram import statistics_by_residual
+from bayesv.gram import digits_reproduced, statistics_by_residual
 from bayesv.gram.threads import one_blas_thread
 from bayesv.linalg import Array
 from bayesv.reml.by_visit import VisitCriterion, search_by_visit
@@ -59,7 +59,10 @@ def fit_structured(design: Design, method: str = "REML") -> RemlFit:
 def _joint(design: Design, form: StructuredResidual, method: str) -> RemlFit:
     """Search over λ and the parameters of the residuals together."""
     refuse_ridges(design)
-    criterion = JointCriterion(design, statistics_by_residual(design), method)
+    by_residual = statistics_by_residual(design)
+    criterion = JointCriterion(design, by_residual, method)
+    if digits := digits_reproduced(by_residual.stats):
+        raise criterion.reproduced(digits)
     fit = search_from(Search(criterion, _MAX_ITERATIONS), starts_of(form, design))
     components = fit.components.aligned(design)
     z = form.parameters(components.residual, components.sigma2).z

@@ -120,7 +120,7 @@ class Surface:
         lambdas, _ = self.coordinates.to_lambdas(self._of_terms(x))
         done = eliminate(stats, stats.in_basis(lambdas))
         p, sigma2 = stats.p, 1.0 if self.scale_is_known else float(np.exp(2.0 * y[-1]))
-        gamma, r2, logdet_S, S_inv = solve_fixed(done)
+        gamma, r2, logdet_S, S_inv = solve_fixed(done.T)
         if held is not None:
             gamma, more = self._held(stats, S_inv, gamma, held)
             r2 += more
@@ -179,7 +179,7 @@ class Surface:
         _, stats = self._statistics(y)
         lambdas, _ = self.coordinates.to_lambdas(self._of_terms(x))
         done = eliminate(stats, stats.in_basis(lambdas))
-        gamma, _, _, S_inv = solve_fixed(done)
+        gamma, _, _, S_inv = solve_fixed(done.T)
         row = stats.fixed.inverse[j]
         sigma = 1.0 if self.scale_is_known else float(np.exp(y[-1]))
         se = sigma * float(np.sqrt(row @ S_inv @ row))

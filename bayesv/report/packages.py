@@ -13,10 +13,9 @@ def check_packages(pictures: bool = True) -> None:
     Raises
     ------
     MissingPackageError
-        If Jinja, Great Tables or, with pictures, matplotlib or ArviZ's plots are not installed.
+        If Jinja, Great Tables or, with pictures, matplotlib are not installed.
     """
     require("great_tables", "report")
     if pictures:
         require("matplotlib", "report")
-        require("arviz_plots", "report")
     require("jinja2", "report")

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from bayesv import names
 from bayesv.errors import BayesvError, require
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
@@ -95,20 +96,8 @@ def labelled(fits: Sequence[RemlFit | Posterior], labels: Sequence[str] | None) 
     BayesvError
         If there is another number of labels than of fits, or one occurs twice.
     """
-    if labels is not None:
-        names = tuple(map(str, labels)) if isinstance(labels, Sequence) else ()
-        if isinstance(labels, str) or len(names) != len(fits) or len(set(names)) < len(names):
-            raise BayesvError(
-                f"labels must be one different name for each of the {len(fits)} fits, in their "
-                f"order; found {labels!r}."
-            )
-        return names
     own = [fit.label if isinstance(fit, RemlFit) else f"posterior ({fit.engine})" for fit in fits]
     formulas = [fit.design.formula for fit in fits]
     if len(set(formulas)) == len(fits) > 1:
         own = [f"{name}, {text}" for name, text in zip(own, formulas, strict=True)]
-    names_: list[str] = []
-    for name in own:
-        before = own[: len(names_)].count(name)
-        names_.append(f"{name} {before + 1}" if before else name)
-    return tuple(names_)
+    return names.labelled(labels, own)

@@ -18,34 +18,57 @@ from bayesv.comparison.uncertainty import BetaUncertainty
 from bayesv.design.design import Design
 from bayesv.design.parametric import coarsest
 from bayesv.names import INTERCEPT
+from bayesv.plots.png import Tile as PngTile
+from bayesv.plots.png import tiles
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.report.budget import affordable
 
 __all__ = ["Picture", "draw"]
 
+_DPI, _COLORS = 160.0, 256
+_MOST_EFFECTS = 1000  # random effects whose standard errors take less than a second
 _LONGEST_SERIES = 500  # rows, of which all pairs are looked at
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with what is said of it.
+    """PNGs side by side, with what is said of them.
+
+    Attributes
+    ----------
+    columns, legends : tuple of Tile
+        Panels, column by column, which a narrow page puts below each other; what follows them.
+    alt, caption : str
+        What it shows, for those who cannot see it; and what to see in it.
+    """
+
+    columns: tuple[Tile, ...]
+    legends: tuple[Tile, ...]
+    alt: str
+    caption: str
+
+    @property
+    def width(self) -> int:
+        """Pixels of the page, of all columns side by side."""
+        return sum(tile.width for tile in self.columns)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A PNG.
 
     Attributes
     ----------
     data : str
         Base64.
     width, height : int
-        In pixels of the page, half of those of the file.
-    alt, caption : str
-        What it shows, for those who cannot see it; and what to see in it.
+        In pixels of the page, of which an inch has 96.
     """
 
     data: str
     width: int
     height: int
-    alt: str
-    caption: str
 
 
 def draw(
@@ -61,36 +84,24 @@ def draw(
     for make, caption in chain(wanted, _of_models(models)):
         picture = make()
         alt = plots.describe(picture)
-        data, width, height = plots.png(picture, dpi=160)
-        text = base64.b64encode(data).decode("ascii")
-        drawn.append(Picture(text, width // 2, height // 2, alt, caption))
+        columns, legends = (tuple(map(_tile, t)) for t in tiles(picture, _DPI, _COLORS))
+        drawn.append(Picture(columns, legends, alt, caption))
         step(1)
     return drawn
+
+
+def _tile(tile: PngTile) -> Tile:
+    text = base64.b64encode(tile.data).decode("ascii")
+    return Tile(text, round(tile.width * 96 / _DPI), round(tile.height * 96 / _DPI))
 
 
 def _wanted(
     fit: RemlFit, post: Posterior | None, by_method: BetaUncertainty | None
 ) -> Iterator[tuple[Callable[[], Any], str]]:
     """Yield functions that draw, with captions."""
-    design, vc = fit.design, fit.components
+    design = fit.design
     if design.has_rows:
-        rows = slice(0, min(design.n, 60)) if design.n > 60 else None
-        part = ", the first 60 rows" if rows is not None else ""
-        if design.terms:
-            yield (
-                partial(plots.matrices, design, vc, rows=rows),
-                f"Z, G, R and V at {fit.label}{part}. V = Z G Zᵀ + R.",
-            )
-        else:
-            yield partial(plots.image_R, design, vc, rows=rows), f"V = R at {fit.label}{part}."
-        source = fit.gls.V if post is None else post
-        what = "V" if post is None else "Posterior mean and standard deviation of V"
-        if (outer := coarsest(design)) is not None:
-            yield (
-                partial(plots.block, source, outer.group, outer.levels[0]),
-                f"{what} for the rows of {outer.group} {outer.levels[0]}.",
-            )
-        yield from _of_series(fit, post)
+        yield from _of_rows(fit, post)
     if post is not None:
         yield (
             partial(plots.variance_densities, fit, post, scales=("sd", "corr")),
@@ -128,6 +139,35 @@ def _wanted(
                 "chain that disagrees with the others; the band allows for the correlation of "
                 "successive draws.",
             )
+
+
+def _of_rows(fit: RemlFit, post: Posterior | None) -> Iterator[tuple[Callable[[], Any], str]]:
+    """Yield pictures of V, and of residuals."""
+    design, vc = fit.design, fit.components
+    rows = slice(0, min(design.n, 60)) if design.n > 60 else None
+    part = ", the first 60 rows" if rows is not None else ""
+    if design.terms:
+        yield (
+            partial(plots.matrices, design, vc, rows=rows),
+            f"Z, G, R and V at {fit.label}{part}. V = Z G Zᵀ + R.",
+        )
+    else:
+        yield partial(plots.image_R, design, vc, rows=rows), f"V = R at {fit.label}{part}."
+    source = fit.gls.V if post is None else post
+    what = "V" if post is None else "Posterior mean and standard deviation of V"
+    if (outer := coarsest(design)) is not None:
+        yield (
+            partial(plots.block, source, outer.group, outer.levels[0]),
+            f"{what} for the rows of {outer.group} {outer.levels[0]}.",
+        )
+    yield from _of_series(fit, post)
+    if design.q <= _MOST_EFFECTS:
+        yield (
+            partial(plots.check, fit),
+            f"Does the model fit? Residuals at {fit.label} by fitted values; their quantiles, "
+            "and those of random effects, by normal ones with 95 % bands; clusters whose "
+            "residuals are larger than the model allows.",
+        )
 
 
 def _of_models(models: ModelComparison | None) -> Iterator[tuple[Callable[[], Any], str]]:

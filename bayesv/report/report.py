@@ -79,7 +79,7 @@ def report(
     BayesvError
         If there is no fit, or the fits are of different data.
     MissingPackageError
-        If Jinja, Great Tables, matplotlib or ArviZ's plots are not installed.
+        If Jinja, Great Tables or matplotlib are not installed.
 
     Notes
     -----
@@ -90,8 +90,11 @@ def report(
     if path is not None:
         check_writable(path)
     with progress("making the report") as step:
-        reml, posts, comparison = _sorted(fits)
+        reml, posts = _sorted(fits)
         names = _names(fits, reml, posts, labels)
+        several: list[RemlFit | Posterior] = [*reml, *posts]
+        called = [*names[0], *names[1]]
+        comparison = compare(*several, labels=called) if len(several) > 1 else None
         step(1)
         models = models or _models(posts)
         facts = _facts(reml, posts, names, comparison, models, title, pictures, step)
@@ -102,10 +105,8 @@ def report(
     return page
 
 
-def _sorted(
-    fits: Sequence[RemlFit | Posterior],
-) -> tuple[list[RemlFit], list[Posterior], Comparison | None]:
-    """Return point fits (at least one), posteriors, and their comparison if there are several."""
+def _sorted(fits: Sequence[RemlFit | Posterior]) -> tuple[list[RemlFit], list[Posterior]]:
+    """Return point fits, at least one, and posteriors."""
     reml = [fit for fit in fits if isinstance(fit, RemlFit)]
     posts = [fit for fit in fits if isinstance(fit, Posterior)]
     refuse_others("report", fits)
@@ -113,8 +114,7 @@ def _sorted(
         design = posts[0].design
         density = posts[0].density
         reml = [fit_reml(design, statistics_of(design) if density is None else density.stats)]
-    all_fits: list[RemlFit | Posterior] = [*reml, *posts]
-    return reml, posts, compare(*all_fits) if len(all_fits) > 1 else None
+    return reml, posts
 
 
 def _facts(
@@ -136,7 +136,7 @@ def _facts(
     robust = _has_small_clusters(reml[0])
     by_method = _by_method(reml[0], posts[0]) if posts and design.p and robust else None
     step(1)
-    functionals = tables.functionals(posts[0]) if posts and design.has_rows else None
+    functionals = _functionals(reml[0], of_reml[0], posts) if design.has_rows else None
     step(1)
     drawn: list[Any] = []
     if pictures:
@@ -177,6 +177,13 @@ def _facts(
         "citations": citations(reml, posts),
         "summary": list(_summary(reml, posts, names)),
     }
+
+
+def _functionals(fit: RemlFit, name: str, posts: list[Posterior]) -> str:
+    """Return the table of functionals of V: of draws if there are some, else at the estimate."""
+    from bayesv.report import tables
+
+    return tables.functionals(posts[0]) if posts else tables.functionals_at(fit, name)
 
 
 def _tested(

@@ -13,6 +13,7 @@ from bayesv.comparison.compare import Comparison
 from bayesv.comparison.models import ModelComparison
 from bayesv.comparison.uncertainty import BetaUncertainty
 from bayesv.covariance import MarginalCovariance, VarianceComponents
+from bayesv.covariance.functionals import definition
 from bayesv.covariance.quantities import point_quantities
 from bayesv.design.design import Design
 from bayesv.design.parametric import coarsest
@@ -28,6 +29,7 @@ __all__ = [
     "engine",
     "fixed",
     "functionals",
+    "functionals_at",
     "html_of",
     "levels",
     "marginal",
@@ -167,7 +169,7 @@ def fixed(fit: RemlFit) -> str:
     )
     table = GT(frame, id="fixed", rowname_col="coefficient")
     table = table.tab_header(title=f"Fixed effects, {fit.label}").fmt_number("t", decimals=2)
-    return html_of(numbers(table, ["estimate", "se"], 6).cols_label(se="SE given V", t="t value"))
+    return html_of(numbers(table, ["estimate", "se"], 5).cols_label(se="SE given V", t="t value"))
 
 
 def uncertainty(by_method: BetaUncertainty) -> str:
@@ -265,6 +267,17 @@ def block(fit: RemlFit, posts: Sequence[Posterior]) -> str | None:
     table = table.tab_header(title=f"{what} of {outer.group} {outer.levels[0]}{part}")
     names: dict[str, Any] = {f"c{i}": label for i, label in enumerate(labels)}
     return html_of(numbers(table, list(names)).cols_label(**names))
+
+
+def functionals_at(fit: RemlFit, label: str) -> str:
+    """Shares of variance and the like at an estimate."""
+    values = fit.functionals()
+    frame = pd.DataFrame({"quantity": values.index, "value": values.to_numpy()})
+    table = GT(frame, id="functionals", rowname_col="quantity")
+    table = numbers(table.tab_header(title=f"Functionals of V at {label}"), ["value"])
+    for note in footnotes({name: definition(str(name)) for name in values.index}):
+        table = table.tab_source_note(note)
+    return html_of(table.cols_label(value="at the estimate"))
 
 
 def functionals(post: Posterior) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copyreg
+import dis
 import functools
+import importlib.util
 import inspect
+import random
 import struct
+import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,7 +26,6 @@ _PACKAGES = tuple(
     str(Path(sysconfig.get_path(name)).resolve())
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
-_MOST_ELEMENTS = 1 << 20  # elements of a container that are looked at
 
 
 def fingerprint(function: Any) -> str:
@@ -39,9 +43,10 @@ def fingerprint(function: Any) -> str:
 
     Notes
     -----
-    Followed are compiled code, defaults, closures, global numbers, texts, arrays, tables and
-    containers of these, and the user's own functions and classes. What packages have is known by
-    name, what other objects hold by the name of their class.
+    Followed are compiled code, defaults, closures, global values, the user's own functions,
+    classes and modules (imported inside a function, too), and what objects hold that can be
+    pickled, less what they have cached. What packages have is known by name. Not followed are names
+    that are texts until they are looked up, and files that are read.
 
     Examples
     --------
@@ -64,6 +69,7 @@ class _Walk:
     def __init__(self) -> None:
         self.hash = blake2b(digest_size=8)
         self.seen: dict[int, tuple[int, Any]] = {}  # keeps what it numbers alive
+        self.of_modules: set[tuple[str, str]] = set()
 
     def add_function(self, value: FunctionType) -> None:
         self._add_all("function", value.__code__, value.__defaults__, value.__kwdefaults__)
@@ -72,12 +78,27 @@ class _Walk:
                 self.add(cell.cell_contents)
             except ValueError:  # not assigned yet
                 self._say("empty")
-        for name in _global_names(value.__code__):
+        names = _global_names(value.__code__)
+        for name in names:
             if name in value.__globals__:
                 self._say("global", name)
-                self.add(value.__globals__[name])
-        if (wrapped := getattr(value, "__wrapped__", None)) is not None:
-            self.add(wrapped)
+                self._add_named(value.__globals__[name], names)
+        for name in _imported(value.__code__, value.__globals__.get("__package__")):
+            self._say("import", name)
+            self._add_named(_module(name), names)
+        self.add(dict(vars(value)))  # __wrapped__, and what the user has hung on it
+
+    def _add_named(self, value: Any, names: Sequence[str]) -> None:
+        """Add a value; of a module of the user, what has one of the names."""
+        if not isinstance(value, ModuleType) or _is_of_package(value):
+            self.add(value)
+            return
+        self._say("module", value.__name__)
+        for name in names:
+            if name in vars(value) and (value.__name__, name) not in self.of_modules:
+                self.of_modules.add((value.__name__, name))
+                self._say("member", name)
+                self._add_named(vars(value)[name], names)
 
     def add(self, value: Any) -> None:
         if isinstance(value, str | bytes | int | float | complex | None | type(Ellipsis)):
@@ -97,15 +118,27 @@ class _Walk:
             self._add_all("partial", value.func, value.args, value.keywords)
         elif isinstance(value, ModuleType):
             self._say("module", value.__name__)
-        elif isinstance(value, BuiltinFunctionType) or _is_of_package(value):
+            if (file := getattr(value, "__file__", None)) and not _is_of_package(value):
+                self._say(Path(file).read_bytes())
+        elif isinstance(value, BuiltinFunctionType):
+            self._add_all("builtin", _name(value), value.__self__)
+        elif _is_of_package(value):
             self._say("package", _name(value))
+            self._add_wrapped(value)
         elif isinstance(value, FunctionType):
             self.add_function(value)
         elif isinstance(value, type):
             members = {k: v for k, v in vars(value).items() if k not in _INCIDENTAL}
-            self._add_all("class", value.__qualname__, value.__bases__, members)
+            self._add_all("class", value.__qualname__, type(value), value.__bases__, members)
         else:
             self._add_object(value)
+
+    def _add_wrapped(self, value: Any) -> None:
+        """Add the functions that were given to a package's decorator or descriptor."""
+        cells = value.__closure__ or () if isinstance(value, FunctionType) else ()
+        inner = [getattr(value, name, None) for name in _WRAPPED]
+        inner += [cell.cell_contents for cell in cells if cell != CellType()]
+        self._add_all("given", *(f for f in inner if isinstance(f, FunctionType | MethodType)))
 
     def _add_code(self, code: CodeType) -> None:
         self._add_all(
@@ -122,15 +155,35 @@ class _Walk:
             self._add_table(value)
         elif isinstance(value, set | frozenset):
             self._add_all("set", *sorted(value, key=repr))
-        elif isinstance(value, tuple | list) and len(value) <= _MOST_ELEMENTS:
+        elif isinstance(value, tuple | list):
             self._add_all(type(value).__name__, *value)
-        elif isinstance(value, Mapping) and len(value) <= _MOST_ELEMENTS:
+        elif isinstance(value, Mapping):
             self._add_all("mapping", *(part for item in value.items() for part in item))
         else:
             self._say("object", _name(type(value)))
             self.add(type(value))
-            if not _is_of_package(type(value)):
-                self.add(dict(getattr(value, "__dict__", {})))
+            if _is_of_package(type(value)):
+                self._add_wrapped(value)
+            self._add_state(value)
+
+    def _add_state(self, value: Any) -> None:
+        """Add what an object is pickled as; nothing of one that cannot be."""
+        if isinstance(value, random.Random | np.random.RandomState):
+            return  # the system seeds those that modules hold
+        try:
+            if hasattr(value, "py_func"):  # compiled by Numba, which gives it a random name
+                return
+            registered = copyreg.dispatch_table.get(type(value))
+            reduced = registered(value) if registered else value.__reduce_ex__(4)
+        except Exception:  # a file, a lock, a generator, or whatever a class raises
+            return
+        if isinstance(reduced, str):
+            self._say(reduced)
+            return
+        made, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+        if isinstance(state, dict):
+            state = {k: v for k, v in state.items() if not _is_cache(type(value), k)} or None
+        self._add_all("state", made, arguments, state, list(items or ()), list(pairs or ()))
 
     def _add_table(self, value: Any) -> None:
         self._say("table", _name(type(value)), *map(str, getattr(value, "columns", ())))
@@ -150,11 +203,14 @@ class _Walk:
             self.hash.update(len(raw).to_bytes(8, "little") + raw)
 
 
+# Where decorators and descriptors keep the function that they were given.
+_WRAPPED = ("__wrapped__", "__func__", "fget", "fset", "py_func")
+
 # Of classes and modules: where they stand, and what Python keeps for itself.
 _INCIDENTAL = {
     "__dict__", "__weakref__", "__module__", "__firstlineno__", "__static_attributes__",
     "__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__",
-    "__abstractmethods__", "_abc_impl", "__doc__",
+    "__abstractmethods__", "_abc_impl", "__doc__", "__slotnames__",
 }  # fmt: skip
 
 
@@ -174,17 +230,51 @@ def _global_names(code: CodeType) -> list[str]:
     return list(names)
 
 
+def _imported(code: CodeType, package: str | None) -> list[str]:
+    """Return the modules that code and the code within it may import, in order."""
+    steps = dis.get_instructions(code)
+    names = [str(step.argval) for step in steps if step.opname == "IMPORT_NAME"]
+    if package:
+        names += [f"{package}.{name}" for name in names]  # of a relative import
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names += _imported(constant, package)
+    return list(dict.fromkeys(names))
+
+
+def _module(name: str) -> Any:
+    """Return a module of the user that an estimator imports when it runs; None of any other."""
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.has_location or _is_in_package(str(spec.origin)):
+            return None
+        return importlib.import_module(name)
+    except Exception:  # whatever a module raises
+        return None
+
+
+def _is_cache(kind: type, name: str) -> bool:
+    return isinstance(inspect.getattr_static(kind, name, None), functools.cached_property)
+
+
 def _is_of_package(value: Any) -> bool:
-    """Whether a function or class comes with Python, bayesv or an installed package."""
-    if not isinstance(value, FunctionType | type):
+    """Whether a function, class or module comes with Python, bayesv or an installed package."""
+    if isinstance(value, ModuleType):
+        module = value.__name__
+    elif isinstance(value, FunctionType | type):
+        module = str(getattr(value, "__module__", "") or "")
+    else:
         return False
-    module = str(getattr(value, "__module__", "") or "")
     if module.partition(".")[0] in ("bayesv", "builtins"):
         return True
     try:
         file = inspect.getfile(value)
-    except (TypeError, OSError):  # made in a session, or compiled
-        return isinstance(value, type) and module != "__main__"
+    except (TypeError, OSError):  # compiled, or made in a session
+        return module in sys.modules and module != "__main__"
+    return _is_in_package(file)
+
+
+def _is_in_package(file: str) -> bool:
     return str(Path(file).resolve()).startswith(_PACKAGES)
 
 

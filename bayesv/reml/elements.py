@@ -1,0 +1,85 @@
+"""Elements of λ as coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesv.linalg import Array
+
+__all__ = ["ChainDescent", "ElementTable", "joined"]
+
+Index = NDArray[np.intp]
+
+
+class ElementTable(NamedTuple):
+    """Where elements of λ stand.
+
+    Attributes
+    ----------
+    size : int
+        Of the flat λ of all terms.
+    places : ndarray of int, shape (d,)
+        In it.
+    units : ndarray, shape (d,)
+        The element is the coordinate × unit.
+    of_row, of_column : ndarray of int, shape (d,)
+        Coordinate of the diagonal element of the same row, and of the same column.
+    terms : ndarray of int, shape (terms, 3)
+        Where the λ of each term starts, its number of columns, and of levels.
+    """
+
+    size: int
+    places: Index
+    units: Array
+    of_row: Index
+    of_column: Index
+    terms: Index
+
+
+class ChainDescent(NamedTuple):
+    """What a compiled descent over some elements of λ needs beside its course.
+
+    Attributes
+    ----------
+    x : ndarray, shape (d,)
+        Coordinates; those that are free are written to.
+    free : ndarray of int, shape (f,)
+        Which are.
+    known : ndarray, shape (d,) or (0,)
+        A minimum, of one sign, at which the descent ends; empty if there is none.
+    curvature : ndarray, shape (f,)
+    near : float
+        Σ curvature × distance² to a minimum that is the same.
+    evaluations : ndarray of int, shape (1,)
+        Counted here.
+    """
+
+    x: Array
+    free: Index
+    known: Array
+    curvature: Array
+    near: float
+    evaluations: Index
+
+
+def joined(tables: Sequence[ElementTable], starts: Sequence[int]) -> ElementTable:
+    """Return the table of all terms, the λ of each of which starts so far into the flat one."""
+    moved, done = list[ElementTable](), 0
+    for table, start in zip(tables, starts, strict=True):
+        moved.append(
+            ElementTable(
+                table.size,
+                table.places + start,
+                table.units,
+                table.of_row + done,
+                table.of_column + done,
+                table.terms + np.array([start, 0, 0]),
+            )
+        )
+        done += len(table.places)
+    sizes, *columns = zip(*moved, strict=True)
+    return ElementTable(sum(sizes), *map(np.concatenate, columns))
