@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,17 @@ def residual_R(design: Design, vc: VarianceComponents) -> sparse.sparray:
     """Return R, σ² diag(1/w) where residuals are independent, sparse of shape (n, n)."""
     vc = _checked(design, vc)
     return vc.sigma2 * design.at(vc).residual.matrix
+
+
+class Factor(Protocol):
+    """What solves with M = I + N'N: SciPy's sparse LU, a dense root, or an iteration."""
+
+    def solve(self, b: Array) -> Array:
+        """Return M⁻¹b."""
+
+    @property
+    def U(self) -> sparse.sparray:
+        """The upper factor, whose diagonal's product is |M|."""
 
 
 class MarginalCovariance(LinearOperator):
@@ -142,7 +153,7 @@ class MarginalCovariance(LinearOperator):
         return sparse.csr_array(self.residual.whiten(self.design.Z @ self.root_of_G))
 
     @cached_property
-    def factor(self) -> Any:
+    def factor(self) -> Factor:
         """LU of M = I + N'N > 0 without pivoting, so that U's diagonal is D of LDL'."""
         related = any(term.related is not None for term in self.design.terms)
         if related and self.white_root.nnz > _DENSE_SHARE * np.prod(self.white_root.shape):
@@ -153,7 +164,7 @@ class MarginalCovariance(LinearOperator):
             self.white_root.T @ self.white_root + sparse.eye_array(self.white_root.shape[1])
         )
         try:
-            return splu(
+            factor: Factor = splu(
                 M,
                 permc_spec="MMD_AT_PLUS_A",
                 diag_pivot_thresh=0.0,
@@ -170,6 +181,7 @@ class MarginalCovariance(LinearOperator):
                 "V cannot be factored in double precision; the variances of the random effects "
                 f"are too large beside sigma2={self.vc.sigma2:g} ({error})."
             ) from error
+        return factor
 
     def solve(self, b: ArrayLike) -> Array:
         """Return V⁻¹ b for b of shape (n,) or (n, k)."""
