@@ -281,6 +281,7 @@ MALFORMED = [
     ("y ~ I(x | z) + (1|g)", "no 'or'", "| z"),
     ("y ~ f(x; z) + (1|g)", "';'", ";"),
     ("y ~ I(0 < x < 1) + (1|g)", "do not chain", "< 1"),
+    ("y ~ I(1e999 * x) + (1|g)", "too large", "1e999"),
 ]
 
 

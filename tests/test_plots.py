@@ -427,3 +427,14 @@ def test_without_matplotlib_the_line_that_installs_it():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 'python3 -m pip install "bayesv[plots]"' in done.stdout
+
+
+def test_long_names_of_levels_are_told_apart():
+    rng = np.random.default_rng(0)
+    names = [f"a level with a long name, number {k}" for k in range(12)]
+    data = pd.DataFrame({"g": np.repeat(names, 4), "y": rng.normal(size=48)})
+    data["y"] += np.repeat(rng.normal(size=12), 4)
+    (ax,) = drawn(P.caterpillar(bv.Model("y ~ 1 + (1 | g)", data).reml(), "g"))
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert len(set(labels)) == len(labels) > 5
+    assert inside(ax)

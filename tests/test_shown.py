@@ -168,3 +168,14 @@ def test_every_part_of_html_is_escaped():
 
     assert "<script" not in as_html([Whole(), HOSTILE])
     assert as_html([Whole()]).count("&lt;script&gt;alert") == 5
+
+
+def test_tables_print_all_their_columns():
+    """And what is made of them is a plain table."""
+    fit = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy")).reml()
+    for table in (fit.kenward_roger().table(), fit.influence()):
+        text = repr(table)
+        assert "..." not in text
+        assert all(str(column) in text for column in table)
+        assert max(map(len, text.splitlines())) <= 80
+        assert type(table.round(2)) is pd.DataFrame

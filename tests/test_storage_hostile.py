@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import json
 import os
 import pickle
@@ -402,3 +403,33 @@ def test_a_pipe_is_not_waited_for(tmp_path):
             bv.load(tmp_path / "p.nc")
     finally:
         signal.alarm(0)
+
+
+@pytest.mark.parametrize("change", ["missing", "negative", "nan", "shape", "rows"])
+def test_draws_that_are_not_of_the_design(change, post, tmp_path):
+    """The checksum is right: another program wrote them."""
+    draws = post.draws.copy(deep=True)
+    own = draws["posterior"].to_dataset()
+    design = post.design
+    if change == "missing":
+        own = own.drop_vars("cov_Batch")
+    elif change == "shape":
+        own = own.assign(beta=own["beta"].isel(coef=[]))
+    elif change == "rows":
+        design = dataclasses.replace(design, rows=np.append(design.rows, 0))
+    else:
+        own["cov_Batch"][0, 0] = -1.0 if change == "negative" else np.nan
+    draws["posterior"] = draws["posterior"].__class__(own)
+    path = dataclasses.replace(post, draws=draws, design=design).save(tmp_path / "p.nc")
+    with pytest.raises(bv.StorageError, match="cannot be understood"):
+        bv.load(path)
+
+
+def test_several_damaged_arrays_of_a_zarr_folder_print_nothing(post, tmp_path, caplog):
+    path = post.save(tmp_path / "p.zarr")
+    for file in path.rglob(".zarray"):
+        file.write_text(file.read_text().replace('"zarr_format": 2', '"zarr_format": 5'))
+    with pytest.raises(bv.StorageError, match="cannot be read as Zarr"):
+        bv.load(path)
+    gc.collect()
+    assert not caplog.records

@@ -10,6 +10,7 @@ from bayesv.covariance.clusters import cluster_names
 from bayesv.covariance.gls import GLSFit
 from bayesv.errors import BayesvError, MemoryNeededError
 from bayesv.linalg import Array
+from bayesv.support.shown import WholeFrame
 
 __all__ = ["influence"]
 
@@ -74,7 +75,7 @@ def influence(gls: GLSFit, group: str | None = None) -> pd.DataFrame:
     table = pd.DataFrame(moves / gls.se.to_numpy(), names, list(gls.beta.index))
     table.insert(0, "cook", cook)
     table.insert(0, "rows", counts)
-    return table
+    return WholeFrame(table)
 
 
 def _units(

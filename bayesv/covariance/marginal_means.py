@@ -28,6 +28,7 @@ from bayesv.support.arguments import (
     numeric,
     optional,
 )
+from bayesv.support.shown import WholeFrame
 
 __all__ = ["ADJUSTMENTS", "Means", "contrasts", "marginal_means"]
 
@@ -115,7 +116,7 @@ def marginal_means(
      True     325.4 9.4 19.8 305.8 345.0
     """
     means = Means.of(fit.design, specs, by, at)
-    return pd.concat([means.labels, _of(fit, ddf).table(means.L, prob)], axis=1)
+    return WholeFrame(pd.concat([means.labels, _of(fit, ddf).table(means.L, prob)], axis=1))
 
 
 @accepts(
@@ -184,7 +185,7 @@ def contrasts(
         for place, (name, value) in enumerate(head.items()):
             table.insert(place, name, value)
         parts.append(table)
-    return pd.concat(parts, ignore_index=True)
+    return WholeFrame(pd.concat(parts, ignore_index=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from bayesv.covariance.student import t_quantile, t_tail
 from bayesv.errors import BayesvError, FitWarning, none_of, warn
 from bayesv.linalg import Array
 from bayesv.support.arguments import FLAG, PROBABILITY, TEXT, accepts
-from bayesv.support.shown import Part, Shown, Table
+from bayesv.support.shown import Part, Shown, Table, WholeFrame
 
 __all__ = ["METHODS", "Adjustment", "FTest", "KenwardRoger"]
 
@@ -267,7 +267,7 @@ class KenwardRoger(Shown):
             "estimate": estimate, "se": se, "df": df, "t": t, "p": 2.0 * t_tail(df, np.abs(t)),
             "low": estimate - half, "high": estimate + half,
         }  # fmt: skip
-        return pd.DataFrame(columns, index=pd.Index(self._names))
+        return WholeFrame(columns, index=pd.Index(self._names))
 
     def _shown(self) -> Iterator[Part]:
         yield "Kenward–Roger"

@@ -14,6 +14,7 @@ from bayesv.diagnostics.convergence import ess_mean, hdi, rhat_and_ess
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 from bayesv.support.arguments import PROBABILITY, accepts, found
+from bayesv.support.shown import WholeFrame
 
 __all__ = ["NotedFrame", "footnotes", "summarize", "summary_columns", "without_undefined"]
 
@@ -133,12 +134,8 @@ def footnotes(definitions: Mapping[str, str]) -> list[str]:
     return [f"{', '.join(each)}: {text}." for text, each in names.items()]
 
 
-class NotedFrame(pd.DataFrame):
+class NotedFrame(WholeFrame):
     """A table with the definitions of its quantities under it; its parts are plain tables."""
-
-    @property
-    def _constructor(self) -> Any:
-        return pd.DataFrame
 
     def __repr__(self) -> str:
         notes = footnotes(self.attrs.get("definitions", {}))

@@ -148,7 +148,9 @@ class Parser:
         self.position += 1
         after = self._peek()
         if token.kind == "number":
-            return Number(token.start, float(token.text))
+            if (value := float(token.text)) == float("inf"):
+                raise pointed_error("This number is too large.", self.text, token.start)
+            return Number(token.start, value)
         if token.kind == "string":
             return Text(token.start, token.text[1:-1])
         if token.kind == "name" and after is not None and after.is_op("("):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
 
 from bayesv.design.residual import Residual
-from bayesv.gram.scaling import RowBatch, times_inverse
+from bayesv.gram.scaling import Index, RowBatch, times_inverse
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.tables import Sums
 from bayesv.linalg import Array
@@ -93,17 +95,37 @@ class Responses:
     def _with_products(self, products: Array) -> Sums:
         """Return the sums with Z'Wy, shape (q,), of another response."""
         stats, layout = self.stats, self.stats.layout
-        stops = np.cumsum([0, *(J * k for J, k in self.shapes)])[1:-1]
-        parts = np.split(products, stops)
-        B = [
-            layout.from_levels(term, part.reshape(shape))
-            for term, (part, shape) in enumerate(zip(parts, self.shapes, strict=False))
-        ]
-        sums = stats.sums._replace(H=stats.sums.H.copy())
-        for factor, part in zip(layout.chain, layout.by_factor(sums), strict=True):
-            part.H[:, :, -1] = B[factor.term][factor.order]
-        if layout.border:
-            B_border = stats.sums.B_border.copy()
-            B_border[:, -1] = np.concatenate([B[t].ravel() for t in layout.border_terms])
-            sums = sums._replace(B_border=B_border)
-        return sums
+        if any(L is not None for L in layout.loadings):
+            terms = zip(self.slices, self.shapes, strict=True)
+            products = np.concatenate(
+                [
+                    layout.from_levels(term, products[own].reshape(shape)).ravel()
+                    for term, (own, shape) in enumerate(terms)
+                ]
+            )
+        H = stats.sums.H.copy()
+        to, of = self._places
+        H[to] = products[of]
+        if not layout.border:
+            return stats.sums._replace(H=H)
+        B_border = stats.sums.B_border.copy()
+        B_border[:, -1] = np.concatenate([products[self.slices[t]] for t in layout.border_terms])
+        return stats.sums._replace(H=H, B_border=B_border)
+
+    @cached_property
+    def slices(self) -> list[slice]:
+        """Places of each term in Z'Wy."""
+        stops = np.cumsum([0, *(J * k for J, k in self.shapes)]).tolist()
+        return [slice(*ends) for ends in pairwise(stops)]
+
+    @cached_property
+    def _places(self) -> tuple[Index, Index]:
+        """Where Z'Wy of the chain stands in `Sums.H`, and where each comes from."""
+        layout, (to, of) = self.stats.layout, (list[Index](), list[Index]())
+        everywhere = self.stats.sums._replace(H=np.arange(len(self.stats.sums.H), dtype=float))
+        for factor, part in zip(layout.chain, layout.by_factor(everywhere), strict=True):
+            own = np.arange(len(self.Z.indptr) - 1)[self.slices[factor.term]]
+            to.append(part.H[:, :, -1].ravel().astype(np.intp))
+            of.append(own.reshape(self.shapes[factor.term])[factor.order].ravel())
+        none = np.zeros(0, dtype=np.intp)
+        return np.concatenate([none, *to]), np.concatenate([none, *of])

@@ -23,6 +23,7 @@ from bayesv.plots.style import (
     plain,
     several_axes,
     short,
+    shortened,
 )
 from bayesv.reml import RemlFit
 from bayesv.support.arguments import TEXT, a, accepts, optional
@@ -142,11 +143,12 @@ def _cook(ax: Axes, cook: pd.Series, of: str) -> None:
     ax.axhline(limit, color="#555555", linestyle="--", linewidth=1.0)
     ax.margins(x=0.08)
     label_ticks(ax, "x", [float(place) for place in x], list(cook.index))
+    names = shortened(list(cook.index), 18)
     worst = [int(k) for k in np.argsort(-np.nan_to_num(values))[:_NAMED]]
-    apart = [k for i, k in enumerate(worst) if all(abs(k - j) > len(x) / 8 for j in worst[:i])]
+    apart = [k for i, k in enumerate(worst) if all(abs(k - j) > len(x) / 5 for j in worst[:i])]
     for k in apart:
         ax.annotate(
-            plain(short(cook.index[k], 18)), (k, values[k]), fontsize=TICK, color=INK,
+            plain(names[k]), (k, values[k]), fontsize=TICK, color=INK,
             xytext=(0, 5), textcoords="offset points", ha="center", va="bottom",
         )  # fmt: skip
     ax.set_ylim(0.0, 1.15 * max(float(np.nanmax(values)), limit))
@@ -160,7 +162,7 @@ def _cook(ax: Axes, cook: pd.Series, of: str) -> None:
 
 
 def _moves(ax: Axes, moves: pd.DataFrame, of: str) -> None:
-    shown = moves.iloc[:, :_MOST_COEFFICIENTS]
+    shown, names = moves.iloc[:, :_MOST_COEFFICIENTS], shortened(list(moves.index), 18)
     rows = np.arange(shown.shape[1])
     for k, name in enumerate(shown):
         values = shown[name].to_numpy()
@@ -169,13 +171,14 @@ def _moves(ax: Axes, moves: pd.DataFrame, of: str) -> None:
         if not np.isfinite(values).any():
             continue
         worst = int(np.nanargmax(np.abs(values)))
+        side = "left" if values[worst] < 0 else "right"
         ax.annotate(
-            plain(short(shown.index[worst], 18)), (values[worst], k), fontsize=TICK, color=INK,
-            xytext=(0, 5), textcoords="offset points", ha="center", va="bottom",
+            plain(names[worst]), (values[worst], k), fontsize=TICK, color=INK,
+            xytext=(0, 5), textcoords="offset points", ha=side, va="bottom",
         )  # fmt: skip
     ax.axvline(0.0, color="#888888", linewidth=0.8)
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_yticks(rows, [plain(short(name, 22)) for name in shown])
+    ax.set_yticks(rows, [plain(text) for text in shortened(list(shown), 22)])
     ax.margins(x=0.12)
     largest = float(np.nanmax(np.abs(moves.to_numpy())))
     rest = moves.shape[1] - shown.shape[1]
@@ -265,6 +268,7 @@ def _clusters(ax: Axes, fit: RemlFit, clusters: NDArray[np.intp], sizes: NDArray
     ratio = squares / limit
     worst = np.argsort(-ratio)[:_NAMED]
     names = cluster_names(fit.design, clusters)[1]
+    texts = shortened(names, 18)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     written: list[tuple[float, float]] = []
     for k in worst[ratio[worst] > 1.0]:
@@ -275,7 +279,7 @@ def _clusters(ax: Axes, fit: RemlFit, clusters: NDArray[np.intp], sizes: NDArray
         written.append(spot)
         right = place > 0.7 * len(x)
         ax.annotate(
-            plain(short(names[k], 18)), (place, squares[k]), fontsize=TICK, color=INK,
+            plain(texts[k]), (place, squares[k]), fontsize=TICK, color=INK,
             xytext=(-5 if right else 5, 0), textcoords="offset points", va="center",
             ha="right" if right else "left",
         )  # fmt: skip

@@ -26,6 +26,7 @@ from bayesv.plots.style import (
     plain,
     several_axes,
     short,
+    shortened,
 )
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
@@ -146,10 +147,11 @@ def _extremes(
     ends = [0, len(x) - 1]
     ax.hlines(places[ends], x[ends] - reach[ends], x[ends] + reach[ends], color=color, lw=1.6)
     ax.plot(x[ends], places[ends], "D", color=color, markersize=4.5)
-    for end, (ha, shift) in zip(ends, (("left", 5), ("right", -5)), strict=True):
+    names = shortened([levels[end] for end in ends], 16)
+    for end, name, away in zip(ends, names, (5, -5), strict=True):
         ax.annotate(
-            plain(short(levels[end], 16)), (x[end], places[end]), (shift, 0), fontsize=TICK,
-            textcoords="offset points", ha=ha, va="bottom" if end == 0 else "top", color=INK,
+            plain(name), (x[end], places[end]), (0, away), fontsize=TICK, color=INK,
+            textcoords="offset points", ha="center", va="bottom" if end == 0 else "top",
         )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "roomy",
     "several_axes",
     "short",
+    "shortened",
 ]
 
 # Okabe and Ito's colours, which all readers can tell apart; one meaning each in every picture.
@@ -254,6 +255,21 @@ def short(text: object, longest: int) -> str:
     return label if len(label) <= longest else label[: longest - 1] + "…"
 
 
+def shortened(labels: Sequence[object], longest: int) -> list[str]:
+    """Return texts of at most ``longest`` letters, by which as many as can be are told apart.
+
+    >>> shortened(["a subject, number 1", "a subject, number 2"], 12)
+    ['a s…number 1', 'a s…number 2']
+    """
+    texts = [str(label) for label in labels]
+    ends = [short(text, longest) for text in texts]
+    if len(set(ends)) == len(set(texts)):
+        return ends
+    head = longest // 4
+    tail = longest - head - 1
+    return [t if len(t) <= longest else f"{t[:head]}…{t[-tail:]}" for t in texts]
+
+
 def below(ax: Axes, own_figure: bool, columns: int = 4, **options: Any) -> None:
     """Put the legend under all panels of a new figure, or under the axes themselves.
 
@@ -304,7 +320,7 @@ def label_ticks(
         axis.set_major_locator(MaxNLocator(1))
         axis.set_ticks([])
         return
-    texts = [plain(short(label, _LONGEST_LABEL)) for label in labels]
+    texts = [plain(text) for text in shortened(labels, _LONGEST_LABEL)]
     if room is None:
         room = 0.85 * inches(ax)[0 if which == "x" else 1]
     line, letter = 1.3 * TICK / 72, 0.62 * TICK / 72

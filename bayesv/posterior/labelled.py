@@ -19,7 +19,7 @@ from bayesv.support.xarray import data_array, data_tree, dataset
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["array", "draws_of", "response_name", "tree_of", "variables_of"]
+__all__ = ["array", "check_draws", "draws_of", "response_name", "tree_of", "variables_of"]
 
 _DIMS = ("chain", "draw")
 
@@ -37,6 +37,23 @@ def draws_of(tree: Any, name: str) -> Array:
     return np.ascontiguousarray(values.transpose(*_DIMS, ...).to_numpy(), dtype=float)
 
 
+def check_draws(values: ComponentDraws, source: str) -> None:
+    """Refuse draws that are not finite, and variances that are none.
+
+    Raises
+    ------
+    BayesvError
+    """
+    for what, numbers in {"σ²": values.sigma2, "β": values.beta, **values.covs}.items():
+        if not np.isfinite(numbers).all():
+            raise BayesvError(f"{source}: some draws of {what} are not finite.")
+    if (values.sigma2 <= 0).any():
+        raise BayesvError(f"{source}: some draws of σ² are not positive.")
+    for group, cov in values.covs.items():
+        if (np.diagonal(cov, axis1=-2, axis2=-1) < 0).any():
+            raise BayesvError(f"{source}: some draws of a variance of {group} are negative.")
+
+
 def tree_of(draws: Draws, engine: str) -> xarray.DataTree:
     """Return an ArviZ DataTree with the design's labels.
 
@@ -47,11 +64,7 @@ def tree_of(draws: Draws, engine: str) -> xarray.DataTree:
     """
     values = draws.values
     design = values.design
-    for what, numbers in {"σ²": values.sigma2, "β": values.beta, **values.covs}.items():
-        if not np.isfinite(numbers).all():
-            raise BayesvError(f"{engine}: some draws of {what} are not finite.")
-    if (values.sigma2 <= 0).any():
-        raise BayesvError(f"{engine}: some draws of σ² are not positive.")
+    check_draws(values, engine)
     variables, coords = variables_of(values, draws.u)
     groups = {"posterior": dataset(variables, coords=coords, attrs=dict(draws.attrs))}
     if design.has_rows:

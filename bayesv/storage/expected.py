@@ -44,6 +44,8 @@ def check_design(design: Any) -> None:
         values = getattr(design, name)
         if values is not None and not np.isfinite(values).all():
             raise DataError(f"design.{name} has values that are no finite numbers")
+    if design.rows.shape != (design.n,) or design.rows.dtype.kind not in "iu":
+        raise DataError(f"design.rows are no places of {design.n} rows")
     for term in design.terms:
         if not np.isfinite(term.values).all():
             raise DataError(f"the columns of {term.group} have values that are no finite numbers")

@@ -10,6 +10,7 @@ from bayesv.design.design import Design
 from bayesv.errors import StorageError
 from bayesv.gram import GramStatistics, Probes, statistics_of
 from bayesv.inference.density import MarginalDensity
+from bayesv.posterior.labelled import check_draws
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.priors.residual import ResidualPriors
@@ -117,7 +118,9 @@ def _posterior(tree: Any, parts: dict[str, Any]) -> Posterior:
         density = MarginalDensity(recipe, priors)
     elif priors is not None and recipe is not None:
         density = MarginalDensity.of(design, priors, recipe["structure"], dedupe=recipe["dedupe"])
-    return Posterior(tree, design, priors, parts["engine"], density, parts["problems"])
+    post = Posterior(tree, design, priors, parts["engine"], density, parts["problems"])
+    check_draws(post.values, "the file")
+    return post
 
 
 def _of_priors(priors: ResolvedPriors) -> dict[str, Any]:

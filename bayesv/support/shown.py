@@ -6,17 +6,34 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from textwrap import wrap
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-__all__ = ["WIDTH", "Part", "Shown", "Table", "as_html", "as_text", "digits"]
+__all__ = ["WIDTH", "Part", "Shown", "Table", "WholeFrame", "as_html", "as_text", "digits"]
 
 WIDTH = 80  # columns of a terminal
 _LABEL = 30  # columns for names where not all of a table fits
 
 _RULE = "1px solid rgba(128,128,128,.6)"  # seen on light and on dark ground
 _CELL = "padding:.15em .6em;background:transparent;color:inherit;vertical-align:top;text-align:"
+
+
+class WholeFrame(pd.DataFrame):
+    """A table that prints all its columns, continued below where a terminal is narrow.
+
+    What is made of it is a plain table.
+    """
+
+    @property
+    def _constructor(self) -> Any:
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        with pd.option_context("display.max_columns", None, "display.width", WIDTH):
+            text: str = super().__repr__()
+        return text
 
 
 @dataclass(frozen=True)
