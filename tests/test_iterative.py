@@ -12,6 +12,8 @@ import bayesv as bv
 from bayesv.design.residual import Residual
 from bayesv.errors import BayesvError, DataError, FitWarning, MemoryNeededError
 from bayesv.gram import draw_effects, eliminate, eliminate_many, gram_statistics, inner, threads
+from bayesv.gram.of_design import groupings_of
+from bayesv.gram.scaling import RowBatch
 from tests.test_gram import random_lambdas, random_rows
 
 
@@ -152,8 +154,8 @@ def test_threads_change_nothing():
 
 def test_more_probes_until_the_tolerance_is_met(fits, monkeypatch):
     monkeypatch.setattr("bayesv.reml.fitting._MOST_PROBES", 8)
-    model = bv.Model(FORMULAS["intercepts"], DATA, elimination="iterative")
-    coarse = fits["intercepts"][1].certificate
+    model = bv.Model(FORMULAS["slopes"], DATA, elimination="iterative")
+    coarse = fits["slopes"][1].certificate
     fine = model.reml(tolerance=coarse.largest / 2.0).certificate
     assert fine.n_probes > coarse.n_probes
     assert fine.met
@@ -161,6 +163,28 @@ def test_more_probes_until_the_tolerance_is_met(fits, monkeypatch):
         rough = model.reml(tolerance=1e-7)
     assert not rough.certificate.met
     assert any("tolerance" in problem for problem in rough.problems)
+
+
+@pytest.mark.parametrize("design", ["nested in the border", "disconnected"])
+def test_levels_that_move_together_cost_no_probes(design):
+    """Directions that few classes of levels span are exact, whatever couples them."""
+    data = ratings(2, users=400, items=200, n=4000)
+    data["genre"] = data["item"] % 10
+    formula = "y ~ x + (1 | user) + (1 | genre / item)"
+    if design == "disconnected":
+        block = np.arange(len(data)) % 6
+        data["user"], data["item"] = (
+            6 * (data["user"] // 6) + block,
+            6 * (data["item"] // 6) + block,
+        )
+        formula = "y ~ x + (1 | user) + (1 | item)"
+    design = bv.Model(formula, data).design
+    rows = RowBatch(design.X, design.target, design.residual, groupings_of(design))
+    stats = gram_statistics(rows, "iterative")
+    done = eliminate(stats, stats.in_basis([0.6 * np.eye(1)] * len(design.terms)))
+    want = eliminate(gram_statistics(rows), stats.in_basis([0.6 * np.eye(1)] * len(design.terms)))
+    assert done.logdet_se < 0.5
+    assert abs(done.logdet - want.logdet) < 5.0 * done.logdet_se
 
 
 def test_what_was_chosen_is_said(fits):

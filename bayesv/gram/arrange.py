@@ -9,6 +9,7 @@ import numpy as np
 from bayesv.errors import BayesvError, none_of
 from bayesv.gram.chain import ChainFactor, FactorSums, flattened, merging_of
 from bayesv.gram.fixed import FixedCoordinates
+from bayesv.gram.flat import flat_columns
 from bayesv.gram.layout import BorderTerm, Iteration, Layout
 from bayesv.gram.moments import Moments, Pairs, accumulate, spread, weighted
 from bayesv.gram.probes import Probes
@@ -219,7 +220,7 @@ class _Order:
         iterates = elimination == "auto" and size > DENSE_COLUMNS and not dense
         iterates |= elimination == "iterative"
         self.border = self._places(border, dense=not iterates)
-        self.iteration = self._iteration() if iterates else None
+        self.iteration = self._iteration(chain[0], border) if iterates else None
         self._edge_orders: dict[int, Index] = {}
         self.chain = self._factors(chain, m)
 
@@ -315,14 +316,13 @@ class _Order:
         values = [np.swapaxes(block, 1, 2).reshape(-1, k) for block in blocks]
         return np.asarray(np.concatenate(values)[self._edge_orders[term]])
 
-    def _iteration(self) -> Iteration:
+    def _iteration(self, chain: int, terms: Sequence[int]) -> Iteration:
         """Return where the products of the border's columns stand, row by row."""
         rows, columns = self._border_places()
         order = np.lexsort([columns, rows])
         widths = [np.full(t.n_levels * t.k, t.k) for t in self.border]
         starts = [t.start + np.repeat(np.arange(t.n_levels) * t.k, t.k) for t in self.border]
-        size = sum(len(width) for width in widths)
-        counts = np.bincount(rows, minlength=size)
+        counts = np.bincount(rows, minlength=sum(len(width) for width in widths))
         self._product_order = order
         return Iteration(
             rows=np.concatenate([[0], np.cumsum(counts)]).astype(np.intp),
@@ -330,6 +330,7 @@ class _Order:
             starts=np.concatenate(starts).astype(np.intp),
             widths=np.concatenate(widths).astype(np.intp),
             probes=Probes(),
+            flat=flat_columns(chain, terms, self._shapes, lambda f, g: self._meeting(f, g)[:2]),
         )
 
     def _border_places(self) -> tuple[Index, Index]:

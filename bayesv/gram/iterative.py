@@ -10,7 +10,7 @@ import numpy as np
 
 from bayesv.gram.krylov import Krylov, krylov
 from bayesv.gram.layout import Layout
-from bayesv.gram.operator import Operator, flat_columns, operator_of
+from bayesv.gram.operator import Operator, operator_of
 from bayesv.gram.scaling import Index
 from bayesv.gram.tables import Sums, Tables
 from bayesv.gram.threads import n_threads, run
@@ -132,11 +132,8 @@ def eliminate_iteratively(
         f"The iteration over {q:,} columns with {n} probes",
         "Fit with a larger tolerance=, which takes fewer probes.",
     )
-    sides = N.apply(N.R, B, transposed=True)
-    F, lift = N.F, N.lift
-
-    def lifted(x: Array) -> Array:
-        return N.scaled_times(x) + F @ (lift @ (F.T @ x))
+    right = N.apply(N.R, B, transposed=True)
+    sides = N.across(right)
 
     def block(start: int) -> tuple[Array, Array, Array, float, int]:
         some = sides[:, start : start + 8]
@@ -144,16 +141,14 @@ def eliminate_iteratively(
         places = range(max(start - m, 0), start + 8 - m)
         columns = np.ascontiguousarray(np.hstack([some, probes.draw(q, places)]))
         tolerance = np.where(np.arange(8) < n_sides, _SOLVED, _PROBED if gradient else _VALUES)
-        space = krylov(lifted, columns, tolerance, _MOST_STEPS)
+        space = krylov(N.lifted_times, columns, tolerance, _MOST_STEPS)
         x = space.apply(np.reciprocal)[:, :n_sides] if n_sides else some
         u = _derivative(space, n_sides) if gradient else np.zeros((q, 0))
         return x, space.logarithms[n_sides:], u, space.residual, len(space.alpha)
 
     parts = run(block, range(0, m + n, 8), bytes_each=64.0 * q * _STEPS)
     logs = np.concatenate([part[1] for part in parts])
-    flat = N.V.T @ sides
-    x = np.hstack([part[0] for part in parts])
-    x += N.V @ (np.linalg.solve(N.nu, flat) - np.linalg.solve(N.delta, flat))
+    x = N.solution(right, np.hstack([part[0] for part in parts]))
     return IterativeBorder(
         logdet=N.logdet + float(logs.mean()),
         logs=logs,
@@ -186,30 +181,27 @@ def reverse_iteratively(
     Notes
     -----
     The estimate of log|N| is differentiated as it is computed, probes fixed, so that a search sees
-    one function. Through Ã⁺ alone the derivative by N is L⁻ᵀuu'L⁻¹; the lift adds V-parts, and the
-    scaling by L blocks: with Ψ the symmetric matrix of the upper triangles of Ã⁺uu', those are
+    one function. Through N alone the derivative is L⁻ᵀyy'L⁻¹ with y = u − Vν⁻¹F'u, and Vν⁻¹V' in
+    place of yy' for log|ν|; the scaling by L adds blocks: with Ψ the symmetric matrix of the upper
+    triangles of (Ã − Fν⁻¹F')uu' − uu'Vδ⁻¹V', those are
     −2Ψ in the coordinates of Ã (Murray 2016, https://arxiv.org/abs/1602.07527).
     """
     N, u, x, iteration = border.operator, border.u, border.x, layout.iteration
     assert N is not None
     assert iteration is not None
-    lift, nu_inv, delta_inv = N.lift, np.linalg.inv(N.nu), np.linalg.inv(N.delta)
-    Fu = N.F.T @ u
-    inner = Fu @ Fu.T
-    by_lift = nu_inv @ inner @ nu_inv
-    by_nu = nu_inv + by_lift - lift @ inner @ lift
-    by_nu -= by_lift @ N.delta @ nu_inv + nu_inv @ N.delta @ by_lift
-    by_delta = by_lift - delta_inv
+    nu_inv, delta_inv = np.linalg.inv(N.nu), np.linalg.inv(N.delta)
+    along = delta_inv @ (N.V.T @ u)
     left = N.left_of(N.apply(N.R, np.hstack([u, x])))
     left_u, left_x = left[:, : u.shape[1]], left[:, u.shape[1] :]
-    lifted_u = N.from_left(u, left_u) + N.F @ (lift @ Fu)
-    y, left_y = u + N.V @ (lift @ Fu), left_u + N.AV @ (lift @ Fu)
-    blocks = _blocks(layout, N, u, lifted_u, by_delta)
+    by_complement = N.complement(u, N.from_left(u, left_u))
+    moved = nu_inv @ (N.F.T @ u)
+    y, left_y = u - N.V @ moved, left_u - N.AV @ moved
+    blocks = _blocks(layout, N, u, (by_complement, N.V @ along), -delta_inv - along @ along.T)
     rest = (border.B - left_x) @ T_bar
     down_y, down_x = (N.apply(N.L_inv, part, transposed=True) for part in (y, x))
-    flat = N.AV @ by_nu
+    flat = N.AV @ nu_inv
     rows = np.zeros((len(u), int(iteration.widths.max())))
-    for t, (term, columns) in enumerate(zip(layout.border, flat_columns(layout), strict=True)):
+    for t, (term, columns) in enumerate(zip(layout.border, iteration.flat, strict=True)):
         shape = (term.n_levels, term.k, -1)
         pairs = ((left_y, down_y), (-rest, down_x))
         total = sum(
@@ -223,7 +215,7 @@ def reverse_iteratively(
         bars[term.term] += 2.0 * total
         by_level = N.R[t] @ blocks[t] @ np.swapaxes(N.R[t], 1, 2)
         rows[term.slice, : term.k] = by_level.reshape(-1, term.k)
-    parts = [(y, np.eye(0)), (N.V, by_nu), (x, T_bar)]
+    parts = [(y, np.eye(0)), (N.V, nu_inv), (x, T_bar)]
     factors, signs = zip(*(_signed(columns, middle) for columns, middle in parts), strict=True)
     B_bar = -2.0 * border.W @ T_bar
     F = _in_eights(N.apply(N.R, np.hstack(factors)), 0.5 * B_bar)
@@ -236,14 +228,22 @@ def _in_eights(*parts: Array) -> Array:
     return np.hstack([*parts, np.zeros((q, -size % 8))]).reshape(-1, 8)
 
 
-def _blocks(layout: Layout, N: Operator, u: Array, lifted_u: Array, by_delta: Array) -> list[Array]:
-    """Return the derivative by the blocks of N, in the coordinates of Ã."""
-    blocks = []
-    for t, (term, columns) in enumerate(zip(layout.border, flat_columns(layout), strict=True)):
+def _blocks(
+    layout: Layout, N: Operator, u: Array, parts: tuple[Array, Array], by_delta: Array
+) -> list[Array]:
+    """Return the derivative by the blocks of N, in the coordinates of Ã.
+
+    ``parts`` are (Ã − Fν⁻¹F')u and Vδ⁻¹V'u.
+    """
+    blocks, iteration = [], layout.iteration
+    assert iteration is not None
+    for t, (term, columns) in enumerate(zip(layout.border, iteration.flat, strict=True)):
         shape = (term.n_levels, term.k, -1)
-        product = np.einsum(
-            "jar,jbr->jab", lifted_u[term.slice].reshape(shape), u[term.slice].reshape(shape)
+        across, along = (
+            np.einsum("jar,jbr->jab", part[term.slice].reshape(shape), u[term.slice].reshape(shape))
+            for part in parts
         )
+        product = across - np.swapaxes(along, 1, 2)
         above = np.triu(product, 1)
         twice = above + np.swapaxes(above, 1, 2) + product * np.eye(term.k)
         inner = by_delta[columns[:, :, None], columns[:, None, :]]

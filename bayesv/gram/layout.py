@@ -54,6 +54,8 @@ class Iteration:
     starts, widths : ndarray of int, shape (q,)
         First column of the level of each column, and how many columns the level has.
     probes : Probes
+    flat : tuple of ndarray of int, shapes (J, k)
+        Of each term of the border, see `flat_columns`.
     """
 
     rows: Index
@@ -61,6 +63,7 @@ class Iteration:
     starts: Index
     widths: Index
     probes: Probes
+    flat: tuple[Index, ...]
 
     def diagonal_blocks(self, values: Array) -> Array:
         """Return the products within levels, (q, width): of a column with those of its level."""

@@ -2,10 +2,10 @@
 
 What a chain leaves of the border is A_left = A − Σ_u E_u'D_uE_u, applied and never formed. With
 L_jL_j' the blocks of N at the levels of the border, Ã = L⁻¹NL⁻ᵀ has the identity in its blocks.
-Constants C of each column of a term are almost columns of the chain, so that Ã is nearly singular
-along V = L'C (see `flat_columns`); with F = ÃV, ν = V'ÃV and δ = V'V, the lifted
-Ã⁺ = Ã + F(ν⁻¹δν⁻¹ − ν⁻¹)F' has V'Ã⁺V = δ in place of ν and is else the same: |Ã| = |Ã⁺||ν|/|δ| and
-Ã⁻¹ = Ã⁺⁻¹ + V(ν⁻¹ − δ⁻¹)V'.
+Constants C of classes of levels (see `bayesv.gram.flat`) are almost columns of the chain or of each
+other, so that Ã is nearly singular along V = L'C. With F = ÃV, ν = V'ÃV and δ = V'V, the lifted
+Ã⁺ = Ã − Fν⁻¹F' + Vδ⁻¹V' is the identity there and Schur's complement across: |Ã| = |Ã⁺||ν|/|δ| and
+Ã⁻¹ = Vν⁻¹V' + (I − Vν⁻¹F')Ã⁺⁻¹(I − Fν⁻¹V').
 """
 
 from __future__ import annotations
@@ -16,14 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesv.gram.layout import Layout
-from bayesv.gram.scaling import Index
 from bayesv.gram.tables import Sums, Tables
 from bayesv.gram.threads import run
 from bayesv.linalg import Array
 
-__all__ = ["Operator", "flat_columns", "operator_of"]
-
-_FEW = 64  # columns of a term
+__all__ = ["Operator", "operator_of"]
 
 Blocks = Sequence[Array]  # (J, k, k) of every term of the border
 
@@ -61,11 +58,23 @@ class Operator:
     nu: Array
     delta: Array
 
-    @property
-    def lift(self) -> Array:
-        """ν⁻¹δν⁻¹ − ν⁻¹, shape (K, K)."""
-        nu_inv = np.linalg.inv(self.nu)
-        return np.asarray(nu_inv @ self.delta @ nu_inv - nu_inv)
+    def across(self, x: Array) -> Array:
+        """Return (I − Fν⁻¹V')x, with nothing along V."""
+        return np.asarray(x - self.F @ np.linalg.solve(self.nu, self.V.T @ x))
+
+    def lifted_times(self, x: Array) -> Array:
+        """Return Ã⁺x, shape (q, 8)."""
+        along = self.V @ np.linalg.solve(self.delta, self.V.T @ x)
+        return np.asarray(self.complement(x, self.scaled_times(x)) + along)
+
+    def complement(self, x: Array, scaled: Array) -> Array:
+        """Return (Ã − Fν⁻¹F')x given Ãx."""
+        return np.asarray(scaled - self.F @ np.linalg.solve(self.nu, self.F.T @ x))
+
+    def solution(self, b: Array, lifted: Array) -> Array:
+        """Return Ã⁻¹b given Ã⁺⁻¹ times what `across` makes of b."""
+        along = np.linalg.solve(self.nu, self.V.T @ b - self.F.T @ lifted)
+        return np.asarray(lifted + self.V @ along)
 
     @property
     def logdet(self) -> float:
@@ -191,24 +200,10 @@ def _blockwise(layout: Layout, blocks: Blocks, x: Array, *, transposed: bool = F
     return product
 
 
-def flat_columns(layout: Layout) -> list[Index]:
-    """Return which columns of C have a 1 in each row of each term, shapes (J, k).
-
-    C has a column for each column of a term, 1 at all of its levels; and of a term with few levels
-    one for each of them, so that it is eliminated exactly.
-    """
-    places, start = [], 0
-    for term in layout.border:
-        few = term.n_levels * term.k <= _FEW
-        columns = np.arange(term.n_levels * term.k if few else term.k)
-        places.append(np.broadcast_to(start + columns.reshape(-1, term.k), (term.n_levels, term.k)))
-        start += len(columns)
-    return places
-
-
 def _flat(layout: Layout) -> Array:
     """Return C, shape (q, K)."""
-    columns = np.concatenate([part.ravel() for part in flat_columns(layout)])
+    assert layout.iteration is not None
+    columns = np.concatenate([part.ravel() for part in layout.iteration.flat])
     C = np.zeros((layout.border_size, int(columns.max()) + 1))
     C[np.arange(len(C)), columns] = 1.0
     return C
