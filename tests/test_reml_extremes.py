@@ -146,3 +146,16 @@ def test_a_square_far_from_zero_is_kept_and_an_aliased_column_dropped(seconds):
     rounded = far.assign(u=(far["t"] + seconds["y"]).astype(np.float32).astype(float))
     pieces = rounded.assign(v=(rounded["u"] * (1 + 1e-9)))
     assert bv.Model("y ~ u + v + (1 | g)", pieces).design.aliased == ("v",)
+
+
+@pytest.mark.parametrize(("offset", "said"), [(1e8, False), (1e12, True)])
+def test_numbers_too_coarse_beside_sigma_are_named(offset, said):
+    """Around 1e12 doubles are 1e-4 apart: what is left of y holds their rounding."""
+    rng = np.random.default_rng(1)
+    level = np.repeat(np.arange(20), 10)
+    y = offset + rng.normal(size=20)[level] + rng.normal(size=200)
+    model = bv.Model("y ~ 1 + (1 | g)", pd.DataFrame({"y": y, "g": level.astype(str)}))
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        problems = [*model.reml().problems, *model.sample(seed=1, draws=200).problems]
+    assert sum("double precision" in problem for problem in problems) == 2 * said

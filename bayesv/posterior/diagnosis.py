@@ -12,7 +12,7 @@ from bayesv.diagnostics.convergence import rhat_and_ess
 from bayesv.gram import GramStatistics
 from bayesv.inference.tails import Tails
 from bayesv.linalg import Array, psd_root
-from bayesv.reml import unidentified
+from bayesv.reml import rounded_response, unidentified
 
 __all__ = ["of_chains", "of_model", "of_tails"]
 
@@ -72,6 +72,6 @@ def of_model(values: ComponentDraws, stats: GramStatistics) -> list[str]:
     problems = [*unidentified(values.design, stats)]
     sigma2 = float(np.median(values.sigma2))
     middle = [np.median(cov, axis=(0, 1)) / sigma2 for cov in values.covs.values()]
-    if lost := stats.lost_digits(stats.relative_error([psd_root(cov) for cov in middle])):
-        problems.append(lost)
-    return problems
+    lost = stats.lost_digits(stats.relative_error([psd_root(cov) for cov in middle]))
+    rounded = rounded_response(values.design, sigma2**0.5)
+    return [*problems, *(digits for digits in (lost, rounded) if digits)]

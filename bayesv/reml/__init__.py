@@ -5,6 +5,7 @@ from bayesv.reml.fit import RemlFit
 from bayesv.reml.fitting import fit_reml
 from bayesv.reml.identification import unidentified
 from bayesv.reml.imported import fit_from_components
+from bayesv.reml.rounding import rounded_response
 from bayesv.reml.structured import fit_structured
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "fit_from_components",
     "fit_reml",
     "fit_structured",
+    "rounded_response",
     "unidentified",
 ]

@@ -15,6 +15,7 @@ from bayesv.reml.criterion import Criterion, solve_fixed
 from bayesv.reml.fit import RemlFit
 from bayesv.reml.free import Free
 from bayesv.reml.identification import unidentified
+from bayesv.reml.rounding import rounded_response
 from bayesv.reml.starts import Screen, lattice_of
 
 __all__ = ["Optimum", "Search"]
@@ -221,8 +222,8 @@ class Search:
             raise criterion.reproduced()
         if not criterion.sigma_is_known:  # what that judges is the split between Σ and σ²
             problems = (*problems, *unidentified(design, stats, criterion.method))
-        if lost := stats.lost_digits(error):
-            problems = (*problems, lost)
+        for digits in (stats.lost_digits(error), rounded_response(design, sigma2**0.5)):
+            problems = (*problems, digits) if digits else problems
         for problem in problems:
             warn(f"{problem[0].upper()}{problem[1:]}.", FitWarning)
         norm = float(np.abs(best.gradient).max())
