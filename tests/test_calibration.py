@@ -206,8 +206,9 @@ def test_new_data_are_of_the_same_design_and_of_new_levels(name, engine):
     setting = posterior_setting(model, post, 3, np.random.default_rng(9), engine)
     truth, fitted = setting.replicate(2, np.random.default_rng(2))
     design, n = fitted.design, model.design.n
-    at = np.flatnonzero(post.sigma2[0] == truth.values.sigma2[0])[0]
-    np.testing.assert_array_equal(truth.values.beta[0], post.beta[0, at])
+    # A chain may stay at a point, of which β is drawn anew each time.
+    same = post.sigma2[0] == truth.values.sigma2[0]
+    assert (post.beta[0, same] == truth.values.beta[0]).all(axis=-1).sum() == 1
     assert fitted.priors.sigma == model.priors.sigma
     np.testing.assert_array_equal(design.y[:n], model.design.y)
     new = {group: u[0, len(u[0]) // 2 :] for group, u in truth.u.items()}

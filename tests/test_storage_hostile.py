@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import json
 import os
 import pickle
@@ -422,3 +423,13 @@ def test_draws_that_are_not_of_the_design(change, post, tmp_path):
     path = dataclasses.replace(post, draws=draws, design=design).save(tmp_path / "p.nc")
     with pytest.raises(bv.StorageError, match="cannot be understood"):
         bv.load(path)
+
+
+def test_several_damaged_arrays_of_a_zarr_folder_print_nothing(post, tmp_path, caplog):
+    path = post.save(tmp_path / "p.zarr")
+    for file in path.rglob(".zarray"):
+        file.write_text(file.read_text().replace('"zarr_format": 2', '"zarr_format": 5'))
+    with pytest.raises(bv.StorageError, match="cannot be read as Zarr"):
+        bv.load(path)
+    gc.collect()
+    assert not caplog.records

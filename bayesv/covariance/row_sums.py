@@ -130,6 +130,9 @@ class _OfRows:
 
     def level_products(self, group: str, other: str) -> Array:
         term, of = self.design.term(group), self.design.term(other)
+        if group == other and of.related is None:
+            totals = self.totals(group)
+            return np.asarray(totals[:, :, None] * totals[:, None, :])
         shape = (term.n_levels, of.n_levels)
         cells = [sparse.csr_array((z, (term.codes, of.codes)), shape=shape) for z in of.values.T]
         moved = cells

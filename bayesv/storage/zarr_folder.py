@@ -60,12 +60,16 @@ def open_zarr(folder: Path) -> Iterator[Source]:
         If it has links, Python objects, unknown codecs, or more declared than it holds.
     """
     import xarray as xr
+    import zarr
 
     sizes = _sizes(folder)
     if not any((folder / name).is_file() for name in (".zgroup", "zarr.json")):
         raise UnreadableError("it has neither .zgroup nor zarr.json at its top")
     records = [file for file in sizes if file.name in (".zarray", "zarr.json")]
     arrays = [_check_record(file, sizes) for file in records]
+    for file, (declared, _) in zip(records, arrays, strict=True):
+        if declared:  # one by one: of many that are opened at a time, errors are printed, too
+            zarr.open_array(file.parent, mode="r")
     groups = tuple(
         entry.name
         for entry in sorted(folder.iterdir())
