@@ -279,3 +279,16 @@ def test_intervals_where_no_matrix_of_all_effects_fits(fits, monkeypatch):
     sds = [name for name in want.index if name.startswith("sd ")]
     pd.testing.assert_frame_equal(table.loc[sds], want.loc[sds])
     assert (table["high"] - table["low"])["beta x"] == pytest.approx(2 * 1.959964 * fit.se["x"])
+
+
+def test_memory_that_is_not_there_is_refused_with_what_to_do(monkeypatch):
+    data = ratings(3, users=25_000, items=20_000, n=60_000)
+    model = bv.Model(FORMULAS["intercepts"], data)
+    assert "20000 columns by iteration, 13 probes" in model.describe()
+    monkeypatch.setattr("bayesv.support.memory.available", lambda: 20 << 20)
+    with pytest.raises(MemoryNeededError, match=r"20,000 columns .* tolerance= .* 13 at least"):
+        model.reml()
+    monkeypatch.setattr("bayesv.support.memory.available", lambda: 1 << 30)
+    dense = bv.Model(FORMULAS["intercepts"], data, elimination="crossed")
+    with pytest.raises(MemoryNeededError, match="Use elimination='iterative'"):
+        dense.reml()

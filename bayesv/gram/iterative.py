@@ -130,7 +130,8 @@ def eliminate_iteratively(
     refuse_unless(
         8.0 * q * (m + n * _RANK + 8.0 * _STEPS * n_threads()),
         f"The iteration over {q:,} columns with {n} probes",
-        "Fit with a larger tolerance=, which takes fewer probes.",
+        "A larger tolerance= takes fewer probes, of which there are "
+        f"{probes.least(m)} at least; fewer threads, or merged levels, take less, too.",
     )
     right = N.apply(N.R, B, transposed=True)
     sides = N.across(right)

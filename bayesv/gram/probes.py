@@ -37,6 +37,10 @@ class Probes:
         """
         return 16 * -(-(m + _LEAST * self.scale) // 16) - m
 
+    def least(self, m: int) -> int:
+        """Return how many there are beside m other columns at the least scale."""
+        return replace(self, scale=1).number(m)
+
     def draw(self, q: int, places: range) -> Array:
         """Return the probes at some places, shape (q, places)."""
         columns = [

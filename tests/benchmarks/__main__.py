@@ -13,7 +13,14 @@ from tests.benchmarks.launch import Launcher
 from tests.benchmarks.runs import PARTS, Row, Session
 from tests.benchmarks.targets import judge
 
-SYSTEMS = sorted({*cases.POSTERIOR_SYSTEMS, *cases.REML_SYSTEMS, *cases.STRUCTURED_SYSTEMS})
+SYSTEMS = sorted(
+    {
+        *cases.POSTERIOR_SYSTEMS,
+        *cases.REML_SYSTEMS,
+        *cases.STRUCTURED_SYSTEMS,
+        *cases.CROSSED_SYSTEMS,
+    }
+)
 
 
 def main() -> int:
@@ -24,6 +31,7 @@ def main() -> int:
         for part, made in (
             ("posterior", cases.posterior_cases(False)),
             ("reml", cases.reml_cases(False)),
+            ("crossed", cases.crossed_cases(False)),
             ("scaling", cases.scaling_cases(False)),
             ("big", cases.big_cases(False)),
         )
@@ -68,14 +76,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
         description="Measure bayesv against other systems, every measurement in a fresh process. "
-        "Runs everything but the part 'big' unless --only says otherwise.",
+        "Runs everything but the parts 'big' and 'crossed' unless --only says otherwise.",
     )
     parser.add_argument(
         "--only",
         type=names,
         default=[],
         metavar="NAME[,NAME]",
-        help=f"parts ({', '.join(PARTS)}), cases, part/case, or all (with big)",
+        help=f"parts ({', '.join(PARTS)}), cases, part/case, or all (with big and crossed)",
     )
     parser.add_argument(
         "--skip", type=names, default=[], metavar="SYSTEM[,SYSTEM]", help=", ".join(SYSTEMS)

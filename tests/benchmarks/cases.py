@@ -6,12 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["COLLAPSED", "Case", "big_cases", "posterior_cases", "reml_cases", "scaling_cases"]
+__all__ = [
+    "COLLAPSED",
+    "Case",
+    "big_cases",
+    "crossed_cases",
+    "posterior_cases",
+    "reml_cases",
+    "scaling_cases",
+]
 
 COLLAPSED = "bayesv collapsed"
 POSTERIOR_SYSTEMS = (COLLAPSED, "bayesv pymc", "bayesv bambi", "rstanarm", "brms")
 REML_SYSTEMS = ("bayesv", "lme4", "mixedlm", "statsmodels")
 STRUCTURED_SYSTEMS = ("bayesv", "nlme", "glmmTMB")
+CROSSED_SYSTEMS = ("bayesv", "GPBoost", "lme4")
+RATINGS = "y ~ x + (1 | user) + (1 | item)"
 SLEEPSTUDY = "Reaction ~ Days + (Days | Subject)"
 STAR_K20 = "read ~ cltype + sx + (sx | sch/tch)"
 INSTEVAL = "y ~ service + (1 | s) + (1 | d) + (1 | dept:service)"
@@ -181,7 +191,38 @@ def scaling_cases(quick: bool) -> list[Case]:
         formula = f"y ~ x + (1 | {'/'.join('abcd'[:depth])})"
         sizes = {"rows": 50_000, "depth": depth, "branches": 10}
         cases.append(_point("depth", formula, "nested", depth, sizes))
+    cases += _ratings_points()
     return [case for case in cases if case.extra["x"] <= 1_000] if quick else cases
+
+
+def _ratings_points() -> list[Case]:
+    """Return points of crossed factors: more rows, more levels, more probes."""
+    points = [
+        ("crossed rows", n, {"rows": n, "users": 20_000, "items": 2_500}, 1)
+        for n in (250_000, 500_000, 1_000_000, 2_000_000)
+    ]
+    points += [
+        ("crossed levels", users, {"rows": 1_000_000, "users": users, "items": users // 5}, 1)
+        for users in (12_500, 25_000, 50_000, 100_000)
+    ]
+    small = {"rows": 250_000, "users": 20_000, "items": 2_500}
+    points += [("probes", scale, small, scale) for scale in (1, 2, 4, 8, 16)]
+    return [
+        Case(
+            f"{series}={x:g}",
+            RATINGS,
+            "ratings",
+            sizes,
+            extra={
+                "series": series,
+                "x": x,
+                "measure": ["evaluation"] if series == "probes" else ["evaluation", "reml"],
+                "bayesv": {"elimination": "iterative"},
+                "probes": scale,
+            },
+        )
+        for series, x, sizes, scale in points
+    ]
 
 
 def _point(series: str, formula: str, source: str, x: int, sizes: Mapping[str, int]) -> Case:
@@ -206,4 +247,26 @@ def big_cases(quick: bool) -> list[Case]:
             ("slope", "y ~ x + (x | g)", ["evaluation", "reml", "posterior"]),
             ("intercept", "y ~ x + (1 | g)", ["evaluation"]),
         )
+    ]
+
+
+def crossed_cases(quick: bool) -> list[Case]:
+    """Return simulated ratings of more levels than a dense block holds."""
+    by = 50 if quick else 1
+    sizes = (
+        (1_000_000, 20_000, 2_500, CROSSED_SYSTEMS),
+        (1_400_000, 60_000, 12_000, ("bayesv", "GPBoost")),
+        (5_000_000, 100_000, 20_000, ("bayesv",)),
+        (20_000_000, 200_000, 50_000, ("bayesv",)),
+    )
+    return [
+        Case(
+            f"ratings_{users // 1000}k",
+            RATINGS,
+            "ratings",
+            {"rows": rows // by, "users": users // by, "items": items // by},
+            systems=systems,
+            extra={"fixed": ["x"], "groups": ["user", "item"]},
+        )
+        for rows, users, items, systems in sizes
     ]

@@ -13,7 +13,9 @@ from tests.benchmarks import cases
 from tests.benchmarks.cases import COLLAPSED, Case
 from tests.benchmarks.launch import Launcher
 
-__all__ = ["PARTS", "Session", "big", "cold", "posterior", "reml", "scaling"]
+__all__ = ["PARTS", "Session", "big", "cold", "crossed", "posterior", "reml", "scaling"]
+
+ON_REQUEST = ("big", "crossed")  # parts that take long
 
 Row = dict[str, Any]
 SEED = 20240
@@ -29,7 +31,7 @@ class Session:
     ----------
     launcher : Launcher
     only, skip : collection of str
-        Names of parts, cases or ``part/case`` to run (empty: all but ``big``), and systems to
+        Names of parts, cases or ``part/case`` to run (empty: all but `ON_REQUEST`), and systems to
         leave out.
     quick : bool
         Small data and few draws, to see that everything works.
@@ -47,7 +49,7 @@ class Session:
     def wants(self, part: str, case: str) -> bool:
         """Whether a case of a part is to be run."""
         if not self.only:
-            return part != "big"
+            return part not in ON_REQUEST
         return bool({"all", part, case, f"{part}/{case}"} & set(self.only))
 
     def job(self, kind: str, case: Case, stem: str) -> dict[str, Any]:
@@ -128,9 +130,18 @@ def _r_posterior(session: Session, job: Mapping[str, Any]) -> Row:
 
 def reml(session: Session) -> list[Row]:
     """Time and criterion of every system on every case."""
+    return _fits(session, "reml", cases.reml_cases(session.quick))
+
+
+def crossed(session: Session) -> list[Row]:
+    """The same of crossed factors with more levels than a dense block holds."""
+    return _fits(session, "crossed", cases.crossed_cases(session.quick))
+
+
+def _fits(session: Session, part: str, compared: list[Case]) -> list[Row]:
     rows = []
-    for case in cases.reml_cases(session.quick):
-        if not session.wants("reml", case.name):
+    for case in compared:
+        if not session.wants(part, case.name):
             continue
         own = [
             _reml_row(session, case, system)
@@ -244,4 +255,11 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-PARTS = {"posterior": posterior, "reml": reml, "scaling": scaling, "big": big, "cold": cold}
+PARTS = {
+    "posterior": posterior,
+    "reml": reml,
+    "crossed": crossed,
+    "scaling": scaling,
+    "big": big,
+    "cold": cold,
+}

@@ -31,10 +31,10 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 def _measure(job: dict[str, Any], data: pd.DataFrame) -> dict[str, Any]:
     import bayesv as bv
 
-    wanted = job["extra"]["measure"]
+    wanted, options = job["extra"]["measure"], job["extra"].get("bayesv", {})
 
     def steps() -> tuple[dict[str, float], Any]:
-        setup, model = timed(lambda: bv.Model(job["formula"], data))
+        setup, model = timed(lambda: bv.Model(job["formula"], data, **options))
         found = {"setup_s": setup, "statistics_s": timed(lambda: model.statistics)[0]}
         if "reml" in wanted:
             found["reml_s"] = timed(model.reml)[0]
@@ -47,7 +47,7 @@ def _measure(job: dict[str, Any], data: pd.DataFrame) -> dict[str, Any]:
         runs += [steps()[0] for _ in range(2)]
     out: dict[str, Any] = {key: median(run[key] for run in runs) for key in first}
     if "evaluation" in wanted:
-        out["evaluation_s"] = evaluation_seconds(model)
+        out["evaluation_s"] = evaluation_seconds(model, job["extra"].get("probes", 1))
     if "posterior" in wanted:
         out["posterior_s"], post = timed(
             lambda: model.sample(draws=job["draws"], chains=job["chains"], seed=job["seed"])
@@ -56,17 +56,19 @@ def _measure(job: dict[str, Any], data: pd.DataFrame) -> dict[str, Any]:
     return out
 
 
-def evaluation_seconds(model: Any) -> float:
+def evaluation_seconds(model: Any, probes: int = 1) -> float:
     """Return the seconds of one likelihood evaluation; the one place that knows how it is done."""
     from bayesv.gram import eliminate
 
     statistics = model.statistics
+    if statistics.probes is not None:
+        statistics = statistics.with_probes(statistics.probes.times(probes))
     lambdas = [0.5 * np.eye(term.n_columns) for term in model.design.terms]
     return repeated(lambda: eliminate(statistics, statistics.in_basis(lambdas)))
 
 
 def _few_groups(data: pd.DataFrame) -> pd.DataFrame:
     """Return some levels of the outermost factor, with at most some thousand rows."""
-    outer = data["g"] if "g" in data else data["a"]
+    outer = next(data[name] for name in ("g", "a", "user") if name in data)
     few = data[outer < (20 if outer.max() > 20 else 3)]
     return few.iloc[:: max(1, len(few) // 10_000)]

@@ -41,6 +41,8 @@ def judge(results: Results) -> list[Target]:
         found += _posterior(results["posterior"])
     if results.get("reml"):
         found += _reml(results["reml"])
+    if results.get("crossed"):
+        found += _crossed(results["crossed"])
     if results.get("big"):
         found += _big(results["big"])
     if results.get("cold"):
@@ -121,6 +123,28 @@ def _over(rows: Sequence[Row], case: str, system: str, own: float | None) -> flo
     """Return the time of a system over bayesv's."""
     other = _value(rows, "total_s", case=case, system=system)
     return other / own if own and other else None
+
+
+def _crossed(rows: Sequence[Row]) -> Iterable[Target]:
+    """Yield targets of ratings."""
+    bounds = {
+        "20k": (5, None),
+        "100k": (90, 6),
+        "200k": (480, 12),
+    }
+    for name, (seconds, memory) in bounds.items():
+        case = f"ratings_{name}"
+        if not any(row["case"] == case for row in rows):
+            continue
+        own = _value(rows, "fit_s", case=case, system="bayesv")
+        yield Target(case, "REML", own, seconds, unit="s")
+        if memory:
+            peak = _value(rows, "peak_mib", case=case, system="bayesv")
+            yield Target(case, "peak memory", peak and peak / 1024, memory, unit="GiB")
+        if any(row["case"] == case and row["system"] == "GPBoost" for row in rows):
+            total = _value(rows, "total_s", case=case, system="bayesv")
+            over = _over(rows, case, "GPBoost", total)
+            yield Target(case, "GPBoost's time over bayesv's", over, 5, True, "×")
 
 
 def _big(rows: Sequence[Row]) -> Iterable[Target]:

@@ -27,6 +27,7 @@ JOBS = {
     "bayesv": ("reml", "bayesv"),
     "statsmodels": ("reml", "statsmodels"),
     "mixedlm": ("reml", "mixedlm"),
+    "GPBoost": ("reml", "gpboost"),
     "scaling": ("scaling", "measure"),
 }
 
