@@ -124,3 +124,17 @@ def estimator(m): return value.long
     first = fingerprint(found)
     assert found(None) == 3
     assert fingerprint(found) == first
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def estimator(m):\n    estimator.calls += 1\nestimator.calls = 0",
+        "calls = 0\ndef estimator(m):\n    global calls\n    calls += 1",
+    ],
+)
+def test_what_a_function_assigns_while_it_runs_does_not_show(source, estimator):
+    found = estimator(source)
+    first = fingerprint(found)
+    found(None)
+    assert fingerprint(found) == first

@@ -45,7 +45,8 @@ def fingerprint(function: Any) -> str:
     -----
     Followed are compiled code, defaults, closures, global values, the user's own functions,
     classes and modules (imported inside a function, too), and what objects hold that can be
-    pickled, less what they have cached. What packages have is known by name. Not followed are names
+    pickled, less what they have cached. What a function assigns while it runs, such as a count of
+    its calls, is not part of it. What packages have is known by name. Not followed are names
     that are texts until they are looked up, and files that are read.
 
     Examples
@@ -79,14 +80,16 @@ class _Walk:
             except ValueError:  # not assigned yet
                 self._say("empty")
         names = _global_names(value.__code__)
+        of_module, of_function = (_assigned(value.__code__, to) for to in _ASSIGNMENTS)
         for name in names:
-            if name in value.__globals__:
+            if name in value.__globals__ and name not in of_module:
                 self._say("global", name)
                 self._add_named(value.__globals__[name], names)
         for name in _imported(value.__code__, value.__globals__.get("__package__")):
             self._say("import", name)
             self._add_named(_module(name), names)
-        self.add(dict(vars(value)))  # __wrapped__, and what the user has hung on it
+        # __wrapped__, and what the user has hung on it
+        self.add({name: held for name, held in vars(value).items() if name not in of_function})
 
     def _add_named(self, value: Any, names: Sequence[str]) -> None:
         """Add a value; of a module of the user, what has one of the names."""
@@ -206,6 +209,9 @@ class _Walk:
 # Where decorators and descriptors keep the function that they were given.
 _WRAPPED = ("__wrapped__", "__func__", "fget", "fset", "py_func")
 
+# How code changes a value of its module, or one that hangs on a function.
+_ASSIGNMENTS = ("STORE_GLOBAL", "STORE_ATTR")
+
 # Of classes and modules: where they stand, and what Python keeps for itself.
 _INCIDENTAL = {
     "__dict__", "__weakref__", "__module__", "__firstlineno__", "__static_attributes__",
@@ -228,6 +234,12 @@ def _global_names(code: CodeType) -> list[str]:
         if isinstance(constant, CodeType):
             names.update(dict.fromkeys(_global_names(constant)))
     return list(names)
+
+
+def _assigned(code: CodeType, how: str) -> set[str]:
+    """Return the names that code and the code within it assign by an instruction."""
+    names = {str(step.argval) for step in dis.get_instructions(code) if step.opname == how}
+    return names.union(*(_assigned(c, how) for c in code.co_consts if isinstance(c, CodeType)))
 
 
 def _imported(code: CodeType, package: str | None) -> list[str]:
