@@ -232,10 +232,10 @@ def test_v_is_solved_with_where_its_factor_would_fill(fits, monkeypatch):
 
 
 def test_posterior_agrees_and_says_what_probes_do():
-    few = ratings(1, users=60, items=25, n=500)
+    few = ratings(1, users=200, items=80, n=1500)  # items so many that probes are needed
     posts = [
         bv.Model(FORMULAS["intercepts"], few, elimination=elimination).sample(
-            draws=250, chains=4, seed=1
+            draws=400, chains=4, seed=1
         )
         for elimination in ("auto", "iterative")
     ]

@@ -289,7 +289,8 @@ def test_estimates_are_members(name, kind, posterior):
         assert np.allclose(V.to_dense(), post.expected_V().to_dense())
     if kind == "median" and name == "ar1 and slopes":
         rho = post.draws["posterior"]["corr_Residual"].to_numpy()
-        assert vc.residual.corr["rho"] == pytest.approx(np.median(rho))
+        # An even number of draws: the middle on the scale of the coordinates.
+        assert vc.residual.corr["rho"] == pytest.approx(np.median(rho), rel=1e-4)
     if kind == "mode":
         at_mode = post.density.log_posterior(
             type(post.values).with_parameters(post.design, vc).reshape(1)

@@ -194,7 +194,11 @@ class Target:
 
     def inverse_hessian(self, x: Array, step: Callable[[int], None]) -> Array:
         """Inverse of the negative Hessian, flat and wrongly curved directions limited to 4."""
-        curvature = self._bend_of_values(x) if self.cheap else self._bend_of_slopes(x, step)
+        if self.cheap:
+            curvature = self._bend_of_values(x)
+            step(1)
+        else:
+            curvature = self._bend_of_slopes(x, step)
         values, vectors = np.linalg.eigh(curvature)
         values = np.maximum(values, 0.25)
         return symmetrize(np.asarray((vectors / values) @ vectors.T))

@@ -85,9 +85,9 @@ class Search:
         """Return the minimum, or None where what is left to the residual is rounding."""
         try:
             optimum = self.run(start)
-        except DataError:
+            stats = self.criterion.statistics(optimum.x)
+        except (DataError, np.linalg.LinAlgError):  # R is singular to rounding there
             return None
-        stats = self.criterion.statistics(optimum.x)
         error = stats.relative_error(self.criterion.roots(optimum.x))
         return optimum if error <= LARGEST_ERROR else None
 
