@@ -25,7 +25,7 @@ from bayesv.cli.reading import read_data, read_fit
 from bayesv.covariance.level_v import v_of_new_rows
 from bayesv.data.tables import write_table
 from bayesv.design.parametric import rows_of_level
-from bayesv.names import level_label
+from bayesv.formula.rows_again import of_level
 from bayesv.posterior.estimators import ESTIMATES
 from bayesv.support.writing import write_file
 
@@ -180,11 +180,10 @@ def _rows_again(arguments: argparse.Namespace, design: bv.Design) -> pd.DataFram
     term = design.term(arguments.group or _only_group(design))
     level = str(term.levels[term.level_index(arguments.level)])
     frame = read_data(arguments.data)
-    factors = list(design.encoding.factors_of(term.group)) if design.encoding else []
+    factors = list(design.encoding.factors_of(term.group)) if design.encoding else [term.group]
     if lost := [name for name in factors if name not in frame]:
         raise bv.DataError(f"{arguments.data} has no column {', '.join(lost)}.")
-    texts = frame[factors].map(level_label).agg(":".join, axis=1)
-    rows = frame[texts == level]
+    _, rows = of_level(frame, factors, level)
     if rows.empty:
         raise bv.DataError(f"{arguments.data} has no row of {term.group} {level}.")
     return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy import sparse
@@ -14,11 +14,11 @@ from bayesv.errors import FitWarning, warn
 from bayesv.gram import Probes
 from bayesv.linalg import Array
 
-__all__ = ["conditional_variances"]
+__all__ = ["conditional_variances", "quadratic_forms"]
 
 _DENSE = 3000  # columns beside those of the largest term, whose inverse may be dense
 _FEW = 64  # combinations, each of which is solved for
-_NUMBERS = 2e7  # of the dense rows that are worked on at a time
+_NUMBERS = 4e6  # of the dense rows that are worked on at a time
 _FEWEST, _MOST = 32, 256  # probes
 _SAMPLE = 2000  # rows by which their number is chosen
 _ERROR = 0.01  # of a standard error by probes, relative, in the root mean square
@@ -51,21 +51,21 @@ def conditional_variances(V: MarginalCovariance, A: sparse.csr_array) -> Array:
         return np.zeros(A.shape[0])
     related = any(term.related is not None for term in design.terms)
     if related or A.shape[0] <= _FEW:
-        return V.vc.sigma2 * _solved(V, A)
+        return V.vc.sigma2 * quadratic_forms(V.factor.solve, A)
     parts = IterativeFactor.of(design, V.white_root)
     if len(parts.rest) <= _DENSE:
         return V.vc.sigma2 * _dense(parts, A)
     if isinstance(V.factor, IterativeFactor):
         return V.vc.sigma2 * _probed(parts, A)
-    return V.vc.sigma2 * _solved(V, A)
+    return V.vc.sigma2 * quadratic_forms(V.factor.solve, A)
 
 
-def _solved(V: MarginalCovariance, A: sparse.csr_array) -> Array:
-    """Return the diagonal of AM⁻¹A' by the factor of M."""
+def quadratic_forms(solve: Callable[[Array], Array], A: sparse.csr_array) -> Array:
+    """Return the diagonal of AM⁻¹A', shape (m,), of what solves with M, some rows at a time."""
     values = np.empty(A.shape[0])
     for rows in _batches(*A.shape):
         sides = A[rows].toarray().T
-        values[rows] = (sides * V.factor.solve(sides)).sum(axis=0)
+        values[rows] = (sides * solve(sides)).sum(axis=0)
     return values
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.special import ndtri
 
 from bayesv.covariance.components import VarianceComponents
-from bayesv.covariance.effect_errors import conditional_variances
+from bayesv.covariance.effect_errors import conditional_variances, quadratic_forms
 from bayesv.covariance.gls import GLSFit
 from bayesv.covariance.summed import AtV
 from bayesv.design.design import Design
@@ -23,8 +21,6 @@ __all__ = ["INCLUDED", "OF", "predicted", "predicted_of_sums"]
 
 INCLUDED = ("all", "random", "fixed")
 OF = ("mean", "response")
-
-_ELEMENTS = 4e6  # of the dense right sides that are solved for at a time
 
 
 def predicted(
@@ -73,7 +69,7 @@ def predicted(
             across = sparse.csr_array(across + _joined(parts, across.shape))
         mean = mean + across @ V.solve(estimates.left)
         slopes = rows.X - across @ V.solve(design.X) if design.p else rows.X
-        unknown = of_levels - _explained(estimates, across)
+        unknown = of_levels - quadratic_forms(V.solve, across)
     else:
         A, of_new = _effects(estimates, rows)
         mean = mean + A @ estimates.blup.to_numpy()
@@ -179,17 +175,3 @@ def _joined(parts: list[Across], shape: tuple[int, int]) -> sparse.csr_array:
     ]
     i, j = np.concatenate(places, axis=1)
     return sparse.csr_array(sparse.coo_array((np.concatenate(values), (i, j)), shape=shape))
-
-
-def _explained(estimates: GLSFit, across: sparse.csr_array) -> Array:
-    """Return the diagonal of CV⁻¹C', shape (m,)."""
-    explained = np.empty(across.shape[0])
-    for part in _batches(*across.shape):
-        right = across[part].toarray().T
-        explained[part] = (right * estimates.V.solve(right)).sum(axis=0)
-    return explained
-
-
-def _batches(m: int, n: int) -> Iterator[slice]:
-    step = max(1, int(_ELEMENTS / max(n, 1)))
-    yield from (slice(start, min(start + step, m)) for start in range(0, m, step))

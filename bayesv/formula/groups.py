@@ -133,17 +133,17 @@ def level_text_of_rows(
         seen, code = np.unique(code, return_inverse=True)
     first = np.full(len(seen), -1)
     first[code[::-1]] = np.arange(n)[::-1]
-    levels = texts_of([(codes[first], labels) for codes, labels in parts])
+    levels = _texts([(codes[first], labels) for codes, labels in parts])
     refuse_alike(levels, label)
     return code.astype(np.intp), levels
 
 
 def level_texts(factors: Sequence[pd.Categorical]) -> Any:
     """Return the text of each level of a product of factors, ``a:b``."""
-    return texts_of([(factor.codes, factor.categories) for factor in factors])
+    return _texts([(factor.codes, factor.categories) for factor in factors])
 
 
-def texts_of(factors: Sequence[tuple[Index, Sequence[str]]]) -> Any:
+def _texts(factors: Sequence[tuple[Index, Sequence[str]]]) -> Any:
     """Return what `level_texts` does, of codes and labels of each factor."""
     names = [np.asarray(labels, dtype=object)[codes] for codes, labels in factors]
     if len(names) == 1:

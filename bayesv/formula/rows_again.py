@@ -20,7 +20,7 @@ from bayesv.gram import Moments, RowBatch, Scaling, accumulate, merge, recode
 from bayesv.linalg import Array
 from bayesv.support.progress import progress
 
-__all__ = ["RowsAgain", "Totals"]
+__all__ = ["RowsAgain", "Totals", "of_level"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,15 +111,15 @@ class RowsAgain:
         if isinstance(self.source, DaskSource):
             import dask
 
-            one = dask.delayed(_of_level, pure=False)
+            one = dask.delayed(of_level, pure=False)
             parts = self.source.frame[list(self.columns)].to_delayed()
             yield from dask.compute(*(one(part, factors, level) for part in parts))
             return
         for frame in self.source.frames(self.columns):
-            yield _of_level(frame, factors, level)
+            yield of_level(frame, factors, level)
 
 
-def _of_level(frame: pd.DataFrame, factors: Sequence[str], level: str) -> tuple[int, pd.DataFrame]:
+def of_level(frame: pd.DataFrame, factors: Sequence[str], level: str) -> tuple[int, pd.DataFrame]:
     """Return how many rows a batch has, and those of a level, labelled by their places."""
     frame = frame.reset_index(drop=True)
     plain = {name: plain_column(frame[name]) for name in factors}
