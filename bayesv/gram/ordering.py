@@ -57,7 +57,7 @@ def ordering_of(tables: Tables, q: int) -> Ordering | None:
     counts = below.sum(axis=1).astype(float)
     scattered = np.concatenate([[0.0], np.cumsum(0.5 * _SCATTERED * counts**2)])
     dense = _DENSE / 3.0 * (q - np.arange(q + 1.0)) ** 3
-    s = int(np.argmin(scattered + dense))
+    s = int(np.argmin((scattered + dense)[:-1]))  # the last column is a block
     if (scattered + dense)[s] > _GAIN * dense[0]:
         return None
     starts = np.concatenate([[0], np.cumsum(counts[:s])]).astype(np.intp)
