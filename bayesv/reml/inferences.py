@@ -205,9 +205,9 @@ class Inferences(Savable):
 
         Notes
         -----
-        As R's car and performance: det C₁ det C₂ / det C, C the correlations of β̂ without the
-        intercept, C₁ those of the term and C₂ those of the others. Fox and Monette 1992,
-        https://doi.org/10.2307/2290467.
+        As R's car (performance's SE_factor is √GVIF): det C₁ det C₂ / det C, C the correlations of
+        β̂ without the intercept, C₁ those of the term and C₂ those of the others. Fox and Monette
+        1992, https://doi.org/10.2307/2290467.
 
         Examples
         --------
