@@ -19,11 +19,13 @@ from bayesv.covariance import (
     marginal_means,
 )
 from bayesv.covariance.collinearity import collinearity
-from bayesv.covariance.effects import effects_table
+from bayesv.covariance.effects import effects_of_sums, effects_table
+from bayesv.covariance.effects_of_sums import EffectsOfSums
 from bayesv.covariance.influence import influence
 from bayesv.covariance.level_v import v_of_level
 from bayesv.design.design import Design, require_rows
 from bayesv.design.simulation import normal_scores, simulate
+from bayesv.gram import GramStatistics
 from bayesv.reml.intervals import METHODS, confint
 from bayesv.support.arguments import (
     PROBABILITY,
@@ -48,6 +50,11 @@ class Inferences(Savable):
     beta: pd.Series
     cov_beta: pd.DataFrame
     method: str
+
+    @property
+    def statistics(self) -> GramStatistics:
+        """Gram statistics that were fitted."""
+        raise NotImplementedError
 
     @property
     def gls(self) -> GLSFit:
@@ -155,11 +162,9 @@ class Inferences(Savable):
         >>> fit.random_effects().iloc[0].round(2).to_list()
         [-17.61, 24.77, 19.59]
         """
-        require_rows(
-            self.design,
-            "Standard errors of predicted random effects",
-            "post.random_effects() of model.sample() has means and SDs from the sums.",
-        )
+        if not self.design.has_rows:
+            sums = EffectsOfSums.at(self.design, self.components, self.statistics)
+            return effects_of_sums(sums, group)
         return effects_table(self.gls, group)
 
     @accepts(group=optional(TEXT))
