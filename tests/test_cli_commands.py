@@ -163,7 +163,7 @@ def test_interrupts_before_and_after_a_command_leave_no_traceback(script, code, 
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parent.parent,
-        preexec_fn=as_from_a_terminal,
+        [sys.executable, "-c", script], cwd=Path(__file__).parent.parent,
+        capture_output=True, text=True, preexec_fn=as_from_a_terminal,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (code, said)
