@@ -145,7 +145,7 @@ def _ranks(ax: Axes, quantity: Quantity) -> None:
 
 def _name_panel(ax: Axes, quantity: Quantity, what: str) -> None:
     title = plain(f"{short(quantity.label, 40)}: {what}")
-    ax.set_title(title, fontsize=TITLE, loc="left", color=INK)
+    ax.set_title(title, fontsize=TITLE, loc="left", color=INK, y=1.0)
     ax.tick_params(labelsize=TICK, colors=INK)
     ax.spines[["top", "right"]].set_visible(False)
 

@@ -22,6 +22,7 @@ from bayesv.plots.style import (
     INK,
     TICK,
     dress,
+    figure_of,
     label_ticks,
     plain,
     several_axes,
@@ -134,9 +135,11 @@ def caterpillar(
                 ax, "y", list(places), list(term.levels[order]), height - 1.1 if new else None
             )
     if new:
-        panels[0].figure.suptitle(
-            plain(f"{name}, {100 * prob:g} % interval"), fontsize=10.5, color=INK, x=0.01, ha="left"
-        )
+        figure = figure_of(panels)
+        figure.suptitle(
+            plain(f"{name}, {100 * prob:g} % interval"), fontsize=10.5, color=INK,
+            x=0.01, y=1 - 0.08 / figure.get_figheight(), ha="left",
+        )  # fmt: skip
     return panels
 
 

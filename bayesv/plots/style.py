@@ -10,11 +10,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bayesv.errors import BayesvError
+from bayesv.plots.layout import PanelLayout
 
 __all__ = [
     "CHAINS",
@@ -206,11 +206,8 @@ def several_axes(
 
 
 def roomy(figure: Figure) -> None:
-    """Lay panels out so that no text is cut, with room above the titles of images.
-
-    A first layout of axes of fixed aspect sets them too high.
-    """
-    figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.11, w_pad=0.06))
+    """Lay panels out so that no text is cut."""
+    figure.set_layout_engine(PanelLayout())
 
 
 def dress(ax: Axes, title: str, x: str, y: str, alt: str, grid: str | None = None) -> None:
@@ -226,7 +223,8 @@ def dress(ax: Axes, title: str, x: str, y: str, alt: str, grid: str | None = Non
     grid : {"x", "y", "both"}, optional
         Which grid lines to draw.
     """
-    ax.set_title(plain(title), fontsize=TITLE, loc="left", color=INK)
+    # A place of its own: else matplotlib measures all ticks once more to find it.
+    ax.set_title(plain(title), fontsize=TITLE, loc="left", color=INK, y=1.0)
     ax.set_xlabel(plain(x), fontsize=LABEL, color=INK)
     ax.set_ylabel(plain(y), fontsize=LABEL, color=INK)
     ax.tick_params(labelsize=TICK, colors=INK)

@@ -88,7 +88,10 @@
 
     const paint = () => {
       const what = choice("what").value || "cov", m = size(), c = cluster(), scale = scaleOf(what);
-      const text = what === "corr" ? (v) => minus(v.toFixed(2)) : (v) => minus(v.toLocaleString("en", { maximumSignificantDigits: 3, useGrouping: false }));
+      // The same decimals in every cell, three or four digits in all, as in the pictures of V.
+      const decimals = what === "corr" ? 2 : Math.max(0, 2 - Math.floor(Math.log10(scale.high)));
+      const short = decimals <= 4 && scale.high < 1e6;
+      const text = (v) => minus(short ? v.toFixed(decimals) : v === 0 ? "0" : v.toExponential(1));
       map.replaceChildren();
       map.classList.toggle("many", m > MOST_PRINTED);
       map.style.setProperty("--m", m);
