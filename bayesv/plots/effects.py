@@ -97,7 +97,9 @@ def caterpillar(
     mean, sd = _effects(source, term, effects)
     J, r = mean.shape
     height = float(np.clip(1.0 + 0.19 * J, 2.4, 12.0)) if J <= _MOST_NAMED else 5.2
-    panels, new = several_axes(axes, r, (3.7, height))
+    longest = max(map(len, map(str, term.levels))) if J <= _MOST_NAMED else 0
+    width = 3.7 + 0.08 * float(np.clip(longest - 4, 0, 12))  # names take no room from intervals
+    panels, new = several_axes(axes, r, (width, height))
     name = "posterior mean" if isinstance(source, Posterior) else f"BLUP at {source.label}"
     color = COLORS["posterior" if isinstance(source, Posterior) else "REML"]
     half = float(ndtri((1 + prob) / 2)) * sd

@@ -122,4 +122,4 @@ def _margins(ax: Axes, renderer: RendererAgg) -> Array:
 
 def _sizes(panels: list[Axes]) -> Array:
     """Return widths and heights of the panels in pixels."""
-    return np.array([ax.bbox.size for ax in panels], dtype=float)
+    return np.asarray([ax.bbox.size for ax in panels], dtype=float)

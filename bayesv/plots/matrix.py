@@ -21,6 +21,7 @@ from bayesv.plots.style import (
     TITLE,
     dress,
     figure_of,
+    fitting,
     inches,
     integer_ticks,
     label_ticks,
@@ -141,7 +142,8 @@ def image(
             binned.strip(), (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
             fontsize=TICK - 1, color=INK, ha="left", va="bottom",
         )  # fmt: skip
-        ax.set_title(ax.get_title(loc="left"), fontsize=TITLE, loc="left", color=INK, pad=15, y=1.0)
+        size = fitting(title, inches(ax)[0], TITLE)[1]
+        ax.set_title(ax.get_title(loc="left"), fontsize=size, loc="left", color=INK, pad=15, y=1.0)
     ax.spines[:].set_visible(True)
     ax.spines[:].set_color("#888888")
     if colorbar is not None:
