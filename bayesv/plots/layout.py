@@ -115,11 +115,12 @@ def _margins(ax: Axes, renderer: RendererAgg) -> Array:
     box = ax.get_tightbbox(renderer, for_layout_only=True)
     if box is None:
         return np.zeros((2, 2))
-    inner = ax.bbox.get_points()
-    outer = box.get_points()
-    return np.maximum(np.stack([inner[0] - outer[0], outer[1] - inner[1]]), 0.0)
+    inner, outer = ax.bbox.get_points(), box.get_points()
+    margins: Array = np.maximum([inner[0] - outer[0], outer[1] - inner[1]], 0.0)
+    return margins
 
 
 def _sizes(panels: list[Axes]) -> Array:
     """Return widths and heights of the panels in pixels."""
-    return np.asarray([ax.bbox.size for ax in panels], dtype=float)
+    sizes: Array = np.array([ax.bbox.size for ax in panels])
+    return sizes

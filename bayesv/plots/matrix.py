@@ -142,8 +142,10 @@ def image(
             binned.strip(), (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
             fontsize=TICK - 1, color=INK, ha="left", va="bottom",
         )  # fmt: skip
-        size = fitting(title, inches(ax)[0], TITLE)[1]
-        ax.set_title(ax.get_title(loc="left"), fontsize=size, loc="left", color=INK, pad=15, y=1.0)
+        letters = fitting(title, inches(ax)[0], TITLE)[1]
+        ax.set_title(
+            ax.get_title(loc="left"), fontsize=letters, loc="left", color=INK, pad=15, y=1.0
+        )
     ax.spines[:].set_visible(True)
     ax.spines[:].set_color("#888888")
     if colorbar is not None:
