@@ -167,7 +167,9 @@
     // The density between two quantiles is the probability between them over their distance.
     const draw = (all) => {
       const curves = all.map((e, f) => ({ e, f })).filter(({ e }) => e.quantiles && e.sd > 0).map(({ e, f }) => {
-        const q = e.quantiles.map((percent) => e.cov + (percent / 100) * e.sd), points = [[q[0], 0]];
+        // Quantiles are kept to a hundredth of the SD: one so near 0 is 0, below which no variance lies.
+        const value = (percent) => { const v = e.cov + (percent / 100) * e.sd; return Math.abs(v) < 0.006 * e.sd ? 0 : v; };
+        const q = e.quantiles.map(value), points = [[q[0], 0]];
         for (let k = 1; k < q.length; k++) if (q[k] > q[k - 1])
           points.push([(q[k] + q[k - 1]) / 2, (data.quantiles[k] - data.quantiles[k - 1]) / (q[k] - q[k - 1])]);
         points.push([q[q.length - 1], 0]);
