@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import bayesv as bv
 from bayesv.formula.frame import take_columns
 from bayesv.formula.residual_text import parse_residual
 from bayesv.formula.series import read_series
@@ -96,3 +97,33 @@ def test_groups_with_parameters_of_their_own_are_fitted_apart(fev):
         alone += search_by_visit(criterion_of(own, "ar1(VISITN | USUBJID)", method="ML")).criterion
     assert together.criterion == pytest.approx(alone, abs=1e-6)
     assert X.shape[1] == 2  # a mean for each arm, as in the two fits
+
+
+def still(noise, seed=3):
+    """Twenty series of five visits that move by so much beside the SD between series."""
+    rng = np.random.default_rng(seed)
+    g, v = np.repeat(np.arange(20), 5), np.tile(np.arange(5), 20)
+    y = rng.normal(size=20)[g] + noise * rng.normal(size=100)
+    return pd.DataFrame({"y": y, "g": g, "v": v})
+
+
+@pytest.mark.filterwarnings("ignore:.*at the end of its range")
+@pytest.mark.parametrize("noise", [1e-1, 1e-3, 1e-4])
+def test_series_that_hardly_move_are_fitted_as_with_an_effect_of_each(noise):
+    data = still(noise)
+    fit = bv.Model("y ~ 1", data, residual="cs(v | g)").reml()
+    effect = bv.Model("y ~ 1 + (1 | g)", data).reml()
+    assert fit.converged
+    assert fit.criterion == pytest.approx(effect.criterion, abs=1e-4)
+    free = bv.Model("y ~ 1", data, residual="us(v | g)").reml()
+    assert free.converged
+    assert free.criterion < fit.criterion
+
+
+@pytest.mark.parametrize("kind", ["us", "cs", "ar1", "toep", "adh"])
+@pytest.mark.parametrize("noise", [0.0, 1e-7])
+def test_series_that_do_not_move_are_refused(kind, noise):
+    model = bv.Model("y ~ 1", still(noise), residual=f"{kind}(v | g)")
+    for work in (model.reml, lambda: model.sample(draws=10, chains=1)):
+        with pytest.raises(bv.DataError, match="its variance to chance"):
+            work()

@@ -15,6 +15,7 @@ from bayesv.gram import digits_reproduced, statistics_by_residual
 from bayesv.gram.threads import one_blas_thread
 from bayesv.linalg import Array
 from bayesv.reml.by_visit import VisitCriterion, search_by_visit
+from bayesv.reml.descent import refuse_many
 from bayesv.reml.fit import RemlFit
 from bayesv.reml.fitting import search_from
 from bayesv.reml.joint import JointCriterion, starts_of
@@ -25,6 +26,8 @@ __all__ = ["fit_structured"]
 
 _BOUNDARY = float(np.arctanh(1.0 - 1e-5))  # size of a coordinate near the end of its range
 _MAX_ITERATIONS = 500  # of the quasi-Newton search from each start
+# Share of a variance left to chance, below which too few digits are; of where a search stuck, too.
+_LEFT, _LEFT_STUCK = 1e-10, 1e-7
 
 
 def fit_structured(design: Design, method: str = "REML") -> RemlFit:
@@ -118,8 +121,17 @@ def _by_visit(design: Design, form: StructuredResidual, method: str) -> RemlFit:
     """Search with sums by missingness pattern."""
     assert form.sequential is not None
     series, structure = form.sequential.series, form.sequential.structure
+    refuse_many(form.sequential.n_groups * (structure.n_sds + structure.n_corrs))
     criterion = VisitCriterion(series, design.X, design.target, structure, form.known, method)
     end = search_by_visit(criterion)
+    if end.left < (_LEFT if end.converged else _LEFT_STUCK):
+        raise DataError(
+            f"Residuals {form.text}: the criterion falls on until a visit leaves {end.left:.1g} of "
+            "its variance to chance once those before it are known, where double precision has "
+            "no digits left and the criterion may have no minimum. Series that hardly change, or "
+            "fewer of them than visits, do that: check the response, or use a family with fewer "
+            "parameters; of series that do not change, fit one row of each."
+        )
     _, slopes = criterion(end.x)
     log_sds, z = criterion.parts(end.x)
     values, sigma2 = form.values_of(Parameters(np.exp(log_sds).ravel(), z, np.zeros(0)), 1.0)
