@@ -22,6 +22,7 @@ _FAR = 2.0  # coordinate of a correlation, beyond which a start is near the boun
 _INSIDE = 0.95  # of the correlations of least squares' residuals, to start inside the family
 _LEAST_VALUE = 0.05  # eigenvalue of a correlation to start from inside the family
 _FLAT = 1e-9  # the same of one to start from near its end
+_LARGEST = 340.0  # log SD, whose square is a double
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,7 @@ class VisitCriterion:
     ) -> None:
         self.structure, self.method, self.series = structure, method, series
         self.n, self.p = X.shape
+        self.df = self.n - (self.p if method == "REML" else 0)
         self.log_weights = 0.0 if weights is None else float(np.log(weights).sum())
         self.n_groups = max(len(series.groups), 1)
         summed = visit_sums(series, structure.size, X, y, weights)
@@ -101,6 +103,8 @@ class VisitCriterion:
     def __call__(self, x: Array) -> tuple[float, Array]:
         """Return the criterion and its derivative by x; infinity where R is singular."""
         self.n_evaluations += 1
+        if not self.parts(x)[0].max() < _LARGEST:
+            return np.inf, np.zeros(len(x))
         p, roots = self.p, self.roots(x)
         try:
             done = self.sums.whiten(block_diagonal(roots @ np.swapaxes(roots, 1, 2)))
@@ -111,14 +115,13 @@ class VisitCriterion:
         Phi = inverse.T @ inverse
         e = np.append(-Phi @ done.T[:p, p], 1.0)
         value = done.logdet - self.log_weights + float(e @ done.T @ e)
-        T_bar, df = np.outer(e, e), self.n
+        T_bar = np.outer(e, e)
         if self.method == "REML":
-            df -= p
             value += 2.0 * float(np.log(np.diagonal(half)).sum())
             value += 2.0 * float(np.log(np.abs(np.diagonal(self.upper))).sum())
             T_bar[:p, :p] += Phi
         bar = done.gradient(T_bar)
-        return value + df * np.log(2 * np.pi), self._pullback(x, roots, bar)
+        return value + self.df * np.log(2 * np.pi), self._pullback(x, roots, bar)
 
     def fixed(self, x: Array) -> tuple[Array, Array]:
         """Return β̂ and (X'V⁻¹X)⁻¹."""

@@ -122,7 +122,10 @@ def _by_visit(design: Design, form: StructuredResidual, method: str) -> RemlFit:
     assert form.sequential is not None
     series, structure = form.sequential.series, form.sequential.structure
     refuse_many(form.sequential.n_groups * (structure.n_sds + structure.n_corrs))
-    criterion = VisitCriterion(series, design.X, design.target, structure, form.known, method)
+    unit = _unit(design.target)
+    criterion = VisitCriterion(
+        series, design.X, design.target / unit, structure, form.known, method
+    )
     end = search_by_visit(criterion)
     if end.left < (_LEFT if end.converged else _LEFT_STUCK):
         raise DataError(
@@ -134,7 +137,8 @@ def _by_visit(design: Design, form: StructuredResidual, method: str) -> RemlFit:
         )
     _, slopes = criterion(end.x)
     log_sds, z = criterion.parts(end.x)
-    values, sigma2 = form.values_of(Parameters(np.exp(log_sds).ravel(), z, np.zeros(0)), 1.0)
+    sds = unit * np.exp(log_sds).ravel()
+    values, sigma2 = form.values_of(Parameters(sds, z, np.zeros(0)), 1.0)
     components = VarianceComponents({}, sigma2, values).aligned(design)
     (beta, cov_beta), problems = criterion.fixed(end.x), _problems(form, z)
     names = design.fixed_index
@@ -151,15 +155,21 @@ def _by_visit(design: Design, form: StructuredResidual, method: str) -> RemlFit:
         design=design,
         method=method,
         components=components,
-        beta=pd.Series(beta, names, name="beta"),
-        cov_beta=pd.DataFrame(cov_beta, names, names),
-        criterion=end.criterion,
+        beta=pd.Series(unit * beta, names, name="beta"),
+        cov_beta=pd.DataFrame(unit**2 * cov_beta, names, names),
+        criterion=end.criterion + 2.0 * criterion.df * float(np.log(unit)),
         singular=bool((np.abs(z) > _BOUNDARY).any()),
         converged=end.converged,
         n_evaluations=end.n_evaluations,
         gradient_norm=gradient,
         problems=tuple(problems),
     )
+
+
+def _unit(y: Array) -> float:
+    """Return a unit of a response whose squares are no numbers of double precision; 1 of others."""
+    size = float(np.abs(y).max())
+    return 1.0 if 1e-60 < size < 1e60 else float(2.0 ** np.round(np.log2(size)))
 
 
 def _problems(form: StructuredResidual, z: Array) -> list[str]:
