@@ -15,7 +15,7 @@ from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.identification import Elements, flat_directions
 from bayesv.gram.krylov import EIGHT, krylov
 from bayesv.gram.layout import Layout
-from bayesv.gram.many import eliminate_many
+from bayesv.gram.many import eliminate_many, probe_logs
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
 from bayesv.gram.of_design import refuse_crossed_clusters, responses_of, statistics_of
 from bayesv.gram.predicted import PredictedEffects, predicted_effects, squares_of_effects
@@ -74,6 +74,7 @@ __all__ = [
     "merge",
     "permute",
     "predicted_effects",
+    "probe_logs",
     "profile_chain",
     "recode",
     "refuse_crossed_clusters",

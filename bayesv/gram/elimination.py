@@ -100,6 +100,12 @@ class Elimination:
         return border.logdet_se if isinstance(border, IterativeBorder) else 0.0
 
     @property
+    def logs(self) -> Array:
+        """What each probe says of log|M|, up to a constant; none if it is exact."""
+        border = self._done.border
+        return border.logs if isinstance(border, IterativeBorder) else np.zeros(0)
+
+    @property
     def residual(self) -> float:
         """Largest relative residual of solutions by iteration: 0 if there are none."""
         border = self._done.border
