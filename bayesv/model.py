@@ -319,6 +319,7 @@ class Model(Shown):
         >>> bool((model.prior_predictive(seed=1)["VPC Batch"] < 1).all())
         True
         """
+        refuse_draws(self.design, draws, keep_u=False)
         rng = np.random.default_rng(seed)
         return prior_predictive(self.priors, self.density.statistics, draws, rng)
 
