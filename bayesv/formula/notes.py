@@ -103,7 +103,7 @@ def rounded_columns(columns: Sequence[pd.Series], formula: Formula) -> tuple[str
     formula : Formula
         Its response is judged beside σ, once that is known.
     """
-    notes = []
+    notes: list[str] = []
     for column in columns:
         name = str(column.name)
         if column.dtype != np.float64 or name == formula.response or not occurrences(name, formula):
