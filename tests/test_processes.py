@@ -198,6 +198,25 @@ def test_interrupts_end_in_an_interrupt(engine, chains, sleepstudy):
         thread.join()
 
 
+def test_long_tasks_end_with_the_call_that_was_interrupted():
+    """Interrupts reach the main thread alone; others must not go on until they are done."""
+    main, seen = threading.main_thread().ident, []
+
+    def task(number):
+        if number == 0:
+            signal.pthread_kill(main, signal.SIGINT)
+        for _ in range(2000):  # ten seconds
+            run(time.sleep, [0.005])
+        seen.append(number)
+
+    start = time.monotonic()
+    with threads(2), pytest.raises(KeyboardInterrupt):
+        run(task, [0, 1, 2])
+    assert time.monotonic() - start < 5
+    assert not seen
+    assert run(len, ["a", "bc"]) == [1, 2]
+
+
 @pytest.mark.parametrize("engine", ["collapsed", "nuts", "pymc", "bambi"])
 @pytest.mark.parametrize("noise", [0.0, 1e-12, 1e-9, 1e-8, 1e-7])
 def test_no_engine_samples_a_response_that_is_constant_within_groups(engine, noise):
