@@ -6,8 +6,11 @@ imports, before any module in the package has a say.
 
 import os
 import signal
+import sys
 
 __all__ = ["main"]
+
+INTERRUPTED = 130
 
 
 def main() -> int:
@@ -20,9 +23,13 @@ def main() -> int:
     signal.signal(signal.SIGINT, usual)
     code = run()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is written: the end is the end
+    if code == INTERRUPTED:  # taking compiled loops apart takes longer than one should wait
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     return code
 
 
 def _stop(*_: object) -> None:
     os.write(2, b"interrupted\n")
-    os._exit(130)
+    os._exit(INTERRUPTED)
