@@ -4,6 +4,7 @@ It stands beside the package, because Python reads all of ``bayesv/__init__.py``
 imports, before any module in the package has a say.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -24,8 +25,8 @@ def main() -> int:
     code = run()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is written: the end is the end
     if code == INTERRUPTED:  # taking compiled loops apart takes longer than one should wait
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # its reader may have been interrupted, too
+            sys.stdout.flush()
         os._exit(code)
     return code
 
