@@ -11,15 +11,13 @@ from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.threads import one_blas_thread, run
 from bayesv.linalg import Array, symmetrize
 
-__all__ = ["eliminate_many"]
+__all__ = ["WORTH_THREADS", "eliminate_many"]
 
 Values = tuple[Array, Array]  # log|M| and T
 
-_LANES = 256  # values of λ in one vectorised batch, at most
-_VECTOR = 8  # lanes that vector instructions take at a time
-_FRONT_BYTES = 1 << 16  # of the frontal matrices of a batch, to stay in the cache
 _NUMBERS = 1 << 20  # of sums, where each value has its own
-_WORTH_THREADS = 100_000  # units × values of λ
+WORTH_THREADS = 100_000
+"""Units × values of λ from which threads take less time than they cost."""
 
 
 def eliminate_many(
@@ -54,8 +52,7 @@ def eliminate_many(
     if coefficients is not None or layout.large_border or layout.iteration is not None:
         return _one_by_one(stats, lambdas, step, coefficients)
     S = len(lambdas[0]) if lambdas else 1
-    lanes = min(max(_FRONT_BYTES // (8 * layout.plan.width**2), _VECTOR), _LANES)
-    lanes -= lanes % _VECTOR
+    lanes = layout.plan.lanes(S)
     batch = _with_border if layout.border else _lanes
     lam = _flat(lambdas, layout.chain_terms, S)
     lam_border = _flat(lambdas, layout.border_terms, S)
@@ -66,7 +63,7 @@ def eliminate_many(
         step(len(result[0]))
         return result
 
-    serial = S * (layout.plan.n_events + layout.border_size**2) < _WORTH_THREADS
+    serial = S * (layout.plan.n_events + layout.border_size**2) < WORTH_THREADS
     parts = run(part, range(0, S, lanes), serial=serial)
     T = stats.sums.C + mirrored(np.concatenate([part[1] for part in parts]))
     return np.concatenate([part[0] for part in parts]), symmetrize(T)
@@ -82,7 +79,7 @@ def _lanes(stats: GramStatistics, lam: Array, _: Array) -> Values:
 
     plan, m = stats.layout.plan, stats.p + 1
     W = len(lam)
-    lanes = W + -W % _VECTOR
+    lanes = plan.lanes(W)
     full = np.empty((lam.shape[1], lanes))
     full[:, :W], full[:, W:] = lam.T, lam[-1:].T
     logdet, T = np.zeros(lanes), np.zeros((m, m, lanes))
@@ -130,7 +127,7 @@ def _of_coefficients(
         step(len(own))
         return logdet, sums.C + mirrored(lost)
 
-    parts = run(part, range(0, S, size), serial=S * plan.n_events < _WORTH_THREADS)
+    parts = run(part, range(0, S, size), serial=S * plan.n_events < WORTH_THREADS)
     T = np.concatenate([part[1] for part in parts])
     return np.concatenate([part[0] for part in parts]), symmetrize(T)
 
