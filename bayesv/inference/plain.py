@@ -157,7 +157,9 @@ class Plain:
 def _maps(coordinates: Coordinates, stats: GramStatistics, limits: Array) -> Maps:
     layout = stats.layout
     starts = dict(zip(layout.chain_terms, layout.plan.tables.table[:, L_START], strict=True))
-    sds, log_units, depth, corrs, members, terms = [], [], [], [], [], []
+    depth: list[int] = []
+    corrs: list[int] = []
+    sds, log_units, members, terms = [], [], [], []
     k_max = max(part.term.n_columns for part in coordinates.parts)
     back = np.zeros(sum(part.term.n_columns**2 for part in coordinates.parts))
     for f, part in enumerate(coordinates.parts):
@@ -177,8 +179,10 @@ def _maps(coordinates: Coordinates, stats: GramStatistics, limits: Array) -> Map
             depth.append(i)
             corrs.append(first)
             members.append(np.pad(np.array(block[:i], dtype=np.intp), (0, k_max - i)))
+    low, high = np.ascontiguousarray(limits)
     return Maps(
-        *np.ascontiguousarray(limits),
+        low,
+        high,
         coordinates.has_sigma,
         coordinates.log_scale if coordinates.has_sigma else 0.0,
         np.concatenate(sds),

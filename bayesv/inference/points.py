@@ -29,8 +29,7 @@ def evaluate_chain(x, maps, law, beta, tables, sums, spans, width, lanes, values
     m, size = p + 1, maps.size
     lam, one, origin = np.zeros((size, lanes)), np.empty(size), np.zeros(d)
     front, logdet = np.zeros((width, width, lanes)), np.empty(lanes)
-    part, whole = np.empty(lanes), np.empty(lanes)
-    T = np.empty((m, m, lanes))
+    part, T = np.empty(lanes), np.empty((m, m, lanes))
     prior, log_sigma = np.empty(lanes), np.empty(lanes)
     for first in range(0, S, lanes):
         count = min(lanes, S - first)

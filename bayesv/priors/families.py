@@ -49,7 +49,7 @@ class _Prior:
 
 
 class Form(NamedTuple):
-    """The log density of an SD as numbers, which compiled loops read; all families are of this form.
+    """The log density of an SD as numbers, which compiled loops read; all families have it.
 
     With x = sd/unit it is constant + log · log x + linear · x + square · x² + inverse_square/x² +
     log1p · log(1 + inner x²).
