@@ -15,7 +15,7 @@ from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.identification import Elements, flat_directions
 from bayesv.gram.krylov import EIGHT, krylov
 from bayesv.gram.layout import Layout
-from bayesv.gram.many import WORTH_THREADS, eliminate_many
+from bayesv.gram.many import BATCH, WORTH_THREADS, eliminate_many
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
 from bayesv.gram.of_design import refuse_crossed_clusters, responses_of, statistics_of
 from bayesv.gram.probes import Probes
@@ -31,6 +31,7 @@ from bayesv.gram.words import elimination_in_words
 
 __all__ = [
     "elimination_in_words",
+    "BATCH",
     "DENSE_COLUMNS",
     "EIGHT",
     "ELIMINATIONS",

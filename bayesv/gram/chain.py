@@ -27,9 +27,6 @@ __all__ = [
 
 _CHUNK = 8192  # units that are worth a task of their own
 _CHUNK_WITH_BORDER = 256  # units
-_LANES = 256  # values of λ in one vectorised batch, at most
-_VECTOR = 8  # lanes that vector instructions take at a time
-_FRONT_BYTES = 1 << 16  # of the frontal matrices of a batch, to stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,11 +177,6 @@ class Plan:
     def n_events(self) -> int:
         """Number of units that are eliminated."""
         return len(self.tables.unit)
-
-    def lanes(self, values: int) -> int:
-        """Return how many of so many values of λ are eliminated at once, a multiple of 8."""
-        most = min(max(_FRONT_BYTES // (8 * self.width**2), _VECTOR), _LANES)
-        return min(most - most % _VECTOR, values + -values % _VECTOR)
 
 
 def plan_of(factors: Sequence[ChainFactor], m: int, merging: Merging | None) -> Plan:

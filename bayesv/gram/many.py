@@ -7,15 +7,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bayesv.gram.elimination import eliminate_units, mirrored
+from bayesv.gram.krylov import EIGHT
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.threads import one_blas_thread, run
 from bayesv.linalg import Array, symmetrize
 
-__all__ = ["WORTH_THREADS", "eliminate_many"]
+__all__ = ["BATCH", "WORTH_THREADS", "eliminate_many"]
 
 Values = tuple[Array, Array]  # log|M| and T
 
 _NUMBERS = 1 << 20  # of sums, where each value has its own
+BATCH = 256
+"""Values of λ that are a task of their own."""
+
 WORTH_THREADS = 100_000
 """Units × values of λ from which threads take less time than they cost."""
 
@@ -52,19 +56,18 @@ def eliminate_many(
     if coefficients is not None or layout.large_border or layout.iteration is not None:
         return _one_by_one(stats, lambdas, step, coefficients)
     S = len(lambdas[0]) if lambdas else 1
-    lanes = layout.plan.lanes(S)
-    batch = _with_border if layout.border else _lanes
+    batch = _with_border if layout.border else _eights
     lam = _flat(lambdas, layout.chain_terms, S)
     lam_border = _flat(lambdas, layout.border_terms, S)
 
     def part(start: int) -> Values:
-        values = slice(start, start + lanes)
+        values = slice(start, start + BATCH)
         result = batch(stats, lam[values], lam_border[values])
         step(len(result[0]))
         return result
 
     serial = S * (layout.plan.n_events + layout.border_size**2) < WORTH_THREADS
-    parts = run(part, range(0, S, lanes), serial=serial)
+    parts = run(part, range(0, S, BATCH), serial=serial)
     T = stats.sums.C + mirrored(np.concatenate([part[1] for part in parts]))
     return np.concatenate([part[0] for part in parts]), symmetrize(T)
 
@@ -73,22 +76,22 @@ def _flat(lambdas: Sequence[Array], terms: Sequence[int], S: int) -> Array:
     return np.concatenate([np.zeros((S, 0)), *(lambdas[t].reshape(S, -1) for t in terms)], axis=1)
 
 
-def _lanes(stats: GramStatistics, lam: Array, _: Array) -> Values:
+def _eights(stats: GramStatistics, lam: Array, _: Array) -> Values:
     """Return log|M| and what T loses, in its upper triangle, without a border."""
-    from bayesv.gram.lanes import forward_many  # compiled: loaded when it is needed
+    from bayesv.gram.lanes import forward_eight  # compiled: loaded when it is needed
 
-    plan, m = stats.layout.plan, stats.p + 1
-    W = len(lam)
-    lanes = plan.lanes(W)
-    full = np.empty((lam.shape[1], lanes))
-    full[:, :W], full[:, W:] = lam.T, lam[-1:].T
-    logdet, T = np.zeros(lanes), np.zeros((m, m, lanes))
-    for span in plan.spans:  # the same sums as in `eliminate`
-        front, part = np.zeros((plan.width, plan.width, lanes)), np.zeros(lanes)
-        forward_many(plan.tables, stats.merged, *span, full, front, part)
-        logdet += part
-        T += front[-m:, -m:]
-    return logdet[:W], T.transpose(2, 0, 1)[:W]
+    plan, m, W = stats.layout.plan, stats.p + 1, len(lam)
+    logdet, T = np.empty(W), np.empty((W, m, m))
+    for first in range(0, W, EIGHT):
+        own = slice(first, min(first + EIGHT, W))
+        count = own.stop - own.start
+        eight = np.ascontiguousarray(lam[np.arange(first, first + EIGHT).clip(max=W - 1)].T)
+        front, logs = np.zeros((plan.width**2, EIGHT)), np.zeros((1, EIGHT))
+        for span in plan.spans:  # the same sums as in `eliminate`
+            forward_eight(plan.tables, stats.merged, *span, eight, front, plan.width, logs)
+        whole = front.T.reshape(EIGHT, plan.width, plan.width)
+        T[own], logdet[own] = whole[:count, -m:, -m:], logs[0, :count]
+    return logdet, T
 
 
 def _with_border(stats: GramStatistics, lam: Array, lam_border: Array) -> Values:

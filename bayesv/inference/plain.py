@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bayesv.gram import WORTH_THREADS, GramStatistics, smallest_kept
+from bayesv.gram import BATCH, WORTH_THREADS, GramStatistics, smallest_kept
 from bayesv.gram.scaling import Index
 from bayesv.gram.tables import L_START
 from bayesv.gram.threads import run
@@ -137,12 +137,12 @@ class Plain:
 
         S, p, plan = len(x), self.stats.p, self.stats.layout.plan
         values, mean, root = np.empty(S), np.empty((S, p)), np.empty((S, p, p))
-        lanes, spans = plan.lanes(S), np.array(plan.spans, dtype=np.intp).reshape(-1, 2)
+        spans = np.array(plan.spans, dtype=np.intp).reshape(-1, 2)
         tables, sums = plan.tables, self.stats.merged
 
         def part(own: slice) -> None:
             evaluate_chain(
-                x[own], self.maps, self.law, self.beta, tables, sums, spans, plan.width, lanes,
+                x[own], self.maps, self.law, self.beta, tables, sums, spans, plan.width,
                 values[own], mean[own], root[own],
             )  # fmt: skip
             step(len(values[own]))
@@ -150,7 +150,7 @@ class Plain:
         if S * plan.n_events < WORTH_THREADS:
             part(slice(0, S))
         else:
-            run(part, [slice(first, first + lanes) for first in range(0, S, lanes)])
+            run(part, [slice(first, first + BATCH) for first in range(0, S, BATCH)])
         return values, Conditional(values, mean, root)
 
 

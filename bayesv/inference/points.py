@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bayesv.gram.compiled import compiled
-from bayesv.gram.lanes import forward_many
+from bayesv.gram.lanes import forward_eight
 from bayesv.priors.families import Form
 
 __all__ = ["evaluate_chain"]
@@ -18,22 +18,22 @@ UNIT, LOG, LINEAR, SQUARE, INVERSE_SQUARE, LOG1P, INNER = (
 
 
 @compiled
-def evaluate_chain(x, maps, law, beta, tables, sums, spans, width, lanes, values, mean, root):
+def evaluate_chain(x, maps, law, beta, tables, sums, spans, width, values, mean, root):
     """Fill log densities, (S,), at points (S, d), and mean and root of β's precision.
 
-    ``maps``, ``law`` and ``beta`` are those of `bayesv.inference.plain.Plain`, ``lanes`` how many
-    points are eliminated at once. Outside of the limits, and where digits are lost, it is −∞.
+    ``maps``, ``law`` and ``beta`` are those of `bayesv.inference.plain.Plain`. Outside of the
+    limits, and where digits are lost, the value is −∞.
     """
     S, d = x.shape
     p = mean.shape[1]
-    m, size = p + 1, maps.size
-    lam, one, origin = np.zeros((size, lanes)), np.empty(size), np.zeros(d)
-    front, logdet = np.zeros((width, width, lanes)), np.empty(lanes)
-    part, T = np.empty(lanes), np.empty((m, m, lanes))
-    prior, log_sigma = np.empty(lanes), np.empty(lanes)
-    for first in range(0, S, lanes):
-        count = min(lanes, S - first)
-        for w in range(lanes):
+    corner, m, size = width - p - 1, p + 1, maps.size
+    lam, one, origin = np.empty((size, 8)), np.empty(size), np.zeros(d)
+    front, logdet = np.empty((width * width, 8)), np.empty((1, 8))
+    T = np.empty((m, m))
+    prior, log_sigma = np.empty(8), np.empty(8)
+    for first in range(0, S, 8):
+        count = min(8, S - first)
+        for w in range(8):
             if w < count:
                 s = first + w
                 inside = True
@@ -47,20 +47,15 @@ def evaluate_chain(x, maps, law, beta, tables, sums, spans, width, lanes, values
             for i in range(size):
                 lam[i, w] = one[i]
         logdet[:] = 0.0
-        T[:] = 0.0
+        front[:] = 0.0
         for span in range(len(spans)):
-            front[:] = 0.0
-            part[:] = 0.0
-            forward_many(tables, sums, spans[span, 0], spans[span, 1], lam, front, part)
-            for w in range(lanes):
-                logdet[w] += part[w]
-            for i in range(m):
-                for j in range(i, m):
-                    for w in range(lanes):
-                        T[i, j, w] += front[width - m + i, width - m + j, w]
+            forward_eight(tables, sums, spans[span, 0], spans[span, 1], lam, front, width, logdet)
         for w in range(count):
             s = first + w
-            value = _of_beta(T, w, log_sigma[w], sums.C, beta, mean[s], root[s]) - 0.5 * logdet[w]
+            for i in range(m):
+                for j in range(i, m):
+                    T[i, j] = sums.C[i, j] + front[(corner + i) * width + corner + j, w]
+            value = _of_beta(T, log_sigma[w], beta, mean[s], root[s]) - 0.5 * logdet[0, w]
             value += prior[w]
             values[s] = value if np.isfinite(value) else -np.inf
 
@@ -147,14 +142,14 @@ def _of_sd(form, sd):
 
 
 @compiled
-def _of_beta(T, w, log_sigma, C, beta, mean, L):
+def _of_beta(T, log_sigma, beta, mean, L):
     """Return the log likelihood but for log|M|; fill mean and root of the precision of β."""
     p = len(mean)
     precision = np.exp(-2.0 * log_sigma)
     product, logdet, explained = 1.0, 0.0, 0.0
     for j in range(p):
         for i in range(j, p):
-            total = (C[j, i] + T[j, i, w]) * precision + beta.precision[i, j]
+            total = T[j, i] * precision + beta.precision[i, j]
             for t in range(j):
                 total -= L[i, t] * L[j, t]
             if i == j:
@@ -169,7 +164,7 @@ def _of_beta(T, w, log_sigma, C, beta, mean, L):
             product = 1.0
     logdet += np.log(product)
     for i in range(p):
-        total = (C[i, p] + T[i, p, w]) * precision + beta.shift[i]
+        total = T[i, p] * precision + beta.shift[i]
         for t in range(i):
             total -= L[i, t] * mean[t]
         mean[i] = total / L[i, i]
@@ -178,7 +173,7 @@ def _of_beta(T, w, log_sigma, C, beta, mean, L):
         for t in range(i + 1, p):
             mean[i] -= L[t, i] * mean[t]
         mean[i] /= L[i, i]
-    squares = C[p, p] + T[p, p, w]
+    squares = T[p, p]
     if not (squares > beta.least and np.isfinite(explained)):
         return np.nan
     value = beta.constant + 2.0 * beta.n * log_sigma + squares * precision
