@@ -91,9 +91,12 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
     effort = _EXPENSIVE if target.expensive else _CHEAP
     teams = form_teams(target, modes, options.chains, rng, effort)
     for attempt in range(_ATTEMPTS):
-        thin = _thinning(min(team.efficiency for team in teams))
-        length = max(round(draws * thin), _JUDGED_DRAWS)
+        length = max(draws, _JUDGED_DRAWS)
         proposed = [team.propose(target, length) for team in teams]
+        thin = _thinning(min(p.efficiency for p in proposed))
+        length = max(round(draws * thin), length)
+        pairs = zip(teams, proposed, strict=True)
+        proposed = [team.go_on(target, p, length) for team, p in pairs]
         gap = evidence_gap(proposed)
         if gap <= _MAX_GAP_SE and all(p.suffices(length, draws) for p in proposed):
             break
