@@ -11,9 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, ndtri
+from scipy.special import ndtri
 
-from bayesv.linalg import Array
+from bayesv.linalg import Array, log_sum
 
 __all__ = [
     "density_mode",
@@ -104,7 +104,7 @@ def tail_fit(tail: Array) -> tuple[float, float]:
     b = b / (3.0 * quartile) + 1.0 / tail[-1]
     shape = np.log1p(-b[:, None] * tail).mean(axis=1)
     log_l = n * (np.log(-b / shape) - shape - 1.0)
-    weight = np.exp(log_l - logsumexp(log_l))
+    weight = np.exp(log_l - log_sum(log_l))
     weight[weight < 10 * np.finfo(float).eps] = 0.0
     mean_b = b @ weight / weight.sum()
     k = float(np.log1p(-mean_b * tail).mean())

@@ -23,7 +23,7 @@ _INT = ir.IntType(32)
 class Eight(types.Type):
     """Eight numbers in registers."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__(name="Eight")
 
 
@@ -32,7 +32,7 @@ _eight = Eight()
 
 @register_default(Eight)
 class _Registers(models.PrimitiveModel):
-    def __init__(self, manager, kind) -> None:
+    def __init__(self, manager, kind):
         super().__init__(manager, kind, _EIGHT)
 
 
@@ -107,7 +107,7 @@ def all_below(typing, eight, limit):
     return types.boolean(_eight, types.float64), build
 
 
-def _by_element(instruction: str):
+def _by_element(instruction):
     """Return the function of two Eights that an instruction computes."""
 
     @intrinsic

@@ -8,7 +8,29 @@ from bayesv.gram.compiled import FLUSH, compiled, widths
 from bayesv.gram.eights import all_below, load, root, spread, store
 from bayesv.gram.tables import A_START, H_START, L_START, PLACE, U_START, K, S
 
-__all__ = ["forward_eight"]
+__all__ = ["forward_eight", "forward_many"]
+
+
+@compiled
+def forward_many(tables, sums, spans, lam, width, logdet, T):
+    """Fill log|M|, (W,), and what T loses, (W, m, m), in its upper triangle, for λ, (W, Σk²)."""
+    (W, size), m = lam.shape, T.shape[1]
+    corner = width - m
+    eight, front, logs = np.empty((size, 8)), np.empty((width * width, 8)), np.empty((1, 8))
+    for first in range(0, W, 8):
+        for w in range(8):
+            for i in range(size):
+                eight[i, w] = lam[min(first + w, W - 1), i]
+        front[:] = 0.0
+        logs[:] = 0.0
+        for span in range(len(spans)):
+            start, stop = spans[span]
+            forward_eight(tables, sums, start, stop, eight, front, width, logs)
+        for w in range(min(8, W - first)):
+            logdet[first + w] = logs[0, w]
+            for i in range(m):
+                for j in range(m):
+                    T[first + w, i, j] = front[(corner + i) * width + corner + j, w]
 
 
 @compiled

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bayesv.gram.elimination import eliminate_units, mirrored
-from bayesv.gram.krylov import EIGHT
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.threads import one_blas_thread, run
 from bayesv.linalg import Array, symmetrize
@@ -56,7 +55,7 @@ def eliminate_many(
     if coefficients is not None or layout.large_border or layout.iteration is not None:
         return _one_by_one(stats, lambdas, step, coefficients)
     S = len(lambdas[0]) if lambdas else 1
-    batch = _with_border if layout.border else _eights
+    batch = _with_border if layout.border else _without_border
     lam = _flat(lambdas, layout.chain_terms, S)
     lam_border = _flat(lambdas, layout.border_terms, S)
 
@@ -76,21 +75,16 @@ def _flat(lambdas: Sequence[Array], terms: Sequence[int], S: int) -> Array:
     return np.concatenate([np.zeros((S, 0)), *(lambdas[t].reshape(S, -1) for t in terms)], axis=1)
 
 
-def _eights(stats: GramStatistics, lam: Array, _: Array) -> Values:
+def _without_border(stats: GramStatistics, lam: Array, _: Array) -> Values:
     """Return log|M| and what T loses, in its upper triangle, without a border."""
-    from bayesv.gram.lanes import forward_eight  # compiled: loaded when it is needed
+    from bayesv.gram.lanes import forward_many  # compiled: loaded when it is needed
 
-    plan, m, W = stats.layout.plan, stats.p + 1, len(lam)
-    logdet, T = np.empty(W), np.empty((W, m, m))
-    for first in range(0, W, EIGHT):
-        own = slice(first, min(first + EIGHT, W))
-        count = own.stop - own.start
-        eight = np.ascontiguousarray(lam[np.arange(first, first + EIGHT).clip(max=W - 1)].T)
-        front, logs = np.zeros((plan.width**2, EIGHT)), np.zeros((1, EIGHT))
-        for span in plan.spans:  # the same sums as in `eliminate`
-            forward_eight(plan.tables, stats.merged, *span, eight, front, plan.width, logs)
-        whole = front.T.reshape(EIGHT, plan.width, plan.width)
-        T[own], logdet[own] = whole[:count, -m:, -m:], logs[0, :count]
+    plan, m = stats.layout.plan, stats.p + 1
+    logdet, T = np.empty(len(lam)), np.empty((len(lam), m, m))
+    forward_many(
+        plan.tables, stats.merged, plan.starts_and_stops, np.ascontiguousarray(lam), plan.width,
+        logdet, T,
+    )  # fmt: skip
     return logdet, T
 
 

@@ -34,7 +34,7 @@ _MIN_ACCEPTANCE = 0.2
 _MAX_GAP_SE = 4.5  # standard errors between the log evidences of two teams
 _SHARE_AT_LIMIT = 1e-3  # share of draws near the limit of what can be evaluated
 _ATTEMPTS = 4
-_JUDGED_DRAWS = 1000  # draws of a chain, on which the proposal is judged however few are kept
+_JUDGED_DRAWS = 500  # draws of a chain, on which the proposal is judged however few are kept
 
 
 def sample_collapsed(

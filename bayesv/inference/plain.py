@@ -137,8 +137,7 @@ class Plain:
 
         S, p, plan = len(x), self.stats.p, self.stats.layout.plan
         values, mean, root = np.empty(S), np.empty((S, p)), np.empty((S, p, p))
-        spans = np.array(plan.spans, dtype=np.intp).reshape(-1, 2)
-        tables, sums = plan.tables, self.stats.merged
+        tables, sums, spans = plan.tables, self.stats.merged, plan.starts_and_stops
 
         def part(own: slice) -> None:
             evaluate_chain(
