@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bayesv.gram.elimination import eliminate_units, mirrored
+from bayesv.gram.iterative import IterativeBorder
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.threads import one_blas_thread, run
 from bayesv.linalg import Array, symmetrize
 
-__all__ = ["BATCH", "WORTH_THREADS", "eliminate_many"]
+__all__ = ["BATCH", "WORTH_THREADS", "eliminate_many", "probe_logs"]
 
 Values = tuple[Array, Array]  # log|M| and T
 
@@ -69,6 +70,17 @@ def eliminate_many(
     parts = run(part, range(0, S, BATCH), serial=serial)
     T = stats.sums.C + mirrored(np.concatenate([part[1] for part in parts]))
     return np.concatenate([part[0] for part in parts]), symmetrize(T)
+
+
+def probe_logs(stats: GramStatistics, lambdas: Sequence[Array]) -> Array:
+    """Return what each probe of an iteration says of log|M|, up to a constant, (S, probes)."""
+    layout, logs = stats.layout, []
+    for s in range(len(lambdas[0])):
+        at = [lam[s] for lam in lambdas]
+        border = eliminate_units(layout, layout.plan, stats.merged, at, gradient=False).border
+        assert isinstance(border, IterativeBorder)
+        logs.append(border.logs)
+    return np.array(logs)
 
 
 def _flat(lambdas: Sequence[Array], terms: Sequence[int], S: int) -> Array:
