@@ -136,13 +136,14 @@ class Plain:
         from bayesv.inference.points import evaluate_chain  # compiled: loaded when it is needed
 
         S, p, plan = len(x), self.stats.p, self.stats.layout.plan
-        values, mean, root = np.empty(S), np.empty((S, p)), np.empty((S, p, p))
+        values, likelihood = np.empty(S), np.empty(S)
+        mean, root = np.empty((S, p)), np.empty((S, p, p))
         tables, sums, spans = plan.tables, self.stats.merged, plan.starts_and_stops
 
         def part(own: slice) -> None:
             evaluate_chain(
                 x[own], self.maps, self.law, self.beta, tables, sums, spans, plan.width,
-                values[own], mean[own], root[own],
+                values[own], likelihood[own], mean[own], root[own],
             )  # fmt: skip
             step(len(values[own]))
 
@@ -150,7 +151,7 @@ class Plain:
             part(slice(0, S))
         else:
             run(part, [slice(first, first + BATCH) for first in range(0, S, BATCH)])
-        return values, Conditional(values, mean, root)
+        return values, Conditional(likelihood, mean, root)
 
 
 def _maps(coordinates: Coordinates, stats: GramStatistics, limits: Array) -> Maps:

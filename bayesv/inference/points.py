@@ -18,11 +18,12 @@ UNIT, LOG, LINEAR, SQUARE, INVERSE_SQUARE, LOG1P, INNER = (
 
 
 @compiled
-def evaluate_chain(x, maps, law, beta, tables, sums, spans, width, values, mean, root):
-    """Fill log densities, (S,), at points (S, d), and mean and root of β's precision.
+def evaluate_chain(x, maps, law, beta, tables, sums, spans, width, values, likelihood, mean, root):
+    """Fill log posterior densities and likelihoods, (S,), at points (S, d), and β's conditional.
 
     ``maps``, ``law`` and ``beta`` are those of `bayesv.inference.plain.Plain`. Outside of the
-    limits, and where digits are lost, the value is −∞.
+    limits, and where digits are lost, the density is 0. Of β come the mean and the root of the
+    precision.
     """
     S, d = x.shape
     p = mean.shape[1]
@@ -55,8 +56,8 @@ def evaluate_chain(x, maps, law, beta, tables, sums, spans, width, values, mean,
             for i in range(m):
                 for j in range(i, m):
                     T[i, j] = sums.C[i, j] + front[(corner + i) * width + corner + j, w]
-            value = _of_beta(T, log_sigma[w], beta, mean[s], root[s]) - 0.5 * logdet[0, w]
-            value += prior[w]
+            likelihood[s] = _of_beta(T, log_sigma[w], beta, mean[s], root[s]) - 0.5 * logdet[0, w]
+            value = likelihood[s] + prior[w]
             values[s] = value if np.isfinite(value) else -np.inf
 
 
