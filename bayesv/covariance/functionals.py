@@ -19,6 +19,7 @@ from bayesv.errors import BayesvError
 from bayesv.formula.frame import as_numbers, column_names, take_columns
 from bayesv.gram import GramStatistics, eliminate_many
 from bayesv.linalg import Array
+from bayesv.support.progress import progress
 
 __all__ = [
     "definition",
@@ -244,5 +245,6 @@ def _inner(cov: Array, square: Array) -> Array:
 
 def log_determinant(values: ComponentDraws, stats: GramStatistics) -> Array:
     """Return log|V| = log|M| + n log σ² − Σ log w of every draw, shape (S,)."""
-    logdet, _ = eliminate_many(stats, stats.in_basis(values.relative_roots()))
+    with progress("log|V| of draws", values.size) as step:
+        logdet, _ = eliminate_many(stats, stats.in_basis(values.relative_roots()), step)
     return np.asarray(logdet + stats.n * np.log(values.sigma2) - stats.log_weights)

@@ -65,6 +65,7 @@ def ess_mean(x: Array) -> Array:
     return _ess(_split(x))
 
 
+@np.errstate(under="ignore")
 def pareto_k(log_w: Array) -> float:
     """Return Pareto k̂ of importance weights, shape (S,); ∞ where it cannot be estimated.
 
@@ -87,6 +88,7 @@ def tail_length(size: int) -> int:
     return int(3 * np.sqrt(size)) if size > 225 else size // 5
 
 
+@np.errstate(under="ignore")
 def tail_fit(tail: Array) -> tuple[float, float]:
     """Return shape k̂ and scale of a generalised Pareto distribution; ∞ and NaN if there is none.
 

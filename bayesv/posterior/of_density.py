@@ -19,7 +19,7 @@ from bayesv.posterior.groups import PREDICTIVE, groups_of
 from bayesv.posterior.likelihoods import likelihood_groups
 from bayesv.posterior.summarised import SummarisedDraws
 from bayesv.support.arguments import accepts, choice, optional, whole
-from bayesv.support.process import USUAL_FLOATS
+from bayesv.support.process import computing
 from bayesv.support.xarray import data_tree
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class DrawsOfDensity(SummarisedDraws):
         )
         return replace(evidence, problems=(*evidence.problems, problem))
 
-    @np.errstate(**USUAL_FLOATS)
+    @computing
     def _evidence(self, density: MarginalDensity, method: str, seed: int) -> Evidence:
         flat, log_weights = flat_effects(density.priors), self.log_weights
         if log_weights is not None and method != "bridge":
