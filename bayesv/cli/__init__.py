@@ -17,6 +17,7 @@ from typing import Any
 import bayesv as bv
 from bayesv.cli.commands import COMMANDS
 from bayesv.cli.terminal import leave_stdout, prepare
+from bayesv.errors import near
 
 __all__ = ["main", "parser_of"]
 
@@ -42,7 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = parser_of({word for word in words if word in COMMANDS}).parse_args(words)
+        parser = parser_of({word for word in words if word in COMMANDS})
+        if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+            hint = near(words[0], COMMANDS)
+            parser.error(f"no command {words[0]!r}{hint} There are {', '.join(COMMANDS)}.")
+        arguments = parser.parse_args(words)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             arguments.run(arguments)
