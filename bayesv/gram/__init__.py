@@ -15,7 +15,7 @@ from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.identification import Elements, flat_directions
 from bayesv.gram.krylov import EIGHT, krylov
 from bayesv.gram.layout import Layout
-from bayesv.gram.many import eliminate_many
+from bayesv.gram.many import chain_values, eliminate_many
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
 from bayesv.gram.of_design import refuse_crossed_clusters, responses_of, statistics_of
 from bayesv.gram.probes import Probes
@@ -58,6 +58,7 @@ __all__ = [
     "after_fixed",
     "arrange",
     "chain_problem",
+    "chain_values",
     "check_elimination",
     "digits_reproduced",
     "draw_effects",

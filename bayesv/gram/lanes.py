@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bayesv.gram.compiled import FLUSH, compiled, widths
+from bayesv.gram.narrow import NARROW, invert_narrow, take_off, take_off_numbers
 from bayesv.gram.tables import A_START, H_START, L_START, PLACE, U_START, K, S
 
 __all__ = ["forward_many"]
@@ -24,7 +25,7 @@ def forward_many(tables, sums, start, stop, lam, front, logdet):
     W = lam.shape[1]
     a, N = np.empty((k_max, k_max, W)), np.empty((k_max, k_max, W))
     P, h = np.empty((k_max, k_max, W)), np.empty((k_max, s_max, W))
-    half = np.empty((k_max, s_max, W))
+    half, D = np.empty((k_max, s_max, W)), np.empty((3, W))
     determinant, product = np.empty(W), np.ones(W)
     for e in range(start, stop):
         f, c = depth[e], unit[e]
@@ -46,7 +47,11 @@ def forward_many(tables, sums, start, stop, lam, front, logdet):
                 for j in range(i, k):
                     for w in range(W):
                         front[place + i, place + j, w] = 0.0
-        _root_many(a, lam[table[f, L_START] : table[f, L_START] + k * k], k, N, P, determinant)
+        own_lam = lam[table[f, L_START] : table[f, L_START] + k * k]
+        if k <= NARROW:
+            invert_narrow(a, own_lam, k, D, determinant)
+        else:
+            _root_many(a, own_lam, k, N, P, determinant)
         u = table[f, U_START] + c
         if mult[u] == 1.0:
             full = False
@@ -62,6 +67,9 @@ def forward_many(tables, sums, start, stop, lam, front, logdet):
                 logdet[w] += mult[u] * np.log(determinant[w])
         for r in range(pointer[u], pointer[u + 1]):
             base = table[f, H_START] + (r - pointer[table[f, U_START]]) * k * s
+            if f == 0 and k <= NARROW:
+                take_off_numbers(H, base, k, s, D, front)
+                continue
             for i in range(k):
                 for t in range(s):
                     v = H[base + i * s + t]
@@ -72,6 +80,9 @@ def forward_many(tables, sums, start, stop, lam, front, logdet):
                     else:
                         for w in range(W):
                             h[i, t, w] = v
+            if k <= NARROW:
+                take_off(h, k, s, D, front[trail:, trail:], half)
+                continue
             for i in range(k):
                 for t in range(s):
                     for w in range(W):

@@ -8,15 +8,15 @@ import numpy as np
 
 from bayesv.gram.elimination import eliminate_units, mirrored
 from bayesv.gram.statistics import GramStatistics
+from bayesv.gram.tables import VECTOR, ChainProblem
 from bayesv.gram.threads import one_blas_thread, run
 from bayesv.linalg import Array, symmetrize
 
-__all__ = ["eliminate_many"]
+__all__ = ["chain_values", "eliminate_many"]
 
 Values = tuple[Array, Array]  # log|M| and T
 
 _LANES = 256  # values of λ in one vectorised batch, at most
-_VECTOR = 8  # lanes that vector instructions take at a time
 _FRONT_BYTES = 1 << 16  # of the frontal matrices of a batch, to stay in the cache
 _NUMBERS = 1 << 20  # of sums, where each value has its own
 _WORTH_THREADS = 100_000  # units × values of λ
@@ -54,8 +54,7 @@ def eliminate_many(
     if coefficients is not None or layout.large_border or layout.iteration is not None:
         return _one_by_one(stats, lambdas, step, coefficients)
     S = len(lambdas[0]) if lambdas else 1
-    lanes = min(max(_FRONT_BYTES // (8 * layout.plan.width**2), _VECTOR), _LANES)
-    lanes -= lanes % _VECTOR
+    lanes = _lanes_at_once(layout.plan.width)
     batch = _with_border if layout.border else _lanes
     lam = _flat(lambdas, layout.chain_terms, S)
     lam_border = _flat(lambdas, layout.border_terms, S)
@@ -72,6 +71,27 @@ def eliminate_many(
     return np.concatenate([part[0] for part in parts]), symmetrize(T)
 
 
+def chain_values(problem: ChainProblem, lam: Array) -> Array:
+    """Return the profiled criterion at S flat λ, shape (Σk², S); ∞ where rounding leaves none."""
+    from bayesv.gram.profiled import profile_lanes  # compiled: loaded when it is needed
+
+    S, lanes = lam.shape[1], _lanes_at_once(problem.width)
+
+    def part(start: int) -> Array:
+        values = np.empty(min(lanes, S - start))
+        profile_lanes(problem, lam, start, values)
+        return values
+
+    serial = S * len(problem.tables.unit) < _WORTH_THREADS
+    return np.concatenate(run(part, range(0, S, lanes), serial=serial))
+
+
+def _lanes_at_once(width: int) -> int:
+    """Return the number of lanes for which frontal matrices so wide stay in the cache."""
+    lanes = min(max(_FRONT_BYTES // (8 * width**2), VECTOR), _LANES)
+    return lanes - lanes % VECTOR
+
+
 def _flat(lambdas: Sequence[Array], terms: Sequence[int], S: int) -> Array:
     return np.concatenate([np.zeros((S, 0)), *(lambdas[t].reshape(S, -1) for t in terms)], axis=1)
 
@@ -82,7 +102,7 @@ def _lanes(stats: GramStatistics, lam: Array, _: Array) -> Values:
 
     plan, m = stats.layout.plan, stats.p + 1
     W = len(lam)
-    lanes = W + -W % _VECTOR
+    lanes = W + -W % VECTOR
     full = np.empty((lam.shape[1], lanes))
     full[:, :W], full[:, W:] = lam.T, lam[-1:].T
     logdet, T = np.zeros(lanes), np.zeros((m, m, lanes))

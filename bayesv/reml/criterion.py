@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bayesv.covariance.components import VarianceComponents, estimated
@@ -20,6 +19,7 @@ from bayesv.gram import (
     Probes,
     Rule,
     chain_problem,
+    chain_values,
     eliminate,
     eliminate_many,
     profile_chain,
@@ -62,10 +62,10 @@ class Criterion:
         return self.stats
 
     def components(
-        self, x: Array, blocks: Mapping[str, pd.DataFrame], sigma2: float
+        self, x: Array, blocks: Sequence[Array], sigma2: float
     ) -> VarianceComponents:
-        """Return the components at x, of Σ_f and σ²."""
-        return estimated(blocks, sigma2)
+        """Return the components at x, of the Σ_f of each term and σ²."""
+        return estimated(self.design.terms, blocks, sigma2)
 
     def degenerate(self, x: Array) -> list[str]:
         """Return problems of what is next to 0 beside what is estimated with it."""
@@ -183,11 +183,14 @@ class Criterion:
 
         Much cheaper than S evaluations with the gradient. They differ in λ alone.
         """
+        stats = self.statistics(x[0])
+        rule = self._rule(stats)
+        if (table := self.coordinates.table) and (chain := chain_problem(stats, rule)):
+            return chain_values(chain, table.flat(x[:, : self.n_lambdas]))
         from bayesv.gram.profiled import profile_many  # compiled: loaded when it is needed
 
-        stats = self.statistics(x[0])
         logdet, T = eliminate_many(stats, self.coordinates.lambdas(x))
-        return np.asarray(profile_many(T, logdet, self._rule(stats)))
+        return np.asarray(profile_many(T, logdet, rule))
 
     def expectation_step(self, x: Array) -> Array:
         """Return the coordinates of E[Σ_j uu'/J | y] in units of σ²: one step of EM."""

@@ -39,6 +39,12 @@ class ElementTable(NamedTuple):
     of_column: Index
     terms: Index
 
+    def flat(self, x: Array) -> Array:
+        """Return the flat λ, shape (size, S), at S points x, shape (S, d)."""
+        lam = np.zeros((self.size, len(x)))
+        lam[self.places] = (x * self.units).T
+        return lam
+
 
 class ChainDescent(NamedTuple):
     """What a compiled descent over some elements of λ needs beside its course.

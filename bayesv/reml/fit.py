@@ -38,6 +38,7 @@ from bayesv.support.arguments import (
     choice,
     optional,
 )
+from bayesv.support.deferred import Deferred
 from bayesv.support.shown import Part, Shown
 
 __all__ = ["RemlFit"]
@@ -88,8 +89,8 @@ class RemlFit(Inferences, Shown):
     design: Design
     method: str
     components: VarianceComponents
-    beta: pd.Series
-    cov_beta: pd.DataFrame
+    beta: Deferred[pd.Series] = Deferred()
+    cov_beta: Deferred[pd.DataFrame] = Deferred()
     criterion: float
     singular: bool
     converged: bool

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from bayesv.covariance.components import VarianceComponents, estimated
 from bayesv.design.design import Design
@@ -127,12 +126,12 @@ class JointCriterion(Criterion):
         return starts
 
     def components(
-        self, x: Array, blocks: Mapping[str, pd.DataFrame], sigma2: float
+        self, x: Array, blocks: Sequence[Array], sigma2: float
     ) -> VarianceComponents:
         """Return the components at x, of Σ_f and the variance that SDs are relative to."""
         form, parameters = self.residual.form, self.residual.parameters(x[self.n_lambdas :])
         values, sigma2 = form.values_of(parameters, sigma2)
-        return estimated(blocks, sigma2, values)
+        return estimated(self.design.terms, blocks, sigma2, values)
 
 
 def starts_of(form: StructuredResidual, design: Design) -> list[Array]:

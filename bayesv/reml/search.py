@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -169,18 +170,25 @@ class Search:
     def _leave_zero(self, x: Array, value: float, free: Mask) -> Array | None:
         """Return a point with a lower criterion next to the boundary, if there is one."""
         tolerance = 1e-9 * max(1.0, abs(value))
-        for i in np.flatnonzero(~free):
-            for step in (1e-2, 1e-1):
-                away = x.copy()
-                away[i] += step
-                if self.criterion.value_and_gradient(away)[0] < value - tolerance:
-                    return away
+        held = np.flatnonzero(~free)
+        if len(held):
+            steps = np.eye(len(x))[held, None] * np.array([[1e-2], [1e-1]])
+            away = x + steps.reshape(-1, len(x))
+            lower = self._values(away, within=held) < value - tolerance
+            if lower.any():
+                return np.asarray(away[lower.argmax()])
         turned = self._turned(x)
         if len(turned):
             values = self.criterion.values(turned)
             if values.min() < value - tolerance:
                 return np.asarray(turned[values.argmin()])
         return None
+
+    def _values(self, points: Array, within: Array) -> Array:
+        """Return the criterion at points that differ in these coordinates."""
+        if (within < self.criterion.n_lambdas).all():
+            return self.criterion.values(points)
+        return np.array([self.criterion.value_and_gradient(point)[0] for point in points])
 
     def _turned(self, x: Array) -> Array:
         """Return points that leave a zero of λ's diagonal together with a correlation of ±1.
@@ -211,12 +219,7 @@ class Search:
         sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
         names = design.fixed_index
         roots = criterion.roots(best.x)
-        blocks = {
-            term.group: pd.DataFrame(
-                symmetrize(sigma2 * root @ root.T), term.column_index, term.column_index
-            )
-            for term, root in zip(design.terms, roots, strict=True)
-        }
+        blocks = [symmetrize(sigma2 * root @ root.T) for root in roots]
         error = stats.relative_error(roots)
         if error > LARGEST_ERROR:
             raise criterion.reproduced()
@@ -241,8 +244,8 @@ class Search:
             design=design,
             method=criterion.method,
             components=criterion.components(best.x, blocks, sigma2),
-            beta=pd.Series(stats.fixed.to_beta(gamma), names, name="beta"),
-            cov_beta=pd.DataFrame(stats.fixed.cov_beta(sigma2 * S_inv), names, names),
+            beta=partial(pd.Series, stats.fixed.to_beta(gamma), names, name="beta"),
+            cov_beta=partial(pd.DataFrame, stats.fixed.cov_beta(sigma2 * S_inv), names, names),
             criterion=best.value,
             singular=best.boundary,
             converged=converged,
@@ -255,6 +258,8 @@ class Search:
 
 def _beside(points: Array, rest: Array) -> Array:
     """Return points (S, m) with the same other coordinates after them, (S, d)."""
+    if not len(rest):
+        return points
     return np.hstack([points, np.broadcast_to(rest, (len(points), len(rest)))])
 
 

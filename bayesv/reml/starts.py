@@ -154,13 +154,13 @@ class Screen:
         for _ in range(_SWEEPS):
             before = lows.sum()
             for place, n_choices in self.lattice.choices:
-                trials = np.repeat(points, n_choices, axis=0)
-                trials[:, place] = np.tile(np.arange(n_choices), len(points))
-                values = self._values(trials).reshape(-1, n_choices)
-                best = values.argmin(axis=1)
-                better = values.min(axis=1) < lows
+                trials = np.repeat(points[:, None], n_choices, axis=1)
+                trials[:, :, place] = np.arange(n_choices)
+                values = self._values(trials.reshape(-1, points.shape[1])).reshape(-1, n_choices)
+                best, lowest = values.argmin(axis=1), values.min(axis=1)
+                better = lowest < lows
                 points[better, place] = best[better]
-                lows[better] = values.min(axis=1)[better]
+                lows[better] = lowest[better]
             if lows.sum() == before:
                 break
             points, kept = np.unique(points, axis=0, return_index=True)
@@ -170,7 +170,8 @@ class Screen:
 
     def _values(self, points: Index) -> Array:
         """Return the criterion at points of the lattice, (S,); searches meet, and ask once."""
-        keys = [point.tobytes() for point in points]
+        kinds = np.dtype((np.void, points.shape[1]))
+        keys = points.astype(np.int8).view(kinds).ravel().tolist()
         new = {key: i for i, key in enumerate(keys) if key not in self._known}
         if new:
             values = self.values(self.lattice.coordinates(points[list(new.values())]))
