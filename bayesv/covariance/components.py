@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,28 +29,13 @@ from bayesv.linalg import (
 )
 from bayesv.names import factors_of, matched, resolved
 from bayesv.support.arguments import a
-from bayesv.support.deferred import Deferred
+from bayesv.support.deferred import deferred
 from bayesv.support.shown import Part, Shown, Table
 
-__all__ = ["VarianceComponents", "estimated"]
+__all__ = ["VarianceComponents"]
 
 
-def estimated(
-    terms: Sequence[RandomTerm], blocks: Sequence[Array], sigma2: float, residual: Any = None
-) -> VarianceComponents:
-    """Return components that are valid as they were computed: each block is a root squared."""
-    new = VarianceComponents({}, sigma2, residual)
-    object.__setattr__(new, "_blocks", partial(_labelled, terms, blocks))
-    return new
-
-
-def _labelled(terms: Sequence[RandomTerm], blocks: Sequence[Array]) -> dict[str, pd.DataFrame]:
-    return {
-        term.group: pd.DataFrame(block, term.column_index, term.column_index)
-        for term, block in zip(terms, blocks, strict=True)
-    }
-
-
+@deferred("_blocks")
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class VarianceComponents(Shown):
     """Σ_f of every grouping factor and the residual variance σ².
@@ -86,7 +70,7 @@ class VarianceComponents(Shown):
     35.07
     """
 
-    _blocks: Deferred[dict[str, pd.DataFrame]] = Deferred()
+    _blocks: dict[str, pd.DataFrame]
     sigma2: float
     residual: ResidualValues
 

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesv.covariance.components import VarianceComponents, estimated
+from bayesv.covariance.components import VarianceComponents
+from bayesv.covariance.estimated import estimated
 from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.gram import (
@@ -61,9 +62,7 @@ class Criterion:
         """Return the statistics at x."""
         return self.stats
 
-    def components(
-        self, x: Array, blocks: Sequence[Array], sigma2: float
-    ) -> VarianceComponents:
+    def components(self, x: Array, blocks: Sequence[Array], sigma2: float) -> VarianceComponents:
         """Return the components at x, of the Σ_f of each term and σ²."""
         return estimated(self.design.terms, blocks, sigma2)
 
@@ -127,12 +126,6 @@ class Criterion:
     def eliminated(self, x: Array) -> Elimination:
         """Return what eliminating the random effects leaves."""
         return eliminate(self.statistics(x), self.lambdas(x))
-
-    def remainder(self, x: Array) -> Array:
-        """Return T = [X y]'V_r⁻¹[X y] at x, what eliminating the random effects leaves."""
-        if self.chain is None:
-            return self.eliminated(x).T
-        return profile_chain(self.chain, self.stats.layout, self.lambdas(x))[2]
 
     def curvature(self, x: Array) -> Array:
         """Return about the second derivatives by x: J times Fisher's information of a level."""

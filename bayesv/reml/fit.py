@@ -38,7 +38,7 @@ from bayesv.support.arguments import (
     choice,
     optional,
 )
-from bayesv.support.deferred import Deferred
+from bayesv.support.deferred import deferred
 from bayesv.support.shown import Part, Shown
 
 __all__ = ["RemlFit"]
@@ -49,6 +49,7 @@ _INSTEAD = (
 )
 
 
+@deferred("beta", "cov_beta")
 @dataclass(frozen=True, eq=False, repr=False)
 class RemlFit(Inferences, Shown):
     """A REML or ML fit.
@@ -89,8 +90,8 @@ class RemlFit(Inferences, Shown):
     design: Design
     method: str
     components: VarianceComponents
-    beta: Deferred[pd.Series] = Deferred()
-    cov_beta: Deferred[pd.DataFrame] = Deferred()
+    beta: pd.Series
+    cov_beta: pd.DataFrame
     criterion: float
     singular: bool
     converged: bool

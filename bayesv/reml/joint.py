@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bayesv.covariance.components import VarianceComponents, estimated
+from bayesv.covariance.components import VarianceComponents
+from bayesv.covariance.estimated import estimated
 from bayesv.design.design import Design
 from bayesv.design.residual_coordinates import ResidualCoordinates
 from bayesv.design.structured import StructuredResidual
@@ -125,9 +126,7 @@ class JointCriterion(Criterion):
             starts.append((f"the SD of the residuals of {label}", start))
         return starts
 
-    def components(
-        self, x: Array, blocks: Sequence[Array], sigma2: float
-    ) -> VarianceComponents:
+    def components(self, x: Array, blocks: Sequence[Array], sigma2: float) -> VarianceComponents:
         """Return the components at x, of Σ_f and the variance that SDs are relative to."""
         form, parameters = self.residual.form, self.residual.parameters(x[self.n_lambdas :])
         values, sigma2 = form.values_of(parameters, sigma2)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayesv.errors import DataError, FitWarning, warn
 from bayesv.gram import LARGEST_ERROR, Probes
@@ -18,8 +18,11 @@ from bayesv.reml.free import Free
 from bayesv.reml.identification import unidentified
 from bayesv.reml.rounding import rounded_response
 from bayesv.reml.starts import Screen, lattice_of
+from bayesv.support.deferred import later
 
 __all__ = ["Optimum", "Search"]
+
+Index = NDArray[np.intp]
 
 _NONE = np.zeros(0)
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: a diagonal element of λ next to 0
@@ -184,7 +187,7 @@ class Search:
                 return np.asarray(turned[values.argmin()])
         return None
 
-    def _values(self, points: Array, within: Array) -> Array:
+    def _values(self, points: Array, within: Index) -> Array:
         """Return the criterion at points that differ in these coordinates."""
         if (within < self.criterion.n_lambdas).all():
             return self.criterion.values(points)
@@ -215,7 +218,7 @@ class Search:
         """Return the fit at an optimum, with what is to be known of it."""
         criterion = self.criterion
         stats, design = criterion.statistics(best.x), criterion.design
-        gamma, r2, _, S_inv = solve_fixed(criterion.remainder(best.x))
+        gamma, r2, _, S_inv = solve_fixed(criterion.eliminated(best.x).T)
         sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
         names = design.fixed_index
         roots = criterion.roots(best.x)
@@ -244,8 +247,8 @@ class Search:
             design=design,
             method=criterion.method,
             components=criterion.components(best.x, blocks, sigma2),
-            beta=partial(pd.Series, stats.fixed.to_beta(gamma), names, name="beta"),
-            cov_beta=partial(pd.DataFrame, stats.fixed.cov_beta(sigma2 * S_inv), names, names),
+            beta=later(pd.Series, stats.fixed.to_beta(gamma), names, name="beta"),
+            cov_beta=later(pd.DataFrame, stats.fixed.cov_beta(sigma2 * S_inv), names, names),
             criterion=best.value,
             singular=best.boundary,
             converged=converged,

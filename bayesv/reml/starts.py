@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +100,7 @@ class Screen:
 
     def __init__(self, values: Callable[[Array], Array], lattice: Lattice) -> None:
         self.values, self.lattice = values, lattice
-        self._known: dict[bytes, float] = {}  # values at points of the lattice
+        self._known: dict[Any, float] = {}  # values at points of the lattice
 
     @property
     def values_a_start(self) -> int:
@@ -171,7 +172,7 @@ class Screen:
     def _values(self, points: Index) -> Array:
         """Return the criterion at points of the lattice, (S,); searches meet, and ask once."""
         kinds = np.dtype((np.void, points.shape[1]))
-        keys = points.astype(np.int8).view(kinds).ravel().tolist()
+        keys: list[Any] = points.astype(np.int8).view(kinds).ravel().tolist()
         new = {key: i for i, key in enumerate(keys) if key not in self._known}
         if new:
             values = self.values(self.lattice.coordinates(points[list(new.values())]))

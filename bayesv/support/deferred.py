@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, cast
 
-__all__ = ["Deferred"]
-
-T = TypeVar("T")
+__all__ = ["deferred", "later"]
 
 
-class Deferred(Generic[T]):
-    """A field that may be given as a `functools.partial`, which is called when it is first read.
+def deferred[Class: type](*fields: str) -> Callable[[Class], Class]:
+    """Let fields of a dataclass be given by `later`."""
 
-    A dataclass has it as the value of a field in its body; it is no default.
-    """
+    def with_fields(owner: Class) -> Class:
+        for name in fields:
+            setattr(owner, name, _Deferred(name))
+        return owner
 
-    def __set_name__(self, owner: type, name: str) -> None:
+    return with_fields
+
+
+def later[T](make: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    """Return what becomes ``make(*arguments, **named)`` when the field it is given for is read."""
+    return cast(T, _Later(make, *arguments, **named))
+
+
+class _Later(partial[Any]):
+    """The call that makes a value."""
+
+
+class _Deferred:
+    def __init__(self, name: str) -> None:
         self.name = name
 
-    @overload
-    def __get__(self, instance: None, owner: type) -> Deferred[T]: ...
-    @overload
-    def __get__(self, instance: object, owner: type) -> T: ...
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:
-            raise AttributeError(self.name)  # so that dataclasses see no default
+            return self
+        if self.name not in instance.__dict__:
+            raise AttributeError(f"{owner.__name__!r} object has no attribute {self.name!r}")
         value = instance.__dict__[self.name]
-        if isinstance(value, partial):
+        if isinstance(value, _Later):
             value = instance.__dict__[self.name] = value()
         return value
 
-    def __set__(self, instance: Any, value: T | partial[T]) -> None:
+    def __set__(self, instance: Any, value: Any) -> None:
         instance.__dict__[self.name] = value
