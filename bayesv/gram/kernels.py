@@ -50,13 +50,7 @@ def forward(tables, sums, left, start, stop, lam, front):
                 for j in range(k):
                     a[i, j] = A[base + i * k + j]
             if f > 0:
-                for i in range(k):
-                    for j in range(k):
-                        a[i, j] += front[place + min(i, j), place + max(i, j)]
-                        kept_A[base + i * k + j] = a[i, j]
-                for i in range(k):
-                    for j in range(i, k):
-                        front[place + i, place + j] = 0.0
+                _take_from_front(a, k, place, front, kept_A, base)
             determinant = _root(a, lam[offset : offset + k * k].reshape(k, k), k, N, P)
         if mult[u] == 1.0:
             product *= determinant
@@ -89,6 +83,18 @@ def forward(tables, sums, left, start, stop, lam, front):
         if crossed:
             to_border(tables, f, tables.edges[u], tables.edges[u + 1], P, half, left)
     return logdet + np.log(product)
+
+
+@compiled
+def _take_from_front(a, k, place, front, kept_A, base):
+    """Add to a unit's ``a`` what its descendants took off it, and keep the sum."""
+    for i in range(k):
+        for j in range(k):
+            a[i, j] += front[place + min(i, j), place + max(i, j)]
+            kept_A[base + i * k + j] = a[i, j]
+    for i in range(k):
+        for j in range(i, k):
+            front[place + i, place + j] = 0.0
 
 
 @compiled

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesv.design.design import Design
 from bayesv.errors import DataError, FitWarning, warn
 from bayesv.gram import LARGEST_ERROR, Probes
 from bayesv.linalg import Array, Mask, symmetrize
@@ -220,7 +221,6 @@ class Search:
         stats, design = criterion.statistics(best.x), criterion.design
         gamma, r2, _, S_inv = solve_fixed(criterion.eliminated(best.x).T)
         sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
-        names = design.fixed_index
         roots = criterion.roots(best.x)
         blocks = [symmetrize(sigma2 * root @ root.T) for root in roots]
         error = stats.relative_error(roots)
@@ -247,8 +247,8 @@ class Search:
             design=design,
             method=criterion.method,
             components=criterion.components(best.x, blocks, sigma2),
-            beta=later(pd.Series, stats.fixed.to_beta(gamma), names, name="beta"),
-            cov_beta=later(pd.DataFrame, stats.fixed.cov_beta(sigma2 * S_inv), names, names),
+            beta=later(_labelled_beta, design, stats.fixed.to_beta(gamma)),
+            cov_beta=later(_labelled_cov, design, stats.fixed.cov_beta(sigma2 * S_inv)),
             criterion=best.value,
             singular=best.boundary,
             converged=converged,
@@ -269,3 +269,11 @@ def _beside(points: Array, rest: Array) -> Array:
 def _relative(gradient: Array, size: Array) -> float:
     """Return the largest element of a gradient; where λ is large, by its relative change."""
     return float((np.abs(gradient) * np.maximum(1.0, size)).max())
+
+
+def _labelled_beta(design: Design, beta: Array) -> pd.Series:
+    return pd.Series(beta, design.fixed_index, name="beta")
+
+
+def _labelled_cov(design: Design, cov: Array) -> pd.DataFrame:
+    return pd.DataFrame(cov, design.fixed_index, design.fixed_index)
