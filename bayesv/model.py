@@ -24,6 +24,7 @@ from bayesv.priors.priors import DEFAULTS, Priors, ResolvedPriors, priors_of
 from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, renamed, whole
 from bayesv.support.process import USUAL_FLOATS
+from bayesv.support.progress import no_progress
 from bayesv.support.shown import Part, Shown
 
 if TYPE_CHECKING:
@@ -386,7 +387,7 @@ class Model(Shown):
             int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
         )
         density = self.density
-        with gram.threads(cores):
+        with gram.threads(cores), no_progress(not progressbar):
             Tails(density).refuse_improper()
             fit = self._start  # refuses a response that is reproduced: σ → 0 has infinite mass
             if density.by_residual is None and self.design.terms:  # with the probes it took

@@ -62,6 +62,7 @@ OWNERS: dict[str, dict[str, str]] = {
 HEAVY: dict[str, str] = {
     "gram.border": "compiled by numba",
     "gram.bordered": "compiled by numba",
+    "gram.fill": "compiled by numba",
     "gram.sparse": "compiled by numba",
     "gram.kernels": "compiled by numba",
     "gram.lanes": "compiled by numba",

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 import bayesv as bv
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of long tests first, then those of many: workers then end at the same time."""
+    n_tests = Counter(item.path for item in items)
+    items.sort(
+        key=lambda item: (
+            item.path.name != "test_readme.py",  # builds the documentation, all in one test
+            item.path.suffix != ".ipynb",
+            -n_tests[item.path],
+        )
+    )
 
 
 @pytest.fixture(scope="session")

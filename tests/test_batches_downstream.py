@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import pickle
 import warnings
 
@@ -11,7 +12,12 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
+from bayesv.covariance.effects import effects_of_sums
+from bayesv.covariance.effects_of_sums import EffectsOfSums
+from bayesv.covariance.prediction import predicted_of_sums
+from bayesv.covariance.summed import at_v
 from bayesv.formula import sources
+from bayesv.formula.prediction import rows_of
 
 pa = pytest.importorskip("pyarrow")
 
@@ -177,15 +183,55 @@ def test_models_of_the_same_batches_compare(both, tmp_path):
 def test_predictions_of_new_rows(both):
     _, fits, posts, frame = both
     new = frame.iloc[[1, 20, 41]].assign(g=[3.0, 7.0, 99.0])
-    for of in ("mean", "response"):
-        one, two = (fit.predict(new, include="fixed", of=of, weights="w", prob=0.8) for fit in fits)
-        np.testing.assert_allclose(two, one, rtol=1e-4)
+    for of, include in itertools.product(("mean", "response"), ("fixed", "random", None)):
+        options = {"of": of, "include": include, "weights": "w", "prob": 0.8}
+        one, two = (fit.predict(new, **options) for fit in fits)
+        np.testing.assert_allclose(two, one, rtol=2e-4)
     a, b = (post.predict(new, weights="w", seed=2) for post in posts)
     assert a.dims == b.dims
     np.testing.assert_allclose(b.mean("sample"), a.mean("sample"), atol=0.15)
-    for ask in (lambda: fits[1].predict(new), lambda: fits[1].predict()):
-        with pytest.raises(bv.DataError, match=r"post\.predict\(new\)"):
-            ask()
+    with pytest.raises(bv.DataError, match=r"the rows are needed.*fit\.predict\(newdata\)"):
+        fits[1].predict()
+
+
+FORMULAS = {
+    "single": "y ~ x + (x | g)",
+    "crossed": FORMULA,
+    "nested": "y ~ x + f + (x | h / g)",
+    "nested in a crossed one": "y ~ x + (1 | a / h / g) + (x || f)",
+    "no fixed effects": "y ~ 0 + (1 | g) + (1 | h)",
+}
+
+
+@pytest.mark.parametrize("formula", FORMULAS.values(), ids=FORMULAS)
+def test_random_effects_and_their_errors_are_those_of_rows(formula):
+    """From the sums of the same fit, so that nothing but rounding lies between."""
+    frame = made().dropna()
+    frame["a"] = frame["h"].isin(["x", "y"])
+    fit = bv.Model(formula, frame, var_weights="w").reml()
+    sums = EffectsOfSums.at(fit.design, fit.components, fit.statistics)
+    pd.testing.assert_frame_equal(effects_of_sums(sums), fit.random_effects(), rtol=1e-8)
+    new = frame.iloc[[0, 20, 41]].assign(g=[3.0, 7.0, 99.0], h=["x", "z", "v"])
+    rows = rows_of(fit.design, new, "w")
+    there = at_v(fit.design, fit.components, fit.statistics)
+    found = predicted_of_sums(there, fit.design, fit.components, rows, "mean", 0.9, sums)
+    want = fit.predict(new, weights="w", prob=0.9)
+    pd.testing.assert_frame_equal(found, want, rtol=1e-8)
+
+
+def test_random_effects_of_batches(both):
+    _, fits, _, _ = both
+    one, two = (fit.random_effects() for fit in fits)
+    pd.testing.assert_index_equal(one.index, two.index)
+    np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-5)
+    of_h = fits[1].random_effects("h")
+    pd.testing.assert_frame_equal(of_h, two.loc[["h"]])
+
+
+def test_random_effects_by_iteration_say_what_has_them():
+    model = bv.Model(FORMULA, made(), elimination="iterative")
+    with pytest.raises(bv.DataError, match=r"a dense block holds.*post\.random_effects"):
+        EffectsOfSums.at(model.design, model.reml().components, model.statistics)
 
 
 def test_data_that_cannot_be_read_again(both, tmp_path):

@@ -550,6 +550,16 @@ def test_tests_and_means_are_printed_and_in_json(tmp_path, capsys):
     assert "--by goes with --means" in capsys.readouterr().err
 
 
+def test_slopes_are_printed_and_in_json(folder, tmp_path, capsys):
+    target = str(tmp_path / "fit.json")
+    call = ["fit", str(folder / "sleep.csv"), FORMULA, "--engine", "none", "--json", target]
+    assert main([*call, "--slope", "Days"]) == 0
+    assert "slopes\n" in capsys.readouterr().out
+    values = strict_json(Path(target).read_text())["reml"]
+    assert values["slopes"][0]["estimate"] == pytest.approx(values["beta"]["Days"])
+    assert "contrasts" not in values
+
+
 def test_intervals_and_likelihood_ratios(folder, tmp_path, capsys):
     data, call = str(folder / "sleep.csv"), ["--engine", "none", "-q"]
     one, two, target = (str(tmp_path / name) for name in ("one.nc", "two.nc", "fit.json"))

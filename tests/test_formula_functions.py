@@ -206,6 +206,17 @@ def test_labels_that_would_be_the_same_are_told_apart():
     assert got.fixed_names == ("Intercept", "`x:z`", "f[b]", "f[c]", "`f[b]`", "x:z")
 
 
+@pytest.mark.parametrize("digits", ["x", "1.5", "Inf", "-Inf"])
+def test_digits_are_one_whole_number(digits):
+    with pytest.raises(bv.FormulaError, match="whole number of digits"):
+        columns(f"round(z, {digits})")
+
+
+def test_more_digits_than_numbers_have():
+    np.testing.assert_array_equal(columns("round(z, 400)")[:, 0], frame().z)
+    assert columns("x + round(z, -400)").shape == (N, 1)  # zeros are no column
+
+
 def test_one_level_is_refused():
     with pytest.raises(bv.DataError, match="one level"):
         columns("f", frame().assign(f="a"))

@@ -381,3 +381,35 @@ def test_ambiguous_powers(text, want):
 def test_a_missing_operator_is_refused(text):
     with pytest.raises(bv.FormulaError):
         bv.Model(text, small())
+
+
+WORDS = ("TRUE", "FALSE", "True", "False", "NULL", "None")
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_column_named_as_a_word_is_not_the_word(word):
+    formula = parse(f"y ~ I(x * `{word}`) + I(x * TRUE) + (`{word}` | g)")
+    assert [word in formula.names, len(formula.terms.terms)] == [True, 2]
+    assert parse(formula.text).names == formula.names
+    again = parse(f"y ~ {formula.fixed} + ({formula.random[0].lhs} | g)")
+    assert (again.terms, again.random[0].sides) == (formula.terms, formula.random[0].sides)
+
+
+def test_blanks_within_quotes_are_kept():
+    text = "y ~\n `a  b`  + `a b` + I(f == 'p  q') +\t(`a  b` | g)"
+    formula = parse(text)
+    assert formula.text == "y ~ `a  b` + `a b` + I(f == 'p  q') + (`a  b` | g)"
+    assert parse(formula.text).names.keys() == formula.names.keys()
+
+
+def test_new_rows_take_the_columns_of_the_formula():
+    rng = np.random.default_rng(1)
+    names = ["y", "a  b", "a b", "True"]
+    data = pd.DataFrame(rng.normal(size=(40, 4)), columns=names)
+    data = data.assign(g=np.arange(40) % 8, f=["p q", "p  q"] * 20)
+    model = bv.Model("y ~ `a  b` + `True` + I(f == 'p  q') + (`a  b` | g)", data)
+    columns = [np.ones(40), data["a  b"], data["True"], data["f"] == "p  q"]
+    np.testing.assert_array_equal(model.design.X, np.column_stack(columns).astype(float))
+    fit = model.reml()
+    again = fit.predict(data)
+    pd.testing.assert_frame_equal(again, fit.predict(data.drop(columns="a b")))

@@ -116,6 +116,19 @@ def test_profile_intervals_are_lme4_with_fixed_effects(slopes):
         bv.profile(slopes, fixed=True)
 
 
+@pytest.mark.parametrize("seed", [9, 14, 24])
+def test_ends_of_fixed_effects_are_at_the_limit_beyond_where_a_variance_was_0(seed):
+    """A search that passes an SD of 0 must come back from it: held far off, the groups vanish."""
+    rng = np.random.default_rng(seed)
+    group, x = np.repeat(np.arange(10), 3), rng.normal(size=30)
+    y = 20 * x + 0.7 * rng.normal(size=10)[group] + rng.normal(size=30)
+    data = pd.DataFrame({"g": group.astype(str), "x": x, "y": y})
+    fit = bv.Model("y ~ x + (1 | g)", data).reml("ML")
+    for end in fit.confint("profile").loc["beta x", ["low", "high"]]:
+        held = bv.Model("z ~ 1 + (1 | g)", data.assign(z=y - end * x)).reml("ML")
+        assert held.criterion - fit.criterion == pytest.approx(3.841459, abs=1e-3)
+
+
 def test_ends_of_profiles_of_structured_residuals_are_at_the_limit(sleep):
     """The least criterion, under the constraint that a parameter is the end, is the limit."""
     data = sleep[sleep["Days"] < 3]

@@ -154,6 +154,74 @@ def test_own_weights_and_a_reference(fits):
     np.testing.assert_allclose(against["estimate"], -pairs["estimate"][:2])
 
 
+@pytest.mark.parametrize("method", ["consecutive", "mean", "polynomial"])
+def test_further_contrasts_are_those_of_their_weights(fits, method):
+    weights = {
+        "consecutive": [[-1, 1, 0], [0, -1, 1]],
+        "mean": [[2 / 3, -1 / 3, -1 / 3], [-1 / 3, 2 / 3, -1 / 3], [-1 / 3, -1 / 3, 2 / 3]],
+        "polynomial": [np.array([-1, 0, 1]) / np.sqrt(2), np.array([1, -2, 1]) / np.sqrt(6)],
+    }[method]
+    named = {f"c{i}": row for i, row in enumerate(weights)}
+    found, want = (fits["uneven"].contrasts("a", m, adjust="none") for m in (method, named))
+    np.testing.assert_allclose(found.iloc[:, 1:], want.iloc[:, 1:], rtol=1e-9)
+
+
+def test_slopes_are_derivatives_of_means(fits):
+    """Of a line its coefficients, of curves what calculus says, with the errors of these sums."""
+    fit = fits["slopes"]
+    names = list(fit.beta.index)
+    L = np.zeros((2, len(names)))
+    L[:, names.index("x")] = 1.0
+    L[1, names.index("x:b[v]")] = 1.0
+    kr, table = bv.kenward_roger(fit), fit.marginal_means("b", slope="x")
+    np.testing.assert_allclose(table["estimate"], L @ fit.beta, rtol=1e-9)
+    np.testing.assert_allclose(table["se"], [np.sqrt(kr.variance_of(row)) for row in L], rtol=1e-9)
+    np.testing.assert_allclose(table["df"], [kr.df_of(row) for row in L], rtol=1e-7)
+    test = kr.test({"x:b[v]": 1.0})
+    difference = fit.contrasts("b", slope="x")
+    assert difference["p"].iloc[0] == pytest.approx(test["p"], rel=1e-6)
+    frame = UNEVEN.assign(z=np.exp(UNEVEN.x))
+    curved = bv.Model("y ~ z + I(z^2) + log(z) + sqrt(z) + (1 | g)", frame).reml()
+    _, one, two, log, root = curved.beta
+    places = np.array([0.5, 2.0])
+    along = curved.marginal_means("z", slope="z", at={"z": places})
+    want = one + 2 * two * places + log / places + root / (2 * np.sqrt(places))
+    np.testing.assert_allclose(along["estimate"], want, rtol=1e-8)
+    everywhere = curved.marginal_means(slope="z", at={"z": places})
+    assert everywhere["estimate"].item() == pytest.approx(want.mean(), rel=1e-8)
+
+
+def test_a_posterior_has_slopes():
+    post = bv.Model("y ~ a + x * b + (1 | g)", UNEVEN).sample(draws=400, chains=2, seed=1)
+    draws = np.asarray(post.beta).reshape(-1, post.design.p)
+    table = post.contrasts("b", slope="x")
+    own = -draws[:, list(post.design.fixed_names).index("x:b[v]")]
+    assert table["estimate"].item() == pytest.approx(own.mean())
+    assert table["se"].item() == pytest.approx(own.std(ddof=1))
+
+
+def test_inflation_is_that_of_the_inverse_correlations_whatever_the_coding(fits):
+    fit = fits["uneven"]
+    table = fit.collinearity()
+    sd = np.sqrt(np.diag(fit.cov_beta))[1:]
+    C = fit.cov_beta.to_numpy()[1:, 1:] / np.outer(sd, sd)
+    names, vif = list(fit.beta.index[1:]), np.diag(np.linalg.inv(C))
+    single = table.index[table["df"] == 1]
+    assert len(single) >= 2
+    for name in single:
+        own = [i for i, n in enumerate(names) if n == name or n.startswith(f"{name}[")]
+        if len(own) == 1:
+            assert table.loc[name, "gvif"] == pytest.approx(vif[own[0]], rel=1e-9)
+    additive = [
+        bv.Model(f"y ~ {a} + b + x + (1 | g)", UNEVEN).reml().collinearity()["gvif"].to_numpy()
+        for a in ("a", "C(a, contr.helmert)")
+    ]
+    np.testing.assert_allclose(additive[0], additive[1], rtol=1e-6)
+    np.testing.assert_allclose(table["se_factor"], table["gvif"] ** (0.5 / table["df"]))
+    with pytest.raises(bv.DataError, match=r"Collinearity is between terms.*two are needed"):
+        bv.Model("y ~ x + (1 | g)", UNEVEN).reml().collinearity()
+
+
 def test_empty_cells_leave_no_mean():
     holes = UNEVEN[~((UNEVEN.a == "r") & (UNEVEN.b == "v"))]
     fit = bv.Model("y ~ a * b + (1 | g)", holes).reml()
@@ -177,6 +245,8 @@ def test_empty_cells_leave_no_mean():
         (lambda fit: fit.contrasts("a", {"one": [1, 2]}), "a weight for each of p, q, r"),
         (lambda fit: fit.contrasts("a", adjust="scheffe"), "adjust must be"),
         (lambda fit: fit.contrasts("x"), "There is one mean"),
+        (lambda fit: fit.marginal_means("a", slope="b"), "slope: b is a factor"),
+        (lambda fit: fit.marginal_means("a", slope="z"), "slope: the fixed effects use no .*x"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(fits, ask, words):

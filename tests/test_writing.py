@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 import bayesv as bv
+from bayesv.study import read_scenarios
 from bayesv.support import swapping, writing
+from bayesv.support.presence import may_exist
 from bayesv.support.writing import check_writable, write_file, write_folder
 
 
@@ -248,3 +250,116 @@ def test_everything_that_is_written_survives_a_full_disk(tmp_path, monkeypatch):
     assert main(["export-r", "-o", str(script)]) == 1
     assert script.read_bytes() == b"old"
     assert names(tmp_path) == sorted([*writers, "x.R"])
+
+
+def test_a_group_of_others_reads_no_more_than_anybody(tmp_path, monkeypatch):
+    path = write_file(tmp_path / "a", "old")
+    path.chmod(0o664)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError("not yours to give away")
+
+    write_file(path, "new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o664
+    stat_of, group = os.stat, path.stat().st_gid
+
+    def of_another_group(name: Any, *args: Any, **options: Any) -> Any:
+        status = list(stat_of(name, *args, **options))
+        if name == path:
+            status[5] = group + 1
+        return os.stat_result(status)
+
+    monkeypatch.setattr(os, "chown", refuse)
+    monkeypatch.setattr(writing.os, "stat", of_another_group)
+    write_file(path, "newer")
+    monkeypatch.undo()
+    assert (stat.S_IMODE(path.stat().st_mode), path.read_text()) == (0o644, "newer")
+
+
+def test_a_disk_without_modes_is_written_to(tmp_path, monkeypatch):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError("no modes here")
+
+    path = write_file(tmp_path / "a", "old")
+    path.chmod(0o600)
+    monkeypatch.setattr(os, "chmod", refuse)
+    assert write_file(path, "new").read_text() == "new"
+
+
+def test_a_folder_that_cannot_be_opened_is_taken_away(tmp_path, monkeypatch):
+    def refuse(*_: Any, **__: Any) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(writing.os, "open", refuse)
+    with pytest.raises(bv.StorageError, match="Too many open files"):
+        write_folder(tmp_path / "f", filled("new"))
+    monkeypatch.undo()
+    assert names(tmp_path) == []
+
+
+LOCKED = {
+    "save": lambda path, fit: fit.save(path / "a.nc"),
+    "save a folder": lambda path, fit: fit.save(path / "a.zarr"),
+    "load": lambda path, _: bv.load(path / "a.nc"),
+    "load a folder": lambda path, _: bv.load(path / "a.zarr"),
+    "fit of R": lambda path, _: bv.read_fit(path),
+    "rows": lambda path, _: bv.Model("y ~ 1 + (1 | g)", path / "a.parquet"),
+    "study": lambda path, _: bv.study.run(FEW, replicates=1, seed=1, workers=1, out=path),
+    "results": lambda path, _: bv.study.read(path),
+    "scenarios": lambda path, _: read_scenarios(path / "a.toml"),
+    "data": lambda path, _: bv.study.Scenario(**SIMULATED, data=path / "a.csv"),
+    "page": lambda path, fit: bv.report(fit, path=path / "a.html", pictures=False),
+}
+SIMULATED: dict[str, Any] = {"name": "few", "formula": "y ~ 1 + (1 | g)", "sd": {"g": 1},
+                             "sigma": 2}  # fmt: skip
+FEW = bv.study.Scenario(**SIMULATED, levels={"g": 4}, rows=3)
+
+
+@pytest.fixture(scope="module")
+def fit() -> bv.RemlFit:
+    return bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
+
+
+@pytest.mark.parametrize("use", LOCKED)
+@pytest.mark.parametrize("reason", [errno.EACCES, errno.ENAMETOOLONG, errno.ESTALE])
+def test_a_folder_that_may_not_be_looked_into_is_named(use, reason, fit, tmp_path, monkeypatch):
+    locked, looks = str(tmp_path / "locked"), {}
+
+    def refusing(look: Any) -> Any:
+        def refuse(path: Any, *args: Any, **options: Any) -> Any:
+            if isinstance(path, str | Path) and str(path).startswith(locked):
+                raise OSError(reason, os.strerror(reason), str(path))
+            return look(path, *args, **options)
+
+        return refuse
+
+    for name in ("stat", "lstat", "open", "mkdir", "scandir"):
+        looks[name] = getattr(os, name)
+        monkeypatch.setattr(os, name, refusing(looks[name]))
+    monkeypatch.setattr("builtins.open", refusing(open))
+    monkeypatch.setattr("io.open", refusing(open))
+    with pytest.raises(bv.BayesvError, match="locked"):
+        LOCKED[use](Path(locked), fit)
+
+
+@pytest.mark.parametrize("path", ["", "a\0.nc", b"a.nc", 3])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda path, fit: fit.save(path),
+        lambda path, _: bv.load(path),
+        lambda path, fit: bv.report(fit, path=path, pictures=False),
+        lambda path, fit: bv.report(fit, pictures=False).save(path),
+        lambda path, _: bv.study.run(FEW, replicates=1, seed=1, workers=1, out=path),
+        lambda path, _: bv.Model("y ~ 1 + (1 | g)", path),
+    ],
+)
+def test_what_is_no_path_is_refused(use, path, fit):
+    with pytest.raises(bv.BayesvError, match=r"path|data frame"):
+        use(path, fit)
+
+
+def test_what_may_be_there(tmp_path):
+    (tmp_path / "a").write_text("")
+    found = [may_exist(tmp_path / name) for name in ("a", "b", "a/b", "x" * 300)]
+    assert found == [True, False, False, True]

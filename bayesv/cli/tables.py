@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 import bayesv as bv
@@ -31,6 +32,11 @@ def add_tables(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--by", metavar="COLUMN[,COLUMN]", help="differences of --means within these levels"
     )
+    group.add_argument(
+        "--slope",
+        metavar="COLUMN",
+        help="slopes along this covariate, in place of means by --means",
+    )
 
 
 def tables_of(fit: bv.RemlFit, arguments: argparse.Namespace) -> dict[str, pd.DataFrame]:
@@ -49,16 +55,19 @@ def tables_of(fit: bv.RemlFit, arguments: argparse.Namespace) -> dict[str, pd.Da
     if arguments.confint:
         intervals = fit.confint(arguments.confint, arguments.prob)
         tables["intervals"] = intervals.rename_axis("parameter").reset_index()
-    if arguments.means:
-        specs, options = _split(arguments.means), _options(arguments.by)
-        tables["marginal_means"] = fit.marginal_means(specs, prob=arguments.prob, **options)
-        tables["contrasts"] = fit.contrasts(specs, prob=arguments.prob, **options)
+    if arguments.means or arguments.slope:
+        specs, options = _split(arguments.means), _options(arguments)
+        means = fit.marginal_means(specs, prob=arguments.prob, **options)
+        tables["slopes" if arguments.slope else "marginal_means"] = means
+        if len(means) > len(means.groupby(options.get("by") or np.zeros(len(means)))):
+            tables["contrasts"] = fit.contrasts(specs, prob=arguments.prob, **options)
     return tables
 
 
-def _options(by: str | None) -> dict[str, Any]:
-    return {"by": _split(by)} if by else {}
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    by = {"by": _split(arguments.by)} if arguments.by else {}
+    return by | ({"slope": arguments.slope} if arguments.slope else {})
 
 
-def _split(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
+def _split(text: str | None) -> list[str]:
+    return [name.strip() for name in text.split(",")] if text else []

@@ -7,9 +7,11 @@ import pandas as pd
 from scipy import sparse
 
 from bayesv.covariance.effect_errors import conditional_variances
+from bayesv.covariance.effects_of_sums import EffectsOfSums
 from bayesv.covariance.gls import GLSFit
+from bayesv.linalg import Array
 
-__all__ = ["effects_table"]
+__all__ = ["effects_of_sums", "effects_table"]
 
 
 def effects_table(estimates: GLSFit, group: str | None = None) -> pd.DataFrame:
@@ -36,11 +38,23 @@ def effects_table(estimates: GLSFit, group: str | None = None) -> pd.DataFrame:
     if design.p:
         half = np.linalg.cholesky(estimates.cov.to_numpy())
         by_beta = ((estimates.blup_of_X[chosen] @ half) ** 2).sum(axis=1)
-    return pd.DataFrame(
-        {
-            "estimate": estimates.blup.to_numpy()[chosen],
-            "se": np.sqrt(given + by_beta),
-            "se_given_beta": np.sqrt(given),
-        },
-        index=labels[chosen],
-    )
+    return _table(estimates.blup.to_numpy()[chosen], given, by_beta, labels[chosen])
+
+
+def effects_of_sums(effects: EffectsOfSums, group: str | None = None) -> pd.DataFrame:
+    """Return the same of a design whose rows are gone."""
+    labels = effects.design.effect_labels
+    chosen = np.ones(len(labels), dtype=bool)
+    if group is not None:
+        chosen = labels.get_level_values(0) == effects.design.term(group).group
+    given, by_beta = effects.given_beta[chosen], effects.by_beta[chosen]
+    return _table(effects.blup[chosen], given, by_beta, labels[chosen])
+
+
+def _table(estimate: Array, given: Array, by_beta: Array, labels: pd.MultiIndex) -> pd.DataFrame:
+    columns = {
+        "estimate": estimate,
+        "se": np.sqrt(given + by_beta),
+        "se_given_beta": np.sqrt(given),
+    }
+    return pd.DataFrame(columns, index=labels)

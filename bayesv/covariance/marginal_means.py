@@ -1,25 +1,22 @@
-"""Marginal means and their contrasts: over a grid of the factors' levels, equally weighted."""
+"""Marginal means, slopes and their contrasts over a grid of levels, equally weighted."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bayesv.covariance.anova import DDF, small_sample_of
+from bayesv.covariance.means import Means, weights_of
 from bayesv.covariance.small_sample import METHODS, KenwardRoger
 from bayesv.covariance.student import range_quantile, range_tail, t_quantile, t_tail
-from bayesv.design.design import Design
-from bayesv.errors import BayesvError, near
-from bayesv.formula.reference_grid import reference_grid
 from bayesv.linalg import Array
 from bayesv.support.arguments import (
     PROBABILITY,
+    TEXT,
     TEXTS,
     accepts,
     called,
@@ -30,10 +27,9 @@ from bayesv.support.arguments import (
 )
 from bayesv.support.shown import WholeFrame
 
-__all__ = ["ADJUSTMENTS", "Means", "contrasts", "marginal_means"]
+__all__ = ["ADJUSTMENTS", "contrasts", "marginal_means"]
 
 ADJUSTMENTS = ("tukey", "holm", "bonferroni", "none")
-_MOST_MEANS = 2_000
 
 
 class _Estimated(Protocol):
@@ -58,16 +54,17 @@ def _method(name: str, value: Any) -> None:
 
 
 _FIT = called("RemlFit", "Posterior")
-_GRID = {"specs": _names, "by": _names, "at": optional(mapping())}
+_GRID = {"specs": _names, "by": _names, "at": optional(mapping()), "slope": optional(TEXT)}
 
 
 @accepts(fit=_FIT, **_GRID, ddf=choice(*DDF), prob=PROBABILITY)
 def marginal_means(
     fit: _Estimated,
-    specs: str | Sequence[str],
+    specs: str | Sequence[str] = (),
     *,
     by: str | Sequence[str] = (),
     at: Mapping[str, Any] | None = None,
+    slope: str | None = None,
     ddf: str = "kenward-roger",
     prob: float = 0.95,
 ) -> pd.DataFrame:
@@ -78,11 +75,13 @@ def marginal_means(
     fit : RemlFit or Posterior
         Of a formula.
     specs : str or sequence of str
-        Columns whose combinations have a mean each.
+        Columns whose combinations have a mean each; one mean over all if left out.
     by : str or sequence of str, optional
         More of them, for tables in parts.
     at : mapping of str to value or values, optional
         Values of columns; else covariates are at their mean and factors have all levels.
+    slope : str, optional
+        A covariate: not the mean itself but its derivative by this column, as emmeans' emtrends.
     ddf : {"kenward-roger", "satterthwaite"}
         Of a fit: Kenward and Roger's standard errors and degrees of freedom, or the plug-in's with
         Satterthwaite's.
@@ -103,7 +102,8 @@ def marginal_means(
 
     Notes
     -----
-    As emmeans: each row of the grid is xβ̂; a mean is that of the rows that share its levels.
+    As emmeans: each row of the grid is xβ̂; a mean is that of the rows that share its levels. A
+    slope is (dx/dz)β̂ by the column z, through every function of it, averaged likewise.
 
     Examples
     --------
@@ -114,8 +114,13 @@ def marginal_means(
      late  estimate  se   df   low  high
     False     271.6 9.4 19.8 252.0 291.3
      True     325.4 9.4 19.8 305.8 345.0
+    >>> fit = bv.Model("Reaction ~ late * Days + (1 | Subject)", data).reml()
+    >>> print(bv.marginal_means(fit, "late", slope="Days").round(1).to_string(index=False))
+     late  estimate  se    df  low  high
+    False       8.5 2.3 159.0  3.9  13.1
+     True      11.3 2.3 159.0  6.7  15.9
     """
-    means = Means.of(fit.design, specs, by, at)
+    means = Means.of(fit.design, specs, by, at, slope)
     return WholeFrame(pd.concat([means.labels, _of(fit, ddf).table(means.L, prob)], axis=1))
 
 
@@ -134,18 +139,20 @@ def contrasts(
     *,
     by: str | Sequence[str] = (),
     at: Mapping[str, Any] | None = None,
+    slope: str | None = None,
     adjust: str = "tukey",
     ddf: str = "kenward-roger",
     prob: float = 0.95,
 ) -> pd.DataFrame:
-    """Return contrasts of marginal means.
+    """Return contrasts of marginal means, or of slopes.
 
     Parameters
     ----------
-    fit, specs, by, at, ddf, prob
+    fit, specs, by, at, slope, ddf, prob
         As in `marginal_means`; contrasts are within the levels of ``by``.
-    method : {"pairwise", "reference"} or mapping of name to weights
-        All differences, each mean less the first, or weights of the means in their order.
+    method : {"pairwise", "reference", "consecutive", "mean", "polynomial"} or mapping
+        All differences, each mean less the first, less the one before, less the mean of all;
+        orthonormal polynomials over equal steps; or weights of the means in their order by name.
     adjust : {"tukey", "holm", "bonferroni", "none"}
         Of p-values, and of intervals so that all of one level of ``by`` cover at once (Holm's are
         Bonferroni's). Tukey's is for pairwise differences; others then have Holm's. A posterior's
@@ -171,13 +178,13 @@ def contrasts(
     >>> table["contrast"].to_list(), table[["estimate", "se", "df"]].round(2).iloc[0].to_list()
     (['False - True'], [-53.76, 5.08, 161.0])
     """
-    means = Means.of(fit.design, specs, by, at)
+    means = Means.of(fit.design, specs, by, at, slope)
     source, parts = _of(fit, ddf), []
     pairwise = isinstance(method, str) and method == "pairwise"
     if adjust == "tukey" and not pairwise:
         adjust = "holm"
     for head, rows in means.parts():
-        names, weights = _weights(method, means.names(rows))
+        names, weights = weights_of(method, means.names(rows))
         L = _combined(weights, means.L[rows])
         table = source.table(L, prob)
         table.insert(0, "contrast", names)
@@ -186,74 +193,6 @@ def contrasts(
             table.insert(place, name, value)
         parts.append(table)
     return WholeFrame(pd.concat(parts, ignore_index=True))
-
-
-@dataclass(frozen=True, eq=False)
-class Means:
-    """Marginal means as functions of β.
-
-    Attributes
-    ----------
-    labels : DataFrame, shape (m, s)
-        Levels of each mean, those of ``by`` first.
-    by : tuple of str
-    L : ndarray, shape (m, p)
-        NaN where a mean cannot be estimated.
-    """
-
-    labels: pd.DataFrame
-    by: tuple[str, ...]
-    L: Array
-
-    @classmethod
-    def of(
-        cls,
-        design: Design,
-        specs: str | Sequence[str],
-        by: str | Sequence[str],
-        at: Mapping[str, Any] | None,
-    ) -> Means:
-        """Average the reference grid."""
-        by, specs = _texts(by), _texts(specs)
-        grid = reference_grid(design, at)
-        names = [*by, *(name for name in specs if name not in by)]
-        for name in names:
-            if name not in grid.frame:
-                known = [str(column) for column in grid.frame.columns]
-                raise BayesvError(
-                    f"The fixed effects use no column {name!r}; they use "
-                    f"{', '.join(known) or 'none'}{near(name, known)}"
-                )
-        if not names:
-            return cls(pd.DataFrame(index=[0]), (), grid.X.mean(axis=0)[None])
-        keys = grid.frame.groupby(names, sort=False, observed=True).ngroup().to_numpy()
-        first = np.unique(keys, return_index=True)[1]
-        if len(first) > _MOST_MEANS:
-            raise BayesvError(f"{len(first)} means: give some of the levels by at=.")
-        L = np.stack([grid.X[keys == k].mean(axis=0) for k in range(len(first))])
-        labels = grid.frame.iloc[first][names].reset_index(drop=True)
-        order = labels.groupby(list(by), sort=False).ngroup().to_numpy() if by else np.zeros(len(L))
-        order = np.argsort(order, kind="stable")
-        return cls(labels.iloc[order].reset_index(drop=True), by, L[order])
-
-    def parts(self) -> list[tuple[dict[str, Any], NDArray[np.intp]]]:
-        """Return levels of ``by`` and the means that have them."""
-        if not self.by:
-            return [({}, np.arange(len(self.L)))]
-        groups = self.labels.groupby(list(self.by), sort=False).ngroup().to_numpy()
-        return [
-            (self.labels.loc[groups == k, list(self.by)].iloc[0].to_dict(),
-             np.flatnonzero(groups == k))
-            for k in range(groups.max() + 1)
-        ]  # fmt: skip
-
-    def names(self, rows: NDArray[np.intp]) -> list[str]:
-        """Return a name of each mean without the levels of ``by``."""
-        own = [name for name in self.labels.columns if name not in self.by]
-        return [
-            " ".join(str(value) for value in row)
-            for row in self.labels.loc[rows, own].itertuples(index=False)
-        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,37 +274,6 @@ def _of(fit: _Estimated, ddf: str) -> _Fit | _Draws:
     return _Draws(values.reshape(-1, values.shape[-1]))
 
 
-def _weights(
-    method: str | Mapping[str, Sequence[float]], names: Sequence[str]
-) -> tuple[list[str], Array]:
-    """Return names of contrasts and weights of the means."""
-    k = len(names)
-    if isinstance(method, Mapping):
-        rows = [np.asarray(weights, dtype=float) for weights in method.values()]
-        for name, row in zip(method, rows, strict=True):
-            if row.shape != (k,) or not np.isfinite(row).all():
-                raise BayesvError(
-                    f"Contrast {name!r} needs a weight for each of {', '.join(names)}; found "
-                    f"{row.tolist()}."
-                )
-        return [str(name) for name in method], np.stack(rows)
-    if k < 2:
-        raise BayesvError(f"There is one mean, {', '.join(names)}, and nothing to contrast it to.")
-    if method == "pairwise":
-        pairs = list(itertools.combinations(range(k), 2))
-    elif method == "reference":
-        pairs = [(i, 0) for i in range(1, k)]
-    else:
-        raise BayesvError(
-            f"method must be 'pairwise', 'reference' or a mapping of names to weights; found "
-            f"{method!r}."
-        )
-    weights = np.zeros((len(pairs), k))
-    for row, (i, j) in zip(weights, pairs, strict=True):
-        row[i], row[j] = 1.0, -1.0
-    return [f"{names[i]} - {names[j]}" for i, j in pairs], weights
-
-
 def _combined(weights: Array, L: Array) -> Array:
     """Return weights @ L: NaN only where a mean without estimate has a weight."""
     lost = (weights[:, np.isnan(L).any(axis=1)] != 0).any(axis=1)
@@ -379,7 +287,3 @@ def _holm(p: Array) -> Array:
     result = np.empty_like(p)
     result[order] = np.minimum(adjusted, 1.0)
     return result
-
-
-def _texts(names: str | Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)

@@ -9,6 +9,7 @@ from scipy.special import ndtri
 
 from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.effect_errors import conditional_variances, quadratic_forms
+from bayesv.covariance.effects_of_sums import EffectsOfSums
 from bayesv.covariance.gls import GLSFit
 from bayesv.covariance.summed import AtV
 from bayesv.design.design import Design
@@ -85,9 +86,15 @@ def predicted(
 
 
 def predicted_of_sums(
-    fit: AtV, design: Design, vc: VarianceComponents, rows: PredictedRows, of: str, prob: float
+    fit: AtV,
+    design: Design,
+    vc: VarianceComponents,
+    rows: PredictedRows,
+    of: str,
+    prob: float,
+    effects: EffectsOfSums | None = None,
 ) -> pd.DataFrame:
-    """Return predictions of rows of new groups, Xβ̂, where the rows of the fit are gone.
+    """Return predictions of rows where the rows of the fit are gone.
 
     Parameters
     ----------
@@ -98,12 +105,23 @@ def predicted_of_sums(
         Aligned with it.
     rows, of, prob
         As of `predicted`.
+    effects : EffectsOfSums, optional
+        Of fitted levels; left out, all groups are new ones.
     """
     mean = rows.X @ fit.beta.to_numpy()
-    error = ((rows.X @ fit.cov.to_numpy()) * rows.X).sum(axis=1)
-    response = error + vc.sigma2 * np.asarray(rows.residual.diagonal)
+    of_levels = np.zeros(len(rows.labels))
     for term, new in zip(design.terms, rows.terms, strict=True):
-        response = response + new.variances(vc.block_for(term))
+        unseen = effects is None or new.fitted[new.codes] < 0
+        of_levels += np.where(unseen, new.variances(vc.block_for(term)), 0.0)
+    if effects is None:
+        error = ((rows.X @ fit.cov.to_numpy()) * rows.X).sum(axis=1)
+        response = error + of_levels
+    else:
+        parts = zip(design.terms, rows.terms, strict=True)
+        A = sparse.csr_array(sparse.hstack([new.matrix(t.n_levels) for t, new in parts]))
+        mean = mean + A @ effects.blup
+        response = error = effects.errors(rows.X, A) + of_levels
+    response = response + vc.sigma2 * np.asarray(rows.residual.diagonal)
     return _table(rows, mean, error, response, of, prob)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bayesv.design.design import Index
 from bayesv.errors import ExtractionError, MemoryNeededError
 from bayesv.linalg import Array
+from bayesv.support.presence import may_exist
 from bayesv.support.text_size import refuse_large_text
 
 __all__ = ["AGAIN", "FORMATS", "Record", "Table", "open_export", "read_columns"]
@@ -174,7 +175,7 @@ def open_export(path: str | Path) -> tuple[Path, Record]:
     """
     folder = Path(path)
     file = folder if folder.name == "fit.json" else folder / "fit.json"
-    if not file.is_file():
+    if not may_exist(file):
         what = "has no fit.json" if folder.is_dir() else "is no folder"
         raise ExtractionError(
             f"'{path}' {what}. A folder that bayesv_export(fit, 'folder') wrote in R is needed; "
@@ -203,9 +204,9 @@ def read_columns(folder: Path, name: str, n_rows: int | None = None) -> Table:
         If it is missing, damaged, or has another number of rows than needed.
     """
     file = folder / name
-    if not file.is_file():
+    if not may_exist(file):
         file = folder / name.removesuffix(".gz")
-    if not file.is_file():
+    if not may_exist(file):
         raise ExtractionError(
             f"{folder / name} is missing; it belongs to the fit beside fit.json, so copy the whole "
             f"folder. {AGAIN}"

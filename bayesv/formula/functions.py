@@ -37,6 +37,9 @@ class Elementwise:
     needed: int = 1
 
 
+_MOST_PLACES = 308  # of numbers in double precision, on either side of the point
+
+
 def _log(x: Array, base: Array | float = math.e) -> Array:
     base = np.asarray(base, dtype=float)
     if base.ndim == 0 and base in (2.0, 10.0):
@@ -46,7 +49,10 @@ def _log(x: Array, base: Array | float = math.e) -> Array:
 
 def _round(x: Array, digits: Array | float = 0.0) -> Array:
     """Return the nearest decimal; of two that are equally near, the even one, as R since 4.0."""
-    places = int(np.asarray(digits))
+    asked = np.asarray(digits, dtype=float)
+    if asked.ndim or not np.isfinite(asked) or asked % 1:
+        raise ValueError("needs one whole number of digits, the same for all rows")
+    places = int(np.clip(asked, -_MOST_PLACES, _MOST_PLACES))
     if places <= 0:
         return np.asarray(np.round(x, places))
     size, power = np.abs(x), 10.0**places

@@ -9,7 +9,7 @@ from bayesv.errors import FormulaError
 from bayesv.formula.algebra import Terms, expand, without_parentheses
 from bayesv.formula.grouping import FACTOR_CALLS
 from bayesv.formula.parser import Parser, holds_bar
-from bayesv.formula.scan import Token, pointed_error, scan
+from bayesv.formula.scan import WORDS, Token, one_line, pointed_error, scan
 from bayesv.formula.syntax import Bar, Call, Name, Node, Paren, Sum, Template, Unary, label, nodes
 
 __all__ = ["Formula", "RandomText", "parse", "pointed_error"]
@@ -110,7 +110,7 @@ def _parsed(text: str, random: bool) -> Formula:
             f"The response {response.name!r} is also a predictor.", text, used_again[response.name]
         )
     return Formula(
-        text=" ".join(text.split()),
+        text=one_line(text),
         response=response.name if isinstance(response, Name) else label(response),
         fixed="1" if part is None else label(part).removeprefix("+ "),
         offsets=tuple(label(node) for node in offsets),
@@ -230,12 +230,9 @@ def _used(tokens: list[Token]) -> tuple[dict[str, int], dict[str, int]]:
         elif token.kind == "name" and after.is_op("("):
             if not holds_bar(tokens, i + 1):
                 functions.setdefault(token.text, token.start)
-        elif token.kind == "name" and not after.is_op("=") and token.text not in _LITERALS:
+        elif token.kind == "name" and not after.is_op("=") and token.text not in WORDS:
             names.setdefault(token.text, token.start)
     return names, functions
-
-
-_LITERALS = ("TRUE", "FALSE", "True", "False", "None", "NULL")
 
 
 def _made_factors(tokens: list[Token]) -> frozenset[str]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from bayesv.formula.functions import ELEMENTWISE
 from bayesv.formula.grouping import grouping_factors
-from bayesv.formula.scan import Token, pointed_error
+from bayesv.formula.scan import WORDS, Token, pointed_error
 from bayesv.formula.syntax import (
     Bar,
     Binary,
@@ -35,7 +35,6 @@ _BINDS = {
     "^": 10,
 }  # fmt: skip
 _NOT, _COMPARES, _SUM, _SIGN, _POWER = 3, 4, 5, 9, 10
-_WORDS = {"TRUE": True, "FALSE": False, "True": True, "False": False, "NULL": None, "None": None}
 _TRUTH = ("TRUE", "FALSE", "True", "False")
 _DEEPEST = 60
 
@@ -158,8 +157,8 @@ class Parser:
             if not self.calls and template and holds_bar(self.tokens, self.position):
                 return self._templated(token)
             return self._call(token)
-        if token.kind == "name" and token.text in _WORDS:
-            return Word(token.start, _WORDS[token.text])
+        if token.kind == "name" and token.text in WORDS:
+            return Word(token.start, WORDS[token.text])
         if token.kind in ("name", "quoted"):
             return Name(token.start, token.text)
         if token.is_op("("):

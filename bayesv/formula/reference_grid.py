@@ -20,10 +20,18 @@ from bayesv.formula.syntax import Name, Node, label, nodes
 from bayesv.formula.values import Columns, Contrasts, Factor
 from bayesv.linalg import Array
 
-__all__ = ["FixedTerm", "ReferenceGrid", "fixed_terms", "reference_grid", "summing_to_zero"]
+__all__ = [
+    "FixedTerm",
+    "ReferenceGrid",
+    "fixed_terms",
+    "reference_grid",
+    "slope_grid",
+    "summing_to_zero",
+]
 
 _MOST_ROWS = 200_000
 _ROUNDING = 1e-8
+_STEP = 1e-3  # of a covariate's value, of numerical derivatives
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,57 @@ def reference_grid(design: Design, at: Mapping[str, Any] | None = None) -> Refer
         If a column is unknown, a level was not fitted, or the mean of a column is not known,
         because the formula has a function of it only.
     """
+    frame = _grid_frame(design, at)
+    X, lost = _columns_of(design, frame)
+    return ReferenceGrid(frame, _estimable(X, lost))
+
+
+def slope_grid(design: Design, along: str, at: Mapping[str, Any] | None = None) -> ReferenceGrid:
+    """Return the grid with the derivative of each row of X by one covariate.
+
+    Parameters
+    ----------
+    design, at
+        As in `reference_grid`.
+    along : str
+        A numeric column of the data.
+
+    Raises
+    ------
+    DataError
+        As `reference_grid`, or if the column is a factor or not in the fixed effects.
+
+    Notes
+    -----
+    Central differences of fourth order over 10⁻³ of the value: exact for polynomials up to the
+    fourth degree but for rounding.
+    """
+    encoding = _encoding(design)
+    columns = _columns(encoding)
+    if along not in columns:
+        raise DataError(
+            f"slope: the fixed effects use no column {along!r}; they use "
+            f"{', '.join(columns) or 'none'}{near(along, list(columns))}"
+        )
+    if any(label(node) in encoding.levels for node in columns[along]):
+        raise DataError(
+            f"slope: {along} is a factor; a covariate has a slope, levels have contrasts."
+        )
+    frame = _grid_frame(design, at)
+    values = frame[along].to_numpy(dtype=float)
+    step = _STEP * np.where(values == 0, 1.0, np.abs(values))
+    parts = []
+    for places in (1, -1, 2, -2):
+        parts.append(_columns_of(design, frame.assign(**{along: values + places * step})))
+    X, lost = (
+        (8 * (near_up - near_down) - (far_up - far_down)) / (12 * step[:, None])
+        for near_up, near_down, far_up, far_down in zip(*parts, strict=True)
+    )
+    return ReferenceGrid(frame, _estimable(X, lost))
+
+
+def _grid_frame(design: Design, at: Mapping[str, Any] | None) -> pd.DataFrame:
+    """Return combinations of the levels of all factors and values of covariates."""
     encoding, at = _encoding(design), dict(at or {})
     columns = _columns(encoding)
     for name in at:
@@ -154,15 +213,22 @@ def reference_grid(design: Design, at: Mapping[str, Any] | None = None) -> Refer
         for name, used in columns.items()
     }
     _refuse_large(math.prod(len(v) for v in values.values()) * (design.p + 1))
-    rows = list(itertools.product(*values.values()))
-    frame = pd.DataFrame(rows, columns=list(values))
-    if not len(values):
-        frame = pd.DataFrame(index=[0])
-    names, X = encoding.fixed_columns(frame)
+    if not values:
+        return pd.DataFrame(index=[0])
+    return pd.DataFrame(list(itertools.product(*values.values())), columns=list(values))
+
+
+def _columns_of(design: Design, frame: pd.DataFrame) -> tuple[Array, Array]:
+    """Return the columns of X in given rows, and those that are aliased."""
+    names, X = _encoding(design).fixed_columns(frame)
     kept = [names.index(name) for name in design.fixed_names]
-    rest = [i for i in range(len(names)) if i not in kept]
-    lost = (np.abs(X[:, rest]) > _ROUNDING).any(axis=1)
-    return ReferenceGrid(frame, np.where(lost[:, None], np.nan, X[:, kept]))
+    return X[:, kept], X[:, [i for i in range(len(names)) if i not in kept]]
+
+
+def _estimable(X: Array, aliased: Array) -> Array:
+    """Return X with NaN where an aliased column is not 0."""
+    lost = (np.abs(aliased) > _ROUNDING).any(axis=1)
+    return np.where(lost[:, None], np.nan, X)
 
 
 def _encoding(design: Design) -> Encoding:

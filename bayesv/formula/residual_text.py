@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bayesv.errors import FormulaError, near
-from bayesv.formula.scan import Token, pointed_error, scan
+from bayesv.formula.scan import Token, one_line, pointed_error, scan
 
 __all__ = [
     "KINDS",
@@ -127,7 +127,7 @@ def _checked(
         )
     series = () if sides[-1][0].kind == "number" else tuple(t.text for t in sides[-1])
     return ResidualText(
-        text=" ".join(text.split()),
+        text=one_line(text),
         kind=kind,
         positions=() if by_row else tuple(token.text for token in positions),
         series=series,

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from bayesv.errors import FormulaError
 
-__all__ = ["Token", "pointed_error", "quoted", "scan"]
+__all__ = ["WORDS", "Token", "one_line", "pointed_error", "quoted", "scan"]
+
+# Names that are values, whatever columns there are; a column of such a name takes backticks.
+WORDS = {"TRUE": True, "FALSE": False, "True": True, "False": False, "NULL": None, "None": None}
 
 _TOKEN = re.compile(
     r"(?P<space>\s+)|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:L(?!\w))?"
@@ -16,6 +19,7 @@ _TOKEN = re.compile(
     r"|(?P<op>\*\*|\|\||&&|[=!<>]=|%in%|%%|%/%|[-+*/:^~|&()=,<>!])"
 )
 _PLAIN = re.compile(r"(?:[^\W\d]|\.(?=[^\W\d]))[\w.]*")
+_BLANKS = re.compile(r"(`(?:[^`\\]|\\.)+`|'[^'\\]*'|\"[^\"\\]*\")|\s+")
 _MOST_TOKENS = 20_000
 # What other languages write, with what this one writes instead.
 _FOREIGN = {
@@ -87,13 +91,22 @@ def _check_brackets(tokens: list[Token], text: str) -> None:
         raise pointed_error(f"This {stack[-1].text!r} is never closed.", text, stack[-1].start)
 
 
+def one_line(text: str) -> str:
+    """Return a formula with one blank for each gap between words; what is in quotes stays.
+
+    >>> one_line("y   ~ `a  b`")
+    'y ~ `a  b`'
+    """
+    return _BLANKS.sub(lambda gap: gap[1] or " ", text).strip()
+
+
 def quoted(name: str) -> str:
     """Return a name as a formula writes it: in backticks unless it is a plain word.
 
-    >>> quoted("x.1"), quoted("my x")
-    ('x.1', '`my x`')
+    >>> quoted("x.1"), quoted("my x"), quoted("TRUE")
+    ('x.1', '`my x`', '`TRUE`')
     """
-    if _PLAIN.fullmatch(name):
+    if _PLAIN.fullmatch(name) and name not in WORDS:
         return name
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 

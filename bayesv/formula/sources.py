@@ -12,6 +12,8 @@ import pandas as pd
 
 from bayesv.errors import DataError, require
 from bayesv.formula.columns import Kind, kind, plain_column
+from bayesv.support.arguments import PATH
+from bayesv.support.presence import may_exist
 
 __all__ = ["ArrowSource", "DaskSource", "Source", "open_source"]
 
@@ -118,6 +120,7 @@ def open_source(data: Any) -> Source | None:
         If a path does not lead to Parquet.
     """
     if isinstance(data, str | os.PathLike):
+        PATH("data", data)
         return _parquet(Path(data))
     kind = type(data)
     if kind.__module__.split(".")[0] in ("dask", "dask_expr") and hasattr(data, "to_delayed"):
@@ -138,9 +141,9 @@ def open_source(data: Any) -> Source | None:
 
 
 def _parquet(path: Path) -> ArrowSource:
-    if not path.exists():
+    if not may_exist(path):
         raise DataError(f"There is no file {str(path)!r}.")
-    if path.is_file() and path.suffix not in (".parquet", ".pq"):
+    if os.path.isfile(path) and path.suffix not in (".parquet", ".pq"):
         raise DataError(
             f"{str(path)!r} is not Parquet (.parquet, .pq). Read it first, e.g. with "
             "pandas.read_csv, and pass the data frame."

@@ -15,9 +15,10 @@ from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.identification import Elements, flat_directions
 from bayesv.gram.krylov import EIGHT, krylov
 from bayesv.gram.layout import Layout
-from bayesv.gram.many import chain_values, eliminate_many
+from bayesv.gram.many import chain_values, eliminate_many, probe_logs
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
 from bayesv.gram.of_design import refuse_crossed_clusters, responses_of, statistics_of
+from bayesv.gram.predicted import PredictedEffects, predicted_effects, squares_of_effects
 from bayesv.gram.probes import Probes
 from bayesv.gram.rebase import in_scaling
 from bayesv.gram.reproduced import digits_reproduced
@@ -46,6 +47,7 @@ __all__ = [
     "Grouping",
     "Layout",
     "Moments",
+    "PredictedEffects",
     "Probes",
     "Responses",
     "RowBatch",
@@ -72,11 +74,14 @@ __all__ = [
     "krylov",
     "merge",
     "permute",
+    "predicted_effects",
+    "probe_logs",
     "profile_chain",
     "recode",
     "refuse_crossed_clusters",
     "responses_of",
     "statistics_by_residual",
+    "squares_of_effects",
     "statistics_of",
     "threads",
 ]

@@ -38,6 +38,7 @@ __all__ = [
     "eliminate_units",
     "mirrored",
     "profile_chain",
+    "reverse_units",
 ]
 
 
@@ -99,6 +100,12 @@ class Elimination:
         return border.logdet_se if isinstance(border, IterativeBorder) else 0.0
 
     @property
+    def logs(self) -> Array:
+        """What each probe says of log|M|, up to a constant; none if it is exact."""
+        border = self._done.border
+        return border.logs if isinstance(border, IterativeBorder) else np.zeros(0)
+
+    @property
     def residual(self) -> float:
         """Largest relative residual of solutions by iteration: 0 if there are none."""
         border = self._done.border
@@ -112,7 +119,7 @@ class Elimination:
         T_bar : ndarray, shape (p + 1, p + 1)
             ∂f/∂T, symmetric.
         """
-        return _reversed(self._layout, self._lambdas, self._done, T_bar)[0]
+        return reverse_units(self._layout, self._layout.plan, self._lambdas, self._done, T_bar)[0]
 
     def adjoint(self, T_bar: Array) -> Adjoint:
         """Return the derivative by each λ and by the sums that were eliminated.
@@ -129,7 +136,9 @@ class Elimination:
         """
         from bayesv.gram.border import mirror  # compiled: loaded when it is needed
 
-        bars, sums = _reversed(self._layout, self._lambdas, self._done, T_bar, of_sums=True)
+        bars, sums = reverse_units(
+            self._layout, self._layout.plan, self._lambdas, self._done, T_bar, of_sums=True
+        )
         if self._layout.iteration is None:
             mirror(sums.A_border)
         return Adjoint(bars, sums._replace(C=T_bar))
@@ -250,8 +259,9 @@ def _compiled(sums: Sums) -> Sums:
     return sums if sums.A_border.ndim == 2 else sums._replace(A_border=np.zeros((0, 0)))
 
 
-def _reversed(
+def reverse_units(
     layout: Layout,
+    plan: Plan,
     lambdas: Sequence[Array],
     done: Eliminated,
     T_bar: Array,
@@ -262,7 +272,6 @@ def _reversed(
     from bayesv.gram.kernels import reverse  # compiled: loaded when it is needed
 
     m = layout.p + 1
-    plan = layout.plan
     bars = [np.zeros_like(lam_f) for lam_f in lambdas]
     left, factors = _compiled(done.left), no_factors()
     bar = left  # A and H are not written to

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bayesv.gram.chain import ChainFactor, FactorSums, Merging, Plan, plan_of
+from bayesv.gram.ordering import Ordering, ordering_of
 from bayesv.gram.probes import Probes
 from bayesv.gram.related import Loadings
 from bayesv.gram.scaling import Index
@@ -171,6 +172,17 @@ class Layout:
             places.append(np.full(part.n_levels, place))
             place += part.k**2
         return BorderTable(np.concatenate(starts), np.concatenate(widths), np.concatenate(places))
+
+    @cached_property
+    def border_columns(self) -> BorderTable:
+        """Of every column of the border, what `border_table` has of its level."""
+        table = self.border_table
+        return BorderTable(*(np.repeat(part, table.widths) for part in table))
+
+    @cached_property
+    def ordering(self) -> Ordering | None:
+        """In what order the columns of a dense border are eliminated; None for their own."""
+        return ordering_of(self.apart.tables, self.border_size) if self.chain else None
 
     def in_basis(self, lambdas: Sequence[Array]) -> list[Array]:
         """Return λ of the user's columns, shapes (..., k, k), in the basis of the statistics."""

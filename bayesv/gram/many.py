@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bayesv.gram.elimination import eliminate_units, mirrored
+from bayesv.gram.iterative import IterativeBorder
 from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.tables import VECTOR, ChainProblem
 from bayesv.gram.threads import one_blas_thread, run
 from bayesv.linalg import Array, symmetrize
 
-__all__ = ["chain_values", "eliminate_many"]
+__all__ = ["chain_values", "eliminate_many", "probe_logs"]
 
 Values = tuple[Array, Array]  # log|M| and T
 
@@ -90,6 +91,17 @@ def _lanes_at_once(width: int) -> int:
     """Return the number of lanes for which frontal matrices so wide stay in the cache."""
     lanes = min(max(_FRONT_BYTES // (8 * width**2), VECTOR), _LANES)
     return lanes - lanes % VECTOR
+
+
+def probe_logs(stats: GramStatistics, lambdas: Sequence[Array]) -> Array:
+    """Return what each probe of an iteration says of log|M|, up to a constant, (S, probes)."""
+    layout, logs = stats.layout, []
+    for s in range(len(lambdas[0])):
+        at = [lam[s] for lam in lambdas]
+        border = eliminate_units(layout, layout.plan, stats.merged, at, gradient=False).border
+        assert isinstance(border, IterativeBorder)
+        logs.append(border.logs)
+    return np.array(logs)
 
 
 def _flat(lambdas: Sequence[Array], terms: Sequence[int], S: int) -> Array:

@@ -15,7 +15,7 @@ from bayesv.linalg import Array
 __all__ = ["Interpolant", "interpolate"]
 
 RADIUS = 6.0  # of the ball that is covered, in standard deviations of the normal approximation
-_TOLERANCE = 2e-4  # at the centre, of log|M| and of T in units that say what it does to log p
+_TOLERANCE = 1e-3  # at the centre, of log|M| and of T in units that say what it does to log p
 _DEGREE_GROWTH = (0.8, 0.9, 1.0, 1.2, 1.5)  # of the degrees, until the error is within tolerance
 _AXIS_NODES = 15  # of each axis, from which its degree is read
 _POINTS_PER_TERM = 1.6  # points for each coefficient
@@ -133,7 +133,7 @@ def _axis_degrees(
         for degree in range(1, _AXIS_NODES - 1):
             features = weights * basis[:, : degree + 1]
             gap = features @ np.linalg.lstsq(features, weights * values)[0] - weights * values
-            if np.abs(gap).max() <= _TOLERANCE / 4:
+            if np.abs(gap).max() <= _TOLERANCE / 2:
                 degrees[axis] = degree
                 break
     return degrees, z, outputs

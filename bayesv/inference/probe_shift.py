@@ -1,4 +1,4 @@
-"""How far the posterior would move with other probes of the log-determinant."""
+"""How far the posterior is from where all probes of the log-determinant would put it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
-from bayesv.inference.density import MarginalDensity
+from bayesv.gram import probe_logs
 from bayesv.inference.target import Target
 from bayesv.linalg import Array
 
 __all__ = ["coarse", "probe_shift"]
 
 _MOST = 0.02  # standard deviations
+_STEP = 0.1  # of differences, posterior SDs
+_SURE = 0.975  # probability up to which an error of the probes is covered, on either side
 
 
 def probe_shift(target: Target, x: Array) -> dict[str, Any]:
-    """Return what is said of a density with probes: how far others move the mean of a coordinate.
+    """Return what is said of a density with probes: how well they know the mean of a coordinate.
 
     Parameters
     ----------
@@ -28,35 +31,40 @@ def probe_shift(target: Target, x: Array) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``n_probes`` and ``probe_shift``, the largest shift in posterior SDs; empty if the density
-        is exact.
+        ``n_probes`` and ``probe_shift``, how far a mean may be from where infinitely many probes
+        put it, in posterior SDs, covered with 95 %, of the coordinate where that is most; empty if
+        the density is exact.
 
     Notes
     -----
-    The log densities of two sets of probes differ by next to a linear function where the draws are;
-    with its slope g and the draws' covariance C, means differ by Cg.
+    Where the draws are the part of a probe is next to linear; with its slope g and the draws'
+    covariance C, it would put the means Cg elsewhere.
     """
     density = target.density
     stats, probes = density.stats, density.stats.probes
     if probes is None:
         return {}
-    others = MarginalDensity(stats.with_probes(probes.others), density.priors)
-    other = Target(others, coordinates=target.coordinates)
+    n = probes.number(stats.p + 1)
     centre, covariance = x.mean(axis=0), np.atleast_2d(np.cov(x.T))
-    slopes = [one.value_and_gradient(centre)[1] for one in (target, other)]
-    shift = covariance @ (slopes[1] - slopes[0]) / np.sqrt(np.diagonal(covariance))
+    sds = np.sqrt(np.diagonal(covariance))
+    lambdas, _ = target.coordinates.to_lambdas(
+        centre + _STEP * np.vstack([0.0 * sds, np.diag(sds)])
+    )
+    logs = probe_logs(stats, stats.in_basis(lambdas))
+    slopes = -0.5 * (logs[1:] - logs[0]) / (_STEP * sds[:, None])
+    shift = (covariance @ slopes).std(axis=1, ddof=1) / np.sqrt(n) / sds
     return {
-        "n_probes": probes.number(stats.p + 1),
-        "probe_shift": float(np.abs(shift).max()),
+        "n_probes": n,
+        "probe_shift": float(shift.max() * stdtrit(n - 1, _SURE)),
     }
 
 
 def coarse(said: Mapping[str, Any]) -> tuple[str, ...]:
-    """Say so if other probes would move the posterior by more than does not matter."""
+    """Say so if probes leave the posterior less well known than does not matter."""
     if said.get("probe_shift", 0.0) <= _MOST:
         return ()
     return (
-        f"with {said['n_probes']} other probes of the log-determinant a posterior mean would move "
-        f"by {said['probe_shift']:.1%} of its posterior SD: call model.reml(tolerance=…) with a "
+        f"with {said['n_probes']} probes of the log-determinant a posterior mean is known to "
+        f"{said['probe_shift']:.1%} of its posterior SD: call model.reml(tolerance=…) with a "
         "smaller tolerance first, whose probes are used",
     )

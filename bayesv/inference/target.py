@@ -101,10 +101,14 @@ class Target:
         self, x: Array, lambdas: list[Array], step: Callable[[int], None]
     ) -> tuple[Array, Array]:
         """Return log|M| and T, by interpolation where an interpolant covers x."""
-        residual = self.coordinates.parameters(x)
+        residual, d = self.coordinates.parameters(x), self.size - int(self.coordinates.has_sigma)
         if not self.interpolants:
-            return self.density.eliminated(lambdas, step, residual)
-        d = self.size - int(self.coordinates.has_sigma)
+            if not self.expensive or residual is not None:
+                return self.density.eliminated(lambdas, step, residual)
+            # Points that differ in σ alone have the same λ.
+            _, first, which = np.unique(x[:, :d], axis=0, return_index=True, return_inverse=True)
+            logdet, T = self.density.eliminated([lam[first] for lam in lambdas], step)
+            return logdet[which], T[which]
         m = self.density.stats.p + 1
         upper = np.triu_indices(m)
         logdet, T = np.empty(len(x)), np.zeros((len(x), m, m))

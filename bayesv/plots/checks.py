@@ -37,11 +37,12 @@ _MOST_ROWS = 400  # of the largest cluster, whose V is factored
 _BAND = 0.95
 _NAMED = 3  # clusters whose names are written
 _MOST_COEFFICIENTS = 12
+_INFLATED = (5.0, 10.0)  # moderate and high, by the rules of thumb
 
 
 @accepts(fit=_FIT)
 def check(fit: RemlFit, *, axes: Any = None) -> NDArray[np.object_]:
-    """Draw residuals by fitted values, quantiles of residuals and effects, and clusters far off.
+    """Draw residuals by fitted values, quantiles of residuals and effects, clusters, collinearity.
 
     Parameters
     ----------
@@ -55,8 +56,9 @@ def check(fit: RemlFit, *, axes: Any = None) -> NDArray[np.object_]:
         those of a normal distribution, with a pointwise 95 % band; the same of the random effects
         of each column, over their SDs (four at most); and for each cluster of rows, the sum of
         squares of its scaled residuals over its number of rows: about 1, and above the dashed line
-        in 1 of 100 clusters, if the model is the truth. The last is left out where rows are all
-        connected, as with crossed factors.
+        in 1 of 100 clusters, if the model is the truth, left out where rows are all connected, as
+        with crossed factors; and where the fixed effects have several terms, their variance
+        inflation factors (`RemlFit.collinearity`), with lines at 5 and 10.
 
     Raises
     ------
@@ -84,7 +86,9 @@ def check(fit: RemlFit, *, axes: Any = None) -> NDArray[np.object_]:
     clusters = np.asarray(fit.gls.V.clusters)
     sizes = np.bincount(clusters)
     by_cluster = len(sizes) > 1 and sizes.max() <= _MOST_ROWS
-    panels, _ = several_axes(axes, 2 + len(effects) + int(by_cluster), (4.4, 3.7), most_across=3)
+    inflated = _inflated(fit)
+    n_panels = 2 + len(effects) + int(by_cluster) + int(inflated is not None)
+    panels, _ = several_axes(axes, n_panels, (4.4, 3.7), most_across=3)
     residuals = fit.residuals("normalized").to_numpy()
     _by_fitted(panels[0], fit.gls.fitted.to_numpy(), residuals, fit.design.response)
     # Effects that are predicted take their share: conditional residuals vary less than errors.
@@ -93,7 +97,9 @@ def check(fit: RemlFit, *, axes: Any = None) -> NDArray[np.object_]:
     for ax, (name, values) in zip(panels[2:], effects.items(), strict=False):
         _quantiles(ax, values, f"Effects: {name}")
     if by_cluster:
-        _clusters(panels[-1], fit, clusters, sizes)
+        _clusters(panels[2 + len(effects)], fit, clusters, sizes)
+    if inflated is not None:
+        _collinearity(panels[-1], inflated)
     return panels
 
 
@@ -208,6 +214,42 @@ def _standardised(fit: RemlFit) -> dict[str, Array]:
                 values = table["estimate"].to_numpy()[rows] / spread[rows]
                 kept[f"{short(term.group, 14)}, {short(column, 14)}"] = values
     return kept
+
+
+def _inflated(fit: RemlFit) -> pd.Series | None:
+    """Return variance inflation factors by term; None where there are fewer than two."""
+    try:
+        return fit.collinearity()["gvif"]
+    except DataError:
+        return None
+
+
+def _collinearity(ax: Axes, gvif: pd.Series) -> None:
+    shown = gvif.nlargest(_MOST_COEFFICIENTS)
+    shown = gvif[gvif.index.isin(shown.index)]
+    rows = np.arange(len(shown))
+    ax.hlines(rows, 1.0, shown, color=COLORS["posterior"], linewidth=0.8, alpha=0.6)
+    ax.scatter(shown, rows, s=26, color=COLORS["posterior"], linewidths=0, zorder=3)
+    ax.set_xscale("log")
+    for limit in _INFLATED:
+        ax.axvline(limit, color="#555555", linestyle="--", linewidth=1.0)
+    highest = max(1.3 * float(shown.max()), 1.3 * _INFLATED[-1])
+    ax.set_xlim(0.9, highest)
+    ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 1_000, 10_000, 1e5, 1e6) if t <= highest]
+    ticks = [t for t in ticks if highest < 150 or t not in (2, 5, 20, 50)]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_yticks(rows, [plain(text) for text in shortened(list(map(str, shown.index)), 22)])
+    listed = ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
+    rest = len(gvif) - len(shown)
+    dress(
+        ax, "Collinearity" + (f", the largest {len(rows)}" if rest else ""),
+        "(generalised) variance inflation factor", "",
+        f"Variance inflation factors of the terms of the fixed effects: {listed}; lines at 5 and "
+        "10.",
+        grid="x",
+    )  # fmt: skip
 
 
 def _by_fitted(ax: Axes, fitted: Array, residuals: Array, response: str) -> None:

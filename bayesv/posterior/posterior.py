@@ -212,7 +212,7 @@ class Posterior(DrawsOfDensity, Savable):
         """
         return expected_v(self.values.flat)
 
-    def marginal_means(self, specs: str | Sequence[str], **options: Any) -> pd.DataFrame:
+    def marginal_means(self, specs: str | Sequence[str] = (), **options: Any) -> pd.DataFrame:
         """Return `bayesv.marginal_means` of the draws: mean, sd and interval of each."""
         return marginal_means(self, specs, **options)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import cached_property
 
@@ -52,6 +52,7 @@ class Criterion:
         self.coordinates = coordinates_of(design, stats.layout)
         self.n_lambdas = self.coordinates.size  # coordinates of λ, which come first
         self.n_evaluations = 0
+        self.step: Callable[[int], None] = lambda evaluations: None  # hears of those that take long
 
     @property
     def size(self) -> int:
@@ -162,6 +163,17 @@ class Criterion:
         value, bars = self._by_each_lambda(x)
         return value, self.coordinates.pullback(x, bars)
 
+    def with_elimination(self, x: Array) -> tuple[float, Array, Elimination]:
+        """Profiled criterion, its gradient, and the elimination that they come from."""
+        value, done, T_bar = self._profiled(self.statistics(x), x)
+        return value, self.coordinates.pullback(x, done.gradient(T_bar)), done
+
+    def value_of(self, done: Elimination) -> float:
+        """Return the profiled criterion of an elimination."""
+        from bayesv.gram.profiled import profile  # compiled: loaded when it is needed
+
+        return float(profile(done.T, done.logdet, self._rule(self.stats))[0])
+
     def _by_each_lambda(self, x: Array) -> tuple[float, list[Array]]:
         """Return the profiled criterion and its derivative by each λ_f."""
         if (chain := self.chain) is None:
@@ -227,6 +239,7 @@ class Criterion:
         from bayesv.gram.profiled import profile  # compiled: loaded when it is needed
 
         self.n_evaluations += 1
+        self.step(1)
         done = eliminate(stats, self.lambdas(x))
         value, T_bar = profile(done.T, done.logdet, self._rule(stats))
         return self._checked(value), done, T_bar

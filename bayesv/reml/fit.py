@@ -16,6 +16,7 @@ from bayesv.covariance import (
     VarianceComponents,
     gls,
 )
+from bayesv.covariance.effects_of_sums import EffectsOfSums
 from bayesv.covariance.functionals import functionals
 from bayesv.covariance.lags import by_lag
 from bayesv.covariance.prediction import INCLUDED, OF, predicted, predicted_of_sums
@@ -43,10 +44,7 @@ from bayesv.support.shown import Part, Shown
 
 __all__ = ["RemlFit"]
 
-_INSTEAD = (
-    "post.predict(new) of model.sample() draws rows of fitted groups and of new ones from "
-    "the sums, and fit.predict(newdata, include='fixed') predicts rows of new groups."
-)
+_INSTEAD = "fit.predict(newdata) predicts given rows, of fitted groups and of new ones."
 
 
 @deferred("beta", "cov_beta")
@@ -304,11 +302,12 @@ class RemlFit(Inferences, Shown):
         """
         if newdata is not None:
             rows = rows_of(self.design, newdata, weights)
-            if include != "fixed":
-                require_rows(self.design, "Errors of predicted random effects", _INSTEAD)
             if not self.design.has_rows:
                 there = at_v(self.design, self.components, self._stats)
-                return predicted_of_sums(there, self.design, self.components, rows, of, prob)
+                at, effects = (self.design, self.components), None
+                if include != "fixed":
+                    effects = EffectsOfSums.at(*at, self.statistics)
+                return predicted_of_sums(there, *at, rows, of, prob, effects)
             return predicted(self.gls, rows, include or "all", of, prob)
         require_rows(self.design, "Predictions of the rows of the fit", _INSTEAD)
         design = self.design.at(self.components)

@@ -15,6 +15,7 @@ from bayesv.reml.certificate import certify
 from bayesv.reml.criterion import Criterion
 from bayesv.reml.fit import RemlFit
 from bayesv.reml.search import Optimum, Search
+from bayesv.support.progress import progress
 
 __all__ = ["fit_reml", "search_from"]
 
@@ -50,8 +51,8 @@ def fit_reml(
     max_iterations : int
         Of the quasi-Newton search from each start.
     tolerance : float
-        Where random effects are eliminated by iteration: how far other probes may move an SD, in
-        units of its standard error. More probes are used until they do not.
+        Where random effects are eliminated by iteration: how far an SD may be from where
+        all probes would put it, in units of its standard error. Probes are added until it is not.
 
     Raises
     ------
@@ -88,6 +89,12 @@ def search_from(search: Search, others: Sequence[Array]) -> RemlFit:
     others : sequence of ndarray
         Coordinates beside those of λ, each of which a search starts from.
     """
+    with progress(f"evaluating the {search.criterion.method} criterion") as step:
+        search.criterion.step = step
+        return _searched(search, others)
+
+
+def _searched(search: Search, others: Sequence[Array]) -> RemlFit:
     try:
         first, *starts = search.ranked([search.start(1.0, rest=rest) for rest in others])
         best, exact = search.run(first), False
@@ -118,14 +125,11 @@ def _away_from_degenerate(search: Search, best: Optimum) -> tuple[Optimum, tuple
 
 
 def _certified(search: Search, best: Optimum, problems: tuple[str, ...]) -> RemlFit:
-    """Return the fit with so many probes that others would hardly move it."""
+    """Return the fit with so many probes that more would hardly move it."""
     while True:
-        probes = search.criterion.stats.probes
+        criterion, probes = search.criterion, search.criterion.stats.probes
         assert probes is not None
-        other = search.with_probes(probes.others)
-        minima = best.x, other.run(best.x).x
-        certificate = certify((search.criterion, other.criterion), minima, search.tolerance)
-        search.criterion.n_evaluations = other.criterion.n_evaluations
+        certificate = certify(criterion, best.x, best.free, best.gradient, search.tolerance)
         wanted = int(np.ceil((certificate.largest / search.tolerance) ** 2))
         factor = min(max(wanted, 2), 8, _MOST_PROBES // probes.scale)
         if certificate.met or factor < 2 or not certificate.solved:

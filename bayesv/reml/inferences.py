@@ -18,11 +18,14 @@ from bayesv.covariance import (
     kenward_roger,
     marginal_means,
 )
-from bayesv.covariance.effects import effects_table
+from bayesv.covariance.collinearity import collinearity
+from bayesv.covariance.effects import effects_of_sums, effects_table
+from bayesv.covariance.effects_of_sums import EffectsOfSums
 from bayesv.covariance.influence import influence
 from bayesv.covariance.level_v import v_of_level
 from bayesv.design.design import Design, require_rows
 from bayesv.design.simulation import normal_scores, simulate
+from bayesv.gram import GramStatistics
 from bayesv.reml.intervals import METHODS, confint
 from bayesv.support.arguments import (
     PROBABILITY,
@@ -45,7 +48,13 @@ class Inferences(Savable):
     design: Design
     components: VarianceComponents
     beta: pd.Series
+    cov_beta: pd.DataFrame
     method: str
+
+    @property
+    def statistics(self) -> GramStatistics:
+        """Gram statistics that were fitted."""
+        raise NotImplementedError
 
     @property
     def gls(self) -> GLSFit:
@@ -67,7 +76,7 @@ class Inferences(Savable):
         """Return `bayesv.anova` of this fit: an F test of each term of the fixed effects."""
         return anova(self, type, ddf)
 
-    def marginal_means(self, specs: str | Sequence[str], **options: Any) -> pd.DataFrame:
+    def marginal_means(self, specs: str | Sequence[str] = (), **options: Any) -> pd.DataFrame:
         """Return `bayesv.marginal_means` of this fit."""
         return marginal_means(self, specs, **options)
 
@@ -153,11 +162,9 @@ class Inferences(Savable):
         >>> fit.random_effects().iloc[0].round(2).to_list()
         [-17.61, 24.77, 19.59]
         """
-        require_rows(
-            self.design,
-            "Standard errors of predicted random effects",
-            "post.random_effects() of model.sample() has means and SDs from the sums.",
-        )
+        if not self.design.has_rows:
+            sums = EffectsOfSums.at(self.design, self.components, self.statistics)
+            return effects_of_sums(sums, group)
         return effects_table(self.gls, group)
 
     @accepts(group=optional(TEXT))
@@ -184,6 +191,38 @@ class Inferences(Savable):
         """
         require_rows(self.design, "Influence", "Leave out by hand whom you doubt.")
         return influence(self.gls, group)
+
+    def collinearity(self) -> pd.DataFrame:
+        """Return variance inflation factors of the terms of the fixed effects.
+
+        Returns
+        -------
+        DataFrame
+            By term: ``df``, its columns; ``gvif``, generalised VIF, of one column its VIF;
+            ``se_factor``, GVIF^(1/(2 df)), by which standard errors are larger than without the
+            other terms; ``tolerance``, 1/GVIF. Above 5 is moderate, above 10 high, by the rules of
+            thumb; interactions of what is not centred are high and mean nothing by it.
+
+        Raises
+        ------
+        DataError
+            If there are fewer than two terms beside the intercept.
+
+        Notes
+        -----
+        As R's car (performance's SE_factor is √GVIF): det C₁ det C₂ / det C, C the correlations of
+        β̂ without the intercept, C₁ those of the term and C₂ those of the others. Fox and Monette
+        1992, https://doi.org/10.2307/2290467.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> data = bv.load_dataset("sleepstudy").assign(late=lambda d: d["Days"] > 4)
+        >>> fit = bv.Model("Reaction ~ Days + late + (1 | Subject)", data).reml()
+        >>> fit.collinearity()["gvif"].round(2).to_dict()
+        {'Days': 4.13, 'late': 4.13}
+        """
+        return collinearity(self)
 
     @accepts(n=whole(1), seed=SEED)
     def simulate(self, n: int = 1, seed: int | None = None) -> pd.DataFrame:

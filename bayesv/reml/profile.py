@@ -21,6 +21,7 @@ from bayesv.support.progress import progress
 __all__ = ["profile", "profiled"]
 
 _NEVER = -14.0  # log SD/σ that counts as 0
+_FLAT, _LIFTED = -4.0, -1.0  # log SD/σ next to 0, and where a second search starts instead
 _WIDEST = 60  # doublings of a step away from the estimate
 _LAST_Z = 8.0  # coordinate of a correlation that counts as its end
 _WORST = 1e12  # value where V cannot be factored
@@ -129,7 +130,22 @@ class _Profiler:
     def _minimum(
         self, place: int | None, held: tuple[int, float] | None, start: Array
     ) -> tuple[float, Array]:
-        """Minimise with y[place] as in ``start``."""
+        """Minimise with y[place] as in ``start``, from SDs next to 0 also after lifting them."""
+        level, y = self._descend(place, held, start)
+        flat = self.surface.relative & (self.surface.log_relative_sds(y) < _FLAT)
+        if place is not None:
+            flat[place] = False
+        if flat.any():  # where the criterion hardly changes, a search sees no way out
+            lifted = np.maximum(self.best, y + _LIFTED - self.surface.log_relative_sds(y))
+            other, z = self._descend(place, held, np.where(flat, lifted, y))
+            if other < level:
+                return other, z
+        return level, y
+
+    def _descend(
+        self, place: int | None, held: tuple[int, float] | None, start: Array
+    ) -> tuple[float, Array]:
+        """Minimise with y[place] as in ``start``, from there."""
         free = np.arange(len(start)) != place
 
         def value(part: Array) -> tuple[float, Array]:
@@ -246,11 +262,13 @@ class _Profiler:
     def _beta(self, j: int) -> Ends:
         """Return estimate and ends of a fixed effect, by ML."""
         done = self.surface.estimate_of(self.best, j)
-        warm = self.best.copy()
+        inside = [(done.value, self.best)]  # as in `_excess`
 
         def excess(value: float) -> float:
-            nonlocal warm
-            level, warm = self._minimum(None, (j, value), warm)
+            start = min(inside, key=lambda known: abs(known[0] - value))[1]
+            level, y = self._minimum(None, (j, value), start.copy())
+            if level < self.limit:
+                inside.append((value, y))
             return level - self.limit
 
         far = 1e6 * done.se

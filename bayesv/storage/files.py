@@ -23,7 +23,8 @@ from bayesv.storage.text import is_storable
 from bayesv.storage.zarr_folder import open_zarr, write_zarr
 from bayesv.support.arguments import FLAG, PATH, accepts
 from bayesv.support.memory import refuse_unless
-from bayesv.support.writing import check_writable, is_stream, write_file, write_folder
+from bayesv.support.presence import may_exist
+from bayesv.support.writing import Refusing, check_writable, is_stream, write_file, write_folder
 
 __all__ = ["FORMAT", "GROUP", "check_target", "groups_of", "read", "write"]
 
@@ -53,15 +54,18 @@ def check_target(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
         raise StorageError(f"{path}: results are saved as .nc (NetCDF) or .zarr; name one of them.")
     if _is_zarr(path):
         require("zarr", "zarr")
-    if not path.absolute().parent.is_dir():
-        raise StorageError(f"{path}: there is no folder {path.parent}.")
-    if path.exists() and not overwrite:
-        raise StorageError(
-            f"{path} exists already; overwrite=True (on the command line --force) replaces it."
-        )
-    if path.exists() and not _replaceable(path):
-        what = "a folder" if path.is_dir() else "something"
-        raise StorageError(f"{path} is {what} that was not saved by bayesv; choose another name.")
+    with Refusing(path):
+        if not path.absolute().parent.is_dir():
+            raise StorageError(f"{path}: there is no folder {path.parent}.")
+        if path.exists() and not overwrite:
+            raise StorageError(
+                f"{path} exists already; overwrite=True (on the command line --force) replaces it."
+            )
+        if path.exists() and not _replaceable(path):
+            what = "a folder" if path.is_dir() else "something"
+            raise StorageError(
+                f"{path} is {what} that was not saved by bayesv; choose another name."
+            )
     check_writable(path)
     return path
 
@@ -118,7 +122,7 @@ def read(
     import xarray as xr
 
     path = Path(path)
-    if not path.exists():
+    if not may_exist(path):
         raise StorageError(f"There is no file {path}.")
     if path.suffix.lower() not in _SUFFIXES:
         raise StorageError(f"{path}: a .nc or .zarr file saved by bayesv is needed.")

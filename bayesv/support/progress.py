@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["progress"]
+__all__ = ["no_progress", "progress"]
 
 _PATIENCE = 1.0  # seconds: shorter work shows no bar
 _active = False  # one bar at a time: work inside shown work is not shown on its own
@@ -54,6 +54,18 @@ def progress(
     finally:
         _active = False
         bar.close()
+
+
+@contextmanager
+def no_progress(wanted: bool) -> Iterator[None]:
+    """Show nothing of what is inside, if that is wanted."""
+    global _active
+    before = _active
+    _active = before or wanted
+    try:
+        yield
+    finally:
+        _active = before
 
 
 class _Bar:

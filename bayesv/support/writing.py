@@ -6,17 +6,17 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 from bayesv.errors import StorageError
+from bayesv.support.arguments import PATH
 from bayesv.support.swapping import swap_names
 
-__all__ = ["check_writable", "is_stream", "write_file", "write_folder"]
+__all__ = ["Refusing", "check_writable", "is_stream", "write_file", "write_folder"]
 
 _NAME_BYTES = 180  # of a name to which the rest of a part's name can be put
 _MODE_BITS = 0o777
@@ -65,15 +65,16 @@ def write_file(
     ...     [p.name for p in Path(folder).iterdir()], path.read_text()
     (['a.txt'], 'two')
     """
+    PATH("path", path)
     name = Path(path)
     if isinstance(content, str):
         content = content.encode()
     if is_stream(name):
         _write_stream(name, content)
         return name
-    with _Refusing(name):
+    with Refusing(name):
         target = _resolved(name)
-        with _part_beside(target, _new_file) as part:
+        with _Part(target, _new_file) as part:
             with open(part.handle, "wb", closefd=False) as file:
                 _fill(file, content)
             _take_over_rights(target, part.handle)
@@ -106,10 +107,11 @@ def write_folder(path: str | os.PathLike[str], fill: Callable[[Path], object]) -
     StorageError
         If it cannot be written; what had the name before is untouched then.
     """
+    PATH("path", path)
     name = Path(path)
-    with _Refusing(name):
+    with Refusing(name):
         target = _resolved(name)
-        with _part_beside(target, _new_folder) as part:
+        with _Part(target, _new_folder) as part:
             whole = part.path / target.name
             fill(whole)
             for folder, _, files in os.walk(whole):
@@ -133,8 +135,9 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         If its folder is missing or may not be written to, or what has the name is read-only; and
         for a folder, if the disk cannot replace it in one step.
     """
+    PATH("path", path)
     name = Path(path)
-    with _Refusing(name):
+    with Refusing(name):
         if is_stream(name):
             return
         target = _resolved(name)
@@ -193,26 +196,54 @@ def _resolved(path: Path) -> Path:
     return target
 
 
-@dataclass
 class _Part:
-    """A new file or folder, open and locked; -1 where a folder cannot be opened."""
+    """A new file or folder beside a target, open and locked while it is filled, and then gone.
 
-    path: Path
-    handle: int
+    A class, as `Refusing` is one, and for the same reason. ``handle`` is -1 where a folder cannot
+    be opened.
+    """
+
+    def __init__(self, target: Path, new: Callable[[Path, Path], int]) -> None:
+        self.target, self.new = target, new
+        self.path, self.handle = target, -1
+
+    def __enter__(self) -> Self:
+        prefix = _prefix(self.target)
+        _remove_stale(self.target.parent, prefix)
+        while True:
+            self.path = self.target.with_name(f"{prefix}{secrets.token_hex(8)}.part")
+            self.handle = self.new(self.path, self.target)
+            # Another process may have taken it for stale before it was locked, and removed it.
+            if self.handle == -1 or (_locked(self.handle) is not False and self._is_here()):
+                return self
+            self._end()
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
 
     def ready_to_move(self) -> None:
         """Let go of it where what is open cannot be renamed."""
         if os.name == "nt":
-            self.close()
+            self._close()
 
-    def close(self) -> None:
+    def _end(self) -> None:
+        _remove(self.path)
+        self._close()
+
+    def _close(self) -> None:
         handle, self.handle = self.handle, -1
         if handle != -1:
             with suppress(OSError):
                 os.close(handle)
 
+    def _is_here(self) -> bool:
+        try:
+            return os.path.samestat(os.lstat(self.path), os.fstat(self.handle))
+        except FileNotFoundError:
+            return False
 
-class _Refusing:
+
+class Refusing:
     """Say that a name cannot be written, where the system does.
 
     A class: an error that leaves two generators, one in the other, ends CPython 3.12.1 with a
@@ -233,26 +264,6 @@ class _Refusing:
             ) from error
 
 
-@contextmanager
-def _part_beside(target: Path, new: Callable[[Path, Path], int]) -> Iterator[_Part]:
-    """Give a new, locked file or folder beside the target, and take away what is left of it."""
-    prefix = _prefix(target)
-    _remove_stale(target.parent, prefix)
-    while True:
-        path = target.with_name(f"{prefix}{secrets.token_hex(8)}.part")
-        part = _Part(path, new(path, target))
-        # Another process may have taken it for stale before it was locked, and removed it.
-        if part.handle == -1 or (_locked(part.handle) is not False and _is_here(part)):
-            break
-        part.close()
-        _remove(path)
-    try:
-        yield part
-    finally:
-        _remove(part.path)
-        part.close()
-
-
 def _prefix(target: Path) -> str:
     """Return how names of the parts of a target begin."""
     name = target.name
@@ -266,13 +277,20 @@ def _new_file(part: Path, target: Path) -> int:
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
     for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
         flags |= getattr(os, name, 0)
-    mode = stat.S_IMODE(target.stat().st_mode) & _MODE_BITS if target.exists() else 0o666
-    return os.open(part, flags, mode | stat.S_IWUSR)  # never readable by more than the old one
+    # Readable by nobody else until it has owner, group and mode of the old one.
+    return os.open(part, flags, 0o600 if target.exists() else 0o666)
 
 
 def _new_folder(part: Path, _: Path) -> int:
     os.mkdir(part, 0o700)
-    return -1 if os.name == "nt" else os.open(part, os.O_RDONLY)
+    if os.name == "nt":
+        return -1
+    try:
+        return os.open(part, os.O_RDONLY)
+    except OSError:
+        with suppress(OSError):
+            os.rmdir(part)
+        raise
 
 
 def _remove_stale(folder: Path, prefix: str) -> None:
@@ -313,23 +331,23 @@ def _locked(handle: int) -> bool | None:
     return True
 
 
-def _is_here(part: _Part) -> bool:
-    try:
-        return os.path.samestat(os.lstat(part.path), os.fstat(part.handle))
-    except FileNotFoundError:
-        return False
-
-
 def _take_over_rights(target: Path, part: int | Path) -> None:
-    """Give a part the mode and the owner that the file of this name has."""
+    """Give a part mode, owner and group of the file of this name; never more readers than that."""
     try:
         old = os.stat(target)
     except FileNotFoundError:
         return
-    if os.name == "posix":
-        with suppress(OSError):  # only the superuser may give files away
-            os.chown(part, old.st_uid, old.st_gid)
-        os.chmod(part, stat.S_IMODE(old.st_mode) & _MODE_BITS)
+    if os.name != "posix":
+        return
+    with suppress(OSError):  # only the superuser may give files away
+        os.chown(part, old.st_uid, old.st_gid)
+    with suppress(OSError):  # the owner may, to groups of his own
+        os.chown(part, -1, old.st_gid)
+    mode, now = stat.S_IMODE(old.st_mode) & _MODE_BITS, os.stat(part)
+    if now.st_gid != old.st_gid:  # a group of others may no more than anybody
+        mode &= ~stat.S_IRWXG | (mode & stat.S_IRWXO) << 3
+    if mode != stat.S_IMODE(now.st_mode):  # disks without modes take none
+        os.chmod(part, mode)
 
 
 def _move_to_free_name(part: Path, target: Path) -> None:
@@ -346,7 +364,7 @@ def _move_to_free_name(part: Path, target: Path) -> None:
 
 def _try_swap(target: Path) -> None:
     """Raise the error of `swap_names` for folders that stand where a target does."""
-    with _part_beside(target, _new_folder) as one, _part_beside(target, _new_folder) as two:
+    with _Part(target, _new_folder) as one, _Part(target, _new_folder) as two:
         swap_names(one.path, two.path)
 
 

@@ -12,6 +12,7 @@ from bayesv.data.tables.doubts import warn_of_numbers
 from bayesv.data.tables.text import LIKELY, read_csv
 from bayesv.data.tables.values import with_gaps
 from bayesv.errors import DataError
+from bayesv.support.presence import may_exist
 
 __all__ = ["ENDINGS", "read_table"]
 
@@ -59,7 +60,7 @@ def read_table(
     A column that is text although numbers may be meant is warned of.
     """
     path = Path(path)
-    if not path.exists():
+    if not may_exist(path):
         raise DataError(f"There is no file {path}.")
     lower = path.name.lower()
     for ending, read in READERS.items():

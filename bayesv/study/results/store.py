@@ -16,6 +16,8 @@ import pandas as pd
 from bayesv.errors import BayesvError, StorageError, require
 from bayesv.study.execution.pool import KILLED
 from bayesv.study.results.row import COLUMNS
+from bayesv.support.arguments import PATH
+from bayesv.support.presence import may_exist
 from bayesv.support.writing import write_file
 
 __all__ = ["FORMAT", "Store", "arranged"]
@@ -50,6 +52,7 @@ class Store:
 
     def __init__(self, out: str | Path) -> None:
         require("pyarrow", "parquet")
+        PATH("out", out)
         self.path = Path(out)
         self.manifest_path, self.parts = self.path / "study.json", self.path / "parts"
 
@@ -89,7 +92,7 @@ class Store:
             what is here; the message names what differs.
         """
         manifest: dict[str, Any] = _plain(asked)
-        if self.manifest_path.exists():
+        if may_exist(self.manifest_path):
             here = self.manifest()
             for key in _SAME:
                 pair = here.get(key), manifest[key]
@@ -164,10 +167,9 @@ class Store:
         try:
             write_file(path, content)
         except StorageError as error:
-            reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
             raise BayesvError(
-                f"{path} cannot be written ({reason}). What was written before is kept; with room "
-                "to write, the same call goes on from there."
+                f"{path} cannot be written ({_reason(error)}). What was written before is kept; "
+                "with room to write, the same call goes on from there."
             ) from error
 
     def _refusal(self, where: str, there: Any, now: Any, manifest: Mapping[str, Any]) -> str:
@@ -189,6 +191,11 @@ class Store:
             f"{self.path} holds another study: {where} is {_short(there)} there and {_short(now)} "
             "here. Choose another folder, or ask for the same study."
         )
+
+
+def _reason(error: StorageError) -> object:
+    """Return what the system said. No frame that ends here keeps its error: that is a cycle."""
+    return getattr(error.__cause__, "strerror", None) or error.__cause__ or error
 
 
 def arranged(rows: pd.DataFrame, scenarios: Sequence[str], replicates: int) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from bayesv.study.declared.reading import choice, refusal, table, toml
 from bayesv.study.declared.related import with_paths
 from bayesv.study.scenarios.scenario import Scenario
 from bayesv.support.arguments import PATH, a, accepts, mapping
+from bayesv.support.presence import may_exist
 
 __all__ = ["grid", "read_scenarios", "scenarios_of"]
 
@@ -97,7 +98,7 @@ def scenarios_of(content: Mapping[str, Any], folder: Path | None = None) -> tupl
 
 def _within(folder: Path, path: str) -> str:
     """Return the path of a file of a folder, if it is there; else as it was."""
-    return str(folder / path) if (folder / path).exists() else path
+    return str(folder / path) if may_exist(folder / path) else path
 
 
 @accepts(path=PATH)
