@@ -70,6 +70,7 @@ HEAVY: dict[str, str] = {
     "gram.rows": "compiled by numba",
     "gram.several": "compiled by numba",
     "gram.small": "compiled by numba",
+    "gram.stacks": "compiled by numba",
     "inference.loops": "compiled by numba",
     "reml.chains": "compiled by numba",
     "reml.quasi_newton": "compiled by numba",

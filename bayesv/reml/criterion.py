@@ -188,14 +188,13 @@ class Criterion:
 
         Much cheaper than S evaluations with the gradient. They differ in λ alone.
         """
-        stats = self.statistics(x[0])
-        rule = self._rule(stats)
-        if (table := self.coordinates.table) and (chain := chain_problem(stats, rule)):
+        if (table := self.coordinates.table) and (chain := self.chain_at(x[0])):
             return chain_values(chain, table.flat(x[:, : self.n_lambdas]))
         from bayesv.gram.profiled import profile_many  # compiled: loaded when it is needed
 
+        stats = self.statistics(x[0])
         logdet, T = eliminate_many(stats, self.coordinates.lambdas(x))
-        return np.asarray(profile_many(T, logdet, rule))
+        return np.asarray(profile_many(T, logdet, self._rule(stats)))
 
     def expectation_step(self, x: Array) -> Array:
         """Return the coordinates of E[Σ_j uu'/J | y] in units of σ²: one step of EM."""
@@ -208,14 +207,14 @@ class Criterion:
 
     def approached(self, x: Array, most: int, far: float) -> Array:
         """Return x after so many steps of EM at most, while a row of λ grows by so much."""
-        if self.chain is not None and (table := self.coordinates.table) is not None:
+        if (table := self.coordinates.table) and (chain := self.chain_at(x)):
             from bayesv.reml.chains import approach_chain  # compiled: loaded when it is needed
 
-            x = x.copy()
-            self.n_evaluations += approach_chain(self.chain, table, x, most, far)
-            if np.isnan(x).any():
+            own = x[: self.n_lambdas].copy()
+            self.n_evaluations += approach_chain(chain, table, own, most, far)
+            if np.isnan(own).any():
                 raise self.reproduced()
-            return x
+            return np.append(own, x[self.n_lambdas :])
         for _ in range(most):
             before, x = self.row_sizes(x)[: self.n_lambdas], self.expectation_step(x)
             if self.row_sizes(x)[: self.n_lambdas].max() < far * before.max():
@@ -226,6 +225,10 @@ class Criterion:
     def chain(self) -> ChainProblem | None:
         """What profiles the criterion in one pass, where its sums are always the same."""
         return chain_problem(self.stats, self._rule(self.stats))
+
+    def chain_at(self, x: Array) -> ChainProblem | None:
+        """Return what profiles the criterion where only λ differs from x."""
+        return self.chain
 
     def _rule(self, stats: GramStatistics) -> Rule:
         """Return what makes the criterion of log|M| and T."""

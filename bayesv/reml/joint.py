@@ -11,7 +11,7 @@ from bayesv.covariance.estimated import estimated
 from bayesv.design.design import Design
 from bayesv.design.residual_coordinates import ResidualCoordinates
 from bayesv.design.structured import StructuredResidual
-from bayesv.gram import ByResidual, GramStatistics, Weighted
+from bayesv.gram import ByResidual, ChainProblem, GramStatistics, Weighted, chain_problem
 from bayesv.linalg import Array
 from bayesv.reml.criterion import Criterion
 from bayesv.structures.spatial import Spatial
@@ -54,6 +54,11 @@ class JointCriterion(Criterion):
     def chain(self) -> None:
         """Sums change with the residuals."""
         return None
+
+    def chain_at(self, x: Array) -> ChainProblem | None:
+        """Return what profiles the criterion with the residuals of x."""
+        stats = self.statistics(x)
+        return chain_problem(stats, self._rule(stats))
 
     def weighted(self, x: Array) -> Weighted:
         """Return the statistics at x, and the way back.
