@@ -34,4 +34,7 @@ napoleon_preprocess_types = False
 
 html_theme = "furo"
 html_title = f"bayesv {version}"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_copy_source = False
+html_show_copyright = False

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import bayesv as bv
 from bayesv.formula.frame import take_columns
 from bayesv.formula.residual_text import parse_residual
 from bayesv.formula.series import read_series
@@ -96,3 +97,45 @@ def test_groups_with_parameters_of_their_own_are_fitted_apart(fev):
         alone += search_by_visit(criterion_of(own, "ar1(VISITN | USUBJID)", method="ML")).criterion
     assert together.criterion == pytest.approx(alone, abs=1e-6)
     assert X.shape[1] == 2  # a mean for each arm, as in the two fits
+
+
+def still(noise, seed=3):
+    """Twenty series of five visits that move by so much beside the SD between series."""
+    rng = np.random.default_rng(seed)
+    g, v = np.repeat(np.arange(20), 5), np.tile(np.arange(5), 20)
+    y = rng.normal(size=20)[g] + noise * rng.normal(size=100)
+    return pd.DataFrame({"y": y, "g": g, "v": v})
+
+
+@pytest.mark.filterwarnings("ignore:.*at the end of its range")
+@pytest.mark.parametrize("noise", [1e-1, 1e-3])
+def test_series_that_hardly_move_are_fitted_as_with_an_effect_of_each(noise):
+    data = still(noise)
+    fit = bv.Model("y ~ 1", data, residual="cs(v | g)").reml()
+    effect = bv.Model("y ~ 1 + (1 | g)", data).reml()
+    assert fit.converged
+    assert fit.criterion == pytest.approx(effect.criterion, abs=1e-4)
+    free = bv.Model("y ~ 1", data, residual="us(v | g)").reml()
+    assert free.converged
+    assert free.criterion < fit.criterion
+
+
+@pytest.mark.parametrize(("kind", "noise"), [("us", 0.0), ("ar1", 1e-8), ("adh", 1e-7)])
+def test_series_that_do_not_move_are_refused(kind, noise):
+    model = bv.Model("y ~ 1", still(noise), residual=f"{kind}(v | g)")
+    for work in (model.reml, lambda: model.sample(draws=10, chains=1)):
+        with pytest.raises(bv.DataError, match="its variance to chance"):
+            work()
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e150])
+def test_responses_of_any_size(size):
+    data = still(0.5)
+    usual = bv.Model("y ~ 1", data, residual="us(v | g)").reml()
+    fit = bv.Model("y ~ 1", data.assign(y=data.y * size), residual="us(v | g)").reml()
+    assert fit.converged
+    shift = 2 * (len(data) - 1) * np.log(size)
+    assert fit.criterion == pytest.approx(usual.criterion + shift, rel=1e-12)
+    np.testing.assert_allclose(fit.beta, usual.beta * size, rtol=1e-5)
+    np.testing.assert_allclose(fit.se, usual.se * size, rtol=1e-5)
+    assert fit.sigma2 == pytest.approx(usual.sigma2 * size**2, rel=1e-5)

@@ -187,6 +187,7 @@ def test_bad_arguments(arguments, part, sleep_csv, capsys):
     ("name", "content", "part"),
     [
         ("nope.csv", None, "no file"),
+        ("y ~ x + (1 | g)", None, "this is a formula; the data file comes first"),
         ("d.doc", b"a,b\n1,2\n", "ends in .csv, .csv.gz, .tsv, .tsv.gz, .txt"),
         ("d.xlsx", b"PK", "cannot be read as a workbook"),
         ("empty.csv", b"", "is empty"),
@@ -208,6 +209,15 @@ def test_bad_files(name, content, part, tmp_path, capsys):
     message = refused(capsys, str(path), FORMULA)
     assert part in message
     assert name in message
+
+
+def test_names_that_are_nearly_right(sleep_csv, capsys):
+    near = f"{sleep_csv[:-3]}cvs"
+    assert f"did you mean {Path(sleep_csv).name!r}" in refused(capsys, near, FORMULA)
+    with pytest.raises(SystemExit) as stopped:
+        main(["fitt", sleep_csv, FORMULA])
+    assert stopped.value.code == 2
+    assert "no command 'fitt'; did you mean 'fit'?" in capsys.readouterr().err
 
 
 def test_a_directory_is_no_file(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -132,3 +133,37 @@ def test_an_interrupt_while_modules_are_read_is_no_traceback():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+_EARLY = """
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "bayesv":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+from bayesv_command import main
+main()
+"""
+_LATE = """
+import os, signal, sys
+from bayesv_command import main
+sys.argv = ["bayesv", "export-r"]
+code = main()
+os.kill(os.getpid(), signal.SIGINT)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "said"), [(_EARLY, 130, "interrupted\n"), (_LATE, 0, "")]
+)
+def test_interrupts_before_and_after_a_command_leave_no_traceback(script, code, said):
+    def as_from_a_terminal():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parent.parent,
+        capture_output=True, text=True, preexec_fn=as_from_a_terminal,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (code, said)

@@ -255,3 +255,43 @@ def test_text_that_reads_as_dates_is_said(form):
     bv.Model("y ~ day + (1 | g)", frame)  # days as they are, of which nothing is to be said
     visits = frame.assign(day=["v" + str(d.month) for d in frame["day"]])
     bv.Model("y ~ day + (1 | g)", visits)
+
+
+def coarse_notes(model: bv.Model) -> list[str]:
+    return [note for note in model.design.notes if "it is stored in" in note]
+
+
+def test_covariates_that_were_rounded_are_named():
+    rng = np.random.default_rng(3)
+    data = pd.DataFrame(
+        {"y": rng.normal(size=60), "x": rng.normal(size=60), "g": np.arange(60) % 6}
+    )
+
+    def notes(x):
+        return coarse_notes(bv.Model("y ~ x + (1 | g)", data.assign(x=x)))
+
+    for exact in (data.x, data.x + 1e6, data.x.astype("f4"), np.arange(60) + 1e13,
+                  (np.arange(60) / 2 + 1e6).astype("f4"), data.x * 1e-200):  # fmt: skip
+        assert not notes(exact)
+    (double,) = notes(data.x + 1e14)
+    assert "x reaches 1e+14" in double
+    assert "0.02 apart" in double
+    (single,) = notes((data.x + 1e6).astype("f4"))
+    assert "0.06 apart" in single
+
+
+def test_what_was_rounded_is_named_in_batches():
+    pa = pytest.importorskip("pyarrow")
+    rng = np.random.default_rng(3)
+    data = pd.DataFrame(
+        {"y": rng.normal(size=60), "x": rng.normal(size=60), "g": np.arange(60) % 6}
+    )
+
+    def notes(frame):
+        batches = pa.Table.from_pandas(frame, preserve_index=False).to_batches(max_chunksize=25)
+        reader = pa.RecordBatchReader.from_batches(batches[0].schema, batches)
+        return coarse_notes(bv.Model("y ~ x + (1 | g)", reader))
+
+    assert not notes(data.assign(x=data.x + 1e6, y=data.y + 1e6))
+    both = notes(data.assign(x=data.x + 1e14, y=data.y + 1e12))
+    assert [note.split(" reaches")[0] for note in both] == ["the response 'y'", "x"]

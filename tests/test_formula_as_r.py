@@ -157,3 +157,37 @@ def test_too_many_combinations_are_refused(monkeypatch):
     )
     with pytest.raises(bv.BayesvError, match=r"interaction\(\) of 2,000 × 2,000 levels"):
         bv.Model("y ~ interaction(f, f) + (1 | g)", data)
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("factor(g, levels = 1:0)", "factor(g, levels = c(1, 0))"),
+        ("I(g %in% 1:2)", "I(g %in% c(1, 2))"),
+        ("cut(x, -2:4)", "cut(x, c(-2, -1, 0, 1, 2, 3, 4))"),
+    ],
+)
+def test_steps_between_two_numbers(short, long):
+    np.testing.assert_array_equal(model(short).design.X, model(long).design.X)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("I(x:p)", "between two numbers"),
+        ("cut(x, 0:1e9)", "at most 10,000"),
+        ("I(x + 1:8)", "no number"),
+    ],
+)
+def test_steps_that_are_none(text, said):
+    with pytest.raises(bv.FormulaError, match=said):
+        model(text)
+
+
+def test_a_number_that_also_groups_is_refused():
+    """lme4 makes a factor of it on both sides of that bar."""
+    for side in ("p | g:p", "0 + x + p || b:p"):
+        with pytest.raises(bv.FormulaError, match="lme4 reads as a factor"):
+            bv.Model(f"y ~ x + ({side})", DATA)
+    bv.Model("y ~ x + (p | g) + (1 | b)", DATA)
+    bv.Model("y ~ x + (factor(g) | b:g)", DATA)

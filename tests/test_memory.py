@@ -116,6 +116,21 @@ def test_draws_are_refused_before_any_is_made(sleepstudy):
 
 
 @pytest.mark.usefixtures("little")
+def test_draws_of_priors_are_refused_before_any_is_made(sleepstudy):
+    with pytest.raises(bv.MemoryNeededError, match="Draw fewer"):
+        sleepstudy.prior_predictive(10**9)
+
+
+@pytest.mark.usefixtures("little")
+def test_columns_that_cannot_be_orthogonalised_are_refused():
+    n = 30_000
+    df = pd.DataFrame({"y": np.arange(n) % 7.0, "g": np.arange(n) // 150, "f": np.arange(n) % 150})
+    model = bv.Model("y ~ 1 + (0 + factor(f) | g)", df)
+    with pytest.raises(bv.MemoryNeededError, match="150 columns of 30,000 rows"):
+        model.reml()
+
+
+@pytest.mark.usefixtures("little")
 def test_v_is_not_formed_where_it_does_not_fit():
     n = 6_000
     df = pd.DataFrame({"y": np.random.default_rng(3).normal(size=n), "g": np.arange(n) % 2})

@@ -63,6 +63,16 @@ def test_a_free_covariance_of_many_visits(formula, residual, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("kind", "said"),
+    [("us", "The search over 180,300 parameters"), ("cs", "pairs of the 600 visits")],
+)
+def test_visits_in_text_without_number(kind, said, little):
+    frame = data().assign(t=[f"visit {k}" for k in range(N)], s=0)
+    with pytest.raises(bv.MemoryNeededError, match=said):
+        bv.Model("y ~ 1", pd.concat([frame, frame.assign(s=1)]), residual=f"{kind}(t | s)").reml()
+
+
+@pytest.mark.parametrize(
     ("values", "said"),
     [
         (np.broadcast_to(1.0, (3 * N, 3 * N)), "dense"),

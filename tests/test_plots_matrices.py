@@ -75,7 +75,7 @@ def test_rows_of_Z_are_those_of_R(sleepstudy):
     # A boundary between any two levels, at the column where the next one starts.
     found = sorted(item.get_xdata()[0] for item in ax.lines)
     np.testing.assert_allclose(found, np.arange(2, 36, 2) - 0.5)
-    assert "rows 1–30 of 180" in ax.get_title(loc="left")
+    assert "rows 0–29 of 180" in ax.get_title(loc="left")
 
 
 def test_rows_sorted_by_cluster_make_V_block_diagonal(star, star_fit):

@@ -53,6 +53,8 @@ def results(rows):
         "ModelComparison": models,
         "Sensitivity": bv.sensitivity(models, factors=(0.5, 1.0)),
         "AveragedPosterior": bv.average(post, of_small, names=[HOSTILE, "small"]),
+        "MarginalCovariance": fit.gls.V,
+        "PosteriorV": post.V(rows=[0, 1, 2]),
         "Bootstrap": bv.bootstrap(small.reml(), 5, seed=1),
         "ZeroVariance": bv.zero_variance(of_small, f"g {HOSTILE}", simulations=50),
     }
@@ -89,7 +91,7 @@ def test_notebooks_show_every_result_and_labels_stay_labels(results):
 
 def test_results_print_within_80_columns(results):
     for name, result in results.items():
-        if name in ("Model", "Design"):  # one line
+        if name in ("Model", "Design", "MarginalCovariance"):  # one line
             continue
         text = repr(result)
         # Of the listing that is read back a name that is longer than a line is whole.
@@ -152,6 +154,15 @@ def test_results_in_the_languages_of_documents(results):
             assert bv.to_table(result, language)
     latex = bv.to_table(results["RemlFit"], "latex")
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 4
+
+
+def test_latex_has_letters_and_signs_that_pdflatex_knows(results):
+    tex = "".join(bv.to_table(result, "latex") for result in results.values())
+    assert {sign for sign in tex if not sign.isascii()} <= set("çé" + LONG + HOSTILE)
+    frame = pd.DataFrame({"β̂ ± σ₁²": [1.0]}, ["X'V⁻¹X ∇θ Σ − λ é $_%"])
+    head, row = bv.to_table(frame, "latex").splitlines()[2:5:2]
+    assert head == r" & $\hat{\beta}$ $\pm$ $\sigma$$_{1}$$^{2}$ \\"
+    assert row.startswith(r"X'V$^{-}$$^{1}$X $\nabla$$\theta$ $\Sigma$ $-$ $\lambda$ é \$\_\% & 1")
 
 
 def test_other_languages_and_other_objects_are_refused(results):

@@ -137,3 +137,15 @@ def test_kenward_roger_is_that_of_sas(name, published):
 def test_the_likelihood_of_a_known_table_is_reproduced(published):
     _, fit = published("orthodont_un_ml")  # Jennrich & Schluchter 1986, model 2
     assert round(fit.criterion, 3) == 419.477
+
+
+@pytest.mark.parametrize("kind", ["car1", "sp_pow"])
+def test_times_in_a_unit_that_hides_their_correlation(kind):
+    """Of days in parts of a century the correlation over 1 is 0, and no search can move it."""
+    rng = np.random.default_rng(8)
+    frame = pd.DataFrame({"y": rng.normal(size=60), "t": np.tile(np.arange(6), 10)})
+    frame["g"] = np.arange(60) // 6
+    fitted = bv.Model("y ~ 1", frame, residual=f"{kind}(t | g)").reml()
+    assert fitted.converged
+    with pytest.raises(bv.DataError, match=r"another unit, such as multiples of 2\.7e-05"):
+        bv.Model("y ~ 1", frame.assign(t=frame.t / 36525), residual=f"{kind}(t | g)").reml()

@@ -11,6 +11,7 @@ import pandas as pd
 
 import bayesv as bv
 from bayesv.data.tables import read_csv, read_table
+from bayesv.support.presence import may_exist
 
 __all__ = ["read_data", "read_fit"]
 
@@ -25,6 +26,10 @@ def read_data(
     DataError
         If there is no such file, its kind is not known, or it cannot be read.
     """
+    if "~" in name and not may_exist(Path(name)):
+        raise bv.DataError(
+            f"There is no file {name}: this is a formula; the data file comes first."
+        )
     if name == "-":
         if sys.stdin is None:
             raise bv.DataError("Standard input is closed; name a file instead of -.")

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from bayesv.covariance import KenwardRoger, kenward_roger
+from bayesv.covariance.clusters import refuse_slow
 from bayesv.covariance.contrasts import contrast_row
 from bayesv.covariance.sandwich import ClusterRobust, robust
 from bayesv.covariance.student import t_quantile
@@ -234,6 +235,7 @@ def _kenward_roger(fit: RemlFit, design: Design) -> tuple[KenwardRoger | None, l
     """Return the adjustment of a fit, and what is to be known of it or why there is none."""
     try:
         with without(FitWarning):  # they are notes too
+            refuse_slow(design)
             kr = kenward_roger(replace(fit, design=design))
     except BayesvError as error:
         return None, [f"Kenward–Roger and Satterthwaite: {error}"]

@@ -13,17 +13,22 @@ from bayesv.covariance.components import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.errors import MemoryNeededError
 from bayesv.linalg import Array
+from bayesv.support.memory import size
 
 __all__ = [
     "cluster_names",
     "cluster_roots",
     "gram_batches",
+    "refuse_slow",
     "row_batches",
     "rows_by_size",
     "v_blocks",
 ]
 
 _MOST_EFFECTS = 12_000  # of one connected cluster: their q × q matrix takes 8 q² bytes
+_QUICK_EFFECTS = (
+    5_000  # of one connected cluster: beyond, what is made of that matrix takes minutes
+)
 _BATCH_NUMBERS = 2e7  # in a batch of such matrices
 
 
@@ -63,6 +68,25 @@ def gram_batches(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.i
         gram = np.zeros((b, q, q))
         gram[place[i], local[i], local[k]] = A.data[here]
         yield counts, effects, gram
+
+
+def refuse_slow(design: Design) -> None:
+    """Refuse Kenward–Roger's sums where they would take minutes and nobody asked for them.
+
+    Raises
+    ------
+    MemoryNeededError
+        If one connected cluster has more than 5,000 random effects.
+    """
+    if not design.terms:
+        return
+    _, _, columns, counts = _counted(design)
+    if (widest := int((counts @ columns).max())) > _QUICK_EFFECTS:
+        asked = "; bv.kenward_roger(fit) makes them" if widest <= _MOST_EFFECTS else ""
+        raise MemoryNeededError(
+            f"A connected cluster has {widest:,} random effects, and beyond {_QUICK_EFFECTS:,} "
+            f"Kenward–Roger's q × q matrices take minutes and {size(8.0 * widest**2)} each{asked}."
+        )
 
 
 def cluster_roots(counts: Sequence[int], roots: Sequence[Array]) -> Array:
@@ -135,11 +159,7 @@ def v_blocks(design: Design, vc: VarianceComponents, rows: NDArray[np.intp]) -> 
 def _shapes(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.intp]]]:
     """Yield levels of each term in a cluster, and columns of Z of clusters that have as many."""
     terms = design.terms
-    label = _level_clusters(design)
-    term_of = np.repeat(np.arange(len(terms)), [t.n_independent for t in terms])
-    columns = np.array([t.n_columns for t in terms])
-    counts = np.zeros((int(label.max()) + 1, len(terms)), dtype=int)
-    np.add.at(counts, (label, term_of), 1)
+    label, term_of, columns, counts = _counted(design)
     widest = int((counts @ columns).max())
     if widest > _MOST_EFFECTS:
         raise MemoryNeededError(
@@ -161,6 +181,18 @@ def _shapes(design: Design) -> Iterator[tuple[tuple[int, ...], NDArray[np.intp]]
         for start in range(0, len(members), chunk):
             firsts = members[start : start + chunk, None]
             yield tuple(int(count) for count in shape), order[firsts + np.arange(q)]
+
+
+def _counted(
+    design: Design,
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Return the cluster of each level, its term, columns of terms, and levels by cluster."""
+    terms = design.terms
+    label = _level_clusters(design)
+    term_of = np.repeat(np.arange(len(terms)), [t.n_independent for t in terms])
+    counts = np.zeros((int(label.max()) + 1, len(terms)), dtype=np.intp)
+    np.add.at(counts, (label, term_of), 1)
+    return label, term_of, np.array([t.n_columns for t in terms], dtype=np.intp), counts
 
 
 def _level_clusters(design: Design) -> NDArray[np.intp]:

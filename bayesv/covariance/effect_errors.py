@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 
+from bayesv.covariance.combinations import Combinations
 from bayesv.covariance.iterative_factor import IterativeFactor
 from bayesv.covariance.marginal import MarginalCovariance
 from bayesv.errors import FitWarning, warn
@@ -19,6 +20,7 @@ __all__ = ["conditional_variances", "quadratic_forms"]
 _DENSE = 3000  # columns beside those of the largest term, whose inverse may be dense
 _FEW = 64  # combinations, each of which is solved for
 _NUMBERS = 4e6  # of the dense rows that are worked on at a time
+_ROWS = 100_000  # at a time, at most
 _FEWEST, _MOST = 32, 256  # probes
 _SAMPLE = 2000  # rows by which their number is chosen
 _ERROR = 0.01  # of a standard error by probes, relative, in the root mean square
@@ -72,13 +74,12 @@ def quadratic_forms(solve: Callable[[Array], Array], A: sparse.csr_array) -> Arr
 def _dense(parts: IterativeFactor, A: sparse.csr_array) -> Array:
     """Return the diagonal of AM⁻¹A' by the inverse of S."""
     if not (size := len(parts.rest)):
-        return parts.reduced(A)[0]
-    root = np.linalg.cholesky(parts.scaled().toarray())
-    inverse = solve_triangular(root, np.eye(size), lower=True).T
-    values = np.empty(A.shape[0])
-    for rows in _batches(A.shape[0], size):
-        values[rows], c = parts.reduced(A[rows])
-        values[rows] += ((c @ inverse) ** 2).sum(axis=1)
+        return Combinations.of(parts, A).known()
+    whole = Combinations.of(parts, A)
+    half = solve_triangular(np.linalg.cholesky(parts.scaled().toarray()), np.eye(size), lower=True)
+    inverse, values = half.T @ half, np.empty(A.shape[0])
+    for some in whole.batches(int(_NUMBERS / max(size, 1)), _ROWS):
+        values[some.rows] = some.known() + some.forms(inverse)
     return values
 
 
@@ -89,13 +90,14 @@ def _probed(parts: IterativeFactor, A: sparse.csr_array) -> Array:
     along_flat = np.linalg.inv(np.linalg.cholesky(parts.flat.T @ y)).T
     exact, basis = y @ along_flat, np.linalg.qr(parts.flat)[0]
     z, rest = np.zeros((q, 0)), np.zeros((q, 0))
-    sample = A[np.unique(np.linspace(0, A.shape[0] - 1, min(_SAMPLE, A.shape[0])).astype(int))]
+    whole, m = Combinations.of(parts, A), A.shape[0]
+    sample = whole.take(np.unique(np.linspace(0, m - 1, min(_SAMPLE, m)).astype(int)))
     while True:
         more = probes.draw(q, range(z.shape[1], max(_FEWEST, 2 * z.shape[1])))
         x = parts.solve_scaled(more) - exact @ (exact.T @ more)
         z = np.hstack([z, more])
         rest = np.hstack([rest, x - more + basis @ (basis.T @ more)])
-        value, of_mean = _estimated(parts, sample, exact, basis, z, rest)
+        value, of_mean = _estimated(sample, exact, basis, z, rest)
         error = 0.5 * of_mean[value > 0] / value[value > 0]
         rms = float(np.sqrt((error**2).mean())) if error.size else 0.0
         if rms <= _ERROR or z.shape[1] >= _MOST:
@@ -107,20 +109,19 @@ def _probed(parts: IterativeFactor, A: sparse.csr_array) -> Array:
             f"{K} of their directions are exact.",
             FitWarning,
         )
-    values = np.empty(A.shape[0])
-    for rows in _batches(A.shape[0], 4 * z.shape[1]):
-        values[rows] = _estimated(parts, A[rows], exact, basis, z, rest)[0]
+    values, most = np.empty(m), int(_NUMBERS / (4 * z.shape[1]))
+    for some in whole.batches(most, most):
+        values[some.rows] = _estimated(some, exact, basis, z, rest)[0]
     return values
 
 
 def _estimated(
-    parts: IterativeFactor, A: sparse.csr_array, exact: Array, basis: Array, z: Array, rest: Array
+    some: Combinations, exact: Array, basis: Array, z: Array, rest: Array
 ) -> tuple[Array, Array]:
     """Return the diagonal of AM⁻¹A' by probes z with what S⁻¹ leaves of them, and its error."""
-    first, c = parts.reduced(A)
-    known = first + ((c @ exact) ** 2).sum(axis=1)
-    inside = np.asarray(c.multiply(c).sum(axis=1)).ravel() - ((c @ basis) ** 2).sum(axis=1)
-    products = (c @ z) * (c @ rest)
+    known = some.known() + (some.times(exact) ** 2).sum(axis=1)
+    inside = some.squares() - (some.times(basis) ** 2).sum(axis=1)
+    products = some.times(z) * some.times(rest)
     # Whatever the probes say, S⁻¹ ≥ 0.
     values = known + np.maximum(inside + products.mean(axis=1), 0.0)
     return values, products.std(axis=1, ddof=1) / np.sqrt(z.shape[1])

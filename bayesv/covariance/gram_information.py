@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +13,7 @@ from bayesv.covariance.geometry import ClusterBatch, Geometry
 from bayesv.covariance.information import Information, inverse_gram
 from bayesv.errors import DataError
 from bayesv.linalg import Array, symmetrize
+from bayesv.support.progress import progress
 
 __all__ = ["gram_information"]
 
@@ -43,8 +44,9 @@ def gram_information(
     _refuse_wide(frame)
     sums = _Sums(frame, geometry.rest)
     roots = frame.roots(variances)
-    for batch in geometry.batches:
-        sums.add(batch, roots)
+    with progress("summing over random effects") as step:
+        for batch in geometry.batches:
+            sums.add(batch, roots, step)
     return sums.complete()
 
 
@@ -78,8 +80,8 @@ class _Sums:
         self.Q = {(f, g): np.zeros((*[sizes[f]] * 2, *[sizes[g]] * 2, k, k)) for f, g in pairs}
         self.largest = 0.0
 
-    def add(self, batch: ClusterBatch, roots: Sequence[Array]) -> None:
-        """Add clusters of the same shape."""
+    def add(self, batch: ClusterBatch, roots: Sequence[Array], step: Callable[[int], None]) -> None:
+        """Add clusters of the same shape; ``step`` hears of products of two terms."""
         terms, R = self.terms, batch.R
         b, r = R.shape[:2]
         F = R @ cluster_roots(batch.counts, roots)
@@ -90,6 +92,7 @@ class _Sums:
         R2, U2 = across @ R1, across @ U1
         for h, one in enumerate((U1, U2, half @ U2)):
             self.S[h] += np.einsum("sia,sib->ab", one, one)
+        step(1)
         inverse = across @ half
         self.s[1] += np.trace(inverse, axis1=1, axis2=2).sum() - b * r
         self.s[2] += (inverse**2).sum() - b * r
@@ -115,6 +118,7 @@ class _Sums:
                 self.T[f, g] += np.einsum("sjalb,sjcld->abcd", H_fg, H_fg, optimize=True)
                 inner = np.einsum("sjblc,sldn->sjbcdn", H_fg, K_g, optimize=True)
                 self.Q[f, g] += np.einsum("sjam,sjbcdn->abcdmn", K_f, inner, optimize=True)
+                step(1)
 
     def complete(self) -> Information:
         """Collect what belongs to each parameter, and divide by powers of σ²."""

@@ -121,13 +121,6 @@ class IterativeFactor:
         scale = sparse.diags_array(self.scale)
         return sparse.csr_array(scale @ S @ scale)
 
-    def reduced(self, A: sparse.csr_array) -> tuple[Array, sparse.csr_array]:
-        """Return d and C with the diagonal of AM⁻¹A' that of d + CS⁻¹C', S and C scaled."""
-        own = A[:, self.first]
-        through = own @ self.inverse
-        left = (A[:, self.rest] - through @ self.between.T) @ sparse.diags_array(self.scale)
-        return np.asarray(through.multiply(own).sum(axis=1)).ravel(), sparse.csr_array(left)
-
     def _times(self, x: Array) -> Array:
         """Return what elimination of the largest term leaves, scaled, times x."""
         w = self.scale[:, None] * x

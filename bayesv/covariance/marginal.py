@@ -21,6 +21,7 @@ from bayesv.gram import DENSE_COLUMNS
 from bayesv.linalg import Array
 from bayesv.support.arguments import accepts, numeric, whole
 from bayesv.support.memory import refuse_unless
+from bayesv.support.shown import Part, Shown
 
 __all__ = ["MarginalCovariance", "expand_G", "residual_R"]
 
@@ -71,7 +72,7 @@ class Factor(Protocol):
         """The upper factor, whose diagonal's product is |M|."""
 
 
-class MarginalCovariance(LinearOperator):
+class MarginalCovariance(LinearOperator, Shown):
     """The marginal covariance V = Z G Z' + R of the data.
 
     Parameters
@@ -318,6 +319,10 @@ class MarginalCovariance(LinearOperator):
             f"<MarginalCovariance {self.shape[0]}×{self.shape[1]} of {self.design.formula!r}, "
             f"sigma2={self.vc.sigma2:.5g}>"
         )
+
+    def _shown(self) -> tuple[Part, ...]:
+        n = self.shape[0]
+        return f"V = ZGZ' + R, {n} × {n}, of {self.design.formula}, at", self.vc
 
 
 def _checked(design: Any, vc: VarianceComponents) -> VarianceComponents:

@@ -12,7 +12,7 @@ from bayesv.linalg import Array
 
 __all__ = ["ColumnFacts", "ResponseScale", "residual_scale"]
 
-_SAMPLE = 64  # rows that rule out nearly all products of columns
+_SAMPLE = 8  # rows that rule out nearly all products of columns
 _EQUAL = 1e-10  # relative to the largest value
 _EXACT = 1e-8  # residual SD, relative to the response's, below which X is said to leave nothing
 
@@ -152,13 +152,15 @@ class ColumnFacts:
 
 def _products(values: Array) -> tuple[tuple[int, int, int], ...]:
     """Return (k, i, j) for each column k that is the product of columns i ≤ j before it."""
-    some = values[:: -(-len(values) // _SAMPLE)]
+    few = values[np.linspace(0, len(values) - 1, _SAMPLE).astype(np.intp)]
     products = []
     for k in range(1, values.shape[1]):
-        largest = np.abs(values[:, k]).max()
-        for i in range(k):
-            gap = np.abs(some[:, i : i + 1] * some[:, i:k] - some[:, k : k + 1]).max(axis=0)
-            for j in i + np.flatnonzero(gap <= _EQUAL * largest):
-                if (np.abs(values[:, i] * values[:, j] - values[:, k]) <= _EQUAL * largest).all():
-                    products.append((k, i, int(j)))
+        sizes = np.abs(values[:, k])
+        limit, close = _EQUAL * sizes.max(), np.ones((k, k), dtype=bool)
+        # First in the row that tells most, where indicators of other levels are 0.
+        for row in (values[sizes.argmax()], *few):
+            close &= np.abs(np.multiply.outer(row[:k], row[:k]) - row[k]) <= limit
+        for i, j in zip(*np.nonzero(np.triu(close)), strict=True):
+            if (np.abs(values[:, i] * values[:, j] - values[:, k]) <= limit).all():
+                products.append((k, int(i), int(j)))
     return tuple(products)

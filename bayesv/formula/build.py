@@ -28,7 +28,7 @@ from bayesv.formula.frame import (
 from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE, SHORT_WORDS
 from bayesv.formula.grammar import Formula, parse
 from bayesv.formula.groups import random_terms, relation
-from bayesv.formula.notes import far_from_zero, note_numbers_as_text
+from bayesv.formula.notes import far_from_zero, note_numbers_as_text, rounded_columns
 from bayesv.formula.residual_request import ResidualRequest
 from bayesv.formula.scan import pointed_error
 from bayesv.formula.special import SPECIAL, is_coding
@@ -134,7 +134,8 @@ def build(
         kept, formula.random, encoded.lhs, known_scale=request.known is not None,
         relationship=relationship,
     )  # fmt: skip
-    texts = note_numbers_as_text([kept[name] for name in used], formula)
+    columns = [kept[name] for name in used]
+    texts = (*note_numbers_as_text(columns, formula), *rounded_columns(columns, formula))
     R = request.residual(frame, rows, covariance, None if w is None else w[rows])
     notes = (*_ineffective(formula), *_notes(encoded.gaps, aliased, terms, R), *texts)
     refuse_constant(formula.response, encoded.y)

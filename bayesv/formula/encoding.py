@@ -20,7 +20,7 @@ from bayesv.formula.factors import to_factor
 from bayesv.formula.frame import column_names, finite_rows, take_columns
 from bayesv.formula.grammar import Formula, RandomText, parse
 from bayesv.formula.groups import LeftSide
-from bayesv.formula.left_sides import key_of, left_side, numbered
+from bayesv.formula.left_sides import key_of, left_side, numbered, refuse_slopes_of_groups
 from bayesv.formula.reader import ColumnReader, ColumnState
 from bayesv.formula.syntax import Name, Node, Template, label, nodes
 from bayesv.formula.values import Factor, Logical, as_numeric, missing, taken
@@ -285,6 +285,7 @@ def encode(
     X, names = coded(formula.terms, values, len(rows))
     evaluated: dict[tuple[str, bool, Template | None], LeftSide] = {}
     for term in formula.random:
+        refuse_slopes_of_groups(term, values)
         key = key_of(term)
         if key not in evaluated and len(rows):
             evaluated[key] = left_side(term, values, len(rows), levels_of_data)

@@ -10,7 +10,14 @@ import pandas as pd
 
 from bayesv.errors import BayesvError, FormulaError
 from bayesv.formula.arithmetic import arithmetic, comparison, membership
-from bayesv.formula.functions import AGGREGATES, CONSTANTS, ELEMENTWISE, SHORT_WORDS, bound
+from bayesv.formula.functions import (
+    AGGREGATES,
+    CONSTANTS,
+    ELEMENTWISE,
+    SHORT_WORDS,
+    bound,
+    sequence,
+)
 from bayesv.formula.reader import ColumnReader
 from bayesv.formula.scan import pointed_error
 from bayesv.formula.special import SPECIAL, is_coding
@@ -112,7 +119,7 @@ class Evaluator:
             case Binary(op="%in%"):
                 return membership(self.value(node.left), self.value(node.right), label(node.left))
             case Binary(op=":"):
-                raise FormulaError("':' has no meaning in arithmetic; columns multiply with '*'.")
+                return _steps(self.value(node.left), self.value(node.right))
             case Binary():
                 left, right = self.value(node.left), self.value(node.right)
                 compute = comparison if node.op in _LOGICAL else arithmetic
@@ -245,6 +252,20 @@ class Evaluator:
 
 
 _LOGICAL = ("==", "!=", "<", ">", "<=", ">=", "&", "&&")
+
+
+def _steps(start: Any, end: Any) -> Vector:
+    """Return R's ``1:3``, of two numbers."""
+    numbers = [np.asarray(as_numeric(value, "An end of ':'")) for value in (start, end)]
+    if any(number.ndim for number in numbers):
+        raise FormulaError(
+            "':' has no meaning in arithmetic with columns, which multiply with '*'; between two "
+            "numbers, as in 1:3, it makes a sequence."
+        )
+    try:
+        return Vector(sequence(*(float(number) for number in numbers)))
+    except ValueError as error:
+        raise FormulaError(f"The sequence by ':' {error}.") from None
 
 
 def _in_order(

@@ -5,21 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bayesv.errors import DataError
+from bayesv.errors import DataError, FormulaError
 from bayesv.formula.algebra import Terms
 from bayesv.formula.coding import side_columns
 from bayesv.formula.grammar import RandomText
 from bayesv.formula.groups import LeftSide
-from bayesv.formula.syntax import Node, Template, label
+from bayesv.formula.syntax import Name, Node, Template, label
 from bayesv.formula.templates import positions_of_side, structure_of_side
 from bayesv.formula.values import Factor
 
-__all__ = ["key_of", "left_side", "numbered"]
+__all__ = ["key_of", "left_side", "numbered", "refuse_slopes_of_groups"]
 
 
 def key_of(term: RandomText) -> tuple[str, bool, Template | None]:
     """Return what the columns of a random term and their family depend on."""
     return term.lhs, term.correlated, term.template
+
+
+def refuse_slopes_of_groups(term: RandomText, values: Mapping[str, Any]) -> None:
+    """Refuse a number left of a bar that groups right of it, where lme4 makes a factor of it."""
+    used = (side.variables[v] for side in term.sides for members in side.terms for v in members)
+    for node in used:
+        if not isinstance(node, Name) or node.name not in term.factors:
+            continue
+        if not isinstance(values[label(node)], Factor):
+            raise FormulaError(
+                f"({term.lhs} | {term.label}): {node.name!r} is a number left of the bar and a "
+                "grouping factor right of it, which lme4 reads as a factor on both sides. Write "
+                f"factor({label(node)}) left of the bar for that, or give the slope a copy of the "
+                "column under another name."
+            )
 
 
 def left_side(

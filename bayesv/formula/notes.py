@@ -14,9 +14,10 @@ from bayesv.errors import DesignWarning, warn
 from bayesv.formula.grammar import Formula
 from bayesv.names import INTERCEPT
 
-__all__ = ["far_from_zero", "note_numbers_as_text", "occurrences"]
+__all__ = ["far_from_zero", "note_numbers_as_text", "occurrences", "rounded", "rounded_columns"]
 
 _FAR = 0.5  # of its range, that 0 lies outside of a covariate
+_COARSE = 1e-4  # distance of neighbouring numbers over the SD of a covariate
 
 
 def occurrences(name: str, formula: Formula) -> int:
@@ -90,3 +91,44 @@ def far_from_zero(term: RandomTerm) -> tuple[str, ...]:
                 f"of them say other things. Centre {column}, as by {column} - {x.mean():.4g}"
             )
     return tuple(notes)
+
+
+def rounded_columns(columns: Sequence[pd.Series], formula: Formula) -> tuple[str, ...]:
+    """Return a note on each covariate whose numbers were rounded to what can be stored there.
+
+    Parameters
+    ----------
+    columns : sequence of Series
+        Plain columns.
+    formula : Formula
+        Its response is judged beside σ, once that is known.
+    """
+    notes: list[str] = []
+    for column in columns:
+        name = str(column.name)
+        if column.dtype != np.float64 or name == formula.response or not occurrences(name, formula):
+            continue
+        x = column.to_numpy()
+        x = x[np.isfinite(x)]
+        if not len(x) or (x == x[0]).all():
+            continue
+        single, largest = x.astype(np.float32), np.abs(x).max()
+        kind = np.float32 if (single == x).all() else np.float64
+        spacing = float(np.spacing(kind(largest)))
+        # Whole numbers, halves and the like are exact and have no odd multiples of it.
+        if (np.rint(x / spacing) % 2 == 1).any():
+            notes += rounded(name, float(largest), spacing, float((x - x[0]).std()))
+    return tuple(notes)
+
+
+def rounded(
+    name: str, largest: float, spacing: float, spread: float, coarse: float = _COARSE
+) -> tuple[str, ...]:
+    """Return a note on a covariate, if numbers of its size are far apart beside its SD."""
+    if not spacing > coarse * spread > 0.0:
+        return ()
+    return (
+        f"{name} reaches {largest:.3g}, where the numbers it is stored in are {spacing:.1g} apart, "
+        f"and its SD is {spread:.1g}: rounding is part of it, and effects of it are wrong by as "
+        "much. Subtract a constant before it is rounded, or store it in double precision",
+    )

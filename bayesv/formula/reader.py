@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesv.errors import DataError, FormulaError
+from bayesv.errors import DataError, FormulaError, near
 from bayesv.formula.frame import as_numbers, finite_rows, kind, levels_of
 from bayesv.formula.syntax import Name, Node
 from bayesv.formula.values import Factor, Logical
@@ -91,7 +91,8 @@ class ColumnReader:
         if name not in self._read:
             if name not in self.columns:
                 raise DataError(
-                    f"The new data have no column for {name!r}; they have {', '.join(self._shown)}."
+                    f"The new data have no column for {name!r}; they have "
+                    f"{', '.join(self._shown)}{near(name, self._shown)}"
                 )
             column = self.columns[name]
             self._read[name] = self._fitted(name, column) if self.fitting else self._new(

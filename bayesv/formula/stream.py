@@ -18,7 +18,7 @@ from bayesv.formula.columns import as_factor
 from bayesv.formula.encoding import Encoding
 from bayesv.formula.groups import level_texts, refuse_levels
 from bayesv.formula.levels import shared_levels, together
-from bayesv.formula.notes import note_numbers_as_text
+from bayesv.formula.notes import note_numbers_as_text, rounded
 from bayesv.formula.rows_again import RowsAgain
 from bayesv.formula.sources import ArrowSource, DaskSource, Source
 from bayesv.formula.special import STATEFUL
@@ -33,10 +33,13 @@ from bayesv.gram import (
     permute,
     recode,
 )
+from bayesv.names import INTERCEPT
 from bayesv.structures import CovarianceStructure
 from bayesv.support.progress import progress
 
 __all__ = ["read_batches"]
+
+_COARSE_RESPONSE = 1e-5  # distance of neighbouring numbers over the SD of the response
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +245,7 @@ def _finished(plan: Plan, part: _Part) -> tuple[DesignSummary, Moments, Scaling]
     scaling = replace(scaling, bases=tuple(scaling.bases[i] for i in by_size))
     square = after_fixed(moments, scaling)
     notes = [f"read in batches: {n} of {part.n_given} rows used", *plan.notes]
+    notes += _rounded(plan, part, response_sd)
     aliased = tuple(name for j, name in enumerate(part.names) if j not in kept)
     if aliased:
         notes.append(
@@ -262,3 +266,17 @@ def _finished(plan: Plan, part: _Part) -> tuple[DesignSummary, Moments, Scaling]
         encoding=part.encoding,
     )
     return design, moments, scaling
+
+
+def _rounded(plan: Plan, part: _Part, response_sd: float) -> list[str]:
+    """Return notes on the response and on columns of X so far from 0 as to be rounded."""
+    ends = np.abs([part.response.low[0], part.response.high[0]])
+    largest = float(ends.max())
+    name, spacing = f"the response {plan.formula.response!r}", float(np.spacing(largest))
+    notes = [*rounded(name, largest, spacing, response_sd, _COARSE_RESPONSE)]
+    of_one, *rest = part.triangles.fixed  # of W^½[1 X y] = QR, so that means stand in its first row
+    for name, mean, others in zip(part.names, of_one[1:], np.transpose(rest)[1:], strict=False):
+        size, spread = np.abs(mean / of_one[0]), np.linalg.norm(others) / np.abs(of_one[0])
+        if name != INTERCEPT:
+            notes += rounded(name, float(size), float(np.spacing(size)), float(spread))
+    return notes

@@ -154,6 +154,8 @@ def label(node: Node) -> str:
             return f"({label(node.inner)})"
         case Unary():
             return f"{node.op}{label(node.operand)}"
+        case Binary(op=":", left=Number(), right=Number()):
+            return f"{label(node.left)}:{label(node.right)}"
         case Binary():
             op = "**" if node.op == "^" else node.op
             return f"{label(node.left)} {op} {label(node.right)}"

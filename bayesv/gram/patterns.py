@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bayesv.design.series import Series
 from bayesv.linalg import Array
+from bayesv.support.memory import refuse_unless
 
 __all__ = ["PatternSums", "VisitSums", "Whitened", "pattern_sums", "visit_sums"]
 
@@ -268,11 +269,22 @@ def pattern_sums(visits: Index, series: Index, rows: Array, n_visits: int) -> Pa
         by_rows = counts * size * m * (size + m)
         summed = np.flatnonzero(by_sums <= by_rows)
         kept = ~np.isin(pattern, summed)
+        _refuse_too_many(int(size), m, int(counts[summed].max(initial=0)), len(summed))
         part = _Patterns(seen, counts.astype(float), summed, pattern[kept], rows[places[kept]])
         parts.append(part)
         products += [_products(part, rows[places[pattern == p]]) for p in summed]
     empty = np.zeros((0, m * (m + 1) // 2))
     return PatternSums(len(rows), m, n_visits, tuple(parts), np.concatenate([empty, *products]))
+
+
+def _refuse_too_many(size: int, m: int, series: int, patterns: int) -> None:
+    """Refuse sums of more pairs of visits than memory holds."""
+    pairs = 0.5 * size * (size + 1.0)
+    refuse_unless(
+        8.0 * pairs * m * (2.0 * series + 2.0 * m + 0.5 * (m + 1.0) * patterns) * (patterns > 0),
+        f"The sums over pairs of the {size:,} visits of a series",
+        "Use car1, whose positions are times, or fewer visits.",
+    )
 
 
 def _products(part: _Patterns, rows: Array) -> Array:

@@ -7,7 +7,6 @@ import numpy as np
 from bayesv.gram.compiled import compiled
 from bayesv.gram.kernels import forward, reverse
 from bayesv.gram.lanes import forward_many
-from bayesv.gram.tables import VECTOR
 
 __all__ = ["profile", "profile_chain", "profile_lanes", "profile_many", "solve_fixed"]
 
@@ -125,18 +124,16 @@ def profile_chain(given, lam):
 
 
 @compiled
-def profile_lanes(given, lam, start, values):
-    """Fill ``values`` with the criterion at as many flat λ, ``lam`` (Σk², S) from ``start`` on."""
-    m, W, C = len(given.sums.C), len(values), given.sums.C
-    lanes, first, L = -(-W // VECTOR) * VECTOR, given.width - m, np.empty((m, m))
-    own, logdet = np.empty((len(lam), lanes)), np.zeros(lanes)
-    for i in range(len(lam)):
-        for w in range(lanes):
-            own[i, w] = lam[i, start + min(w, W - 1)]
-    front = np.zeros((given.width, given.width, lanes))
-    forward_many(given.tables, given.sums, 0, len(given.tables.unit), own, front, logdet)
+def profile_lanes(given, lam):
+    """Return the criterion at W flat λ, (W, Σk²)."""
+    m, W, C = len(given.sums.C), len(lam), given.sums.C
+    logdet, T, L = np.empty(W), np.empty((W, m, m)), np.empty((m, m))
+    spans, values = np.zeros((1, 2), dtype=np.intp), np.empty(W)
+    spans[0, 1] = len(given.tables.unit)
+    forward_many(given.tables, given.sums, spans, lam, given.width, logdet, T)
     for w in range(W):
         for i in range(m):
             for j in range(i + 1):
-                L[i, j] = C[i, j] + front[first + j, first + i, w]
+                L[i, j] = C[i, j] + T[w, j, i]
         values[w] = _value(L, logdet[w], given.rule)
+    return values

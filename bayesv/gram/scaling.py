@@ -12,6 +12,7 @@ from scipy.linalg import solve_triangular
 from bayesv.design.residual import Residual
 from bayesv.linalg import Array, independent_columns
 from bayesv.structures.level_root import LevelRoot
+from bayesv.support.memory import refuse_unless
 
 __all__ = ["Grouping", "Index", "RowBatch", "Scaling", "Triangles", "times_inverse"]
 
@@ -20,6 +21,7 @@ Index = NDArray[np.intp]
 _SAMPLE = 1 << 18  # rows that are enough to find good units; exactness does not depend on them
 _NARROW = 6  # columns
 _ROUNDING = 1e-14  # of a column's size
+_COPIES = 6  # of the columns, while they are orthogonalised
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +149,12 @@ class Triangles:
     def of(cls, rows: RowBatch) -> Triangles:
         """Return the factors of rows."""
         n = len(rows.y)
+        columns = max([rows.X.shape[1], *(g.k for g in rows.groupings)])
+        refuse_unless(
+            8.0 * _COPIES * n * (columns + 2.0),
+            f"The QR of {columns:,} columns of {n:,} rows",
+            "Use fewer columns, or read the data in batches.",
+        )
         ones = np.ones(n)
         fixed = rows.residual.whiten(np.column_stack([ones, rows.X, rows.y]))
         random = [np.column_stack([ones, g.values]) for g in rows.groupings]

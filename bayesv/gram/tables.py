@@ -18,7 +18,6 @@ __all__ = [
     "L_START",
     "PLACE",
     "U_START",
-    "VECTOR",
     "BorderTable",
     "ChainProblem",
     "K",
@@ -34,8 +33,6 @@ __all__ = [
 # Columns of the table with one row per chain factor: number of columns k, width s of its couplings
 # H, its place in the frontal matrix, and where its A, H, units and λ start in the flat arrays.
 K, S, PLACE, A_START, H_START, U_START, L_START = range(7)
-
-VECTOR = 16  # values of λ that vector instructions take at a time: batches are multiples of it
 
 
 class Tables(NamedTuple):

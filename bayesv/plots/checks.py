@@ -19,6 +19,7 @@ from bayesv.plots.style import (
     INK,
     TICK,
     dress,
+    inches,
     label_ticks,
     plain,
     several_axes,
@@ -151,7 +152,8 @@ def _cook(ax: Axes, cook: pd.Series, of: str) -> None:
     label_ticks(ax, "x", [float(place) for place in x], list(cook.index))
     names = shortened(list(cook.index), 18)
     worst = [int(k) for k in np.argsort(-np.nan_to_num(values))[:_NAMED]]
-    apart = [k for i, k in enumerate(worst) if all(abs(k - j) > len(x) / 5 for j in worst[:i])]
+    share = min(0.08 * max(map(len, names), default=1) / inches(ax)[0], 0.5)  # of the axis, a name
+    apart = [k for i, k in enumerate(worst) if all(abs(k - j) > share * len(x) for j in worst[:i])]
     for k in apart:
         ax.annotate(
             plain(names[k]), (k, values[k]), fontsize=TICK, color=INK,
@@ -274,6 +276,7 @@ def _by_fitted(ax: Axes, fitted: Array, residuals: Array, response: str) -> None
     )  # fmt: skip
 
 
+@np.errstate(under="ignore")
 def _quantiles(ax: Axes, values: Array, what: str) -> None:
     m = len(values)
     ordered, share = np.sort(values), (np.arange(m) + 0.5) / m

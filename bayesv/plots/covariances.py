@@ -125,11 +125,16 @@ def ellipses(
         # Single outlines are faint; the legend shows a line that can be seen.
         ax.plot([], [], color=COLORS["posterior"], alpha=0.6, label=f"{len(kept)} draws")
         reach = np.quantile(np.abs(outlines).max(axis=1), 0.97, axis=0)
+        own = {}
         for name, vc, color, dash in lines:
             outline = _outlines(psd_root(vc.block_for(term)[block])[None], prob)[0]
             ax.plot(*outline.T, color=color, linestyle=dash, linewidth=2.2, label=name)
-            reach = np.maximum(reach, np.abs(outline).max(axis=0))
+            own[color] = np.abs(outline).max(axis=0)
+            reach = np.maximum(reach, own[color])
         reach = np.where(reach > 0, 1.05 * reach, 1.0)
+        for color, size in own.items():
+            if (size < 0.01 * reach).all():  # an estimate of 0 is a point, which would not be seen
+                ax.plot(0.0, 0.0, "o", color=color, zorder=4)
         ax.set_xlim(-reach[0], reach[0])
         ax.set_ylim(-reach[1], reach[1])
         names = [term.columns[i] for i in pair]

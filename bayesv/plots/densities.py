@@ -253,6 +253,7 @@ def _kernel(draws: Array, low: float, high: float, x: Array) -> Array:
     return height
 
 
+@np.errstate(under="ignore")
 def _gaussian(draws: Array, width: float, x: Array) -> Array:
     """Return the mean at x of normal densities around the draws."""
     away = (x[:, None] - draws) / width
@@ -274,9 +275,12 @@ def _one(
     x, height = density(draws, q.scale, np.nan if point is None else point)
     ends = np.nanquantile(draws, [(1 - prob) / 2, (1 + prob) / 2])
     blue = COLORS["posterior"]
-    away = x >= x[0] + 0.02 * (x[-1] - x[0])
+    margin = 0.02 * (x[-1] - x[0])
+    away = (x >= x[0] + margin) & (x <= x[-1] - margin)
     top = 1.12 * (height[away].max() or 1.0)
-    cut = "" if height.max() <= top else "cut at the top: it rises on towards 0"
+    side = "left" if height.argmax() < len(x) // 2 else "right"
+    bound = f"{low if side == 'left' else high:g}".replace("-", "−")
+    cut = "" if height.max() <= top else f"cut at the top: it rises on towards {bound}"
     ax.fill_between(x, height, color=blue, alpha=0.18, linewidth=0)
     ax.plot(x, height, color=blue, linewidth=1.7, label="posterior")
     ax.plot(
@@ -299,16 +303,17 @@ def _one(
         said += ", on the boundary"
     dress(
         ax,
-        short(q.label, 44) + ("" if not missing else f" ({name} undefined)"),
+        q.label + ("" if not missing else f" ({name} undefined)"),
         _unit(q, post.design),
         "density",
         f"Posterior density of {q.label}: {100 * prob:g} % interval {ends[0]:.4g} to "
         f"{ends[1]:.4g}{said}{missing}{cut and '; the density is ' + cut}.",
     )
     if cut:
+        at, shift, said = (0, 7, f"← {cut}") if side == "left" else (1, -7, f"{cut} →")
         ax.annotate(
-            f"← {cut}", (0, 1), (7, -2), xycoords="axes fraction", textcoords="offset points",
-            fontsize=TICK - 1, color=INK, ha="left", va="top",
+            said, (at, 1), (shift, -2), xycoords="axes fraction", textcoords="offset points",
+            fontsize=TICK - 1, color=INK, ha=side, va="top",
         )  # fmt: skip
     ax.spines["left"].set_visible(False)
 
@@ -326,6 +331,7 @@ def _points(design: Design, vc: VarianceComponents) -> dict[Any, float]:
     return {q.key: float(q.values) for q in point_quantities(design, vc.aligned(design))}
 
 
+@np.errstate(under="ignore")
 def _prior_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | None:
     """Return the prior density of one scalar on a grid, or None where it is improper.
 

@@ -25,11 +25,12 @@ from bayesv.plots.style import (
     below,
     describe,
     dress,
+    fitting,
+    inches,
     note_alt,
     plain,
     roomy,
     several_axes,
-    short,
 )
 from bayesv.posterior.posterior import Posterior
 from bayesv.support.arguments import TEXTS, a, accepts, whole
@@ -144,9 +145,11 @@ def _ranks(ax: Axes, quantity: Quantity) -> None:
 
 
 def _name_panel(ax: Axes, quantity: Quantity, what: str) -> None:
-    title = plain(f"{short(quantity.label, 40)}: {what}")
-    ax.set_title(title, fontsize=TITLE, loc="left", color=INK)
+    title, size = fitting(f"{quantity.label}: {what}", inches(ax)[0], TITLE)
+    ax.set_title(plain(title), fontsize=size, loc="left", color=INK, y=1.0)
     ax.tick_params(labelsize=TICK, colors=INK)
+    ax.yaxis.get_offset_text().set_fontsize(TICK)
+    ax.yaxis.set_offset_position("right")
     ax.spines[["top", "right"]].set_visible(False)
 
 

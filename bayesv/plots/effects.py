@@ -22,6 +22,7 @@ from bayesv.plots.style import (
     INK,
     TICK,
     dress,
+    figure_of,
     label_ticks,
     plain,
     several_axes,
@@ -96,7 +97,9 @@ def caterpillar(
     mean, sd = _effects(source, term, effects)
     J, r = mean.shape
     height = float(np.clip(1.0 + 0.19 * J, 2.4, 12.0)) if J <= _MOST_NAMED else 5.2
-    panels, new = several_axes(axes, r, (3.7, height))
+    longest = max(map(len, map(str, term.levels))) if J <= _MOST_NAMED else 0
+    width = 3.7 + 0.08 * float(np.clip(longest - 4, 0, 12))  # names take no room from intervals
+    panels, new = several_axes(axes, r, (width, height))
     name = "posterior mean" if isinstance(source, Posterior) else f"BLUP at {source.label}"
     color = COLORS["posterior" if isinstance(source, Posterior) else "REML"]
     half = float(ndtri((1 + prob) / 2)) * sd
@@ -134,9 +137,11 @@ def caterpillar(
                 ax, "y", list(places), list(term.levels[order]), height - 1.1 if new else None
             )
     if new:
-        panels[0].figure.suptitle(
-            plain(f"{name}, {100 * prob:g} % interval"), fontsize=10.5, color=INK, x=0.01, ha="left"
-        )
+        figure = figure_of(panels)
+        figure.suptitle(
+            plain(f"{name}, {100 * prob:g} % interval"), fontsize=10.5, color=INK,
+            x=0.01, y=1 - 0.08 / figure.get_figheight(), ha="left",
+        )  # fmt: skip
     return panels
 
 

@@ -58,7 +58,7 @@ def image_Z(
     >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
     >>> ax = bv.plots.image_Z(model.design, rows=slice(0, 30))
     >>> ax.get_title(loc="left")
-    'Z, rows 1–30 of 180'
+    'Z, rows 0–29 of 180'
     >>> plt.close(ax.figure)
     """
     positions, what = _chosen(design, rows, by_cluster)
@@ -75,7 +75,7 @@ def image_Z(
             "column_blocks": levels,
             "heavy": ((), starts),
             "colorbar": "coefficient of the effect",
-            "first": (_first(positions), 1),
+            "first": (_first(design, positions), 1),
         }
         | options,
     )
@@ -253,7 +253,7 @@ def _square(
 ) -> Axes:
     """Draw a matrix of rows by rows."""
     blocks = _clusters(design, positions) if by_cluster else None
-    name = _row_name(design, by_cluster)
+    name, first = _row_name(design, by_cluster), _first(design, positions)
     settings = {
         "title": title,
         "rows": name,
@@ -261,7 +261,7 @@ def _square(
         "row_blocks": blocks,
         "column_blocks": blocks,
         "colorbar": values,
-        "first": (_first(positions), _first(positions)),
+        "first": (first, first),
     }
     return image(matrix, ax, **settings | options)
 
@@ -287,7 +287,8 @@ def _chosen(
         raise DataError(f"No row is chosen by {rows!r}; the design has {design.n} rows.")
     what = f", {len(positions):,} of {design.n:,} rows"
     if len(positions) == positions[-1] - positions[0] + 1:
-        what = f", rows {positions[0] + 1:,}–{positions[-1] + 1:,} of {design.n:,}"
+        first = _first(design, positions)
+        what = f", rows {first:,}–{first + len(positions) - 1:,} of {design.n:,}"
     if len(positions) == design.n:
         what = f", {design.n:,} rows"
     if by_cluster:
@@ -296,13 +297,15 @@ def _chosen(
     return positions, what
 
 
-def _first(positions: NDArray[np.intp]) -> int:
-    """Return the number of the first row; 1 if rows do not follow each other."""
-    return (
-        int(positions[0]) + 1
-        if len(positions) == positions[-1] - positions[0] + 1 and (np.diff(positions) == 1).all()
-        else 1
-    )
+def _first(design: Design, positions: NDArray[np.intp]) -> int:
+    """Return the label of the first row, which `block` shows, if labels are consecutive numbers.
+
+    Else the number of the row, or 1 if rows do not follow each other.
+    """
+    labels = design.row_labels[positions]
+    if labels.dtype.kind in "iu" and (np.diff(labels) == 1).all():
+        return int(labels[0])
+    return int(positions[0]) + 1 if (np.diff(positions) == 1).all() else 1
 
 
 def _row_name(design: Design, by_cluster: bool) -> str:

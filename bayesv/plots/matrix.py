@@ -12,6 +12,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from scipy import sparse
 
 from bayesv.linalg import Array
+from bayesv.plots.layout import PanelLayout
 from bayesv.plots.raster import MOST_PIXELS, pixels
 from bayesv.plots.style import (
     INK,
@@ -20,6 +21,7 @@ from bayesv.plots.style import (
     TITLE,
     dress,
     figure_of,
+    fitting,
     inches,
     integer_ticks,
     label_ticks,
@@ -33,6 +35,7 @@ __all__ = ["image"]
 Blocks = Sequence[tuple[object, int]]
 
 _MOST_LINES = 60  # boundaries; more would hide what they bound
+_BAR = (1.02, 0.075, 0.032, 0.85)  # left, bottom, width, height of a colour bar beside axes
 
 # White is 0; more than 0 is blue, less is red.
 POSITIVE = LinearSegmentedColormap.from_list(
@@ -139,11 +142,19 @@ def image(
             binned.strip(), (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
             fontsize=TICK - 1, color=INK, ha="left", va="bottom",
         )  # fmt: skip
-        ax.set_title(ax.get_title(loc="left"), fontsize=TITLE, loc="left", color=INK, pad=15)
+        letters = fitting(title, inches(ax)[0], TITLE)[1]
+        ax.set_title(
+            ax.get_title(loc="left"), fontsize=letters, loc="left", color=INK, pad=15, y=1.0
+        )
     ax.spines[:].set_visible(True)
     ax.spines[:].set_color("#888888")
     if colorbar is not None:
-        bar = figure_of(ax).colorbar(drawn, ax=ax, shrink=0.85, pad=0.02, aspect=28)
+        figure = figure_of(ax)
+        if isinstance(figure.get_layout_engine(), PanelLayout):
+            place: dict[str, Any] = {"cax": ax.inset_axes(_BAR)}
+        else:  # on axes whose surroundings are not ours, within their box
+            place = {"ax": ax, "shrink": _BAR[3], "pad": _BAR[0] - 1, "aspect": _BAR[3] / _BAR[2]}
+        bar = figure.colorbar(drawn, **place)
         bar.set_label(plain(colorbar), fontsize=LABEL)
         bar.ax.tick_params(labelsize=TICK)
         bar.outline.set_visible(False)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import math
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 from PIL import Image
 
+from bayesv.plots.layout import PanelLayout
 from bayesv.plots.style import figure_of
 
 __all__ = ["Tile", "png", "tiles"]
@@ -79,9 +80,9 @@ def tiles(picture: Any, dpi: float, colors: int) -> tuple[list[Tile], list[Tile]
     """
     figure = figure_of(picture)
     image, canvas = _drawn(figure, dpi)
+    columns, legends = _boxes(canvas, image)
     method, none = Image.Quantize.FASTOCTREE, Image.Dither.NONE
     image = image.quantize(colors, method=method, dither=none)
-    columns, legends = _boxes(canvas, image.width, image.height)
     plt.close(figure)  # which takes its dots per inch from it
     return (
         [_tile(image.crop(box), dpi) for box in columns],
@@ -104,39 +105,39 @@ def _tile(image: Image.Image, dpi: float) -> Tile:
     return Tile(buffer.getvalue(), image.width, image.height)
 
 
-def _boxes(canvas: FigureCanvasAgg, width: int, height: int) -> tuple[list[_Box], list[_Box]]:
+def _boxes(canvas: FigureCanvasAgg, image: Image.Image) -> tuple[list[_Box], list[_Box]]:
     """Return left, top, right and bottom of each column and of each legend, in pixels."""
     figure, renderer = canvas.figure, canvas.get_renderer()  # type: ignore[no-untyped-call]
-    columns = _columns(figure.axes, renderer)
     legends = [legend.get_window_extent(renderer) for legend in figure.legends]
     foot = max((box.y1 for box in legends), default=0.0)
-    gaps = [(left.x1, right.x0) for left, right in pairwise(columns)]
-    texts = [text.get_window_extent(renderer) for text in figure.texts if text.get_text()]
-    if (
-        any(low > high for low, high in gaps)
-        or any(box.y0 < foot for box in columns)
-        or any(box.x0 < high and low < box.x1 for box in texts for low, high in gaps)
-    ):
-        return [(0, 0, width, height)], []
-    cuts = [0, *(round((low + high) / 2) for low, high in gaps), width]
-    bottom = height - round(foot)
+    bottom = image.height - round(foot)
+    blank = np.asarray(image.convert("L"))[:bottom].min(axis=0) == 255
+    cuts = [_cut(blank, low, high) for low, high in _gaps(figure)]
+    if None in cuts:
+        return [(0, 0, image.width, image.height)], []
+    edges = [0, *(cut for cut in cuts if cut is not None), image.width]
     return (
-        [(left, 0, right, bottom) for left, right in pairwise(cuts)],
-        [(round(box.x0), bottom, round(box.x1), height) for box in legends],
+        [(left, 0, right, bottom) for left, right in pairwise(edges)],
+        [(round(box.x0), bottom, round(box.x1), image.height) for box in legends],
     )
 
 
-def _columns(axes: Sequence[Axes], renderer: Any) -> list[Bbox]:
-    """Return the boxes around panels in the same column, each with its colour bars."""
+def _gaps(figure: Figure) -> list[tuple[float, float]]:
+    """Return where the texts of a column of panels end and those of the next begin, in pixels."""
+    layout = figure.get_layout_engine()
+    if not isinstance(layout, PanelLayout):
+        return []
     members: dict[int, list[Bbox]] = {}
-    column = 0
-    for ax in axes:
+    for ax, box in layout.outer_boxes().items():
         place = ax.get_subplotspec()
-        owner = getattr(getattr(ax, "_colorbar", None), "mappable", None)
-        if owner is not None:  # beside the axes whose colours it explains
-            place = owner.axes.get_subplotspec()
-        if place is not None:
-            column = place.colspan.start
-        if (box := ax.get_tightbbox(renderer)) is not None:
-            members.setdefault(column, []).append(Bbox(box.get_points()))
-    return [Bbox.union(members[key]) for key in sorted(members)]
+        assert place is not None
+        members.setdefault(place.colspan.start, []).append(box)
+    columns = [Bbox.union(members[key]) for key in sorted(members)]
+    return [(left.x1, right.x0) for left, right in pairwise(columns)]
+
+
+def _cut(blank: NDArray[np.bool_], low: float, high: float) -> int | None:
+    """Return the column of pixels without ink that is nearest to the middle of a gap, if any."""
+    inside = np.arange(max(math.ceil(low), 0), min(math.floor(high), len(blank) - 1) + 1)
+    free = inside[blank[inside]]
+    return int(free[np.abs(free - (low + high) / 2).argmin()]) if free.size else None

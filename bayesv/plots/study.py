@@ -138,6 +138,7 @@ def _chosen(
     """Return the scores by some methods; quantities and methods must be there."""
     for name in quantities:
         one_of("quantity", name, table["quantity"])
+    table = table[table["quantity"].isin(list(quantities))]
     if methods is None:
         return table
     for name in methods:

@@ -10,11 +10,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bayesv.errors import BayesvError
+from bayesv.plots.layout import PanelLayout
 
 __all__ = [
     "CHAINS",
@@ -23,6 +23,7 @@ __all__ = [
     "describe",
     "dress",
     "figure_of",
+    "fitting",
     "inches",
     "integer_ticks",
     "label_ticks",
@@ -47,8 +48,10 @@ COLORS = {
 CHAINS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 INK, GRID = "#333333", "#DDDDDD"
 TITLE, LABEL, TICK = 10.5, 9.5, 8.5  # font sizes in points
+_LETTER = 0.58  # width of a letter over its font size
 
 _LONGEST_LABEL = 16
+_LEGEND_LINE = 0.19  # inches
 _UNDER = 0.55  # inches from an axis to a legend under its label
 _texts: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
@@ -206,11 +209,8 @@ def several_axes(
 
 
 def roomy(figure: Figure) -> None:
-    """Lay panels out so that no text is cut, with room above the titles of images.
-
-    A first layout of axes of fixed aspect sets them too high.
-    """
-    figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.11, w_pad=0.06))
+    """Lay panels out so that no text is cut."""
+    figure.set_layout_engine(PanelLayout())
 
 
 def dress(ax: Axes, title: str, x: str, y: str, alt: str, grid: str | None = None) -> None:
@@ -226,12 +226,18 @@ def dress(ax: Axes, title: str, x: str, y: str, alt: str, grid: str | None = Non
     grid : {"x", "y", "both"}, optional
         Which grid lines to draw.
     """
-    ax.set_title(plain(title), fontsize=TITLE, loc="left", color=INK)
-    ax.set_xlabel(plain(x), fontsize=LABEL, color=INK)
-    ax.set_ylabel(plain(y), fontsize=LABEL, color=INK)
+    width, height = inches(ax)
+    title, size = fitting(title, width, TITLE)
+    # A place of its own: else matplotlib measures all ticks once more to find it.
+    ax.set_title(plain(title), fontsize=size, loc="left", color=INK, y=1.0)
+    x, size = fitting(x, 1.15 * width, LABEL)
+    ax.set_xlabel(plain(x), fontsize=size, color=INK)
+    y, size = fitting(y, 1.15 * height, LABEL)
+    ax.set_ylabel(plain(y), fontsize=size, color=INK)
     ax.tick_params(labelsize=TICK, colors=INK)
     for text in (ax.xaxis.get_offset_text(), ax.yaxis.get_offset_text()):
         text.set_fontsize(TICK)
+    ax.yaxis.set_offset_position("right")  # the power of ten; the title stands at the left
     ax.spines[["top", "right"]].set_visible(False)
     if grid:
         ax.grid(True, axis=grid, which="major", color=GRID, linewidth=0.6)  # type: ignore[arg-type]
@@ -255,19 +261,47 @@ def short(text: object, longest: int) -> str:
     return label if len(label) <= longest else label[: longest - 1] + "…"
 
 
+def fitting(text: str, room: float, size: float) -> tuple[str, float]:
+    """Return text that fits beside an axis so long, in inches, and its font size.
+
+    It becomes a little smaller first, and then its middle is left out; lines are taken one by one.
+    """
+    lines = text.split("\n")
+    longest = max(map(len, lines))
+    size = float(np.clip(72 * room / (_LETTER * max(longest, 1)), TICK, size))
+    most = max(int(72 * room / (_LETTER * size)), 8)
+    return "\n".join(_ends(line, most, (most - 1) // 2) for line in lines), size
+
+
 def shortened(labels: Sequence[object], longest: int) -> list[str]:
     """Return texts of at most ``longest`` letters, by which as many as can be are told apart.
 
     >>> shortened(["a subject, number 1", "a subject, number 2"], 12)
     ['a s…number 1', 'a s…number 2']
+    >>> shortened(["school 08 of the district", "school 18 of the district"], 12)
+    ['school 08 o…', 'school 18 o…']
     """
     texts = [str(label) for label in labels]
-    ends = [short(text, longest) for text in texts]
-    if len(set(ends)) == len(set(texts)):
-        return ends
-    head = longest // 4
+    ways = [[short(text, longest) for text in texts]]
+    for head in (longest // 4, longest // 2):
+        ways.append([_ends(text, longest, head) for text in texts])
+    letters = zip(*(text for text in texts if len(text) > longest), strict=False)
+    same = next((i for i, ones in enumerate(letters) if len(set(ones)) > 1), 0)
+    ways.append([_within(text, longest, same - longest // 3) for text in texts])
+    return max(ways, key=lambda way: len(set(way)))
+
+
+def _ends(text: str, longest: int, head: int) -> str:
+    """Return the first letters of a text and its last ones."""
     tail = longest - head - 1
-    return [t if len(t) <= longest else f"{t[:head]}…{t[-tail:]}" for t in texts]
+    return text if len(text) <= longest else f"{text[:head]}…{text[-tail:]}"
+
+
+def _within(text: str, longest: int, start: int) -> str:
+    """Return letters of a text from a place on."""
+    if len(text) <= longest or start <= 1:
+        return short(text, longest)
+    return "…" + short(text[start:], longest - 1)
 
 
 def below(ax: Axes, own_figure: bool, columns: int = 4, **options: Any) -> None:
@@ -286,6 +320,9 @@ def below(ax: Axes, own_figure: bool, columns: int = 4, **options: Any) -> None:
     fitting = max(1, int(room / (0.075 * max(map(len, labels)) + 0.45)))
     ncols = min(columns, len(labels), fitting)
     if own_figure:
+        # Further lines of the legend take no room from the panels.
+        lines = -(-len(labels) // ncols)
+        figure.set_figheight(figure.get_figheight() + (lines - 1) * _LEGEND_LINE)
         figure.legend(handles, labels, loc="outside lower center", ncols=ncols, **common)
     elif figure.get_layout_engine() is None:
         common |= {"frameon": True, "framealpha": 0.85, "edgecolor": "none"}

@@ -21,6 +21,7 @@ from bayesv.formula.new_rows import NewRows, new_rows
 from bayesv.linalg import Array
 from bayesv.posterior.labelled import array
 from bayesv.support.arguments import NUMBER, PROBABILITY, accepts, whole
+from bayesv.support.shown import Part, Shown, Table
 
 if TYPE_CHECKING:
     import xarray
@@ -29,6 +30,7 @@ __all__ = ["PosteriorV", "v_of_rows"]
 
 _ALL = slice(None)
 _MOST_ROWS = 2_000
+_MOST_SHOWN = 12
 _AT_ONCE = 2e7  # numbers of draws of V in memory
 
 
@@ -81,8 +83,8 @@ def _fitted(values: ComponentDraws, positions: NDArray[np.intp]) -> PosteriorV:
     return PosteriorV(values.design, values, positions, places)
 
 
-@dataclass(frozen=True, eq=False)
-class PosteriorV:
+@dataclass(frozen=True, eq=False, repr=False)
+class PosteriorV(Shown):
     """Posterior of the marginal covariance of some rows; computed when it is asked for.
 
     V = Σ_f Z_f (K_f ⊗ Σ_f) Z_f' + σ² diag(1/w) is linear in (Σ, σ²), so that its posterior
@@ -282,8 +284,10 @@ class PosteriorV:
     def _frame(self, values: Array) -> pd.DataFrame:
         return pd.DataFrame(values, self.labels, self.labels)
 
-    def __repr__(self) -> str:
-        return (
-            f"<PosteriorV of {len(self.positions)} rows of {self.design.formula!r}, "
-            f"{self.values.size} draws: mean(), sd(), interval(), draws(), corr(), components()>"
-        )
+    def _shown(self) -> Iterator[Part]:
+        m = len(self.positions)
+        yield f"Posterior of V of {m} rows of {self.design.formula}, {self.values.size} draws"
+        if m <= _MOST_SHOWN:
+            yield "mean:"
+            yield Table.of(self.mean())
+        yield "mean(), sd(), interval(), draws(), corr(), components()"

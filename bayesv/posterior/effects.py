@@ -10,6 +10,7 @@ from bayesv.errors import DataError
 from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalLikelihood
 from bayesv.linalg import Array, evenly_spaced
+from bayesv.support.progress import progress
 
 __all__ = ["gls_draws", "random_effects"]
 
@@ -47,12 +48,14 @@ def random_effects(
     gamma = likelihood.stats.fixed.to_gamma(kept.beta)
     mean, square, var = (np.zeros(design.q) for _ in range(3))
     relative = likelihood.stats.in_basis(kept.relative_roots())
-    for s, (point, sigma) in enumerate(zip(kept, kept.sigma, strict=True)):
-        stats = likelihood.statistics(point)
-        effects = draw_effects(stats, [lam[s] for lam in relative], float(sigma), gamma[s], rng)
-        center = np.concatenate([m.ravel() for m in effects.mean])
-        mean += center / kept.size
-        square += center**2 / kept.size
-        var += np.concatenate([v.ravel() for v in effects.var]) / kept.size
+    with progress("random effects of draws", kept.size) as step:
+        for s, (point, sigma) in enumerate(zip(kept, kept.sigma, strict=True)):
+            stats = likelihood.statistics(point)
+            effects = draw_effects(stats, [lam[s] for lam in relative], float(sigma), gamma[s], rng)
+            center = np.concatenate([m.ravel() for m in effects.mean])
+            mean += center / kept.size
+            square += center**2 / kept.size
+            var += np.concatenate([v.ravel() for v in effects.var]) / kept.size
+            step(1)
     sd = np.sqrt(var + np.clip(square - mean**2, 0.0, None))
     return pd.DataFrame({"mean": mean, "sd": sd}, index=design.effect_labels)

@@ -12,6 +12,7 @@ from bayesv.formula.prediction import PredictedRows
 from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalLikelihood
 from bayesv.linalg import Array
+from bayesv.support.progress import progress
 
 __all__ = ["responses"]
 
@@ -41,22 +42,24 @@ def responses(
     """
     all_roots, all_lambdas = values.roots(), values.relative_roots()
     y = np.empty((values.size, len(rows.labels)))
-    for s, point in enumerate(values):
-        roots = [root[s] for root in all_roots]
-        fitted: list[Array | None] = [None] * len(roots)
-        if not new_levels and roots:
-            stats = likelihood.statistics(point)
-            gamma = stats.fixed.to_gamma(point.beta)
-            lambdas = stats.in_basis([lam[s] for lam in all_lambdas])
-            drawn = draw_effects(stats, lambdas, float(point.sigma), gamma, rng, moments=False)
-            fitted = list(drawn.u)
-        effects = [
-            term.effects(u, root, rng)
-            for term, u, root in zip(rows.terms, fitted, roots, strict=True)
-        ]
-        z = np.zeros(len(rows.labels)) if of == "mean" else rng.normal(size=len(rows.labels))
-        residuals = _residuals(point, rows, None if new_levels else fitted, z)
-        y[s] = response(rows, point.beta, effects, residuals)
+    with progress("predicting from draws", values.size) as step:
+        for s, point in enumerate(values):
+            roots = [root[s] for root in all_roots]
+            fitted: list[Array | None] = [None] * len(roots)
+            if not new_levels and roots:
+                stats = likelihood.statistics(point)
+                gamma = stats.fixed.to_gamma(point.beta)
+                lambdas = stats.in_basis([lam[s] for lam in all_lambdas])
+                drawn = draw_effects(stats, lambdas, float(point.sigma), gamma, rng, moments=False)
+                fitted = list(drawn.u)
+            effects = [
+                term.effects(u, root, rng)
+                for term, u, root in zip(rows.terms, fitted, roots, strict=True)
+            ]
+            z = np.zeros(len(rows.labels)) if of == "mean" else rng.normal(size=len(rows.labels))
+            residuals = _residuals(point, rows, None if new_levels else fitted, z)
+            y[s] = response(rows, point.beta, effects, residuals)
+            step(1)
     return y
 
 

@@ -11,7 +11,6 @@ import scipy  # .optimize is loaded when it is used
 from bayesv.design.series import Series
 from bayesv.gram.patterns import visit_sums
 from bayesv.linalg import Array, block_diagonal, cov_to_sd_corr
-from bayesv.reml.descent import refuse_many
 from bayesv.structures.structure import CovarianceStructure
 
 __all__ = ["VisitCriterion", "VisitFit", "search_by_visit"]
@@ -21,6 +20,9 @@ _ROUNDS = 5  # of the search, each from where the last one ended
 _DECAY, _EQUAL = 0.5, 0.3  # correlations to start from: of neighbours, of all
 _FAR = 2.0  # coordinate of a correlation, beyond which a start is near the boundary
 _INSIDE = 0.95  # of the correlations of least squares' residuals, to start inside the family
+_LEAST_VALUE = 0.05  # eigenvalue of a correlation to start from inside the family
+_FLAT = 1e-9  # the same of one to start from near its end
+_LARGEST = 340.0  # log SD, whose square is a double
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,8 @@ class VisitFit:
     decrement : float
         What another Newton step would take away from the criterion.
     n_evaluations : int
+    left : float
+        Least share of the variance of a visit that those before it leave to chance.
     """
 
     x: Array
@@ -44,6 +48,7 @@ class VisitFit:
     converged: bool
     decrement: float
     n_evaluations: int
+    left: float
 
 
 class VisitCriterion:
@@ -77,6 +82,7 @@ class VisitCriterion:
     ) -> None:
         self.structure, self.method, self.series = structure, method, series
         self.n, self.p = X.shape
+        self.df = self.n - (self.p if method == "REML" else 0)
         self.log_weights = 0.0 if weights is None else float(np.log(weights).sum())
         self.n_groups = max(len(series.groups), 1)
         summed = visit_sums(series, structure.size, X, y, weights)
@@ -97,6 +103,8 @@ class VisitCriterion:
     def __call__(self, x: Array) -> tuple[float, Array]:
         """Return the criterion and its derivative by x; infinity where R is singular."""
         self.n_evaluations += 1
+        if not self.parts(x)[0].max() < _LARGEST:
+            return np.inf, np.zeros(len(x))
         p, roots = self.p, self.roots(x)
         try:
             done = self.sums.whiten(block_diagonal(roots @ np.swapaxes(roots, 1, 2)))
@@ -107,14 +115,13 @@ class VisitCriterion:
         Phi = inverse.T @ inverse
         e = np.append(-Phi @ done.T[:p, p], 1.0)
         value = done.logdet - self.log_weights + float(e @ done.T @ e)
-        T_bar, df = np.outer(e, e), self.n
+        T_bar = np.outer(e, e)
         if self.method == "REML":
-            df -= p
             value += 2.0 * float(np.log(np.diagonal(half)).sum())
             value += 2.0 * float(np.log(np.abs(np.diagonal(self.upper))).sum())
             T_bar[:p, :p] += Phi
         bar = done.gradient(T_bar)
-        return value + df * np.log(2 * np.pi), self._pullback(x, roots, bar)
+        return value + self.df * np.log(2 * np.pi), self._pullback(x, roots, bar)
 
     def fixed(self, x: Array) -> tuple[Array, Array]:
         """Return β̂ and (X'V⁻¹X)⁻¹."""
@@ -140,15 +147,24 @@ class VisitCriterion:
 
     # --- where the search starts, and in which units ----------------------------------------------
 
+    def left(self, x: Array) -> float:
+        """Return the least share of the variance of a visit that those before leave to chance."""
+        roots = self.structure.root(self.parts(x)[1])
+        return float((np.diagonal(roots, axis1=-2, axis2=-1) ** 2).min(initial=1.0))
+
     def beginnings(self) -> list[Array]:
         """Return points to start from.
 
-        Moments of least squares' residuals; where the family is no more than a part of all
-        covariances, so that there may be several valleys, also correlations that decay with the
-        lag, that are equal, and none.
+        Moments of least squares' residuals, inside the family, and as they are where visits nearly
+        determine each other; where the family is no more than a part of all covariances, so that
+        there may be several valleys, also correlations that decay with the lag, that are equal, and
+        none.
         """
-        moments = [self._moments(k) for k in range(self.n_groups)]
+        both = [self._moments(k) for k in range(self.n_groups)]
+        moments = [inside for inside, _, _ in both]
         points = [np.concatenate(moments)]
+        if min(least for _, _, least in both) < _LEAST_VALUE:
+            points.append(np.concatenate([raw for _, raw, _ in both]))
         if self.structure.free_blocks:
             return points
         lags = np.abs(np.subtract.outer(*[np.arange(self.structure.size)] * 2))
@@ -159,23 +175,31 @@ class VisitCriterion:
             )
         return points
 
-    def _moments(self, group: int) -> Array:
-        """Return SDs and correlations of the residuals of least squares, series by series."""
+    def _moments(self, group: int) -> tuple[Array, Array, float]:
+        """Return SDs and correlations of the residuals of least squares, series by series.
+
+        Inside the family, and as they are; and the least eigenvalue of the latter.
+        """
         v, mine = self.structure.size, self.series.group == group
         table = np.full((len(self.series.labels), v), np.nan)
         table[self.series.codes[mine], self.series.visit[mine]] = self.rest[mine]
         seen = np.isfinite(table)
         filled = np.where(seen, table, 0.0)
-        counts = seen.T.astype(float) @ seen
-        overall = float((self.rest**2).mean())
-        products = (filled.T @ filled + overall * np.eye(v)) / (counts + 1.0)
-        sds, corr = cov_to_sd_corr(products)
+        counts, products = seen.T.astype(float) @ seen, filled.T @ filled
+        overall = float((self.rest**2).mean()) * np.eye(v)
+        sds, corr = cov_to_sd_corr((products + overall) / (counts + 1.0))
+        free = np.log(self.structure.free_sds(sds))
         corr = np.where(np.eye(v) > 0, 1.0, np.clip(_INSIDE * corr, -0.9, 0.9))
+        inside, _ = self._positive(corr, _LEAST_VALUE)
+        _, corr = cov_to_sd_corr((products + _FLAT * overall) / np.maximum(counts, 1.0))
+        raw, least = self._positive(corr, _FLAT)
+        return np.append(free, inside), np.append(free, raw), least
+
+    def _positive(self, corr: Array, least: float) -> tuple[Array, float]:
+        """Return coordinates near a correlation with no smaller eigenvalues, and its smallest."""
         values, vectors = np.linalg.eigh(corr)
-        corr = (vectors * np.maximum(values, 0.05)) @ vectors.T
-        _, corr = cov_to_sd_corr(corr)
-        free = self.structure.free_sds(sds)
-        return np.concatenate([np.log(free), self.structure.coordinates(corr)])
+        _, inside = cov_to_sd_corr((vectors * np.maximum(values, least)) @ vectors.T)
+        return self.structure.coordinates(inside), float(values.min(initial=1.0))
 
     def units(self) -> Array:
         """Return about how far each coordinate may move: it changes the criterion by about 1."""
@@ -196,18 +220,20 @@ def search_by_visit(criterion: VisitCriterion, starts: Sequence[Array] | None = 
         Points to start from; moments and independence if left out.
     """
     units = criterion.units()
-    refuse_many(len(units))
     ends = [
         _descend(criterion, point, units)
         for point in (criterion.beginnings() if starts is None else starts)
     ]
     value, x, decrement = min(ends, key=lambda end: end[0])
     for _ in range(_ROUNDS):
-        tolerance = _DECREMENT * max(1.0, abs(value) * 1e-3)
-        if decrement < tolerance:
+        left = criterion.left(x)
+        rounding = criterion.n * np.finfo(float).eps / left
+        tolerance = max(_DECREMENT * max(1.0, abs(value) * 1e-3), rounding)
+        if abs(decrement) < tolerance:
             break
         value, x, decrement = _descend(criterion, x, units)
-    return VisitFit(x, value, bool(decrement < tolerance), decrement, criterion.n_evaluations)
+    converged = bool(abs(decrement) < tolerance)
+    return VisitFit(x, value, converged, decrement, criterion.n_evaluations, criterion.left(x))
 
 
 def _descend(criterion: VisitCriterion, x: Array, units: Array) -> tuple[float, Array, float]:

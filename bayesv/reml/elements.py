@@ -40,9 +40,9 @@ class ElementTable(NamedTuple):
     terms: Index
 
     def flat(self, x: Array) -> Array:
-        """Return the flat λ, shape (size, S), at S points x, shape (S, d)."""
-        lam = np.zeros((self.size, len(x)))
-        lam[self.places] = (x * self.units).T
+        """Return the flat λ, shape (S, size), at S points x, shape (S, d)."""
+        lam = np.zeros((len(x), self.size))
+        lam[:, self.places] = x * self.units
         return lam
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from bayesv.covariance import kenward_roger
+from bayesv.covariance.clusters import refuse_slow
 from bayesv.covariance.quantities import point_quantities
 from bayesv.errors import BayesvError, FitWarning, MemoryNeededError, warn
 from bayesv.linalg import Array, Mask
@@ -54,6 +55,7 @@ def _fixed(fit: Any, prob: float) -> pd.DataFrame:
     is_known = fit.design.sigma_is_known and not fit.design.terms  # V has no parameters
     if fit.method == "REML" and fit.design.has_rows and not is_known:
         try:
+            refuse_slow(fit.design)
             table = kenward_roger(fit).table(prob=prob)[["estimate", "low", "high"]]
         except MemoryNeededError as error:
             said = "Intervals of β are normal ones, without Kenward–Roger's degrees of freedom."

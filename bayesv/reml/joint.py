@@ -11,6 +11,7 @@ from bayesv.covariance.estimated import estimated
 from bayesv.design.design import Design
 from bayesv.design.residual_coordinates import ResidualCoordinates
 from bayesv.design.structured import StructuredResidual
+from bayesv.errors import DataError
 from bayesv.gram import ByResidual, ChainProblem, GramStatistics, Weighted, chain_problem
 from bayesv.linalg import Array
 from bayesv.reml.criterion import Criterion
@@ -145,6 +146,11 @@ def starts_of(form: StructuredResidual, design: Design) -> list[Array]:
     ----------
     form : StructuredResidual
     design : Design
+
+    Raises
+    ------
+    DataError
+        If positions are in a unit in which their correlations cannot be stated.
     """
     sds = _log_ratios(form, design)
     exponents = np.zeros(len(form.scales.powers))
@@ -182,6 +188,13 @@ def _correlations(form: StructuredResidual) -> Sequence[Array]:
             first = structure.decay.parameter(np.array(_HALF), np.array(near))
             psi = np.array([float(first), *([_SHARE] if structure.nugget else [])])
             points.append(structure.from_natural(psi))
+            if not np.abs(points[-1]).max() < _FAR:
+                raise DataError(
+                    f"Residuals {form.text}: many rows are as near as {near:.2g}, and where they "
+                    f"are correlated by {_HALF:g}, rows a distance of 1 apart are by {first:.1g}, "
+                    "which is the parameter. Give positions in another unit, such as "
+                    f"multiples of {near:.2g}."
+                )
         return points
     lags = np.abs(np.subtract.outer(np.arange(structure.size), np.arange(structure.size)))
     tables = [value**lags for value in (0.1, 0.5)] + [np.where(lags > 0, 0.3, 1.0)]

@@ -15,6 +15,7 @@ from bayesv.gram import digits_reproduced, statistics_by_residual
 from bayesv.gram.threads import one_blas_thread
 from bayesv.linalg import Array
 from bayesv.reml.by_visit import VisitCriterion, search_by_visit
+from bayesv.reml.descent import refuse_many
 from bayesv.reml.fit import RemlFit
 from bayesv.reml.fitting import search_from
 from bayesv.reml.joint import JointCriterion, starts_of
@@ -25,6 +26,8 @@ __all__ = ["fit_structured"]
 
 _BOUNDARY = float(np.arctanh(1.0 - 1e-5))  # size of a coordinate near the end of its range
 _MAX_ITERATIONS = 500  # of the quasi-Newton search from each start
+# Share of a variance left to chance, below which too few digits are; of where a search stuck, too.
+_LEFT, _LEFT_STUCK = 1e-10, 1e-7
 
 
 def fit_structured(design: Design, method: str = "REML") -> RemlFit:
@@ -118,11 +121,24 @@ def _by_visit(design: Design, form: StructuredResidual, method: str) -> RemlFit:
     """Search with sums by missingness pattern."""
     assert form.sequential is not None
     series, structure = form.sequential.series, form.sequential.structure
-    criterion = VisitCriterion(series, design.X, design.target, structure, form.known, method)
+    refuse_many(form.sequential.n_groups * (structure.n_sds + structure.n_corrs))
+    unit = _unit(design.target)
+    criterion = VisitCriterion(
+        series, design.X, design.target / unit, structure, form.known, method
+    )
     end = search_by_visit(criterion)
+    if end.left < (_LEFT if end.converged else _LEFT_STUCK):
+        raise DataError(
+            f"Residuals {form.text}: the criterion falls on until a visit leaves {end.left:.1g} of "
+            "its variance to chance once those before it are known, where double precision has "
+            "no digits left and the criterion may have no minimum. Series that hardly change, or "
+            "fewer of them than visits, do that: check the response, or use a family with fewer "
+            "parameters; of series that do not change, fit one row of each."
+        )
     _, slopes = criterion(end.x)
     log_sds, z = criterion.parts(end.x)
-    values, sigma2 = form.values_of(Parameters(np.exp(log_sds).ravel(), z, np.zeros(0)), 1.0)
+    sds = unit * np.exp(log_sds).ravel()
+    values, sigma2 = form.values_of(Parameters(sds, z, np.zeros(0)), 1.0)
     components = VarianceComponents({}, sigma2, values).aligned(design)
     (beta, cov_beta), problems = criterion.fixed(end.x), _problems(form, z)
     names = design.fixed_index
@@ -139,15 +155,21 @@ def _by_visit(design: Design, form: StructuredResidual, method: str) -> RemlFit:
         design=design,
         method=method,
         components=components,
-        beta=pd.Series(beta, names, name="beta"),
-        cov_beta=pd.DataFrame(cov_beta, names, names),
-        criterion=end.criterion,
+        beta=pd.Series(unit * beta, names, name="beta"),
+        cov_beta=pd.DataFrame(unit**2 * cov_beta, names, names),
+        criterion=end.criterion + 2.0 * criterion.df * float(np.log(unit)),
         singular=bool((np.abs(z) > _BOUNDARY).any()),
         converged=end.converged,
         n_evaluations=end.n_evaluations,
         gradient_norm=gradient,
         problems=tuple(problems),
     )
+
+
+def _unit(y: Array) -> float:
+    """Return a unit of a response whose squares are no numbers of double precision; 1 of others."""
+    size = float(np.abs(y).max())
+    return 1.0 if 1e-60 < size < 1e60 else float(2.0 ** np.round(np.log2(size)))
 
 
 def _problems(form: StructuredResidual, z: Array) -> list[str]:

@@ -88,7 +88,10 @@
 
     const paint = () => {
       const what = choice("what").value || "cov", m = size(), c = cluster(), scale = scaleOf(what);
-      const text = what === "corr" ? (v) => minus(v.toFixed(2)) : (v) => minus(v.toLocaleString("en", { maximumSignificantDigits: 3, useGrouping: false }));
+      // The same decimals in every cell, three or four digits in all, as in the pictures of V.
+      const decimals = what === "corr" ? 2 : Math.max(0, 2 - Math.floor(Math.log10(scale.high)));
+      const short = decimals <= 4 && scale.high < 1e6;
+      const text = (v) => minus(short ? v.toFixed(decimals) : v === 0 ? "0" : v.toExponential(1));
       map.replaceChildren();
       map.classList.toggle("many", m > MOST_PRINTED);
       map.style.setProperty("--m", m);
@@ -164,7 +167,9 @@
     // The density between two quantiles is the probability between them over their distance.
     const draw = (all) => {
       const curves = all.map((e, f) => ({ e, f })).filter(({ e }) => e.quantiles && e.sd > 0).map(({ e, f }) => {
-        const q = e.quantiles.map((percent) => e.cov + (percent / 100) * e.sd), points = [[q[0], 0]];
+        // Quantiles are kept to a hundredth of the SD: one so near 0 is 0, below which no variance lies.
+        const value = (percent) => { const v = e.cov + (percent / 100) * e.sd; return Math.abs(v) < 0.006 * e.sd ? 0 : v; };
+        const q = e.quantiles.map(value), points = [[q[0], 0]];
         for (let k = 1; k < q.length; k++) if (q[k] > q[k - 1])
           points.push([(q[k] + q[k - 1]) / 2, (data.quantiles[k] - data.quantiles[k - 1]) / (q[k] - q[k - 1])]);
         points.push([q[q.length - 1], 0]);

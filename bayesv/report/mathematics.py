@@ -39,11 +39,18 @@ def equations(design: Design) -> list[dict[str, str]]:
     plain = R.replace("^2", "²").replace(" W^{−1}", "W⁻¹").replace(" I", "I")
     lines.append(equation(f"ε ∼ N(0, {R})", f"ε ~ N(0, {plain})"))
     lines += [equation(line) for line in residual_formulas(design)]
-    between = "K" if any(term.relationship is not None for term in design.terms) else "I"
-    V = f"V = Z G Z^⊤ + R,  G = blockdiag({between} ⊗ Σ)"
+    V, text = "V = R", "V = R"
+    if design.terms:
+        several = len(design.terms) > 1
+        blocks = [
+            ("I" if term.relationship is None else "K") + " ⊗ Σ" + (f"_{k}" if several else "")
+            for k, term in enumerate(design.terms, 1)
+        ]
+        G = f"G = blockdiag({', '.join(blocks)})"
+        V, text = f"V = Z G Z^⊤ + R,  {G}", f"V = Z G Z' + R, {G.replace('_', '')}"
     return [
         *lines,
-        equation(V, f"V = Z G Z' + R, G = blockdiag({between} ⊗ Σ)"),
+        equation(V, text),
         equation("β̂ = (X^⊤ V^{−1} X)^{−1} X^⊤ V^{−1} y", "β̂ = (X'V⁻¹X)⁻¹X'V⁻¹y"),
     ]
 

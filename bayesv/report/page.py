@@ -15,7 +15,7 @@ from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.support.writing import write_file
 
-__all__ = ["Report", "labelled", "refuse_others", "render"]
+__all__ = ["Report", "heading", "labelled", "refuse_others", "render"]
 
 _FRAME_HEIGHT = 640  # pixels of a page within a notebook
 
@@ -101,3 +101,8 @@ def labelled(fits: Sequence[RemlFit | Posterior], labels: Sequence[str] | None) 
     if len(set(formulas)) == len(fits) > 1:
         own = [f"{name}, {text}" for name, text in zip(own, formulas, strict=True)]
     return names.labelled(labels, own)
+
+
+def heading(name: str) -> str:
+    """Return what a fit is called at the start of a line: a label of the user's stays as it is."""
+    return f"P{name[1:]}" if name.startswith("posterior") else name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from bayesv.reml import RemlFit, fit_reml
 from bayesv.report.cells import cells
 from bayesv.report.mathematics import equations, words
 from bayesv.report.packages import check_packages
-from bayesv.report.page import Report, labelled, refuse_others, render
+from bayesv.report.page import Report, heading, labelled, refuse_others, render
 from bayesv.report.reproduce import citations, code, versions
 from bayesv.support.progress import progress
 from bayesv.support.writing import check_writable
@@ -163,7 +164,7 @@ def _facts(
         "uncertainty": tables.uncertainty(by_method) if by_method else None,
         "left_out": bool(posts) and design.p > 0 and not robust,
         "comparison": tables.comparison(comparison, names) if comparison else None,
-        "reasons": comparison.reasons() if comparison and posts else [],
+        "reasons": _reasons(comparison) if comparison and posts else [],
         "models": tables.models(models) if models else None,
         "models_notes": models.notes if models else (),
         "marginal": tables.marginal(comparison, reml[0]) if comparison or design.has_rows else None,
@@ -203,6 +204,11 @@ def _cells(fits: Sequence[RemlFit | Posterior], names: Sequence[str]) -> dict[st
     if not design.has_rows or coarsest(design) is None:
         return None
     return cells(fits, names, most_bytes=_CELLS_BYTES, most_numbers=_CELLS_NUMBERS)
+
+
+def _reasons(comparison: Comparison) -> list[str]:
+    """Return why fits differ, with the minus signs of the tables."""
+    return [re.sub(r"(?<!\w)-(?=\d)", "−", line) for line in comparison.reasons()]
 
 
 def _models(posts: Sequence[Posterior]) -> ModelComparison | None:
@@ -260,7 +266,7 @@ def _problems(
             )
         yield from (f"{name}: {problem}" for problem in fit.problems)
     for name, post in zip(names[1], posts, strict=True):
-        yield from (f"{name[:1].upper() + name[1:]}: {problem}." for problem in post.problems)
+        yield from (f"{heading(name)}: {problem}." for problem in post.problems)
 
 
 def _summary(
@@ -274,4 +280,4 @@ def _summary(
         state = "no problem found" if not post.problems else "see the problems above"
         total = post.n_chains * post.n_draws
         what = f"{post.n_chains} chains, {total:,} draws by {post.engine}"
-        yield f"{name[:1].upper() + name[1:]}: {what}; {state}."
+        yield f"{heading(name)}: {what}; {state}."

@@ -21,6 +21,7 @@ from bayesv.diagnostics.summaries import footnotes, summarize
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.report.budget import affordable, thinned
+from bayesv.report.page import heading
 
 __all__ = [
     "block",
@@ -41,6 +42,22 @@ __all__ = [
 ]
 
 _BLOCK = 10  # rows of V that are printed
+# What the attributes of draws are; one that is not here is shown by its name.
+_OF_ENGINES = {
+    "pareto_k": "Pareto k̂ of the proposal",
+    "acceptance": "share of proposals accepted",
+    "thin": "proposals for each kept draw",
+    "n_modes": "modes of the density found",
+    "evidence_gap": "difference of the log evidences of two teams of chains",
+    "n_evaluations": "evaluations of the density",
+    "interpolation_error": "largest error of the interpolated log density",
+    "n_probes": "probes of the log-determinant",
+    "probe_shift": "shift by other probes, in posterior SDs",
+    "seconds": "time, in seconds",
+    "nutpie_version": "version of nutpie",
+    "pymc_version": "version of PyMC",
+    "bambi_version": "version of Bambi",
+}
 
 
 def sizes(design: Design) -> str:
@@ -144,7 +161,7 @@ def posterior(post: Posterior, label: str) -> str:
     )
     name = "posterior-" + "".join(c if c.isalnum() else "-" for c in label)
     table = GT(frame, id=name, rowname_col="quantity")
-    table = table.tab_header(title=label[:1].upper() + label[1:])
+    table = table.tab_header(title=heading(label))
     table = numbers(table, ["mean", "sd", "median", "eti_low", "eti_high"])
     table = table.sub_missing(["mean", "sd"], missing_text="–")
     for label, reason in post.undefined.items():
@@ -305,14 +322,17 @@ def _share(few: Posterior, post: Posterior) -> str | None:
 def engine(post: Posterior) -> str:
     """Facts about the run of an engine."""
     facts = {"engine": post.engine, "chains": post.n_chains, "draws a chain": post.n_draws}
-    facts |= {str(key): value for key, value in post.draws["posterior"].attrs.items()}
+    attributes = post.draws["posterior"].attrs.items()
+    facts |= {_OF_ENGINES.get(str(key), str(key).replace("_", " ")): v for key, v in attributes}
     frame = pd.DataFrame({"what": list(facts), "value": [_plain(v) for v in facts.values()]})
     name = "engine-" + "".join(c if c.isalnum() else "-" for c in post.engine)
     return html_of(GT(frame, id=name, rowname_col="what").tab_options(column_labels_hidden=True))
 
 
 def _plain(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
 
 
 def numbers(table: GT, columns: list[str], digits: int = 4) -> GT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 
 import pandas as pd
@@ -15,9 +16,18 @@ __all__ = ["to_table"]
 _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "–": "--", "…": r"\dots{}"},
-    **{"±": r"$\pm$", "β": r"$\beta$", "σ": r"$\sigma$", "×": r"$\times$", "²": r"$^2$"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "…": r"\dots{}"},
+    **{"–": "--", "—": "---", "\u00a0": "~", "\u202f": r"\,"},
 }
+_MATHEMATICS = {
+    **{"−": "-", "±": r"\pm", "×": r"\times", "÷": r"\div", "·": r"\cdot", "√": r"\surd"},
+    **{"⊗": r"\otimes", "∇": r"\nabla", "∝": r"\propto", "∼": r"\sim", "≈": r"\approx"},
+    **{"≥": r"\ge", "≤": r"\le", "≠": r"\ne", "→": r"\to", "←": r"\gets", "∞": r"\infty"},
+    **{"⟨": r"\langle", "⟩": r"\rangle", "⋯": r"\cdots", "⊤": r"\top", "ᵀ": r"^{\top}"},
+    **{"½": r"\frac{1}{2}", "ε": r"\varepsilon", "φ": r"\varphi"},
+}
+_GREEK_CAPITALS = "ΓΔΘΛΞΠΣΥΦΨΩ"  # that are not those of Latin letters
+_HAT = "\u0302"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 _TYPST = re.compile(r"([\\#$*_`<>@\[\]~=/\"'+-])")
 
@@ -30,7 +40,8 @@ def to_table(result: object, language: str = "markdown") -> str:
     result : fit, posterior, comparison, other result, or DataFrame
         Whatever bayesv prints as a table.
     language : {"markdown", "latex", "typst", "html", "text"}
-        LaTeX needs the package booktabs. HTML is what notebooks show.
+        LaTeX needs the package booktabs, and XeLaTeX or LuaLaTeX for names that are neither
+        Latin nor Greek. HTML is what notebooks show.
 
     Returns
     -------
@@ -88,7 +99,33 @@ def _in_markdown(text: str) -> str:
 
 
 def _in_latex(text: str) -> str:
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+    return re.sub(f"(.)({_HAT}?)", _latex_of, text, flags=re.DOTALL)
+
+
+def _latex_of(found: re.Match[str]) -> str:
+    """Return a letter, which may have a hat, as mathematics where it is that."""
+    sign, hat = found.groups()
+    math = _in_mathematics(sign)
+    if hat:
+        return rf"$\hat{{{math or sign}}}$"
+    return f"${math}$" if math else _LATEX.get(sign, sign)
+
+
+def _in_mathematics(sign: str) -> str | None:
+    """Return what a sign, a Greek letter or a raised or lowered one is in LaTeX's mathematics."""
+    if sign in _MATHEMATICS:
+        return _MATHEMATICS[sign]
+    name, made_of = unicodedata.name(sign, ""), unicodedata.decomposition(sign)
+    small = re.fullmatch(r"GREEK SMALL LETTER ([A-Z]+)", name)
+    if small and small[1] != "OMICRON":
+        return "\\" + ("lambda" if small[1] == "LAMDA" else small[1].lower())
+    if sign in _GREEK_CAPITALS:
+        return "\\" + name.split()[-1].capitalize().replace("Lamda", "Lambda")
+    for kind, shift in (("<super> ", "^"), ("<sub> ", "_")):
+        if made_of.startswith(kind) and sign not in "ªº":
+            base = "".join(chr(int(code, 16)) for code in made_of.removeprefix(kind).split())
+            return f"{shift}{{{_MATHEMATICS.get(base, base)}}}"
+    return None
 
 
 def _in_typst(text: str) -> str:

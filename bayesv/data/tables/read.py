@@ -11,7 +11,7 @@ from bayesv.data.tables.binary import READERS
 from bayesv.data.tables.doubts import warn_of_numbers
 from bayesv.data.tables.text import LIKELY, read_csv
 from bayesv.data.tables.values import with_gaps
-from bayesv.errors import DataError
+from bayesv.errors import DataError, near
 from bayesv.support.presence import may_exist
 
 __all__ = ["ENDINGS", "read_table"]
@@ -61,7 +61,7 @@ def read_table(
     """
     path = Path(path)
     if not may_exist(path):
-        raise DataError(f"There is no file {path}.")
+        raise DataError(f"There is no file {path}{near(path.name, _names_beside(path))}")
     lower = path.name.lower()
     for ending, read in READERS.items():
         if lower.endswith(ending):
@@ -72,3 +72,11 @@ def read_table(
         if lower.endswith((ending, f"{ending}.gz")):
             return read_csv(path, str(path), separator, likely=likely, decimal=decimal, na=na)
     raise DataError(f"{path}: a file that ends in {', '.join(ENDINGS)} is needed.")
+
+
+def _names_beside(path: Path) -> list[str]:
+    """Return what is in the folder of a path; nothing where that cannot be seen."""
+    try:
+        return [beside.name for beside in path.parent.iterdir()]
+    except OSError:
+        return []

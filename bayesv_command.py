@@ -1,0 +1,28 @@
+"""The command ``bayesv``: an interrupt while modules are read ends it in a word, too.
+
+It stands beside the package, because Python reads all of ``bayesv/__init__.py``, and what that
+imports, before any module in the package has a say.
+"""
+
+import os
+import signal
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Read the command line's modules and run it; return its exit code."""
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is signal.default_int_handler:  # else the shell wants interrupts to be ignored
+        signal.signal(signal.SIGINT, _stop)
+    from bayesv.cli import main as run
+
+    signal.signal(signal.SIGINT, usual)
+    code = run()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is written: the end is the end
+    return code
+
+
+def _stop(*_: object) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(130)
