@@ -23,7 +23,7 @@ from bayesv.priors.draws import prior_predictive
 from bayesv.priors.priors import DEFAULTS, Priors, ResolvedPriors, priors_of
 from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, renamed, whole
-from bayesv.support.process import USUAL_FLOATS
+from bayesv.support.process import computing
 from bayesv.support.progress import no_progress
 from bayesv.support.shown import Part, Shown
 
@@ -285,7 +285,7 @@ class Model(Shown):
         return self.design, "priors", str(self.priors)
 
     @accepts(method=choice("REML", "ML"))
-    @np.errstate(**USUAL_FLOATS)
+    @computing
     def reml(self, method: str = "REML", *, tolerance: float = 0.01) -> RemlFit:
         """Fit by restricted (``"REML"``) or full (``"ML"``) maximum likelihood.
 
@@ -323,7 +323,7 @@ class Model(Shown):
         rng = np.random.default_rng(seed)
         return prior_predictive(self.priors, self.density.statistics, draws, rng)
 
-    @np.errstate(**USUAL_FLOATS)
+    @computing
     def sample(
         self,
         engine: str = "collapsed",

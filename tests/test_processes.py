@@ -16,11 +16,12 @@ import pytest
 from threadpoolctl import ThreadpoolController
 
 import bayesv as bv
+from bayesv.comparison.stacking import evidence_weights, stacking_weights
 from bayesv.errors import warn, without
 from bayesv.gram.threads import n_threads, one_blas_thread, run, threads
 from bayesv.inference.completeness import require_all_draws
 from bayesv.inference.options import NutsOptions
-from bayesv.support.process import Shared
+from bayesv.support.process import Shared, computing
 
 
 def blas_threads() -> list[int]:
@@ -198,6 +199,16 @@ def test_interrupts_end_in_an_interrupt(engine, chains, sleepstudy):
         thread.join()
 
 
+def test_an_interrupt_of_compiled_code_is_an_interrupt():
+    def struck(error: BaseException | None) -> None:
+        raise SystemError("a loop returned a result with an exception set") from error
+
+    with pytest.raises(KeyboardInterrupt):
+        computing(struck)(KeyboardInterrupt())
+    with pytest.raises(SystemError):
+        computing(struck)(None)
+
+
 @pytest.mark.parametrize("engine", ["collapsed", "nuts", "pymc", "bambi"])
 @pytest.mark.parametrize("noise", [0.0, 1e-12, 1e-9, 1e-8, 1e-7])
 def test_no_engine_samples_a_response_that_is_constant_within_groups(engine, noise):
@@ -224,4 +235,10 @@ def test_all_works_where_numpy_raises(sleepstudy):
         bv.kenward_roger(fit).table()
         bv.bootstrap(fit, draws=3, seed=1)
         model.prior_predictive(seed=1)
+        bv.plots.variance_densities(fit, post)
+        bv.plots.distance_density(post, fit)
+        bv.plots.check(fit)
+        bv.compare_models(post, post)
+        stacking_weights(np.array([[0.0, -2000.0], [-2000.0, 0.0]]))
+        evidence_weights(np.array([0.0, -2000.0]), np.array([0.5, 0.5]))
         assert np.geterr() == dict.fromkeys(("divide", "over", "under", "invalid"), "raise")

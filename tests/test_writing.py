@@ -16,7 +16,7 @@ import pytest
 
 import bayesv as bv
 from bayesv.study import read_scenarios
-from bayesv.support import swapping, writing
+from bayesv.support import parts, swapping, writing
 from bayesv.support.presence import may_exist
 from bayesv.support.writing import check_writable, write_file, write_folder
 
@@ -106,7 +106,7 @@ def test_a_file_that_is_read_only_is_refused(tmp_path, monkeypatch):
 def test_planted_links_are_not_followed(tmp_path, monkeypatch):
     precious = write_file(tmp_path / "precious", "kept")
     tokens = iter(["0" * 16, "1" * 16])
-    monkeypatch.setattr(writing.secrets, "token_hex", lambda _: next(tokens))
+    monkeypatch.setattr(parts.secrets, "token_hex", lambda _: next(tokens))
     (tmp_path / f".a.{'0' * 16}.part").symlink_to(precious)
     with pytest.raises(bv.StorageError, match="exists"):
         write_file(tmp_path / "a", "new")
@@ -157,6 +157,53 @@ def test_a_name_that_was_taken_meanwhile_is_kept(tmp_path):
         write_file(tmp_path / "a", meanwhile, overwrite=False)
     assert (tmp_path / "a").read_text() == "of somebody else"
     assert names(tmp_path) == ["a"]
+
+
+def test_a_folder_that_was_made_meanwhile(tmp_path):
+    def meanwhile(folder: Path) -> None:
+        filled("new")(folder)
+        filled("of somebody else")(tmp_path / "f")
+
+    with pytest.raises(bv.StorageError, match="exists"):
+        write_folder(tmp_path / "f", meanwhile, overwrite=False)
+    assert (tmp_path / "f" / "a").read_text() == "of somebody else"
+    write_folder(tmp_path / "f", filled("new"))
+    assert (tmp_path / "f" / "a").read_text() == "new"
+    assert names(tmp_path) == ["f"]
+
+
+def test_writers_of_one_folder_take_no_part_of_each_other(tmp_path):
+    errors = []
+
+    def write(text: str) -> None:
+        try:
+            for _ in range(40):
+                write_folder(tmp_path / "f", filled(text))
+        except bv.BayesvError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(str(i),)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert (tmp_path / "f" / "a").read_text() in "012345"
+    assert names(tmp_path) == ["f"]
+
+
+def test_a_part_that_is_removed_before_it_is_open_is_made_again(tmp_path, monkeypatch):
+    opened, paths = os.open, []
+
+    def late(path: Any, *args: Any, **options: Any) -> int:
+        if str(path).endswith(".part") and not paths:
+            paths.append(path)
+            os.rmdir(path)
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(parts.os, "open", late)
+    write_folder(tmp_path / "f", filled("new"))
+    assert (names(tmp_path), len(paths)) == (["f"], 1)
 
 
 def test_a_folder_is_replaced_without_a_moment_of_none(tmp_path):
@@ -290,7 +337,7 @@ def test_a_folder_that_cannot_be_opened_is_taken_away(tmp_path, monkeypatch):
     def refuse(*_: Any, **__: Any) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(writing.os, "open", refuse)
+    monkeypatch.setattr(parts.os, "open", refuse)
     with pytest.raises(bv.StorageError, match="Too many open files"):
         write_folder(tmp_path / "f", filled("new"))
     monkeypatch.undo()

@@ -107,6 +107,7 @@ def path(fit: RemlFit, post: Posterior) -> tuple[list[Step], float | None]:
     return [*steps, Step("prior", joint_mode_of(post)), Step("summary", means)], flat.k
 
 
+@np.errstate(under="ignore")
 def reweighted(post: Posterior, priors: ResolvedPriors | None) -> Reweighted:
     """Return means of a posterior's draws under other priors; None: all of them flat.
 

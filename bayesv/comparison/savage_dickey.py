@@ -25,6 +25,7 @@ _ZERO = -250.0  # log of an SD that is 0 but for rounding
 _MAX_KHAT = 0.7
 
 
+@np.errstate(under="ignore")
 def savage_dickey(
     post: Posterior, density: MarginalDensity, effect: Effect
 ) -> tuple[float, float, list[str]]:

@@ -121,6 +121,7 @@ def sensitivity(
     return Sensitivity(pd.DataFrame(rows, columns=columns), comparison.names)
 
 
+@np.errstate(under="ignore")
 def _moved(
     post: Posterior, factor: float, groups: Sequence[str] | None
 ) -> tuple[float, float, float]:

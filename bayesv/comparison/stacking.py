@@ -13,6 +13,7 @@ __all__ = ["evidence_weights", "stacking_weights"]
 _TOLERANCE, _MOST_STEPS = 1e-12, 500
 
 
+@np.errstate(under="ignore")
 def stacking_weights(elpd: Array) -> Array:
     """Return weights w ≥ 0, Σw = 1, that maximise Σ_i log Σ_k w_k p_k(y_i | y_−i).
 
@@ -50,6 +51,7 @@ def stacking_weights(elpd: Array) -> Array:
     return np.asarray(weights / weights.sum())
 
 
+@np.errstate(under="ignore")
 def evidence_weights(log_evidence: Array, prior: Array) -> Array:
     """Return posterior probabilities of models, ∝ prior probability × evidence, shape (K,)."""
     with np.errstate(divide="ignore"):

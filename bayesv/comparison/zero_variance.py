@@ -25,7 +25,7 @@ from bayesv.inference.target import Target
 from bayesv.model import Model
 from bayesv.posterior.posterior import Posterior
 from bayesv.support.arguments import PROBABILITY, TEXT, a, accepts, optional, whole
-from bayesv.support.process import USUAL_FLOATS
+from bayesv.support.process import computing
 from bayesv.support.shown import Part, Shown
 
 __all__ = ["ZeroVariance", "zero_variance"]
@@ -108,7 +108,7 @@ class ZeroVariance(Shown):
     refits=whole(0),
     seed=whole(0),
 )
-@np.errstate(**USUAL_FLOATS)
+@computing
 def zero_variance(
     post: Posterior,
     group: str,

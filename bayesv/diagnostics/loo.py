@@ -41,6 +41,7 @@ def _one(log_likelihood: Array) -> tuple[float, float]:
     return float(logsumexp(log_w + log_likelihood) - logsumexp(log_w)), khat
 
 
+@np.errstate(under="ignore")
 def _smoothed(log_w: Array) -> tuple[Array, float]:
     """Return log weights with a smoothed tail, shape (S,), and k̂."""
     S = len(log_w)

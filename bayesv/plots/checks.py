@@ -276,6 +276,7 @@ def _by_fitted(ax: Axes, fitted: Array, residuals: Array, response: str) -> None
     )  # fmt: skip
 
 
+@np.errstate(under="ignore")
 def _quantiles(ax: Axes, values: Array, what: str) -> None:
     m = len(values)
     ordered, share = np.sort(values), (np.arange(m) + 0.5) / m

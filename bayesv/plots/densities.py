@@ -253,6 +253,7 @@ def _kernel(draws: Array, low: float, high: float, x: Array) -> Array:
     return height
 
 
+@np.errstate(under="ignore")
 def _gaussian(draws: Array, width: float, x: Array) -> Array:
     """Return the mean at x of normal densities around the draws."""
     away = (x[:, None] - draws) / width
@@ -330,6 +331,7 @@ def _points(design: Design, vc: VarianceComponents) -> dict[Any, float]:
     return {q.key: float(q.values) for q in point_quantities(design, vc.aligned(design))}
 
 
+@np.errstate(under="ignore")
 def _prior_density(priors: ResolvedPriors, q: Quantity, x: Array) -> Array | None:
     """Return the prior density of one scalar on a grid, or None where it is improper.
 

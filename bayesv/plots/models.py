@@ -188,6 +188,7 @@ def zero_variance(result: ZeroVariance, axes: Any = None) -> NDArray[np.object_]
     return panels
 
 
+@np.errstate(under="ignore")
 def _densities(ax: Axes, result: ZeroVariance) -> None:
     """Draw prior and posterior of the SD; the posterior at 0 is what the Bayes factor says."""
     priors = result.post.priors

@@ -11,6 +11,7 @@ import numpy as np
 from bayesv.errors import BayesvError
 from bayesv.inference.bridge import by_bridge
 from bayesv.inference.density import MarginalDensity, MarginalLikelihood
+from bayesv.inference.draws import Draws
 from bayesv.inference.evidence import MAX_KHAT, Evidence, by_importance, flat_effects
 from bayesv.inference.target import Target
 from bayesv.linalg import Array
@@ -18,7 +19,7 @@ from bayesv.posterior.groups import PREDICTIVE, groups_of
 from bayesv.posterior.likelihoods import likelihood_groups
 from bayesv.posterior.summarised import SummarisedDraws
 from bayesv.support.arguments import accepts, choice, optional, whole
-from bayesv.support.process import USUAL_FLOATS
+from bayesv.support.process import computing
 from bayesv.support.xarray import data_tree
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class DrawsOfDensity(SummarisedDraws):
     @property
     def log_weights(self) -> Array | None:
         """Log importance weights of all points that the engine proposed; None if it did not."""
+        if isinstance(given := self.__dict__["_given"], Draws):
+            return given.log_weights
         if "proposals" not in self.draws.children:
             return None
         return np.asarray(self.draws["proposals"]["log_weight"].to_numpy(), dtype=float)
@@ -93,7 +96,7 @@ class DrawsOfDensity(SummarisedDraws):
         )
         return replace(evidence, problems=(*evidence.problems, problem))
 
-    @np.errstate(**USUAL_FLOATS)
+    @computing
     def _evidence(self, density: MarginalDensity, method: str, seed: int) -> Evidence:
         flat, log_weights = flat_effects(density.priors), self.log_weights
         if log_weights is not None and method != "bridge":

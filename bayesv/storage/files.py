@@ -99,7 +99,7 @@ def write(
             write_zarr(folder, sealed)
             _check_same(path, folder, groups)
 
-        return write_folder(path, fill)
+        return write_folder(path, fill, overwrite=overwrite)
     file = netcdf_file(sealed)
     _check_same(path, file, groups)
     return write_file(path, file.getbuffer(), overwrite=overwrite)

@@ -6,12 +6,15 @@ second thread saves is what the first has changed, and it may be the last to res
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-__all__ = ["USUAL_FLOATS", "Shared"]
+import numpy as np
+
+__all__ = ["USUAL_FLOATS", "Shared", "computing"]
 
 # Inside, numbers may underflow whatever np.seterr says outside.
 USUAL_FLOATS: dict[str, Any] = {
@@ -20,6 +23,25 @@ USUAL_FLOATS: dict[str, Any] = {
     "under": "ignore",
     "invalid": "warn",
 }
+
+
+def computing[**P, T](function: Callable[P, T]) -> Callable[P, T]:
+    """Let numbers underflow in a function, and end it in an interrupt wherever Ctrl-C strikes.
+
+    Compiled loops that are interrupted as they take their arguments end in a SystemError.
+    """
+
+    @functools.wraps(function)
+    def computed(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            with np.errstate(**USUAL_FLOATS):
+                return function(*args, **kwargs)
+        except SystemError as error:
+            if isinstance(error.__cause__, KeyboardInterrupt):
+                raise KeyboardInterrupt(*error.__cause__.args) from None
+            raise
+
+    return computed
 
 
 class Shared:

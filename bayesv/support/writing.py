@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 from bayesv.errors import StorageError
 from bayesv.support.arguments import PATH
+from bayesv.support.parts import Part, new_file, new_folder
 from bayesv.support.swapping import swap_names
 
 __all__ = ["Refusing", "check_writable", "is_stream", "write_file", "write_folder"]
 
-_NAME_BYTES = 180  # of a name to which the rest of a part's name can be put
 _MODE_BITS = 0o777
 
 
@@ -74,7 +71,7 @@ def write_file(
         return name
     with Refusing(name):
         target = _resolved(name)
-        with _Part(target, _new_file) as part:
+        with Part(target, new_file) as part:
             with open(part.handle, "wb", closefd=False) as file:
                 _fill(file, content)
             _take_over_rights(target, part.handle)
@@ -88,7 +85,9 @@ def write_file(
     return name
 
 
-def write_folder(path: str | os.PathLike[str], fill: Callable[[Path], object]) -> Path:
+def write_folder(
+    path: str | os.PathLike[str], fill: Callable[[Path], object], *, overwrite: bool = True
+) -> Path:
     """Write a folder whole or not at all; one that has the name is replaced in one step.
 
     Parameters
@@ -96,6 +95,8 @@ def write_folder(path: str | os.PathLike[str], fill: Callable[[Path], object]) -
     path : str or path
     fill : callable
         Is given the name of a folder that is not there, to make it and put everything in.
+    overwrite : bool
+        Whether a folder that has the name when all is written is replaced.
 
     Returns
     -------
@@ -111,17 +112,13 @@ def write_folder(path: str | os.PathLike[str], fill: Callable[[Path], object]) -
     name = Path(path)
     with Refusing(name):
         target = _resolved(name)
-        with _Part(target, _new_folder) as part:
+        with Part(target, new_folder) as part:
             whole = part.path / target.name
             fill(whole)
             for folder, _, files in os.walk(whole):
                 for file in files:
                     _flush(Path(folder, file))
-            if target.exists():
-                _take_over_rights(target, whole)
-                swap_names(whole, target)  # the old folder is in the part now, and goes with it
-            else:
-                os.rename(whole, target)
+            _move_folder(whole, target, overwrite)
         _flush_folder(target.parent)
     return name
 
@@ -196,53 +193,6 @@ def _resolved(path: Path) -> Path:
     return target
 
 
-class _Part:
-    """A new file or folder beside a target, open and locked while it is filled, and then gone.
-
-    A class, as `Refusing` is one, and for the same reason. ``handle`` is -1 where a folder cannot
-    be opened.
-    """
-
-    def __init__(self, target: Path, new: Callable[[Path, Path], int]) -> None:
-        self.target, self.new = target, new
-        self.path, self.handle = target, -1
-
-    def __enter__(self) -> Self:
-        prefix = _prefix(self.target)
-        _remove_stale(self.target.parent, prefix)
-        while True:
-            self.path = self.target.with_name(f"{prefix}{secrets.token_hex(8)}.part")
-            self.handle = self.new(self.path, self.target)
-            # Another process may have taken it for stale before it was locked, and removed it.
-            if self.handle == -1 or (_locked(self.handle) is not False and self._is_here()):
-                return self
-            self._end()
-
-    def __exit__(self, *_: object) -> None:
-        self._end()
-
-    def ready_to_move(self) -> None:
-        """Let go of it where what is open cannot be renamed."""
-        if os.name == "nt":
-            self._close()
-
-    def _end(self) -> None:
-        _remove(self.path)
-        self._close()
-
-    def _close(self) -> None:
-        handle, self.handle = self.handle, -1
-        if handle != -1:
-            with suppress(OSError):
-                os.close(handle)
-
-    def _is_here(self) -> bool:
-        try:
-            return os.path.samestat(os.lstat(self.path), os.fstat(self.handle))
-        except FileNotFoundError:
-            return False
-
-
 class Refusing:
     """Say that a name cannot be written, where the system does.
 
@@ -262,73 +212,6 @@ class Refusing:
                 f"{self.path} cannot be written: {error.strerror or error}. What had this name "
                 "before is as it was."
             ) from error
-
-
-def _prefix(target: Path) -> str:
-    """Return how names of the parts of a target begin."""
-    name = target.name
-    if len(os.fsencode(name)) > _NAME_BYTES:
-        name = blake2b(os.fsencode(name), digest_size=16).hexdigest()
-    return f".{name}."
-
-
-def _new_file(part: Path, target: Path) -> int:
-    # Never through a link that someone has planted, nor into a file of someone else.
-    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
-    for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
-        flags |= getattr(os, name, 0)
-    # Readable by nobody else until it has owner, group and mode of the old one.
-    return os.open(part, flags, 0o600 if target.exists() else 0o666)
-
-
-def _new_folder(part: Path, _: Path) -> int:
-    os.mkdir(part, 0o700)
-    if os.name == "nt":
-        return -1
-    try:
-        return os.open(part, os.O_RDONLY)
-    except OSError:
-        with suppress(OSError):
-            os.rmdir(part)
-        raise
-
-
-def _remove_stale(folder: Path, prefix: str) -> None:
-    """Remove parts that nobody writes any more: their process has let go of the lock."""
-    with suppress(OSError), os.scandir(folder) as entries:
-        names = [e.name for e in entries if _is_part(e.name, prefix)]
-        for part in (folder / name for name in names):
-            with suppress(OSError):
-                handle = os.open(part, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-                try:
-                    if _locked(handle):
-                        _remove(part)
-                finally:
-                    os.close(handle)
-
-
-def _is_part(name: str, prefix: str) -> bool:
-    token = name.removeprefix(prefix).removesuffix(".part")
-    return (
-        name == f"{prefix}{token}.part"
-        and len(token) == 16
-        and set(token) <= set("0123456789abcdef")
-    )
-
-
-def _locked(handle: int) -> bool | None:
-    """Lock a part; False if another process has, None if that cannot be known here."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return None
-    return True
 
 
 def _take_over_rights(target: Path, part: int | Path) -> None:
@@ -362,9 +245,24 @@ def _move_to_free_name(part: Path, target: Path) -> None:
         os.replace(part, target)
 
 
+def _move_folder(whole: Path, target: Path, overwrite: bool) -> None:
+    """Rename a folder, or swap it with the one of this name, which may appear meanwhile."""
+    if not (overwrite and target.exists()):
+        try:
+            os.rename(whole, target)  # refuses a name that is taken by a folder of something
+            return
+        except OSError:
+            if not target.exists():
+                raise
+            if not overwrite:
+                raise FileExistsError(f"{target} exists already") from None
+    _take_over_rights(target, whole)
+    swap_names(whole, target)  # the old folder is in the part now, and goes with it
+
+
 def _try_swap(target: Path) -> None:
     """Raise the error of `swap_names` for folders that stand where a target does."""
-    with _Part(target, _new_folder) as one, _Part(target, _new_folder) as two:
+    with Part(target, new_folder) as one, Part(target, new_folder) as two:
         swap_names(one.path, two.path)
 
 
@@ -380,12 +278,3 @@ def _flush(path: Path) -> None:
 def _flush_folder(folder: Path) -> None:
     with suppress(OSError):  # some systems cannot, and the file itself is safe
         _flush(folder)
-
-
-def _remove(path: Path) -> None:
-    """Remove a part; the error that made it useless is the one to be seen."""
-    with suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
