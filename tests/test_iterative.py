@@ -198,6 +198,23 @@ def test_levels_that_move_together_cost_no_probes(design):
     assert abs(done.logdet - want.logdet) < 5.0 * done.logdet_se
 
 
+def test_blocks_that_are_alike_have_complete_spaces():
+    """Equal blocks have few eigenvalues: a Krylov space ends before rounding is taken for one."""
+    block, place = np.divmod(np.arange(800), 4)
+    data = pd.DataFrame({"user": 2 * block + place // 2, "item": 2 * block + place % 2})
+    rng = np.random.default_rng(5)
+    data["x"] = rng.normal(size=800)
+    effects = (s * rng.normal(size=400)[data[g]] for g, s in (("user", 0.6), ("item", 0.5)))
+    data["y"] = sum(effects) + rng.normal(size=800)
+    exact, iterative = (
+        bv.Model(FORMULAS["intercepts"], data, elimination=elimination).reml(tolerance=0.5)
+        for elimination in ("auto", "iterative")
+    )
+    assert iterative.certificate.met
+    assert abs(iterative.criterion - exact.criterion) < 5.0 * iterative.certificate.criterion_se
+    assert iterative.sigma2 == pytest.approx(exact.sigma2, rel=0.5 * np.sqrt(2.0 / 400))
+
+
 def test_what_was_chosen_is_said(fits):
     text = bv.Model(FORMULAS["intercepts"], DATA, elimination="iterative").describe()
     assert "elimination: crossed: user (300×1); 120 columns by iteration, 13 probes" in text

@@ -178,6 +178,11 @@ class Plan:
         """Number of units that are eliminated."""
         return len(self.tables.unit)
 
+    @property
+    def starts_and_stops(self) -> Index:
+        """The spans as an array, shape (tasks, 2)."""
+        return np.array(self.spans, dtype=np.intp).reshape(-1, 2)
+
 
 def plan_of(factors: Sequence[ChainFactor], m: int, merging: Merging | None) -> Plan:
     """Lay out a chain for the compiled loops.

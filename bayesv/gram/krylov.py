@@ -22,7 +22,9 @@ __all__ = ["EIGHT", "Krylov", "krylov"]
 EIGHT = 8  # columns that have their spaces built together
 
 _STEPS = 16  # for which there is room at first
-_DEAD = 1e-14  # of a column, relative to what the operator made of it: its space is complete
+# Of a column relative to what the operator made of it, or of the residual of its solution: its
+# space is complete, and what would come next is rounding.
+_DEAD = 1e-13
 _RANK = 1e-12  # of the largest eigenvalue of a derivative, below which it is left out
 
 
@@ -135,7 +137,7 @@ def krylov(times: Callable[[Array], Array], columns: Array, tolerance: Array, mo
         alpha = np.where(alive, orthogonalise(basis, k + 1, w)[k], 1.0)
         pivot = alpha - (betas[-1] ** 2 / pivot if k else 0.0)
         beta = np.sqrt(np.einsum("qc,qc->c", w, w))
-        alive = alive & (beta > _DEAD * size)
+        alive = alive & (beta > _DEAD * size) & (residual * beta > _DEAD * np.abs(pivot))
         beta = np.where(alive, beta, 0.0)
         residual = np.where(residual > 0, residual * beta / np.abs(pivot), 0.0)
         alphas.append(alpha)
