@@ -25,7 +25,6 @@ from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array
 from bayesv.names import factors_of, matched, paired
-from bayesv.posterior.labelled import tree_of
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.reml import RemlFit
@@ -122,12 +121,12 @@ class Alignment:
         )
         design = replace(self.design, terms=terms, formula=self.other.formula)
         values = ComponentDraws(design, covs, post.sigma2, post.beta @ self.fixed.T)
-        tree = tree_of(Draws(values), post.engine)
+        draws = Draws(values)
         if (priors := self.priors(post)) is None:
-            return Posterior(tree, design, None, post.engine, None, post.problems)
+            return Posterior(draws, design, None, post.engine, None, post.problems)
         priors = replace(priors, design=design)
         density = MarginalDensity(statistics_of(design), priors)
-        return Posterior(tree, design, priors, post.engine, density, post.problems)
+        return Posterior(draws, design, priors, post.engine, density, post.problems)
 
     def keeps_family(self, term: RandomTerm) -> bool:
         """Return whether a term of the design has the same columns and family in the other."""

@@ -157,6 +157,11 @@ class ComponentDraws:
         sigma2 = self.sigma2.reshape(shape)
         return self._each(lambda x: x.reshape(*sigma2.shape, *x.shape[len(self.shape) :]))
 
+    @property
+    def contiguous(self) -> ComponentDraws:
+        """The same, row by row in memory: sums depend on that in their last digit."""
+        return self._each(np.ascontiguousarray)
+
     def take(self, index: Any) -> ComponentDraws:
         """Return some of them: an index of NumPy's into the leading axes."""
         return self._each(lambda x: np.asarray(x[index]))

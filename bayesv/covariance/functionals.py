@@ -51,7 +51,9 @@ _DEFINITIONS = {
 }
 
 
-def functionals(values: ComponentDraws, stats: GramStatistics | None) -> dict[str, Array]:
+def functionals(
+    values: ComponentDraws, stats: GramStatistics | None, sums: RowSums | None = None
+) -> dict[str, Array]:
     """Return scalar functionals of V, each of shape (S,).
 
     Parameters
@@ -60,6 +62,8 @@ def functionals(values: ComponentDraws, stats: GramStatistics | None) -> dict[st
         Of a design with its rows, or whose rows can be read again.
     stats : GramStatistics or None
         Of the same design; None if it has no random terms.
+    sums : RowSums, optional
+        Of the same rows, if they are known.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def functionals(values: ComponentDraws, stats: GramStatistics | None) -> dict[st
     https://doi.org/10.1111/j.2041-210x.2012.00261.x.
     """
     design, covs, sigma2 = values.design, values.covs, values.sigma2
-    n, sums = design.n, row_sums(design)
+    n, sums = design.n, sums or row_sums(design)
     of_R = n * np.log(sigma2) + sums.log_det
     result = {"log|V|": of_R if stats is None else log_determinant(values, stats)}
     parts = {group: _inner(covs[group], sums.squares(group)) for group in design.groups}
@@ -108,7 +112,9 @@ def functionals(values: ComponentDraws, stats: GramStatistics | None) -> dict[st
 
 
 def functionals_of_draws(
-    values: ComponentDraws, statistics: Callable[[ComponentDraws], GramStatistics]
+    values: ComponentDraws,
+    statistics: Callable[[ComponentDraws], GramStatistics],
+    sums: RowSums | None = None,
 ) -> dict[str, Array]:
     """Return `functionals` of draws: one by one where each has an R of its own.
 
@@ -117,10 +123,12 @@ def functionals_of_draws(
     values : ComponentDraws, shape (S,)
     statistics : callable
         Of one of them, such as `bayesv.inference.density.MarginalLikelihood.statistics`.
+    sums : RowSums, optional
+        Of the same rows, where R/σ² is known.
     """
     terms = values.design.terms
     if values.residual is None:
-        return functionals(values, statistics(values.take(0)) if terms else None)
+        return functionals(values, statistics(values.take(0)) if terms else None, sums)
     each = [
         functionals(known.reshape(1), statistics(point) if terms else None)
         for point, known in zip(values, values.known(), strict=True)

@@ -14,7 +14,7 @@ from bayesv.design.design import Design, DesignSummary
 from bayesv.formula.rows_again import Totals
 from bayesv.linalg import Array
 
-__all__ = ["RowSums", "row_sums"]
+__all__ = ["KeptSums", "RowSums", "row_sums"]
 
 
 class RowSums(Protocol):
@@ -72,6 +72,31 @@ def row_sums(design: Design) -> RowSums:
     if not design.has_rows:
         return _OfTotals(design, cast(DesignSummary, design).totals())
     return _OfRows(design)
+
+
+class KeptSums:
+    """Sums that are kept once they are made; for many values of the parameters of one design.
+
+    Parameters
+    ----------
+    sums : RowSums
+    """
+
+    def __init__(self, sums: RowSums) -> None:
+        self._sums = sums
+        self._kept: dict[tuple[str, ...], Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._sums, name)
+        if not callable(value):
+            return value
+
+        def kept(*groups: str) -> Any:
+            if (name, *groups) not in self._kept:
+                self._kept[name, *groups] = value(*groups)
+            return self._kept[name, *groups]
+
+        return kept
 
 
 class _OfRows:

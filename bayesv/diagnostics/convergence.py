@@ -7,11 +7,13 @@ sample.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, ndtri
+from scipy.special import ndtri
 
-from bayesv.linalg import Array
+from bayesv.linalg import Array, log_sum
 
 __all__ = [
     "density_mode",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 _GRID_POINTS = 512
+_MOST_PAIRS = 50  # of lags, beyond which spectra take less time than sums
 
 
 def rhat(x: Array) -> Array:
@@ -34,13 +37,12 @@ def rhat(x: Array) -> Array:
 
     Vehtari et al. 2021, https://doi.org/10.1214/20-BA1221; NaN for one chain or fewer than 4 draws.
     """
-    split = _split(x)
-    return _larger_rhat(split, _normal_scores(split))
+    return _larger_rhat(*_scores(_split(x)))
 
 
 def ess_bulk(x: Array) -> Array:
     """Return the effective sample size of the rank-normalised draws, shape (K,)."""
-    return _ess(_normal_scores(_split(x)))
+    return _ess(_scores(_split(x))[0])
 
 
 def ess_tail(x: Array) -> Array:
@@ -52,11 +54,10 @@ def ess_tail(x: Array) -> Array:
 
 
 def rhat_and_ess(x: Array) -> tuple[Array, Array, Array]:
-    """Return `rhat`, `ess_bulk` and `ess_tail`, which have ranks and spectra in common."""
-    split = _split(x)
-    scores = _normal_scores(split)
-    bulk, *tails = _ess(np.concatenate([scores, _beyond(x)], axis=-1)).reshape(3, -1)
-    return _larger_rhat(split, scores), bulk, np.minimum(*tails)
+    """Return `rhat`, `ess_bulk` and `ess_tail`, which have ranks in common."""
+    scores, folded = _scores(_split(x))
+    bulk, *tails = _ess(np.concatenate([scores, _beyond(x)])).reshape(3, -1)
+    return _larger_rhat(scores, folded), bulk, np.minimum(*tails)
 
 
 def ess_mean(x: Array) -> Array:
@@ -105,7 +106,7 @@ def tail_fit(tail: Array) -> tuple[float, float]:
     b = b / (3.0 * quartile) + 1.0 / tail[-1]
     shape = np.log1p(-b[:, None] * tail).mean(axis=1)
     log_l = n * (np.log(-b / shape) - shape - 1.0)
-    weight = np.exp(log_l - logsumexp(log_l))
+    weight = np.exp(log_l - log_sum(log_l))
     weight[weight < 10 * np.finfo(float).eps] = 0.0
     mean_b = b @ weight / weight.sum()
     k = float(np.log1p(-mean_b * tail).mean())
@@ -148,60 +149,81 @@ def density_mode(values: Array) -> float:
 
 
 def _split(x: Array) -> Array:
-    """Return each chain's halves as chains of their own."""
+    """Return each chain's halves as chains of their own, (chain, draw, K) → (K, 2 chains, half)."""
     half = x.shape[1] // 2
-    return np.concatenate([x[:, :half], x[:, x.shape[1] - half :]])
+    halves = np.concatenate([x[:, :half], x[:, x.shape[1] - half :]])
+    return np.ascontiguousarray(np.moveaxis(halves, -1, 0), dtype=float)
 
 
 def _beyond(x: Array) -> Array:
-    """Return which draws are below the 5 and the 95 % quantile, split, shape (…, 2 K)."""
-    low, high = np.quantile(x, [0.05, 0.95], axis=(0, 1))
-    below = np.concatenate([x <= low, x <= high], axis=-1)
-    return _split(np.where(np.isnan(np.append(low, high)), np.nan, below))
+    """Return which draws are below the 5 and the 95 % quantile, split, shape (2 K, …)."""
+    ordered = np.sort(x.reshape(-1, x.shape[-1]), axis=0)
+    quantiles = []
+    for q in (0.05, 0.95):
+        place, part = divmod(q * (len(ordered) - 1), 1.0)
+        low, high = ordered[int(place)], ordered[min(int(place) + 1, len(ordered) - 1)]
+        quantiles.append(np.where(np.isnan(ordered[-1]), np.nan, low + part * (high - low)))
+    split = _split(x)
+    below = [split <= quantile[:, None, None] for quantile in quantiles]
+    unknown = np.isnan(np.concatenate(quantiles))[:, None, None]
+    return np.where(unknown, np.nan, np.concatenate(below))
 
 
-def _normal_scores(x: Array) -> Array:
-    """Return normal scores of the ranks in each column; NaN for columns with NaN."""
-    columns = np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T)
-    n = columns.shape[1]
-    order = np.argsort(columns, axis=1)
-    ordered = np.take_along_axis(columns, order, axis=1)
-    # Ties share the average of their ranks, which are from first + 1 to last + 1.
-    place = np.broadcast_to(np.arange(n), ordered.shape)
-    starts = np.ones(ordered.shape, dtype=bool)
-    np.not_equal(ordered[:, 1:], ordered[:, :-1], out=starts[:, 1:])
-    ends = np.roll(starts, -1, axis=1)
-    first = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
-    last = np.minimum.accumulate(np.where(ends, place, n)[:, ::-1], axis=1)[:, ::-1]
-    of_rank = ndtri((0.5 * np.arange(2, 2 * n + 1) - 0.375) / (n + 0.25))  # of 1, 1.5, …, n
-    scores = np.empty_like(columns)
-    np.put_along_axis(scores, order, of_rank[first + last], axis=1)
-    scores[np.isnan(ordered[:, -1:]).any(axis=1)] = np.nan
-    return np.asarray(scores.T.reshape(x.shape))
+def _scores(split: Array) -> tuple[Array, Array]:
+    """Return normal scores, (K, chains, n), of values and of their distances from the median.
+
+    NaN for scalars with NaN.
+    """
+    from bayesv.diagnostics.loops import normal_scores  # compiled: loaded when it is needed
+
+    columns = split.reshape(len(split), -1)
+    scores, folded = np.empty_like(columns), np.empty_like(columns)
+    if columns.size:
+        table = _of_ranks(columns.shape[1])
+        normal_scores(columns, np.argsort(columns, axis=1), table, scores, folded)
+    return scores.reshape(split.shape), folded.reshape(split.shape)
 
 
-def _larger_rhat(split: Array, scores: Array) -> Array:
+@lru_cache(maxsize=8)
+def _of_ranks(n: int) -> Array:
+    """Return the normal scores of the ranks 1, 1.5, …, n, shape (2n − 1,)."""
+    return np.asarray(ndtri((0.5 * np.arange(2, 2 * n + 1) - 0.375) / (n + 0.25)))
+
+
+def _larger_rhat(scores: Array, folded: Array) -> Array:
     """Return the larger R̂ of the scores and of those of the distances from the median."""
-    if split.shape[0] < 4 or split.shape[1] < 2:  # halves of one chain, or next to no draws
-        return np.full(split.shape[-1], np.nan)
-    folded = np.abs(split - np.median(split, axis=(0, 1)))
-    return np.maximum(_rhat(scores), _rhat(_normal_scores(folded)))
+    if scores.shape[1] < 4 or scores.shape[2] < 2:  # halves of one chain, or next to no draws
+        return np.full(len(scores), np.nan)
+    return np.maximum(_rhat(scores), _rhat(folded))
 
 
 def _rhat(x: Array) -> Array:
-    n = x.shape[1]
-    between = n * x.mean(axis=1).var(axis=0, ddof=1)
+    n = x.shape[2]
+    means = x.mean(axis=2)
+    within = ((x - means[..., None]) ** 2).sum(axis=2).mean(axis=1) / (n - 1)
+    between = n * means.var(axis=1, ddof=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.sqrt((between / x.var(axis=1, ddof=1).mean(axis=0) + n - 1) / n))
+        return np.asarray(np.sqrt((between / within + n - 1) / n))
 
 
-def _ess(x: Array) -> Array:
-    """Effective sample size by Geyer's initial monotone sequence, shape (K,)."""
-    chains, n, K = x.shape
+def _ess(series: Array) -> Array:
+    """Effective sample size by Geyer's initial monotone sequence, (K, chains, n) → (K,)."""
+    from bayesv.diagnostics.loops import effective_sizes  # compiled: loaded when it is needed
+
+    K, _, n = series.shape
     if n < 4:
         return np.full(K, np.nan)
+    sizes = np.empty(K)
+    effective_sizes(np.ascontiguousarray(series), _MOST_PAIRS, sizes)
+    if (long := sizes < 0).any():
+        sizes[long] = _ess_by_spectra(series[long])
+    return sizes
+
+
+def _ess_by_spectra(series: Array) -> Array:
+    """Return the same from the autocovariances at all lags at once."""
+    K, chains, n = series.shape
     size = float(chains * n)
-    series = np.ascontiguousarray(np.moveaxis(x, -1, 0))  # (K, chains, n)
     means = series.mean(axis=-1)
     centred, length = series - means[..., None], 2 ** int(np.ceil(np.log2(2 * n)))
     # One by one: what many need at once does not fit into the cache.
@@ -209,8 +231,7 @@ def _ess(x: Array) -> Array:
     autocovariance = np.fft.irfft(np.reshape(spectra, (K, -1)))[:, :n].T / n  # (n, K)
     within = autocovariance[0] * n / (n - 1.0)
     total = autocovariance[0] + (means.var(axis=1, ddof=1) if chains > 1 else 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rho = 1.0 - (within - autocovariance) / total
+    rho = 1.0 - (within - autocovariance) / total
     rho[0] = 1.0
     most = max((n - 1) // 2, 1)  # pairs of lags that count
     pairs = rho[: 2 * most].reshape(most, 2, K)
@@ -220,11 +241,7 @@ def _ess(x: Array) -> Array:
     sums[np.arange(most)[:, None] >= last] = 0.0
     tau = 2.0 * np.minimum.accumulate(sums).sum(axis=0) - 1.0
     tau += np.maximum(pairs[last, 0, np.arange(K)], 0.0)
-    ess = size / np.maximum(tau, 1.0 / np.log10(size))
-    series = series.reshape(K, -1)
-    constant = series.max(axis=1) - series.min(axis=1) < np.finfo(float).resolution
-    ess = np.where(constant, size, ess)
-    return np.asarray(np.where(np.isnan(series).any(axis=1), np.nan, ess))
+    return np.asarray(size / np.maximum(tau, 1.0 / np.log10(size)))
 
 
 def _power(waves: NDArray[np.complex128]) -> Array:

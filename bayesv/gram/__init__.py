@@ -15,7 +15,13 @@ from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.identification import Elements, flat_directions
 from bayesv.gram.krylov import EIGHT, krylov
 from bayesv.gram.layout import Layout
-from bayesv.gram.many import eliminate_many, probe_logs
+from bayesv.gram.many import (
+    BATCH,
+    WORTH_THREADS,
+    chain_values,
+    eliminate_many,
+    probe_logs,
+)
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
 from bayesv.gram.of_design import refuse_crossed_clusters, responses_of, statistics_of
 from bayesv.gram.predicted import PredictedEffects, predicted_effects, squares_of_effects
@@ -25,17 +31,19 @@ from bayesv.gram.reproduced import digits_reproduced
 from bayesv.gram.residual_rows import ByResidual, Weighted
 from bayesv.gram.responses import Responses
 from bayesv.gram.scaling import Grouping, RowBatch, Scaling, Triangles
-from bayesv.gram.statistics import LARGEST_ERROR, GramStatistics, keeps_digits
+from bayesv.gram.statistics import LARGEST_ERROR, GramStatistics, keeps_digits, smallest_kept
 from bayesv.gram.tables import ChainProblem, Rule, Sums, inner
 from bayesv.gram.threads import threads
 from bayesv.gram.words import elimination_in_words
 
 __all__ = [
     "elimination_in_words",
+    "BATCH",
     "DENSE_COLUMNS",
     "EIGHT",
     "ELIMINATIONS",
     "LARGEST_ERROR",
+    "WORTH_THREADS",
     "Adjoint",
     "ChainProblem",
     "ByResidual",
@@ -60,6 +68,7 @@ __all__ = [
     "after_fixed",
     "arrange",
     "chain_problem",
+    "chain_values",
     "check_elimination",
     "digits_reproduced",
     "draw_effects",
@@ -79,6 +88,7 @@ __all__ = [
     "recode",
     "refuse_crossed_clusters",
     "responses_of",
+    "smallest_kept",
     "statistics_by_residual",
     "squares_of_effects",
     "statistics_of",

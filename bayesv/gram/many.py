@@ -9,18 +9,20 @@ import numpy as np
 from bayesv.gram.elimination import eliminate_units, mirrored
 from bayesv.gram.iterative import IterativeBorder
 from bayesv.gram.statistics import GramStatistics
+from bayesv.gram.tables import ChainProblem
 from bayesv.gram.threads import one_blas_thread, run
 from bayesv.linalg import Array, symmetrize
 
-__all__ = ["eliminate_many", "probe_logs"]
+__all__ = ["BATCH", "WORTH_THREADS", "chain_values", "eliminate_many", "probe_logs"]
 
 Values = tuple[Array, Array]  # log|M| and T
 
-_LANES = 256  # values of λ in one vectorised batch, at most
-_VECTOR = 8  # lanes that vector instructions take at a time
-_FRONT_BYTES = 1 << 16  # of the frontal matrices of a batch, to stay in the cache
 _NUMBERS = 1 << 20  # of sums, where each value has its own
-_WORTH_THREADS = 100_000  # units × values of λ
+BATCH = 256
+"""Values of λ that are a task of their own."""
+
+WORTH_THREADS = 100_000
+"""Units × values of λ from which threads take less time than they cost."""
 
 
 def eliminate_many(
@@ -55,22 +57,31 @@ def eliminate_many(
     if coefficients is not None or layout.large_border or layout.iteration is not None:
         return _one_by_one(stats, lambdas, step, coefficients)
     S = len(lambdas[0]) if lambdas else 1
-    lanes = min(max(_FRONT_BYTES // (8 * layout.plan.width**2), _VECTOR), _LANES)
-    lanes -= lanes % _VECTOR
-    batch = _with_border if layout.border else _lanes
+    batch = _with_border if layout.border else _without_border
     lam = _flat(lambdas, layout.chain_terms, S)
     lam_border = _flat(lambdas, layout.border_terms, S)
 
     def part(start: int) -> Values:
-        values = slice(start, start + lanes)
+        values = slice(start, start + BATCH)
         result = batch(stats, lam[values], lam_border[values])
         step(len(result[0]))
         return result
 
-    serial = S * (layout.plan.n_events + layout.border_size**2) < _WORTH_THREADS
-    parts = run(part, range(0, S, lanes), serial=serial)
+    serial = S * (layout.plan.n_events + layout.border_size**2) < WORTH_THREADS
+    parts = run(part, range(0, S, BATCH), serial=serial)
     T = stats.sums.C + mirrored(np.concatenate([part[1] for part in parts]))
     return np.concatenate([part[0] for part in parts]), symmetrize(T)
+
+
+def chain_values(problem: ChainProblem, lam: Array) -> Array:
+    """Return the profiled criterion at S flat λ, shape (S, Σk²); ∞ where rounding leaves none."""
+    from bayesv.gram.profiled import profile_lanes  # compiled: loaded when it is needed
+
+    def part(start: int) -> Array:
+        return np.asarray(profile_lanes(problem, lam[start : start + BATCH]))
+
+    serial = len(lam) * len(problem.tables.unit) < WORTH_THREADS
+    return np.concatenate(run(part, range(0, len(lam), BATCH), serial=serial))
 
 
 def probe_logs(stats: GramStatistics, lambdas: Sequence[Array]) -> Array:
@@ -88,22 +99,17 @@ def _flat(lambdas: Sequence[Array], terms: Sequence[int], S: int) -> Array:
     return np.concatenate([np.zeros((S, 0)), *(lambdas[t].reshape(S, -1) for t in terms)], axis=1)
 
 
-def _lanes(stats: GramStatistics, lam: Array, _: Array) -> Values:
+def _without_border(stats: GramStatistics, lam: Array, _: Array) -> Values:
     """Return log|M| and what T loses, in its upper triangle, without a border."""
     from bayesv.gram.lanes import forward_many  # compiled: loaded when it is needed
 
     plan, m = stats.layout.plan, stats.p + 1
-    W = len(lam)
-    lanes = W + -W % _VECTOR
-    full = np.empty((lam.shape[1], lanes))
-    full[:, :W], full[:, W:] = lam.T, lam[-1:].T
-    logdet, T = np.zeros(lanes), np.zeros((m, m, lanes))
-    for span in plan.spans:  # the same sums as in `eliminate`
-        front, part = np.zeros((plan.width, plan.width, lanes)), np.zeros(lanes)
-        forward_many(plan.tables, stats.merged, *span, full, front, part)
-        logdet += part
-        T += front[-m:, -m:]
-    return logdet[:W], T.transpose(2, 0, 1)[:W]
+    logdet, T = np.empty(len(lam)), np.empty((len(lam), m, m))
+    forward_many(
+        plan.tables, stats.merged, plan.starts_and_stops, np.ascontiguousarray(lam), plan.width,
+        logdet, T,
+    )  # fmt: skip
+    return logdet, T
 
 
 def _with_border(stats: GramStatistics, lam: Array, lam_border: Array) -> Values:
@@ -142,7 +148,7 @@ def _of_coefficients(
         step(len(own))
         return logdet, sums.C + mirrored(lost)
 
-    parts = run(part, range(0, S, size), serial=S * plan.n_events < _WORTH_THREADS)
+    parts = run(part, range(0, S, size), serial=S * plan.n_events < WORTH_THREADS)
     T = np.concatenate([part[1] for part in parts])
     return np.concatenate([part[0] for part in parts]), symmetrize(T)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from bayesv.gram.probes import Probes
 from bayesv.gram.tables import StackedSums, Sums, combined
 from bayesv.linalg import Array, Mask
 
-__all__ = ["LARGEST_ERROR", "GramStatistics", "keeps_digits"]
+__all__ = ["LARGEST_ERROR", "GramStatistics", "keeps_digits", "smallest_kept"]
 
 _ROUNDINGS = 16.0  # that the relative error of estimates has for each unit of n_j λ², about
 _NOTED_ERROR = 1e-6  # relative
@@ -172,7 +173,12 @@ class GramStatistics:
 
 def keeps_digits(squares: Array, rounding: Array | float) -> Mask:
     """Return which y'V_r⁻¹y have 3 digits or more, given about their rounding error."""
-    return np.asarray(LARGEST_ERROR * squares > _ROUNDINGS * rounding)
+    return np.asarray(squares > smallest_kept(rounding))
+
+
+def smallest_kept(rounding: Array | float) -> Any:
+    """Return the y'V_r⁻¹y beyond which there are 3 digits or more."""
+    return _ROUNDINGS * rounding / LARGEST_ERROR
 
 
 def _rounding(sums: Sums, total: float) -> float:

@@ -23,8 +23,8 @@ __all__ = [
 ]
 
 _MAX_ROUNDS = 5
-_STRAIGHTENING_ROUND = 1  # round after which coordinates are straightened at the latest
-_ENOUGH_EFFICIENCY = 0.6  # importance ESS per draw at which adaptation stops
+_SMALL_ROUNDS = 2  # of half the size: they find where the density is
+_ENOUGH_EFFICIENCY = 0.4  # importance ESS per draw at which adaptation stops
 _FIRST_SHARE = 0.05  # of a mode, whatever its normal approximation says
 
 
@@ -39,7 +39,7 @@ class Effort:
     Attributes
     ----------
     size : int
-        Draws of each round.
+        Draws of a round; the first ones are half as large.
     wide : float
         Share of the components that are wider than a mode.
     defence : float
@@ -71,8 +71,8 @@ def adapt(
     proposal: Proposal,
     rng: np.random.Generator,
     size: int,
-) -> tuple[Proposal, float, Array]:
-    """Return the adapted proposal, its importance ESS per draw, and a resampled population.
+) -> tuple[Proposal, Array]:
+    """Return the adapted proposal and a resampled population.
 
     Parameters
     ----------
@@ -82,34 +82,42 @@ def adapt(
         To start with.
     rng : Generator
     size : int
-        Draws of each round.
+        Draws of a round.
+
+    Notes
+    -----
+    Each round adapts to the points of all rounds, weighted by the mixture of the proposals that
+    they came from (Cornuet et al. 2012, https://doi.org/10.1111/j.1467-9469.2011.00756.x). What
+    is adapted to a good sample is better still; of bad ones the best that was seen stands.
     """
-    best = (0.0, proposal, proposal.parts[0].mixture.means[:1])
-    d, straight = proposal.parts[0].mixture.means.shape[1], False
+    best: tuple[float, Proposal, Array] | None = None
+    d = proposal.parts[0].mixture.means.shape[1]
+    points, values = np.empty((0, d)), np.empty(0)
+    used: list[tuple[Proposal, int]] = []
     for step in range(_MAX_ROUNDS):
-        x = proposal.sample(rng, size)
-        log_w = log_density(x) - proposal.log_density(x)
-        if not np.isfinite(log_w).any():
+        count = size // 2 if step < _SMALL_ROUNDS else size
+        x = proposal.sample(rng, count)
+        value = log_density(x)
+        own = value - proposal.log_density(x)
+        if not np.isfinite(own).any():
             raise ProposalError("the density is not finite around its mode")
-        weights = truncated(log_w)
-        fraction = efficiency(log_w)
+        fraction = efficiency(own)
+        population = x[rng.choice(count, 200, p=np.exp(own - log_sum(own)))]
+        points, values = np.concatenate([points, x]), np.concatenate([values, value])
+        used.append((proposal, count))
+        shares = [one.log_density(points) + np.log(n / len(points)) for one, n in used]
+        log_w = values - log_sum(np.array(shares))
         # A sample with fewer effective points than a covariance has elements says less of it than
         # the curvature at the mode: what is adapted to it may be worse.
-        few = fraction * size < d * (d + 1) / 2
-        if (step or few) and fraction > best[0]:
-            share = np.exp(log_w - log_sum(log_w))
-            best = (fraction, proposal, x[rng.choice(size, 200, p=share)])
-        enough = fraction > _ENOUGH_EFFICIENCY
-        if enough and straight:
-            break
-        if not straight and (enough or step == _STRAIGHTENING_ROUND):
-            proposal, straight = proposal.straightened(x, weights, rng), True
-        else:
-            proposal = proposal.adapted(x, weights)
-    fraction, proposal, population = best
-    if not fraction > 0:
+        few = efficiency(log_w) * len(points) < d * (d + 1) / 2
+        if (step or few) and (best is None or fraction > best[0]):
+            best = fraction, proposal, population
+        proposal = proposal.straightened(points, truncated(log_w), rng)
+        if fraction > _ENOUGH_EFFICIENCY and not few:
+            return proposal, population
+    if best is None or not best[0] > 0:
         raise ProposalError("no proposal has a finite density")
-    return proposal, fraction, population
+    return best[1:]
 
 
 def log_mean(log_w: Array) -> float:

@@ -12,11 +12,11 @@ __all__ = ["climb"]
 
 _MOST_STEPS = 40
 _SPACING = 0.02  # of the central differences, in coordinates that are logs
-_LENGTHS = np.array([1.0, 0.5, 0.2, 0.05, 0.01])  # of a step, tried side by side
+_LENGTHS = np.array([1.0, 0.4, 0.1])  # of a step, tried side by side
 _LONGEST = 2.0  # step of any coordinate
 _LEAST_CURVATURE = 0.1
 _GAIN = 1e-3  # expected gain of the log density below which a climb has arrived
-_SAME_HILL = 0.3  # distance² in units of the curvature, below which two climbs are one
+_SAME_HILL = 1.0  # distance² in units of the curvature, below which two climbs are one
 
 
 def climb(log_density: Callable[[Array], Array], starts: Array) -> tuple[Array, Array]:
@@ -41,6 +41,8 @@ def climb(log_density: Callable[[Array], Array], starts: Array) -> tuple[Array, 
     by central differences: 2d values cost less than one call of an analytic gradient, because the
     values of all climbs are one batch.
     """
+    from bayesv.inference.loops import apart, directions, update  # compiled
+
     x = np.array(starts, dtype=float)
     value = log_density(x)
     slope, curvature = _differences(log_density, x, value)
@@ -48,15 +50,14 @@ def climb(log_density: Callable[[Array], Array], starts: Array) -> tuple[Array, 
     fresh = np.ones(len(x), dtype=bool)  # whether the inverse Hessian is the diagonal one
     active = np.ones(len(x), dtype=bool)
     for _ in range(_MOST_STEPS):
-        active &= np.einsum("ki,kij,kj->k", slope, inverse, slope) > 2.0 * _GAIN
+        step = np.empty_like(x)
+        active &= directions(inverse, slope, _LONGEST, step) > 2.0 * _GAIN
         if not active.any():
             break
         going = np.flatnonzero(active)
-        step = np.einsum("kij,kj->ki", inverse[going], slope[going])
-        step *= np.minimum(1.0, _LONGEST / np.abs(step).max(axis=1, keepdims=True))
-        trials = x[going, None] + _LENGTHS[None, :, None] * step[:, None]
+        trials = x[going, None] + _LENGTHS[None, :, None] * step[going, None]
         heights = log_density(trials.reshape(-1, x.shape[1])).reshape(trials.shape[:2])
-        best = np.nanargmax(np.where(np.isnan(heights), -np.inf, heights), axis=1)
+        best = np.where(np.isnan(heights), -np.inf, heights).argmax(axis=1)
         every = np.arange(len(going))
         higher = heights[every, best] > value[going] + 1e-9
         # A climb that cannot rise starts again along the diagonal, and then has arrived.
@@ -69,11 +70,12 @@ def climb(log_density: Callable[[Array], Array], starts: Array) -> tuple[Array, 
             before, move = slope[moved], trials[every, best][higher] - x[moved]
             x[moved], value[moved] = x[moved] + move, heights[every, best][higher]
             slope[moved], curvature[moved] = _differences(log_density, x[moved], value[moved])
-            inverse[moved] = _updated(inverse[moved], move, before - slope[moved])
+            update(inverse, moved, move, before - slope[moved])
             fresh[moved] = False
-        keep = _apart(x, value, curvature)
-        x, value, slope, curvature = x[keep], value[keep], slope[keep], curvature[keep]
-        inverse, fresh, active = inverse[keep], fresh[keep], active[keep]
+        keep = apart(x, np.argsort(-value), curvature, _SAME_HILL)
+        if not keep.all():
+            x, value, slope, curvature = x[keep], value[keep], slope[keep], curvature[keep]
+            inverse, fresh, active = inverse[keep], fresh[keep], active[keep]
     order = np.argsort(-value)
     return x[order], value[order]
 
@@ -96,25 +98,3 @@ def _differences(
 def _diagonal(values: Array) -> Array:
     """Diagonal matrices, shape (K, d, d)."""
     return np.asarray(values[:, :, None] * np.eye(values.shape[1]))
-
-
-def _updated(inverse: Array, move: Array, change: Array) -> Array:
-    """Inverse Hessians of minus the log density after a step."""
-    along = (move * change).sum(axis=1)
-    bent = along > 1e-10
-    along = np.where(bent, along, 1.0)
-    eye = np.eye(move.shape[1])
-    left = eye - move[:, :, None] * change[:, None, :] / along[:, None, None]
-    new = left @ inverse @ np.swapaxes(left, 1, 2)
-    new += move[:, :, None] * move[:, None, :] / along[:, None, None]
-    return np.asarray(np.where(bent[:, None, None], new, inverse))
-
-
-def _apart(x: Array, value: Array, curvature: Array) -> Array:
-    """Positions of climbs that are not next to a higher one."""
-    kept: list[int] = []
-    for k in np.argsort(-value):
-        away = x[kept] - x[k]
-        if not kept or ((away**2 * curvature[kept]).sum(axis=1) > _SAME_HILL).all():
-            kept.append(int(k))
-    return np.array(sorted(kept), dtype=np.intp)

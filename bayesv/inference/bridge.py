@@ -108,7 +108,7 @@ def _proposal(x: Array, rng: np.random.Generator) -> Part:
     """Fit a mixture to draws, (S, d), in coordinates that are straightened one by one."""
     weights = np.full(len(x), 1.0 / len(x))
     warp = Warp.of(x, weights)
-    z = warp.to_z(x)[0]
+    z = warp.to_z(x)
     root = width_root(np.cov(z.T).reshape(z.shape[1], -1))
     part = Part(spread(z.mean(axis=0), root, rng, _WIDE), warp)
     for _ in range(_ROUNDS):

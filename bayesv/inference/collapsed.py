@@ -34,7 +34,7 @@ _MIN_ACCEPTANCE = 0.2
 _MAX_GAP_SE = 4.5  # standard errors between the log evidences of two teams
 _SHARE_AT_LIMIT = 1e-3  # share of draws near the limit of what can be evaluated
 _ATTEMPTS = 4
-_JUDGED_DRAWS = 1000  # draws of a chain, on which the proposal is judged however few are kept
+_JUDGED_DRAWS = 500  # draws of a chain, on which the proposal is judged however few are kept
 
 
 def sample_collapsed(
@@ -91,9 +91,12 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
     effort = _EXPENSIVE if target.expensive else _CHEAP
     teams = form_teams(target, modes, options.chains, rng, effort)
     for attempt in range(_ATTEMPTS):
-        thin = _thinning(min(team.efficiency for team in teams))
-        length = max(round(draws * thin), _JUDGED_DRAWS)
+        length = max(draws, _JUDGED_DRAWS)
         proposed = [team.propose(target, length) for team in teams]
+        thin = _thinning(min(p.efficiency for p in proposed))
+        length = max(round(draws * thin), length)
+        pairs = zip(teams, proposed, strict=True)
+        proposed = [team.go_on(target, p, length) for team, p in pairs]
         gap = evidence_gap(proposed)
         if gap <= _MAX_GAP_SE and all(p.suffices(length, draws) for p in proposed):
             break

@@ -102,8 +102,8 @@ class MarginalLikelihood:
         return MarginalLikelihood.of_flat_beta(statistics_of(design))
 
     @cached_property
-    def _beta_prior(self) -> tuple[Array, Array, float]:
-        """Precision of γ, precision × mean, and constants."""
+    def beta_prior(self) -> tuple[Array, Array, float]:
+        """Prior precision of γ, precision × mean, and the constants of the likelihood."""
         sds = np.array([b.sd if isinstance(b, Normal) else np.inf for b in self.beta])
         means = np.array([b.mean if isinstance(b, Normal) else 0.0 for b in self.beta])
         fixed = self.stats.fixed
@@ -167,7 +167,7 @@ class MarginalLikelihood:
             eliminated = self.eliminated(lambdas, residual=residual)
         logdet, T = eliminated
         S, c, t = T[:, :p, :p], T[:, :p, p], T[:, p, p]
-        P0, h0, constant = self._beta_prior
+        P0, h0, constant = self.beta_prior
         h = c / sigma2[:, None] + h0
         P = S / sigma2[:, None, None] + P0
         L, mean = np.empty_like(P), np.empty_like(h)
@@ -203,7 +203,7 @@ class MarginalLikelihood:
         S, c, t = done.T[:p, :p], done.T[:p, p], done.T[p, p]
         if not keeps_digits(t, stats.rounding):
             raise np.linalg.LinAlgError("rounding leaves fewer than 3 digits of y'V⁻¹y")
-        P0, h0, constant = self._beta_prior
+        P0, h0, constant = self.beta_prior
         P = S * precision + P0
         P_inv = np.linalg.inv(P)
         m = P_inv @ (c * precision + h0)

@@ -88,7 +88,7 @@ class LogPrior:
             if root is not None:
                 norms = part.term.structure.free_sds(np.linalg.norm(root, axis=-1))
                 log_stated = log_sigma[..., None] + np.log(norms)
-                powers = self._volume_powers(part, jacobian)
+                powers = self.volume_powers(part, jacobian)
                 more = more + (powers * (log_sd - log_stated)).sum(axis=-1)
             if jacobian:
                 more = more + log_sd.sum(axis=-1)
@@ -99,7 +99,7 @@ class LogPrior:
         )
         return np.asarray(sum(densities.values()) + more)
 
-    def _volume_powers(self, part: Part, jacobian: bool) -> Array:
+    def volume_powers(self, part: Part, jacobian: bool) -> Array:
         """Powers of SD_c/SD_stated, (n_sds,): r and 2(η − 1) for columns of a free block of r."""
         structure = part.term.structure
         powers = np.zeros(structure.n_sds)
@@ -145,7 +145,7 @@ class LogPrior:
                 slopes[part.sds] = 1.0 + by_log_sd
                 bars.append(np.zeros((term.n_columns, term.n_columns)))
             else:
-                powers = self._volume_powers(part, jacobian=True)
+                powers = self.volume_powers(part, jacobian=True)
                 slopes[part.sds] = 1.0 + powers
                 counts = np.bincount(structure.sd_of_row, minlength=structure.n_sds)
                 by_row = structure.sds((by_log_sd - powers) / norms**2 / counts)

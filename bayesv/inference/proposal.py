@@ -63,12 +63,14 @@ class Mixture:
         distances(x, self.means, self._inverses, squares)
         return squares
 
-    def log_density(self, x: Array) -> Array:
-        """Return log densities, shape (S,)."""
+    def log_density(self, x: Array, warp: Warp | None = None) -> Array:
+        """Return log densities, shape (S,), at points (S, d) whose coordinates may be warped."""
         from bayesv.inference.loops import log_mixture  # compiled: loaded when it is needed
 
-        squares, logs = self.distances(x), np.empty(len(x))
-        log_mixture(squares, self._constants, self.nu, self._half, logs)
+        logs, warp = np.empty(len(x)), warp or Warp.none(x.shape[1])
+        log_mixture(
+            x, warp.centre, warp.kappa, self.means, self._inverses, self._constants, self.nu, logs
+        )
         return logs
 
     @property
@@ -138,13 +140,13 @@ class Warp:
         """Return x, shape (S, d)."""
         return np.asarray(self.centre + z - 0.5 * z * np.minimum(self.kappa * z, 0.0))
 
-    def to_z(self, x: Array) -> tuple[Array, Array]:
-        """Return z and log |dx/dz|, shapes (S, d) and (S,)."""
+    def to_z(self, x: Array) -> Array:
+        """Return z, shape (S, d)."""
         t = x - self.centre
         bent = self.kappa * t < 0
         slope = np.sqrt(np.where(bent, 1.0 - 2.0 * self.kappa * t, 1.0))
         kappa = np.where(self.kappa == 0, 1.0, self.kappa)
-        return np.where(bent, (1.0 - slope) / kappa, t), np.log(slope).sum(axis=1)
+        return np.where(bent, (1.0 - slope) / kappa, t)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,17 +162,16 @@ class Part:
 
     def log_density(self, x: Array) -> Array:
         """Return log densities, shape (S,)."""
-        z, log_jacobian = self.warp.to_z(x)
-        return self.mixture.log_density(z) - log_jacobian
+        return self.mixture.log_density(x, self.warp)
 
     def adapted(self, x: Array, weights: Array) -> Part:
         """Return the mixture adapted to a weighted sample of its own draws, same coordinates."""
-        return Part(self.mixture.adapted(self.warp.to_z(x)[0], weights), self.warp)
+        return Part(self.mixture.adapted(self.warp.to_z(x), weights), self.warp)
 
     def straightened(self, x: Array, weights: Array, rng: np.random.Generator) -> Part:
         """Return a new mixture, in new coordinates, from a weighted sample."""
         warp = Warp.of(x, weights)
-        z = warp.to_z(x)[0]
+        z = warp.to_z(x)
         mean = weights @ z
         L = width_root((weights[:, None] * (z - mean)).T @ (z - mean))
         new = Part(spread(mean, L, rng, self.mixture.wide), warp)

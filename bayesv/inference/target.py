@@ -14,6 +14,7 @@ from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import Conditional, MarginalDensity
 from bayesv.inference.interpolation import Interpolant, interpolate
 from bayesv.inference.log_prior import LogPrior, coordinates_for
+from bayesv.inference.plain import Plain
 from bayesv.linalg import Array, symmetrize
 from bayesv.support.progress import progress
 
@@ -142,9 +143,12 @@ class Target:
         Far outside, where nothing is accepted, the density is 0 and the conditional that of x = 0.
         """
         self.n_evaluations += len(x)
+        bar = progress("evaluating the posterior density", len(x), show=self.show)
+        if self._plain is not None:
+            with bar as step:
+                return self._plain.evaluate(np.ascontiguousarray(x), step)
         within = self._within(x)
         x = np.where(within[:, None], x, 0.0)
-        bar = progress("evaluating the posterior density", len(x), show=self.show)
         with np.errstate(invalid="ignore", over="ignore"), bar as step:
             lambdas, sigma = self.coordinates.to_lambdas(x)
             eliminated = self._eliminated(x, lambdas, step)
@@ -188,6 +192,11 @@ class Target:
         """Where the density can be evaluated."""
         low, high = self._limits
         return np.asarray(((x > low) & (x < high)).all(axis=1))
+
+    @cached_property
+    def _plain(self) -> Plain | None:
+        """What one compiled pass takes; None where classes put the density together."""
+        return Plain.of(self.density, self.coordinates, self._limits)
 
     @cached_property
     def _limits(self) -> Array:

@@ -17,7 +17,7 @@ from bayesv.inference.adaptation import (
     log_mean,
     truncated,
 )
-from bayesv.inference.density import Conditional
+from bayesv.inference.density import Conditional, joined
 from bayesv.inference.modes import Mode
 from bayesv.inference.proposal import Proposal, merged
 from bayesv.inference.target import Target
@@ -43,8 +43,6 @@ class Team:
     rng : Generator
         Its own stream, from which its proposal was adapted and its points are drawn.
     proposal : Proposal
-    efficiency : float
-        Importance ESS per draw that was last seen.
     population : ndarray, shape (S, d)
         About draws of the target, where chains start.
     """
@@ -52,7 +50,6 @@ class Team:
     chains: int
     rng: np.random.Generator
     proposal: Proposal
-    efficiency: float
     population: Array
 
     def propose(self, target: Target, length: int) -> Proposed:
@@ -60,6 +57,11 @@ class Team:
         x = self.proposal.sample(self.rng, self.chains * length)
         log_density, conditional = target.evaluate(x)
         return Proposed(x, log_density, log_density - self.proposal.log_density(x), conditional)
+
+    def go_on(self, target: Target, proposed: Proposed, length: int) -> Proposed:
+        """Return the proposals of chains of ``length``, of which some are there already."""
+        more = length - len(proposed.x) // self.chains
+        return proposed.followed_by(self.propose(target, more)) if more > 0 else proposed
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,15 @@ class Proposed:
     log_density: Array
     log_weights: Array
     conditional: Conditional
+
+    def followed_by(self, more: Proposed) -> Proposed:
+        """Return these and others from the same proposal."""
+        return Proposed(
+            np.concatenate([self.x, more.x]),
+            np.concatenate([self.log_density, more.log_density]),
+            np.concatenate([self.log_weights, more.log_weights]),
+            joined([self.conditional, more.conditional]),
+        )
 
     @cached_property
     def efficiency(self) -> float:
@@ -130,13 +141,13 @@ def form_teams(
     prior = target.log_prior.draws(rng, 1000)
     teams = []
     for count, stream in zip(counts, rng.spawn(len(counts)), strict=True):
-        proposal, fraction, population = adapt(
+        proposal, population = adapt(
             lambda x: target.evaluate(x)[0],
             first_proposal(modes, prior, stream, effort),
             stream,
             effort.size,
         )
-        teams.append(Team(count, stream, proposal, fraction, population))
+        teams.append(Team(count, stream, proposal, population))
     return teams
 
 
@@ -162,7 +173,4 @@ def agreed(teams: Sequence[Team], proposed: Sequence[Proposed]) -> list[Team]:
     proposal = whole.adapted(x, truncated(log_weights))
     share = np.exp(log_weights - log_weights.max())
     population = x[teams[0].rng.choice(len(x), 200, p=share / share.sum())]
-    return [
-        replace(team, proposal=proposal, efficiency=efficiency(log_weights), population=population)
-        for team in teams
-    ]
+    return [replace(team, proposal=proposal, population=population) for team in teams]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,15 @@ from bayesv.support.xarray import data_array, data_tree, dataset
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["array", "check_draws", "draws_of", "response_name", "tree_of", "variables_of"]
+__all__ = [
+    "array",
+    "check_draws",
+    "draws_of",
+    "refuse_shared_names",
+    "response_name",
+    "tree_of",
+    "variables_of",
+]
 
 _DIMS = ("chain", "draw")
 
@@ -54,17 +62,41 @@ def check_draws(values: ComponentDraws, source: str) -> None:
             raise BayesvError(f"{source}: some draws of a variance of {group} are negative.")
 
 
-def tree_of(draws: Draws, engine: str) -> xarray.DataTree:
+def refuse_shared_names(design: Design, groups_of_u: Collection[str] = ()) -> None:
+    """Refuse a design of whose draws two variables would share a name.
+
+    Raises
+    ------
+    BayesvError
+    """
+    taken = {"beta", "sigma", "sigma2", "coef", *_DIMS}
+    if design.structured_residual is not None:
+        taken |= {"sd_Residual", "corr_Residual", "residual_sd", "residual_corr"}
+    for term in design.terms:
+        safe = variable_name(term.group)
+        own = [f"cov_{safe}", f"sd_{safe}", f"corr_{safe}"]
+        taken |= {f"{safe}_coef", f"{safe}_coef_bis"}
+        if term.group in groups_of_u:
+            own.append(f"u_{safe}")
+            taken.add(f"{safe}_level")
+        if shared := [name for name in own if name in taken]:
+            raise BayesvError(
+                f"The draws of {term.group!r} would be called {shared[0]!r}, as others are; rename "
+                "the grouping factor."
+            )
+        taken.update(own)
+
+
+def tree_of(draws: Draws) -> xarray.DataTree:
     """Return an ArviZ DataTree with the design's labels.
 
     Raises
     ------
     BayesvError
-        If a draw is not finite, a variance not positive, or two variables would share a name.
+        If two variables would share a name.
     """
     values = draws.values
     design = values.design
-    check_draws(values, engine)
     variables, coords = variables_of(values, draws.u)
     groups = {"posterior": dataset(variables, coords=coords, attrs=dict(draws.attrs))}
     if design.has_rows:
@@ -94,6 +126,7 @@ def variables_of(
         If two variables would share a name.
     """
     design = values.design
+    refuse_shared_names(design, u)
     variables: dict[str, Any] = {
         "beta": ((*_DIMS, "coef"), values.beta),
         "sigma": (_DIMS, values.sigma),
@@ -109,13 +142,7 @@ def variables_of(
         variables, coords = variables | names, coords | labels
     for term in design.terms:
         names, labels = _of_term(term, values, u)
-        coords |= labels
-        if taken := [name for name in names if name in variables or name in coords]:
-            raise BayesvError(
-                f"The draws of {term.group!r} would be called {taken[0]!r}, as others are; rename "
-                "the grouping factor."
-            )
-        variables |= names
+        variables, coords = variables | names, coords | labels
     return variables, coords
 
 

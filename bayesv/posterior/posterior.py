@@ -90,7 +90,9 @@ class Posterior(DrawsOfDensity, Savable):
         density: MarginalDensity | None = None,
     ) -> Posterior:
         """Label raw draws, diagnose them, and warn once if something is wrong."""
-        tree, values = labelled.tree_of(draws, engine), draws.values
+        values = draws.values
+        labelled.check_draws(values, engine)
+        labelled.refuse_shared_names(values.design, draws.u)
         problems = [*draws.problems, *diagnosis.of_chains(quantities(values), draws.sample_stats)]
         if density is not None:
             problems += diagnosis.of_tails(Tails(density))
@@ -98,7 +100,7 @@ class Posterior(DrawsOfDensity, Savable):
         if problems:
             text = f"{engine}: {'; '.join(problems)}"
             warn(text, SamplingWarning)
-        return cls(tree, values.design, priors, engine, density, tuple(problems))
+        return cls(draws, values.design, priors, engine, density, tuple(problems))
 
     # --- the posterior-summary step ---------------------------------------------------------------
 

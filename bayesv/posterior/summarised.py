@@ -18,6 +18,7 @@ from bayesv.design.structured import Parameters
 from bayesv.diagnostics.summaries import summary_columns, without_undefined
 from bayesv.errors import BayesvError
 from bayesv.inference.density import MarginalDensity
+from bayesv.inference.draws import Draws
 from bayesv.inference.tails import Tails
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.names import variable_name
@@ -47,28 +48,31 @@ class SummarisedDraws(Shown):
     @property
     def n_chains(self) -> int:
         """Number of chains."""
-        return int(self.draws["posterior"].sizes["chain"])
+        return self.values.shape[0]
 
     @property
     def n_draws(self) -> int:
         """Number of draws per chain."""
-        return int(self.draws["posterior"].sizes["draw"])
+        return self.values.shape[1]
 
     @cached_property
     def values(self) -> ComponentDraws:
         """Draws of (Σ_f, σ², β) and of the residuals' parameters, shape (chain, draw)."""
-        covs = {group: self.cov(group) for group in self.design.groups}
-        return ComponentDraws(self.design, covs, self.sigma2, self.beta, self._residual)
+        given = self.__dict__["_given"]
+        if isinstance(given, Draws) and given.values.residual is None:
+            return given.values.contiguous
+        covs = {group: self._array(f"cov_{variable_name(group)}") for group in self.design.groups}
+        sigma2, beta = self._array("sigma2"), self._array("beta")
+        return ComponentDraws(self.design, covs, sigma2, beta, self._residual(sigma2))
 
-    @cached_property
-    def _residual(self) -> Parameters | None:
-        """Draws of the parameters of structured residuals, with SDs over σ."""
+    def _residual(self, sigma2: Array) -> Parameters | None:
+        """Return draws of the parameters of structured residuals, with SDs over σ."""
         if (form := self.design.structured_residual) is None:
             return None
-        sds = np.ones((*self.sigma2.shape, 1))
+        sds = np.ones((*sigma2.shape, 1))
         if form.sd_labels:
-            sds = self._array("sd_Residual") / np.sqrt(self.sigma2)[..., None]
-        numbers = np.zeros((*self.sigma2.shape, 0))
+            sds = self._array("sd_Residual") / np.sqrt(sigma2)[..., None]
+        numbers = np.zeros((*sigma2.shape, 0))
         if form.corr_labels:
             numbers = self._array("corr_Residual")
         return form.of_numbers(sds, numbers)
@@ -78,7 +82,7 @@ class SummarisedDraws(Shown):
 
     def cov(self, group: str) -> Array:
         """Return draws of Σ_f, shape (chain, draw, r_f, r_f)."""
-        return self._array(f"cov_{variable_name(self.design.term(group).group)}")
+        return self.values.covs[self.design.term(group).group]
 
     @property
     def covs(self) -> dict[str, Array]:
@@ -88,16 +92,18 @@ class SummarisedDraws(Shown):
     @property
     def sigma2(self) -> Array:
         """Draws of σ², shape (chain, draw)."""
-        return self._array("sigma2")
+        return self.values.sigma2
 
     @property
     def beta(self) -> Array:
         """Draws of β, shape (chain, draw, p)."""
-        return self._array("beta")
+        return self.values.beta
 
     @property
     def u(self) -> dict[str, Array]:
         """Draws of random effects, (chain, draw, J_f, r_f) by group; empty if not all were kept."""
+        if isinstance(given := self.__dict__["_given"], Draws):
+            return dict(given.u) if set(given.u) == set(self.design.groups) else {}
         names = {group: f"u_{variable_name(group)}" for group in self.design.groups}
         if not all(name in self.draws["posterior"] for name in names.values()):
             return {}
@@ -242,3 +248,21 @@ class SummarisedDraws(Shown):
             reasons.setdefault(reason, []).append(label)
         yield from (f"note: {', '.join(labels)}: {why}" for why, labels in reasons.items())
         yield from (f"problem: {problem}" for problem in self.problems)
+
+
+class _Tree:
+    """The field `draws`: arrays of an engine are labelled when they are first asked for so."""
+
+    def __set__(self, post: Any, given: Any) -> None:
+        post.__dict__["_given"] = given
+
+    def __get__(self, post: Any, kind: Any = None) -> Any:
+        if post is None:
+            return self
+        given = post.__dict__["_given"]
+        if isinstance(given, Draws):
+            given = post.__dict__["_given"] = labelled.tree_of(given)
+        return given
+
+
+SummarisedDraws.draws = _Tree()

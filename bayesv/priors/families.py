@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammaln, xlog1py, xlogy
+from scipy.special import gammaln
 
 from bayesv.errors import PriorError
 from bayesv.linalg import Array
@@ -16,6 +17,7 @@ __all__ = [
     "CorrelationAbove",
     "Exponential",
     "Flat",
+    "Form",
     "Gamma",
     "HalfCauchy",
     "HalfNormal",
@@ -46,17 +48,61 @@ class _Prior:
         return f"{type(self).__name__}({values})"
 
 
+class Form(NamedTuple):
+    """The log density of an SD as numbers, which compiled loops read; all families have it.
+
+    With x = sd/unit it is constant + log · log x + linear · x + square · x² + inverse_square/x² +
+    log1p · log(1 + inner x²).
+    """
+
+    unit: float
+    constant: float
+    log: float = 0.0
+    linear: float = 0.0
+    square: float = 0.0
+    inverse_square: float = 0.0
+    log1p: float = 0.0
+    inner: float = 0.0
+
+
 @dataclass(frozen=True)
 class SdPrior(_Prior):
     """Prior of a standard deviation."""
 
+    @property
+    def form(self) -> Form:
+        """The log density by SD as numbers, normalised unless improper."""
+        raise NotImplementedError
+
     def log_density(self, sd: Array) -> Array:
         """Return the log density at standard deviations ≥ 0, normalised unless improper."""
-        raise NotImplementedError
+        form = self.form
+        x = np.asarray(sd, dtype=float) / form.unit
+        value = np.full(x.shape, form.constant)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if form.log:
+                value += form.log * np.log(x)
+            if form.linear:
+                value += form.linear * x
+            if form.square:
+                value += form.square * x**2
+            if form.inverse_square:
+                value = np.where(x > 0, value + form.inverse_square / x**2, -np.inf)
+            if form.log1p:
+                value += form.log1p * np.log1p(form.inner * x**2)
+        return value
 
     def slope(self, sd: float) -> float:
         """Return the derivative of the log density by log SD, at an SD > 0."""
-        raise NotImplementedError
+        form = self.form
+        x = sd / form.unit
+        value = form.log + form.linear * x + 2.0 * form.square * x**2
+        if form.inverse_square:
+            value -= 2.0 * form.inverse_square / x**2
+        if form.log1p:
+            near = form.inner * x**2
+            value += 2.0 * form.log1p * (near / (1.0 + near) if np.isfinite(near) else 1.0)
+        return float(value)
 
     @property
     def tail(self) -> float:
@@ -70,13 +116,9 @@ class HalfNormal(SdPrior):
 
     scale: float
 
-    def log_density(self, sd: Array) -> Array:  # noqa: D102
-        return np.asarray(
-            0.5 * np.log(2 / np.pi) - np.log(self.scale) - 0.5 * (np.asarray(sd) / self.scale) ** 2
-        )
-
-    def slope(self, sd: float) -> float:  # noqa: D102
-        return -((sd / self.scale) ** 2)
+    @property
+    def form(self) -> Form:  # noqa: D102
+        return Form(self.scale, 0.5 * np.log(2 / np.pi) - np.log(self.scale), square=-0.5)
 
 
 @dataclass(frozen=True)
@@ -86,15 +128,12 @@ class HalfStudentT(SdPrior):
     nu: float
     scale: float
 
-    def log_density(self, sd: Array) -> Array:  # noqa: D102
+    @property
+    def form(self) -> Form:  # noqa: D102
         half = 0.5 * (self.nu + 1)
         log_norm = gammaln(half) - gammaln(0.5 * self.nu) - 0.5 * np.log(self.nu * np.pi)
-        tail = xlog1py(half, (np.asarray(sd) / self.scale) ** 2 / self.nu)
-        return np.asarray(np.log(2) + log_norm - np.log(self.scale) - tail)
-
-    def slope(self, sd: float) -> float:  # noqa: D102
-        x2 = (sd / self.scale) ** 2
-        return -(self.nu + 1) * x2 / (self.nu + x2)
+        constant = np.log(2) + log_norm - np.log(self.scale)
+        return Form(self.scale, float(constant), log1p=-half, inner=1.0 / self.nu)
 
     @property
     def tail(self) -> float:  # noqa: D102
@@ -107,11 +146,9 @@ class HalfCauchy(SdPrior):
 
     scale: float
 
-    def log_density(self, sd: Array) -> Array:  # noqa: D102
-        return HalfStudentT(1.0, self.scale).log_density(sd)
-
-    def slope(self, sd: float) -> float:  # noqa: D102
-        return HalfStudentT(1.0, self.scale).slope(sd)
+    @property
+    def form(self) -> Form:  # noqa: D102
+        return HalfStudentT(1.0, self.scale).form
 
     @property
     def tail(self) -> float:  # noqa: D102
@@ -124,11 +161,9 @@ class Exponential(SdPrior):
 
     scale: float
 
-    def log_density(self, sd: Array) -> Array:  # noqa: D102
-        return np.asarray(-np.log(self.scale) - np.asarray(sd) / self.scale)
-
-    def slope(self, sd: float) -> float:  # noqa: D102
-        return -sd / self.scale
+    @property
+    def form(self) -> Form:  # noqa: D102
+        return Form(self.scale, -np.log(self.scale), linear=-1.0)
 
 
 @dataclass(frozen=True)
@@ -138,12 +173,10 @@ class Gamma(SdPrior):
     shape: float
     scale: float
 
-    def log_density(self, sd: Array) -> Array:  # noqa: D102
-        x = np.asarray(sd) / self.scale
-        return np.asarray(xlogy(self.shape - 1, x) - x - gammaln(self.shape) - np.log(self.scale))
-
-    def slope(self, sd: float) -> float:  # noqa: D102
-        return self.shape - 1 - sd / self.scale
+    @property
+    def form(self) -> Form:  # noqa: D102
+        constant = -float(gammaln(self.shape)) - np.log(self.scale)
+        return Form(self.scale, constant, log=self.shape - 1.0, linear=-1.0)
 
 
 @dataclass(frozen=True)
@@ -157,15 +190,11 @@ class InverseGamma(SdPrior):
     shape: float
     scale: float
 
-    def log_density(self, sd: Array) -> Array:  # noqa: D102
-        sd = np.asarray(sd, dtype=float)
-        log_norm = np.log(2) + self.shape * np.log(self.scale) - gammaln(self.shape)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = log_norm - (2 * self.shape + 1) * np.log(sd) - self.scale / sd**2
-        return np.where(sd > 0, value, -np.inf)
-
-    def slope(self, sd: float) -> float:  # noqa: D102
-        return 2 * self.scale / sd**2 - 2 * self.shape - 1
+    @property
+    def form(self) -> Form:  # noqa: D102
+        constant = np.log(2) - float(gammaln(self.shape)) - 0.5 * np.log(self.scale)
+        root = float(np.sqrt(self.scale))
+        return Form(root, constant, log=-(2.0 * self.shape + 1.0), inverse_square=-1.0)
 
     @property
     def tail(self) -> float:  # noqa: D102
@@ -176,11 +205,9 @@ class InverseGamma(SdPrior):
 class Flat(SdPrior):
     """Density 1: for β on the whole line (the default), for an SD on [0, ∞)."""
 
-    def log_density(self, sd: Array) -> Array:  # noqa: D102
-        return np.zeros(np.shape(sd))
-
-    def slope(self, sd: float) -> float:  # noqa: D102
-        return 0.0
+    @property
+    def form(self) -> Form:  # noqa: D102
+        return Form(1.0, 0.0)
 
     @property
     def tail(self) -> float:  # noqa: D102

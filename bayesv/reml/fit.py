@@ -39,6 +39,7 @@ from bayesv.support.arguments import (
     choice,
     optional,
 )
+from bayesv.support.deferred import deferred
 from bayesv.support.shown import Part, Shown
 
 __all__ = ["RemlFit"]
@@ -46,6 +47,7 @@ __all__ = ["RemlFit"]
 _INSTEAD = "fit.predict(newdata) predicts given rows, of fitted groups and of new ones."
 
 
+@deferred("beta", "cov_beta")
 @dataclass(frozen=True, eq=False, repr=False)
 class RemlFit(Inferences, Shown):
     """A REML or ML fit.

@@ -14,6 +14,7 @@ __all__ = [
     "all_partials",
     "fisher_z",
     "lkj_log_constant",
+    "lkj_powers",
     "lkj_roots",
     "log_one_less_square",
     "partial_root",
@@ -89,6 +90,15 @@ def lkj_log_constant(r: int, eta: float) -> float:
     k = np.arange(1, r)
     beta = gammaln(eta + 0.5 * (r - 1 - k)) - gammaln(eta + 0.5 * (r - 1))
     return float(np.sum(0.5 * k * np.log(np.pi) + beta))
+
+
+def lkj_powers(r: int, eta: float) -> Array:
+    """Return the powers of 1 − c² in the density by atanh c of the partial correlations c.
+
+    Row by row of the lower triangle; 1 more than in that by c, see `lkj_log_constant`.
+    """
+    _, j = np.tril_indices(r, -1)
+    return np.asarray(eta + 0.5 * (r - 2 - j))
 
 
 def lkj_roots(r: int, eta: float, count: int, rng: np.random.Generator) -> Array:

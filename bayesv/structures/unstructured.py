@@ -18,6 +18,7 @@ from bayesv.structures.partials import (
     all_partials,
     fisher_z,
     lkj_log_constant,
+    lkj_powers,
     lkj_roots,
     log_one_less_square,
     partial_root,
@@ -76,10 +77,9 @@ class Unstructured(ElementForm):
 
     def _powers(self, eta: float, by_coordinates: bool) -> Array:
         """Powers of 1 − c² in the density of the coordinates, or of the correlations."""
-        _, j = self._pairs
-        return np.asarray(
-            eta + 0.5 * (self.size - 2 - j) if by_coordinates else eta - 1.0 + 0.0 * j
-        )
+        if by_coordinates:
+            return lkj_powers(self.size, eta)
+        return np.full(self.n_corrs, eta - 1.0)
 
     def log_density(  # noqa: D102
         self, z: Array, eta: float, *, by_coordinates: bool = True

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bayesv.covariance import VarianceComponents, gls
+import numpy as np
+
+from bayesv.covariance import ComponentDraws, VarianceComponents, gls
+from bayesv.inference.density import MarginalLikelihood
 from bayesv.linalg import Array, smallest_relative_eigenvalue
 from bayesv.model import Model
+from bayesv.posterior.effects import gls_draws
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 
@@ -110,6 +114,12 @@ def estimate_of_components(vc: VarianceComponents, model: Model) -> Estimate:
 def _by_gls(
     vc: VarianceComponents, model: Model, draws: Posterior | None, flags: dict[str, bool]
 ) -> Estimate:
-    fixed = gls(model.design, vc)
-    beta, cov = fixed.beta.to_numpy(), fixed.cov.to_numpy()
+    beta, cov = np.array([np.nan]), np.zeros((0, 0))
+    if draws is not None and (density := draws.density) is not None:  # whose sums are there
+        likelihood = MarginalLikelihood.of_flat_beta(density.stats, density.by_residual)
+        point = ComponentDraws.with_parameters(model.design, vc).flat
+        beta, cov = (part[0] for part in gls_draws(point, likelihood))
+    if not (np.isfinite(beta).all() and np.isfinite(cov).all()):  # with more digits, or the reason
+        fixed = gls(model.design, vc)
+        beta, cov = fixed.beta.to_numpy(), fixed.cov.to_numpy()
     return Estimate(model, vc, beta, cov, reml=False, draws=draws, flags=flags)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from scipy.special import expit, logit
 from bayesv.covariance import ComponentDraws
 from bayesv.covariance.functionals import function_of_covariates, functionals_of_draws
 from bayesv.covariance.quantities import quantities
+from bayesv.covariance.row_sums import KeptSums, RowSums, row_sums
 from bayesv.design.design import Design
 from bayesv.design.parametric import ResidualValues
 from bayesv.design.residual import Homoscedastic
@@ -94,12 +97,18 @@ class Estimands:
         ]
         self.list: list[Estimand] = []
 
+    @cached_property
+    def sums(self) -> RowSums:
+        """Sums over rows without the response, which all replicates of a design share."""
+        return cast(RowSums, KeptSums(row_sums(self.design)))
+
     def __call__(self, point: ComponentDraws) -> Array:
         """Return every scalar at every point, shape (S, K); the first call fills ``list``."""
         scores = self.scores
         columns = self._of_parameters(point)
         if scores.functionals:
-            values = functionals_of_draws(point, self.statistics)
+            sums = self.sums if point.residual is None else None
+            values = functionals_of_draws(point, self.statistics, sums)
             columns += [
                 (Estimand("functional", name), value)
                 for name, value in values.items()
