@@ -139,15 +139,15 @@ _EARLY = """
 import os, signal, sys
 class Interrupts:
     def find_spec(self, name, *_):
-        if name == "bayesv":
+        if name == "bayesv.cli":
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupts())
-from bayesv_command import main
+from bayesv.__main__ import main
 main()
 """
 _LATE = """
 import os, signal, sys
-from bayesv_command import main
+from bayesv.__main__ import main
 sys.argv = ["bayesv", "export-r"]
 code = main()
 os.kill(os.getpid(), signal.SIGINT)
