@@ -4,10 +4,14 @@ It stands beside the package, because Python reads all of ``bayesv/__init__.py``
 imports, before any module in the package has a say.
 """
 
+import contextlib
 import os
 import signal
+import sys
 
 __all__ = ["main"]
+
+INTERRUPTED = 130
 
 
 def main() -> int:
@@ -20,9 +24,13 @@ def main() -> int:
     signal.signal(signal.SIGINT, usual)
     code = run()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is written: the end is the end
+    if code == INTERRUPTED:  # taking compiled loops apart takes longer than one should wait
+        with contextlib.suppress(OSError):  # its reader may have been interrupted, too
+            sys.stdout.flush()
+        os._exit(code)
     return code
 
 
 def _stop(*_: object) -> None:
     os.write(2, b"interrupted\n")
-    os._exit(130)
+    os._exit(INTERRUPTED)

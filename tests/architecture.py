@@ -71,6 +71,7 @@ HEAVY: dict[str, str] = {
     "gram.rows": "compiled by numba",
     "gram.several": "compiled by numba",
     "gram.small": "compiled by numba",
+    "gram.stacks": "compiled by numba",
     "inference.loops": "compiled by numba",
     "inference.points": "compiled by numba",
     "reml.chains": "compiled by numba",

@@ -25,6 +25,7 @@ import pandas as pd
 import bayesv as bv
 from bayesv.priors.text import prior_from_text, priors_from_dict
 from bayesv.study import Scenario
+from tests.fuzz_formulas import formulas
 from tests.fuzz_inputs import NUMBERS, column, damaged
 from tests.fuzz_structures import known, pedigrees, predictions, residuals, structures
 
@@ -180,6 +181,7 @@ TARGETS: dict[str, Callable[[random.Random], None]] = {
     "pedigrees": pedigrees,
     "known": known,
     "predictions": predictions,
+    "formulas": formulas,
     "r_folders": r_folders,
 }
 

@@ -212,6 +212,12 @@ def test_digits_are_one_whole_number(digits):
         columns(f"round(z, {digits})")
 
 
+@pytest.mark.parametrize("base", ["x", "1.5", "Inf", "0/0"])
+def test_a_base_is_one_whole_number(base):
+    with pytest.raises(bv.FormulaError, match="one whole number, the place of a level"):
+        columns(f"C(f, base={base})")
+
+
 def test_more_digits_than_numbers_have():
     np.testing.assert_array_equal(columns("round(z, 400)")[:, 0], frame().z)
     assert columns("x + round(z, -400)").shape == (N, 1)  # zeros are no column

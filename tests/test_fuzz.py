@@ -33,6 +33,7 @@ _spec.loader.exec_module(fuzzers)
         ("pedigrees", 100),
         ("known", 60),
         ("predictions", 60),
+        ("formulas", 200),
     ],
 )
 def test_all_is_read_or_refused(name, count, monkeypatch):

@@ -80,3 +80,11 @@ def test_a_study(copied):
     result = run([scenario], ["REML"], replicates=2, seed=1, scores=Scores(), workers=1)
     assert vars(copied(scenario)) == vars(scenario)
     assert copied(result).to_frame().equals(result.to_frame())
+
+
+def test_labels_that_nobody_has_read(sleepstudy, copied):
+    fit = sleepstudy.reml()
+    again = copied(fit)
+    pd.testing.assert_series_equal(again.beta, fit.beta)
+    pd.testing.assert_frame_equal(again.cov_beta, fit.cov_beta)
+    assert again.components == fit.components

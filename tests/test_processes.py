@@ -199,6 +199,25 @@ def test_interrupts_end_in_an_interrupt(engine, chains, sleepstudy):
         thread.join()
 
 
+def test_long_tasks_end_with_the_call_that_was_interrupted():
+    """Interrupts reach the main thread alone; others must not go on until they are done."""
+    main, seen = threading.main_thread().ident, []
+
+    def task(number):
+        if number == 0:
+            signal.pthread_kill(main, signal.SIGINT)
+        for _ in range(2000):  # ten seconds
+            run(time.sleep, [0.005])
+        seen.append(number)
+
+    start = time.monotonic()
+    with threads(2), pytest.raises(KeyboardInterrupt):
+        run(task, [0, 1, 2])
+    assert time.monotonic() - start < 5
+    assert not seen
+    assert run(len, ["a", "bc"]) == [1, 2]
+
+
 def test_an_interrupt_of_compiled_code_is_an_interrupt():
     def struck(error: BaseException | None) -> None:
         raise SystemError("a loop returned a result with an exception set") from error

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
+from bayesv.reml.criterion import Criterion
 
 FORMULA = "y ~ x + f + (x | g) + (1 | c)"
 
@@ -239,3 +240,15 @@ def test_flat_criteria_near_zero_are_searched_to_the_end(
     fit = scenario.prepare(5).replicate(replicate).model.reml(method)
     assert fit.converged
     assert fit.gradient_norm < 1e-4
+
+
+@pytest.mark.parametrize("columns", ["1", "x", "x + w"])
+@pytest.mark.parametrize("groups", ["g", "c/g"])
+def test_values_at_many_points_are_those_at_each(data, columns, groups):
+    """In one compiled pass or with the gradient; also of λ with a column of zeros."""
+    model = bv.Model(f"y ~ x + ({columns} | {groups})", data)
+    criterion = Criterion(model.design, model.statistics, "REML")
+    points = np.random.default_rng(1).normal(size=(20, criterion.size))
+    points[0] = 0.0
+    each = [criterion.value_and_gradient(point)[0] for point in points]
+    np.testing.assert_allclose(criterion.values(points), each, rtol=1e-12)

@@ -116,6 +116,9 @@ def test_numbers_are_those_of_the_fits(full, sleepstudy):
 def test_fine_fits_are_called_fine_and_problems_come_first(full, singular):
     assert 'role="alert"' not in full
     assert "No problem was found" in full
+    assert "Pareto k̂ of the proposal" in full  # what an engine did is said in words
+    assert "pareto_k" not in full
+    assert "n_evaluations" not in full
     assert singular.index('role="alert"') < singular.index('id="model"')
     assert singular.count("singular fit") >= 2
     assert "No problem was found" not in singular

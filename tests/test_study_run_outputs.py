@@ -153,6 +153,11 @@ def test_priors_go_to_text_and_back(priors):
     assert prior_from_text("Flat") == bv.Flat()
 
 
+def rows_of(table, quantity):
+    rows = table[(table["quantity"] == quantity) & (table["score"] == "coverage")]
+    return list(rows[["estimator", "method"]].astype(str).itertuples(index=False))
+
+
 def test_pictures_draw_the_scores(folder):
     result = read(folder / "out")
     table = result.scores()
@@ -163,6 +168,10 @@ def test_pictures_draw_the_scores(folder):
     assert any(np.array_equal(y, row["value"]) for y in lines)
     assert any(np.array_equal(y, [0.95, 0.95]) for y in lines)  # nominal
     assert "coverage of sd g: x against levels.g" in bv.plots.describe(axes[1])
+    of_sd = bv.plots.study_scores(result, quantities=["sd g: x"])
+    listed = [text.get_text() for text in bv.plots.figure_of(of_sd).legends[0].get_texts()]
+    own = {" · ".join(key) for key in rows_of(table, "sd g: x")}
+    assert set(listed) == own  # nothing that is not drawn
     bias = bv.plots.study_scores(result, "relative bias", quantities=["log|V|"])
     zipped = bv.plots.study_intervals(result, "beta x")
     assert len(zipped) == 4  # plug-in and Kenward–Roger; plug-in and posterior

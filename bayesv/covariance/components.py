@@ -29,20 +29,13 @@ from bayesv.linalg import (
 )
 from bayesv.names import factors_of, matched, resolved
 from bayesv.support.arguments import a
+from bayesv.support.deferred import deferred
 from bayesv.support.shown import Part, Shown, Table
 
-__all__ = ["VarianceComponents", "estimated"]
+__all__ = ["VarianceComponents"]
 
 
-def estimated(
-    blocks: Mapping[str, pd.DataFrame], sigma2: float, residual: Any = None
-) -> VarianceComponents:
-    """Return components that are valid as they were computed: each block is a root squared."""
-    new = VarianceComponents({}, sigma2, residual)
-    object.__setattr__(new, "_blocks", dict(blocks))
-    return new
-
-
+@deferred("_blocks")
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class VarianceComponents(Shown):
     """Σ_f of every grouping factor and the residual variance σ².

@@ -148,7 +148,10 @@ def contrasts_of(argument: Any, levels: tuple[str, ...], base: Any = None) -> Co
             "contr.poly, contr.SAS, and Treatment('level'), Sum('level')."
         )
     if base is not None:
-        place = int(float(np.asarray(as_numeric(base, "base"))))
+        number = np.asarray(as_numeric(base, "base"))
+        if number.ndim or not np.isfinite(number) or number % 1:
+            raise FormulaError("C(): base must be one whole number, the place of a level.")
+        place = int(number)
         if not 1 <= place <= len(levels):
             raise FormulaError(f"C(): base={place} is no level; there are {len(levels)}.")
         coding = Contrasts(coding.kind, levels[place - 1])

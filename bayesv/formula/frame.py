@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import narwhals as nw
 import numpy as np
 import pandas as pd
 
@@ -84,6 +83,8 @@ def _open(data: Any) -> Any:
             return pd.DataFrame(data)
         except (TypeError, ValueError) as error:
             raise DataError(f"The mapping is no table of columns: {error}.") from error
+    import narwhals as nw  # takes a while to load, and pandas needs none of it
+
     try:
         return nw.from_native(data, eager_only=True)
     except TypeError:
@@ -109,6 +110,8 @@ def _called(data: Any) -> str:
 
 def _from_narwhals(column: Any) -> Any:
     """Return the values of a column of polars, Arrow, …, exact where it has gaps."""
+    import narwhals as nw  # takes a while to load, and pandas needs none of it
+
     if column.dtype == nw.Enum:
         return pd.Categorical(column.to_list(), categories=column.dtype.categories)
     if column.dtype == nw.Categorical:

@@ -112,7 +112,8 @@ def rounded_columns(columns: Sequence[pd.Series], formula: Formula) -> tuple[str
         x = x[np.isfinite(x)]
         if not len(x) or (x == x[0]).all():
             continue
-        single, largest = x.astype(np.float32), np.abs(x).max()
+        with np.errstate(over="ignore"):  # what is larger is in double precision
+            single, largest = x.astype(np.float32), np.abs(x).max()
         kind = np.float32 if (single == x).all() else np.float64
         spacing = float(np.spacing(kind(largest)))
         # Whole numbers, halves and the like are exact and have no odd multiples of it.

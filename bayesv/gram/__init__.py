@@ -15,7 +15,13 @@ from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.identification import Elements, flat_directions
 from bayesv.gram.krylov import EIGHT, krylov
 from bayesv.gram.layout import Layout
-from bayesv.gram.many import BATCH, WORTH_THREADS, eliminate_many, probe_logs
+from bayesv.gram.many import (
+    BATCH,
+    WORTH_THREADS,
+    chain_values,
+    eliminate_many,
+    probe_logs,
+)
 from bayesv.gram.moments import Moments, accumulate, merge, permute, recode
 from bayesv.gram.of_design import refuse_crossed_clusters, responses_of, statistics_of
 from bayesv.gram.predicted import PredictedEffects, predicted_effects, squares_of_effects
@@ -62,6 +68,7 @@ __all__ = [
     "after_fixed",
     "arrange",
     "chain_problem",
+    "chain_values",
     "check_elimination",
     "digits_reproduced",
     "draw_effects",

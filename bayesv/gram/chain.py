@@ -124,20 +124,15 @@ class Merging:
         replaced by the triangular factor of their stack side by side, which has the same sum for
         every D and c.
         """
-        k, s = parts[0].shape[1:]
-        stacked = np.stack([H[self.members].reshape(-1, k * s) for H in parts], axis=1)
-        most = self.n_sums * k * s
-        stops, blocks, done = np.cumsum(self.counts), [], 0
-        for c in np.flatnonzero(self.counts > most):
-            start = stops[c] - self.counts[c]
-            stack = stacked[start : stops[c]].reshape(self.counts[c], -1)
-            full = np.zeros((most, stack.shape[1]))
-            triangle = np.linalg.qr(stack, mode="r")
-            full[: len(triangle)] = triangle
-            blocks += [stacked[done:start], full.reshape(most, len(parts), k * s)]
-            done = stops[c]
-        kept = np.concatenate([*blocks, stacked[done:]])
-        return [np.ascontiguousarray(kept[:, m]).reshape(-1, k, s) for m in range(len(parts))]
+        from bayesv.gram.stacks import shorten  # compiled: loaded when it is needed
+
+        J, k, s = parts[0].shape
+        rows = np.hstack([H.reshape(J, k * s) for H in parts])
+        kept = self.kept(k, s)
+        short = np.empty((int(kept.sum()), rows.shape[1]))
+        shorten(rows, self.members, self.counts, kept, short)
+        shape = (len(short), len(parts), k, s)
+        return [np.ascontiguousarray(H) for H in np.swapaxes(short.reshape(shape), 0, 1)]
 
 
 def merging_of(factor: ChainFactor, hashes: NDArray[np.uint64]) -> Merging | None:

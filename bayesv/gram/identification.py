@@ -203,19 +203,25 @@ def _products(pairs: Pairs, f: Array, g: Array) -> Array:
     """Return Σ_jl (z_ja'Mz_lc)(z_jb'Mz_ld), shape (a, b, c, d)."""
     S, p = pairs.blocks, f.shape[2]
     shape = (f.shape[1], f.shape[1], g.shape[1], g.shape[1])
-    total = np.tensordot(S, S, (0, 0)).transpose(0, 2, 1, 3)
+    total = _summed(S, S).transpose(0, 2, 1, 3)
     if p == 0:
         return np.asarray(total)
     step = max(1, _AT_ONCE // (p * (f.shape[1] + g.shape[1])))
     for start in range(0, len(S), step):
         rows = slice(start, start + step)
         explained = f[pairs.i[rows]] @ np.swapaxes(g[pairs.j[rows]], 1, 2)
-        cross = np.tensordot(S[rows], explained, (0, 0)).transpose(0, 2, 1, 3)
+        cross = _summed(S[rows], explained).transpose(0, 2, 1, 3)
         total = total - cross - cross.transpose(1, 0, 3, 2)
     # Σ_pq (Σ_j f_jap f_jbq)(Σ_l g_lcp g_ldq)
-    left, right = np.tensordot(f, f, (0, 0)), np.tensordot(g, g, (0, 0))
+    left, right = _summed(f, f), _summed(g, g)
     both = np.tensordot(left, right, ((1, 3), (1, 3)))
     return np.asarray(total + both.reshape(shape))
+
+
+def _summed(f: Array, g: Array) -> Array:
+    """Return Σ_j f_jab g_jcd, shape (a, b, c, d)."""
+    one, other = (each.reshape(len(each), int(np.prod(each.shape[1:]))) for each in (f, g))
+    return np.asarray((one.T @ other).reshape(*f.shape[1:], *g.shape[1:]))
 
 
 def _symmetric(tensor: Array, f: tuple[Index, Index], g: tuple[Index, Index]) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 
 from bayesv.gram.border import from_border, to_border
 from bayesv.gram.compiled import FLUSH, compiled, widths
+from bayesv.gram.leaves import SMALL, eliminate_leaf, reverse_leaf
 from bayesv.gram.tables import A_START, H_START, L_START, PLACE, U_START, K, S
 
 __all__ = ["draw_units", "forward", "reverse"]
@@ -39,20 +40,18 @@ def forward(tables, sums, left, start, stop, lam, front):
         k, s, place = table[f, K], table[f, S], table[f, PLACE]
         trail = place + k if f > 0 else 0
         base = table[f, A_START] + c * k * k
-        for i in range(k):
-            for j in range(k):
-                a[i, j] = A[base + i * k + j]
-        if f > 0:
+        offset, u = table[f, L_START], table[f, U_START] + c
+        is_leaf = f == 0 and k <= SMALL and not crossed
+        if is_leaf:
+            span = pointer[u] * k * s, pointer[u + 1] * k * s
+            determinant = eliminate_leaf(A, base, H, span, lam, offset, k, s, front)
+        else:
             for i in range(k):
                 for j in range(k):
-                    a[i, j] += front[place + min(i, j), place + max(i, j)]
-                    kept_A[base + i * k + j] = a[i, j]
-            for i in range(k):
-                for j in range(i, k):
-                    front[place + i, place + j] = 0.0
-        offset = table[f, L_START]
-        determinant = _root(a, lam[offset : offset + k * k].reshape(k, k), k, N, P)
-        u = table[f, U_START] + c
+                    a[i, j] = A[base + i * k + j]
+            if f > 0:
+                _take_from_front(a, k, place, front, kept_A, base)
+            determinant = _root(a, lam[offset : offset + k * k].reshape(k, k), k, N, P)
         if mult[u] == 1.0:
             product *= determinant
             if not product < FLUSH:
@@ -60,6 +59,8 @@ def forward(tables, sums, left, start, stop, lam, front):
                 product = 1.0
         else:
             logdet += mult[u] * np.log(determinant)
+        if is_leaf:
+            continue
         for r in range(pointer[u], pointer[u + 1]):
             base = table[f, H_START] + (r - pointer[table[f, U_START]]) * k * s
             for i in range(k):
@@ -82,6 +83,18 @@ def forward(tables, sums, left, start, stop, lam, front):
         if crossed:
             to_border(tables, f, tables.edges[u], tables.edges[u + 1], P, half, left)
     return logdet + np.log(product)
+
+
+@compiled
+def _take_from_front(a, k, place, front, kept_A, base):
+    """Add to a unit's ``a`` what its descendants took off it, and keep the sum."""
+    for i in range(k):
+        for j in range(k):
+            a[i, j] += front[place + min(i, j), place + max(i, j)]
+            kept_A[base + i * k + j] = a[i, j]
+    for i in range(k):
+        for j in range(i, k):
+            front[place + i, place + j] = 0.0
 
 
 @compiled
@@ -112,10 +125,14 @@ def reverse(tables, left, bar, start, stop, lam, bars, lam_bar, factors, of_sums
         k, s, place = table[f, K], table[f, S], table[f, PLACE]
         trail = place + k if f > 0 else 0
         base = table[f, A_START] + c * k * k
+        offset, u = table[f, L_START], table[f, U_START] + c
+        if f == 0 and k <= SMALL and not crossed and not of_sums:
+            span = pointer[u] * k * s, pointer[u + 1] * k * s
+            reverse_leaf(A, base, H, span, lam, offset, k, s, mult[u], bars, lam_bar)
+            continue
         for i in range(k):
             for j in range(k):
                 a[i, j] = A[base + i * k + j]
-        offset = table[f, L_START]
         _root(a, lam[offset : offset + k * k].reshape(k, k), k, N, P)
         for i in range(k):
             for j in range(k):
@@ -128,7 +145,6 @@ def reverse(tables, left, bar, start, stop, lam, bars, lam_bar, factors, of_sums
                 for t in range(j + 1, k):
                     total -= lam_N[i, t] * N[t, j]
                 lam_N[i, j] = total / N[j, j]
-        u = table[f, U_START] + c
         for r in range(pointer[u], pointer[u + 1]):
             base = table[f, H_START] + (r - pointer[table[f, U_START]]) * k * s
             for i in range(k):

@@ -9,10 +9,11 @@ import numpy as np
 from bayesv.gram.elimination import eliminate_units, mirrored
 from bayesv.gram.iterative import IterativeBorder
 from bayesv.gram.statistics import GramStatistics
+from bayesv.gram.tables import ChainProblem
 from bayesv.gram.threads import one_blas_thread, run
 from bayesv.linalg import Array, symmetrize
 
-__all__ = ["BATCH", "WORTH_THREADS", "eliminate_many", "probe_logs"]
+__all__ = ["BATCH", "WORTH_THREADS", "chain_values", "eliminate_many", "probe_logs"]
 
 Values = tuple[Array, Array]  # log|M| and T
 
@@ -70,6 +71,17 @@ def eliminate_many(
     parts = run(part, range(0, S, BATCH), serial=serial)
     T = stats.sums.C + mirrored(np.concatenate([part[1] for part in parts]))
     return np.concatenate([part[0] for part in parts]), symmetrize(T)
+
+
+def chain_values(problem: ChainProblem, lam: Array) -> Array:
+    """Return the profiled criterion at S flat λ, shape (S, Σk²); ∞ where rounding leaves none."""
+    from bayesv.gram.profiled import profile_lanes  # compiled: loaded when it is needed
+
+    def part(start: int) -> Array:
+        return np.asarray(profile_lanes(problem, lam[start : start + BATCH]))
+
+    serial = len(lam) * len(problem.tables.unit) < WORTH_THREADS
+    return np.concatenate(run(part, range(0, len(lam), BATCH), serial=serial))
 
 
 def probe_logs(stats: GramStatistics, lambdas: Sequence[Array]) -> Array:

@@ -6,8 +6,9 @@ import numpy as np
 
 from bayesv.gram.compiled import compiled
 from bayesv.gram.kernels import forward, reverse
+from bayesv.gram.lanes import forward_many
 
-__all__ = ["profile", "profile_chain", "profile_many", "solve_fixed"]
+__all__ = ["profile", "profile_chain", "profile_lanes", "profile_many", "solve_fixed"]
 
 
 @compiled
@@ -75,27 +76,32 @@ def profile_many(T, logdet, rule):
 
     S is destroyed in ``T``, (S, p + 1, p + 1), whose upper triangles are not looked at.
     """
-    p = T.shape[1] - 1
     values = np.empty(len(T))
     for s in range(len(T)):
-        L, total = T[s], logdet[s] + rule.constant
-        for j in range(p):
-            for t in range(j):
-                L[j, j] -= L[j, t] ** 2
-            if rule.restricted:
-                total += np.log(L[j, j])
-            L[j, j] = np.sqrt(L[j, j])
-            for i in range(j + 1, p + 1):
-                for t in range(j):
-                    L[i, j] -= L[i, t] * L[j, t]
-                L[i, j] /= L[j, j]
-        r2 = L[p, p]
-        for t in range(p):
-            r2 -= L[p, t] ** 2
-        sigma2, scaled = (1.0, r2) if rule.sigma_is_known else (r2 / rule.df, rule.df)
-        total += rule.df * np.log(2.0 * np.pi * sigma2) + scaled
-        values[s] = total if np.isfinite(total) and r2 > 0 else np.inf
+        values[s] = _value(T[s], logdet[s], rule)
     return values
+
+
+@compiled
+def _value(L, logdet, rule):
+    """Return the profiled criterion of T, in the lower triangle of ``L``, where S is destroyed."""
+    p, total = len(L) - 1, logdet + rule.constant
+    for j in range(p):
+        for t in range(j):
+            L[j, j] -= L[j, t] ** 2
+        if rule.restricted:
+            total += np.log(L[j, j])
+        L[j, j] = np.sqrt(L[j, j])
+        for i in range(j + 1, p + 1):
+            for t in range(j):
+                L[i, j] -= L[i, t] * L[j, t]
+            L[i, j] /= L[j, j]
+    r2 = L[p, p]
+    for t in range(p):
+        r2 -= L[p, t] ** 2
+    sigma2, scaled = (1.0, r2) if rule.sigma_is_known else (r2 / rule.df, rule.df)
+    total += rule.df * np.log(2.0 * np.pi * sigma2) + scaled
+    return total if np.isfinite(total) and r2 > 0 else np.inf
 
 
 @compiled
@@ -115,3 +121,19 @@ def profile_chain(given, lam):
         left = given.left
         reverse(given.tables, left, left, 0, stop, lam, front, lam_bar, given.factors, False)
     return value, lam_bar, T
+
+
+@compiled
+def profile_lanes(given, lam):
+    """Return the criterion at W flat λ, (W, Σk²)."""
+    m, W, C = len(given.sums.C), len(lam), given.sums.C
+    logdet, T, L = np.empty(W), np.empty((W, m, m)), np.empty((m, m))
+    spans, values = np.zeros((1, 2), dtype=np.intp), np.empty(W)
+    spans[0, 1] = len(given.tables.unit)
+    forward_many(given.tables, given.sums, spans, lam, given.width, logdet, T)
+    for w in range(W):
+        for i in range(m):
+            for j in range(i + 1):
+                L[i, j] = C[i, j] + T[w, j, i]
+        values[w] = _value(L, logdet[w], given.rule)
+    return values

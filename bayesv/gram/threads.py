@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import cache
+from threading import Event
 from typing import Any
 
 from bayesv.support.memory import how_many
@@ -19,6 +20,9 @@ from bayesv.support.process import Shared
 __all__ = ["in_this_context", "n_threads", "one_blas_thread", "run", "threads"]
 
 _limit: ContextVar[int | None] = ContextVar("most threads", default=None)
+# Of the calls of `run` that this context is inside: set when one has failed or was interrupted, so
+# that its other tasks, long ones, end where they next run something.
+_ended: ContextVar[tuple[Event, ...]] = ContextVar("calls that ended early", default=())
 
 
 def n_threads() -> int:
@@ -112,10 +116,21 @@ def run(
 
     No more run at a time than there is memory for, each taking ``bytes_each``.
     """
+    if any(event.is_set() for event in _ended.get()):
+        raise KeyboardInterrupt
     workers = 1 if serial or len(items) < 2 else min(n_threads(), len(items))
     if workers > 1 and bytes_each:
         workers = min(workers, how_many(bytes_each))
     if workers <= 1:
         return [task(item) for item in items]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(in_this_context(task), items))
+    ended = Event()
+    before = _ended.set((*_ended.get(), ended))
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                return list(pool.map(in_this_context(task), items))
+            except BaseException:  # interrupts reach the main thread alone
+                ended.set()
+                raise
+    finally:
+        _ended.reset(before)

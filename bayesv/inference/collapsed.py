@@ -209,7 +209,7 @@ def labelled(
 
 
 def _approximation(target: Target, x: Array) -> dict[str, Any]:
-    """Say how much was interpolated, how well, and what other probes would do to draws x."""
+    """Say how much was interpolated, how well, and how well its probes know draws x."""
     said = probe_shift(target, x)
     if target.interpolants:
         said["interpolation_error"] = max(one.error for one in target.interpolants)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from bayesv.covariance.components import VarianceComponents, estimated
+from bayesv.covariance.components import VarianceComponents
+from bayesv.covariance.estimated import estimated
 from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.gram import (
@@ -20,6 +20,7 @@ from bayesv.gram import (
     Probes,
     Rule,
     chain_problem,
+    chain_values,
     eliminate,
     eliminate_many,
     profile_chain,
@@ -62,11 +63,9 @@ class Criterion:
         """Return the statistics at x."""
         return self.stats
 
-    def components(
-        self, x: Array, blocks: Mapping[str, pd.DataFrame], sigma2: float
-    ) -> VarianceComponents:
-        """Return the components at x, of Σ_f and σ²."""
-        return estimated(blocks, sigma2)
+    def components(self, x: Array, blocks: Sequence[Array], sigma2: float) -> VarianceComponents:
+        """Return the components at x, of the Σ_f of each term and σ²."""
+        return estimated(self.design.terms, blocks, sigma2)
 
     def degenerate(self, x: Array) -> list[str]:
         """Return problems of what is next to 0 beside what is estimated with it."""
@@ -129,12 +128,6 @@ class Criterion:
         """Return what eliminating the random effects leaves."""
         return eliminate(self.statistics(x), self.lambdas(x))
 
-    def remainder(self, x: Array) -> Array:
-        """Return T = [X y]'V_r⁻¹[X y] at x, what eliminating the random effects leaves."""
-        if self.chain is None:
-            return self.eliminated(x).T
-        return profile_chain(self.chain, self.stats.layout, self.lambdas(x))[2]
-
     def curvature(self, x: Array) -> Array:
         """Return about the second derivatives by x: J times Fisher's information of a level."""
         return self.coordinates.curvature(x)
@@ -195,6 +188,8 @@ class Criterion:
 
         Much cheaper than S evaluations with the gradient. They differ in λ alone.
         """
+        if (table := self.coordinates.table) and (chain := self.chain_at(x[0])):
+            return chain_values(chain, table.flat(x[:, : self.n_lambdas]))
         from bayesv.gram.profiled import profile_many  # compiled: loaded when it is needed
 
         stats = self.statistics(x[0])
@@ -212,14 +207,14 @@ class Criterion:
 
     def approached(self, x: Array, most: int, far: float) -> Array:
         """Return x after so many steps of EM at most, while a row of λ grows by so much."""
-        if self.chain is not None and (table := self.coordinates.table) is not None:
+        if (table := self.coordinates.table) and (chain := self.chain_at(x)):
             from bayesv.reml.chains import approach_chain  # compiled: loaded when it is needed
 
-            x = x.copy()
-            self.n_evaluations += approach_chain(self.chain, table, x, most, far)
-            if np.isnan(x).any():
+            own = x[: self.n_lambdas].copy()
+            self.n_evaluations += approach_chain(chain, table, own, most, far)
+            if np.isnan(own).any():
                 raise self.reproduced()
-            return x
+            return np.append(own, x[self.n_lambdas :])
         for _ in range(most):
             before, x = self.row_sizes(x)[: self.n_lambdas], self.expectation_step(x)
             if self.row_sizes(x)[: self.n_lambdas].max() < far * before.max():
@@ -230,6 +225,10 @@ class Criterion:
     def chain(self) -> ChainProblem | None:
         """What profiles the criterion in one pass, where its sums are always the same."""
         return chain_problem(self.stats, self._rule(self.stats))
+
+    def chain_at(self, x: Array) -> ChainProblem | None:
+        """Return what profiles the criterion where only λ differs from x."""
+        return self.chain
 
     def _rule(self, stats: GramStatistics) -> Rule:
         """Return what makes the criterion of log|M| and T."""

@@ -39,6 +39,12 @@ class ElementTable(NamedTuple):
     of_column: Index
     terms: Index
 
+    def flat(self, x: Array) -> Array:
+        """Return the flat λ, shape (S, size), at S points x, shape (S, d)."""
+        lam = np.zeros((len(x), self.size))
+        lam[:, self.places] = x * self.units
+        return lam
+
 
 class ChainDescent(NamedTuple):
     """What a compiled descent over some elements of λ needs beside its course.

@@ -39,6 +39,7 @@ from bayesv.support.arguments import (
     choice,
     optional,
 )
+from bayesv.support.deferred import deferred
 from bayesv.support.shown import Part, Shown
 
 __all__ = ["RemlFit"]
@@ -46,6 +47,7 @@ __all__ = ["RemlFit"]
 _INSTEAD = "fit.predict(newdata) predicts given rows, of fitted groups and of new ones."
 
 
+@deferred("beta", "cov_beta")
 @dataclass(frozen=True, eq=False, repr=False)
 class RemlFit(Inferences, Shown):
     """A REML or ML fit.
@@ -76,7 +78,7 @@ class RemlFit(Inferences, Shown):
     problems : tuple of str
         What the data do not identify, and why; lost digits. The fit warns of each.
     certificate : Certificate or None
-        Of a fit by iteration: how far it would move with other probes; None if it is exact.
+        Of a fit by iteration: how far it may be from what all probes give; None if it is exact.
     reported_cov_beta : DataFrame, shape (p, p), or None
         Covariance of β̂ that another program reports, where it is not (X'V⁻¹X)⁻¹.
     notes : tuple of str

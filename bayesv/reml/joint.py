@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
-from bayesv.covariance.components import VarianceComponents, estimated
+from bayesv.covariance.components import VarianceComponents
+from bayesv.covariance.estimated import estimated
 from bayesv.design.design import Design
 from bayesv.design.residual_coordinates import ResidualCoordinates
 from bayesv.design.structured import StructuredResidual
 from bayesv.errors import DataError
-from bayesv.gram import ByResidual, GramStatistics, Weighted
+from bayesv.gram import ByResidual, ChainProblem, GramStatistics, Weighted, chain_problem
 from bayesv.linalg import Array
 from bayesv.reml.criterion import Criterion
 from bayesv.structures.spatial import Spatial
@@ -55,6 +55,11 @@ class JointCriterion(Criterion):
     def chain(self) -> None:
         """Sums change with the residuals."""
         return None
+
+    def chain_at(self, x: Array) -> ChainProblem | None:
+        """Return what profiles the criterion with the residuals of x."""
+        stats = self.statistics(x)
+        return chain_problem(stats, self._rule(stats))
 
     def weighted(self, x: Array) -> Weighted:
         """Return the statistics at x, and the way back.
@@ -127,13 +132,11 @@ class JointCriterion(Criterion):
             starts.append((f"the SD of the residuals of {label}", start))
         return starts
 
-    def components(
-        self, x: Array, blocks: Mapping[str, pd.DataFrame], sigma2: float
-    ) -> VarianceComponents:
+    def components(self, x: Array, blocks: Sequence[Array], sigma2: float) -> VarianceComponents:
         """Return the components at x, of Σ_f and the variance that SDs are relative to."""
         form, parameters = self.residual.form, self.residual.parameters(x[self.n_lambdas :])
         values, sigma2 = form.values_of(parameters, sigma2)
-        return estimated(blocks, sigma2, values)
+        return estimated(self.design.terms, blocks, sigma2, values)
 
 
 def starts_of(form: StructuredResidual, design: Design) -> list[Array]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from bayesv.design.design import Design
 from bayesv.errors import DataError, FitWarning, warn
 from bayesv.gram import LARGEST_ERROR, Probes
 from bayesv.linalg import Array, Mask, symmetrize
@@ -17,8 +19,11 @@ from bayesv.reml.free import Free
 from bayesv.reml.identification import unidentified
 from bayesv.reml.rounding import rounded_response
 from bayesv.reml.starts import Screen, lattice_of
+from bayesv.support.deferred import later
 
 __all__ = ["Optimum", "Search"]
+
+Index = NDArray[np.intp]
 
 _NONE = np.zeros(0)
 _BOUNDARY = 1e-3  # in units of 1/rms of the column: a diagonal element of λ next to 0
@@ -169,18 +174,25 @@ class Search:
     def _leave_zero(self, x: Array, value: float, free: Mask) -> Array | None:
         """Return a point with a lower criterion next to the boundary, if there is one."""
         tolerance = 1e-9 * max(1.0, abs(value))
-        for i in np.flatnonzero(~free):
-            for step in (1e-2, 1e-1):
-                away = x.copy()
-                away[i] += step
-                if self.criterion.value_and_gradient(away)[0] < value - tolerance:
-                    return away
+        held = np.flatnonzero(~free)
+        if len(held):
+            steps = np.eye(len(x))[held, None] * np.array([[1e-2], [1e-1]])
+            away = x + steps.reshape(-1, len(x))
+            lower = self._values(away, within=held) < value - tolerance
+            if lower.any():
+                return np.asarray(away[lower.argmax()])
         turned = self._turned(x)
         if len(turned):
             values = self.criterion.values(turned)
             if values.min() < value - tolerance:
                 return np.asarray(turned[values.argmin()])
         return None
+
+    def _values(self, points: Array, within: Index) -> Array:
+        """Return the criterion at points that differ in these coordinates."""
+        if (within < self.criterion.n_lambdas).all():
+            return self.criterion.values(points)
+        return np.array([self.criterion.value_and_gradient(point)[0] for point in points])
 
     def _turned(self, x: Array) -> Array:
         """Return points that leave a zero of λ's diagonal together with a correlation of ±1.
@@ -207,16 +219,10 @@ class Search:
         """Return the fit at an optimum, with what is to be known of it."""
         criterion = self.criterion
         stats, design = criterion.statistics(best.x), criterion.design
-        gamma, r2, _, S_inv = solve_fixed(criterion.remainder(best.x))
+        gamma, r2, _, S_inv = solve_fixed(criterion.eliminated(best.x).T)
         sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
-        names = design.fixed_index
         roots = criterion.roots(best.x)
-        blocks = {
-            term.group: pd.DataFrame(
-                symmetrize(sigma2 * root @ root.T), term.column_index, term.column_index
-            )
-            for term, root in zip(design.terms, roots, strict=True)
-        }
+        blocks = [symmetrize(sigma2 * root @ root.T) for root in roots]
         error = stats.relative_error(roots)
         if error > LARGEST_ERROR:
             raise criterion.reproduced()
@@ -241,8 +247,8 @@ class Search:
             design=design,
             method=criterion.method,
             components=criterion.components(best.x, blocks, sigma2),
-            beta=pd.Series(stats.fixed.to_beta(gamma), names, name="beta"),
-            cov_beta=pd.DataFrame(stats.fixed.cov_beta(sigma2 * S_inv), names, names),
+            beta=later(_labelled_beta, design, stats.fixed.to_beta(gamma)),
+            cov_beta=later(_labelled_cov, design, stats.fixed.cov_beta(sigma2 * S_inv)),
             criterion=best.value,
             singular=best.boundary,
             converged=converged,
@@ -255,9 +261,19 @@ class Search:
 
 def _beside(points: Array, rest: Array) -> Array:
     """Return points (S, m) with the same other coordinates after them, (S, d)."""
+    if not len(rest):
+        return points
     return np.hstack([points, np.broadcast_to(rest, (len(points), len(rest)))])
 
 
 def _relative(gradient: Array, size: Array) -> float:
     """Return the largest element of a gradient; where λ is large, by its relative change."""
     return float((np.abs(gradient) * np.maximum(1.0, size)).max())
+
+
+def _labelled_beta(design: Design, beta: Array) -> pd.Series:
+    return pd.Series(beta, design.fixed_index, name="beta")
+
+
+def _labelled_cov(design: Design, cov: Array) -> pd.DataFrame:
+    return pd.DataFrame(cov, design.fixed_index, design.fixed_index)

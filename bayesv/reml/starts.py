@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +100,7 @@ class Screen:
 
     def __init__(self, values: Callable[[Array], Array], lattice: Lattice) -> None:
         self.values, self.lattice = values, lattice
-        self._known: dict[bytes, float] = {}  # values at points of the lattice
+        self._known: dict[Any, float] = {}  # values at points of the lattice
 
     @property
     def values_a_start(self) -> int:
@@ -154,13 +155,13 @@ class Screen:
         for _ in range(_SWEEPS):
             before = lows.sum()
             for place, n_choices in self.lattice.choices:
-                trials = np.repeat(points, n_choices, axis=0)
-                trials[:, place] = np.tile(np.arange(n_choices), len(points))
-                values = self._values(trials).reshape(-1, n_choices)
-                best = values.argmin(axis=1)
-                better = values.min(axis=1) < lows
+                trials = np.repeat(points[:, None], n_choices, axis=1)
+                trials[:, :, place] = np.arange(n_choices)
+                values = self._values(trials.reshape(-1, points.shape[1])).reshape(-1, n_choices)
+                best, lowest = values.argmin(axis=1), values.min(axis=1)
+                better = lowest < lows
                 points[better, place] = best[better]
-                lows[better] = values.min(axis=1)[better]
+                lows[better] = lowest[better]
             if lows.sum() == before:
                 break
             points, kept = np.unique(points, axis=0, return_index=True)
@@ -170,7 +171,8 @@ class Screen:
 
     def _values(self, points: Index) -> Array:
         """Return the criterion at points of the lattice, (S,); searches meet, and ask once."""
-        keys = [point.tobytes() for point in points]
+        kinds = np.dtype((np.void, points.shape[1]))
+        keys: list[Any] = points.astype(np.int8).view(kinds).ravel().tolist()
         new = {key: i for i, key in enumerate(keys) if key not in self._known}
         if new:
             values = self.values(self.lattice.coordinates(points[list(new.values())]))

@@ -52,7 +52,7 @@ _OF_ENGINES = {
     "n_evaluations": "evaluations of the density",
     "interpolation_error": "largest error of the interpolated log density",
     "n_probes": "probes of the log-determinant",
-    "probe_shift": "shift by other probes, in posterior SDs",
+    "probe_shift": "error of the probes, in posterior SDs (95 %)",
     "seconds": "time, in seconds",
     "nutpie_version": "version of nutpie",
     "pymc_version": "version of PyMC",

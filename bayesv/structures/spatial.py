@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import scipy  # .optimize is loaded when it is used
-from scipy.spatial import KDTree
 
 from bayesv.errors import DataError
 from bayesv.linalg import Array
@@ -222,6 +221,8 @@ def _apart(positions: Positions) -> float:
     places = np.asarray(positions, dtype=float).reshape(len(positions), -1)
     if len(places) < 2:
         return 1.0
+    from scipy.spatial import KDTree  # takes a while to load
+
     return float(np.median(KDTree(places).query(places, k=2)[0][:, 1]))
 
 

@@ -59,13 +59,19 @@ def accepts(**rules: Rule) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         signature = inspect.signature(function)
+        names = list(signature.parameters)
+        kinds = {one.kind for one in signature.parameters.values()}
+        several = kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> T:
-            bound = signature.bind(*args, **kwargs).arguments
+            if several:
+                given = signature.bind(*args, **kwargs).arguments
+            else:  # takes a tenth of the time
+                given = {**dict(zip(names, args, strict=False)), **kwargs}
             for name, rule in rules.items():
-                if name in bound:
-                    rule(name, bound[name])
+                if name in given:
+                    rule(name, given[name])
             return function(*args, **kwargs)
 
         return checked
