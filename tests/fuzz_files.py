@@ -120,6 +120,7 @@ def main() -> None:
     for kind in KINDS:
         with tempfile.TemporaryDirectory() as folder:
             table[kind] = fuzz(kind, changes, seed, Path(folder))
+        print(kind, dict(table[kind]), flush=True)  # of a long run, what there is so far
     print(pd.DataFrame(table).fillna(0).astype(int).to_string())
 
 

@@ -121,6 +121,14 @@ def test_draws_of_priors_are_refused_before_any_is_made(sleepstudy):
         sleepstudy.prior_predictive(10**9)
 
 
+def test_predictions_are_refused_before_any_is_made(sleepstudy, monkeypatch):
+    post = sleepstudy.sample(draws=500, chains=2, seed=1)
+    new = {"Days": np.zeros(30_000), "Subject": ["308"] * 30_000}
+    monkeypatch.setattr(memory, "available", lambda: 200 << 20)
+    with pytest.raises(bv.MemoryNeededError, match="30,000 rows from 1,000 draws"):
+        post.predict(new)
+
+
 @pytest.mark.usefixtures("little")
 def test_columns_that_cannot_be_orthogonalised_are_refused():
     n = 30_000

@@ -112,6 +112,7 @@ def test_nuts_does_not_start_on_a_rough_density(monkeypatch):
         return replace(known, log_likelihood=known.log_likelihood + noise)
 
     monkeypatch.setattr(MarginalDensity, "conditional", rough)
+    monkeypatch.setattr(Target, "_plain", None)  # classes put the density together
     options = NutsOptions(10, 10, 1, None, 1, 0.9, False)
     with pytest.raises(bv.BayesvError, match="cannot be evaluated around its mode"):
         sample_nuts(model.density, model.reml().components, options, False)

@@ -10,6 +10,7 @@ import pytest
 import bayesv as bv
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.log_prior import LogPrior
+from bayesv.inference.target import Target
 from bayesv.study import sbc
 from tests.sbc import CROSSED, FEW_ROWS, SLOPES
 
@@ -81,6 +82,7 @@ def test_few_rows_are_calibrated():
 )
 def test_a_wrong_density_leaves_the_band(monkeypatch, owner, name, wrong, seen):
     monkeypatch.setattr(owner, name, wrong)
+    monkeypatch.setattr(Target, "_plain", None)  # classes put the density together
     # One process: others would import the right density.
     result = sbc(bv.Model(*FEW_ROWS), replicates=100, seed=4, workers=1)
     assert result.fallbacks == ()
@@ -90,6 +92,7 @@ def test_a_wrong_density_leaves_the_band(monkeypatch, owner, name, wrong, seen):
 
 def test_narrow_draws_leave_the_band_around_data(monkeypatch):
     monkeypatch.setattr(MarginalDensity, "conditional", narrow_beta)
+    monkeypatch.setattr(Target, "_plain", None)
     model = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff"))
     result = sbc(model, kind="posterior", replicates=40, seed=4, workers=1)
     assert "beta Intercept" in result.failed, repr(result)

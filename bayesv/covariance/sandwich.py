@@ -250,7 +250,7 @@ def _independent_clusters(design: Design, name: str | None) -> NDArray[np.intp]:
         term
         for term in design.terms
         # Independent levels: each connected cluster of rows has one level only.
-        if len(np.unique(np.column_stack([clusters, term.codes]), axis=0)) == clusters.max() + 1
+        if len(np.unique(clusters * (term.n_levels + 1) + term.codes + 1)) == clusters.max() + 1
     ]
     if not design.terms and name is None:
         return clusters

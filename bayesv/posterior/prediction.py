@@ -12,9 +12,12 @@ from bayesv.formula.prediction import PredictedRows
 from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalLikelihood
 from bayesv.linalg import Array
+from bayesv.support.memory import refuse_unless
 from bayesv.support.progress import progress
 
 __all__ = ["responses"]
+
+_COPIES = 1.5  # of the predictions, while they are labelled
 
 
 def responses(
@@ -39,7 +42,16 @@ def responses(
         Whether all levels are new.
     of : {"mean", "response"}
         See `Posterior.predict`.
+
+    Raises
+    ------
+    MemoryNeededError
     """
+    refuse_unless(
+        _COPIES * 8.0 * values.size * len(rows.labels),
+        f"Predictions of {len(rows.labels):,} rows from {values.size:,} draws",
+        "Predict fewer rows at a time, or pass a smaller draws=.",
+    )
     all_roots, all_lambdas = values.roots(), values.relative_roots()
     y = np.empty((values.size, len(rows.labels)))
     with progress("predicting from draws", values.size) as step:
