@@ -1,6 +1,4 @@
-"""The command ``bayesv``, also as ``python -m bayesv``: interrupts end it in a word, even while
-modules are read.
-"""
+"""The command ``bayesv``, also ``python -m bayesv``: interrupts end it in a word at any time."""
 
 import contextlib
 import os

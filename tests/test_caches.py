@@ -58,6 +58,45 @@ def test_a_loop_is_compiled_once(load, tmp_path):
     assert sum(loop.stats.cache_hits.values()) == 1
 
 
+INNER = """
+from bayesv.gram.compiled import compiled
+
+@compiled
+def changed(value):
+    return value * {factor}
+"""
+OUTER = """
+from bayesv.gram.compiled import compiled
+from looped.inner import changed
+
+@compiled
+def total(x):
+    return changed(x[0]) + changed(x[1])
+"""
+
+
+def test_a_loop_is_compiled_anew_if_one_that_it_calls_was_edited(tmp_path):
+    (tmp_path / "looped").mkdir()
+    (tmp_path / "looped" / "outer.py").write_text(OUTER)
+    environment = {
+        **os.environ,
+        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
+    }
+    found = []
+    for factor in (2.0, 3.0):
+        (tmp_path / "looped" / "inner.py").write_text(INNER.format(factor=factor))
+        done = subprocess.run(
+            [sys.executable, "-c", "from looped.outer import total; print(total((1.0, 2.0)))"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.append(float(done.stdout))
+    assert found == [6.0, 9.0]
+
+
 def test_a_loop_that_takes_named_tuples_is_compiled_once(load, tmp_path):
     (tmp_path / "some_loop.py").write_text(LOOP.replace("for value in x", "for value in x.places"))
     table = BorderTable(np.arange(2), np.ones(2, dtype=np.intp), np.array([3, 4]))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
+import sys
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from numba.core.caching import FunctionCache, IndexDataCacheFile
@@ -35,9 +39,8 @@ class _LoopCache(FunctionCache):
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
-        self._cache_file = _Checked(
-            self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp()
-        )
+        stamp = self._impl.locator.get_source_stamp(), _inlined(function.__module__)
+        self._cache_file = _Checked(self._cache_path, self._impl.filename_base, stamp)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return what was compiled before; None, and a fresh start, if it is damaged."""
@@ -80,6 +83,38 @@ class _Checked(IndexDataCacheFile):
         if written != key:
             raise ValueError("it was compiled for other arguments")
         return data
+
+
+_IMPORTED = re.compile(r"^from ([\w.]+) import ", re.MULTILINE)
+_COMPILED = "from bayesv.gram.compiled import"
+
+
+def _inlined(module: str) -> str:
+    """Return a digest of all that the loops of a module may have taken into their machine code.
+
+    Numba asks for changes of their own file only; loops and numbers of others are part of it, too.
+    """
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting += _source(name)[1]
+    return hashlib.sha256("".join(_source(name)[0] for name in sorted(seen)).encode()).hexdigest()
+
+
+@cache
+def _source(module: str) -> tuple[str, list[str]]:
+    """Return the text of a module, and what it imports of its package if it holds loops."""
+    path = getattr(sys.modules.get(module), "__file__", None)
+    if path is None:
+        return "", []
+    text = Path(path).read_text(encoding="utf-8")
+    if _COMPILED not in text:
+        return text, []
+    package = module.partition(".")[0]
+    return text, [name for name in _IMPORTED.findall(text) if name.partition(".")[0] == package]
 
 
 _said: list[str] = []
