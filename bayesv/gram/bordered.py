@@ -33,7 +33,8 @@ def forward_bordered(tables, sums, lam, width, nested, blocks, border_lam, logde
         B_left[:] = border_B
         if nested:
             kept_E[:] = E
-        logdet[w] += forward(tables, sums, left, 0, len(tables.unit), lam[w], front)
+        stop = len(tables.unit)
+        logdet[w] += forward(tables, sums, left, np.intp(0), stop, lam[w], front, True)
         sandwich(A_left, border_lam[w], blocks, 1.0, False, N)
         for b in range(len(blocks.starts)):
             k, start, place = blocks.widths[b], blocks.starts[b], blocks.places[b]

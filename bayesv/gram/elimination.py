@@ -202,10 +202,12 @@ def eliminate_chain(layout: Layout, plan: Plan, sums: Sums, lambdas: Sequence[Ar
     lam = flat_lambdas(lambdas, layout.chain_terms)
     left = _workspace(layout, sums)
     sums_given, sums_left = _compiled(sums), _compiled(left)
+    crossed = True if layout.border else None
 
     def chunk(span: tuple[int, int]) -> tuple[float, Array]:
         front = np.zeros((plan.width, plan.width))
-        return forward(tables, sums_given, sums_left, *span, lam, front), front[-m:, -m:]
+        logdet = forward(tables, sums_given, sums_left, *span, lam, front, crossed)
+        return logdet, front[-m:, -m:]
 
     # Units that share a border write to the same place: one task.
     parts = run(chunk, [(0, plan.n_events)] if layout.border else plan.spans)
@@ -274,6 +276,7 @@ def reverse_units(
     m = layout.p + 1
     bars = [np.zeros_like(lam_f) for lam_f in lambdas]
     left, factors = _compiled(done.left), no_factors()
+    crossed = None if done.border is None else True
     bar = left  # A and H are not written to
     if of_sums:
         bar = bar._replace(A=np.zeros_like(bar.A), H=np.zeros_like(bar.H))
@@ -290,7 +293,8 @@ def reverse_units(
         front = np.zeros((plan.width, plan.width))
         front[-m:, -m:] = T_bar
         lam_bar = np.zeros_like(done.lam)
-        reverse(plan.tables, left, bar, *span, done.lam, front, lam_bar, factors, of_sums)
+        own = done.lam, front, lam_bar
+        reverse(plan.tables, left, bar, *span, *own, factors, of_sums, crossed)
         return lam_bar
 
     parts = run(chunk, plan.spans)

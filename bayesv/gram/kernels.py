@@ -20,17 +20,17 @@ __all__ = ["draw_units", "forward", "reverse"]
 
 
 @compiled
-def forward(tables, sums, left, start, stop, lam, front):
+def forward(tables, sums, left, start, stop, lam, front, crossed):
     """Eliminate the units of events start…stop; return Σ log|N|, NaN if rounding leaves no N > 0.
 
     ``front``, (s, s), loses H'DH in its upper triangle. A and H of ``left`` receive what the units
-    of coarser factors looked like when their turn came, for `reverse`. With a border, its E is
-    updated in place, and its border loses E'DE (lower triangle) and E'DH.
+    of coarser factors looked like when their turn came, for `reverse`. With a border, ``crossed``
+    is True, its E is updated in place, and its border loses E'DE (lower triangle) and E'DH;
+    without one, it is None, so that nothing of borders is compiled.
     """
     table, mult, pointer = tables.table, tables.mult, tables.pointer
     depth, unit = tables.depth, tables.unit
     A, H, kept_A, kept_H = sums.A, sums.H, left.A, left.H
-    crossed = len(left.B_border) > 0
     k_max, s_max = widths(table)
     a, N, P = np.empty((k_max, k_max)), np.empty((k_max, k_max)), np.empty((k_max, k_max))
     h, half = np.empty((k_max, s_max)), np.empty((k_max, s_max))
@@ -41,7 +41,7 @@ def forward(tables, sums, left, start, stop, lam, front):
         trail = place + k if f > 0 else 0
         base = table[f, A_START] + c * k * k
         offset, u = table[f, L_START], table[f, U_START] + c
-        is_leaf = f == 0 and k <= SMALL and not crossed
+        is_leaf = f == 0 and k <= SMALL and crossed is None
         if is_leaf:
             span = pointer[u] * k * s, pointer[u + 1] * k * s
             determinant = eliminate_leaf(A, base, H, span, lam, offset, k, s, front)
@@ -80,7 +80,7 @@ def forward(tables, sums, left, start, stop, lam, front):
                 for t in range(s):
                     for b in range(t, s):
                         front[trail + t, trail + b] -= half[i, t] * half[i, b]
-        if crossed:
+        if crossed is not None:
             to_border(tables, f, tables.edges[u], tables.edges[u + 1], P, half, left)
     return logdet + np.log(product)
 
@@ -98,7 +98,7 @@ def _take_from_front(a, k, place, front, kept_A, base):
 
 
 @compiled
-def reverse(tables, left, bar, start, stop, lam, bars, lam_bar, factors, of_sums):
+def reverse(tables, left, bar, start, stop, lam, bars, lam_bar, factors, of_sums, crossed):
     """Take derivatives back through `forward`, events stop…start, and add them to ``lam_bar``.
 
     ``left`` has A, H and E as they stood when their unit was eliminated; ``bar`` the derivatives by
@@ -107,14 +107,13 @@ def reverse(tables, left, bar, start, stop, lam, bars, lam_bar, factors, of_sums
     it before. With K = [H E] the coupling of a unit
     and S_bar the derivative by all that loses K'DK: P = K S_bar, K_bar = −2DP, D_bar = −PK',
     A_bar = D − D D_bar D (the first D from log|N|), and λ_bar = 2AλN⁻¹ + 2(I − AD) D_bar λN⁻¹.
-    ``bars`` is S_bar in the place of the frontal matrix; what is stored once but stands twice in a
+    ``crossed`` is that of `forward`, and ``bars`` is S_bar in the place of the frontal matrix; what is stored once but stands twice in a
     symmetric matrix enters by half its derivative. Backwards in post-order, the unit visited last
     at a coarser factor is the ancestor, so that its bars are in place.
     """
     table, mult, pointer = tables.table, tables.mult, tables.pointer
     depth, unit = tables.depth, tables.unit
     A, H = left.A, left.H
-    crossed = len(bar.B_border) > 0
     k_max, s_max = widths(table)
     shape = (k_max, k_max)
     a, N, P, D = np.empty(shape), np.empty(shape), np.empty(shape), np.empty(shape)
@@ -126,7 +125,7 @@ def reverse(tables, left, bar, start, stop, lam, bars, lam_bar, factors, of_sums
         trail = place + k if f > 0 else 0
         base = table[f, A_START] + c * k * k
         offset, u = table[f, L_START], table[f, U_START] + c
-        if f == 0 and k <= SMALL and not crossed and not of_sums:
+        if f == 0 and k <= SMALL and crossed is None and not of_sums:
             span = pointer[u] * k * s, pointer[u + 1] * k * s
             reverse_leaf(A, base, H, span, lam, offset, k, s, mult[u], bars, lam_bar)
             continue
@@ -156,7 +155,7 @@ def reverse(tables, left, bar, start, stop, lam, bars, lam_bar, factors, of_sums
                     for b in range(s):
                         total += h[i, b] * bars[trail + b, trail + t]
                     p[i, t] = total
-            if crossed:
+            if crossed is not None:
                 first, last = tables.edges[u], tables.edges[u + 1]
                 from_border(tables, f, first, last, h, p, D, D_bar, left, bar, factors, of_sums)
             for i in range(k):

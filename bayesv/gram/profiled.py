@@ -60,13 +60,16 @@ def profile(T, logdet, rule):
     else:
         sigma2, scaled = r2 / rule.df, rule.df
     value = logdet + rule.constant + rule.df * np.log(2.0 * np.pi * sigma2) + scaled
-    residual = np.append(-gamma, 1.0)
     for i in range(p + 1):
         for j in range(p + 1):
-            T_bar[i, j] = residual[i] * residual[j] / sigma2
+            one = -gamma[i] if i < p else 1.0
+            other = -gamma[j] if j < p else 1.0
+            T_bar[i, j] = one * other / sigma2
     if rule.restricted:
         value += logdet_S
-        T_bar[:p, :p] += S_inv
+        for i in range(p):
+            for j in range(p):
+                T_bar[i, j] += S_inv[i, j]
     return value, T_bar
 
 
@@ -107,9 +110,10 @@ def _value(L, logdet, rule):
 @compiled
 def profile_chain(given, lam):
     """Return the criterion at a flat λ, its derivative by λ, and T; as `profile` does."""
-    m, stop, C = len(given.sums.C), len(given.tables.unit), given.sums.C
+    m, C, left = len(given.sums.C), given.sums.C, given.left
+    start, stop = np.intp(0), len(given.tables.unit)  # no literal, which is a type of its own
     front, lam_bar = np.zeros((given.width, given.width)), np.zeros_like(lam)
-    logdet = forward(given.tables, given.sums, given.left, 0, stop, lam, front)
+    logdet = forward(given.tables, given.sums, left, start, stop, lam, front, None)
     first, T = given.width - m, np.empty((m, m))
     for i in range(m):
         for j in range(i, m):
@@ -117,9 +121,12 @@ def profile_chain(given, lam):
     value, T_bar = profile(T, logdet, given.rule)
     if not np.isinf(value):
         front[:] = 0.0
-        front[first:, first:] = T_bar
-        left = given.left
-        reverse(given.tables, left, left, 0, stop, lam, front, lam_bar, given.factors, False)
+        for i in range(m):
+            for j in range(m):
+                front[first + i, first + j] = T_bar[i, j]
+        reverse(
+            given.tables, left, left, start, stop, lam, front, lam_bar, given.factors, False, None
+        )  # fmt: skip
     return value, lam_bar, T
 
 

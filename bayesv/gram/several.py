@@ -28,7 +28,7 @@ def forward_several(tables, sums, start, stop, lam, width, logdet, T):
             sums.A[s], sums.H[s], sums.E[s], sums.A_border[s], sums.B_border[s], sums.C[s]
         )  # fmt: skip
         front = np.zeros((width, width))
-        logdet[s] += forward(tables, own, left, start, stop, lam[s], front)
+        logdet[s] += forward(tables, own, left, start, stop, lam[s], front, None)
         for a in range(m):
             for b in range(m):
                 T[s, a, b] += front[width - m + a, width - m + b]

@@ -16,16 +16,19 @@ def shorten(rows, members, counts, kept, short):
     The members of each class, which follow each other in ``members``, are kept as they are, or
     replaced by the triangle R of their QR decomposition where fewer rows are kept than there are.
     """
-    x, first, place = np.empty(rows.shape[1]), 0, 0
+    d = rows.shape[1]
+    x, first, place = np.empty(d), 0, 0
     for c in range(len(counts)):
         own = short[place : place + kept[c]]
         if kept[c] == counts[c]:
             for i in range(counts[c]):
-                own[i] = rows[members[first + i]]
+                for j in range(d):
+                    own[i, j] = rows[members[first + i], j]
         else:
             own[:] = 0.0
             for i in range(counts[c]):
-                x[:] = rows[members[first + i]]
+                for j in range(d):
+                    x[j] = rows[members[first + i], j]
                 _rotate_into(own, x)
         first, place = first + counts[c], place + kept[c]
 
