@@ -85,7 +85,7 @@ def effective_sizes(series, most, sizes):
             between += (means[c] - middle) ** 2
         if chains > 1:
             between /= chains - 1
-        whole = _autocovariance(centred, 0)
+        whole = _autocovariance(centred, np.intp(0))
         within, total = whole * n / (n - 1.0), whole + (between if chains > 1 else 0.0)
         tau, least, last = -1.0, np.inf, pairs - 1
         even = 1.0

@@ -45,7 +45,8 @@ def advance(course, value, gradient):
     if counts[PHASE] == 0:
         counts[PHASE] = _SEARCHING
         numbers[VALUE] = value
-        course.gradient[:] = gradient
+        for i in range(len(gradient)):
+            course.gradient[i] = gradient[i]
         _turn(course)
         # The first step is no longer than one unit of the coordinate with the largest curvature.
         square, least = 0.0, np.inf
