@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib
+import importlib.util
 import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
-
-import numpy as np
 
 __all__ = [
     "BayesvError",
@@ -101,10 +99,18 @@ def without(*categories: type[Warning]) -> Iterator[None]:
         _unsaid.reset(before)
 
 
+def _folder(package: str) -> Path:
+    """Return where a package is, without loading it."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
 # Where the frames between a warning and the user's line are: here, in decorators and compilers.
 _BETWEEN = (
     f"{Path(__file__).parent}{os.sep}",
-    *(f"{Path(np.__file__).parents[1] / name}{os.sep}" for name in ("numpy", "numba")),
+    *(f"{_folder(name)}{os.sep}" for name in ("numpy", "numba")),
     contextlib.__file__,
 )
 

@@ -148,7 +148,7 @@ def _fits() -> tuple[bv.RemlFit, ...]:
     made: list[tuple[str, dict[str, Any]]] = [
         ("y ~ poly(x, 2) + s + (x | g)", {}),
         ("y ~ x + s", {"residual": "ar1(t | g)", "residual_sd": "strata(s)"}),
-        ("y ~ log(v) + x", {"residual": "us(t | s / g)"}),
+        ("y ~ log(v) + x", {"residual": "csh(t | s / g)"}),
         ("y ~ x + (1 | g)", {"relationship": {"g": kin}, "residual_sd": "power(v)"}),
         ("y ~ x", {"residual": "sp_exp(x + z | s, nugget=True)"}),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from types import SimpleNamespace
 
@@ -89,6 +90,25 @@ def draws_of(model: bv.Model, progressbar: bool) -> np.ndarray:
         warnings.simplefilter("ignore", bv.SamplingWarning)
         post = model.sample(draws=50, chains=2, seed=3, progressbar=progressbar)
     return np.concatenate([post.beta.ravel(), post.sigma2.ravel()])
+
+
+def test_quiet_work_of_a_thread_that_ends_last_does_not_silence_the_next(terminal, impatient):
+    begun, ended = threading.Event(), threading.Event()
+
+    def quiet() -> None:
+        with room.no_progress(True):
+            begun.set()
+            ended.wait(10)
+
+    with progress("loud", 1):
+        thread = threading.Thread(target=quiet)
+        thread.start()
+        begun.wait(10)
+    ended.set()
+    thread.join()
+    with progress("next", 1) as step:
+        step(1)
+    assert "next" in terminal.getvalue()
 
 
 def test_draws_do_not_depend_on_the_bar(terminal, impatient):

@@ -7,6 +7,7 @@ import json
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from scipy import stats
 
 import bayesv as bv
 from bayesv.cli import main
@@ -167,6 +168,10 @@ def test_pictures_draw_the_scores(folder):
     lines = [line.get_ydata() for line in axes[1].lines if len(line.get_ydata()) == 2]
     assert any(np.array_equal(y, row["value"]) for y in lines)
     assert any(np.array_equal(y, [0.95, 0.95]) for y in lines)  # nominal
+    for _, share, n in row[["value", "n"]].itertuples():
+        want = stats.binomtest(round(share * n), int(n)).proportion_ci(0.95, "wilson")
+        bars = [bar[:, 1] for c in axes[1].collections for bar in c.get_segments() if len(bar) == 2]
+        assert any(np.allclose(bar, want, atol=1e-4) for bar in bars)
     assert "coverage of sd g: x against levels.g" in bv.plots.describe(axes[1])
     of_sd = bv.plots.study_scores(result, quantities=["sd g: x"])
     listed = [text.get_text() for text in bv.plots.figure_of(of_sd).legends[0].get_texts()]

@@ -117,8 +117,8 @@ def marginal_means(
     >>> fit = bv.Model("Reaction ~ late * Days + (1 | Subject)", data).reml()
     >>> print(bv.marginal_means(fit, "late", slope="Days").round(1).to_string(index=False))
      late  estimate  se    df  low  high
-    False       8.5 2.3 159.0  3.9  13.1
-     True      11.3 2.3 159.0  6.7  15.9
+    False       8.2 2.3 159.0  3.7  12.8
+     True      10.9 2.3 159.0  6.3  15.5
     """
     means = Means.of(fit.design, specs, by, at, slope)
     return WholeFrame(pd.concat([means.labels, _of(fit, ddf).table(means.L, prob)], axis=1))

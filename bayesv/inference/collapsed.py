@@ -82,8 +82,7 @@ def sample_collapsed(
 def _sample(target: Target, start: VarianceComponents, options: NutsOptions, keep_u: bool) -> Draws:
     """Draw in given coordinates; ProposalError if no proposal covers the posterior there."""
     started = time.perf_counter()
-    draws = options.draws
-    rng = np.random.default_rng(options.seed)
+    draws, rng = options.draws, np.random.default_rng(options.seed)
     modes = find_modes(target, start, rng)
     if target.expensive:
         for mode in modes:
@@ -95,8 +94,7 @@ def _sample(target: Target, start: VarianceComponents, options: NutsOptions, kee
         proposed = [team.propose(target, length) for team in teams]
         thin = _thinning(min(p.efficiency for p in proposed))
         length = max(round(draws * thin), length)
-        pairs = zip(teams, proposed, strict=True)
-        proposed = [team.go_on(target, p, length) for team, p in pairs]
+        proposed = [team.go_on(target, p, length) for team, p in zip(teams, proposed, strict=True)]
         gap = evidence_gap(proposed)
         if gap <= _MAX_GAP_SE and all(p.suffices(length, draws) for p in proposed):
             break

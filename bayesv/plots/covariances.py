@@ -47,7 +47,7 @@ _ELLIPSE_DRAWS = 120  # ellipses of draws
 _MOST_MARKED = 12  # values of x up to which each has a marker
 
 
-@accepts(post=_POSTERIOR)
+@accepts(post=_POSTERIOR, prob=PROBABILITY)
 def ellipses(
     post: Posterior,
     group: str,
@@ -104,8 +104,6 @@ def ellipses(
             f"{term.group!r} has one column, {term.columns[0]}, and so no ellipse; draw it with "
             "bv.plots.variance_densities."
         )
-    if not 0 < prob < 1:
-        raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
     cov = post.cov(group).reshape(-1, term.n_columns, term.n_columns)
     kept = cov[evenly_spaced(len(cov), draws)]
     lines = [("E[Σ | y]", post.estimate("mean"), COLORS["posterior"], "-")]
@@ -116,12 +114,8 @@ def ellipses(
     for ax, pair in zip(panels, pairs, strict=True):
         block = np.ix_(pair, pair)
         outlines = _outlines(psd_roots(kept[:, pair][:, :, pair]), prob)
-        ax.add_collection(
-            LineCollection(
-                list(outlines), colors=COLORS["posterior"], linewidths=0.6, alpha=0.22,
-            ),
-            autolim=False,
-        )  # fmt: skip
+        faint: dict[str, Any] = {"colors": COLORS["posterior"], "linewidths": 0.6, "alpha": 0.22}
+        ax.add_collection(LineCollection(list(outlines), **faint), autolim=False)
         # Single outlines are faint; the legend shows a line that can be seen.
         ax.plot([], [], color=COLORS["posterior"], alpha=0.6, label=f"{len(kept)} draws")
         reach = np.quantile(np.abs(outlines).max(axis=1), 0.97, axis=0)

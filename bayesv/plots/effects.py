@@ -91,8 +91,6 @@ def caterpillar(
         raise BayesvError(
             f"caterpillar draws a bv.Posterior or a bv.RemlFit, found {type(source).__name__}."
         )
-    if not 0 < prob < 1:
-        raise BayesvError(f"prob is a probability between 0 and 1; found {prob!r}.")
     term = source.design.term(group)
     mean, sd = _effects(source, term, effects)
     J, r = mean.shape
@@ -103,16 +101,15 @@ def caterpillar(
     name = "posterior mean" if isinstance(source, Posterior) else f"BLUP at {source.label}"
     color = COLORS["posterior" if isinstance(source, Posterior) else "REML"]
     half = float(ndtri((1 + prob) / 2)) * sd
+    room = height - 1.1 if new else None
     for i, ax in enumerate(panels):
         order = np.argsort(mean[:, i], kind="stable")
         places, x, reach = np.arange(J), mean[order, i], half[order, i]
-        crowded = J > _MOST_NAMED
+        low, high, crowded = x - reach, x + reach, J > _MOST_NAMED
         if crowded:
-            ax.fill_betweenx(
-                places, x - reach, x + reach, step="mid", color=color, alpha=0.25, lw=0
-            )
+            ax.fill_betweenx(places, low, high, step="mid", color=color, alpha=0.25, lw=0)
         else:
-            ax.hlines(places, x - reach, x + reach, color=color, alpha=0.6, linewidth=2.0)
+            ax.hlines(places, low, high, color=color, alpha=0.6, linewidth=2.0)
         ax.plot(x, places, "o", color=color, markersize=float(np.clip(240.0 / J, 1.0, 4.5)))
         if crowded:
             _extremes(ax, places, x, reach, list(term.levels[order]), color)
@@ -133,9 +130,7 @@ def caterpillar(
         if crowded:
             ax.set_yticks([])
         else:
-            label_ticks(
-                ax, "y", list(places), list(term.levels[order]), height - 1.1 if new else None
-            )
+            label_ticks(ax, "y", list(places), list(term.levels[order]), room)
     if new:
         figure = figure_of(panels)
         figure.suptitle(

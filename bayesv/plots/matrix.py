@@ -28,7 +28,7 @@ from bayesv.plots.style import (
     new_axes,
     plain,
 )
-from bayesv.support.arguments import INDEX, NUMBER, a, accepts, optional, some
+from bayesv.support.arguments import INDEX, NUMBER, TEXT, a, accepts, optional, some
 
 __all__ = ["image"]
 
@@ -47,9 +47,13 @@ SIGNED = LinearSegmentedColormap.from_list(
 
 
 @accepts(
+    title=TEXT,
+    rows=TEXT,
+    columns=TEXT,
     first=some(INDEX),
     limits=optional(some(NUMBER)),
     heavy=some(some(INDEX)),
+    colorbar=optional(TEXT),
     row_blocks=optional(some(a(tuple))),
     column_blocks=optional(some(a(tuple))),
 )
@@ -149,16 +153,20 @@ def image(
     ax.spines[:].set_visible(True)
     ax.spines[:].set_color("#888888")
     if colorbar is not None:
-        figure = figure_of(ax)
-        if isinstance(figure.get_layout_engine(), PanelLayout):
-            place: dict[str, Any] = {"cax": ax.inset_axes(_BAR)}
-        else:  # on axes whose surroundings are not ours, within their box
-            place = {"ax": ax, "shrink": _BAR[3], "pad": _BAR[0] - 1, "aspect": _BAR[3] / _BAR[2]}
-        bar = figure.colorbar(drawn, **place)
-        bar.set_label(plain(colorbar), fontsize=LABEL)
-        bar.ax.tick_params(labelsize=TICK)
-        bar.outline.set_visible(False)
+        _colorbar(ax, drawn, colorbar)
     return ax
+
+
+def _colorbar(ax: Axes, drawn: Any, label: str) -> None:
+    figure = figure_of(ax)
+    if isinstance(figure.get_layout_engine(), PanelLayout):
+        place: dict[str, Any] = {"cax": ax.inset_axes(_BAR)}
+    else:  # on axes whose surroundings are not ours, within their box
+        place = {"ax": ax, "shrink": _BAR[3], "pad": _BAR[0] - 1, "aspect": _BAR[3] / _BAR[2]}
+    bar = figure.colorbar(drawn, **place)
+    bar.set_label(plain(label), fontsize=LABEL)
+    bar.ax.tick_params(labelsize=TICK)
+    bar.outline.set_visible(False)
 
 
 def _binned(shape: tuple[int, int], pixels: tuple[int, ...], count: int) -> str:

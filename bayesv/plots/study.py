@@ -37,6 +37,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _LINES = ("-", "--", ":", "-.")
 _MOST_DASHES = 3  # lines of one colour that are told apart by their dashes
 _TARGETS = {"bias": 0.0, "relative bias": 0.0, "se² ratio": 1.0}
+_Z = 1.96  # standard errors that bars reach to
 _MOST_INTERVALS = 400  # drawn in a panel, evenly spaced in their order
 
 
@@ -76,9 +77,10 @@ def study_scores(
 
     Notes
     -----
-    Bars are ± 1.96 Monte Carlo standard errors. The dashed line is where the score should be: the
-    nominal probability for coverage, 0 for bias, 1 for the ratio of mean squared standard error to
-    empirical variance. Where other factors vary too, every combination has its own line.
+    Bars are ± 1.96 Monte Carlo standard errors, of shares Wilson's interval. The dashed line is
+    where the score should be: the nominal probability for coverage, 0 for bias, 1 for the ratio of
+    mean squared standard error to empirical variance. Where other factors vary too, every
+    combination has its own line.
     """
     table = result.scores()
     table = table[table["score"] == one_of("score", score, table["score"])]
@@ -169,9 +171,12 @@ def _series(
     """Draw scores with their Monte Carlo errors, and return what the line says."""
     order = np.argsort(x)
     y, mcse = (line[c].to_numpy(dtype=float)[order] for c in ("value", "mcse"))
-    low, high = y - 1.96 * mcse, y + 1.96 * mcse
-    if is_share:
-        low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+    low, high = y - _Z * mcse, y + _Z * mcse
+    if is_share:  # Wilson (1927): a share of 1 in 40 replicates is not certain
+        n = line["n"].to_numpy(dtype=float)[order]
+        centre, half = y + _Z**2 / (2 * n), _Z * np.hypot(mcse, _Z / (2 * n))
+        low, high = (centre - half) / (1 + _Z**2 / n), (centre + half) / (1 + _Z**2 / n)
+        low, high = np.clip(low, 0.0, y), np.clip(high, y, 1.0)
     ax.errorbar(
         x[order] + shift, y, (y - low, high - y), **style, ms=4.5, lw=1.2, elinewidth=1.0,
         capsize=2,

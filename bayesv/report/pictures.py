@@ -9,10 +9,8 @@ from functools import cache, partial
 from itertools import chain
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.font_manager import fontManager
 
 from bayesv import plots
 from bayesv.comparison.models import ModelComparison
@@ -21,7 +19,7 @@ from bayesv.design.design import Design
 from bayesv.design.parametric import coarsest
 from bayesv.names import INTERCEPT
 from bayesv.plots.png import Tile as PngTile
-from bayesv.plots.png import tiles
+from bayesv.plots.png import quick_text, tiles
 from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.report.budget import affordable
@@ -83,7 +81,7 @@ def draw(
     """Draw what the design and the fits have: without rows no V, without a posterior no density."""
     drawn = []
     wanted = _wanted(fit, posts[0] if posts else None, by_method)
-    with plt.rc_context(_quick_text()):
+    with quick_text():
         for make, caption in chain(wanted, _of_models(models)):
             picture = make()
             alt = plots.describe(picture)
@@ -91,17 +89,6 @@ def draw(
             drawn.append(Picture(columns, legends, alt, caption))
             step(1)
     return drawn
-
-
-def _quick_text() -> Any:
-    """Return settings by which texts look the same in less time.
-
-    At this resolution hinting is not seen, and fonts that are not installed need not be looked for
-    at every text.
-    """
-    there = set(fontManager.get_font_names())
-    fonts = [name for name in plt.rcParams["font.sans-serif"] if name in there]
-    return {"text.hinting": "none"} | ({"font.sans-serif": fonts} if fonts else {})
 
 
 def _tile(tile: PngTile) -> Tile:

@@ -7,12 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 __all__ = ["no_progress", "progress"]
 
 _PATIENCE = 1.0  # seconds: shorter work shows no bar
-_active = False  # one bar at a time: work inside shown work is not shown on its own
+# One bar at a time: work inside shown work is not shown on its own, nor beside that of a thread.
+_inside: ContextVar[bool] = ContextVar(
+    "inside of work that has a bar, or wants none", default=False
+)
+_only_one = threading.Lock()
 
 
 @contextmanager
@@ -41,31 +46,29 @@ def progress(
     ...     for _ in range(3):
     ...         step(1)
     """
-    global _active
     if show is None:
         show = sys.stderr is not None and sys.stderr.isatty()  # None: closed, or no console
-    if _active or not show:
+    if _inside.get() or not show or not _only_one.acquire(blocking=False):
         yield lambda steps: None
         return
     bar = _Bar(label, total)
-    _active = True
+    before = _inside.set(True)
     try:
         yield bar.step
     finally:
-        _active = False
+        _inside.reset(before)
         bar.close()
+        _only_one.release()
 
 
 @contextmanager
 def no_progress(wanted: bool) -> Iterator[None]:
     """Show nothing of what is inside, if that is wanted."""
-    global _active
-    before = _active
-    _active = before or wanted
+    before = _inside.set(_inside.get() or wanted)
     try:
         yield
     finally:
-        _active = before
+        _inside.reset(before)
 
 
 class _Bar:
