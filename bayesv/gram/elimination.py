@@ -202,7 +202,7 @@ def eliminate_chain(layout: Layout, plan: Plan, sums: Sums, lambdas: Sequence[Ar
     lam = flat_lambdas(lambdas, layout.chain_terms)
     left = _workspace(layout, sums)
     sums_given, sums_left = _compiled(sums), _compiled(left)
-    crossed = True if layout.border else None
+    crossed = True if len(left.B_border) else None
 
     def chunk(span: tuple[int, int]) -> tuple[float, Array]:
         front = np.zeros((plan.width, plan.width))
@@ -276,7 +276,6 @@ def reverse_units(
     m = layout.p + 1
     bars = [np.zeros_like(lam_f) for lam_f in lambdas]
     left, factors = _compiled(done.left), no_factors()
-    crossed = None if done.border is None else True
     bar = left  # A and H are not written to
     if of_sums:
         bar = bar._replace(A=np.zeros_like(bar.A), H=np.zeros_like(bar.H))
@@ -288,6 +287,7 @@ def reverse_units(
             else:
                 A_bar, B_bar = reverse_border(layout, lambdas, done.border, T_bar, bars)
         bar = bar._replace(E=np.zeros_like(left.E), A_border=A_bar, B_border=B_bar)
+    crossed = True if len(bar.B_border) else None
 
     def chunk(span: tuple[int, int]) -> Array:
         front = np.zeros((plan.width, plan.width))

@@ -107,9 +107,10 @@ def reverse(tables, left, bar, start, stop, lam, bars, lam_bar, factors, of_sums
     it before. With K = [H E] the coupling of a unit
     and S_bar the derivative by all that loses K'DK: P = K S_bar, K_bar = −2DP, D_bar = −PK',
     A_bar = D − D D_bar D (the first D from log|N|), and λ_bar = 2AλN⁻¹ + 2(I − AD) D_bar λN⁻¹.
-    ``crossed`` is that of `forward`, and ``bars`` is S_bar in the place of the frontal matrix; what is stored once but stands twice in a
-    symmetric matrix enters by half its derivative. Backwards in post-order, the unit visited last
-    at a coarser factor is the ancestor, so that its bars are in place.
+    ``crossed`` is that of `forward`. ``bars`` is S_bar in the place of the frontal matrix; what is
+    stored once but stands twice in a symmetric matrix enters by half its derivative. Backwards in
+    post-order, the unit visited last at a coarser factor is the ancestor, so that its bars are in
+    place.
     """
     table, mult, pointer = tables.table, tables.mult, tables.pointer
     depth, unit = tables.depth, tables.unit
