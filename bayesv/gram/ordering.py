@@ -15,7 +15,7 @@ __all__ = ["Ordering", "ordering_of"]
 _WORTH = 400  # columns, below which a dense factor costs next to nothing
 _PRODUCTS = 3e7  # of pairs of columns that units meet: more, and to look for an order costs
 _FULL = 0.3  # share of the pairs of columns that couple, beyond which no order helps
-_GAIN = 0.5  # share of a dense factor's time that is worth the order
+_GAIN = 0.25  # share of a dense factor's time that is worth the order
 _SCATTERED, _DENSE = 1.2, 0.07  # nanoseconds of an operation at scattered places, and in a block
 
 
