@@ -42,9 +42,9 @@ def model() -> bv.Model:
     return bv.Model(FORMULA, frame())
 
 
-@pytest.mark.parametrize("error", [e for e in vars(bv).values() if str(e).endswith("Error'>")])
-def test_one_family_of_errors(error):
-    assert issubclass(error, bv.BayesvError)
+@pytest.mark.parametrize("name", [name for name in bv.__all__ if name.endswith("Error")])
+def test_one_family_of_errors(name):
+    assert issubclass(getattr(bv, name), bv.BayesvError)
 
 
 # --- formula and data -----------------------------------------------------------------------------
