@@ -26,9 +26,7 @@ __all__ = [
 ]
 
 _MOST_EFFECTS = 12_000  # of one connected cluster: their q × q matrix takes 8 q² bytes
-_QUICK_EFFECTS = (
-    5_000  # of one connected cluster: beyond, what is made of that matrix takes minutes
-)
+_QUICK_EFFECTS = 5_000  # beyond, what is made of that matrix takes minutes
 _BATCH_NUMBERS = 2e7  # in a batch of such matrices
 
 

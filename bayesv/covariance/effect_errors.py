@@ -73,9 +73,9 @@ def quadratic_forms(solve: Callable[[Array], Array], A: sparse.csr_array) -> Arr
 
 def _dense(parts: IterativeFactor, A: sparse.csr_array) -> Array:
     """Return the diagonal of AM⁻¹A' by the inverse of S."""
-    if not (size := len(parts.rest)):
-        return Combinations.of(parts, A).known()
     whole = Combinations.of(parts, A)
+    if not (size := len(parts.rest)):
+        return whole.known()
     half = solve_triangular(np.linalg.cholesky(parts.scaled().toarray()), np.eye(size), lower=True)
     inverse, values = half.T @ half, np.empty(A.shape[0])
     for some in whole.batches(int(_NUMBERS / max(size, 1)), _ROWS):

@@ -72,7 +72,7 @@ def _at(x, log_sigma, maps, law, lam):
             z = abs(x[j])
             value += law.powers[j] * 2.0 * (_LOG_2 - z - np.log1p(np.exp(-2.0 * z)))
     k_max = maps.members.shape[1]
-    D, N = np.zeros((k_max, k_max)), np.zeros((k_max, k_max))
+    D, stated = np.zeros((k_max, k_max)), np.empty(maps.size)
     for f in range(len(maps.terms)):
         first, k, start = maps.terms[f, 0], maps.terms[f, 1], maps.terms[f, 2]
         for i in range(k):
@@ -91,11 +91,11 @@ def _at(x, log_sigma, maps, law, lam):
                 value += _of_sd(law.forms[row], np.exp(log_sd + log_sigma))
         _product(maps.back, start, D, k, lam)
         if law.other[f]:  # priors speak of other effects than coordinates
-            _product_square(law.stated, start, D, k, N)
+            _product(law.stated, start, D, k, stated)
             for i in range(k):
                 row, norm = first + i, 0.0
                 for c in range(k):
-                    norm += N[i, c] ** 2
+                    norm += stated[start + i * k + c] ** 2
                 log_norm = 0.5 * np.log(norm)
                 value += law.volume[row] * (x[maps.sds[row]] - maps.log_units[row] - log_norm)
                 value += _of_sd(law.forms[row], np.exp(log_norm + log_sigma))
@@ -111,17 +111,6 @@ def _product(matrices, start, D, k, out):
             for t in range(k):
                 total += matrices[start + i * k + t] * D[t, c]
             out[start + i * k + c] = total
-
-
-@compiled
-def _product_square(matrices, start, D, k, out):
-    """Fill the same product as a matrix."""
-    for i in range(k):
-        for c in range(k):
-            total = 0.0
-            for t in range(k):
-                total += matrices[start + i * k + t] * D[t, c]
-            out[i, c] = total
 
 
 @compiled
