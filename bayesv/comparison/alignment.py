@@ -25,10 +25,12 @@ from bayesv.inference.density import MarginalDensity
 from bayesv.inference.draws import Draws
 from bayesv.linalg import Array
 from bayesv.names import factors_of, matched, paired
+from bayesv.posterior.labelled import tree_of
 from bayesv.posterior.posterior import Posterior
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.reml import RemlFit
 from bayesv.structures import of_linked
+from bayesv.support.deferred import later
 
 __all__ = ["Alignment", "joint_design", "difference"]
 
@@ -121,7 +123,7 @@ class Alignment:
         )
         design = replace(self.design, terms=terms, formula=self.other.formula)
         values = ComponentDraws(design, covs, post.sigma2, post.beta @ self.fixed.T)
-        draws = Draws(values)
+        draws = later(tree_of, Draws(values))
         if (priors := self.priors(post)) is None:
             return Posterior(draws, design, None, post.engine, None, post.problems)
         priors = replace(priors, design=design)

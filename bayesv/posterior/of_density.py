@@ -11,7 +11,6 @@ import numpy as np
 from bayesv.errors import BayesvError
 from bayesv.inference.bridge import by_bridge
 from bayesv.inference.density import MarginalDensity, MarginalLikelihood
-from bayesv.inference.draws import Draws
 from bayesv.inference.evidence import MAX_KHAT, Evidence, by_importance, flat_effects
 from bayesv.inference.target import Target
 from bayesv.linalg import Array
@@ -43,8 +42,8 @@ class DrawsOfDensity(SummarisedDraws):
     @property
     def log_weights(self) -> Array | None:
         """Log importance weights of all points that the engine proposed; None if it did not."""
-        if isinstance(given := self.__dict__["_given"], Draws):
-            return given.log_weights
+        if (unlabelled := self._unlabelled) is not None:
+            return unlabelled.log_weights
         if "proposals" not in self.draws.children:
             return None
         return np.asarray(self.draws["proposals"]["log_weight"].to_numpy(), dtype=float)

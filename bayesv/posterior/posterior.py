@@ -47,6 +47,7 @@ from bayesv.support.arguments import (
     optional,
     whole,
 )
+from bayesv.support.deferred import later
 from bayesv.support.saving import Savable
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class Posterior(DrawsOfDensity, Savable):
         if problems:
             text = f"{engine}: {'; '.join(problems)}"
             warn(text, SamplingWarning)
-        return cls(draws, values.design, priors, engine, density, tuple(problems))
+        tree = later(labelled.tree_of, draws)
+        return cls(tree, values.design, priors, engine, density, tuple(problems))
 
     # --- the posterior-summary step ---------------------------------------------------------------
 

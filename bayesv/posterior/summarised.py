@@ -25,6 +25,7 @@ from bayesv.names import variable_name
 from bayesv.posterior import labelled
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.support.arguments import INDEX, PROBABILITY, TEXT, accepts, optional, whole
+from bayesv.support.deferred import deferred, unread
 from bayesv.support.shown import Part, Shown, Table, digits
 
 __all__ = ["SummarisedDraws"]
@@ -32,6 +33,7 @@ __all__ = ["SummarisedDraws"]
 _DRAWS_BY_LAG = 200
 
 
+@deferred("draws")
 @dataclass(frozen=True, eq=False, repr=False)
 class SummarisedDraws(Shown):
     """Draws with labels, design and, where they are known, priors and density; see `Posterior`."""
@@ -46,6 +48,12 @@ class SummarisedDraws(Shown):
     # --- arrays -----------------------------------------------------------------------------------
 
     @property
+    def _unlabelled(self) -> Draws | None:
+        """An engine's arrays, until somebody asks for `draws`."""
+        waiting = unread(self, "draws")
+        return None if waiting is None else waiting[0]
+
+    @property
     def n_chains(self) -> int:
         """Number of chains."""
         return self.values.shape[0]
@@ -58,9 +66,9 @@ class SummarisedDraws(Shown):
     @cached_property
     def values(self) -> ComponentDraws:
         """Draws of (Σ_f, σ², β) and of the residuals' parameters, shape (chain, draw)."""
-        given = self.__dict__["_given"]
-        if isinstance(given, Draws) and given.values.residual is None:
-            return given.values.contiguous
+        unlabelled = self._unlabelled
+        if unlabelled is not None and unlabelled.values.residual is None:
+            return unlabelled.values.contiguous
         covs = {group: self._array(f"cov_{variable_name(group)}") for group in self.design.groups}
         sigma2, beta = self._array("sigma2"), self._array("beta")
         return ComponentDraws(self.design, covs, sigma2, beta, self._residual(sigma2))
@@ -102,8 +110,8 @@ class SummarisedDraws(Shown):
     @property
     def u(self) -> dict[str, Array]:
         """Draws of random effects, (chain, draw, J_f, r_f) by group; empty if not all were kept."""
-        if isinstance(given := self.__dict__["_given"], Draws):
-            return dict(given.u) if set(given.u) == set(self.design.groups) else {}
+        if (unlabelled := self._unlabelled) is not None:
+            return dict(unlabelled.u) if set(unlabelled.u) == set(self.design.groups) else {}
         names = {group: f"u_{variable_name(group)}" for group in self.design.groups}
         if not all(name in self.draws["posterior"] for name in names.values()):
             return {}
@@ -248,21 +256,3 @@ class SummarisedDraws(Shown):
             reasons.setdefault(reason, []).append(label)
         yield from (f"note: {', '.join(labels)}: {why}" for why, labels in reasons.items())
         yield from (f"problem: {problem}" for problem in self.problems)
-
-
-class _Tree:
-    """The field `draws`: arrays of an engine are labelled when they are first asked for so."""
-
-    def __set__(self, post: Any, given: Any) -> None:
-        post.__dict__["_given"] = given
-
-    def __get__(self, post: Any, kind: Any = None) -> Any:
-        if post is None:
-            return self
-        given = post.__dict__["_given"]
-        if isinstance(given, Draws):
-            given = post.__dict__["_given"] = labelled.tree_of(given)
-        return given
-
-
-SummarisedDraws.draws = _Tree()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-__all__ = ["deferred", "later"]
+__all__ = ["deferred", "later", "unread"]
 
 
 def deferred[Class: type](*fields: str) -> Callable[[Class], Class]:
@@ -23,6 +23,12 @@ def deferred[Class: type](*fields: str) -> Callable[[Class], Class]:
 def later[T](make: Callable[..., T], *arguments: Any, **named: Any) -> T:
     """Return what becomes ``make(*arguments, **named)`` when the field it is given for is read."""
     return cast(T, _Later(make, *arguments, **named))
+
+
+def unread(instance: object, field: str) -> tuple[Any, ...] | None:
+    """Return the arguments of the call that a field still waits for; None if it has its value."""
+    value = instance.__dict__.get(field)
+    return value.args if isinstance(value, _Later) else None
 
 
 class _Later(partial[Any]):
