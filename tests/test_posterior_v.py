@@ -20,7 +20,9 @@ from bayesv.inference.draws import Draws
 from bayesv.posterior import estimators
 from bayesv.posterior.covariance_draws import PosteriorV
 from bayesv.posterior.estimators import ESTIMATES
+from bayesv.posterior.labelled import tree_of
 from bayesv.structures import of_blocks
+from bayesv.support.deferred import later
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +216,7 @@ def test_every_estimate_keeps_the_blocks_of_its_term(pattern):
     sigma2, beta = rng.gamma(5.0, 0.2, (2, 20)), rng.normal(size=(2, 20, 1))
     draws = Draws(ComponentDraws(design, {"g": covs}, sigma2, beta))
     density = MarginalDensity(model.statistics, model.priors)
-    post = bv.Posterior(draws, design, model.priors, "planted", density)
+    post = bv.Posterior(later(tree_of, draws), design, model.priors, "planted", density)
     for kind in ESTIMATES:
         cov = post.estimate(kind)["g"].to_numpy()
         assert (cov[~mask] == 0.0).all(), (kind, cov)
