@@ -329,6 +329,8 @@ def test_scaling_draws_what_was_measured():
     assert len(P.scaling(table)) == 2
     with pytest.raises(bv.DataError, match="no curve"):
         P.scaling(table[table["series"] == "alone"])
+    with pytest.raises(bv.DataError, match="seconds above 0"):
+        P.scaling(table.assign(reml_s=np.nan, posterior_s=0.0))
     with pytest.raises(bv.DataError, match="found x"):
         P.scaling([{"x": 1}])
 

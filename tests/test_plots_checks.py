@@ -122,3 +122,11 @@ def test_series_of_a_posterior_has_means_over_draws(posterior):
     mean = np.mean([block.sort_index().sort_index(axis=1).to_numpy() for block in blocks], axis=0)
     np.testing.assert_allclose(axes[1].images[0].get_array(), mean, rtol=1e-9)
     plt.close("all")
+
+
+def test_one_lag_is_a_mark():
+    two = bv.load_dataset("sleepstudy").query("Days < 2")
+    fit = bv.Model("Reaction ~ Days", two, residual="cs(Days | Subject)").reml()
+    for ax in bv.plots.lags(fit):
+        assert "_" in [line.get_marker() for line in ax.lines]
+        assert all(float(tick).is_integer() for tick in ax.get_xticks())

@@ -197,3 +197,14 @@ def test_a_map_of_sds_does_not_start_at_0(sleepstudy_posterior):
     sd = sleepstudy_posterior.V("Subject", "308").sd().to_numpy()
     axes = drawn(P.block(sleepstudy_posterior, "Subject", "308"))
     assert axes[1].images[0].get_clim() == pytest.approx((0.98 * sd.min(), sd.max()))
+
+
+def test_a_matrix_of_zeros_says_so_and_has_no_scale():
+    from bayesv import plots
+
+    fit = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff2")).reml()
+    ax = plots.image_G(fit.design, fit.components)
+    assert [text.get_text() for text in ax.texts] == ["all elements are 0"]
+    assert not ax.child_axes
+    gaps = plots.image(np.array([[1.0, np.nan], [2.0, 3.0]]))
+    assert "grey where 1 are not known" in plots.describe(gaps)

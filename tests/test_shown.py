@@ -12,7 +12,7 @@ import pytest
 
 import bayesv as bv
 from bayesv.errors import BayesvError
-from bayesv.support.shown import WIDTH, Shown, Table, as_html, as_text
+from bayesv.support.shown import WIDTH, Shown, Table, WholeFrame, as_html, as_text
 
 HOSTILE = "<script>alert('x & \"y\"')<script>"
 LONG = "x_a_name_that_is_longer_than_any_column_of_a_table_would_be"
@@ -190,3 +190,24 @@ def test_tables_print_all_their_columns():
         assert all(str(column) in text for column in table)
         assert max(map(len, text.splitlines())) <= 80
         assert type(table.round(2)) is pd.DataFrame
+
+
+def test_p_values_are_never_zero():
+    data = bv.load_dataset("sleepstudy").assign(late=lambda d: d["Days"] > 4)
+    one, two = (bv.Model(f"Reaction ~ late{x} + (1 | Subject)", data).reml() for x in ("", "*Days"))
+    tables = (two.kenward_roger().table(), one.anova(), one.contrasts("late"), bv.lrt(one, two))
+    for table in tables:
+        assert (table["p"] < 5e-5).any()
+        for text in (repr(table), table._repr_html_().replace("&lt;", "<"), bv.to_table(table)):
+            assert "<0.0001" in text.replace("\\", "")
+    assert repr(tables[2]).splitlines()[1].startswith("False - True   -53.755")
+    assert f"{tables[3]['aic'].iloc[1]:.2f}" in repr(tables[3])
+
+
+def test_long_tables_print_their_ends():
+    table = WholeFrame({"name": [f"n{i}" for i in range(100)], "x": np.arange(100.0)})
+    lines = repr(table).splitlines()
+    assert len(lines) == 63
+    assert lines[-1] == "100 rows"
+    assert lines[1].split() == ["n0", "0"]
+    assert lines[-2].split() == ["n99", "99"]

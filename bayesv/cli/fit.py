@@ -31,6 +31,7 @@ from bayesv.cli.results import (
 from bayesv.cli.tables import add_tables, tables_of
 from bayesv.report import check_packages
 from bayesv.storage import check_target
+from bayesv.support.shown import WholeFrame
 
 __all__ = ["add"]
 
@@ -92,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print(evidence)
     tables = tables_of(fit, arguments)
     for title, table in () if silent else tables.items():
-        print(f"{title.replace('_', ' ')}\n{table.round(4).to_string(index=False)}\n")
+        print(f"{title.replace('_', ' ')}\n{WholeFrame(table)}\n")
     if arguments.json:
         parts = {name: records(table) for name, table in tables.items()}
         values = {**header(model.design), "reml": fit_values(fit) | parts}

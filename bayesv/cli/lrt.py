@@ -9,6 +9,7 @@ import bayesv as bv
 from bayesv.cli.options import add_command, add_json, add_quiet, check_writable
 from bayesv.cli.reading import read_fit
 from bayesv.cli.results import records, write_json
+from bayesv.support.shown import WholeFrame
 
 __all__ = ["add"]
 
@@ -43,8 +44,8 @@ def _run(arguments: argparse.Namespace) -> None:
         fits.append(fit)
     table = bv.lrt(*fits).rename_axis("model").reset_index()
     if not (arguments.quiet or arguments.json == "-"):
-        numbers = table.drop(columns="model").round(4)
+        numbers = table.drop(columns="model").set_axis(["1", "2"])
         print("\n".join(f"{k + 1}: {name}" for k, name in enumerate(table["model"])))
-        print(numbers.set_axis(range(1, len(table) + 1)).to_string(na_rep=""))
+        print(WholeFrame(numbers))
     if arguments.json:
         write_json(records(table), arguments.json)

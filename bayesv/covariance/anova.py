@@ -14,6 +14,7 @@ from bayesv.errors import BayesvError, DataError
 from bayesv.formula.reference_grid import FixedTerm, fixed_terms, summing_to_zero
 from bayesv.linalg import Array
 from bayesv.support.arguments import accepts, choice, whole
+from bayesv.support.shown import WholeFrame
 
 __all__ = ["DDF", "anova", "small_sample_of"]
 
@@ -67,9 +68,9 @@ def anova(fit: _Fitted, type: int = 3, ddf: str = "kenward-roger") -> pd.DataFra
     --------
     >>> import bayesv as bv
     >>> fit = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy")).reml()
-    >>> print(bv.anova(fit).round(3).to_string())
-               F  df1   df2    p
-    Days  45.853  1.0  17.0  0.0
+    >>> print(bv.anova(fit))
+               F  df1  df2        p
+    Days  45.853    1   17  <0.0001
     """
     whole()("type", type)
     if type not in (2, 3):
@@ -88,7 +89,7 @@ def anova(fit: _Fitted, type: int = 3, ddf: str = "kenward-roger") -> pd.DataFra
         L = _alone(term, terms, cov) if inverse is None else inverse[list(term.columns)]
         test = kr.test(L, method=method)
         rows[term.label] = {"F": test["F"], "df1": test["df1"], "df2": test["df2"], "p": test["p"]}
-    return pd.DataFrame.from_dict(rows, orient="index")
+    return WholeFrame(pd.DataFrame.from_dict(rows, orient="index"))
 
 
 def _alone(term: FixedTerm, terms: Sequence[FixedTerm], cov: Array) -> Array:

@@ -131,7 +131,7 @@ class KenwardRoger(Shown):
             "estimate": self.theta, "se": np.where(aliased, np.nan, se),
             "se_expected": np.where(unknown, np.nan, expected), "note": notes,
         }  # fmt: skip
-        return pd.DataFrame(columns, index=pd.Index(self.parameters))
+        return WholeFrame(columns, index=pd.Index(self.parameters))
 
     @accepts(observed=FLAG)
     def df_of(self, weights: Any, *, observed: bool = False) -> float:

@@ -145,4 +145,4 @@ class NotedFrame(WholeFrame):
     def _repr_html_(self) -> str:
         notes = footnotes(self.attrs.get("definitions", {}))
         lines = "".join(f"<p><small>{escape(note)}</small></p>" for note in notes)
-        return f"{pd.DataFrame(self)._repr_html_()}{lines}"
+        return f"{super()._repr_html_()}{lines}"

@@ -106,4 +106,4 @@ def _panel(ax: Axes, result: Any, name: str) -> None:
         f"{name}: ECDF of {n} ranks less the uniform one, at most {widest:.3f} from 0; it "
         f"{'leaves' if failed else 'stays in'} the simultaneous band."
     )
-    dress(ax, f"{name}: {verdict}", "rank of the truth, from 0 to 1", "ECDF less uniform", alt)
+    dress(ax, f"{name}: {verdict}", "rank of the truth", "ECDF less uniform", alt)

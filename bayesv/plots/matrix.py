@@ -138,9 +138,7 @@ def image(
     count = int(np.count_nonzero(shown)) if (m, k) == shown.shape else _nonzero(matrix)
     size = f"a {m:,} × {k:,} matrix, {count:,} of {m * k:,} elements not 0"
     binned = _binned((m, k), shown.shape, count)
-    finite = shown[np.isfinite(shown)]
-    span = f", from {finite.min():.4g} to {finite.max():.4g}" if finite.size else ""
-    dress(ax, title, columns, rows, f"{title}: image of {size}{span}.{binned}")
+    dress(ax, title, columns, rows, f"{title}: image of {size}{_span(shown)}.{binned}")
     if binned:
         ax.annotate(
             binned.strip(), (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
@@ -152,7 +150,12 @@ def image(
         )
     ax.spines[:].set_visible(True)
     ax.spines[:].set_color("#888888")
-    if colorbar is not None:
+    if not count:
+        ax.text(
+            0.5, 0.5, "all elements are 0", transform=ax.transAxes, ha="center", va="center",
+            fontsize=LABEL, color=INK, backgroundcolor="#FFFFFF",
+        )  # fmt: skip
+    elif colorbar is not None:
         _colorbar(ax, drawn, colorbar)
     return ax
 
@@ -176,6 +179,14 @@ def _binned(shape: tuple[int, int], pixels: tuple[int, ...], count: int) -> str:
     m, k = -(-shape[0] // pixels[0]), -(-shape[1] // pixels[1])
     share = 100 * count / (shape[0] * shape[1])
     return f" A pixel: the largest of {m} × {k} elements; {share:.2g} % of all are not 0."
+
+
+def _span(shown: Array) -> str:
+    """Say of what values an image is, and that some are missing."""
+    finite = shown[np.isfinite(shown)]
+    span = f", from {finite.min():.4g} to {finite.max():.4g}" if finite.size else ""
+    missing = int(np.isnan(shown).sum())
+    return f"{span}, grey where {missing:,} are not known" if missing else span
 
 
 def _nonzero(matrix: Any) -> int:

@@ -16,17 +16,21 @@ from bayesv.plots.style import (
     CHAINS,
     COLORS,
     GRID,
+    LABEL,
     below,
     dress,
     new_axes,
     several_axes,
     short,
+    shortened,
 )
 from bayesv.support.arguments import a, accepts
 
 __all__ = ["models", "prior_sensitivity", "zero_variance"]
 
 _LONGEST_NAME = 28
+_MOST_TICKS = 8
+_DASHES, _MARKS = ("-", "--", ":"), ("o", "s", "^")  # of models that share a colour
 
 
 @accepts(comparison=a(ModelComparison))
@@ -62,6 +66,8 @@ def models(comparison: ModelComparison, axes: Any = None) -> NDArray[np.object_]
     shares = {"evidence": ("probability", "posterior"), "stacking": ("stacking", "other")}
     for k, (name, (column, color)) in enumerate(shares.items()):
         values = np.nan_to_num(table[column].to_numpy(dtype=float))
+        if table[column].isna().all():
+            continue
         panels[0].barh(places + 0.19 - 0.38 * k, values, 0.36, color=COLORS[color], label=name)
     panels[0].set_xlim(0, 1.02)
     _name(panels[0], table["model"], places)
@@ -80,6 +86,12 @@ def models(comparison: ModelComparison, axes: Any = None) -> NDArray[np.object_]
         total - best, places, xerr=np.nan_to_num(error), fmt="o", color=COLORS["other"]
     )
     panels[1].axvline(0.0, color=GRID, linewidth=1.0, zorder=0)
+    if not np.isfinite(total).any():
+        panels[1].set_xticks([])
+        panels[1].text(
+            0.5, 0.5, "no cluster was left out", transform=panels[1].transAxes, ha="center",
+            va="center", fontsize=LABEL,
+        )  # fmt: skip
     _name(panels[1], table["model"], places)
     panels[1].set_ylim(-0.6, len(table) - 0.4)
     text = "; ".join(
@@ -95,7 +107,7 @@ def models(comparison: ModelComparison, axes: Any = None) -> NDArray[np.object_]
 
 
 def _name(ax: Axes, names: Any, places: Any) -> None:
-    texts = [short(name, _LONGEST_NAME) for name in names]
+    texts = shortened(list(names), _LONGEST_NAME)
     ax.set_yticks(places, [text.replace("$", r"\$") for text in texts])
 
 
@@ -130,14 +142,15 @@ def prior_sensitivity(result: Sensitivity, ax: Axes | None = None) -> Axes:
     ax = new_axes(ax, (5.6, 3.6))
     wide = result.table.pivot(index="factor", columns="model", values="probability")
     factors = wide.index.to_numpy(dtype=float)
-    for k, name in enumerate(result.names):
-        color = CHAINS[k % len(CHAINS)]
-        label = short(name, _LONGEST_NAME)
-        ax.plot(factors, wide[name], color=color, marker="o", markersize=3, label=label)
+    labels = shortened(result.names, _LONGEST_NAME)
+    for k, (name, label) in enumerate(zip(result.names, labels, strict=True)):
+        again, color = divmod(k, len(CHAINS))
+        style = {"linestyle": _DASHES[again % len(_DASHES)], "marker": _MARKS[again % len(_MARKS)]}
+        ax.plot(factors, wide[name], color=CHAINS[color], markersize=3, label=label, **style)
     ax.axvline(1.0, color=GRID, linewidth=1.0, zorder=0)
     ax.set_xscale("log", base=2)
-    powers = np.arange(np.ceil(np.log2(factors[0])), np.floor(np.log2(factors[-1])) + 1)
-    ax.set_xticks(2.0**powers, [f"{2.0**power:.3g}" for power in powers])
+    ticks = _ticks(factors)
+    ax.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
     ax.minorticks_off()
     ax.set_ylim(-0.02, 1.02)
     ends = "; ".join(
@@ -151,6 +164,14 @@ def prior_sensitivity(result: Sensitivity, ax: Axes | None = None) -> Axes:
     )  # fmt: skip
     below(ax, own)
     return ax
+
+
+def _ticks(factors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return powers of two, as far apart as they can be read; of a narrow span its ends, too."""
+    low, high = np.log2(factors[[0, -1]])
+    step = max(1, int(np.ceil((high - low) / _MOST_TICKS)))
+    powers = 2.0 ** (step * np.arange(np.ceil(low / step), np.floor(high / step) + 1))
+    return powers if len(powers) > 1 else np.unique([factors[0], *powers, factors[-1]])
 
 
 @accepts(result=a(ZeroVariance))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bayesv.covariance import ComponentDraws, gls
@@ -237,6 +238,8 @@ def lags(
         grid="both",
     )  # fmt: skip
     for one in panels:
+        if np.array_equal(lag, np.round(lag)):
+            one.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         below(one, False, columns=3 if bands is None else 2)
     return panels
 
@@ -266,6 +269,8 @@ def _line(
     ax: Axes, x: Any, y: Any, color: str, dash: str, label: str, bands: Array | None, which: int
 ) -> None:
     ax.plot(x, y, color=color, linestyle=dash, linewidth=1.8, label=label)
+    if len(x) == 1:  # a line of one point is not seen
+        ax.plot(x, y, color=color, marker="_", markersize=16, markeredgewidth=1.8, clip_on=False)
     if bands is not None:
         ax.fill_between(x, *bands[:, which], color=color, alpha=0.18, linewidth=0)
 

@@ -78,9 +78,13 @@ def scaling(
             f"{', '.join(map(str, frame.columns)) or 'none'}."
         )
     names = names or {str(name): str(name) for name in frame["series"].unique()}
-    series = [name for name in names if (frame["series"] == name).sum() > 1]
+    measured = frame[(frame.reindex(columns=list(_STEPS)).fillna(0.0) > 0).any(axis=1)]
+    series = [name for name in names if (measured["series"] == name).sum() > 1]
     if not series:
-        raise DataError("No series has two points or more, so that there is no curve to draw.")
+        raise DataError(
+            "No series has two points or more with seconds above 0 in "
+            f"{', '.join(_STEPS)}: there is no curve to draw."
+        )
     panels, new = several_axes(axes, len(series), (3.9, 3.7), sharey=True)
     for i, (ax, name) in enumerate(zip(panels, series, strict=True)):
         rows = frame[frame["series"] == name].sort_values("x")

@@ -12,6 +12,7 @@ from bayesv.errors import BayesvError, DataError
 from bayesv.gram import statistics_of
 from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import a, accepts
+from bayesv.support.shown import WholeFrame
 
 __all__ = ["lrt"]
 
@@ -93,7 +94,7 @@ def lrt(smaller: RemlFit, larger: RemlFit) -> pd.DataFrame:
     names = ["method", "parameters", "criterion", "aic", "bic"]
     table = pd.DataFrame(rows, columns=names, index=[_named(f.design) for f in (smaller, larger)])
     tests = {"statistic": statistic, "df": float(df), "p": p, "p_boundary": mixed}
-    return table.assign(**{name: [np.nan, value] for name, value in tests.items()})
+    return WholeFrame(table.assign(**{name: [np.nan, value] for name, value in tests.items()}))
 
 
 def _named(design: Design) -> str:

@@ -167,7 +167,8 @@ def _of_rows(fit: RemlFit, post: Posterior | None) -> Iterator[tuple[Callable[[]
             partial(plots.check, fit),
             f"Does the model fit? Residuals at {fit.label} by fitted values; their quantiles, "
             "and those of random effects, by normal ones with 95 % bands; clusters whose "
-            "residuals are larger than the model allows.",
+            "residuals are larger than the model allows; of several terms, how far each inflates "
+            "the variances of the others' coefficients (VIF).",
         )
 
 

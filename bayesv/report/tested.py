@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ from bayesv.posterior.posterior import Posterior
 from bayesv.reml import RemlFit
 from bayesv.reml.intervals import wald_intervals
 from bayesv.report.tables import html_of, numbers
+from bayesv.support.shown import p_value
 
 __all__ = ["coherence", "intervals", "tested"]
 
@@ -103,7 +105,7 @@ def _table(frame: pd.DataFrame, name: str, title: str) -> str:
     table = numbers(table, [c for c in ("t", "F") if c in frame], 4)
     decimals = {"df": 1, "df1": 0, "df2": 1}
     if "p" in frame:
-        table = table.fmt(lambda p: f"{p:.4f}" if p >= 5e-5 else "&lt; 0.0001", columns="p")
+        table = table.fmt(lambda p: escape(p_value(p)), columns="p")
     for column in [c for c in decimals if c in frame]:
         table = table.fmt_number(column, decimals=decimals[column])
     if {"low", "high"} <= set(frame):

@@ -11,17 +11,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["WIDTH", "Part", "Shown", "Table", "WholeFrame", "as_html", "as_text", "digits"]
+__all__ = [
+    "WIDTH",
+    "Part",
+    "Shown",
+    "Table",
+    "WholeFrame",
+    "as_html",
+    "as_text",
+    "digits",
+    "p_value",
+]
 
 WIDTH = 80  # columns of a terminal
 _LABEL = 30  # columns for names where not all of a table fits
+_MOST_ROWS = 60  # of a table that prints itself
 
 _RULE = "1px solid rgba(128,128,128,.6)"  # seen on light and on dark ground
 _CELL = "padding:.15em .6em;background:transparent;color:inherit;vertical-align:top;text-align:"
 
 
 class WholeFrame(pd.DataFrame):
-    """A table that prints all its columns, continued below where a terminal is narrow.
+    """A table that prints all its columns within 80, p-values as such; long ones their ends.
 
     What is made of it is a plain table.
     """
@@ -31,9 +42,19 @@ class WholeFrame(pd.DataFrame):
         return pd.DataFrame
 
     def __repr__(self) -> str:
-        with pd.option_context("display.max_columns", None, "display.width", WIDTH):
-            text: str = super().__repr__()
-        return text
+        return as_text(self._parts())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._parts())
+
+    def _parts(self) -> list[Part]:
+        table, left_out = Table.of(self), len(self) - _MOST_ROWS
+        if left_out <= 0:
+            return [table]
+        gap = tuple("…" for _ in table.heads)
+        half = _MOST_ROWS // 2
+        ends = (*table.rows[:half], gap, *table.rows[-half:])
+        return [Table(table.heads, ends, table.n_labels), f"{len(self)} rows"]
 
 
 @dataclass(frozen=True)
@@ -59,17 +80,25 @@ class Table:
         Parameters
         ----------
         frame : DataFrame
+            One that only counts its lines has its first column, and texts that follow, as labels.
         number : callable, optional
-            How a float is written.
+            How a float is written; p-values and criteria are written as such.
         """
-        write = number or digits(5)
+        counted = isinstance(frame.index, pd.RangeIndex) and isinstance(frame, WholeFrame)
         index = [name if isinstance(name, tuple) else (name,) for name in frame.index]
+        names = tuple("" if name is None else str(name) for name in frame.index.names)
+        write = [_OWN.get(name, number or digits(5)) for name in frame.columns]
         rows = tuple(
-            (*map(str, labels), *(_written(value, write) for value in values))
+            (
+                *(() if counted else map(str, labels)),
+                *(_written(value, one) for value, one in zip(values, write, strict=True)),
+            )
             for labels, values in zip(index, frame.itertuples(index=False, name=None), strict=True)
         )
-        names = tuple("" if name is None else str(name) for name in frame.index.names)
-        return cls((*names, *map(str, frame.columns)), rows, len(names))
+        if not counted:
+            return cls((*names, *map(str, frame.columns)), rows, len(names))
+        texts = [not pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes[1:]]
+        return cls(tuple(map(str, frame.columns)), rows, 1 + [*texts, False].index(False))
 
 
 type Part = str | Table | Shown
@@ -96,6 +125,22 @@ def digits(n: int) -> Callable[[float], str]:
         return "–" if value is None or np.isnan(value) else f"{value:.{n}g}"
 
     return write
+
+
+def p_value(value: float) -> str:
+    """Write a p-value: four decimals, or what it is below."""
+    return "–" if np.isnan(value) else f"{value:.4f}" if value >= 5e-5 else "<0.0001"
+
+
+def _criterion(value: float) -> str:
+    """Write what differences are taken of: two decimals, however large it is."""
+    return "–" if np.isnan(value) else f"{value:.2f}"
+
+
+_OWN = {  # names of columns that are written in their own way
+    **dict.fromkeys(("p", "p_boundary"), p_value),
+    **dict.fromkeys(("criterion", "aic", "bic"), _criterion),
+}
 
 
 def as_text(parts: Iterable[Part]) -> str:
