@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.covariance.blocks import (
+    Block,
     block_of,
     block_of_term,
     correlation_of,
@@ -29,13 +30,11 @@ from bayesv.linalg import (
 )
 from bayesv.names import factors_of, matched, resolved
 from bayesv.support.arguments import a
-from bayesv.support.deferred import deferred
 from bayesv.support.shown import Part, Shown, Table
 
 __all__ = ["VarianceComponents"]
 
 
-@deferred("_blocks")
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class VarianceComponents(Shown):
     """Σ_f of every grouping factor and the residual variance σ².
@@ -70,7 +69,7 @@ class VarianceComponents(Shown):
     35.07
     """
 
-    _blocks: dict[str, pd.DataFrame]
+    _blocks: dict[str, Block]
     sigma2: float
     residual: ResidualValues
 
@@ -85,12 +84,23 @@ class VarianceComponents(Shown):
             raise ComponentsError(
                 f"sigma2 is the residual variance and must be positive and finite; found {sigma2}."
             )
-        object.__setattr__(
-            self, "_blocks", {str(group): block_of(str(group), b) for group, b in blocks.items()}
-        )
-        object.__setattr__(self, "sigma2", sigma2)
         values = ResidualValues() if residual is None else ResidualValues.of(residual)
-        object.__setattr__(self, "residual", values)
+        self._keep(
+            {str(group): block_of(str(group), b) for group, b in blocks.items()}, sigma2, values
+        )
+
+    def _keep(self, blocks: dict[str, Block], sigma2: float, residual: ResidualValues) -> None:
+        for name, value in (("_blocks", blocks), ("sigma2", sigma2), ("residual", residual)):
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def _valid(
+        cls, blocks: dict[str, Block], sigma2: float, residual: ResidualValues | None = None
+    ) -> VarianceComponents:
+        """Return components of what has been checked."""
+        new = cls.__new__(cls)
+        new._keep(blocks, sigma2, residual or ResidualValues())
+        return new
 
     @classmethod
     def from_sd_corr(
@@ -201,7 +211,7 @@ class VarianceComponents(Shown):
                 "The residuals have no Σ: .sigma2, .sd('Residual') and .residual say what R is, "
                 "and bv.residual_R(design, components) is R of the rows."
             )
-        return self._blocks[self._key(group)].copy()
+        return self._blocks[self._key(group)].frame
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._blocks)
@@ -216,7 +226,7 @@ class VarianceComponents(Shown):
             self.groups == other.groups
             and self.sigma2 == other.sigma2
             and self.residual == other.residual
-            and all(self._blocks[g].equals(other._blocks[g]) for g in self.groups)
+            and all(self[g].equals(other[g]) for g in self.groups)
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -266,6 +276,9 @@ class VarianceComponents(Shown):
             If a group is missing or superfluous, or labels do not fit.
         """
         a(Design, DesignSummary)("design", design)
+        if self._fits(design):
+            self._residual_of(design)  # refused if it does not fit
+            return self
         places = matched(
             self.groups, design.groups, "The grouping factor", ComponentsError, factors_of
         )
@@ -285,12 +298,18 @@ class VarianceComponents(Shown):
                 f"{', '.join(self.groups)}."
             )
         blocks = {
-            term.group: pd.DataFrame(
-                block_of_term(block_of_place[i], term), term.columns, term.columns
-            )
+            term.group: Block(block_of_term(block_of_place[i], term), term.columns)
             for i, term in enumerate(design.terms)
         }
-        return VarianceComponents(blocks, self.sigma2, self._residual_of(design))
+        return self._valid(blocks, self.sigma2, self._residual_of(design))
+
+    def _fits(self, design: Design) -> bool:
+        """Whether groups and labels are the design's own, and residuals have no parameters."""
+        return (
+            design.parametric_residual is None
+            and self.groups == design.groups
+            and all(self._blocks[term.group].labels is term.columns for term in design.terms)
+        )
 
     def _residual_of(self, design: Design) -> ResidualValues:
         """Return the parameters of the residuals in the order of a design's labels."""
@@ -326,7 +345,7 @@ class VarianceComponents(Shown):
         values = self._residual_of(design)
         if not values.sd and not values.corr:
             return design, self
-        return design.at(self), VarianceComponents(self._blocks, self.sigma2)
+        return design.at(self), self._valid(self._blocks, self.sigma2)
 
     def relative_root(self, term: RandomTerm) -> Array:
         """Return λ_f with Σ_f = σ² λ_f λ_f', lower triangular, shape (r_f, r_f)."""
@@ -335,7 +354,7 @@ class VarianceComponents(Shown):
     def to_frame(self) -> pd.DataFrame:
         """Return a tidy table, as lme4's ``as.data.frame(VarCorr(fit))``: vcov and sdcor."""
         rows: list[tuple[str, str, str | None, float, float]] = []
-        for group, block in self._blocks.items():
+        for group, block in self._frames():
             names = [str(name) for name in block.index]
             sd, corr = cov_to_sd_corr(block.to_numpy())
             rows += [(group, a, None, block.iloc[i, i], sd[i]) for i, a in enumerate(names)]
@@ -358,7 +377,7 @@ class VarianceComponents(Shown):
 
     def _lines(self) -> Iterator[tuple[str, ...]]:
         """Give what stands in each line of the table."""
-        for group, block in self._blocks.items():
+        for group, block in self._frames():
             sd, corr = cov_to_sd_corr(block.to_numpy())
             for i, name in enumerate(block.index):
                 row = "  ".join("–" if np.isnan(c) else f"{c:.3f}" for c in corr[i, :i])
@@ -369,7 +388,7 @@ class VarianceComponents(Shown):
 
     def __repr__(self) -> str:
         lines = [f"{'Group':<16} {'Name':<22} {'Variance':>12} {'Std.Dev.':>10}  Corr"]
-        for group, block in self._blocks.items():
+        for group, block in self._frames():
             sd, corr = cov_to_sd_corr(block.to_numpy())
             for i, name in enumerate(block.index):
                 row = ["   NaN" if np.isnan(c) else f"{c:6.3f}" for c in corr[i, :i]]
@@ -381,6 +400,9 @@ class VarianceComponents(Shown):
             lines += listed_line("" if i else "Residual", cut(name, 22), numbers)
         lines += residual_lines(self.residual)
         return "\n".join(line.rstrip() for line in lines)
+
+    def _frames(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        return ((group, block.frame) for group, block in self._blocks.items())
 
     def _key(self, group: str) -> str:
         what = "group of the variance components"
