@@ -37,6 +37,12 @@ class Block:
         return pd.DataFrame(self.matrix.copy(), self.labels, self.labels)
 
     @property
+    def shown_names(self) -> list[str]:
+        """What its rows are called in tables: their places if they have no names."""
+        labels = range(len(self.matrix)) if self.labels is None else self.labels
+        return [str(name) for name in labels]
+
+    @property
     def names(self) -> tuple[str, ...] | None:
         """Names of its rows; None if they are counted only."""
         if self.labels is None or all(isinstance(name, int | np.integer) for name in self.labels):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -23,11 +23,7 @@ from bayesv.covariance.listings.residual_text import cut, residual_corr, residua
 from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
 from bayesv.design.parametric import ResidualValues
 from bayesv.errors import ComponentsError
-from bayesv.linalg import (
-    Array,
-    cov_to_sd_corr,
-    psd_root,
-)
+from bayesv.linalg import Array, cov_to_sd_corr, psd_root
 from bayesv.names import factors_of, matched, resolved
 from bayesv.support.arguments import a
 from bayesv.support.shown import Part, Shown, Table
@@ -85,21 +81,14 @@ class VarianceComponents(Shown):
                 f"sigma2 is the residual variance and must be positive and finite; found {sigma2}."
             )
         values = ResidualValues() if residual is None else ResidualValues.of(residual)
-        self._keep(
-            {str(group): block_of(str(group), b) for group, b in blocks.items()}, sigma2, values
-        )
-
-    def _keep(self, blocks: dict[str, Block], sigma2: float, residual: ResidualValues) -> None:
-        for name, value in (("_blocks", blocks), ("sigma2", sigma2), ("residual", residual)):
-            object.__setattr__(self, name, value)
+        checked = {str(group): block_of(str(group), b) for group, b in blocks.items()}
+        self.__dict__.update(_blocks=checked, sigma2=sigma2, residual=values)
 
     @classmethod
-    def _valid(
-        cls, blocks: dict[str, Block], sigma2: float, residual: ResidualValues | None = None
-    ) -> VarianceComponents:
-        """Return components of what has been checked."""
+    def _valid(cls, blocks: dict[str, Block], sigma2: float, residual: ResidualValues) -> Self:
+        """Return components of parts that have been checked or are so made."""
         new = cls.__new__(cls)
-        new._keep(blocks, sigma2, residual or ResidualValues())
+        new.__dict__.update(_blocks=blocks, sigma2=sigma2, residual=residual)
         return new
 
     @classmethod
@@ -282,15 +271,14 @@ class VarianceComponents(Shown):
         places = matched(
             self.groups, design.groups, "The grouping factor", ComponentsError, factors_of
         )
-        extra = [group for group, i in zip(self.groups, places, strict=True) if i is None]
+        pairs = list(zip(self.groups, places, strict=True))
+        extra = [group for group, i in pairs if i is None]
         if extra:
             raise ComponentsError(
                 f"Variance components for {', '.join(extra)}, which the design lacks; it has "
                 f"{', '.join(design.groups)}."
             )
-        block_of_place = {
-            i: self._blocks[group] for group, i in zip(self.groups, places, strict=True)
-        }
+        block_of_place = {i: self._blocks[group] for group, i in pairs}
         missing = [group for i, group in enumerate(design.groups) if i not in block_of_place]
         if missing:
             raise ComponentsError(
@@ -345,7 +333,7 @@ class VarianceComponents(Shown):
         values = self._residual_of(design)
         if not values.sd and not values.corr:
             return design, self
-        return design.at(self), self._valid(self._blocks, self.sigma2)
+        return design.at(self), self._valid(self._blocks, self.sigma2, values)
 
     def relative_root(self, term: RandomTerm) -> Array:
         """Return λ_f with Σ_f = σ² λ_f λ_f', lower triangular, shape (r_f, r_f)."""
@@ -354,12 +342,10 @@ class VarianceComponents(Shown):
     def to_frame(self) -> pd.DataFrame:
         """Return a tidy table, as lme4's ``as.data.frame(VarCorr(fit))``: vcov and sdcor."""
         rows: list[tuple[str, str, str | None, float, float]] = []
-        for group, block in self._frames():
-            names = [str(name) for name in block.index]
-            sd, corr = cov_to_sd_corr(block.to_numpy())
-            rows += [(group, a, None, block.iloc[i, i], sd[i]) for i, a in enumerate(names)]
+        for group, names, cov, sd, corr in self._parts():
+            rows += [(group, a, None, cov[i, i], sd[i]) for i, a in enumerate(names)]
             rows += [
-                (group, names[j], names[i], block.iloc[i, j], corr[i, j])
+                (group, names[j], names[i], cov[i, j], corr[i, j])
                 for j in range(len(names))
                 for i in range(j + 1, len(names))
             ]
@@ -377,23 +363,21 @@ class VarianceComponents(Shown):
 
     def _lines(self) -> Iterator[tuple[str, ...]]:
         """Give what stands in each line of the table."""
-        for group, block in self._frames():
-            sd, corr = cov_to_sd_corr(block.to_numpy())
-            for i, name in enumerate(block.index):
+        for group, names, cov, sd, corr in self._parts():
+            for i, name in enumerate(names):
                 row = "  ".join("–" if np.isnan(c) else f"{c:.3f}" for c in corr[i, :i])
                 label = group if i == 0 else ""
-                yield label, str(name), f"{block.iloc[i, i]:.5g}", f"{sd[i]:.5g}", row
+                yield label, name, f"{cov[i, i]:.5g}", f"{sd[i]:.5g}", row
         for i, (name, size) in enumerate((dict(self.residual.sd) or {"": self.sigma}).items()):
             yield "" if i else "Residual", name, f"{size * size:.5g}", f"{size:.5g}", ""
 
     def __repr__(self) -> str:
         lines = [f"{'Group':<16} {'Name':<22} {'Variance':>12} {'Std.Dev.':>10}  Corr"]
-        for group, block in self._frames():
-            sd, corr = cov_to_sd_corr(block.to_numpy())
-            for i, name in enumerate(block.index):
+        for group, names, cov, sd, corr in self._parts():
+            for i, name in enumerate(names):
                 row = ["   NaN" if np.isnan(c) else f"{c:6.3f}" for c in corr[i, :i]]
-                numbers = [f"{block.iloc[i, i]:12.5g}", f"{sd[i]:10.5g}", *row]
-                lines += listed_line("" if i else group, str(name), numbers)
+                numbers = [f"{cov[i, i]:12.5g}", f"{sd[i]:10.5g}", *row]
+                lines += listed_line("" if i else group, name, numbers)
         residual = dict(self.residual.sd) or {"": self.sigma}
         for i, (name, size) in enumerate(residual.items()):
             numbers = [f"{size * size:12.5g}", f"{size:10.5g}"]
@@ -401,8 +385,10 @@ class VarianceComponents(Shown):
         lines += residual_lines(self.residual)
         return "\n".join(line.rstrip() for line in lines)
 
-    def _frames(self) -> Iterator[tuple[str, pd.DataFrame]]:
-        return ((group, block.frame) for group, block in self._blocks.items())
+    def _parts(self) -> Iterator[tuple[str, list[str], Array, Array, Array]]:
+        """Give label, names, covariance, SDs and correlations of each group."""
+        for group, block in self._blocks.items():
+            yield group, block.shown_names, block.matrix, *cov_to_sd_corr(block.matrix)
 
     def _key(self, group: str) -> str:
         what = "group of the variance components"

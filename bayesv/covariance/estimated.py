@@ -32,4 +32,4 @@ def estimated(
     labelled = {
         term.group: Block(block, term.columns) for term, block in zip(terms, blocks, strict=True)
     }
-    return VarianceComponents._valid(labelled, sigma2, residual)
+    return VarianceComponents._valid(labelled, sigma2, residual or ResidualValues())
