@@ -285,15 +285,28 @@ def test_what_cannot_be_asked_is_refused(fits, ask, words):
         ask(fits["uneven"])
 
 
-def test_the_mean_of_a_transformed_column_is_asked_for():
-    frame = UNEVEN.assign(z=np.exp(UNEVEN.x))
-    fit = bv.Model("y ~ a + log(z) + (1 | g)", frame).reml()
+def test_functions_of_a_covariate_are_taken_at_its_mean():
+    """As emmeans: log(z) at the mean of z over the rows used, not at the mean of log(z)."""
+    frame = UNEVEN.assign(z=np.exp(UNEVEN.x), w=UNEVEN.x * 2)
+    frame.loc[3, "y"], frame.loc[3, "z"] = np.nan, 1e6
+    fit = bv.Model("y ~ a + log(z) + w:x + (z | g)", frame).reml()
+    used = frame.drop(index=3)
+    at = {name: used[name].mean() for name in ("z", "w", "x")}
+    pd.testing.assert_frame_equal(fit.marginal_means("a"), fit.marginal_means("a", at=at))
+    mean = (
+        fit.beta.iloc[0]
+        + fit.beta["log(z)"] * np.log(at["z"])
+        + (fit.beta["w:x"] * at["w"] * at["x"])
+    )
+    assert fit.marginal_means("a")["estimate"].iloc[0] == pytest.approx(mean)
+    assert fit.anova().index.to_list() == ["a", "log(z)", "w:x"]
+
+
+def test_batches_ask_for_the_mean_of_a_covariate(tmp_path):
+    UNEVEN.assign(z=np.exp(UNEVEN.x)).to_parquet(tmp_path / "rows.parquet")
+    fit = bv.Model("y ~ a + log(z) + (1 | g)", tmp_path / "rows.parquet").reml()
     with pytest.raises(bv.DataError, match=r"The mean of 'z' is not known.*at="):
         fit.marginal_means("a")
-    assert fit.marginal_means("a", at={"z": 1.0})["estimate"].iloc[0] == pytest.approx(
-        fit.beta.iloc[0]
-    )
-    assert fit.anova().index.to_list() == ["a", "log(z)"]
 
 
 def test_variance_parameters_have_standard_errors(sleepstudy_fit):

@@ -45,6 +45,7 @@ def results(rows):
         "RemlFit": fit,
         "VarianceComponents": fit.components,
         "GLSFit": fit.gls,
+        "ResolvedPriors": model.priors,
         "KenwardRoger": fit.kenward_roger(),
         "Posterior": post,
         "Comparison": bv.compare(fit, post),

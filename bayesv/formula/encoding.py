@@ -273,6 +273,8 @@ def encode(
     if weights_present is not None:
         present &= weights_present
     rows = np.flatnonzero(present)
+    if not reader.shared:
+        reader.keep_means(rows)
     levels_of_data = {
         key: value.levels for key, value in values.items() if isinstance(value, Factor)
     }

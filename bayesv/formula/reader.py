@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayesv.errors import DataError, FormulaError, near
 from bayesv.formula.frame import as_numbers, finite_rows, kind, levels_of
@@ -23,11 +24,15 @@ _ARTICLES = {"number": "numbers", "logical": "truth values", "factor": "levels",
 
 @dataclass(frozen=True)
 class ColumnState:
-    """What a column was in the fit: number, logical, factor or time; levels of a factor."""
+    """What a column was in the fit: number, logical, factor or time; levels of a factor.
+
+    ``mean`` is that of a number over the rows used, where they are all there at once.
+    """
 
     kind: str
     levels: tuple[str, ...] = ()
     is_text: bool = False
+    mean: float | None = None
 
 
 class ColumnReader:
@@ -109,6 +114,12 @@ class ColumnReader:
         codes, labels = levels_of(column)
         codes = np.where(finite_rows(column), codes, -1)
         return Factor(codes, tuple(labels), shared=isinstance(value, Logical))
+
+    def keep_means(self, rows: NDArray[np.intp]) -> None:
+        """Keep the means of numbers over the rows used."""
+        for name, value in self._read.items():
+            if self.states[name].kind == "number" and len(rows):
+                self.states[name] = replace(self.states[name], mean=float(value[rows].mean()))
 
     def _fitted(self, name: str, column: pd.Series) -> Any:
         what = kind(column)

@@ -148,7 +148,7 @@ def reference_grid(design: Design, at: Mapping[str, Any] | None = None) -> Refer
     ------
     DataError
         If a column is unknown, a level was not fitted, or the mean of a column is not known,
-        because the formula has a function of it only.
+        because the rows came in batches.
     """
     frame = _grid_frame(design, at)
     X, lost = _columns_of(design, frame)
@@ -286,17 +286,13 @@ def _levels(design: Design, encoding: Encoding, name: str, used: Sequence[Node])
             return [int(v) for v in numbers] if all(v.is_integer() for v in numbers) else numbers
         except ValueError:
             break
-    if name in design.fixed_names and not design.has_rows:
-        raise DataError(
-            f"The mean of {name!r} is not known, because a design that was summed up in batches "
-            f"keeps no rows of its data frame: give a value, such as at={{{name!r}: 1.0}}."
-        )
-    if name in design.fixed_names:
-        column = design.X[:, design.fixed_names.index(name)]
-        return [float(column.mean())]
+    if state.mean is not None:
+        return [state.mean]
+    if name in design.fixed_names and design.has_rows:
+        return [float(design.X[:, design.fixed_names.index(name)].mean())]
     raise DataError(
-        f"The mean of {name!r} is not known, because the formula has functions of it only: give "
-        f"a value, such as at={{{name!r}: 1.0}}."
+        f"The mean of {name!r} is not known, because a design that was summed up in batches "
+        f"keeps no rows of its data frame: give a value, such as at={{{name!r}: 1.0}}."
     )
 
 

@@ -145,8 +145,10 @@ def prior_sensitivity(result: Sensitivity, ax: Axes | None = None) -> Axes:
     labels = shortened(result.names, _LONGEST_NAME)
     for k, (name, label) in enumerate(zip(result.names, labels, strict=True)):
         again, color = divmod(k, len(CHAINS))
-        style = {"linestyle": _DASHES[again % len(_DASHES)], "marker": _MARKS[again % len(_MARKS)]}
-        ax.plot(factors, wide[name], color=CHAINS[color], markersize=3, label=label, **style)
+        ax.plot(
+            factors, wide[name], color=CHAINS[color], markersize=3, label=label,
+            linestyle=_DASHES[again % len(_DASHES)], marker=_MARKS[again % len(_MARKS)],
+        )  # fmt: skip
     ax.axvline(1.0, color=GRID, linewidth=1.0, zorder=0)
     ax.set_xscale("log", base=2)
     ticks = _ticks(factors)

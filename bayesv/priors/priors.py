@@ -27,12 +27,13 @@ from bayesv.priors.stated import (
     for_group,
 )
 from bayesv.support.arguments import a, accepts
+from bayesv.support.shown import Shown
 
 __all__ = ["DEFAULTS", "Priors", "ResolvedPriors", "priors_of"]
 
 
-@dataclass(frozen=True, eq=False)
-class ResolvedPriors:
+@dataclass(frozen=True, eq=False, repr=False)
+class ResolvedPriors(Shown):
     """Priors of every single parameter of a design.
 
     Attributes
@@ -57,7 +58,7 @@ class ResolvedPriors:
     corr: dict[str, LKJ]
     sigma: SdPrior
     beta: tuple[Flat | Normal, ...]
-    design: Design = field(repr=False)
+    design: Design
     bases: dict[str, Basis] = field(default_factory=dict)
     note: str = ""
     residual: ResidualPriors | None = None
@@ -202,14 +203,12 @@ class ResolvedPriors:
             lines += self.residual.lines()
         elif not self.design.sigma_is_known:
             lines.append(f"sd   residual ~ {self.sigma}")
-        if len(set(self.beta)) == 1:
-            lines.append(f"beta (all) ~ {self.beta[0]}")
-        else:
-            lines += [
-                f"beta {name} ~ {prior}"
-                for name, prior in zip(self.design.fixed_names, self.beta, strict=True)
-            ]
+        names = ("(all)",) if len(set(self.beta)) == 1 else self.design.fixed_names
+        lines += [f"beta {name} ~ {prior}" for name, prior in zip(names, self.beta, strict=False)]
         return "\n".join([*lines, *([f"note: {self.note}"] if self.note else [])])
+
+    def _shown(self) -> list[str]:
+        return [str(self)]
 
     def one_line(self) -> str:
         """Return the priors in one line, for tables."""
