@@ -143,7 +143,7 @@ def residual_formulas(design: Design) -> list[str]:
     form = design.parametric_residual
     if design.sigma_is_known:
         variances = isinstance(design.residual, KnownVariances)
-        return ["R = diag(v_1, …, v_n),  v ⟨known⟩" if variances else "R ⟨known⟩"]
+        return ["R = diag(v_1, …, v_n),  v  ⟨known⟩" if variances else "R  ⟨known⟩"]
     if not isinstance(form, StructuredResidual):
         return []
     sds = _sds(form)
