@@ -91,7 +91,7 @@ def test_wald_errors_are_the_delta_method():
         {"s": {"Intercept": 1.0, "x": 0.6}, "s:c": {"Intercept": 0.5}}, {"s": 0.2}, sigma=1.4
     ).aligned(design)
     point = ComponentDraws.of(design, vc, fit.beta.to_numpy()).flat
-    slopes = targets.slopes(point, fit.se.to_numpy())[: -design.p]
+    slopes = targets.with_slopes(point, fit.se.to_numpy())[1][: -design.p]
     inverse = np.linalg.inv(bv.MarginalCovariance(design, vc).to_dense())
     want = []  # d log|V| = tr(V⁻¹ dV)
     for term in design.terms:
@@ -114,7 +114,7 @@ def test_wald_errors_of_r_squared_have_those_of_beta():
     )
     vc = bv.VarianceComponents.from_sd_corr({"g": [1.0, 0.5]}, sigma=1.5)
     point = ComponentDraws.of(design, vc.aligned(design), fit.beta.to_numpy()).flat
-    slopes = targets.slopes(point, fit.se.to_numpy())[-design.p :]
+    slopes = targets.with_slopes(point, fit.se.to_numpy())[1][-design.p :]
     at = {t.name: k for k, t in enumerate(targets.list)}
     # R² = f/(f + c) with f = β'Cβ, and C the covariance of the columns of X
     f = np.var(design.X @ fit.beta.to_numpy())
