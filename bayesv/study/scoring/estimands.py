@@ -108,7 +108,7 @@ class Estimands:
         columns = self._of_parameters(point)
         if scores.functionals:
             sums = self.sums if point.residual is None else None
-            values = functionals_of_draws(point, self.statistics, sums)
+            values = functionals_of_draws(point, self.statistics, sums, scores.functionals)
             columns += [
                 (Estimand("functional", name), value)
                 for name, value in values.items()
