@@ -105,6 +105,25 @@ def test_wald_errors_are_the_delta_method():
     assert slopes[:, at] == pytest.approx(want, rel=1e-6)
 
 
+def test_scalars_of_one_pass_are_those_of_each_point_alone():
+    replicate = NESTED.prepare(3).replicate(1)
+    model, few = replicate.model, Scores(functionals=["ICC", "tr V"])
+    fit, every = model.reml(), Scores(functionals=[*few.functionals, "reliability", "R² marginal"])
+    targets, more = (Estimands(model.design, model.density.statistics, s) for s in (few, every))
+    point = ComponentDraws.of(model.design, fit.components, fit.beta.to_numpy()).flat
+    draws = model.sample(draws=20, chains=1, seed=1, progressbar=False).values
+    alone, of_draws = targets(point)[0], targets(draws.flat)
+    here, beside = targets.with_draws(point, draws)
+    assert here == pytest.approx(alone, rel=1e-12)
+    assert beside == pytest.approx(of_draws, rel=1e-12)
+    assert targets.with_slopes(point, fit.se.to_numpy())[0] == pytest.approx(alone, rel=1e-12)
+    known = dict(zip(targets.list, alone, strict=True))  # costly ones left out change no other
+    at = more(point)[0]
+    values = dict(zip(more.list, at, strict=True))
+    assert len(values) > len(known)
+    assert {name: values[name] for name in known} == pytest.approx(known, rel=1e-12)
+
+
 def test_wald_errors_of_r_squared_have_those_of_beta():
     replicate = WEIGHTS.prepare(3).replicate(1)
     model, names = replicate.model, ["R² marginal", "log|V|"]
