@@ -5,9 +5,9 @@ import os
 import signal
 import sys
 
-__all__ = ["main"]
+from bayesv.errors import INTERRUPTED
 
-INTERRUPTED = 130
+__all__ = ["main"]
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from typing import Any
 import bayesv as bv
 from bayesv.cli.commands import COMMANDS
 from bayesv.cli.terminal import leave_stdout, prepare
-from bayesv.errors import near
+from bayesv.errors import INTERRUPTED, near
 
 __all__ = ["main", "parser_of"]
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         leave_stdout()
     except KeyboardInterrupt as stopped:  # also while a command's modules are read
         print(str(stopped) or "interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except MemoryError as error:
         advice = "bayesv describe says how large the model is."
         print(f"error: not enough memory ({error}); {advice}", file=sys.stderr)
@@ -81,7 +81,7 @@ def parser_of(read: Collection[str]) -> argparse.ArgumentParser:
         prog="bayesv",
         description="The marginal covariance V = Z G Z' + R of Gaussian linear mixed models: REML "
         "and posterior side by side.",
-        epilog="exit codes: 0 done, 1 refused with a reason, 2 usage, 130 interrupted",
+        epilog=f"exit codes: 0 done, 1 refused with a reason, 2 usage, {INTERRUPTED} interrupted",
     )
     parser.add_argument("--version", action="version", version=f"bayesv {bv.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -204,8 +204,8 @@ def _too_long(which: str, count: int, k: int) -> str:
 
 def _unclosed(which: str) -> str:
     return (
-        f"{which} has a quotation mark that is not closed, so that what follows is one value. Close "
-        "it, or write a mark that belongs to a text twice."
+        f"{which} has a quotation mark that is not closed, so that what follows is one value. "
+        "Close it, or write a mark that belongs to a text twice."
     )
 
 
