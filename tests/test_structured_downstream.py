@@ -362,13 +362,6 @@ def test_no_correlation_at_all_is_the_end_of_the_range_in_every_unit(kind, unit)
     assert fit.components.sigma2 == pytest.approx(frame["y"].var(), rel=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["car1", "sp_pow"])
-def test_correlations_at_distance_1_that_are_no_numbers_are_refused_in_words(kind):
-    frame = sleep().assign(t=lambda f: 1e-3 * f["Days"])
-    with pytest.raises(bv.DataError, match=r"are about 0\.001 apart.*in units of 0\.001"):
-        bv.Model("Reaction ~ 1", frame, residual=f"{kind}(t | Subject)").reml()
-
-
 def test_the_unit_of_a_covariate_of_the_SD_is_in_sigma_alone():
     frame = sleep().assign(x=lambda f: 1.0 + f["Days"])
     fits = [

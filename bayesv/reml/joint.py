@@ -207,5 +207,6 @@ def _refuse_unit(text: str, structure: Spatial, series: Series) -> None:
         raise DataError(
             f"Residuals {text}: neighbours are about {near:.2g} apart, and the parameter is the "
             "correlation of rows a distance of 1 apart, which is 0 in double precision unless "
-            f"neighbours are nearly the same. Give positions in units of {near:.2g}."
+            f"neighbours are nearly the same. Give positions in another unit, such as multiples of "
+            f"{near:.2g}."
         )
