@@ -55,7 +55,7 @@ def test_a_loop_is_compiled_once(load, tmp_path):
     assert files(tmp_path, ".nbc")
     loop = load()
     assert loop((1.0, 2.0)) == 3.0
-    assert sum(loop.stats.cache_hits.values()) == 1
+    assert sum(loop.whole.stats.cache_hits.values()) == 1
 
 
 INNER = """
@@ -95,6 +95,21 @@ def test_a_loop_is_compiled_anew_if_one_that_it_calls_was_edited(tmp_path):
         )
         found.append(float(done.stdout))
     assert found == [6.0, 9.0]
+    kept = {path.stem.partition("-")[0] for path in files(tmp_path / "cache", ".nbc")}
+    assert kept == {
+        "outer.total"
+    }  # the inner loop is a part of it, and machine code of its own none
+
+
+def test_a_loop_serves_python_and_other_loops(tmp_path):
+    source = INNER.format(factor=2.0) + OUTER.replace("from looped.inner import changed\n", "")
+    (tmp_path / "both.py").write_text(source)
+    spec = importlib.util.spec_from_file_location("both", tmp_path / "both.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.total((1.0, 2.0)) == 6.0
+    assert module.changed(4.0) == 8.0
+    assert module.total((1, 2)) == 6.0
 
 
 def test_a_loop_that_takes_named_tuples_is_compiled_once(load, tmp_path):
@@ -103,7 +118,7 @@ def test_a_loop_that_takes_named_tuples_is_compiled_once(load, tmp_path):
     assert load()(table) == 7.0
     loop = load()
     assert loop(table) == 7.0
-    assert sum(loop.stats.cache_hits.values()) == 1
+    assert sum(loop.whole.stats.cache_hits.values()) == 1
 
 
 @pytest.mark.parametrize("ending", [".nbi", ".nbc"])
@@ -125,7 +140,7 @@ def test_a_damaged_cache_is_said_and_mended(load, tmp_path, ending, damage):
                 assert loop((1.0, 2.0)) == 3.0
     loop = load()
     assert loop((1.0, 2.0)) == 3.0
-    assert sum(loop.stats.cache_hits.values()) == 1
+    assert sum(loop.whole.stats.cache_hits.values()) == 1
 
 
 def test_code_for_other_arguments_is_not_run(load, tmp_path):

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import studentized_range
+from scipy.stats import norm, studentized_range
+from scipy.stats import t as student
 
 import bayesv as bv
+from bayesv.covariance.joint_t import LargestT
 from bayesv.covariance.student import range_quantile, range_tail
 
 FOLDER = Path(__file__).parent / "references" / "small_sample"
@@ -82,7 +84,7 @@ def test_means_and_contrasts_are_those_of_emmeans(fits, name):
     compare(fit.marginal_means(first, ddf="satterthwaite"), want["satterthwaite"], mean[1:3])
     test = (("estimate", "estimate"), ("se", "SE"), ("df", "df"), ("t", "t.ratio"),
             ("p", "p.value"), ("low", "lower.CL"), ("high", "upper.CL"))  # fmt: skip
-    for adjust in ("tukey", "holm", "bonferroni"):
+    for adjust in ("tukey", "holm", "bonferroni", "sidak", "fdr"):
         compare(fit.contrasts(first, adjust=adjust), want[adjust], test)
     by_level = fit.contrasts(first, by=by)
     compare(by_level, want["by"], test)
@@ -152,6 +154,33 @@ def test_own_weights_and_a_reference(fits):
     pairs = fit.contrasts("a", adjust="none")
     np.testing.assert_allclose(against["p"], pairs["p"][:2])
     np.testing.assert_allclose(against["estimate"], -pairs["estimate"][:2])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_differences_to_a_reference_have_their_joint_t(fits, name):
+    """R integrates over s with the real degrees of freedom, where emmeans truncates them."""
+    fit, (first, _) = fits[name], SPECS.get(name, ("a", "b"))
+    want, found = WANT[name]["reference"], fits[name].contrasts(first, "reference")
+    np.testing.assert_allclose(found["t"], want["t.ratio"], rtol=2e-4)
+    np.testing.assert_allclose(found["p"], want["joint"], rtol=2e-3, atol=2e-6)
+    # An interval ends at 0 where p is 1 − prob.
+    for i, p in enumerate(found["p"]):
+        ends = fit.contrasts(first, "reference", prob=1.0 - p).iloc[i]
+        assert min(abs(ends["low"]), abs(ends["high"])) < 1e-3 * ends["se"]
+
+
+def test_the_largest_of_several_t_has_its_distribution():
+    """Against one-dimensional integrals: independent z, Tukey's pairs, and rows that repeat."""
+    df, t = np.array([4.3, 30.0, np.inf]), np.array([3.0, 2.5, 2.2])
+    k = 5
+    pairs = np.array([np.eye(k)[i] - np.eye(k)[j] for i in range(k) for j in range(i)])
+    largest = LargestT(pairs @ pairs.T / 2.0)
+    np.testing.assert_allclose(largest.tail(df, t), range_tail(df, np.sqrt(2.0) * t, k), rtol=2e-3)
+    alone = LargestT(np.eye(7)).tail(np.inf, t)
+    np.testing.assert_allclose(alone, 1.0 - (1.0 - 2.0 * norm.sf(t)) ** 7, rtol=1e-5)
+    signs = np.outer([1, -1, 1], [1, -1, 1])
+    np.testing.assert_allclose(LargestT(signs).tail(df, t), 2.0 * student.sf(t, df), rtol=1e-6)
+    assert largest.tail(np.inf, 9.5) >= 2.0 * norm.sf(9.5) > 0
 
 
 @pytest.mark.parametrize("method", ["consecutive", "mean", "polynomial"])
@@ -230,7 +259,9 @@ def test_empty_cells_leave_no_mean():
     assert fit.anova(type=2)["df1"].to_list() == [2.0, 1.0, 1.0]
     means = fit.marginal_means("a", by="b")
     assert means["estimate"].isna().to_list() == [False] * 5 + [True]
-    assert fit.contrasts("a", by="b")["p"].isna().to_list() == [False] * 4 + [True] * 2
+    for adjust in ("tukey", "sidak", "fdr", "mvt"):
+        found = fit.contrasts("a", by="b", adjust=adjust)
+        assert found["p"].isna().to_list() == [False] * 4 + [True] * 2
 
 
 @pytest.mark.parametrize(

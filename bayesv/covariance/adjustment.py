@@ -124,7 +124,7 @@ def kenward_roger(
     if information == "observed":
         W = observed
     parts = _adjustment(frame, info, known, W, observed, linear)
-    names, parameters = list(design.fixed_names), frame.labels
+    names, labels, parameters = design.fixed_names, design.fixed_index, frame.labels
     lost = np.array([parts.loses(row) for row in np.eye(len(names))])
     adjusted = np.where(lost[:, None] | lost, np.nan, parts.adjusted)
     notes = _alarms(info, known, parts, method)
@@ -143,9 +143,9 @@ def kenward_roger(
     if why:
         notes.append(why)
     return KenwardRoger(
-        cov_plugin=pd.DataFrame(parts.Phi, names, names),
-        cov=pd.DataFrame(adjusted, names, names),
-        beta=pd.Series(frame.back @ (frame.start + info.delta) + frame.shift, names, name="beta"),
+        cov_plugin=pd.DataFrame(parts.Phi, labels, labels),
+        cov=pd.DataFrame(adjusted, labels, labels),
+        beta=pd.Series(frame.back @ (frame.start + info.delta) + frame.shift, labels, name="beta"),
         W=symmetrize(frame.to_user @ W @ frame.to_user.T),
         W_observed=symmetrize(frame.to_user @ observed @ frame.to_user.T),
         parameters=parameters,

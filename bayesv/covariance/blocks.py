@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,40 @@ from bayesv.errors import ComponentsError
 from bayesv.linalg import PSD_TOLERANCE, Array, smallest_relative_eigenvalue, symmetrize
 from bayesv.names import paired
 
-__all__ = ["block_of", "block_of_term", "correlation_of", "number", "real_array"]
+__all__ = ["Block", "block_of", "block_of_term", "correlation_of", "number", "real_array"]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Σ_f as numbers; a table of it is made for those who ask, because it costs more.
+
+    Attributes
+    ----------
+    matrix : ndarray, shape (r, r)
+    labels : sequence, or None
+        Names of its rows; None if it has none.
+    """
+
+    matrix: Array
+    labels: Sequence[Hashable] | pd.Index | None
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A labelled copy."""
+        return pd.DataFrame(self.matrix.copy(), self.labels, self.labels)
+
+    @property
+    def shown_names(self) -> list[str]:
+        """What its rows are called in tables: their places if they have no names."""
+        labels = range(len(self.matrix)) if self.labels is None else self.labels
+        return [str(name) for name in labels]
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Names of its rows; None if they are counted only."""
+        if self.labels is None or all(isinstance(name, int | np.integer) for name in self.labels):
+            return None
+        return tuple(map(str, self.labels))
 
 
 def number(value: Any) -> float:
@@ -24,12 +58,14 @@ def number(value: Any) -> float:
         raise ComponentsError(f"A number is needed, found {value!r}.") from None
 
 
-def block_of(group: str, values: Any) -> pd.DataFrame:
-    """Return Σ_f as a labelled frame; refuse what is no covariance."""
-    labels: pd.Index | None = None
-    if isinstance(values, pd.DataFrame):
+def block_of(group: str, values: Any) -> Block:
+    """Return Σ_f with its labels; refuse what is no covariance."""
+    labels: Sequence[Hashable] | pd.Index | None = None
+    if isinstance(values, Block):
+        labels, values = values.labels, values.matrix
+    elif isinstance(values, pd.DataFrame):
         labels = values.index
-        if not labels.equals(values.columns):
+        if not values.index.equals(values.columns):
             raise ComponentsError(
                 f"Σ of {group!r} has rows {list(values.index)} and columns {list(values.columns)}; "
                 "they must be the same names in the same order."
@@ -59,7 +95,7 @@ def block_of(group: str, values: Any) -> pd.DataFrame:
             f"Σ of {group!r} is not positive semi-definite: {detail}. A covariance is needed; "
             "check signs, units and rounding of what was typed in."
         )
-    return pd.DataFrame(matrix, labels, labels)
+    return Block(matrix, labels)
 
 
 def real_array(what: str, values: Any) -> Array:
@@ -102,18 +138,20 @@ def correlation_of(group: str, matrix: Any, sds: Array, names: list[str] | None)
     return np.where(np.isnan(corr) & none, np.eye(r), corr)
 
 
-def block_of_term(block: pd.DataFrame, term: RandomTerm) -> Array:
+def block_of_term(block: Block, term: RandomTerm) -> Array:
     """Return Σ_f in the column order of a term, by name unless it has none."""
-    if block.shape[0] != term.n_columns:
+    matrix = block.matrix
+    if block.labels is term.columns:
+        return matrix
+    if len(matrix) != term.n_columns:
         raise ComponentsError(
-            f"Σ of {term.group!r} is {block.shape[0]}×{block.shape[0]}; the design has "
+            f"Σ of {term.group!r} is {len(matrix)}×{len(matrix)}; the design has "
             f"{term.n_columns} columns there: {', '.join(term.columns)}."
         )
-    names = list(block.index)
-    if all(isinstance(name, int | np.integer) for name in names):
-        return np.asarray(block.to_numpy())
-    order = _align(term.group, [str(name) for name in names], term.columns)
-    return np.asarray(block.to_numpy()[np.ix_(order, order)])
+    if (names := block.names) is None:
+        return matrix
+    order = _align(term.group, list(names), term.columns)
+    return np.asarray(matrix[np.ix_(order, order)])
 
 
 def _align(group: str, names: list[str], columns: Sequence[str]) -> list[int]:

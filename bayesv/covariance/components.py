@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
 from bayesv.covariance.blocks import (
+    Block,
     block_of,
     block_of_term,
     correlation_of,
@@ -22,20 +23,14 @@ from bayesv.covariance.listings.residual_text import cut, residual_corr, residua
 from bayesv.design.design import Design, DesignSummary, RandomTerm, TermSummary
 from bayesv.design.parametric import ResidualValues
 from bayesv.errors import ComponentsError
-from bayesv.linalg import (
-    Array,
-    cov_to_sd_corr,
-    psd_root,
-)
+from bayesv.linalg import Array, cov_to_sd_corr, psd_root
 from bayesv.names import factors_of, matched, resolved
 from bayesv.support.arguments import a
-from bayesv.support.deferred import deferred
 from bayesv.support.shown import Part, Shown, Table
 
 __all__ = ["VarianceComponents"]
 
 
-@deferred("_blocks")
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class VarianceComponents(Shown):
     """Σ_f of every grouping factor and the residual variance σ².
@@ -70,7 +65,7 @@ class VarianceComponents(Shown):
     35.07
     """
 
-    _blocks: dict[str, pd.DataFrame]
+    _blocks: dict[str, Block]
     sigma2: float
     residual: ResidualValues
 
@@ -85,12 +80,16 @@ class VarianceComponents(Shown):
             raise ComponentsError(
                 f"sigma2 is the residual variance and must be positive and finite; found {sigma2}."
             )
-        object.__setattr__(
-            self, "_blocks", {str(group): block_of(str(group), b) for group, b in blocks.items()}
-        )
-        object.__setattr__(self, "sigma2", sigma2)
         values = ResidualValues() if residual is None else ResidualValues.of(residual)
-        object.__setattr__(self, "residual", values)
+        checked = {str(group): block_of(str(group), b) for group, b in blocks.items()}
+        self.__dict__.update(_blocks=checked, sigma2=sigma2, residual=values)
+
+    @classmethod
+    def _valid(cls, blocks: dict[str, Block], sigma2: float, residual: ResidualValues) -> Self:
+        """Return components of parts that have been checked or are so made."""
+        new = cls.__new__(cls)
+        new.__dict__.update(_blocks=blocks, sigma2=sigma2, residual=residual)
+        return new
 
     @classmethod
     def from_sd_corr(
@@ -201,7 +200,7 @@ class VarianceComponents(Shown):
                 "The residuals have no Σ: .sigma2, .sd('Residual') and .residual say what R is, "
                 "and bv.residual_R(design, components) is R of the rows."
             )
-        return self._blocks[self._key(group)].copy()
+        return self._blocks[self._key(group)].frame
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._blocks)
@@ -216,7 +215,7 @@ class VarianceComponents(Shown):
             self.groups == other.groups
             and self.sigma2 == other.sigma2
             and self.residual == other.residual
-            and all(self._blocks[g].equals(other._blocks[g]) for g in self.groups)
+            and all(self[g].equals(other[g]) for g in self.groups)
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -266,18 +265,20 @@ class VarianceComponents(Shown):
             If a group is missing or superfluous, or labels do not fit.
         """
         a(Design, DesignSummary)("design", design)
+        if self._fits(design):
+            self._residual_of(design)  # refused if it does not fit
+            return self
         places = matched(
             self.groups, design.groups, "The grouping factor", ComponentsError, factors_of
         )
-        extra = [group for group, i in zip(self.groups, places, strict=True) if i is None]
+        pairs = list(zip(self.groups, places, strict=True))
+        extra = [group for group, i in pairs if i is None]
         if extra:
             raise ComponentsError(
                 f"Variance components for {', '.join(extra)}, which the design lacks; it has "
                 f"{', '.join(design.groups)}."
             )
-        block_of_place = {
-            i: self._blocks[group] for group, i in zip(self.groups, places, strict=True)
-        }
+        block_of_place = {i: self._blocks[group] for group, i in pairs}
         missing = [group for i, group in enumerate(design.groups) if i not in block_of_place]
         if missing:
             raise ComponentsError(
@@ -285,12 +286,18 @@ class VarianceComponents(Shown):
                 f"{', '.join(self.groups)}."
             )
         blocks = {
-            term.group: pd.DataFrame(
-                block_of_term(block_of_place[i], term), term.columns, term.columns
-            )
+            term.group: Block(block_of_term(block_of_place[i], term), term.columns)
             for i, term in enumerate(design.terms)
         }
-        return VarianceComponents(blocks, self.sigma2, self._residual_of(design))
+        return self._valid(blocks, self.sigma2, self._residual_of(design))
+
+    def _fits(self, design: Design) -> bool:
+        """Whether groups and labels are the design's own, and residuals have no parameters."""
+        return (
+            design.parametric_residual is None
+            and self.groups == design.groups
+            and all(self._blocks[term.group].labels is term.columns for term in design.terms)
+        )
 
     def _residual_of(self, design: Design) -> ResidualValues:
         """Return the parameters of the residuals in the order of a design's labels."""
@@ -326,7 +333,7 @@ class VarianceComponents(Shown):
         values = self._residual_of(design)
         if not values.sd and not values.corr:
             return design, self
-        return design.at(self), VarianceComponents(self._blocks, self.sigma2)
+        return design.at(self), self._valid(self._blocks, self.sigma2, values)
 
     def relative_root(self, term: RandomTerm) -> Array:
         """Return λ_f with Σ_f = σ² λ_f λ_f', lower triangular, shape (r_f, r_f)."""
@@ -335,12 +342,10 @@ class VarianceComponents(Shown):
     def to_frame(self) -> pd.DataFrame:
         """Return a tidy table, as lme4's ``as.data.frame(VarCorr(fit))``: vcov and sdcor."""
         rows: list[tuple[str, str, str | None, float, float]] = []
-        for group, block in self._blocks.items():
-            names = [str(name) for name in block.index]
-            sd, corr = cov_to_sd_corr(block.to_numpy())
-            rows += [(group, a, None, block.iloc[i, i], sd[i]) for i, a in enumerate(names)]
+        for group, names, cov, sd, corr in self._parts():
+            rows += [(group, a, None, cov[i, i], sd[i]) for i, a in enumerate(names)]
             rows += [
-                (group, names[j], names[i], block.iloc[i, j], corr[i, j])
+                (group, names[j], names[i], cov[i, j], corr[i, j])
                 for j in range(len(names))
                 for i in range(j + 1, len(names))
             ]
@@ -358,29 +363,32 @@ class VarianceComponents(Shown):
 
     def _lines(self) -> Iterator[tuple[str, ...]]:
         """Give what stands in each line of the table."""
-        for group, block in self._blocks.items():
-            sd, corr = cov_to_sd_corr(block.to_numpy())
-            for i, name in enumerate(block.index):
+        for group, names, cov, sd, corr in self._parts():
+            for i, name in enumerate(names):
                 row = "  ".join("–" if np.isnan(c) else f"{c:.3f}" for c in corr[i, :i])
                 label = group if i == 0 else ""
-                yield label, str(name), f"{block.iloc[i, i]:.5g}", f"{sd[i]:.5g}", row
+                yield label, name, f"{cov[i, i]:.5g}", f"{sd[i]:.5g}", row
         for i, (name, size) in enumerate((dict(self.residual.sd) or {"": self.sigma}).items()):
             yield "" if i else "Residual", name, f"{size * size:.5g}", f"{size:.5g}", ""
 
     def __repr__(self) -> str:
         lines = [f"{'Group':<16} {'Name':<22} {'Variance':>12} {'Std.Dev.':>10}  Corr"]
-        for group, block in self._blocks.items():
-            sd, corr = cov_to_sd_corr(block.to_numpy())
-            for i, name in enumerate(block.index):
+        for group, names, cov, sd, corr in self._parts():
+            for i, name in enumerate(names):
                 row = ["   NaN" if np.isnan(c) else f"{c:6.3f}" for c in corr[i, :i]]
-                numbers = [f"{block.iloc[i, i]:12.5g}", f"{sd[i]:10.5g}", *row]
-                lines += listed_line("" if i else group, str(name), numbers)
+                numbers = [f"{cov[i, i]:12.5g}", f"{sd[i]:10.5g}", *row]
+                lines += listed_line("" if i else group, name, numbers)
         residual = dict(self.residual.sd) or {"": self.sigma}
         for i, (name, size) in enumerate(residual.items()):
             numbers = [f"{size * size:12.5g}", f"{size:10.5g}"]
             lines += listed_line("" if i else "Residual", cut(name, 22), numbers)
         lines += residual_lines(self.residual)
         return "\n".join(line.rstrip() for line in lines)
+
+    def _parts(self) -> Iterator[tuple[str, list[str], Array, Array, Array]]:
+        """Give label, names, covariance, SDs and correlations of each group."""
+        for group, block in self._blocks.items():
+            yield group, block.shown_names, block.matrix, *cov_to_sd_corr(block.matrix)
 
     def _key(self, group: str) -> str:
         what = "group of the variance components"

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
+from bayesv.covariance.blocks import Block
 from bayesv.covariance.components import VarianceComponents
 from bayesv.design.design import Design
 from bayesv.design.structured import Parameters
@@ -203,7 +203,7 @@ class ComponentDraws:
     def components(self, index: Any = ()) -> VarianceComponents:
         """Return one of them, labelled: of a point, or at an index into the leading axes."""
         blocks = {
-            term.group: pd.DataFrame(self.covs[term.group][index], term.columns, term.columns)
+            term.group: Block(self.covs[term.group][index], term.columns)
             for term in self.design.terms
         }
         if self.residual is None or (form := self.design.structured_residual) is None:

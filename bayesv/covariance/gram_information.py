@@ -105,19 +105,21 @@ class _Sums:
         shapes = [(b, J, t.n_columns) for J, t in zip(batch.counts, terms, strict=True)]
         levels = list(zip(range(len(terms)), spans, shapes, strict=True))
         for f, span, (_, J, c) in levels:
-            K_f = K[:, span].reshape(b, J, c, -1)
-            K2_f = K2[:, span].reshape(b, J, c, -1)
-            self.P[f] += np.einsum("sjam,sjbn->abmn", K_f, K_f, optimize=True)
-            self.P2[f] += np.einsum("sjam,sjbn->abmn", K2_f, K_f, optimize=True)
-            R2_f = R2[:, :, span].reshape(b, r, J, c)
+            K_f = K[:, span].reshape(b * J, -1)
+            self.P[f] += _paired(K_f, K_f, c, c)
+            self.P2[f] += _paired(K2[:, span].reshape(b * J, -1), K_f, c, c)
+            R2_f = R2[:, :, span].reshape(-1, c)
             self.t[f] += np.einsum("sjajb->ab", H[:, span, span].reshape(b, J, c, J, c))
-            self.t2[f] += np.einsum("sija,sijb->ab", R2_f, R2_f, optimize=True)
+            self.t2[f] += R2_f.T @ R2_f
             for g, other, (_, L, d) in levels:
-                K_g = K[:, other].reshape(b, L, d, -1)
                 H_fg = H[:, span, other].reshape(b, J, c, L, d)
-                self.T[f, g] += np.einsum("sjalb,sjcld->abcd", H_fg, H_fg, optimize=True)
-                inner = np.einsum("sjblc,sldn->sjbcdn", H_fg, K_g, optimize=True)
-                self.Q[f, g] += np.einsum("sjam,sjbcdn->abcdmn", K_f, inner, optimize=True)
+                by_pair = H_fg.transpose(0, 1, 3, 2, 4).reshape(-1, c * d)
+                self.T[f, g] += (by_pair.T @ by_pair).reshape(c, d, c, d)
+                to_levels = H_fg.transpose(0, 1, 2, 4, 3).reshape(b, J * c * d, L)
+                inner = to_levels @ K[:, other].reshape(b, L, -1)  # (b, j a c, d n)
+                self.Q[f, g] += _paired(K_f, inner.reshape(b * J, -1), c, c * d * d).reshape(
+                    c, c, d, d, *self.S.shape[1:]
+                )
                 step(1)
 
     def complete(self) -> Information:
@@ -141,16 +143,20 @@ class _Sums:
                 Q[-1, span] = np.tensordot(own.first, self.P2[f], 2)
                 Q[span, -1] = np.swapaxes(Q[-1, span], -1, -2)
             for g, (other, theirs) in enumerate(zip(spans, frame.directions, strict=True)):
-                Q[span, other] = np.einsum(
-                    "iab,jcd,abcdmn->ijmn", own.first, theirs.first, self.Q[f, g], optimize=True
-                )
-                T[span, other] = np.einsum(
-                    "iab,jcd,bcad->ij", own.first, theirs.first, self.T[f, g], optimize=True
-                )
+                half = np.tensordot(own.first, self.Q[f, g], 2)
+                Q[span, other] = np.einsum("jcd,icdmn->ijmn", theirs.first, half)
+                turned = np.tensordot(own.first, self.T[f, g].transpose(2, 0, 1, 3), 2)
+                T[span, other] = np.tensordot(turned, theirs.first, ((1, 2), (1, 2)))
         return _information(
             self.S[0] / sigma2, A / sigma2**2, Q / sigma2**3, t / sigma2, T / sigma2**2,
             bends / sigma2**2, bend_traces / sigma2, self.largest,
         )  # fmt: skip
+
+
+def _paired(left: Array, right: Array, a: int, b: int) -> Array:
+    """Σ_s of products of columns (a, m) of one array and (b, n) of another, shape (a, b, m, n)."""
+    product = left.T @ right
+    return product.reshape(a, left.shape[1] // a, b, -1).transpose(0, 2, 1, 3)
 
 
 def _information(
@@ -167,7 +173,7 @@ def _information(
     inside, bends = Q[:, :, :-1, :-1], bends[:, :, :-1, :-1]
 
     def inner(W: Array, linear: bool) -> Array:
-        between = inside - np.einsum("iab,bc,jcd->ijad", P, Phi, P, optimize=True)
+        between = inside - (P @ Phi)[:, None] @ P
         if not linear:
             between = between - 0.25 * bends
         return np.asarray(np.einsum("ij,ijab->ab", W, between))

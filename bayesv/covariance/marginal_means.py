@@ -11,8 +11,9 @@ import pandas as pd
 
 from bayesv.covariance.anova import DDF, small_sample_of
 from bayesv.covariance.means import Means, weights_of
+from bayesv.covariance.several_tests import ADJUSTMENTS, adjusted, fitting_adjustment
 from bayesv.covariance.small_sample import METHODS, KenwardRoger
-from bayesv.covariance.student import range_quantile, range_tail, t_quantile, t_tail
+from bayesv.covariance.student import t_quantile
 from bayesv.linalg import Array
 from bayesv.support.arguments import (
     PROBABILITY,
@@ -27,9 +28,7 @@ from bayesv.support.arguments import (
 )
 from bayesv.support.shown import WholeFrame
 
-__all__ = ["ADJUSTMENTS", "contrasts", "marginal_means"]
-
-ADJUSTMENTS = ("tukey", "holm", "bonferroni", "none")
+__all__ = ["contrasts", "marginal_means"]
 
 
 class _Estimated(Protocol):
@@ -153,10 +152,11 @@ def contrasts(
     method : {"pairwise", "reference", "consecutive", "mean", "polynomial"} or mapping
         All differences, each mean less the first, less the one before, less the mean of all;
         orthonormal polynomials over equal steps; or weights of the means in their order by name.
-    adjust : {"tukey", "holm", "bonferroni", "none"}
-        Of p-values, and of intervals so that all of one level of ``by`` cover at once (Holm's are
-        Bonferroni's). Tukey's is for pairwise differences; others then have Holm's. A posterior's
-        intervals are of one contrast each.
+    adjust : {"tukey", "mvt", "sidak", "holm", "bonferroni", "fdr", "none"}
+        Of p-values, and of intervals so that all of one level of ``by`` cover at once (of Holm's
+        and of fdr, Benjamini and Hochberg's, they are Bonferroni's). Tukey's is for pairwise
+        differences; those to a reference then have mvt, the joint t of the contrasts, which is
+        Dunnett's, and others Holm's. A posterior's intervals are of one contrast each.
 
     Returns
     -------
@@ -180,15 +180,13 @@ def contrasts(
     """
     means = Means.of(fit.design, specs, by, at, slope)
     source, parts = _of(fit, ddf), []
-    pairwise = isinstance(method, str) and method == "pairwise"
-    if adjust == "tukey" and not pairwise:
-        adjust = "holm"
     for head, rows in means.parts():
         names, weights = weights_of(method, means.names(rows))
         L = _combined(weights, means.L[rows])
         table = source.table(L, prob)
         table.insert(0, "contrast", names)
-        table = source.tested(table, L, adjust, len(rows), prob)
+        own = fitting_adjustment(adjust, method, len(L))
+        table = source.tested(table, L, own, len(rows), prob)
         for place, (name, value) in enumerate(head.items()):
             table.insert(place, name, value)
         parts.append(table)
@@ -227,18 +225,9 @@ class _Fit:
     ) -> pd.DataFrame:
         """Add t and p, both they and intervals adjusted for the number of contrasts."""
         t = (table["estimate"] / table["se"]).to_numpy()
-        df, count = table["df"].to_numpy(), len(table)
-        p = 2.0 * t_tail(df, np.abs(t))
-        if adjust == "tukey" and n_means > 2:
-            p = range_tail(df, np.sqrt(2.0) * np.abs(t), n_means)
-            critical = range_quantile(df, prob, n_means) / np.sqrt(2.0)
-        else:
-            share = count if adjust in ("holm", "bonferroni") else 1
-            critical = t_quantile(df, 1.0 - (1.0 - prob) / (2.0 * share))
-        if adjust == "bonferroni":
-            p = np.minimum(p * count, 1.0)
-        elif adjust == "holm":
-            p = _holm(p)
+        cov = self.kr.cov if self.method == METHODS[0] else self.kr.cov_plugin
+        joint = L @ cov.to_numpy() @ L.T
+        p, critical = adjusted(t, table["df"].to_numpy(), joint, adjust, n_means, prob)
         half = critical * table["se"]
         low, high = table["estimate"] - half, table["estimate"] + half
         return table.drop(columns=["low", "high"]).assign(t=t, p=p, low=low, high=high)
@@ -278,12 +267,3 @@ def _combined(weights: Array, L: Array) -> Array:
     """Return weights @ L: NaN only where a mean without estimate has a weight."""
     lost = (weights[:, np.isnan(L).any(axis=1)] != 0).any(axis=1)
     return np.where(lost[:, None], np.nan, weights @ np.nan_to_num(L))
-
-
-def _holm(p: Array) -> Array:
-    """Return Holm's adjusted p-values."""
-    order = np.argsort(p)
-    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    result = np.empty_like(p)
-    result[order] = np.minimum(adjusted, 1.0)
-    return result

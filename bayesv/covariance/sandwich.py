@@ -187,7 +187,8 @@ def _sandwich(
         for name, undetermined in zip(names, none, strict=True)
         if undetermined
     )
-    return ClusterRobust(pd.DataFrame(cov, names, names), pd.Series(df, names, name="df"), notes)
+    labels = design.fixed_index if names == list(design.fixed_names) else pd.Index(names)
+    return ClusterRobust(pd.DataFrame(cov, labels, labels), pd.Series(df, labels, name="df"), notes)
 
 
 def _orthonormal(X: Array, batches: list[tuple[NDArray[np.intp], Array]]) -> tuple[Array, Array]:

@@ -274,7 +274,7 @@ class KenwardRoger(Shown):
         yield Table.of(self.table())
         yield from (f"note: {note}" for note in self.notes)
 
-    @property
+    @cached_property
     def _names(self) -> list[str]:
         return [str(name) for name in self.cov.index]
 

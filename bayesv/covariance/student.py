@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import chdtri, ndtr, ndtri, stdtr, stdtrit
 
 from bayesv.linalg import Array
 
-__all__ = ["range_quantile", "range_tail", "t_quantile", "t_tail"]
+__all__ = ["bisected", "range_quantile", "range_tail", "scales_of", "t_quantile", "t_tail"]
 
 _NODES = 96  # of each of two integrals
 _FARTHEST = 8.5  # standard deviations
@@ -50,14 +52,11 @@ def range_tail(df: ArrayLike, q: ArrayLike, k: int) -> Array:
     [0.05, 0.05]
     """
     df, q = np.broadcast_arrays(np.asarray(df, dtype=float), np.asarray(q, dtype=float))
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    z = _FARTHEST * nodes
-    density = _FARTHEST * weights * np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
-    finite = np.where(np.isinf(df), 1.0, df)[..., None]
-    s = np.where(np.isinf(df)[..., None], 1.0, np.sqrt(chdtri(finite, ndtr(-z)) / finite))
+    z, density = _normal_nodes()
+    s, weights = scales_of(df)
     apart = ndtr(z) - ndtr(z - (q[..., None] * s)[..., None])
     below = k * (apart ** (k - 1)) @ density
-    return np.asarray(np.clip(1.0 - below @ density, 0.0, 1.0))
+    return np.asarray(np.clip(1.0 - below @ weights, 0.0, 1.0))
 
 
 def range_quantile(df: ArrayLike, prob: float, k: int) -> Array:
@@ -67,11 +66,31 @@ def range_quantile(df: ArrayLike, prob: float, k: int) -> Array:
     [3.7729, 3.3145]
     """
     df = np.asarray(df, dtype=float)
+    return bisected(lambda q: range_tail(df, q, k), df, prob)
+
+
+def scales_of(df: ArrayLike) -> tuple[Array, Array]:
+    """Return values of s = √(χ²_df/df), df's shape and one more axis, and the weights of E_s."""
+    df = np.asarray(df, dtype=float)[..., None]
+    z, density = _normal_nodes()
+    finite = np.where(np.isinf(df), 1.0, df)
+    return np.where(np.isinf(df), 1.0, np.sqrt(chdtri(finite, ndtr(-z)) / finite)), density
+
+
+def bisected(tail: Callable[[Array], Array], df: Array, prob: float) -> Array:
+    """Return where a tail probability falls to 1 − prob, in the shape of df; NaN where df is."""
     low, high = np.zeros(df.shape), np.full(df.shape, 8.0)
-    while (short := range_tail(df, high, k) > 1.0 - prob).any():
+    while (short := tail(high) > 1.0 - prob).any():
         high = np.where(short, 2.0 * high, high)
     for _ in range(_STEPS):
         middle = 0.5 * (low + high)
-        beyond = range_tail(df, middle, k) > 1.0 - prob
+        beyond = tail(middle) > 1.0 - prob
         low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
     return np.asarray(np.where(np.isnan(df), np.nan, 0.5 * (low + high)))
+
+
+def _normal_nodes() -> tuple[Array, Array]:
+    """Return standard normal values and their weights."""
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    z = _FARTHEST * nodes
+    return z, _FARTHEST * weights * np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)

@@ -7,12 +7,14 @@ from typing import Any
 
 from numba import njit
 
+from bayesv.gram.linked import LinkedLoop
 from bayesv.gram.loop_cache import remember
 from bayesv.gram.tables import K, S
 
 __all__ = ["FLUSH", "compiled", "widths"]
 
 FLUSH = 1e200  # pivots are multiplied until here before one logarithm is taken of them
+_OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -21,7 +23,7 @@ def compiled(function: Callable[..., Any]) -> Any:
     Callers may run chunks in threads: no lock is held. A division by zero gives inf as in NumPy,
     and a*b + c may be one instruction.
     """
-    return remember(njit(nogil=True, error_model="numpy", fastmath={"contract"})(function))
+    return LinkedLoop(function, remember(njit(**_OPTIONS)(function)), _OPTIONS)
 
 
 @compiled

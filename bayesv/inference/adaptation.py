@@ -16,6 +16,7 @@ __all__ = [
     "Effort",
     "ProposalError",
     "adapt",
+    "covering",
     "efficiency",
     "first_proposal",
     "log_mean",
@@ -51,15 +52,18 @@ class Effort:
     defence: float
 
 
-def first_proposal(
-    modes: Sequence[Mode], prior: Array, rng: np.random.Generator, effort: Effort
-) -> Proposal:
-    """Return the proposal to start with: at the modes, and at a sample of the prior, (S, d)."""
-    mean = np.median(prior, axis=0)
-    low, high = np.quantile(prior, [0.05, 0.95], axis=0)
+def covering(prior: Array) -> Mixture:
+    """Return the defence, which covers the bulk of a sample of the prior, (S, d)."""
+    low, mean, high = np.quantile(prior, [0.05, 0.5, 0.95], axis=0)
     sd = np.maximum(np.maximum(high - mean, mean - low) / 1.6, 1e-3)
-    defence = Mixture(np.ones(1), mean[None], np.diag(sd)[None], 0.0)
-    d = len(mean)
+    return Mixture(np.ones(1), mean[None], np.diag(sd)[None], 0.0)
+
+
+def first_proposal(
+    modes: Sequence[Mode], defence: Mixture, rng: np.random.Generator, effort: Effort
+) -> Proposal:
+    """Return the proposal to start with: at the modes, and where the prior is."""
+    d = defence.means.shape[1]
     parts = tuple(Part(spread(mode.x, mode.root, rng, effort.wide), Warp.none(d)) for mode in modes)
     shares = np.maximum(laplace_shares(modes), _FIRST_SHARE)
     shares *= (1.0 - effort.defence) / shares.sum()
@@ -93,26 +97,31 @@ def adapt(
     best: tuple[float, Proposal, Array] | None = None
     d = proposal.parts[0].mixture.means.shape[1]
     points, values = np.empty((0, d)), np.empty(0)
-    used: list[tuple[Proposal, int]] = []
+    used: list[Proposal] = []
+    laws: list[Array] = []  # log densities of the parts of each at all points
+    sizes: list[int] = []
     for step in range(_MAX_ROUNDS):
         count = size // 2 if step < _SMALL_ROUNDS else size
         x = proposal.sample(rng, count)
         value = log_density(x)
-        own = value - proposal.log_density(x)
+        points, values = np.concatenate([points, x]), np.concatenate([values, value])
+        laws = [np.hstack([law, one.log_parts(x)]) for law, one in zip(laws, used, strict=True)] + [
+            proposal.log_parts(points)
+        ]
+        used, sizes = [*used, proposal], [*sizes, count]
+        densities = np.array([log_sum(law) for law in laws])
+        own = value - densities[-1, -count:]
         if not np.isfinite(own).any():
             raise ProposalError("the density is not finite around its mode")
         fraction = efficiency(own)
         population = x[rng.choice(count, 200, p=np.exp(own - log_sum(own)))]
-        points, values = np.concatenate([points, x]), np.concatenate([values, value])
-        used.append((proposal, count))
-        shares = [one.log_density(points) + np.log(n / len(points)) for one, n in used]
-        log_w = values - log_sum(np.array(shares))
+        log_w = values - log_sum(densities + np.log(np.array(sizes) / len(points))[:, None])
         # A sample with fewer effective points than a covariance has elements says less of it than
         # the curvature at the mode: what is adapted to it may be worse.
         few = efficiency(log_w) * len(points) < d * (d + 1) / 2
         if (step or few) and (best is None or fraction > best[0]):
             best = fraction, proposal, population
-        proposal = proposal.straightened(points, truncated(log_w), rng)
+        proposal = proposal.straightened(points, truncated(log_w), laws[-1], rng)
         if fraction > _ENOUGH_EFFICIENCY and not few:
             return proposal, population
     if best is None or not best[0] > 0:

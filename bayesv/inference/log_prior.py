@@ -9,7 +9,7 @@ import numpy as np
 
 from bayesv.inference.coordinates import Coordinates, Part
 from bayesv.linalg import Array
-from bayesv.priors.draws import draw_prior
+from bayesv.priors.draws import draw_parameters, draw_prior
 from bayesv.priors.priors import ResolvedPriors
 
 __all__ = ["LogPrior", "coordinates_for"]
@@ -174,7 +174,21 @@ class LogPrior:
 
     def draws(self, rng: np.random.Generator, size: int) -> Array:
         """Draw x from the priors, shape (size, d); a flat prior is replaced by the default."""
-        drawn = draw_prior(self.priors.with_proper_sds(), size, rng)
-        x = self.coordinates.from_values(drawn)
+        priors = self.priors.with_proper_sds()
+        if self.is_stated and priors.residual is None:
+            x = self._as_drawn(*draw_parameters(priors, size, rng)[:3])
+        else:
+            x = self.coordinates.from_values(draw_prior(priors, size, rng))
         limits = np.where(self.coordinates.is_sd, _LARGEST_SD, _LARGEST_CORR)
         return np.clip(np.nan_to_num(x, neginf=-30.0, posinf=30.0), -limits, limits)
+
+    def _as_drawn(self, sigma: Array, corrs: list[Array], sds: list[Array]) -> Array:
+        """Return x of draws, where coordinates are of the effects that the priors speak of."""
+        x, log_sigma = np.empty((len(sigma), self.coordinates.size)), np.log(sigma)
+        if self.coordinates.has_sigma:
+            x[:, -1] = log_sigma - self.coordinates.log_scale
+        with np.errstate(divide="ignore"):
+            for part, z, sd in zip(self.coordinates.parts, corrs, sds, strict=True):
+                x[:, part.sds] = np.log(sd) - log_sigma[:, None] + part.log_units
+                x[:, part.corrs] = z
+        return x

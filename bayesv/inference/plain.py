@@ -131,7 +131,13 @@ class Plain:
         beta = OfBeta(P0, h0, constant, float(density.stats.n), least)
         return cls(maps, law, beta, density.stats)
 
-    def evaluate(self, x: Array, step: Callable[[int], None]) -> tuple[Array, Conditional]:
+    def is_quick(self, size: int) -> bool:
+        """Whether so many points take no time that anybody would see."""
+        return size * self.stats.layout.plan.n_events < WORTH_THREADS
+
+    def evaluate(
+        self, x: Array, step: Callable[[int], None] | None = None
+    ) -> tuple[Array, Conditional]:
         """Return log p(x | y), shape (S,), −∞ where it has no value, and the conditional of β."""
         from bayesv.inference.points import evaluate_chain  # compiled: loaded when it is needed
 
@@ -145,9 +151,10 @@ class Plain:
                 x[own], self.maps, self.law, self.beta, tables, sums, spans, plan.width,
                 values[own], likelihood[own], mean[own], root[own],
             )  # fmt: skip
-            step(len(values[own]))
+            if step is not None:
+                step(len(values[own]))
 
-        if S * plan.n_events < WORTH_THREADS:
+        if self.is_quick(S):
             part(slice(0, S))
         else:
             run(part, [slice(first, first + BATCH) for first in range(0, S, BATCH)])

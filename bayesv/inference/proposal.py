@@ -174,8 +174,7 @@ class Part:
         z = warp.to_z(x)
         mean = weights @ z
         L = width_root((weights[:, None] * (z - mean)).T @ (z - mean))
-        new = Part(spread(mean, L, rng, self.mixture.wide), warp)
-        return new.adapted(x, weights)
+        return Part(spread(mean, L, rng, self.mixture.wide).adapted(z, weights), warp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,19 +206,26 @@ class Proposal:
 
     def log_density(self, x: Array) -> Array:
         """Return log densities, shape (S,)."""
-        return log_sum(self._log_parts(x))
+        return log_sum(self.log_parts(x))
 
     def adapted(self, x: Array, weights: Array) -> Proposal:
         """Return the proposal adapted to a weighted sample, same coordinates."""
-        return self._each(x, weights, lambda part, w: part.adapted(x, w))
+        return self._each(weights, self.log_parts(x), lambda part, w: part.adapted(x, w))
 
-    def straightened(self, x: Array, weights: Array, rng: np.random.Generator) -> Proposal:
-        """Return the proposal with new mixtures in new coordinates, from a weighted sample."""
-        return self._each(x, weights, lambda part, w: part.straightened(x, w, rng))
+    def straightened(
+        self, x: Array, weights: Array, log_parts: Array, rng: np.random.Generator
+    ) -> Proposal:
+        """Return the proposal with new mixtures in new coordinates, from a weighted sample.
 
-    def _each(self, x: Array, weights: Array, change: Callable[[Part, Array], Part]) -> Proposal:
+        ``log_parts`` are its own at x.
+        """
+        return self._each(weights, log_parts, lambda part, w: part.straightened(x, w, rng))
+
+    def _each(
+        self, weights: Array, log_parts: Array, change: Callable[[Part, Array], Part]
+    ) -> Proposal:
         """Change every part on its share of the sample; the shares become those of the sample."""
-        log = self._log_parts(x)[:-1]
+        log = log_parts[:-1]
         owned = np.exp(log - log_sum(log)) * weights
         total = owned.sum(axis=1)
         # A part that a handful of points speak for is left as it is, and keeps a small share.
@@ -232,8 +238,8 @@ class Proposal:
         shares *= (1.0 - self.shares[-1]) / shares.sum()
         return Proposal(np.append(shares, self.shares[-1]), parts, self.defence)
 
-    def _log_parts(self, x: Array) -> Array:
-        """Log densities of the parts and the defence, with their shares, (K + 1, S)."""
+    def log_parts(self, x: Array) -> Array:
+        """Return log densities of the parts and the defence, with their shares, (K + 1, S)."""
         log = np.array([law.log_density(x) for law in self._laws])
         return np.asarray(log + np.log(self.shares)[:, None])
 

@@ -143,10 +143,13 @@ class Target:
         Far outside, where nothing is accepted, the density is 0 and the conditional that of x = 0.
         """
         self.n_evaluations += len(x)
+        plain = self._plain
+        if plain is not None and plain.is_quick(len(x)):
+            return plain.evaluate(np.ascontiguousarray(x))
         bar = progress("evaluating the posterior density", len(x), show=self.show)
-        if self._plain is not None:
+        if plain is not None:
             with bar as step:
-                return self._plain.evaluate(np.ascontiguousarray(x), step)
+                return plain.evaluate(np.ascontiguousarray(x), step)
         within = self._within(x)
         x = np.where(within[:, None], x, 0.0)
         with np.errstate(invalid="ignore", over="ignore"), bar as step:

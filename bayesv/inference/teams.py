@@ -12,6 +12,7 @@ from bayesv.diagnostics.convergence import pareto_k
 from bayesv.inference.adaptation import (
     Effort,
     adapt,
+    covering,
     efficiency,
     first_proposal,
     log_mean,
@@ -138,12 +139,12 @@ def form_teams(
 ) -> list[Team]:
     """Return teams of about equal numbers of chains, adapted apart from the same modes."""
     counts = [len(part) for part in np.array_split(np.arange(chains), min(chains, _TEAMS))]
-    prior = target.log_prior.draws(rng, 1000)
+    defence = covering(target.log_prior.draws(rng, 1000))
     teams = []
     for count, stream in zip(counts, rng.spawn(len(counts)), strict=True):
         proposal, population = adapt(
             lambda x: target.evaluate(x)[0],
-            first_proposal(modes, prior, stream, effort),
+            first_proposal(modes, defence, stream, effort),
             stream,
             effort.size,
         )

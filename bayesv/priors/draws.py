@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from bayesv.covariance import ComponentDraws
 from bayesv.covariance.functionals import definition, functionals_of_draws
 from bayesv.covariance.quantities import parameters_of_family
+from bayesv.design.structured import Parameters
 from bayesv.gram import GramStatistics
 from bayesv.linalg import Array
 from bayesv.priors.draws_of_sds import draw_sd
@@ -20,7 +21,47 @@ from bayesv.support.xarray import dataset
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["draw_prior", "prior_predictive"]
+__all__ = ["draw_parameters", "draw_prior", "prior_predictive"]
+
+
+class Drawn(NamedTuple):
+    """Draws of parameters as priors speak of them.
+
+    Attributes
+    ----------
+    sigma : ndarray, shape (S,)
+    corrs, sds : list of ndarray, shapes (S, m_f) and (S, n_sds)
+        Coordinates of the correlation and SDs of each term, in the prior's basis.
+    beta : ndarray, shape (S, p)
+    residual : Parameters or None
+    """
+
+    sigma: Array
+    corrs: list[Array]
+    sds: list[Array]
+    beta: Array
+    residual: Parameters | None
+
+
+def draw_parameters(priors: ResolvedPriors, size: int, rng: np.random.Generator) -> Drawn:
+    """Draw from the priors; the errors of `draw_prior`."""
+    residual = None if priors.residual is None else priors.residual.draw(rng, size)
+    if residual is not None:
+        sigma = np.sqrt((residual.sds**2).mean(axis=-1))
+        residual = residual._replace(sds=residual.sds / sigma[:, None])
+    elif priors.design.sigma_is_known:
+        sigma = np.ones(size)
+    else:
+        sigma = draw_sd(priors.sigma, size, rng)
+    corrs, sds = [], []
+    for term in priors.design.terms:
+        corrs.append(term.structure.draw(rng, size, priors.eta(term)))
+        sds.append(np.stack([draw_sd(one, size, rng) for one in priors.sd[term.group]], axis=1))
+    beta = np.full((size, len(priors.beta)), np.nan)
+    for i, prior in enumerate(priors.beta):
+        if isinstance(prior, Normal):
+            beta[:, i] = rng.normal(prior.mean, prior.sd, size)
+    return Drawn(sigma, corrs, sds, beta, residual)
 
 
 def draw_prior(priors: ResolvedPriors, size: int, rng: np.random.Generator) -> ComponentDraws:
@@ -33,27 +74,12 @@ def draw_prior(priors: ResolvedPriors, size: int, rng: np.random.Generator) -> C
     PriorError
         If the prior of an SD is flat.
     """
-    residual = None if priors.residual is None else priors.residual.draw(rng, size)
-    if residual is not None:
-        sigma = np.sqrt((residual.sds**2).mean(axis=-1))
-        residual = residual._replace(sds=residual.sds / sigma[:, None])
-    elif priors.design.sigma_is_known:
-        sigma = np.ones(size)
-    else:
-        sigma = draw_sd(priors.sigma, size, rng)
-    covs = {}
-    for term in priors.design.terms:
-        structure = term.structure
-        root = structure.root(structure.draw(rng, size, priors.eta(term)))
-        sds = [draw_sd(prior, size, rng) for prior in priors.sd[term.group]]
-        scaled = structure.sds(np.stack(sds, axis=1))[:, :, None] * root
+    drawn, covs = draw_parameters(priors, size, rng), {}
+    for term, corrs, sds in zip(priors.design.terms, drawn.corrs, drawn.sds, strict=True):
+        scaled = term.structure.sds(sds)[:, :, None] * term.structure.root(corrs)
         scaled = priors.basis(term).back @ scaled
         covs[term.group] = scaled @ np.swapaxes(scaled, 1, 2)
-    beta = np.full((size, len(priors.beta)), np.nan)
-    for i, prior in enumerate(priors.beta):
-        if isinstance(prior, Normal):
-            beta[:, i] = rng.normal(prior.mean, prior.sd, size)
-    return ComponentDraws(priors.design, covs, sigma**2, beta, residual)
+    return ComponentDraws(priors.design, covs, drawn.sigma**2, drawn.beta, drawn.residual)
 
 
 def prior_predictive(

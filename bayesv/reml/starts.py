@@ -19,6 +19,7 @@ Index = NDArray[np.intp]
 # Size of a row of λ in column units of rms 1, and its correlation with the block's first row.
 _SIZES = np.array([0.02, 0.15, 0.5, 1.5, 5.0, 20.0, 80.0])
 _CORRELATIONS = np.array([-0.999, -0.9, 0.0, 0.9, 0.999])
+_BOUNDS = np.concatenate([[0.0], _SIZES, [np.inf]])
 _NONE = 2  # place of the correlation 0
 _SWEEPS = 6
 # Of a valley's lowest lattice point, how far it may lie above a known minimum and still be worth a
@@ -75,13 +76,12 @@ class Lattice:
 
     def same_cell(self, points: Index, x: Array) -> NDArray[np.bool_]:
         """Whether x lies between the neighbours of each point in every direction."""
-        bounds = np.concatenate([[0.0], _SIZES, [np.inf]])
         size = np.sqrt(np.bincount(self.row, x**2, self.n_rows))
         at_first = x[self.column == self.first[self.row]]
         diagonal = x[self.row == self.column]
         corr = at_first * np.sign(diagonal[self.first]) / np.where(size > 0, size, 1.0)
         places = points[:, : self.n_rows]
-        same = ((bounds[places] <= size) & (size <= bounds[places + 2])).all(axis=1)
+        same = ((_BOUNDS[places] <= size) & (size <= _BOUNDS[places + 2])).all(axis=1)
         wanted = _CORRELATIONS[points[:, self.n_rows :]][:, self.correlated]
         # Where a row is next to nothing, its correlation is too.
         differs = (np.abs(wanted - corr[self.correlated]) > 1.0) & (size[self.correlated] > 0.1)

@@ -24,6 +24,14 @@ table <- function(a) {
   list(term = rownames(a), F = a[[f]], df2 = a[[grep("Den|Df.res", names(a))]],
        p = a[[grep("^Pr", names(a))]])
 }
+# Of real degrees of freedom, which emmeans truncates: P(max |z| / s > |t|) over s, by quadrature.
+joint <- function(contrasts) {
+  s <- as.data.frame(contrasts); R <- cov2cor(vcov(contrasts))
+  mapply(function(t, df) 1 - integrate(function(v) sapply(v, function(u) {
+    b <- abs(t) * sqrt(qchisq(u, df) / df)
+    mvtnorm::pmvnorm(rep(-b, nrow(R)), rep(b, nrow(R)), corr = R, algorithm = mvtnorm::Miwa(1024))
+  }), 0, 1, rel.tol = 1e-7)$value, s$t.ratio, s$df)
+}
 means <- function(m) { s <- as.data.frame(summary(m, infer = TRUE)); as.list(s) }
 cases <- list(
   oats = list(y ~ variety + factor(nitro) + (1 | block / variety), oats, c("nitro", "variety")),
@@ -42,7 +50,10 @@ results <- lapply(cases, function(case) {
        type2 = table(Anova(plain, type = 2, test.statistic = "F")),
        means = means(first), satterthwaite = means(emmeans(fit, case[[3]][1], lmer.df = "satterthwaite")),
        tukey = means(pairs(first)), holm = means(pairs(first, adjust = "holm")),
-       bonferroni = means(pairs(first, adjust = "bonferroni")), by = means(pairs(by)))
+       bonferroni = means(pairs(first, adjust = "bonferroni")), by = means(pairs(by)),
+       sidak = means(pairs(first, adjust = "sidak")), fdr = means(pairs(first, adjust = "fdr")),
+       reference = c(means(contrast(first, "trt.vs.ctrl", adjust = "mvt")),
+                     list(joint = joint(contrast(first, "trt.vs.ctrl")))))
 })
 results$made_with <- paste(R.version.string, paste(sapply(
   c("lme4", "lmerTest", "emmeans", "car", "pbkrtest"),
