@@ -31,10 +31,6 @@ __all__ = [
 ]
 
 
-INTERRUPTED = 130
-"""Exit code of a command that was interrupted."""
-
-
 class BayesvError(ValueError):
     """Base class: the input cannot be used, and the message says why and what to do."""
 

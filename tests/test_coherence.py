@@ -11,7 +11,8 @@ import bayesv as bv
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.log_prior import LogPrior
 from bayesv.inference.score import posterior_score
-from bayesv.posterior.coherence import _family
+from bayesv.posterior.coherence import fails_score
+from bayesv.posterior.zero_means import family
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +98,29 @@ def test_draws_that_hold_too_few_digits_are_not_scored(post, monkeypatch):
     assert not any(identity.startswith("score") for identity in found.table["identity"])
 
 
+@pytest.mark.parametrize("fault", [None, "σ² × .8", "Σ × .9", "Σ frozen at its mean"])
+def test_gradients_at_few_draws_see_faults_of_all(post, fault, monkeypatch):
+    monkeypatch.setattr("bayesv.posterior.coherence._SCORES_LOOK", 48)
+    found = with_fault(post, fault)
+    assert fails_score(post.density, found.values) == (fault is not None)
+
+
+def test_means_of_a_sum_over_many_and_few_draws_fail_as_seldom_as_stated():
+    rng, step = np.random.default_rng(7), 20
+    every = rng.normal(size=(4, 240, 3000))
+    for few in (0.3 * rng.normal(size=(4, 12, 3000)), -0.5 * every[:, ::step]):
+        rows = family("planted", list(map(str, range(3000))), few, every, step)
+        assert np.std([row[4] for row in rows]) == pytest.approx(1.0, abs=0.12)
+        assert np.mean([abs(row[4]) > 3.29 for row in rows]) < 0.006
+        shifted = family("planted", list(map(str, range(3000))), few + 0.7, every, step)
+        assert all(abs(row[4]) > 3.29 for row in shifted)
+
+
 @pytest.mark.parametrize("kind", ["normal", "χ²", "minus χ²"])
 def test_series_of_mean_0_fail_as_seldom_as_stated(kind):
     z = np.random.default_rng(4).normal(size=(2, 100, 4000))
     x = {"normal": z, "χ²": z**2 - 1, "minus χ²": 1 - z**2}[kind]
-    found = np.array([row[4] for row in _family("planted", list(map(str, range(4000))), x)])
+    found = np.array([row[4] for row in family("planted", list(map(str, range(4000))), x)])
     assert np.mean(np.abs(found) > 3.29) < 0.004  # .001 of normal ones
     assert np.std(found) == pytest.approx(1.0, abs=0.1)
 

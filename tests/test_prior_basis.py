@@ -251,6 +251,24 @@ def test_draws_from_the_prior_are_of_the_centred_effects():
     assert rho.var() == pytest.approx(1 / 7, rel=0.05)  # Beta(3, 3) on (−1, 1)
 
 
+@pytest.mark.parametrize(
+    ("formula", "data"),
+    [
+        ("Reaction ~ Days + (Days | Subject)", "sleepstudy"),
+        ("distance ~ age + (age || Subject)", "orthodont"),
+        ("distance ~ age + cs(1 + age | Subject)", "orthodont"),
+    ],
+)
+def test_coordinates_of_prior_draws_are_those_of_the_covariances_drawn(formula, data):
+    prior = Target(bv.Model(formula, bv.load_dataset(data)).density).log_prior
+    own = prior.draws(np.random.default_rng(3), 200)
+    drawn = draw_prior(prior.priors, 200, np.random.default_rng(3))
+    want = prior.coordinates.from_values(drawn)
+    inside = np.abs(want) < 4.0  # correlations next to ±1 lose digits in a covariance
+    assert inside.mean() > 0.9
+    assert own[inside] == pytest.approx(want[inside], abs=1e-6)
+
+
 def test_centres_that_cannot_be_are_refused():
     for center in ({"g": {"Intercept": 1.0}}, {"g": {"q": 1.0}}, {"g": {"x:z": 1.0}}):
         with pytest.raises(bv.PriorError, match="no centre of its own"):

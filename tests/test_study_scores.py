@@ -91,7 +91,7 @@ def test_wald_errors_are_the_delta_method():
         {"s": {"Intercept": 1.0, "x": 0.6}, "s:c": {"Intercept": 0.5}}, {"s": 0.2}, sigma=1.4
     ).aligned(design)
     point = ComponentDraws.of(design, vc, fit.beta.to_numpy()).flat
-    slopes = targets.slopes(point, fit.se.to_numpy())[: -design.p]
+    slopes = targets.with_slopes(point, fit.se.to_numpy())[1][: -design.p]
     inverse = np.linalg.inv(bv.MarginalCovariance(design, vc).to_dense())
     want = []  # d log|V| = tr(V⁻¹ dV)
     for term in design.terms:
@@ -105,6 +105,25 @@ def test_wald_errors_are_the_delta_method():
     assert slopes[:, at] == pytest.approx(want, rel=1e-6)
 
 
+def test_scalars_of_one_pass_are_those_of_each_point_alone():
+    replicate = NESTED.prepare(3).replicate(1)
+    model, few = replicate.model, Scores(functionals=["ICC", "tr V"])
+    fit, every = model.reml(), Scores(functionals=[*few.functionals, "reliability", "R² marginal"])
+    targets, more = (Estimands(model.design, model.density.statistics, s) for s in (few, every))
+    point = ComponentDraws.of(model.design, fit.components, fit.beta.to_numpy()).flat
+    draws = model.sample(draws=20, chains=1, seed=1, progressbar=False).values
+    alone, of_draws = targets(point)[0], targets(draws.flat)
+    here, beside = targets.with_draws(point, draws)
+    assert here == pytest.approx(alone, rel=1e-12)
+    assert beside == pytest.approx(of_draws, rel=1e-12)
+    assert targets.with_slopes(point, fit.se.to_numpy())[0] == pytest.approx(alone, rel=1e-12)
+    known = dict(zip(targets.list, alone, strict=True))  # costly ones left out change no other
+    at = more(point)[0]
+    values = dict(zip(more.list, at, strict=True))
+    assert len(values) > len(known)
+    assert {name: values[name] for name in known} == pytest.approx(known, rel=1e-12)
+
+
 def test_wald_errors_of_r_squared_have_those_of_beta():
     replicate = WEIGHTS.prepare(3).replicate(1)
     model, names = replicate.model, ["R² marginal", "log|V|"]
@@ -114,7 +133,7 @@ def test_wald_errors_of_r_squared_have_those_of_beta():
     )
     vc = bv.VarianceComponents.from_sd_corr({"g": [1.0, 0.5]}, sigma=1.5)
     point = ComponentDraws.of(design, vc.aligned(design), fit.beta.to_numpy()).flat
-    slopes = targets.slopes(point, fit.se.to_numpy())[-design.p :]
+    slopes = targets.with_slopes(point, fit.se.to_numpy())[1][-design.p :]
     at = {t.name: k for k, t in enumerate(targets.list)}
     # R² = f/(f + c) with f = β'Cβ, and C the covariance of the columns of X
     f = np.var(design.X @ fit.beta.to_numpy())

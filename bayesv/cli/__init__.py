@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import signal
 import sys
 import warnings
 from collections.abc import Collection, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 import bayesv as bv
 from bayesv.cli.commands import COMMANDS
 from bayesv.cli.terminal import leave_stdout, prepare
-from bayesv.errors import INTERRUPTED, near
+from bayesv.errors import near
 
 __all__ = ["main", "parser_of"]
 
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         leave_stdout()
     except KeyboardInterrupt as stopped:  # also while a command's modules are read
         print(str(stopped) or "interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return 128 + signal.SIGINT
     except MemoryError as error:
         advice = "bayesv describe says how large the model is."
         print(f"error: not enough memory ({error}); {advice}", file=sys.stderr)

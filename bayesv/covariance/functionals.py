@@ -6,7 +6,7 @@ V is formed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ __all__ = [
     "log_determinant",
 ]
 
+_OF_LEVELS = {"correlation", "reliability"}
+_OF_BETA = {"R² marginal", "R² conditional"}
 _DEFINITIONS = {
     "log|V|": "log determinant of V = Z G Z' + R",
     "tr V": "sum of the variances of all rows",
@@ -52,7 +54,10 @@ _DEFINITIONS = {
 
 
 def functionals(
-    values: ComponentDraws, stats: GramStatistics | None, sums: RowSums | None = None
+    values: ComponentDraws,
+    stats: GramStatistics | None,
+    sums: RowSums | None = None,
+    kinds: Collection[str] | None = None,
 ) -> dict[str, Array]:
     """Return scalar functionals of V, each of shape (S,).
 
@@ -64,6 +69,8 @@ def functionals(
         Of the same design; None if it has no random terms.
     sums : RowSums, optional
         Of the same rows, if they are known.
+    kinds : collection of str, optional
+        Names of those that are wanted, without labels; what costs most is left out of others.
 
     Returns
     -------
@@ -97,13 +104,14 @@ def functionals(
         within = [shares[other] for other in design.groups if sums.contains(other, group)]
         result[f"ICC {group}"] = np.sum(within, axis=0)
         result[f"repeatability {group}"] = shares[group]
-        result |= _of_one_factor(values, group, sums, trace)
+        if kinds is None or not _OF_LEVELS.isdisjoint(kinds):
+            result |= _of_one_factor(values, group, sums, trace)
     pairs_of_all = sum(_inner(covs[group], sums.pairs(group)) for group in design.groups)
     pairs_of_all = pairs_of_all + sigma2 * sums.of_R
     effect = pairs_of_all / trace
     result["design effect"] = effect
     result["effective n"] = n / effect
-    if design.p:
+    if design.p and (kinds is None or not _OF_BETA.isdisjoint(kinds)):
         fixed = np.einsum("sp,pq,sq->s", values.beta, sums.cov_X, values.beta)
         random = sum(parts.values()) / n
         whole = fixed + random + residual / n
@@ -115,6 +123,7 @@ def functionals_of_draws(
     values: ComponentDraws,
     statistics: Callable[[ComponentDraws], GramStatistics],
     sums: RowSums | None = None,
+    kinds: Collection[str] | None = None,
 ) -> dict[str, Array]:
     """Return `functionals` of draws: one by one where each has an R of its own.
 
@@ -125,12 +134,13 @@ def functionals_of_draws(
         Of one of them, such as `bayesv.inference.density.MarginalLikelihood.statistics`.
     sums : RowSums, optional
         Of the same rows, where R/σ² is known.
+    kinds : collection of str, optional
     """
     terms = values.design.terms
     if values.residual is None:
-        return functionals(values, statistics(values.take(0)) if terms else None, sums)
+        return functionals(values, statistics(values.take(0)) if terms else None, sums, kinds)
     each = [
-        functionals(known.reshape(1), statistics(point) if terms else None)
+        functionals(known.reshape(1), statistics(point) if terms else None, None, kinds)
         for point, known in zip(values, values.known(), strict=True)
     ]
     return {name: np.concatenate([one[name] for one in each]) for name in each[0]}

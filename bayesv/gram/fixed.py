@@ -43,7 +43,7 @@ class FixedCoordinates:
 
     def with_start(self, gamma: Array) -> FixedCoordinates:
         """Return the coordinates of a response whose least squares are Q'y = γ, shape (p,)."""
-        new = replace(self, start=np.linalg.solve(self.upper, gamma))
+        new = replace(self, start=self.inverse @ gamma)
         new.__dict__.update(inverse=self.inverse, logdet=self.logdet)
         return new
 

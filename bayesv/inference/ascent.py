@@ -41,37 +41,29 @@ def climb(log_density: Callable[[Array], Array], starts: Array) -> tuple[Array, 
     by central differences: 2d values cost less than one call of an analytic gradient, because the
     values of all climbs are one batch.
     """
-    from bayesv.inference.loops import apart, directions, update  # compiled
+    from bayesv.inference.loops import aim, apart, rise, turn  # compiled
 
     x = np.array(starts, dtype=float)
-    value = log_density(x)
-    slope, curvature = _differences(log_density, x, value)
-    inverse = _diagonal(1.0 / curvature)
-    fresh = np.ones(len(x), dtype=bool)  # whether the inverse Hessian is the diagonal one
-    active = np.ones(len(x), dtype=bool)
+    (K, d), T = x.shape, len(_LENGTHS)
+    value, going, move = log_density(x), np.arange(K), np.zeros((K, d))
+    slope, curvature, inverse = np.zeros((K, d)), np.zeros((K, d)), np.zeros((K, d, d))
+    fresh = np.ones(K, dtype=bool)  # whether the inverse Hessian is the diagonal one
+    active = np.ones(K, dtype=bool)
+    trials, around = np.empty((K * T, d)), _around(x)
+    slopes = slope, curvature, inverse, fresh
+    turn(going, K, log_density(around), _SPACING, _LEAST_CURVATURE, move, value, *slopes)
+    inverse[:], fresh[:] = _diagonal(1.0 / curvature), True
     for _ in range(_MOST_STEPS):
-        step = np.empty_like(x)
-        active &= directions(inverse, slope, _LONGEST, step) > 2.0 * _GAIN
-        if not active.any():
+        n = aim(x, slope, inverse, active, _LENGTHS, _LONGEST, 2.0 * _GAIN, going, trials)
+        if not n:
             break
-        going = np.flatnonzero(active)
-        trials = x[going, None] + _LENGTHS[None, :, None] * step[going, None]
-        heights = log_density(trials.reshape(-1, x.shape[1])).reshape(trials.shape[:2])
-        best = np.where(np.isnan(heights), -np.inf, heights).argmax(axis=1)
-        every = np.arange(len(going))
-        higher = heights[every, best] > value[going] + 1e-9
-        # A climb that cannot rise starts again along the diagonal, and then has arrived.
-        stuck = going[~higher]
-        active[stuck[fresh[stuck]]] = False
-        inverse[stuck] = _diagonal(1.0 / curvature[stuck])
-        fresh[stuck] = True
-        moved = going[higher]
-        if len(moved):
-            before, move = slope[moved], trials[every, best][higher] - x[moved]
-            x[moved], value[moved] = x[moved] + move, heights[every, best][higher]
-            slope[moved], curvature[moved] = _differences(log_density, x[moved], value[moved])
-            update(inverse, moved, move, before - slope[moved])
-            fresh[moved] = False
+        heights = log_density(trials[: n * T])
+        state = x, value, curvature, inverse, fresh, active
+        n = rise(going, n, trials, heights, _SPACING, *state, move, around)
+        if n:
+            slopes = slope, curvature, inverse, fresh
+            heights = log_density(around[: 2 * n * d])
+            turn(going, n, heights, _SPACING, _LEAST_CURVATURE, move, value, *slopes)
         keep = apart(x, np.argsort(-value), curvature, _SAME_HILL)
         if not keep.all():
             x, value, slope, curvature = x[keep], value[keep], slope[keep], curvature[keep]
@@ -80,19 +72,10 @@ def climb(log_density: Callable[[Array], Array], starts: Array) -> tuple[Array, 
     return x[order], value[order]
 
 
-def _differences(
-    log_density: Callable[[Array], Array], x: Array, value: Array
-) -> tuple[Array, Array]:
-    """Slope and (positive) diagonal curvature, shapes (K, d), by central differences."""
-    d = x.shape[1]
-    away = _SPACING * np.eye(d)
-    points = np.concatenate([x[:, None] + away, x[:, None] - away], axis=1)
-    values = log_density(points.reshape(-1, d)).reshape(len(x), 2, d)
-    # Next to where there is no density the slope leads away from there.
-    values = np.where(np.isfinite(values), values, value[:, None, None] - 1.0)
-    slope = (values[:, 0] - values[:, 1]) / (2.0 * _SPACING)
-    bend = (2.0 * value[:, None] - values[:, 0] - values[:, 1]) / _SPACING**2
-    return slope, np.maximum(np.abs(bend), _LEAST_CURVATURE)
+def _around(x: Array) -> Array:
+    """Return points one spacing up and down each coordinate, (2 d K, d) of (K, d)."""
+    away = _SPACING * np.eye(x.shape[1])
+    return np.concatenate([x[:, None] + away, x[:, None] - away], axis=1).reshape(-1, x.shape[1])
 
 
 def _diagonal(values: Array) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 
 from bayesv.gram.compiled import compiled
 
-__all__ = ["accept", "apart", "directions", "distances", "log_mixture", "update"]
+__all__ = ["accept", "aim", "apart", "distances", "log_mixture", "rise", "turn"]
 
 
 @compiled
@@ -76,44 +76,101 @@ def accept(log_w, log_u, first, path):
 
 
 @compiled
-def directions(inverse, slope, longest, step):
-    """Fill steps of climbs, (K, d), no coordinate longer than that; return slope'H⁻¹slope, (K,)."""
-    K, d = slope.shape
-    gains = np.zeros(K)
+def aim(x, slope, inverse, active, lengths, longest, gain, going, trials):
+    """Fill points along the steps of climbs, (K T, d), T for each; return how many climbs go on.
+
+    ``going`` says which they are. Those that expect to gain less than that have arrived. No
+    coordinate of a step is longer than ``longest``.
+    """
+    (K, d), T, count = x.shape, len(lengths), 0
+    step = np.empty(d)
     for k in range(K):
-        largest = 0.0
+        largest, expected = 0.0, 0.0
         for i in range(d):
-            total = 0.0
+            step[i] = 0.0
             for j in range(d):
-                total += inverse[k, i, j] * slope[k, j]
-            step[k, i] = total
-            gains[k] += total * slope[k, i]
-            largest = max(largest, abs(total))
-        if largest > longest:
-            for i in range(d):
-                step[k, i] *= longest / largest
-    return gains
+                step[i] += inverse[k, i, j] * slope[k, j]
+            expected += step[i] * slope[k, i]
+            largest = max(largest, abs(step[i]))
+        active[k] = active[k] and expected > gain
+        if active[k]:
+            scale = longest / largest if largest > longest else 1.0
+            for t in range(T):
+                for i in range(d):
+                    trials[count * T + t, i] = x[k, i] + lengths[t] * scale * step[i]
+            going[count] = k
+            count += 1
+    return count
 
 
 @compiled
-def update(inverse, moved, move, change):
-    """Update inverse Hessians of minus the log density at climbs that moved (BFGS)."""
-    K, d = move.shape
-    product = np.empty(d)
-    for k in range(K):
-        H, along, bent = inverse[moved[k]], 0.0, 0.0
+def rise(going, count, trials, heights, spacing, x, value, curvature, inverse, fresh, active, move,
+         around):  # fmt: skip
+    """Take each climb to its highest trial; return how many moved, which ``going`` says then.
+
+    Around these, (2 d moved, d), are the points for differences. A climb that cannot rise starts
+    again along the diagonal, and then has arrived.
+    """
+    d, T, moved = x.shape[1], len(heights) // count, 0
+    for g in range(count):
+        k, best, higher = going[g], 0, False
+        top = value[k] + 1e-9
+        for t in range(T):
+            if heights[g * T + t] > top:
+                best, top, higher = t, heights[g * T + t], True
+        if not higher:
+            active[k] = not fresh[k]
+            fresh[k] = True
+            for i in range(d):
+                for j in range(d):
+                    inverse[k, i, j] = 1.0 / curvature[k, i] if i == j else 0.0
+            continue
+        value[k] = top
         for i in range(d):
-            along += move[k, i] * change[k, i]
+            move[moved, i] = trials[g * T + best, i] - x[k, i]
+            x[k, i] += move[moved, i]
+        for j in range(2 * d):
+            for i in range(d):
+                around[moved * 2 * d + j, i] = x[k, i]
+            around[moved * 2 * d + j, j % d] += spacing if j < d else -spacing
+        going[moved] = k
+        moved += 1
+    return moved
+
+
+@compiled
+def turn(moved, count, heights, spacing, least, move, value, slope, curvature, inverse, fresh):
+    """Fill slopes and (positive) diagonal curvatures of climbs that moved, by the heights around.
+
+    Inverse Hessians of minus the log density are updated as Broyden, Fletcher, Goldfarb and
+    Shanno's method has it. Next to where there is no density the slope leads away from there.
+    """
+    d = slope.shape[1]
+    change, product = np.empty(d), np.empty(d)
+    for m in range(count):
+        k, first = moved[m], m * 2 * d
+        for j in range(d):
+            up, down = heights[first + j], heights[first + d + j]
+            up = up if np.isfinite(up) else value[k] - 1.0
+            down = down if np.isfinite(down) else value[k] - 1.0
+            change[j] = slope[k, j]
+            slope[k, j] = (up - down) / (2.0 * spacing)
+            change[j] -= slope[k, j]
+            curvature[k, j] = max(abs((2.0 * value[k] - up - down) / spacing**2), least)
+        H, along, bent = inverse[k], 0.0, 0.0
+        for i in range(d):
+            along += move[m, i] * change[i]
             product[i] = 0.0
             for j in range(d):
-                product[i] += H[i, j] * change[k, j]
-            bent += change[k, i] * product[i]
+                product[i] += H[i, j] * change[j]
+            bent += change[i] * product[i]
+        fresh[k] = False
         if not along > 1e-10:
             continue
         for i in range(d):
             for j in range(d):
-                H[i, j] += (1.0 + bent / along) * move[k, i] * move[k, j] / along
-                H[i, j] -= (product[i] * move[k, j] + move[k, i] * product[j]) / along
+                H[i, j] += (1.0 + bent / along) * move[m, i] * move[m, j] / along
+                H[i, j] -= (product[i] * move[m, j] + move[m, i] * product[j]) / along
 
 
 @compiled

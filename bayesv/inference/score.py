@@ -12,23 +12,23 @@ from bayesv.design.design import Design
 from bayesv.gram.threads import run
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
+from bayesv.inference.log_prior import LogPrior, coordinates_for
 from bayesv.inference.target import Target
 from bayesv.linalg import Array, evenly_spaced, symmetrize
 
-__all__ = ["Score", "posterior_score", "sd_positions"]
+__all__ = ["Score", "positions", "posterior_score", "prior_score", "sd_positions"]
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """Where draws are, and the gradients of log p(· | y) and of the log prior there.
+    """Where draws are, and the gradient of log p(· | y) there.
 
     Attributes
     ----------
     names : tuple of str
         Of the d coordinates: log SDs, Fisher's z of (partial) correlations, log σ.
-    position, gradient, prior : ndarray, shapes (S, d)
-        Coordinates, derivative of the log posterior and of the log prior density by them, both
-        densities with respect to the coordinates.
+    position, gradient : ndarray, shapes (S, d)
+        Coordinates, and the derivative by them of the log posterior density with respect to them.
     n_outside : int
         Draws at which the density cannot be evaluated, such as an SD of exactly 0. Their gradients
         are 0.
@@ -40,7 +40,6 @@ class Score:
     names: tuple[str, ...]
     position: Array
     gradient: Array
-    prior: Array
     n_outside: int
     rounding: float
 
@@ -62,22 +61,53 @@ def posterior_score(density: MarginalDensity, values: ComponentDraws) -> Score:
     target = Target(density)
     coordinates = target.coordinates
     x = coordinates.from_values(values)
-    gradient, prior, n_outside = np.zeros_like(x), np.zeros_like(x), 0
+    gradient, n_outside = np.zeros_like(x), 0
     # Side by side only what takes long: threads cost, too.
     slopes_at = run(target.value_and_gradient, list(x), serial=not target.expensive)
-    for i, (point, (value, slope)) in enumerate(zip(x, slopes_at, strict=True)):
+    for i, (value, slope) in enumerate(slopes_at):
         if np.isfinite(value):
-            gradient[i], prior[i] = slope, target.log_prior.gradient(point)
+            gradient[i] = slope
         else:
             n_outside += 1
-    is_sd = coordinates.is_sd
-    if coordinates.has_sigma:
-        for slopes in (gradient, prior):
-            slopes[:, -1] -= slopes[:, is_sd].sum(axis=1)
-        with np.errstate(invalid="ignore"):
-            x[:, is_sd] += x[:, -1:]
+    gradient = _by_sds(coordinates, gradient)
     rounding = _rounding(coordinates, values)
-    return Score(coordinates.names, np.nan_to_num(x), gradient, prior, n_outside, rounding)
+    return Score(coordinates.names, _of_sds(coordinates, x), gradient, n_outside, rounding)
+
+
+def positions(density: MarginalDensity, values: ComponentDraws) -> Array:
+    """Return the coordinates of draws, shape (S,), that a `Score` is by: (S, d)."""
+    coordinates = coordinates_for(density.priors)[0]
+    return _of_sds(coordinates, coordinates.from_values(values))
+
+
+def prior_score(density: MarginalDensity, values: ComponentDraws) -> Array:
+    """Return the gradient of the log prior density at draws, shape (S,), as a `Score` has it.
+
+    It is 0 where it is not defined, such as at an SD of 0.
+    """
+    coordinates = coordinates_for(density.priors)[0]
+    log_prior, x = LogPrior(density.priors, coordinates), coordinates.from_values(values)
+    slopes = np.zeros_like(x)
+    for i in np.flatnonzero(np.isfinite(x).all(axis=1)):
+        slopes[i] = log_prior.gradient(x[i])
+    return _by_sds(coordinates, slopes)
+
+
+def _of_sds(coordinates: Coordinates, x: Array) -> Array:
+    """Return coordinates (S, d) with log SDs in the place of log SDs over σ."""
+    x = x.copy()
+    if coordinates.has_sigma:
+        with np.errstate(invalid="ignore"):
+            x[:, coordinates.is_sd] += x[:, -1:]
+    return np.nan_to_num(x)
+
+
+def _by_sds(coordinates: Coordinates, slopes: Array) -> Array:
+    """Return derivatives (S, d) by log σ where log SDs, not log SDs over σ, are held."""
+    slopes = slopes.copy()
+    if coordinates.has_sigma:
+        slopes[:, -1] -= slopes[:, coordinates.is_sd].sum(axis=1)
+    return slopes
 
 
 def sd_positions(design: Design) -> dict[str, NDArray[np.intp]]:

@@ -7,28 +7,35 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import gammainc, stdtrit
+from scipy.special import gammainc
 
 from bayesv.covariance import ComponentDraws, MarginalCovariance
 from bayesv.design.design import RandomTerm
-from bayesv.diagnostics.convergence import ess_mean
 from bayesv.errors import BayesvError
 from bayesv.gram import draw_effects
 from bayesv.inference.density import MarginalDensity, MarginalLikelihood
-from bayesv.inference.score import Score, posterior_score, sd_positions
+from bayesv.inference.score import (
+    Score,
+    positions,
+    posterior_score,
+    prior_score,
+    sd_positions,
+)
 from bayesv.linalg import Array, evenly_spaced
 from bayesv.posterior.effects import gls_draws
+from bayesv.posterior.zero_means import Row, family
 from bayesv.support.shown import Part, Shown
 
 __all__ = ["Coherence", "coherence", "fails_score"]
 
-_ALPHA = 1e-4  # chance that a coherent fit fails one family of identities
 _LEAST = 8  # draws a chain
 _SCORES = 4000  # draws at which the gradient is computed
-_SCORES_LARGE = 200  # as many where each takes a large dense factorisation, or a look is enough
+_SCORES_LOOK = 200  # as many where a look is enough, and at which large designs are held against u
+_SCORES_LARGE = 48  # as many where each takes a large dense factorisation
 _DRAWS_OF_U = 400  # held against their conditional mean, which then sees small errors
 _DRAWS_OF_U_LARGE = 100  # as many where rows and random effects are more than _LARGE
 _LARGE = 20_000
+_FAR = 1e100  # coordinates of what is at the boundary
 _ROUNDING = 1e-3  # error of a log SD by rounding, above which gradients are not compared
 _SINGULAR = 1e-12  # smallest eigenvalue of a correlation matrix that is inverted
 
@@ -108,9 +115,8 @@ def coherence(
     rows = _that_vary(values)
     rows += _of_beta(values, likelihood)
     if isinstance(likelihood, MarginalDensity):
-        each = _SCORES_LARGE if likelihood.stats.large_border else _SCORES
-        step = max(1, -(-values.size // each))
-        score, of_score = _of_score(likelihood, values.every(step))
+        large = likelihood.stats.large_border
+        score, of_score = _of_score(likelihood, values, _SCORES_LARGE if large else _SCORES)
         if score.rounding > _ROUNDING:
             notes.append(
                 "covariates are so far from 0 that draws of Σ, rounded, do not hold its SDs at "
@@ -120,7 +126,7 @@ def coherence(
         if u and values.residual is not None:
             notes.append("residuals have parameters: the score given u is not computed")
         elif u and design.has_rows and of_score:
-            rows += _given_u(values, u, score, step, notes)
+            rows += _given_u(values, u, likelihood, _SCORES_LOOK if large else _SCORES, notes)
         if score.n_outside:
             notes.append(
                 f"{score.n_outside} of {score.position.shape[0]} draws are on the boundary or so "
@@ -142,9 +148,6 @@ def coherence(
         notes.append("u was not kept (keep_u=True), so that its labels are not checked")
     table = pd.DataFrame(rows, columns=["identity", "scalar", "value", "mcse", "z", "passed"])
     return Coherence(table, tuple(notes))
-
-
-Row = tuple[str, str, float, float, float, bool]
 
 
 def _that_vary(values: ComponentDraws) -> list[Row]:
@@ -182,50 +185,80 @@ def _of_beta(values: ComponentDraws, likelihood: MarginalLikelihood) -> list[Row
     pooled = (unit**2).mean(axis=-1, keepdims=True)
     square = np.concatenate([(away / sd) ** 2, pooled], axis=-1) - 1.0
     return [
-        *_family("mean of β − β̂(V)", names, away),
-        *_family("variance of β given V", [*names, "all together"], square),
+        *family("mean of β − β̂(V)", names, away),
+        *family("variance of β given V", [*names, "all together"], square),
     ]
 
 
 def fails_score(density: MarginalDensity, values: ComponentDraws) -> bool:
     """Whether draws, shape (chain, draw), are not from the density: by a part of them.
 
-    A test of E[∇ log p] = 0 and E[(θ − c)∇'log p] = −I at some hundred draws.
+    A test of E[∇ log p] = 0 and E[(θ − c)∇'log p] = −I with gradients at some draws.
     """
-    step = max(1, -(-values.size // _SCORES_LARGE))
-    return not all(row[-1] for row in _of_score(density, values.every(step))[1])
+    most = _SCORES_LARGE if density.stats.large_border else _SCORES_LOOK
+    return not all(row[-1] for row in _of_score(density, values, most)[1])
 
 
-def _of_score(density: MarginalDensity, values: ComponentDraws) -> tuple[Score, list[Row]]:
-    """Test E[∇ log p] = 0, also along the scale of each Σ, and E[(θ − c)∇'log p] = −I."""
-    shape, score = values.shape, posterior_score(density, values.flat)
+def _step(values: ComponentDraws, most: int) -> int:
+    """Return every how many draws of each chain are ``most`` in all."""
+    return max(1, -(-values.size // most))
+
+
+def _of_score(
+    density: MarginalDensity, values: ComponentDraws, most: int
+) -> tuple[Score, list[Row]]:
+    """Test E[∇ log p] = 0, also along the scale of each Σ, and E[(θ − c)∇'log p] = −I.
+
+    Gradients are computed at ``most`` draws. Of all others stands the gradient −C⁻¹(θ − c) of a
+    normal density of the same mean c and covariance C, and the gradients say how far this is off:
+    the mean of f is that of f at normal gradients over all draws, and of the difference over some.
+    """
+    step = _step(values, most)
+    some = values.every(step)
+    score = posterior_score(density, some.flat)
     if score.rounding > _ROUNDING:
         return score, []
-    sds = sd_positions(density.priors.design)
     names, d = list(score.names), len(score.names)
-    away = score.position - score.position.mean(axis=0)
-    stein = away[:, :, None] * score.gradient[:, None, :] + np.eye(d)
-    pairs = [f"{a} × {b}" if a != b else a for a in names for b in names]
+    sds = sd_positions(density.priors.design)
     several = {group: at for group, at in sds.items() if len(at) > 1}
-    scales = [score.gradient[:, at].sum(axis=1) for at in several.values()]
-    slopes = np.column_stack([score.gradient, *scales])
+    pairs = [f"{a} × {b}" if a != b else a for a in names for b in names]
     labels = [*names, *(f"scale of Σ {group}" for group in several)]
-    rows = _family("score E[∇ log p(θ | y)]", labels, slopes.reshape(*shape, -1))
-    rows += _family("spread E[(θ − c)∇'log p(θ | y)] + I", pairs, stein.reshape(*shape, d * d))
-    return score, rows
+    x = score.position if step == 1 else positions(density, values.flat)
+    if np.abs(x).max() > _FAR:  # an SD of 0 has no normal density near it
+        x, step = score.position, 1
+    center = x.mean(axis=0)
+
+    def moments(away: Array, gradient: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        scales = [gradient[:, at].sum(axis=1) for at in several.values()]
+        slopes = np.column_stack([gradient, *scales])
+        products = away[:, :, None] * gradient[:, None, :]
+        return slopes.reshape(*shape, -1), products.reshape(*shape, d * d)
+
+    away, gradient, one = score.position - center, score.gradient, np.eye(d).ravel()
+    titles = "score E[∇ log p(θ | y)]", "spread E[(θ − c)∇'log p(θ | y)] + I"
+    if step == 1:
+        slopes, products = moments(away, gradient, some.shape)
+        rows = family(titles[0], labels, slopes)
+        return score, rows + family(titles[1], pairs, products + one)
+    precision = np.linalg.pinv(np.cov(x.T).reshape(d, d), hermitian=True)
+    normal = moments(x - center, -(x - center) @ precision, values.shape)
+    slopes, products = moments(away, gradient + away @ precision, some.shape)
+    rows = family(titles[0], labels, slopes, normal[0], step)
+    return score, rows + family(titles[1], pairs, products, normal[1] + one, step)
 
 
 def _given_u(
     values: ComponentDraws,
     u: Mapping[str, Array],
-    score: Score,
-    step: int,
+    density: MarginalDensity,
+    most: int,
     notes: list[str],
 ) -> list[Row]:
     """Test derivatives of log p(Σ, σ | u, β, y) along the scale of each Σ_f and by log σ."""
-    names, columns = [], []
+    names, columns, step = [], [], _step(values, most)
     values = values.every(step)
     design, draws = values.design, values.flat
+    of_prior = prior_score(density, draws)
     residual = design.target - draws.beta @ design.X.T
     for term in design.terms:
         effects = _flat(u[term.group][:, ::step])
@@ -237,14 +270,14 @@ def _given_u(
             notes.append(f"Σ of {term.group} is singular in some draws; given u it is not checked")
             continue
         square[singular] = n_effects  # what it is on average
-        prior = score.prior[:, sd_positions(design)[term.group]].sum(axis=1)
+        prior = of_prior[:, sd_positions(design)[term.group]].sum(axis=1)
         names.append(f"scale of Σ {term.group}")
         columns.append(square - n_effects + prior)
     squares = (design.residual.whiten(residual.T) ** 2).sum(axis=0) / draws.sigma2
     names.append("log sd Residual")
-    columns.append(squares - design.n + score.prior[:, -1])
+    columns.append(squares - design.n + of_prior[:, -1])
     x = np.column_stack(columns).reshape(*values.shape, -1)
-    return _family("score given u, E[∇ log p(θ | u, β, y)]", names, x)
+    return family("score given u, E[∇ log p(θ | u, β, y)]", names, x)
 
 
 def _of_u(
@@ -282,9 +315,9 @@ def _of_u(
     # Bounded, so that one far draw cannot hide what all others say.
     uniform = np.column_stack([2.0 * share - 1.0, 2.0 * np.abs(2.0 * share - 1.0) - 1.0])
     return [
-        *_family("mean of u − E[u | β, V, y]", labels, np.array(gaps)[None]),
-        *_family("second moments of u given (β, V, y)", names, np.array(moments)[None]),
-        *_family("distance of u from E[u | β, V, y]", ["location", "spread"], uniform[None]),
+        *family("mean of u − E[u | β, V, y]", labels, np.array(gaps)[None]),
+        *family("second moments of u given (β, V, y)", names, np.array(moments)[None]),
+        *family("distance of u from E[u | β, V, y]", ["location", "spread"], uniform[None]),
     ]
 
 
@@ -343,21 +376,3 @@ def _second_moments(
 def _flat(x: Array) -> Array:
     """All chains in one."""
     return x.reshape(-1, *x.shape[2:])
-
-
-def _family(identity: str, names: list[str], x: Array) -> list[Row]:
-    """Test that every scalar of x, shape (chain, draw, K), has mean 0.
-
-    z is Student's statistic at the effective sample size, corrected for the skewness of the series
-    (Hall 1992, https://doi.org/10.1111/j.2517-6161.1992.tb01872.x).
-    """
-    mean, sd, size = x.mean(axis=(0, 1)), x.std(axis=(0, 1), ddof=1), ess_mean(x)
-    still = ~(sd > 1e-14 * np.abs(mean))  # a series that does not move has no error
-    skew = ((x - mean) ** 3).mean(axis=(0, 1)) / np.where(still, 1.0, sd) ** 3
-    t = mean / np.where(still, 1.0, sd)
-    z = np.sqrt(size) * (t + skew * t**2 / 3.0 + skew**2 * t**3 / 27.0 + skew / (6.0 * size))
-    z = np.where(still, np.where(mean == 0, 0.0, np.sign(mean) * np.inf), z)
-    limit = stdtrit(np.maximum(size - 1.0, 1.0), 1.0 - _ALPHA / (2.0 * len(names)))
-    columns = mean, sd / np.sqrt(size), z, np.abs(z) <= limit
-    rows = zip(names, *(column.tolist() for column in columns), strict=True)
-    return [(identity, *row) for row in rows]

@@ -14,7 +14,7 @@ from bayesv.errors import BayesvError
 from bayesv.gram import GramStatistics, eliminate
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
-from bayesv.inference.log_prior import LogPrior
+from bayesv.inference.target import Target
 from bayesv.linalg import Array, cov_to_sd_corr, evenly_spaced, psd_root, symmetrize
 from bayesv.reml.maps import map_of
 
@@ -32,6 +32,8 @@ ESTIMATES = ("mean", "median", "mode", "stein", "log_euclidean", "medoid")
 
 _DRAWS_TO_START_FROM = 200
 _STEIN_DRAWS = 1000  # over which derivatives of log|V| are averaged
+_STEP = 1e-5  # of differences of a Jacobian
+_OUTSIDE_VALUE = 1e12  # minus the log density where it cannot be evaluated
 
 
 def point_estimate(
@@ -280,20 +282,26 @@ def joint_mode(density: MarginalDensity, values: ComponentDraws) -> ComponentDra
 
     Notes
     -----
-    The search runs over unconstrained coordinates, but no Jacobian enters. A mode on the boundary
-    is approached, not reached.
+    The search runs over unconstrained coordinates, in units of their spread, but no Jacobian
+    enters: what it adds to the density is taken off, its slope by differences, for that it costs
+    nothing and is smooth. A mode on the boundary is approached, not reached.
     """
-    coordinates = Coordinates.centred(density.priors.design)
-    log_prior = LogPrior(density.priors, coordinates)
-    mean = point_estimate(values, "mean", None, None)
+    target = Target(density, coordinates=Coordinates.centred(density.priors.design))
+    coordinates, log_prior = target.coordinates, target.log_prior
+    d, h = coordinates.size, _STEP
+    around = np.concatenate([np.zeros((1, d)), h * np.eye(d), -h * np.eye(d)])
+    unit = _spread(coordinates, values)
 
-    def objective(x: Array) -> float:
-        lambdas, sigma = coordinates.to_lambdas(x[None])
-        residual = coordinates.parameters(x[None])
-        likelihood = density.conditional(lambdas, sigma**2, residual=residual).log_likelihood
-        return -float((likelihood + log_prior(x[None], jacobian=False))[0])
+    def objective(z: Array) -> tuple[float, Array]:
+        x = z * unit
+        value, gradient = target.value_and_gradient(x)
+        if not np.isfinite(value):
+            return _OUTSIDE_VALUE, np.zeros(d)
+        more = log_prior(x + around, jacobian=False) - log_prior(x + around)
+        slope = gradient + (more[1 : d + 1] - more[d + 1 :]) / (2.0 * h)
+        return -(value + float(more[0])), -slope * unit
 
-    starts = [coordinates.near(mean)]
+    starts = [coordinates.near(point_estimate(values, "mean", None, None))]
     if values.residual is not None:  # its coordinates are many: start at the highest draw, too
         some = values.flat.take(evenly_spaced(values.size, _DRAWS_TO_START_FROM))
         highest = int(np.argmax(density.log_posterior(some)))
@@ -301,12 +309,23 @@ def joint_mode(density: MarginalDensity, values: ComponentDraws) -> ComponentDra
     ends = [
         scipy.optimize.minimize(
             objective,
-            start,
+            start / unit,
+            jac=True,
             method="L-BFGS-B",
             # A mode at an SD of 0 or a correlation of ±1 is at infinity here: end near it.
-            bounds=[(value - 12.0, value + 12.0) for value in start],
+            bounds=[
+                ((x - 12.0) / one, (x + 12.0) / one) for x, one in zip(start, unit, strict=True)
+            ],
             options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-7},
         )
         for start in starts
     ]
-    return coordinates.to_values(np.asarray(min(ends, key=lambda end: float(end.fun)).x))
+    return coordinates.to_values(unit * min(ends, key=lambda end: float(end.fun)).x)
+
+
+def _spread(coordinates: Coordinates, values: ComponentDraws) -> Array:
+    """Return the SD of each coordinate over draws, shape (d,); 1 where there is none."""
+    x = coordinates.from_values(values.flat)
+    with np.errstate(invalid="ignore"):
+        spread = x.std(axis=0)
+    return np.where(np.isfinite(spread) & (spread > 0.0), np.minimum(spread, 1.0), 1.0)

@@ -128,6 +128,12 @@ class Criterion:
         """Return what eliminating the random effects leaves."""
         return eliminate(self.statistics(x), self.lambdas(x))
 
+    def remaining(self, x: Array) -> Array:
+        """Return T, the sums of [X y] that eliminating the random effects leaves."""
+        if (chain := self.chain) is None:
+            return self.eliminated(x).T
+        return profile_chain(chain, self.stats.layout, self.lambdas(x))[2]
+
     def curvature(self, x: Array) -> Array:
         """Return about the second derivatives by x: J times Fisher's information of a level."""
         return self.coordinates.curvature(x)

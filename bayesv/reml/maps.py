@@ -102,7 +102,7 @@ class Elements(TermMap):
 
     def __init__(self, mask: Mask, basis: Array, scale: Array, n_levels: int, n: int) -> None:
         self.rows, self.columns = np.nonzero(np.tril(mask))
-        self.basis, self.size, self.k = basis, len(self.rows), len(mask)
+        self.back, self.size, self.k = np.linalg.inv(basis), len(self.rows), len(mask)
         self.diagonal = self.rows == self.columns
         own = np.flatnonzero(self.diagonal)
         self.levels, self.m = n_levels, n / n_levels
@@ -121,7 +121,7 @@ class Elements(TermMap):
         return flat.reshape(len(x), self.k, self.k)
 
     def root(self, x: Array) -> Array:  # noqa: D102
-        return np.linalg.solve(self.basis, self.lambdas(x[None])[0])
+        return np.asarray(self.back @ self.lambdas(x[None])[0])
 
     def pullback(self, x: Array, bar: Array) -> Array:  # noqa: D102
         return np.asarray(bar[self.rows, self.columns] * self.table.units)

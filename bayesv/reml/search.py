@@ -219,7 +219,7 @@ class Search:
         """Return the fit at an optimum, with what is to be known of it."""
         criterion = self.criterion
         stats, design = criterion.statistics(best.x), criterion.design
-        gamma, r2, _, S_inv = solve_fixed(criterion.eliminated(best.x).T)
+        gamma, r2, _, S_inv = solve_fixed(criterion.remaining(best.x))
         sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
         roots = criterion.roots(best.x)
         blocks = [symmetrize(sigma2 * root @ root.T) for root in roots]

@@ -47,6 +47,8 @@ class Lattice:
         self.n_rows = int(row.max()) + 1
         # The first column that a row reaches is that of its block's first row.
         self.first = np.array([column[row == i].min() for i in range(self.n_rows)])
+        self.diagonal = row == column
+        self.used = self.diagonal | (column == self.first[row])
         self.correlated = np.flatnonzero(self.first < np.arange(self.n_rows))
         self.choices: list[tuple[int, int]] = [
             *((i, len(_SIZES)) for i in range(self.n_rows)),
@@ -65,20 +67,15 @@ class Lattice:
 
     def coordinates(self, points: Index) -> Array:
         """Return λ, shape (S, d), at points of the lattice, shape (S, 2 rows)."""
-        size, corr = _SIZES[points[:, : self.n_rows]], _CORRELATIONS[points[:, self.n_rows :]]
-        x = np.zeros((len(points), len(self.row)))
-        for c, (i, j) in enumerate(zip(self.row, self.column, strict=True)):
-            if i == j:
-                x[:, c] = size[:, i] * np.sqrt(1.0 - corr[:, i] ** 2)
-            elif j == self.first[i]:
-                x[:, c] = size[:, i] * corr[:, i]
-        return x
+        size, corr = _SIZES[points[:, self.row]], _CORRELATIONS[points[:, self.n_rows + self.row]]
+        share = np.where(self.diagonal, np.sqrt(1.0 - corr**2), corr)
+        return np.asarray(np.where(self.used, size * share, 0.0))
 
     def same_cell(self, points: Index, x: Array) -> NDArray[np.bool_]:
         """Whether x lies between the neighbours of each point in every direction."""
         size = np.sqrt(np.bincount(self.row, x**2, self.n_rows))
         at_first = x[self.column == self.first[self.row]]
-        diagonal = x[self.row == self.column]
+        diagonal = x[self.diagonal]
         corr = at_first * np.sign(diagonal[self.first]) / np.where(size > 0, size, 1.0)
         places = points[:, : self.n_rows]
         same = ((_BOUNDS[places] <= size) & (size <= _BOUNDS[places + 2])).all(axis=1)
@@ -164,15 +161,14 @@ class Screen:
                 lows[better] = lowest[better]
             if lows.sum() == before:
                 break
-            points, kept = np.unique(points, axis=0, return_index=True)
-            lows = lows[kept]
+            kept = list(dict(zip(_keys(points), range(len(points)), strict=True)).values())
+            points, lows = points[kept], lows[kept]
         order = np.argsort(lows, kind="stable")
         return points[order], self.lattice.coordinates(points[order]), lows[order]
 
     def _values(self, points: Index) -> Array:
         """Return the criterion at points of the lattice, (S,); searches meet, and ask once."""
-        kinds = np.dtype((np.void, points.shape[1]))
-        keys: list[Any] = points.astype(np.int8).view(kinds).ravel().tolist()
+        keys = _keys(points)
         new = {key: i for i, key in enumerate(keys) if key not in self._known}
         if new:
             values = self.values(self.lattice.coordinates(points[list(new.values())]))
@@ -187,3 +183,10 @@ class Screen:
         for place, n_choices in self.lattice.choices:
             points[len(_SIZES) :, place] = rng.integers(0, n_choices, max(n - len(_SIZES), 0))
         return points
+
+
+def _keys(points: Index) -> list[Any]:
+    """Return a key of each point, equal for equal ones."""
+    kinds = np.dtype((np.void, points.shape[1]))
+    keys: list[Any] = points.astype(np.int8).view(kinds).ravel().tolist()
+    return keys

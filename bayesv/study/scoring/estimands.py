@@ -108,7 +108,7 @@ class Estimands:
         columns = self._of_parameters(point)
         if scores.functionals:
             sums = self.sums if point.residual is None else None
-            values = functionals_of_draws(point, self.statistics, sums)
+            values = functionals_of_draws(point, self.statistics, sums, scores.functionals)
             columns += [
                 (Estimand("functional", name), value)
                 for name, value in values.items()
@@ -131,10 +131,18 @@ class Estimands:
 
     def of_draws(self, values: ComponentDraws) -> Array:
         """Return every scalar at draws, shape (S, K); of some where they cost much each."""
+        return self(self._looked_at(values))
+
+    def with_draws(self, point: ComponentDraws, values: ComponentDraws) -> tuple[Array, Array]:
+        """Return every scalar at a point, shape (K,), and `of_draws`: both in one pass."""
+        both = self(point.followed_by(self._looked_at(values)))
+        return both[0], both[1:]
+
+    def _looked_at(self, values: ComponentDraws) -> ComponentDraws:
         flat = values.flat
-        if values.residual is not None and self.scores.functionals:
-            flat = flat.take(evenly_spaced(flat.size, min(flat.size, _DRAWS_ONE_BY_ONE)))
-        return self(flat)
+        if values.residual is None or not self.scores.functionals:
+            return flat
+        return flat.take(evenly_spaced(flat.size, min(flat.size, _DRAWS_ONE_BY_ONE)))
 
     def truth(self, truth: Truth) -> dict[Estimand, float]:
         """Return the true value of every scalar that has one.
@@ -157,12 +165,12 @@ class Estimands:
 
     @property
     def has_slopes(self) -> bool:
-        """Whether parameters are elements of Σ_f and σ², by which `slopes` are."""
+        """Whether parameters are elements of Σ_f and σ², by which slopes are."""
         free = all(term.structure.is_free for term in self.design.terms)
         return free and self.design.parametric_residual is None
 
-    def slopes(self, point: ComponentDraws, se: Array) -> Array:
-        """Return derivatives by the elements of Σ_f, by σ² and by β, shape (m + p, K).
+    def with_slopes(self, point: ComponentDraws, se: Array) -> tuple[Array, Array]:
+        """Return every scalar, and derivatives by elements of Σ_f, σ² and β, shape (m + p, K).
 
         In the order of `bayesv.KenwardRoger`, by central differences; where `has_slopes`.
 
@@ -179,11 +187,11 @@ class Estimands:
         ]
         scales = [np.sqrt(point.covs[g][0, a, a] * point.covs[g][0, b, b]) for g, a, b in places]
         steps = _STEP_IN_SDS * np.array([*scales, point.sigma2[0], *se])
-        m, size = len(places), 2 * len(steps)
+        m, size = len(places), 1 + 2 * len(steps)
         covs = {group: np.repeat(cov, size, axis=0) for group, cov in point.covs.items()}
         sigma2, beta = np.repeat(point.sigma2, size), np.repeat(point.beta, size, axis=0)
-        for sign in (1, -1):  # every other row is a step up, the next one the step down
-            rows = np.arange(len(steps)) * 2 + (sign < 0)
+        for sign in (1, -1):  # behind the point every other row is a step up, the next one down
+            rows = np.arange(len(steps)) * 2 + (1 if sign > 0 else 2)
             for (group, a, b), row, step in zip(places, rows[:m], steps[:m], strict=True):
                 covs[group][row, a, b] += sign * step
                 if a != b:
@@ -191,7 +199,7 @@ class Estimands:
             sigma2[rows[m]] += sign * steps[m]
             beta[rows[m + 1 :], np.arange(len(se))] += sign * steps[m + 1 :]
         values = self(ComponentDraws(self.design, covs, sigma2, beta))
-        return np.asarray((values[::2] - values[1::2]) / (2.0 * steps[:, None]))
+        return values[0], (values[1::2] - values[2::2]) / (2.0 * steps[:, None])
 
     def _of_parameters(self, point: ComponentDraws) -> list[tuple[Estimand, Array]]:
         """Return elements of Σ_f and σ², and parameters of residuals, shapes (S,)."""

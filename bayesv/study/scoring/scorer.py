@@ -96,11 +96,9 @@ class Scorer:
     ) -> list[Row]:
         estimands, design = known.estimands, estimate.model.design
         point = ComponentDraws.with_parameters(design, estimate.components, estimate.beta).flat
-        values = estimands(point)[0]
-        se = low = high = np.full(len(values), _NAN)
         method = "Wald" if kr is not None else ""  # also where it gives no interval
         if (post := estimate.draws) is not None:
-            draws = estimands.of_draws(post.values)
+            values, draws = estimands.with_draws(point, post.values)
             method, se = "posterior", draws.std(axis=0, ddof=1)
             low, high = np.quantile(draws, _ends(self.scores.prob), axis=0)
         elif (
@@ -109,11 +107,15 @@ class Scorer:
             # At the boundary the estimate is not approximately normal on any scale.
             # REML's estimates of (Σ, σ²) and of β are asymptotically independent.
             spread = block_diag(kr.W, estimate.cov_beta)
-            slopes = estimands.slopes(point, np.sqrt(np.diagonal(estimate.cov_beta)))
+            steps = np.sqrt(np.diagonal(estimate.cov_beta))
+            values, slopes = estimands.with_slopes(point, steps)
             with np.errstate(invalid="ignore"):
                 se = np.sqrt(np.einsum("ik,ij,jk->k", slopes, spread, slopes))
             se[_moved_along(kr.aliased, slopes)] = _NAN
             low, high = interval(values, se, estimands.list, self.z)
+        else:
+            values = estimands(point)[0]
+            se = low = high = np.full(len(values), _NAN)
         true = np.array([known.truth.get(estimand, _NAN) for estimand in estimands.list])
         columns = (true, values, se, low, high)
         return [
