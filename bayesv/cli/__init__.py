@@ -82,7 +82,7 @@ def parser_of(read: Collection[str]) -> argparse.ArgumentParser:
         prog="bayesv",
         description="The marginal covariance V = Z G Z' + R of Gaussian linear mixed models: REML "
         "and posterior side by side.",
-        epilog=f"exit codes: 0 done, 1 refused with a reason, 2 usage, {INTERRUPTED} interrupted",
+        epilog="exit codes: 0 done, 1 refused with a reason, 2 usage, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"bayesv {bv.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
