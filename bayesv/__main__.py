@@ -8,7 +8,7 @@ import sys
 
 __all__ = ["main"]
 
-INTERRUPTED = 130
+INTERRUPTED = 128 + signal.SIGINT  # as shells say it
 # Python's own thresholds look for garbage so often that compiling takes a sixth longer.
 _GARBAGE = (50_000, 20, 20)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import importlib.util
 import os
 import warnings
@@ -112,6 +113,7 @@ _BETWEEN = (
     f"{Path(__file__).parent}{os.sep}",
     *(f"{_folder(name)}{os.sep}" for name in ("numpy", "numba")),
     contextlib.__file__,
+    functools.__file__,  # cached properties
 )
 
 

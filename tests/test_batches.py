@@ -258,6 +258,59 @@ def test_columns_that_others_determine_are_seen_in_batches(tmp_path, monkeypatch
         assert np.abs(fit.components["g"].to_numpy()).max() < 1e3
 
 
+def in_files(folder, *columns):
+    """Write the same rows with a column of each type, one file for each."""
+    rng = np.random.default_rng(8)
+    frames = []
+    for k, column in enumerate(columns):
+        frame = pd.DataFrame({"y": rng.normal(size=len(column)), "g": np.arange(len(column)) % 4})
+        table = pa.Table.from_pandas(frame).append_column("x", column)
+        pa.parquet.write_table(table, folder / f"{k}.parquet")
+        frames.append(frame.assign(x=column.to_pandas().to_numpy(dtype=object)))
+    return pd.concat(frames, ignore_index=True)
+
+
+WIDE = pa.array(np.random.default_rng(9).normal(1e8, 1.0, 20))  # of which 4 bytes hold no digit
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (pa.array([1.5, -0.25] * 10, pa.float32()), WIDE),
+        (pa.nulls(20), WIDE),
+        (pa.array(range(20), pa.int8()), pa.array([10**6 + i**2 for i in range(20)])),
+        (pa.array(range(20), pa.int16()), WIDE),
+    ],
+    ids=["shorter", "empty", "small", "whole"],
+)
+def test_files_of_other_types_lose_no_digit(first, second, tmp_path):
+    import pyarrow.dataset as ds
+
+    frame = in_files(tmp_path, first, second)
+    one, two = (bv.Model("y ~ x + (1 | g)", data).reml() for data in (frame, tmp_path))
+    assert two.design.n == one.design.n
+    assert two.criterion == pytest.approx(one.criterion, abs=1e-6)
+    np.testing.assert_allclose(two.beta, one.beta, rtol=1e-5)
+    with pytest.raises(bv.DataError, match=r"'x' is read as .*, which does not hold"):
+        bv.Model("y ~ x + (1 | g)", ds.dataset(tmp_path))
+    assert bv.Model("y ~ 1 + (1 | g)", ds.dataset(tmp_path)).design.n == 40
+
+
+def test_files_that_no_type_holds_are_refused(tmp_path):
+    in_files(tmp_path, WIDE, pa.array(["1.5"] * 20))
+    with pytest.raises(bv.DataError, match="'x' is double in one file, string in another"):
+        bv.Model("y ~ x + (1 | g)", tmp_path)
+
+
+def test_a_damaged_file_among_others_is_said(tmp_path):
+    in_files(tmp_path, WIDE, WIDE)
+    damaged = bytearray((tmp_path / "1.parquet").read_bytes())
+    damaged[8:400] = bytes(392)
+    (tmp_path / "1.parquet").write_bytes(damaged)
+    with pytest.raises(bv.DataError, match="cannot be read"):
+        bv.Model("y ~ x + (1 | g)", tmp_path)
+
+
 def test_categories_keep_their_order_across_batches(tmp_path, monkeypatch):
     """Dictionaries of Arrow batches differ; identifiers of 17 digits have a gap in one of them."""
     monkeypatch.setattr(sources, "_BATCH_ROWS", 1)

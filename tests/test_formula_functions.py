@@ -208,13 +208,13 @@ def test_labels_that_would_be_the_same_are_told_apart():
 
 @pytest.mark.parametrize("digits", ["x", "1.5", "Inf", "-Inf"])
 def test_digits_are_one_whole_number(digits):
-    with pytest.raises(bv.FormulaError, match="whole number of digits"):
+    with pytest.raises(bv.FormulaError, match=r"round\(\): digits must be one whole number"):
         columns(f"round(z, {digits})")
 
 
 @pytest.mark.parametrize("base", ["x", "1.5", "Inf", "0/0"])
 def test_a_base_is_one_whole_number(base):
-    with pytest.raises(bv.FormulaError, match="one whole number, the place of a level"):
+    with pytest.raises(bv.FormulaError, match="the place of a level, must be one whole number"):
         columns(f"C(f, base={base})")
 
 

@@ -11,6 +11,7 @@ from bayesv.covariance import ComponentDraws
 from bayesv.inference.density import MarginalDensity
 
 pm = pytest.importorskip("pymc")
+from bayesv.inference.marginal import MarginalLikelihoodOp  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +100,16 @@ def test_find_map_is_the_joint_mode(sleepstudy, sleepstudy_posterior):
     cov = A @ mode["Subject"].to_numpy() @ A.T
     assert np.allclose(point["sd_Subject"], np.sqrt(np.diagonal(cov)), rtol=2e-3)
     assert point["sigma"] == pytest.approx(mode.sigma, rel=2e-3)
+
+
+def test_where_the_residuals_are_singular_there_is_no_density():
+    frame = pd.DataFrame({"y": np.arange(6.0) ** 2 % 5, "t": np.tile([0, 1, 2], 2),
+                          "g": [1, 1, 1, 2, 2, 2]})  # fmt: skip
+    model = bv.Model("y ~ 1", frame, residual="ar1(t | g)")
+    op = MarginalLikelihoodOp(model.density)
+    for z, finite in ((0.5, True), (25.0, False)):  # of a correlation of 1 to rounding
+        outputs = [[None] for _ in range(6)]
+        op.perform(None, [np.zeros(0), 1.0, np.ones(1), np.array([[z]]), np.zeros(0)], outputs)
+        assert np.isfinite(outputs[0][0]) == finite
+        assert all(np.isfinite(part).all() for ((part,),) in zip(outputs[1:], strict=True))
+    assert outputs[0][0] == -np.inf

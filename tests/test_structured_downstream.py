@@ -335,6 +335,33 @@ def test_the_unit_of_space_is_in_the_range_alone():
     assert d[1] ** 24 == pytest.approx(c[1], rel=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["car1", "sp_exp", "sp_pow", "sp_mat"])
+def test_no_unit_of_times_is_taken_for_the_end_of_the_range(kind):
+    frame = sleep()
+    fits = [
+        bv.Model("Reaction ~ 1", frame.assign(Days=unit * frame["Days"]),
+                 residual=f"{kind}(Days | Subject)").reml()
+        for unit in (1.0, 0.05, 86_400.0, 86_400e3)  # days, twenties of days, seconds, ms
+    ]  # fmt: skip
+    for fit in fits:
+        assert not fit.singular
+        assert not fit.problems
+        assert fit.criterion == pytest.approx(fits[0].criterion, abs=1e-5)
+
+
+@pytest.mark.parametrize("unit", [0.05, 1.0, 86_400e3])
+@pytest.mark.parametrize("kind", ["car1", "sp_exp"])
+def test_no_correlation_at_all_is_the_end_of_the_range_in_every_unit(kind, unit):
+    rng = np.random.default_rng(11)
+    frame = pd.DataFrame({"t": np.tile(np.arange(6) * unit, 30), "g": np.repeat(np.arange(30), 6)})
+    wave = np.tile([1.0, -1.0], 90)  # neighbours differ: the best correlation is none
+    frame["y"] = 5.0 + wave + 0.3 * rng.normal(size=180)
+    with pytest.warns(bv.FitWarning, match="at the end of its range"):
+        fit = bv.Model("y ~ 1", frame, residual=f"{kind}(t | g)").reml()
+    assert fit.singular
+    assert fit.components.sigma2 == pytest.approx(frame["y"].var(), rel=1e-3)
+
+
 def test_the_unit_of_a_covariate_of_the_SD_is_in_sigma_alone():
     frame = sleep().assign(x=lambda f: 1.0 + f["Days"])
     fits = [

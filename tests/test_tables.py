@@ -24,6 +24,20 @@ def test_semicolons_and_decimal_commas(decimal):
     pd.testing.assert_frame_equal(read(DATA.to_csv(index=False, sep=";", decimal=decimal)), DATA)
 
 
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('a,b\n1,2\n3,"4\n5,6\n', "Row 2"),
+        ('\n\na,b\n1,2\n3,"4\n', "Row 2"),
+        ('a,"b\n1,2\n', "The header"),  # else the rows were part of the header, without a word
+        ('a,b\n1,"' + 140_000 * "x", "The header or the first row"),
+    ],
+)
+def test_an_open_quotation_is_named_with_its_row(text, where):
+    with pytest.raises(bv.DataError, match=f"{where} has a quotation mark that is not closed"):
+        read(text.encode())
+
+
 def test_byte_order_mark_quotes_and_spaces_after_commas():
     pd.testing.assert_frame_equal(
         read(DATA.to_csv(index=False, quoting=1).encode("utf-8-sig")), DATA

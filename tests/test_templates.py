@@ -392,9 +392,14 @@ def test_pymc_states_the_same_density(text, marginal):
                 continue
             z = x[start : start + family.n_corrs]
             start += family.n_corrs
+            name = f"chol_{term.group}" + (f"_{k}" if len(term.structure.parts) > 1 else "")
+            if family.kind == "car1":
+                inverse = float(-np.log(family.natural(z)[0]))
+                point[f"{name}_inverse_range"] = inverse
+                jacobian += np.log(inverse)
+                continue
             steepness = np.array([one.steepness for one in family.maps])
             share = 1.0 / (1.0 + np.exp(-steepness * z))
-            name = f"chol_{term.group}" + (f"_{k}" if len(term.structure.parts) > 1 else "")
             point[f"{name}_share"] = share
             jacobian += np.log(steepness * share * (1 - share)).sum()
     stated = LogPrior(model.priors, coordinates)(x) - jacobian - np.log(sigma)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from pathlib import Path
@@ -53,8 +54,18 @@ def decorated() -> None:
     said()
 
 
+def cached() -> None:
+    class Thing:
+        @functools.cached_property
+        def said(self) -> int:
+            warn("x", bv.FitWarning)
+            return 1
+
+    assert Thing().said
+
+
 @pytest.mark.parametrize(
-    "call", [unidentified, few_draws, text_for_numbers, rounded_listing, decorated]
+    "call", [unidentified, few_draws, text_for_numbers, rounded_listing, decorated, cached]
 )
 def test_the_line_of_the_user_is_named(call):
     with warnings.catch_warnings(record=True) as caught:

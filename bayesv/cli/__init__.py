@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import signal
 import sys
 import warnings
 from collections.abc import Collection, Sequence
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         leave_stdout()
     except KeyboardInterrupt as stopped:  # also while a command's modules are read
         print(str(stopped) or "interrupted", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
     except MemoryError as error:
         advice = "bayesv describe says how large the model is."
         print(f"error: not enough memory ({error}); {advice}", file=sys.stderr)

@@ -11,7 +11,17 @@ from bayesv.errors import DataError
 from bayesv.names import level_label, reordered_levels
 from bayesv.structures import CovarianceStructure
 from bayesv.structures.relationship import Relationship
-from bayesv.support.arguments import TEXT, TEXTS, Rule, a, array, called, optional, some, whole
+from bayesv.support.arguments import (
+    TEXT,
+    TEXTS,
+    Demand,
+    a,
+    array,
+    called,
+    optional,
+    some,
+    whole,
+)
 
 __all__ = ["DESIGN_FIELDS", "TERM_FIELDS", "check_fields", "check_labels", "level_place"]
 
@@ -31,7 +41,7 @@ DESIGN_FIELDS = {
 }  # fmt: skip
 
 
-def check_fields(thing: Any, rules: Mapping[str, Rule]) -> None:
+def check_fields(thing: Any, rules: Mapping[str, Demand]) -> None:
     """Refuse a field of the wrong kind."""
     for name, rule in rules.items():
         rule(f"{type(thing).__name__}.{name}", getattr(thing, name))

@@ -103,6 +103,18 @@ class Series:
         return np.bincount(self.codes, minlength=len(self.labels))
 
     @cached_property
+    def nearest(self) -> Array:
+        """Distances above 0 of rows to the nearest of their series, by coordinates."""
+        from scipy.spatial import KDTree  # takes a while to load
+
+        # A coordinate more keeps series further apart than rows of one can be.
+        beyond = 2.0 * float(np.ptp(self.coordinates, axis=0).sum())
+        places = np.column_stack([beyond * self.codes, self.coordinates])
+        places = np.unique(places, axis=0)
+        distances = KDTree(places).query(places, k=2)[0][:, 1]
+        return np.asarray(distances[distances < beyond])
+
+    @cached_property
     def met(self) -> NDArray[np.bool_]:
         """Which visits some series has both, shape (v, v)."""
         return self._met(np.ones(self.n, dtype=bool))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bayesv.errors import FormulaError
-from bayesv.formula.values import Contrasts, Factor, Logical, Vector, as_numeric
+from bayesv.formula.values import Contrasts, Factor, Logical, Vector, as_numeric, as_whole
 from bayesv.linalg import Array
 from bayesv.names import level_label
 from bayesv.support.memory import refuse_unless
@@ -148,10 +148,7 @@ def contrasts_of(argument: Any, levels: tuple[str, ...], base: Any = None) -> Co
             "contr.poly, contr.SAS, and Treatment('level'), Sum('level')."
         )
     if base is not None:
-        number = np.asarray(as_numeric(base, "base"))
-        if number.ndim or not np.isfinite(number) or number % 1:
-            raise FormulaError("C(): base must be one whole number, the place of a level.")
-        place = int(number)
+        place = as_whole(base, "C(): base, the place of a level,")
         if not 1 <= place <= len(levels):
             raise FormulaError(f"C(): base={place} is no level; there are {len(levels)}.")
         coding = Contrasts(coding.kind, levels[place - 1])

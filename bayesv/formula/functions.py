@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from bayesv.formula.values import as_whole
 from bayesv.linalg import Array
 
 __all__ = [
@@ -49,10 +50,8 @@ def _log(x: Array, base: Array | float = math.e) -> Array:
 
 def _round(x: Array, digits: Array | float = 0.0) -> Array:
     """Return the nearest decimal; of two that are equally near, the even one, as R since 4.0."""
-    asked = np.asarray(digits, dtype=float)
-    if asked.ndim or not np.isfinite(asked) or asked % 1:
-        raise ValueError("needs one whole number of digits, the same for all rows")
-    places = int(np.clip(asked, -_MOST_PLACES, _MOST_PLACES))
+    asked = as_whole(digits, "round(): digits")
+    places = min(max(asked, -_MOST_PLACES), _MOST_PLACES)
     if places <= 0:
         return np.asarray(np.round(x, places))
     size, power = np.abs(x), 10.0**places

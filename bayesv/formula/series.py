@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -18,6 +19,7 @@ from bayesv.formula.residual_text import ResidualText, SDText
 from bayesv.linalg import Array
 from bayesv.names import level_label
 from bayesv.structures.kinds import family
+from bayesv.structures.spatial import Spatial
 
 __all__ = ["complete_rows", "read_series", "residual_of"]
 
@@ -110,7 +112,10 @@ def _sequential(text: ResidualText, frame: pd.DataFrame) -> Sequential:
     else:
         places = np.unique(series.coordinates, axis=0)
         places = places[:, 0] if places.shape[1] == 1 else places
-    return Sequential(series, family(text.kind, places, **options))
+    structure = family(text.kind, places, **options)
+    if isinstance(structure, Spatial) and len(series.nearest):
+        structure = replace(structure, unit=float(np.median(series.nearest)))
+    return Sequential(series, structure)
 
 
 def _scales(factors: Sequence[SDText], frame: pd.DataFrame) -> RowScales:

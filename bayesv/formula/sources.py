@@ -61,13 +61,23 @@ class ArrowSource:
         return bool(types.is_string(stored) or types.is_large_string(stored))
 
     def frames(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:
-        """Yield data frames of the named columns, each of half a million rows or so."""
+        """Yield data frames of the named columns, each of half a million rows or so.
+
+        Raises
+        ------
+        DataError
+            If a batch cannot be read as what its column is elsewhere.
+        """
+        arrow = require("pyarrow", "parquet")
         waiting: list[Any] = []
-        for batch in self.batches(names):
-            waiting.append(batch)
-            if sum(len(b) for b in waiting) >= _BATCH_ROWS:
-                yield _to_pandas(waiting, names)
-                waiting = []
+        try:
+            for batch in self.batches(names):
+                waiting.append(batch)
+                if sum(len(b) for b in waiting) >= _BATCH_ROWS:
+                    yield _to_pandas(waiting, names)
+                    waiting = []
+        except (arrow.ArrowException, OSError) as error:
+            raise DataError(f"The batches of {', '.join(names)} cannot be read: {error}") from error
         if waiting:
             yield _to_pandas(waiting, names)
 
@@ -152,14 +162,53 @@ def _parquet(path: Path) -> ArrowSource:
     import pyarrow.dataset
 
     try:
-        return _dataset(pyarrow.dataset.dataset(path, format="parquet"))
-    except (OSError, ValueError) as error:
+        found = pyarrow.dataset.dataset(path, format="parquet")
+        schema, _ = _one_schema(found)
+        return _dataset(pyarrow.dataset.dataset(path, schema=schema, format="parquet"))
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataError(f"{str(path)!r} cannot be read as Parquet: {error}.") from error
 
 
 def _dataset(dataset: Any) -> ArrowSource:
-    return ArrowSource(
-        dataset.schema,
-        lambda names: dataset.to_batches(columns=list(names)),
-        repeatable=True,
-    )
+    """Return the batches of files that may have written a column in several types."""
+    schema, unlike = _one_schema(dataset)
+    for field in schema:  # Arrow rounds to a shorter type without a word
+        if not field.type.equals((own := dataset.schema.field(field.name)).type):
+            unlike.setdefault(field.name, f"read as {own.type}, which does not hold {field.type}")
+
+    def batches(names: Sequence[str]) -> Iterator[Any]:
+        for name in names:
+            if name in unlike:
+                raise DataError(
+                    f"Column {name!r} is {unlike[name]}. Write it as one type, or open the files "
+                    "as pyarrow.dataset.dataset(path, schema=…) with one that holds all."
+                )
+        yield from dataset.to_batches(columns=list(names))
+
+    return ArrowSource(dataset.schema, batches, repeatable=True)
+
+
+def _one_schema(dataset: Any) -> tuple[Any, dict[str, str]]:
+    """Return the schema with types that hold those of all files, and what cannot be held so."""
+    arrow = require("pyarrow", "parquet")
+    whole, unlike = dataset.schema, dict[str, str]()
+    for other in (fragment.physical_schema for fragment in dataset.get_fragments()):
+        for i, field in enumerate(whole):
+            if other.get_field_index(field.name) < 0:
+                continue
+            found = other.field(field.name)
+            if field.type.equals(found.type) or _text(field.type) == _text(found.type) == "string":
+                continue
+            try:
+                pair = [arrow.schema([field]), arrow.schema([found])]
+                wider = arrow.unify_schemas(pair, promote_options="permissive")
+                whole = whole.set(i, wider.field(0))
+            except (arrow.ArrowException, TypeError):
+                unlike[field.name] = f"{field.type} in one file, {found.type} in another"
+    return whole, unlike
+
+
+def _text(stored: Any) -> str:
+    """Return the type of values; of text, also as categories, it is "string"."""
+    name = str(getattr(stored, "value_type", stored))
+    return "string" if name in ("string", "large_string", "string_view") else name

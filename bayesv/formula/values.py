@@ -18,6 +18,7 @@ __all__ = [
     "Logical",
     "Vector",
     "as_numeric",
+    "as_whole",
     "has_rows",
     "missing",
     "taken",
@@ -134,6 +135,20 @@ def as_numeric(value: Any, what: str) -> Array:
     if isinstance(value, str):
         raise FormulaError(f"{what} is a text, and numbers are needed here.")
     raise FormulaError(f"{what} is no number.")
+
+
+def as_whole(value: Any, what: str) -> int:
+    """Return the one whole number that a value is.
+
+    Raises
+    ------
+    FormulaError
+        If it is anything else.
+    """
+    number = np.asarray(as_numeric(value, what), dtype=float)
+    if number.ndim or not np.isfinite(number) or number % 1:
+        raise FormulaError(f"{what} must be one whole number, the same for all rows.")
+    return int(number)
 
 
 def has_rows(value: Any, n: int) -> bool:

@@ -21,6 +21,8 @@ __all__ = ["MarginalLikelihoodOp", "build_marginal"]
 class MarginalLikelihoodOp(Op):
     """log p(y | λ, σ, R/σ²) with u and β integrated out; outputs are the value and its gradients.
 
+    Where R is singular to rounding, they are −∞ and 0.
+
     Parameters
     ----------
     density : MarginalDensity
@@ -47,9 +49,12 @@ class MarginalLikelihoodOp(Op):
             r = term.n_columns
             lambdas.append(flat[start : start + r * r].reshape(r, r))
             start += r * r
-        value, bars, by_sigma, by_residual = self.density.value_and_gradient(
-            lambdas, sigma, residual
-        )
+        try:
+            value, bars, by_sigma, by_residual = self.density.value_and_gradient(
+                lambdas, sigma, residual
+            )
+        except np.linalg.LinAlgError:  # rounding leaves no number: samplers take no such point
+            value, bars, by_sigma, by_residual = -np.inf, [0.0 * one for one in lambdas], 0.0, None
         output_storage[0][0] = np.asarray(value)
         output_storage[1][0] = np.concatenate([np.zeros(0), *(bar.ravel() for bar in bars)])
         output_storage[2][0] = np.asarray(by_sigma)

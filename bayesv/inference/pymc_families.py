@@ -14,7 +14,7 @@ from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 from bayesv.structures.antedependence import AnteDependence
 from bayesv.structures.autoregressive import Autoregressive
-from bayesv.structures.coordinate_maps import CoordinateMap, Interval
+from bayesv.structures.coordinate_maps import CoordinateMap, Interval, PerUnit, Positive
 from bayesv.structures.coordinate_priors import (
     BetaShare,
     CoordinatePrior,
@@ -130,8 +130,8 @@ def family_variables(name: str, structure: CovarianceStructure, eta: float) -> F
     name : str
         Of ``us``, the Cholesky factor of C. Of families with parameters
         ``<name>_share`` is free: the place of each parameter within its range; instead of it
-        ``<name>_inverse_range``, range^(−d/2) of a range in d dimensions, and ``<name>_distance``,
-        ±√(−log(1 − ρ²)), where the priors of range and correlation are of these.
+        ``<name>_inverse_range``, range^(−d/2) of a range in d dimensions or −log of a correlation
+        at distance 1, and ``<name>_distance``, ±√(−log(1 − ρ²)), where priors are of these.
     structure : CovarianceStructure
         Under its prior.
     eta : float
@@ -143,6 +143,7 @@ def family_variables(name: str, structure: CovarianceStructure, eta: float) -> F
         If the family, or its prior, is none that is stated here.
     """
     import pymc as pm
+    import pytensor.tensor as pt
 
     if isinstance(structure, Unstructured):
         root = pm.LKJCorr(name, eta=eta, n=structure.size)
@@ -165,7 +166,8 @@ def family_variables(name: str, structure: CovarianceStructure, eta: float) -> F
         match prior:
             case RangePC(rate, dimension):
                 inverse = pm.Exponential(f"{name}_inverse_range", lam=rate)
-                parameters.append(inverse ** (-2.0 / dimension))
+                reach = inverse ** (-2.0 / dimension)
+                parameters.append(pt.exp(-1.0 / reach) if isinstance(one, PerUnit) else reach)
             case CorrelationPC():
                 parameters.append(_of_distance(distances[used_distances]))
                 used_distances += 1
@@ -225,8 +227,11 @@ def _coordinate(one: CoordinateMap, value: Any) -> Any:
     """Return z of a parameter within its range."""
     import pytensor.tensor as pt
 
-    if not isinstance(one, Interval):
-        return pt.log(value)
+    if isinstance(one, Positive):
+        return pt.log(value / one.unit)
+    if isinstance(one, PerUnit):
+        return -pt.log(-pt.log(value) * one.unit)
+    assert isinstance(one, Interval)
     return (pt.log(value - one.low) - pt.log(one.high - value)) / one.steepness
 
 

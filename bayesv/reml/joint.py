@@ -10,6 +10,7 @@ from bayesv.covariance.components import VarianceComponents
 from bayesv.covariance.estimated import estimated
 from bayesv.design.design import Design
 from bayesv.design.residual_coordinates import ResidualCoordinates
+from bayesv.design.series import Series
 from bayesv.design.structured import StructuredResidual
 from bayesv.errors import DataError
 from bayesv.gram import ByResidual, ChainProblem, GramStatistics, Weighted, chain_problem
@@ -20,6 +21,8 @@ from bayesv.structures.spatial import Spatial
 __all__ = ["JointCriterion", "starts_of"]
 
 _FAR = 30.0  # coordinate, beyond which nothing changes but rounding
+_START = 0.5 * _FAR  # beyond which no search starts
+_NONE, _LEAST = 1e-5, 1e-300  # a correlation of neighbours that is none, and of distance 1
 _HALF = 0.5  # correlation at a quantile of the distances, to start from
 _SHARE = 0.2  # of the nugget, to start from
 _SAMPLE = 500  # rows, whose distances are looked at
@@ -178,6 +181,7 @@ def _correlations(form: StructuredResidual) -> Sequence[Array]:
     assert form.sequential is not None
     structure, series = form.sequential.structure, form.sequential.series
     if isinstance(structure, Spatial) and not series.by_visit:
+        _refuse_unit(form.text, structure, series)
         # Between neighbours in a sample of the rows: the median distance of all is too long.
         places = series.coordinates[:: max(1, series.n // _SAMPLE)]
         distances = np.sqrt(((places[:, None] - places) ** 2).sum(axis=-1))
@@ -187,17 +191,22 @@ def _correlations(form: StructuredResidual) -> Sequence[Array]:
             near = float(np.quantile(positive, quantile))
             first = structure.decay.parameter(np.array(_HALF), np.array(near))
             psi = np.array([float(first), *([_SHARE] if structure.nugget else [])])
-            points.append(structure.from_natural(psi))
-            if not np.abs(points[-1]).max() < _FAR:
-                raise DataError(
-                    f"Residuals {form.text}: many rows are as near as {near:.2g}, and where they "
-                    f"are correlated by {_HALF:g}, rows a distance of 1 apart are by {first:.1g}, "
-                    "which is the parameter. Give positions in another unit, such as "
-                    f"multiples of {near:.2g}."
-                )
+            points.append(np.clip(structure.from_natural(psi), -_START, _START))
         return points
     lags = np.abs(np.subtract.outer(np.arange(structure.size), np.arange(structure.size)))
     tables = [value**lags for value in (0.1, 0.5)] + [np.where(lags > 0, 0.3, 1.0)]
     points = [np.clip(structure.coordinates(table), -2.0, 2.0) for table in tables]
     # A family of one correlation has the third between the others.
     return points if len(points[0]) > 1 else points[:2]
+
+
+def _refuse_unit(text: str, structure: Spatial, series: Series) -> None:
+    """Refuse positions so near to each other that the parameter, as of distance 1, is 0."""
+    near = float(np.median(series.nearest)) if len(series.nearest) else 1.0
+    if not structure.decay.parameter(np.array(_NONE), np.array(near)) > _LEAST:
+        raise DataError(
+            f"Residuals {text}: neighbours are about {near:.2g} apart, and the parameter is the "
+            "correlation of rows a distance of 1 apart, which is 0 in double precision unless "
+            f"neighbours are nearly the same. Give positions in another unit, such as multiples of "
+            f"{near:.2g}."
+        )

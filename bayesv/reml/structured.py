@@ -21,10 +21,12 @@ from bayesv.reml.fitting import search_from
 from bayesv.reml.joint import JointCriterion, starts_of
 from bayesv.reml.ridges import refuse_ridges, refuse_unseen
 from bayesv.reml.search import Search
+from bayesv.structures.spatial import Spatial
 
 __all__ = ["fit_structured"]
 
-_BOUNDARY = float(np.arctanh(1.0 - 1e-5))  # size of a coordinate near the end of its range
+_TOLERANCE = 1e-5  # of a correlation, near the end of its range
+_BOUNDARY = float(np.arctanh(1.0 - _TOLERANCE))  # size of its coordinate there
 _MAX_ITERATIONS = 500  # of the quasi-Newton search from each start
 # Share of a variance left to chance, below which too few digits are; of where a search stuck, too.
 _LEFT, _LEFT_STUCK = 1e-10, 1e-7
@@ -72,7 +74,7 @@ def _joint(design: Design, form: StructuredResidual, method: str) -> RemlFit:
     problems = _problems(form, z)
     for problem in problems:
         warn(f"{method}: {problem}", FitWarning)
-    singular = fit.singular or bool((np.abs(z) > _BOUNDARY).any())
+    singular = fit.singular or _at_end(form, z)
     problems = [*fit.problems, *problems]
     # The statistics are those of this R alone: they are no statistics of the design.
     return replace(
@@ -158,7 +160,7 @@ def _by_visit(design: Design, form: StructuredResidual, method: str) -> RemlFit:
         beta=pd.Series(unit * beta, names, name="beta"),
         cov_beta=pd.DataFrame(unit**2 * cov_beta, names, names),
         criterion=end.criterion + 2.0 * criterion.df * float(np.log(unit)),
-        singular=bool((np.abs(z) > _BOUNDARY).any()),
+        singular=_at_end(form, z),
         converged=end.converged,
         n_evaluations=end.n_evaluations,
         gradient_norm=gradient,
@@ -172,10 +174,27 @@ def _unit(y: Array) -> float:
     return 1.0 if 1e-60 < size < 1e60 else float(2.0 ** np.round(np.log2(size)))
 
 
+def _at_end(form: StructuredResidual, z: Array) -> bool:
+    """Return whether a correlation is at the end of its range.
+
+    One that falls with distance is if no two rows of a series are correlated, or if neighbours, as
+    they usually are, are the same.
+    """
+    part = form.sequential
+    if part is None:
+        return False
+    far = np.abs(z) > _BOUNDARY
+    if isinstance(part.structure, Spatial) and len(near := part.series.nearest):
+        first = part.structure.natural(z)[:, :1]
+        decayed = part.structure.decay.value(first, np.array([near.min(), np.median(near)]))
+        far[:, 0] = (decayed[:, 0] < _TOLERANCE) | (decayed[:, 1] > 1.0 - _TOLERANCE)
+    return bool(far.any())
+
+
 def _problems(form: StructuredResidual, z: Array) -> list[str]:
     """Return what the data say too little of."""
     problems: list[str] = []
-    if (np.abs(z) > _BOUNDARY).any():
+    if _at_end(form, z):
         problems.append("a correlation of the residuals is at the end of its range")
     part = form.sequential
     if part is None or not part.series.by_visit:

@@ -13,11 +13,11 @@ from bayesv.errors import DataError
 from bayesv.priors.families import Flat, Normal
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.reml import Certificate
-from bayesv.support.arguments import FLAG, TEXT, TEXTS, Rule, a, choice, optional
+from bayesv.support.arguments import FLAG, TEXT, TEXTS, Demand, a, choice, optional
 
 __all__ = ["check_design", "check_fit", "check_priors"]
 
-_FIT: dict[str, Rule] = {
+_FIT: dict[str, Demand] = {
     "design": a(Design), "method": choice("REML", "ML"), "beta": a(pd.Series),
     "cov_beta": a(pd.DataFrame), "criterion": a(float, int), "singular": FLAG, "converged": FLAG,
     "n_evaluations": a(int), "gradient_norm": a(float, int), "origin": TEXT, "problems": TEXTS,
@@ -25,7 +25,7 @@ _FIT: dict[str, Rule] = {
     "certificate": optional(a(Certificate)),
 }  # fmt: skip
 
-_CERTIFICATE: dict[str, Rule] = {
+_CERTIFICATE: dict[str, Demand] = {
     "shift": a(pd.Series), "criterion_se": a(float, int), "n_probes": a(int),
     "tolerance": a(float, int), "residual": a(float, int),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from scipy.special import expit, log_expit
 
 from bayesv.linalg import Array
 
-__all__ = ["CORRELATION", "SHARE", "CoordinateMap", "Interval", "Positive", "sech"]
+__all__ = ["CORRELATION", "SHARE", "CoordinateMap", "Interval", "PerUnit", "Positive", "sech"]
 
 
 _LEAST = np.finfo(float).eps  # of a share and of what it leaves: the next float below 1
@@ -96,23 +96,68 @@ class Interval(CoordinateMap):
 
 @dataclass(frozen=True)
 class Positive(CoordinateMap):
-    """A parameter above 0: exp(z)."""
+    """A parameter above 0: unit · exp(z).
+
+    Parameters
+    ----------
+    unit : float
+        The parameter at z = 0.
+    """
+
+    unit: float = 1.0
 
     @property
     def ends(self) -> tuple[float, float]:  # noqa: D102
         return 0.0, np.inf
 
     def value(self, z: Array) -> Array:  # noqa: D102
-        return np.asarray(np.exp(z))
+        return np.asarray(self.unit * np.exp(z))
 
     def inverse(self, value: Array) -> Array:  # noqa: D102
-        return np.asarray(np.log(np.clip(value, np.finfo(float).tiny, np.finfo(float).max)))
+        inside = np.clip(value, np.finfo(float).tiny, np.finfo(float).max)
+        return np.asarray(np.log(inside) - np.log(self.unit))
 
     def slope(self, z: Array) -> Array:  # noqa: D102
-        return np.asarray(np.exp(z))
+        return self.value(z)
 
     def log_slope(self, z: Array) -> Array:  # noqa: D102
-        return np.array(z, dtype=float)
+        return np.asarray(z + np.log(self.unit))
+
+
+@dataclass(frozen=True)
+class PerUnit(CoordinateMap):
+    """A correlation at distance 1 that falls exponentially, of the logarithm z of its range.
+
+    exp(−1/(unit · exp(z))): with positions in another unit z is the same.
+
+    Parameters
+    ----------
+    unit : float
+        The range at z = 0.
+    """
+
+    unit: float = 1.0
+
+    @property
+    def ends(self) -> tuple[float, float]:  # noqa: D102
+        return 0.0, 1.0
+
+    def rate(self, z: Array) -> Array:
+        """Return −log of the correlation, the inverse of the range."""
+        return np.asarray(np.exp(-z) / self.unit)
+
+    def value(self, z: Array) -> Array:  # noqa: D102
+        return np.asarray(np.exp(-self.rate(z)))
+
+    def inverse(self, value: Array) -> Array:  # noqa: D102
+        rate = -np.log(np.clip(value, np.finfo(float).tiny, 1.0 - 0.5 * _LEAST))
+        return np.asarray(-np.log(rate) - np.log(self.unit))
+
+    def slope(self, z: Array) -> Array:  # noqa: D102
+        return np.asarray(self.value(z) * self.rate(z))
+
+    def log_slope(self, z: Array) -> Array:  # noqa: D102
+        return np.asarray(-self.rate(z) - z - np.log(self.unit))
 
 
 CORRELATION = Interval(-1.0, 1.0, 2.0)

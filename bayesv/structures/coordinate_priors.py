@@ -97,7 +97,7 @@ class HalfBeta(CoordinatePrior):
 
 @dataclass(frozen=True)
 class RangePC(CoordinatePrior):
-    """Prior of a range exp(z) that shrinks towards infinite ranges.
+    """Prior of a range unit · exp(z) that shrinks towards infinite ranges.
 
     π(range) = (d/2) λ range^(−d/2−1) exp(−λ range^(−d/2)), the prior of Fuglstad, Simpson, Lindgren
     and Rue (2019, https://doi.org/10.1080/01621459.2017.1415907) without its factor for the SD.
@@ -108,28 +108,35 @@ class RangePC(CoordinatePrior):
         λ = −log(P(range < r₀)) r₀^(d/2), see `below`.
     dimension : int
         d of the space that positions are in: 1 for times, 2 for a field.
+    unit : float
+        As of the parameter's `Positive`.
     """
 
     rate: float
     dimension: int = 1
+    unit: float = 1.0
 
     @classmethod
     def below(cls, span: float, probability: float = 0.05, dimension: int = 1) -> RangePC:
         """Return the prior under which the range is below ``span`` with this probability."""
         return cls(float(-np.log(probability) * span ** (0.5 * dimension)), dimension)
 
+    def _log_power(self, z: Array) -> Array:
+        """Return log(λ range^(−d/2))."""
+        log_range = np.asarray(z) + np.log(self.unit)
+        return np.asarray(np.log(self.rate) - 0.5 * self.dimension * log_range)
+
     def log_density(self, z: Array) -> Array:  # noqa: D102
-        half = 0.5 * self.dimension
-        constant = np.log(half) + np.log(self.rate)
-        return np.asarray(constant - half * z - self.rate * np.exp(-half * z))
+        log_power = self._log_power(z)
+        return np.asarray(np.log(0.5 * self.dimension) + log_power - np.exp(log_power))
 
     def gradient(self, z: Array) -> Array:  # noqa: D102
-        half = 0.5 * self.dimension
-        return np.asarray(half * (self.rate * np.exp(-half * z) - 1.0))
+        return np.asarray(0.5 * self.dimension * np.expm1(self._log_power(z)))
 
     def draw(self, rng: np.random.Generator, count: int) -> Array:  # noqa: D102
         exponential = rng.exponential(size=count)
-        return np.asarray((np.log(self.rate) - np.log(exponential)) / (0.5 * self.dimension))
+        log_range = (np.log(self.rate) - np.log(exponential)) / (0.5 * self.dimension)
+        return np.asarray(log_range - np.log(self.unit))
 
 
 @dataclass(frozen=True)

@@ -43,16 +43,16 @@ class Decay(ABC):
 
 @dataclass(frozen=True)
 class Power(Decay):
-    """ρ^d, 0 < ρ < 1."""
+    """ρ^d, 0 < ρ < 1; derivatives are finite where ρ is next to 0."""
 
     def value(self, psi: Array, distance: Array) -> Array:  # noqa: D102
         return np.asarray(psi**distance)
 
     def first(self, psi: float, distance: Array) -> Array:  # noqa: D102
-        return np.asarray(distance * psi ** (distance - 1.0))
+        return np.asarray(distance * max(psi, 1e-300) ** (distance - 1.0))
 
     def second(self, psi: float, distance: Array) -> Array:  # noqa: D102
-        return np.asarray(distance * (distance - 1.0) * psi ** (distance - 2.0))
+        return np.asarray(distance * (distance - 1.0) * max(psi, 1e-150) ** (distance - 2.0))
 
     def inverse(self, correlation: Array, distance: Array) -> Array:  # noqa: D102
         return np.asarray(correlation ** (1.0 / distance))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ import scipy  # .optimize is loaded when it is used
 from bayesv.errors import DataError
 from bayesv.linalg import Array
 from bayesv.structures.antedependence import ChainRoot
-from bayesv.structures.coordinate_maps import SHARE, CoordinateMap, Positive
+from bayesv.structures.coordinate_maps import SHARE, CoordinateMap, PerUnit, Positive
 from bayesv.structures.coordinate_priors import BetaShare, CoordinatePrior, RangePC
 from bayesv.structures.decay import Decay, Exponential, Gaussian, Matern, Power
 from bayesv.structures.family import Positions
@@ -41,11 +41,19 @@ class Spatial(Stationary):
     ----------
     nugget : bool
         Whether there is a share ν of the variance that is of each row alone; 0 if not.
+    unit : float, optional
+        Range at which the first coordinate is 0, so that in another unit of distance it is the
+        same. If left out, the median distance to the nearest neighbour.
     """
 
     eta_counts: ClassVar[bool] = False
     parameter_label: ClassVar[str]
     nugget: bool = field(default=False, kw_only=True)
+    unit: float = field(default=0.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.unit == 0.0:
+            object.__setattr__(self, "unit", _apart(self.positions))
 
     @property
     @abstractmethod
@@ -74,7 +82,7 @@ class Spatial(Stationary):
         if self.nugget and len(places) <= corners and len(np.unique(self.lags)) < 3:
             raise DataError(
                 f"'{self.kind}' with a nugget needs two different distances at least: with one, "
-                "range and nugget cannot be told apart. Leave the nugget out."
+                f"{self.parameter_label} and nugget cannot be told apart. Leave the nugget out."
             )
 
     @property
@@ -189,7 +197,7 @@ class Spatial(Stationary):
 
 @dataclass(frozen=True)
 class Ranged(Spatial):
-    """A spatial family whose parameter is a range, exp(z).
+    """A spatial family whose parameter is a range.
 
     Parameters
     ----------
@@ -201,6 +209,7 @@ class Ranged(Spatial):
     range_prior: RangePC | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.range_prior is None:
             span = 0.5 * _apart(self.positions)
             first = self.positions[0]
@@ -209,30 +218,29 @@ class Ranged(Spatial):
 
     @property
     def first_map(self) -> CoordinateMap:  # noqa: D102
-        return Positive()
+        return Positive(self.unit)
 
     def first_prior(self) -> CoordinatePrior:  # noqa: D102
         assert self.range_prior is not None
-        return self.range_prior
+        return replace(self.range_prior, unit=self.unit)
 
 
 def _apart(positions: Positions) -> float:
     """Return the median distance to the nearest other place; 1 if there is none."""
-    places = np.asarray(positions, dtype=float).reshape(len(positions), -1)
-    if len(places) < 2:
+    places = np.asarray(positions)
+    if len(places) < 2 or places.dtype.kind not in "biuf":  # which `check` refuses
         return 1.0
     from scipy.spatial import KDTree  # takes a while to load
 
-    return float(np.median(KDTree(places).query(places, k=2)[0][:, 1]))
+    places = places.reshape(len(places), -1).astype(float)
+    if not np.isfinite(places).all():
+        return 1.0
+    return float(np.median(KDTree(places).query(places, k=2)[0][:, 1])) or 1.0
 
 
 @dataclass(frozen=True)
 class _SpatialChain(ChainRoot, Spatial):
     """Correlations that fall as exp(−rate · d): over times a Markov chain, unless with a nugget."""
-
-    @abstractmethod
-    def rate(self, z: Array) -> tuple[Array, Array]:
-        """Return the rate at which −log C grows with distance, and less its derivative by z."""
 
     @property
     def is_markov(self) -> bool:
@@ -247,12 +255,12 @@ class _SpatialChain(ChainRoot, Spatial):
         return np.diff(np.asarray(self.positions, dtype=float))
 
     def neighbours(self, z: Array) -> tuple[Array, Array]:
-        exponents = self._gaps * self.rate(z)[0]
+        exponents = self._gaps * PerUnit(self.unit).rate(z)
         return np.exp(-exponents), np.sqrt(-np.expm1(-2.0 * exponents))
 
     def neighbour_slopes(self, z: Array) -> tuple[Array, Array]:
         adjacent, rest = self.neighbours(z)
-        by_z = adjacent * self._gaps * self.rate(z)[1]
+        by_z = adjacent * self._gaps * PerUnit(self.unit).rate(z)
         rest_by_z = -adjacent * by_z / np.maximum(rest, np.finfo(float).tiny)
         return by_z[:, None], rest_by_z[:, None]
 
@@ -266,9 +274,6 @@ class SpatialExponential(_SpatialChain, Ranged):
     @property
     def decay(self) -> Decay:  # noqa: D102
         return Exponential()
-
-    def rate(self, z: Array) -> tuple[Array, Array]:  # noqa: D102
-        return np.exp(-z), np.exp(-z)
 
 
 @dataclass(frozen=True)
@@ -313,13 +318,10 @@ class SpatialPower(_SpatialChain):
 
     @property
     def first_map(self) -> CoordinateMap:  # noqa: D102
-        return SHARE
+        return PerUnit(self.unit)
 
     def first_prior(self) -> CoordinatePrior:  # noqa: D102
-        return BetaShare(1.0, 1.0)
-
-    def rate(self, z: Array) -> tuple[Array, Array]:  # noqa: D102
-        return np.logaddexp(0.0, -z), SHARE.value(-z)  # −log ρ
+        return RangePC(1.0, 2, self.unit)  # −log ρ, the inverse of the range, is exponential
 
 
 @dataclass(frozen=True)

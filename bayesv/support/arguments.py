@@ -40,11 +40,11 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Rule = Callable[[str, Any], None]
+Demand = Callable[[str, Any], None]
 """Raises a BayesvError unless the named value can be used."""
 
 
-def accepts(**rules: Rule) -> Callable[[Callable[P, T]], Callable[P, T]]:
+def accepts(**rules: Demand) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Check arguments of a function by name, where they are given.
 
     Examples
@@ -107,7 +107,7 @@ def renamed(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     return decorate
 
 
-def a(*kinds: type, hint: str = "") -> Rule:
+def a(*kinds: type, hint: str = "") -> Demand:
     """Require an instance of one of some classes; ``hint`` says how to get one."""
 
     def rule(name: str, value: Any) -> None:
@@ -118,7 +118,7 @@ def a(*kinds: type, hint: str = "") -> Rule:
     return rule
 
 
-def called(*classes: str, hint: str = "") -> Rule:
+def called(*classes: str, hint: str = "") -> Demand:
     """Require an instance of classes of a room above, which cannot be imported here."""
 
     def rule(name: str, value: Any) -> None:
@@ -129,12 +129,12 @@ def called(*classes: str, hint: str = "") -> Rule:
     return rule
 
 
-def optional(rule: Rule) -> Rule:
+def optional(rule: Demand) -> Demand:
     """Require None or what another rule requires."""
     return lambda name, value: None if value is None else rule(name, value)
 
 
-def some(rule: Rule) -> Rule:
+def some(rule: Demand) -> Demand:
     """Require a list, tuple, set or array of what another rule requires."""
 
     def every(name: str, value: Any) -> None:
@@ -146,7 +146,7 @@ def some(rule: Rule) -> Rule:
     return every
 
 
-def mapping(rule: Rule | None = None) -> Rule:
+def mapping(rule: Demand | None = None) -> Demand:
     """Require a mapping with text for keys, and values of a rule."""
 
     def every(name: str, value: Any) -> None:
@@ -160,7 +160,7 @@ def mapping(rule: Rule | None = None) -> Rule:
     return every
 
 
-def array(ndim: int, kinds: str = "") -> Rule:
+def array(ndim: int, kinds: str = "") -> Demand:
     """Require an array of so many dimensions, its dtype of one of NumPy's kinds."""
 
     def rule(name: str, value: Any) -> None:
@@ -185,7 +185,7 @@ def numeric(name: str, value: Any) -> None:
     raise BayesvError(f"{name} must be real numbers; {found(value)}.")
 
 
-def choice(*values: str) -> Rule:
+def choice(*values: str) -> Demand:
     """Require one of some words."""
     words = " or ".join(map(repr, values)) if len(values) < 3 else f"one of {', '.join(values)}"
 
@@ -197,7 +197,7 @@ def choice(*values: str) -> Rule:
     return rule
 
 
-def whole(least: int = 0) -> Rule:
+def whole(least: int = 0) -> Demand:
     """Require an integer that is not below a bound."""
 
     def rule(name: str, value: Any) -> None:
@@ -249,12 +249,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-FLAG: Rule = _flag
-FUNCTION: Rule = _function
-INDEX: Rule = a(int, np.integer)
-NUMBER: Rule = _number
-PATH: Rule = _path
-PROBABILITY: Rule = _probability
-SEED: Rule = optional(whole(0))
-TEXT: Rule = a(str)
-TEXTS: Rule = some(TEXT)
+FLAG: Demand = _flag
+FUNCTION: Demand = _function
+INDEX: Demand = a(int, np.integer)
+NUMBER: Demand = _number
+PATH: Demand = _path
+PROBABILITY: Demand = _probability
+SEED: Demand = optional(whole(0))
+TEXT: Demand = a(str)
+TEXTS: Demand = some(TEXT)

@@ -109,6 +109,8 @@ def _head(text: str, separator: str | None, likely: Sequence[str]) -> _Head:
         reader = csv.reader(lines[start:], delimiter=separator, skipinitialspace=True)
         names = next(reader)
         end = start + reader.line_num
+        if end == len(lines) and any("\n" in name.rstrip() for name in names):
+            raise csv.Error(_unclosed("The header"))
     first = next((line for line in lines[end:] if line.strip()), "")
     if separator == _BLANK:
         n_first = len(_split(first))
@@ -200,9 +202,21 @@ def _too_long(which: str, count: int, k: int) -> str:
     )
 
 
+def _unclosed(which: str) -> str:
+    return (
+        f"{which} has a quotation mark that is not closed, so that what follows is one value. "
+        "Close it, or write a mark that belongs to a text twice."
+    )
+
+
 def _said(error: Exception, head: _Head | None) -> str:
-    """Return pandas' words, or better ones for a row that is too long."""
-    ragged = re.search(r"in line (\d+), saw (\d+)", str(error))
-    if ragged is None or head is None:
+    """Return pandas' words, or better ones for rows that are too long and open quotations."""
+    if "field larger than field limit" in str(error):
+        return _unclosed("The header or the first row")
+    if head is None:
         return str(error)
-    return _too_long(f"line {ragged[1]}", int(ragged[2]), len(head.names))
+    if ragged := re.search(r"in line (\d+), saw (\d+)", str(error)):
+        return _too_long(f"line {ragged[1]}", int(ragged[2]), len(head.names))
+    if unclosed := re.search(r"EOF inside string starting at row (\d+)", str(error)):
+        return _unclosed(f"Row {int(unclosed[1]) - head.lines + 1}")
+    return str(error)
