@@ -16,7 +16,8 @@ __all__ = ["Interpolant", "interpolate"]
 
 RADIUS = 6.0  # of the ball that is covered, in standard deviations of the normal approximation
 _TOLERANCE = 1e-3  # at the centre, of log|M| and of T in units that say what it does to log p
-_DEGREE_GROWTH = (0.8, 0.9, 1.0, 1.2, 1.5)  # of the degrees, until the error is within tolerance
+# Of the degrees, until the error is within tolerance.
+_DEGREE_GROWTH = (0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
 _AXIS_NODES = 15  # of each axis, from which its degree is read
 _POINTS_PER_TERM = 1.6  # points for each coefficient
 _CHECK_POINTS = 16
