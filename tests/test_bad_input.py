@@ -67,6 +67,12 @@ MODELS = [
     ("y ~ x + (1 | g)", frame(g=1), bv.DataError, ["one level ('1')", "Drop the term"]),
     ("y ~ x + (1 | g)", frame(g=range(N)), bv.DataError, ["as many levels as there are rows (40)"]),
     (FORMULA, frame(y=3.0), bv.DataError, ["constant (3)", "40 rows"]),
+    (
+        "y ~ x + offset(o) + (1 | g)",
+        frame().assign(o=lambda data: data["y"] - 2.0),
+        bv.DataError,
+        ["less its offset", "constant (2)"],
+    ),
     (FORMULA, frame().iloc[:0], bv.DataError, ["no rows"]),
     (FORMULA, pd.DataFrame(), bv.BayesvError, ["no column 'y'"]),
     (FORMULA, None, bv.DataError, ["data frame is needed", "NoneType"]),

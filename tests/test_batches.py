@@ -105,6 +105,20 @@ def test_determined_columns_and_unlike_batches(parquet):
     assert np.allclose(one.reml().beta, two.reml().beta, rtol=1e-6, atol=1e-9)
 
 
+def test_an_offset_is_no_part_of_what_must_vary(parquet):
+    """A constant response less an offset has a variance; one less its like has none."""
+    sleep = bv.load_dataset("sleepstudy")
+    level = sleep.assign(Reaction=1.0, half=0.5 * sleep["Reaction"])
+    formula = "Reaction ~ Days + offset(half) + (1 | Subject)"
+    one, two = bv.Model(formula, level).reml(), bv.Model(formula, parquet(level)).reml()
+    assert one.criterion == pytest.approx(two.criterion, abs=1e-8)
+    assert one.beta["Days"] == pytest.approx(-0.5 * 10.46729)
+    like = sleep.assign(half=sleep["Reaction"] - 7.0)
+    for data in (like, parquet(like)):
+        with pytest.raises(bv.DataError, match="constant"):
+            bv.Model(formula, data)
+
+
 @pytest.mark.parametrize("scheduler", ["threads", "processes", "synchronous"])
 def test_dask_equals_the_frame(scheduler):
     dask = pytest.importorskip("dask")

@@ -262,7 +262,7 @@ class Design(LabelledDesign):
                 f"The response has {int((~np.isfinite(y)).sum())} missing or infinite values; a "
                 "design has fixed rows, so drop them from the data frame instead."
             )
-        refuse_constant(self.response, y)
+        refuse_constant(self.response, y, self.offset)
         return self._with(y=y)
 
     def _with(self, **parts: Any) -> Design:
@@ -391,10 +391,10 @@ def require_rows(design: LabelledDesign, what: str, instead: str) -> None:
         )
 
 
-def refuse_constant(response: str, y: Array) -> None:
-    """Refuse a response without variance."""
-    if np.ptp(y) <= 1e-13 * np.abs(y).max():
+def refuse_constant(response: str, y: Array, offset: Array | None) -> None:
+    """Refuse a response without variance beside its offset."""
+    target, what = (y, "") if offset is None else (y - offset, " less its offset")
+    if np.ptp(target) <= 1e-13 * np.abs(y).max():
         raise DataError(
-            f"The response {response!r} is constant ({y[0]:g}) in the {len(y)} rows used; "
-            "there is no variance to explain."
+            f"Response {response!r}{what} is constant ({target[0]:g}) in the {len(y)} rows used."
         )

@@ -138,7 +138,7 @@ def build(
     texts = (*note_numbers_as_text(columns, formula), *rounded_columns(columns, formula))
     R = request.residual(frame, rows, covariance, None if w is None else w[rows])
     notes = (*_ineffective(formula), *_notes(encoded.gaps, aliased, terms, R), *texts)
-    refuse_constant(formula.response, encoded.y)
+    refuse_constant(formula.response, encoded.y, encoded.offset)
     design = Design(
         formula=formula.text,
         response=formula.response,

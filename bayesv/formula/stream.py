@@ -230,7 +230,7 @@ def _finished(plan: Plan, part: _Part) -> tuple[DesignSummary, Moments, Scaling]
     response, n = part.response, part.moments.n
     response_sd = float(np.sqrt(response.squares[0] / max(n - 1, 1)))
     if response_sd <= 1e-13 * abs(response.mean[0]):
-        raise DataError(f"The response {plan.formula.response!r} is constant in the {n} rows used.")
+        raise DataError(f"Response {plan.formula.response!r} is constant in the {n} rows used.")
     terms = [
         TermSummary(label, columns, level, structure, facts.rms, facts.spread, facts)
         for level, facts, (label, columns, structure) in zip(
