@@ -415,7 +415,10 @@ def test_a_block_of_a_level(folder, post, tmp_path, capsys):
     want = bv.MarginalCovariance(post.design, vc).block("Subject", "308")
     place = ("--group", "Subject", "--level", "308", "--estimate", "median")
     assert v(folder, *place) == 0
-    assert capsys.readouterr().out == f"{want.to_string()}\n"
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    printed = [number for line in lines for number in line.split() if "." in number]
+    assert sorted(printed) == sorted(f"{value:.8g}" for value in want.to_numpy().ravel())
     for name in ("b.npz", "b.mtx", "b.csv"):
         assert v(folder, *place, "-o", str(tmp_path / name)) == 0
     with np.load(tmp_path / "b.npz") as found:
@@ -579,7 +582,7 @@ def test_intervals_and_likelihood_ratios(folder, tmp_path, capsys):
     )
     capsys.readouterr()
     assert main(["lrt", one, two]) == 0
-    assert "42.8368" in capsys.readouterr().out
+    assert "42.837 " in capsys.readouterr().out
     assert main(["lrt", one, two, "--json", "-"]) == 0
     table = strict_json(capsys.readouterr().out)
     assert table[1]["statistic"] == pytest.approx(42.8368, abs=1e-3)

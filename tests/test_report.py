@@ -399,7 +399,7 @@ def test_intervals_of_variances_and_means_of_posteriors():
 def test_small_p_values_are_bounds():
     sleep = bv.Model("Reaction ~ Days + (1 | Subject)", bv.load_dataset("sleepstudy")).reml()
     html = bv.report(sleep, pictures=False).html
-    assert "&lt; 0.0001" in html
+    assert "&lt;0.0001" in html
     assert "0.0000" not in Page(html).text
 
 

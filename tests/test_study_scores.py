@@ -105,6 +105,7 @@ def test_wald_errors_are_the_delta_method():
     assert slopes[:, at] == pytest.approx(want, rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::bayesv.SamplingWarning")
 def test_scalars_of_one_pass_are_those_of_each_point_alone():
     replicate = NESTED.prepare(3).replicate(1)
     model, few = replicate.model, Scores(functionals=["ICC", "tr V"])

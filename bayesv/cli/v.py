@@ -27,10 +27,12 @@ from bayesv.data.tables import write_table
 from bayesv.design.parametric import rows_of_level
 from bayesv.formula.rows_again import of_level
 from bayesv.posterior.estimators import ESTIMATES
-from bayesv.support.shown import Table, as_text
+from bayesv.support.shown import Table, as_text, digits
 from bayesv.support.writing import write_file
 
 __all__ = ["add"]
+
+_NUMBER = digits(8)  # V is read on: more digits than tables of results have
 
 _TABLES = (".csv", ".tsv", ".parquet")
 _MATRICES = (".npz", ".mtx")
@@ -261,7 +263,9 @@ def _write_block(frames: dict[str, pd.DataFrame], output: str | None) -> None:
     """Write matrices with the same labels; print them where there is no file."""
     if output is None:
         for name, frame in frames.items():
-            print(*([name] if len(frames) > 1 else []), as_text([Table.of(frame)]), sep="\n")
+            print(
+                *([name] if len(frames) > 1 else []), as_text([Table.of(frame, _NUMBER)]), sep="\n"
+            )
         return
     path, first = Path(output), next(iter(frames.values()))
     labels = first.index.map(str).to_numpy()
