@@ -103,3 +103,56 @@ def test_a_zero_below_which_a_correlation_is_free_is_left():
     away = search._leave_zero(stuck, value, free)
     assert away is not None
     assert search.criterion.value_and_gradient(away)[0] < value - 1e-3
+
+
+VISITS = pd.read_csv(OPTIMA / "visits.csv")  # few series, of which visits are missing
+
+
+def of_visits(kind: str) -> tuple[bv.Model, pd.DataFrame]:
+    data = VISITS[VISITS["case"] == kind].reset_index(drop=True)
+    data["visit"] = pd.Categorical(data["t"])
+    return bv.Model("y ~ time * x", data, residual=f"{kind}(visit | id)"), data
+
+
+def test_unstructured_visits_have_several_valleys():
+    """Of which nlme finds the lowest, from where it starts."""
+    model, _ = of_visits("us")
+    fit = model.reml()
+    assert fit.criterion == pytest.approx(287.5038244, abs=1e-6)
+    assert fit.problems == ()
+
+
+def test_autoregression_and_moving_average_have_several_valleys():
+    model, data = of_visits("arma11")
+    X = model.design.X
+    series = list(data.groupby("id").indices.values())
+    lags = np.abs(np.subtract.outer(*[data["t"].to_numpy()] * 2))
+
+    def criterion(phi: float, first: float) -> float:
+        C = np.where(lags > 0, first * phi ** np.maximum(lags - 1.0, 0.0), 1.0)
+        try:
+            halves = [np.linalg.cholesky(C[np.ix_(rows, rows)]) for rows in series]
+        except np.linalg.LinAlgError:
+            return np.inf
+        both = [
+            np.linalg.solve(half, np.column_stack([X, data["y"]])[rows])
+            for half, rows in zip(halves, series, strict=True)
+        ]
+        upper = np.diagonal(np.linalg.qr(np.vstack(both), mode="r"))
+        df, n_fixed = len(data) - X.shape[1], X.shape[1]
+        logdet = 2.0 * sum(np.log(np.diagonal(half)).sum() for half in halves)
+        logdet += 2.0 * np.log(np.abs(upper[:n_fixed])).sum()
+        return float(logdet + df * (1.0 + np.log(2.0 * np.pi * upper[-1] ** 2 / df)))
+
+    grid = np.linspace(-0.98, 0.98, 29)
+    lowest = min(criterion(phi, first) for phi in grid for first in grid)
+    with pytest.warns(bv.FitWarning, match="end of its range"):
+        assert model.reml().criterion < lowest
+
+
+def test_a_criterion_that_falls_without_end_elsewhere_is_said():
+    model, _ = of_visits("toep")
+    with pytest.warns(bv.FitWarning, match="falls without end"):
+        fit = model.reml()
+    assert fit.converged
+    assert fit.gradient_norm < 1e-4

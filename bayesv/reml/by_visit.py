@@ -22,7 +22,11 @@ _FAR = 2.0  # coordinate of a correlation, beyond which a start is near the boun
 _INSIDE = 0.95  # of the correlations of least squares' residuals, to start inside the family
 _LEAST_VALUE = 0.05  # eigenvalue of a correlation to start from inside the family
 _FLAT = 1e-9  # the same of one to start from near its end
+_NOTHING_LEFT = 1e-8  # of the variance of a visit: the criterion falls on, or nearly so
 _LARGEST = 340.0  # log SD, whose square is a double
+# With few rows for each parameter there are several valleys: more points to start from, at random.
+_FEW_ROWS, _MOST_POINTS, _COORDINATES = 20, 12, 600
+_SPREAD_SD, _SPREAD_CORR = 0.5, 0.8  # of such points, by coordinates
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +45,8 @@ class VisitFit:
     n_evaluations : int
     left : float
         Least share of the variance of a visit that those before it leave to chance.
+    falls_elsewhere : bool
+        Whether the criterion is lower where that share vanishes, and has no minimum there.
     """
 
     x: Array
@@ -49,6 +55,7 @@ class VisitFit:
     decrement: float
     n_evaluations: int
     left: float
+    falls_elsewhere: bool = False
 
 
 class VisitCriterion:
@@ -158,13 +165,15 @@ class VisitCriterion:
         Moments of least squares' residuals, inside the family, and as they are where visits nearly
         determine each other; where the family is no more than a part of all covariances, so that
         there may be several valleys, also correlations that decay with the lag, that are equal, and
-        none.
+        none. With few rows for each parameter any family may have several valleys: points at
+        random, always the same ones.
         """
         both = [self._moments(k) for k in range(self.n_groups)]
         moments = [inside for inside, _, _ in both]
         points = [np.concatenate(moments)]
         if min(least for _, _, least in both) < _LEAST_VALUE:
             points.append(np.concatenate([raw for _, raw, _ in both]))
+        points += self._scattered(np.concatenate(moments))
         if self.structure.free_blocks:
             return points
         lags = np.abs(np.subtract.outer(*[np.arange(self.structure.size)] * 2))
@@ -174,6 +183,20 @@ class VisitCriterion:
                 np.concatenate([np.append(m[: self.structure.n_sds], z) for m in moments])
             )
         return points
+
+    def _scattered(self, moments: Array) -> list[Array]:
+        """Return points at random around the SDs of moments, where there may be more valleys."""
+        x = self.parts(moments)
+        two_kinds = not self.structure.free_blocks and self.structure.n_corrs == 2
+        if self.n >= _FEW_ROWS * moments.size and not two_kinds:  # as AR and MA of one series
+            return []
+        rng = np.random.default_rng(0)
+        return [
+            np.hstack(
+                [rng.normal(x[0], _SPREAD_SD), rng.normal(0.0, _SPREAD_CORR, size=x[1].shape)]
+            ).ravel()
+            for _ in range(min(_MOST_POINTS, _COORDINATES // moments.size))
+        ]
 
     def _moments(self, group: int) -> tuple[Array, Array, float]:
         """Return SDs and correlations of the residuals of least squares, series by series.
@@ -224,7 +247,10 @@ def search_by_visit(criterion: VisitCriterion, starts: Sequence[Array] | None = 
         _descend(criterion, point, units)
         for point in (criterion.beginnings() if starts is None else starts)
     ]
-    value, x, decrement = min(ends, key=lambda end: end[0])
+    minima = [end for end in ends if criterion.left(end[1]) > _NOTHING_LEFT]
+    lowest = min(end[0] for end in ends)
+    value, x, decrement = min(minima or ends, key=lambda end: end[0])
+    falls = lowest < value
     for _ in range(_ROUNDS):
         left = criterion.left(x)
         rounding = criterion.n * np.finfo(float).eps / left
@@ -233,7 +259,8 @@ def search_by_visit(criterion: VisitCriterion, starts: Sequence[Array] | None = 
             break
         value, x, decrement = _descend(criterion, x, units)
     converged = bool(abs(decrement) < tolerance)
-    return VisitFit(x, value, converged, decrement, criterion.n_evaluations, criterion.left(x))
+    left = criterion.left(x)
+    return VisitFit(x, value, converged, decrement, criterion.n_evaluations, left, falls)
 
 
 def _descend(criterion: VisitCriterion, x: Array, units: Array) -> tuple[float, Array, float]:

@@ -143,6 +143,12 @@ def _by_visit(design: Design, form: StructuredResidual, method: str) -> RemlFit:
     values, sigma2 = form.values_of(Parameters(sds, z, np.zeros(0)), 1.0)
     components = VarianceComponents({}, sigma2, values).aligned(design)
     (beta, cov_beta), problems = criterion.fixed(end.x), _problems(form, z)
+    if end.falls_elsewhere:
+        problems.append(
+            "the criterion falls without end towards residuals of which some visits determine "
+            "another; the estimate is the lowest of its minima. Series are few: fit a family with "
+            "fewer parameters"
+        )
     names = design.fixed_index
     gradient = float(np.abs(slopes * criterion.units()).max())
     if not end.converged:
