@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +88,7 @@ class ChainValues:
         self._n_inner = problem.width * (problem.width + 1) // 2 - m * (m + 1) // 2
         self._shapes = (stops[1] - stops[0], self._n_inner), (m, m + 1)
         self.room = max(8, _NUMBERS // max(1, self._n_inner * self._shapes[0][0]))
-        self._known: dict[bytes, int] = {}
+        self._known: dict[Any, int] = {}
         self._fronts, self._corners = self._empty(0)
 
     def __call__(self, lam: Array) -> Array:
@@ -113,7 +114,8 @@ class ChainValues:
 
     def _met(self, finest: Array) -> tuple[Index, Array, int]:
         """Return places of λ of the finest factor, those that are new, and the place of these."""
-        keys = finest.view(np.dtype((np.void, finest.shape[1] * 8))).ravel().tolist()
+        kind = np.dtype((np.void, finest.shape[1] * 8))
+        keys: list[Any] = finest.view(kind).ravel().tolist()
         known = self._known
         if len(known) + len(keys) > self.room:
             known.clear()
