@@ -16,18 +16,20 @@ WANT = json.loads(
 )
 
 
+FRAME = bv.load_dataset("sleepstudy").assign(w=lambda d: 1.0 + d["Days"] % 3)
+
+
 @pytest.fixture(scope="module")
-def fits(sleepstudy):
-    frame = sleepstudy.assign(w=1.0 + sleepstudy["Days"] % 3)
+def fits():
     return {
-        "plain": bv.Model("Reaction ~ Days + (Days | Subject)", frame).reml(),
-        "weights": bv.Model("Reaction ~ Days + (1 | Subject)", frame, var_weights="w").reml(),
+        "plain": bv.Model("Reaction ~ Days + (Days | Subject)", FRAME).reml(),
+        "weights": bv.Model("Reaction ~ Days + (1 | Subject)", FRAME, var_weights="w").reml(),
     }
 
 
 @pytest.mark.parametrize("name", ["plain", "weights"])
-def test_rows_are_those_of_broom(fits, name, sleepstudy):
-    want, found = WANT[name]["augment"], fits[name].augment(sleepstudy)
+def test_rows_are_those_of_broom(fits, name):
+    want, found = WANT[name]["augment"], fits[name].augment(FRAME)
     assert found.columns[:3].to_list() == ["Reaction", "Days", "Subject"]
     names = {"fitted": ".fitted", "fixed": ".fixed", "residual": ".resid", "hat": ".hat",
              "cook": ".cooksd"}  # fmt: skip
@@ -51,7 +53,7 @@ def test_one_line_of_a_fit_is_that_of_broom_and_performance(fits, name):
         assert line["ICC Subject"] == pytest.approx(performance["ICC"], rel=1e-5)
 
 
-def test_all_parameters_stand_in_one_table(fits, sleepstudy):
+def test_all_parameters_stand_in_one_table(fits):
     fit = fits["plain"]
     table, intervals = fit.tidy(prob=0.9), fit.confint(prob=0.9)
     assert table["effect"].to_list() == ["fixed"] * 2 + ["random"] * 3 + ["residual"]
@@ -63,14 +65,14 @@ def test_all_parameters_stand_in_one_table(fits, sleepstudy):
     np.testing.assert_allclose(table.loc[:1, columns].astype(float), kr[columns])
     np.testing.assert_allclose(table.loc[2:, "low"], intervals["low"].iloc[:4])
     assert table.loc[2:, ["se", "df", "t", "p"]].isna().all(axis=None)
-    series = bv.Model("Reaction ~ Days", sleepstudy, residual="ar1(Days | Subject)").reml()
+    series = bv.Model("Reaction ~ Days", FRAME, residual="ar1(Days | Subject)").reml()
     assert series.tidy()["term"].to_list()[2:] == ["sd", "corr rho"]
     assert "hat" not in series.augment()
-    assert np.isinf(bv.Model("Reaction ~ Days + (1 | Subject)", sleepstudy).reml("ML").tidy().df[0])
+    assert np.isinf(bv.Model("Reaction ~ Days + (1 | Subject)", FRAME).reml("ML").tidy().df[0])
 
 
-def test_a_model_without_fixed_effects_has_its_tables(sleepstudy):
-    fit = bv.Model("Reaction ~ 0 + (1 | Subject)", sleepstudy).reml()
+def test_a_model_without_fixed_effects_has_its_tables():
+    fit = bv.Model("Reaction ~ 0 + (1 | Subject)", FRAME).reml()
     assert fit.tidy()["effect"].to_list() == ["random", "residual"]
     assert fit.confint().index.to_list() == ["sd Subject: Intercept", "sd Residual"]
     assert fit.glance()["parameters"].item() == 2
@@ -87,12 +89,12 @@ def test_curvature_that_says_nothing_of_an_sd_makes_no_interval():
     assert table.loc[~free, ["low", "high"]].notna().all(axis=None)
 
 
-def test_other_rows_are_refused(fits, sleepstudy):
+def test_other_rows_are_refused(fits):
     fit = fits["plain"]
     with pytest.raises(bv.DataError, match="rows of data are not those of the fit"):
-        fit.augment(sleepstudy.iloc[:5])
+        fit.augment(FRAME.iloc[:5])
     with pytest.raises(bv.DataError, match="data must be a pandas DataFrame; found list"):
         fit.augment([1])
     with pytest.raises(bv.DataError, match="has columns fitted already"):
-        fit.augment(sleepstudy.assign(fitted=1.0))
+        fit.augment(FRAME.assign(fitted=1.0))
     assert isinstance(fit.augment(), pd.DataFrame)
