@@ -259,8 +259,7 @@ class _Order:
     def _factors(self, terms: Sequence[int], m: int) -> tuple[ChainFactor, ...]:
         """Return the factors of the chain, units ordered below their parents."""
         factors: list[ChainFactor] = []
-        rank = np.zeros(1, dtype=np.intp)  # of each level of the coarser factor
-        width = m
+        rank, width = np.zeros(1, dtype=np.intp), m  # rank of each level of the coarser factor
         for depth in reversed(range(len(terms))):
             term = terms[depth]
             J, k = self._shapes[term]
