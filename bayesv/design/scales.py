@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesv.errors import DataError
 from bayesv.linalg import Array
 
-__all__ = ["ColumnFacts", "ResponseScale", "residual_scale"]
+__all__ = ["ColumnFacts", "ResponseScale", "refuse_constant", "residual_scale"]
 
 _SAMPLE = 8  # rows that rule out nearly all products of columns
 _EQUAL = 1e-10  # relative to the largest value
@@ -164,3 +165,12 @@ def _products(values: Array) -> tuple[tuple[int, int, int], ...]:
             if (np.abs(values[:, i] * values[:, j] - values[:, k]) <= limit).all():
                 products.append((k, int(i), int(j)))
     return tuple(products)
+
+
+def refuse_constant(response: str, y: Array, offset: Array | None, n: int) -> None:
+    """Refuse a response without variance beside its offset; its ends among n rows will do."""
+    target, what = (y, "") if offset is None else (y - offset, " less its offset")
+    if np.ptp(target) <= 1e-13 * np.abs(y).max():
+        raise DataError(
+            f"Response {response!r}{what} is constant ({target[0]:g}) in the {n} rows used."
+        )

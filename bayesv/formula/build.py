@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesv.design.design import Design, RandomTerm, refuse_constant
+from bayesv.design.design import Design, RandomTerm
 from bayesv.design.known import Known
 from bayesv.design.residual import Residual
+from bayesv.design.scales import refuse_constant
 from bayesv.errors import DataError, near
 from bayesv.formula.encoding import Encoded, encode
 from bayesv.formula.frame import (
@@ -138,7 +139,7 @@ def build(
     texts = (*note_numbers_as_text(columns, formula), *rounded_columns(columns, formula))
     R = request.residual(frame, rows, covariance, None if w is None else w[rows])
     notes = (*_ineffective(formula), *_notes(encoded.gaps, aliased, terms, R), *texts)
-    refuse_constant(formula.response, encoded.y, encoded.offset)
+    refuse_constant(formula.response, encoded.y, encoded.offset, len(encoded.y))
     design = Design(
         formula=formula.text,
         response=formula.response,
