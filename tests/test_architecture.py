@@ -78,6 +78,7 @@ STACKS = (
     *("xarray", "zarr", "dask"),
 )
 TABLES = ("numpy", "scipy", "pandas")
+SLOW = ("scipy.stats", "scipy.interpolate", "scipy.optimize")  # a third of a second and more
 HELP = "import bayesv.cli as cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass"
 
 
@@ -86,7 +87,7 @@ HELP = "import bayesv.cli as cli\ntry: cli.main(['--help'])\nexcept SystemExit: 
     [
         ("import bayesv", STACKS + TABLES),
         (HELP, STACKS + TABLES),
-        ("import bayesv as bv\nfor name in bv.__all__: getattr(bv, name)", STACKS),
+        ("import bayesv as bv\nfor name in bv.__all__: getattr(bv, name)", STACKS + SLOW),
     ],
     ids=["import", "help", "names"],
 )  # fmt: skip

@@ -247,6 +247,7 @@ MALFORMED = [
     ("y ~ x - (1|g)", "cannot be subtracted", "(1"),
     ("y ~ x $ (1|g)", "'$'", "$"),
     ("y ~ 'a + (1|g)", "Unexpected character", "'a"),
+    ("y ~ I(x <- z) + (1|g)", "gives a name", "<- z"),
     ("y ~ x + (1|g*h)", "'*' has no meaning", "*"),
     ("y ~ x + (1|g+h)", "'+' has no meaning", "+h"),
     ("y ~ x + (1|log(g))", "not the function 'log'", "log"),

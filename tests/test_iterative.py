@@ -215,6 +215,14 @@ def test_blocks_that_are_alike_have_complete_spaces():
     assert iterative.sigma2 == pytest.approx(exact.sigma2, rel=0.5 * np.sqrt(2.0 / 400))
 
 
+def test_what_a_search_found_is_not_searched_again(monkeypatch):
+    """Where gradients are as small as the search makes them, no tolerance begins another round."""
+    model = bv.Model(FORMULAS["intercepts"], DATA, elimination="iterative")
+    once = model.reml(tolerance=0.5).n_evaluations
+    monkeypatch.setattr("bayesv.reml.free._SETTLED", 0.0)
+    assert model.reml(tolerance=0.5).n_evaluations <= once + 1
+
+
 def test_what_was_chosen_is_said(fits):
     text = bv.Model(FORMULAS["intercepts"], DATA, elimination="iterative").describe()
     assert "elimination: crossed: user (300×1); 120 columns by iteration, 13 probes" in text

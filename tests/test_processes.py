@@ -10,6 +10,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +22,9 @@ from bayesv.errors import warn, without
 from bayesv.gram.threads import n_threads, one_blas_thread, run, threads
 from bayesv.inference.completeness import require_all_draws
 from bayesv.inference.options import NutsOptions
-from bayesv.support.process import Shared, computing
+from bayesv.plots.png import quick_text
+from bayesv.study.execution.processes import _without_main
+from bayesv.support.process import Shared, computing, own_warnings
 
 
 def blas_threads() -> list[int]:
@@ -108,6 +111,53 @@ def test_a_shared_change_is_undone_once():
     with pytest.raises(ZeroDivisionError), shared:
         raise ZeroDivisionError
     assert sum(state) == 0
+
+
+def test_threads_that_catch_warnings_leave_the_filters_as_they_were():
+    before = list(warnings.filters)
+
+    def catch(number):
+        with own_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            warnings.warn(str(number), UserWarning, stacklevel=1)
+            time.sleep(0.002 * (number % 3))
+        return [str(one.message) for one in caught]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(catch, range(40))) == [[str(k)] for k in range(40)]
+    assert list(warnings.filters) == before
+
+
+def test_studies_and_pictures_in_threads_change_nothing_of_the_process():
+    """What hides the script from processes that start, and what hastens the text of pictures."""
+    main, settings = sys.modules["__main__"], dict(plt.rcParams)
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+
+    def first():
+        with _without_main, quick_text:
+            first_in.set()
+            second_in.wait(10)
+        first_out.set()
+
+    def second():
+        first_in.wait(10)
+        with _without_main, quick_text:
+            second_in.set()
+            first_out.wait(10)
+            assert sys.modules["__main__"] is not main
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(first), pool.submit(second)]:
+            done.result()
+    assert sys.modules["__main__"] is main
+    assert dict(plt.rcParams) == settings
+
+
+def test_reading_adds_no_filter_of_warnings(tmp_path, sleepstudy):
+    path = bv.save(sleepstudy.reml(), tmp_path / "fit.nc")
+    before = list(warnings.filters)
+    bv.load(path)
+    assert list(warnings.filters) == before
 
 
 def test_silence_is_the_threads_own():

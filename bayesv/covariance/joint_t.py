@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy  # .interpolate and .stats are loaded when they are used
 from numpy.typing import ArrayLike
-from scipy.interpolate import CubicSpline
 from scipy.special import ndtr, ndtri
-from scipy.stats import qmc
 
 from bayesv.covariance.student import bisected, scales_of
 from bayesv.linalg import Array
@@ -66,14 +65,16 @@ class LargestT:
         return np.asarray(np.exp(self._beyond_independence(x) + self._rank * _log_inside(x)))
 
     @cached_property
-    def _beyond_independence(self) -> CubicSpline:
+    def _beyond_independence(self) -> scipy.interpolate.CubicSpline:
         """Return log F(x) less that of as many independent z as their rank."""
         x = np.linspace(_NEAREST, _FARTHEST, _PLACES)
         power = int(np.clip(19 - np.log2(self._rank), *_POINTS))
-        points = qmc.Sobol(max(self._rank - 1, 1), rng=np.random.default_rng(0)).random_base2(power)
+        sequence = scipy.stats.qmc.Sobol(max(self._rank - 1, 1), rng=np.random.default_rng(0))
+        points = sequence.random_base2(power)
         inside = np.array([_box(self._root, half, points) for half in x])
         seen = inside > 0
-        return CubicSpline(x[seen], np.log(inside[seen]) - self._rank * _log_inside(x[seen]))
+        beyond = np.log(inside[seen]) - self._rank * _log_inside(x[seen])
+        return scipy.interpolate.CubicSpline(x[seen], beyond)
 
     @cached_property
     def _root(self) -> Array:

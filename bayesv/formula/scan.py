@@ -16,7 +16,7 @@ _TOKEN = re.compile(
     r"(?P<space>\s+)|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:L(?!\w))?"
     r"|(?P<name>(?:[^\W\d]|\.(?=[^\W\d]))[\w.]*)"
     r"|`(?P<quoted>(?:[^`\\]|\\.)+)`|(?P<string>'[^'\\]*'|\"[^\"\\]*\")"
-    r"|(?P<op>\*\*|\|\||&&|[=!<>]=|%in%|%%|%/%|[-+*/:^~|&()=,<>!])"
+    r"|(?P<op>\*\*|\|\||&&|[=!<>]=|%in%|%%|%/%|[-+*/:^~|&()=,>!]|<(?!-))"
 )
 _PLAIN = re.compile(r"(?:[^\W\d]|\.(?=[^\W\d]))[\w.]*")
 _BLANKS = re.compile(r"(`(?:[^`\\]|\\.)+`|'[^'\\]*'|\"[^\"\\]*\")|\s+")
@@ -24,6 +24,7 @@ _MOST_TOKENS = 20_000
 # What other languages write, with what this one writes instead.
 _FOREIGN = {
     "%": "the remainder is written I(x %% 2)",
+    "<": "R's '<-' gives a name; what is less than a negative number is written x < -1",
     "[": "brackets pick nothing in a formula; make a column of it",
     "{": "arithmetic is written I(…)",
     "$": "columns are named as they are, without the data frame",

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesv.linalg import Array
+from bayesv.linalg import Array, aligned
 
 __all__ = ["EIGHT", "Krylov", "krylov"]
 
@@ -124,7 +124,7 @@ def krylov(times: Callable[[Array], Array], columns: Array, tolerance: Array, mo
     from bayesv.gram.sparse import orthogonalise  # compiled: loaded when it is needed
 
     norms = np.sqrt(np.einsum("qc,qc->c", columns, columns))
-    basis = np.empty((_STEPS, *columns.shape))
+    basis = aligned((_STEPS, *columns.shape))
     basis[0] = columns / np.where(norms > 0, norms, 1.0)
     alphas: list[Array] = []
     betas: list[Array] = []
@@ -145,6 +145,8 @@ def krylov(times: Callable[[Array], Array], columns: Array, tolerance: Array, mo
         if not (residual > tolerance).any() or k + 1 == min(most, len(columns)):
             break
         if k + 1 == len(basis):
-            basis = np.concatenate([basis, np.empty_like(basis)])
+            more = aligned((2 * len(basis), *columns.shape))
+            more[: len(basis)] = basis
+            basis = more
         basis[k + 1] = np.where(alive, w / np.where(alive, beta, 1.0), 0.0)
     return Krylov(basis[: k + 1], np.array(alphas), np.array(betas), norms, float(residual.max()))

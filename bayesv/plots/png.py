@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from PIL import Image
 
 from bayesv.plots.layout import PanelLayout
 from bayesv.plots.style import figure_of
+from bayesv.support.process import Shared
 
 __all__ = ["Tile", "png", "quick_text", "tiles"]
 
@@ -34,15 +35,19 @@ class Tile(NamedTuple):
     height: int
 
 
-def quick_text() -> AbstractContextManager[None]:
-    """Let texts of small panels at print resolution look the same in less time.
-
-    There hinting is not seen, and fonts that are not installed need not be looked for at each text.
-    """
+def _quicken() -> Callable[[], None]:
+    """Set what `quick_text` is about; return what undoes it."""
     there = set(fontManager.get_font_names())
     fonts = [name for name in plt.rcParams["font.sans-serif"] if name in there]
     own: Any = {"text.hinting": "none"} | ({"font.sans-serif": fonts} if fonts else {})
-    return plt.rc_context(own)
+    before = {name: plt.rcParams[name] for name in own}
+    plt.rcParams.update(own)
+    return lambda: plt.rcParams.update(before)
+
+
+# Texts of small panels at print resolution look the same in less time: there hinting is not seen,
+# and fonts that are not installed need not be looked for at each text.
+quick_text = Shared(_quicken)
 
 
 def png(picture: Any, dpi: float = 110.0) -> Tile:

@@ -142,6 +142,15 @@ class Criterion:
     def reproduced(self, digits: float | None = None) -> DataError:
         """Return the error of a response that leaves no residual variance to speak of."""
         how = "exactly, or so nearly"
+        form = self.design.structured_residual
+        if digits is None and form is not None and (apart := form.smooth_beside) is not None:
+            return DataError(
+                f"Residuals {form.text} reproduce the response {self.design.response!r} {how} that "
+                f"double precision cannot tell: rows {apart:.3g} apart are the same to a "
+                "correlation so smooth, and its matrix has no inverse. Add nugget=True, a share of "
+                "the variance that is of each row alone; take sp_exp, which falls faster; or make "
+                "one row of those that are so near."
+            )
         if digits is not None:
             how = f"to {digits:.0f} digits, so nearly"
         return DataError(

@@ -57,9 +57,12 @@ class Free:
         # far from the start it is another: what is left there is searched again, to the end.
         for _ in range(_ROUNDS):
             part, value, slopes = self._round(part, loose, finer, max_iterations)
-            sizes = np.maximum(self.criterion.row_sizes(self._filled(part))[self.free], 1.0)
+            x = self._filled(part)
+            sizes = np.maximum(self.criterion.row_sizes(x)[self.free], 1.0)
             if finer is None or float((np.abs(slopes) * sizes).max()) < _SETTLED:
                 break
+            if (np.abs(slopes) <= finer * np.sqrt(self.criterion.curvature(x)[self.free])).all():
+                break  # another round would end where it starts
             loose = _SEARCH_GRADIENT
         gradient = np.zeros_like(self.x)
         gradient[self.free] = slopes

@@ -81,7 +81,7 @@ def draw(
     """Draw what the design and the fits have: without rows no V, without a posterior no density."""
     drawn = []
     wanted = _wanted(fit, posts[0] if posts else None, by_method)
-    with quick_text():
+    with quick_text:
         for make, caption in chain(wanted, _of_models(models)):
             picture = make()
             alt = plots.describe(picture)

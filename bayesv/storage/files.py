@@ -25,6 +25,7 @@ from bayesv.support.arguments import FLAG, PATH, accepts
 from bayesv.support.memory import refuse_unless
 from bayesv.support.presence import may_exist
 from bayesv.support.writing import Refusing, check_writable, is_stream, write_file, write_folder
+from bayesv.support.xarray import loaded
 
 __all__ = ["FORMAT", "GROUP", "check_target", "groups_of", "read", "write"]
 
@@ -192,7 +193,7 @@ def groups_of(
         if GROUP not in source.groups:
             raise StorageError(_foreign(path, source.groups))
         check(source.size, source.is_packed)
-        contents = _plain(source.load(GROUP))
+        contents = _plain(loaded(source.load, GROUP))
         if not contents.attrs.keys() >= _OWN:
             raise StorageError(_foreign(path, source.groups))
         _check_format(path, contents.attrs)
@@ -201,7 +202,9 @@ def groups_of(
                 f"{path} holds a {kind}; this version of bayesv reads {', '.join(kinds)}."
             )
         names = json.loads(contents.attrs["groups"])
-        groups = {name: _plain(source.load(name)) for name in names if name in source.groups}
+        groups = {
+            name: _plain(loaded(source.load, name)) for name in names if name in source.groups
+        }
         groups[GROUP] = contents
     return groups
 
@@ -241,7 +244,7 @@ def _opened(place: Path | io.BytesIO) -> Iterator[Source]:
 def _check_same(path: Path, place: Path | io.BytesIO, groups: Mapping[str, Any]) -> None:
     """Read what was written, before it takes its name."""
     with _opened(place) as source:
-        back = {name: _plain(source.load(name)) for name in groups}
+        back = {name: _plain(loaded(source.load, name)) for name in groups}
     del back[GROUP].attrs["digest"]
     if changed := differing(groups, back):
         raise StorageError(

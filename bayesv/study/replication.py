@@ -19,6 +19,7 @@ from bayesv.study.scoring.scorer import Scorer
 from bayesv.study.scoring.scores import Scores
 from bayesv.study.simulation.prepared import Prepared
 from bayesv.study.simulation.replicate import Replicate
+from bayesv.support.process import own_warnings
 
 __all__ = ["Replicates"]
 
@@ -65,7 +66,7 @@ class Replicates:
 
         Designs that replicates share are drawn; scores and estimators must fit the first scenario.
         """
-        with warnings.catch_warnings():
+        with own_warnings():
             warnings.simplefilter("ignore")  # they are counted when replicates are computed
             for scenario in self.scenarios:
                 if scenario.design == "fixed":
@@ -145,7 +146,7 @@ def _attempt(call: Callable[[], Any]) -> _Attempt:
     """Call; errors and warnings become text."""
     value, error = None, None
     started = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
+    with own_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             value = call()

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-__all__ = ["USUAL_FLOATS", "Shared", "computing"]
+__all__ = ["USUAL_FLOATS", "Shared", "computing", "own_warnings"]
 
 # Inside, numbers may underflow whatever np.seterr says outside.
 USUAL_FLOATS: dict[str, Any] = {
@@ -42,6 +44,19 @@ def computing[**P, T](function: Callable[P, T]) -> Callable[P, T]:
             raise
 
     return computed
+
+
+_filtering = threading.RLock()
+
+
+@contextmanager
+def own_warnings(*, record: bool = False) -> Iterator[list[warnings.WarningMessage]]:
+    """Catch warnings as `warnings.catch_warnings`, in one thread at a time.
+
+    Filters are the process's: what a thread restores must not be what another has set.
+    """
+    with _filtering, warnings.catch_warnings(record=record) as caught:
+        yield [] if caught is None else caught
 
 
 class Shared:

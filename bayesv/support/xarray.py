@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["data_array", "data_tree", "dataset"]
+__all__ = ["data_array", "data_tree", "dataset", "loaded"]
 
 
 def data_array(values: Any, **options: Any) -> xarray.DataArray:
@@ -29,3 +32,14 @@ def data_tree(groups: Any) -> xarray.DataTree:
     import xarray as xr
 
     return xr.DataTree.from_dict(groups)
+
+
+def loaded(load: Callable[[str], xarray.Dataset], name: str) -> xarray.Dataset:
+    """Return what ``load(name)`` reads; a filter of warnings that xarray adds as it reads goes."""
+    filters = cast("list[Any]", warnings.filters)
+    before = list(filters)
+    data = load(name)
+    for added in [one for one in filters if one not in before and one[2] is FutureWarning]:
+        with suppress(ValueError):  # another thread was faster
+            filters.remove(added)
+    return data

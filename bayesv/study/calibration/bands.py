@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import scipy  # .stats is loaded when it is used
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from scipy.stats import binom
 
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
@@ -109,7 +109,7 @@ def ecdf_band(n_replicates: int, n_ranks: int, prob: float = 0.95, seed: int = 0
     # The margin is for rounding: a count whose p-value is γ itself lies inside.
     gamma = smallest[int((1 - prob) * len(smallest))] * (1 - 1e-9)
     z = np.arange(1, n_ranks) / n_ranks
-    lower, upper = (binom.ppf(q, n_replicates, z) for q in (gamma / 2, 1 - gamma / 2))
+    lower, upper = (scipy.stats.binom.ppf(q, n_replicates, z) for q in (gamma / 2, 1 - gamma / 2))
     return Band(lower, upper, smallest, n_replicates)
 
 
@@ -139,7 +139,8 @@ def detectable(
     noise = rng.uniform(size=z.shape)
 
     def leaves(shift: float, factor: float) -> float:
-        below = binom.ppf(noise, n_ranks - 1, ndtr((z - shift) / factor)).astype(np.intp)
+        share = ndtr((z - shift) / factor)
+        below = scipy.stats.binom.ppf(noise, n_ranks - 1, share).astype(np.intp)
         cells = np.apply_along_axis(np.bincount, 1, below, minlength=n_ranks)
         counts = np.cumsum(cells, axis=1)[:, :-1]
         return float(((counts < band.lower) | (counts > band.upper)).any(axis=1).mean())
@@ -163,5 +164,6 @@ def _smallest_p(counts: NDArray[np.intp], n: int) -> Array:
     """Smallest two-sided binomial p-value in each row of counts, shape (S, n_ranks − 1)."""
     columns = np.arange(counts.shape[1])
     z, possible = (columns[:, None] + 1) / (len(columns) + 1), np.arange(n + 1)
-    tail = np.minimum(binom.cdf(possible, n, z), binom.sf(possible - 1, n, z))
+    law = scipy.stats.binom(n, z)
+    tail = np.minimum(law.cdf(possible), law.sf(possible - 1))
     return np.asarray(2 * tail[columns, counts].min(axis=1))

@@ -23,6 +23,7 @@ from bayesv.study.calibration.setting import (
     prior_setting,
 )
 from bayesv.study.execution.chunks import Died, in_chunks
+from bayesv.support.process import own_warnings
 from bayesv.support.progress import progress
 
 __all__ = ["sbc"]
@@ -192,7 +193,7 @@ class _Work:
 
     def _one(self, k: int) -> _Ranks:
         rng = np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=(k,)))
-        with warnings.catch_warnings():
+        with own_warnings():
             # So few draws are kept that a low ESS is reported; a hand-over need not be carried out.
             for known in (DesignWarning, FitWarning, SamplingWarning):
                 warnings.simplefilter("ignore", known)

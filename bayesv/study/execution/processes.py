@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from types import ModuleType
@@ -21,6 +21,7 @@ from typing import Any
 from bayesv.errors import BayesvError
 from bayesv.study.execution.pool import KILLED
 from bayesv.study.execution.work import Work, packed, run_packed
+from bayesv.support.process import Shared
 
 __all__ = ["Processes"]
 
@@ -36,7 +37,7 @@ class Processes:
     def submit(self, chunk: tuple[Any, ...]) -> Any:  # noqa: D102
         pool = self.pool or self._started()
         try:
-            with _sparing_children(), _without_main():
+            with _sparing_children(), _without_main:
                 return pool.submit(run_packed, self.payload, chunk)
         except BrokenProcessPool as error:  # found broken before a future could say so
             future: concurrent.futures.Future[Any] = concurrent.futures.Future()
@@ -50,7 +51,7 @@ class Processes:
         arguments = (self.count, context, _begin, (theirs,))
         pool = self.pool = concurrent.futures.ProcessPoolExecutor(*arguments)
         try:
-            with _sparing_children(), _without_main():
+            with _sparing_children(), _without_main:
                 up = pool.submit(os.getpid)
             up.result()
         except BrokenProcessPool as error:
@@ -90,18 +91,15 @@ def _sparing_children() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Start processes that do not import the user's script, which would run all of it again.
-
-    The work comes with all that it needs of the script.
-    """
+def _hide_main() -> Callable[[], None]:
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+    return lambda: sys.modules.update(__main__=main)
+
+
+# Processes that start do not import the user's script, which would run all of it again: the work
+# comes with all that it needs of the script.
+_without_main = Shared(_hide_main)
 
 
 def _begin(lifeline: Any) -> None:

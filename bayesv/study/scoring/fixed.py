@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy  # .optimize is loaded when it is used
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from bayesv.comparison.averaged import weighted_quantile
@@ -151,5 +151,5 @@ def _ends(beta: Array, se: Array, df: Array, weights: Array, prob: float) -> tup
     for q in ((1 - prob) / 2, (1 + prob) / 2):
         if not below(low) < q < below(high):  # next to no degrees of freedom
             return -np.inf, np.inf
-        ends.append(float(brentq(lambda x, q=q: below(x) - q, low, high)))
+        ends.append(float(scipy.optimize.brentq(lambda x, q=q: below(x) - q, low, high)))
     return ends[0], ends[1]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy  # .optimize is loaded when it is used
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import expit
 
 from bayesv.linalg import Array
@@ -148,5 +148,5 @@ def _kept(scenario: ScenarioContent, frame: pd.DataFrame, rng: Rng) -> Index:
     x = _numbers("missing.column", frame, stated["column"])
     slope = stated["slope"] * (x - x.mean()) / (x.std() or 1.0)
     ends = np.abs(slope).max() + 40
-    start = brentq(lambda a: expit(a + slope).mean() - stated["share"], -ends, ends)
+    start = scipy.optimize.brentq(lambda a: expit(a + slope).mean() - stated["share"], -ends, ends)
     return np.flatnonzero(rng.random(n) >= expit(start + slope))
