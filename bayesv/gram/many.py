@@ -19,6 +19,7 @@ __all__ = ["BATCH", "WORTH_THREADS", "ChainValues", "eliminate_many", "probe_log
 
 Values = tuple[Array, Array]  # log|M| and T
 
+_NONE = np.zeros(0, dtype=np.intp)
 _NUMBERS = 1 << 20  # of sums, where each value has its own
 BATCH = 256
 """Values of λ that are a task of their own."""
@@ -94,8 +95,10 @@ class ChainValues:
     def __call__(self, lam: Array) -> Array:
         """Return the values at S flat λ, shape (S, Σk²); ∞ where rounding leaves none."""
         batch = min(BATCH, self.room)
+        if len(lam) <= batch:
+            return self._values(lam)
         parts = [lam[start : start + batch] for start in range(0, len(lam), batch)]
-        if len(parts) == 1 or len(lam) * len(self.problem.tables.unit) < WORTH_THREADS:
+        if len(lam) * len(self.problem.tables.unit) < WORTH_THREADS:
             return np.concatenate([self._values(part) for part in parts])
         return np.concatenate(run(lambda part: ChainValues(self.problem)(part), parts))
 
@@ -103,11 +106,7 @@ class ChainValues:
         from bayesv.gram.profiled import profile_lanes  # compiled: loaded when it is needed
 
         finest = np.ascontiguousarray(lam[:, : self.size])
-        if self._n_inner:
-            places, new, first = self._met(finest)
-        else:  # there is nothing else to eliminate
-            places, new, first = np.arange(len(lam)), finest, 0
-            self._reserve(len(lam))
+        places, new, first = self._met(finest) if self._n_inner else (_NONE, finest, 0)
         return np.asarray(
             profile_lanes(self.problem, lam, new, self._fronts, self._corners, first, places)
         )

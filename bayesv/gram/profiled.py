@@ -136,14 +136,16 @@ def profile_lanes(given, lam, finest, fronts, corners, first, places):
     """Return the criterion at W flat λ, (W, Σk²), whose finest factor stands at ``places``, (W,).
 
     Of N more λ of the finest factor, (N, k²), what its units leave is put into ``fronts``, a
-    `Kept`'s, from the place ``first`` on, and into ``corners``: log|M| and what [X y] loses.
+    `Kept`'s, from the place ``first`` on, and into ``corners``: log|M| and what [X y] loses. Of a
+    single factor W λ of it are all there is to do.
     """
-    m, W, C, width, tables = len(given.sums.C), len(lam), given.sums.C, given.width, given.tables
-    T, values, stop, depth = np.empty((m, m)), np.empty(W), len(tables.unit), width - m
+    m, C, width, tables = len(given.sums.C), given.sums.C, given.width, given.tables
+    T, stop, depth = np.empty((m, m)), len(tables.unit), width - m
     eight, front = np.empty((lam.shape[1], 8)), np.empty((width * width, 8))
     own, log = np.empty(8, np.intp), np.empty((1, 8))
-    n_finest = (len(finest) + 7) // 8
-    for batch in range(n_finest + (W + 7) // 8):
+    n_finest, W = (len(finest) + 7) // 8, len(finest) if depth == 0 else len(lam)
+    values = np.empty(W)
+    for batch in range(n_finest if depth == 0 else n_finest + (W + 7) // 8):
         of_finest = batch < n_finest
         start = 8 * (batch if of_finest else batch - n_finest)
         source = finest if of_finest else lam
@@ -160,16 +162,15 @@ def profile_lanes(given, lam, finest, fronts, corners, first, places):
                     for j in range(i, m):
                         front[(depth + i) * width + depth + j, w] = corners[own[w], i, j]
         kept = Kept(fronts, depth, own, of_finest)
-        if of_finest or depth > 0:
-            forward_eight(tables, given.sums, np.intp(0), stop, eight, front, width, log, kept)
+        forward_eight(tables, given.sums, np.intp(0), stop, eight, front, width, log, kept)
         for w in range(min(8, len(source) - start)):
             for i in range(m):
                 for j in range(i, m):
                     value = front[(depth + i) * width + depth + j, w]
-                    if of_finest:
+                    if of_finest and depth > 0:
                         corners[own[w], i, j] = value
                     T[j, i] = C[i, j] + value
-            if of_finest:
+            if of_finest and depth > 0:
                 corners[own[w], 0, m] = log[0, w]
             else:
                 values[start + w] = _value(T, log[0, w], given.rule)

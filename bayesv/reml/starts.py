@@ -147,7 +147,7 @@ class Screen:
         table = self.values(x).reshape([n for _, n in self.lattice.choices])
         lowest = np.ones(table.shape, dtype=bool)
         for axis in range(table.ndim):
-            lowest &= table == table.min(axis=axis, keepdims=True)
+            lowest &= table == np.minimum.reduce(table, axis=axis, keepdims=True)
         found = np.flatnonzero(lowest)
         lows = table.ravel()[found]
         order = np.argsort(lows, kind="stable")
@@ -176,7 +176,8 @@ class Screen:
     def _along(self, points: Index, place: int, n: int) -> Array:
         """Return the criterion at S points with each of n choices in one place, (S, n)."""
         strides, choice = self.lattice.strides, np.arange(n)
-        numbers = (points @ strides)[:, None] + strides[place] * (choice - points[:, place, None])
+        steps = (choice - points[:, place, None]).astype(strides.dtype)
+        numbers = (points @ strides)[:, None] + strides[place] * steps
         trials = np.repeat(points, n, axis=0)
         trials[:, place] = np.tile(choice, len(points))
         return self._values(trials, numbers.ravel()).reshape(-1, n)
