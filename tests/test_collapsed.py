@@ -113,7 +113,7 @@ def test_structures_give_the_same_fit():
         bv.Model(formula, star, elimination="crossed"),
         bv.Model(formula, star, elimination="nested", dedupe=False),
     ]
-    assert "nested: tch:sch (319×2) in sch (79×2); 1 dense block of 0" in models[0].describe()
+    assert "nested: tch:sch (319×2) in sch (79×2)" in models[0].describe()
     assert "1 dense block of 158 (sch (79×2))" in models[1].describe()
     assert "merged" in models[0].describe()
     assert "merged" not in models[2].describe()

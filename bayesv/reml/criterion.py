@@ -15,12 +15,12 @@ from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.gram import (
     ChainProblem,
+    ChainValues,
     Elimination,
     GramStatistics,
     Probes,
     Rule,
     chain_problem,
-    chain_values,
     eliminate,
     eliminate_many,
     profile_chain,
@@ -52,6 +52,7 @@ class Criterion:
         self.coordinates = coordinates_of(design, stats.layout)
         self.n_lambdas = self.coordinates.size  # coordinates of λ, which come first
         self.n_evaluations = 0
+        self._chain_values: ChainValues | None = None  # the latest: what values share
         self.step: Callable[[int], None] = lambda evaluations: None  # hears of those that take long
 
     @property
@@ -204,7 +205,9 @@ class Criterion:
         Much cheaper than S evaluations with the gradient. They differ in λ alone.
         """
         if (table := self.coordinates.table) and (chain := self.chain_at(x[0])):
-            return chain_values(chain, table.flat(x[:, : self.n_lambdas]))
+            if self._chain_values is None or self._chain_values.problem is not chain:
+                self._chain_values = ChainValues(chain)
+            return self._chain_values(table.flat(x[:, : self.n_lambdas]))
         from bayesv.gram.profiled import profile_many  # compiled: loaded when it is needed
 
         stats = self.statistics(x[0])

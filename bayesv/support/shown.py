@@ -137,8 +137,16 @@ def _criterion(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.2f}"
 
 
+def _share(value: float) -> str:
+    """Write a probability that was counted in draws: none of some thousands is not 0."""
+    if value is None or np.isnan(value):
+        return "–"
+    return "<0.001" if value < 1e-3 else ">0.999" if value > 1 - 1e-3 else f"{value:.3f}"
+
+
 _OWN = {  # names of columns that are written in their own way
     **dict.fromkeys(("p", "p_boundary"), p_value),
+    **dict.fromkeys(("positive", "within"), _share),
     **dict.fromkeys(("criterion", "aic", "bic"), _criterion),
 }
 
