@@ -223,6 +223,20 @@ def test_what_a_search_found_is_not_searched_again(monkeypatch):
     assert model.reml(tolerance=0.5).n_evaluations <= once + 1
 
 
+def test_a_space_that_is_complete_at_once_is_taken_for_it():
+    """Of thousands of equal blocks a probe is nearly an eigenvector: what is left is rounding."""
+    block, place = np.divmod(np.arange(27_000), 9)
+    data = pd.DataFrame({"user": 3 * block + place // 3, "item": 3 * block + place % 3})
+    data["y"] = np.random.default_rng(0).normal(size=len(data))
+    stats = bv.Model("y ~ 1 + (1 | user) + (1 | item)", data, elimination="iterative").statistics
+    for size in (0.3, 1.0, 10.0):
+        done = eliminate(stats, stats.in_basis([size * np.eye(1)] * 2))
+        Z = [np.kron(np.eye(3), np.ones((3, 1))), np.kron(np.ones((3, 1)), np.eye(3))]
+        V = np.eye(9) + size**2 * sum(z @ z.T for z in Z)
+        assert abs(done.logdet - 3000 * np.linalg.slogdet(V)[1]) < 5.0 * done.logdet_se
+        assert all(np.isfinite(bar).all() for bar in done.gradient(np.eye(2)))
+
+
 def test_what_was_chosen_is_said(fits):
     text = bv.Model(FORMULAS["intercepts"], DATA, elimination="iterative").describe()
     assert "elimination: crossed: user (300×1); 120 columns by iteration, 13 probes" in text
