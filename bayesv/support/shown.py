@@ -154,7 +154,7 @@ def _share(value: float) -> str:
 _OWN = {  # names of columns that are written in their own way
     **dict.fromkeys(("p", "p_boundary"), p_value),
     **dict.fromkeys(("positive", "within"), _share),
-    **dict.fromkeys(("criterion", "aic", "bic"), _criterion),
+    **dict.fromkeys(("criterion", "aic", "aicc", "bic"), _criterion),
 }
 
 
