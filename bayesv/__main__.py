@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 
+from bayesv.support.exit import INTERRUPTED
+
 __all__ = ["main"]
 
-INTERRUPTED = 128 + signal.SIGINT  # as shells say it
 # Python's own thresholds look for garbage so often that compiling takes a sixth longer.
 _GARBAGE = (50_000, 20, 20)
 

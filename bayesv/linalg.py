@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -16,6 +18,14 @@ _ROUNDING = 1e-14  # of a column's size: what is smaller is rounding of its valu
 
 PSD_TOLERANCE = 1e-10
 """Most negative eigenvalue, relative to the largest, that rounding is allowed to explain."""
+
+
+def aligned(shape: tuple[int, ...]) -> Array:
+    """Return an array not yet filled whose first number starts a cache line, of eight numbers."""
+    size = math.prod(shape)
+    whole = np.empty(size + 7)
+    start = -(whole.__array_interface__["data"][0] // 8) % 8
+    return whole[start : start + size].reshape(shape)
 
 
 def symmetrize(a: Array) -> Array:

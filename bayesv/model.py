@@ -25,7 +25,7 @@ from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import SEED, TEXT, accepts, choice, mapping, optional, renamed, whole
 from bayesv.support.process import computing
 from bayesv.support.progress import no_progress
-from bayesv.support.shown import Part, Shown
+from bayesv.support.shown import Part, Shown, as_text
 
 if TYPE_CHECKING:
     import xarray
@@ -151,6 +151,7 @@ class Model(Shown):
         DataError
             If it is no design with rows.
         PriorError
+            If a prior does not fit the design.
 
         Examples
         --------
@@ -209,6 +210,7 @@ class Model(Shown):
         Raises
         ------
         PriorError
+            If a prior does not fit the design.
 
         Examples
         --------
@@ -254,9 +256,9 @@ class Model(Shown):
     @property
     def density(self) -> MarginalDensity:
         """p(Σ, R, y) with u and β integrated out: likelihood and priors."""
-        if (by_residual := self._by_residual) is None:
-            return MarginalDensity(self.statistics, self.priors)
-        return MarginalDensity(by_residual.stats, self.priors, by_residual)
+        by_residual = self._by_residual
+        stats = self.statistics if by_residual is None else by_residual.stats
+        return MarginalDensity(stats, self.priors, by_residual)
 
     @property
     def frame(self) -> ModelFrame:
@@ -276,13 +278,14 @@ class Model(Shown):
 
     def describe(self) -> str:
         """Return design, order of elimination and priors in words."""
-        return f"{self.design.describe()}\nelimination: {self.elimination}\npriors:\n{self.priors}"
+        elimination = f"elimination: {self.elimination}"
+        return as_text([self.design.describe(), elimination, "priors:", str(self.priors)])
 
     def __repr__(self) -> str:
         return f"<Model {self.design.in_short}>"
 
     def _shown(self) -> tuple[Part, ...]:
-        return self.design, "priors", str(self.priors)
+        return self.design, "priors:", str(self.priors)
 
     @accepts(method=choice("REML", "ML"))
     @computing
@@ -381,20 +384,16 @@ class Model(Shown):
             Once, if there are divergences, R-hat > 1.01, ESS < 400, or E[V | y] is infinite.
         """
         check_sampling(engine, draws, chains, tune, target_accept, seed)
-        if cores is not None:
-            whole(1)("cores", cores)
+        optional(whole(1))("cores", cores)
         refuse_draws(self.design, int(draws) * int(chains), keep_u)
-        options = NutsOptions(
-            int(draws), int(tune), int(chains), cores, seed, target_accept, progressbar
-        )
+        sizes = int(draws), int(tune), int(chains)
+        options = NutsOptions(*sizes, cores, seed, target_accept, progressbar)
         density = self.density
         with gram.threads(cores), no_progress(not progressbar):
             Tails(density).refuse_improper()
             fit = self._start  # refuses a response that is reproduced: σ → 0 has infinite mass
             if density.by_residual is None and self.design.terms:  # with the probes it took
                 density = MarginalDensity(fit.statistics, self.priors)
-            result, name = draw(
-                engine, self.design, density, fit.components, options,
-                keep_u=keep_u, frame=lambda: self.frame,
-            )  # fmt: skip
+            result, name = draw(engine, self.design, density, fit.components, options,
+                                keep_u=keep_u, frame=lambda: self.frame)  # fmt: skip
         return Posterior.from_draws(result, self.priors, name, density)

@@ -1,5 +1,10 @@
 """How the documentation is built: ``sphinx-build -W notebooks build/site``."""
 
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.addnodes import pending_xref
+
+import bayesv
 from bayesv import __version__
 
 project = "bayesv"
@@ -9,7 +14,6 @@ release = version = __version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "myst_nb",
@@ -38,3 +42,35 @@ html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_copyright = False
+html_math_renderer = "mathml"
+
+
+def setup(app):
+    """Put formulas into pages as MathML, and mend what docstrings' readers take for types."""
+    app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
+    app.connect("autodoc-process-docstring", _whole_sentence, priority=400)
+    app.connect("doctree-read", _known_classes)
+
+
+def _inline(translator, node):
+    translator.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def _display(translator, node):
+    translator.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    raise nodes.SkipNode
+
+
+def _whole_sentence(app, what, name, obj, options, lines):
+    """Of a property, what stands before a colon is no type."""
+    if what in {"property", "attribute"} and lines:
+        lines[0] = lines[0].replace(": ", " – ")
+
+
+def _known_classes(app, doctree):
+    """Types link to classes of the library alone; ``shape`` and ``R`` are words."""
+    for reference in list(doctree.findall(pending_xref)):
+        target = reference.get("reftarget", "")
+        if reference.get("refspecific") and target.split(".")[-1] not in bayesv.__all__:
+            reference.replace_self(reference.children)

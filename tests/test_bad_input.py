@@ -412,3 +412,26 @@ def test_draws_that_do_not_fit_the_design(covs, sigma2, part):
 
     with pytest.raises(bv.BayesvError, match=part):
         label()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e160, 1e300])
+@pytest.mark.parametrize("name", ["y", "x", "w", "z"])
+def test_sizes_whose_squares_are_no_numbers_are_named(size, name):
+    """Their unit is the reason, and no warning of NumPy's or a story about random effects."""
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame(rng.uniform(1, 2, (24, 4)), columns=list("yxwz"))
+    data["g"] = list("abcd") * 6
+    data[name] *= size
+    with np.errstate(all="raise"), pytest.raises(bv.DataError, match="in a unit") as refusal:
+        bv.Model("y ~ x + (z | g)", data, var_weights="w")
+    assert {"y": "'y'", "x": "x is", "w": "var_weights", "z": "z is"}[name] in str(refusal.value)
+
+
+def test_points_in_time_are_no_weights_and_no_offsets():
+    data = pd.DataFrame({"y": np.arange(24.0) % 7, "t": pd.date_range("2020", periods=24)})
+    data["g"], data["w"] = list("abcd") * 6, data["t"].dt.tz_localize("Asia/Tokyo")
+    with pytest.raises(bv.BayesvError, match=r"offset\(t\) holds points in time"):
+        bv.Model("y ~ offset(t) + (1 | g)", data)
+    with pytest.raises(bv.DataError, match=r"var_weights \('w'\) .* points in time"):
+        bv.Model("y ~ 1 + (1 | g)", data, var_weights="w")

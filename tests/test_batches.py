@@ -366,3 +366,17 @@ def test_dask_objects_are_what_their_values_are():
     one = bv.Model(formula, frame)
     assert two.design.fixed_names == one.design.fixed_names
     assert two.reml().criterion == pytest.approx(one.reml().criterion, abs=1e-8)
+
+
+def test_a_constant_response_is_refused_in_the_same_words(parquet):
+    """With its value, and less its offset where there is one."""
+    frame = pd.DataFrame({"y": 7.0, "x": np.arange(12.0), "g": list("abc") * 4})
+    frame["z"] = frame["y"] + frame["x"]
+    path = parquet(frame)
+    for formula in ("y ~ x + (1 | g)", "z ~ 1 + offset(x) + (1 | g)"):
+        said = []
+        for data in (frame, path):
+            with pytest.raises(bv.DataError, match=r"is constant \(7\) in the 12 rows") as refusal:
+                bv.Model(formula, data)
+            said.append(str(refusal.value))
+        assert said[0] == said[1]

@@ -13,9 +13,13 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import DefaultPassBuilder
+from numba.core.registry import CPUDispatcher
+from numba.core.typed_passes import NativeLowering
 
 import bayesv as bv
-from bayesv.gram import loop_cache
+from bayesv.gram import linked, loop_cache
 from bayesv.gram.tables import BorderTable
 
 LOOP = """
@@ -110,6 +114,24 @@ def test_a_loop_serves_python_and_other_loops(tmp_path):
     assert module.total((1.0, 2.0)) == 6.0
     assert module.changed(4.0) == 8.0
     assert module.total((1, 2)) == 6.0
+
+
+def test_what_inner_loops_do_otherwise_has_the_names_of_this_numba():
+    """Numba's own methods of other names would be called, and compile each loop many times."""
+    for own in (linked._Library, linked._Linked, linked._Lowering, linked.LinkedLoop):
+        for name, value in vars(own).items():
+            if callable(value) and name not in ("__init__", "__call__"):
+                assert any(name in vars(base) for base in own.__mro__[1:]), name
+    assert linked._Lowering._name == NativeLowering._name
+    state = numba.core.compiler.StateDict(func_ir=None, flags=numba.core.compiler.Flags())
+    passes = [step for step, _ in DefaultPassBuilder.define_nopython_pipeline(state).passes]
+    assert passes.count(NativeLowering) == 1
+    called = {
+        JITCodeLibrary.finalize: ["_optimize_final_module", "_finalize_final_module"],
+        CPUDispatcher.compile: ["add_overload"],
+    }
+    for function, names in called.items():
+        assert set(names) <= set(function.__code__.co_names)
 
 
 def test_a_loop_that_takes_named_tuples_is_compiled_once(load, tmp_path):

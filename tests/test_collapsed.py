@@ -88,7 +88,7 @@ def test_interpolation_changes_nothing(penicillin, monkeypatch):
 
 
 def test_interpolation_that_is_not_good_enough_is_not_used(penicillin, monkeypatch):
-    from bayesv.inference import interpolation
+    from bayesv.support import interpolation
 
     monkeypatch.setattr(layout, "_LARGE_BORDER", 1)
     monkeypatch.setattr(interpolation, "_TOLERANCE", 1e-30)
@@ -113,7 +113,7 @@ def test_structures_give_the_same_fit():
         bv.Model(formula, star, elimination="crossed"),
         bv.Model(formula, star, elimination="nested", dedupe=False),
     ]
-    assert "nested: tch:sch (319×2) in sch (79×2); 1 dense block of 0" in models[0].describe()
+    assert "nested: tch:sch (319×2) in sch (79×2)" in models[0].describe()
     assert "1 dense block of 158 (sch (79×2))" in models[1].describe()
     assert "merged" in models[0].describe()
     assert "merged" not in models[2].describe()

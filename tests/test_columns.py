@@ -271,7 +271,7 @@ def test_covariates_that_were_rounded_are_named():
         return coarse_notes(bv.Model("y ~ x + (1 | g)", data.assign(x=x)))
 
     for exact in (data.x, data.x + 1e6, data.x.astype("f4"), np.arange(60) + 1e13,
-                  (np.arange(60) / 2 + 1e6).astype("f4"), data.x * 1e-200,
+                  (np.arange(60) / 2 + 1e6).astype("f4"), data.x * 1e-150,
                   data.x * 1e150):  # fmt: skip
         assert not notes(exact)
     (double,) = notes(data.x + 1e14)
@@ -296,3 +296,18 @@ def test_what_was_rounded_is_named_in_batches():
     assert not notes(data.assign(x=data.x + 1e6, y=data.y + 1e6))
     both = notes(data.assign(x=data.x + 1e14, y=data.y + 1e12))
     assert [note.split(" reaches")[0] for note in both] == ["the response 'y'", "x"]
+
+
+@pytest.mark.filterwarnings("ignore::bayesv.FitWarning")
+def test_a_response_of_too_few_digits_beside_sigma_is_a_problem_of_the_fit_in_batches_too():
+    """Where its SD is large because a covariate moves it, only σ tells."""
+    pa = pytest.importorskip("pyarrow")
+    rng = np.random.default_rng(3)
+    data = pd.DataFrame({"x": rng.normal(size=60), "g": np.arange(60) % 6})
+    data["x"] += np.repeat([0.0, 1e12], [40, 20])
+    data["y"] = data["x"] + rng.normal(size=60)
+    batches = pa.Table.from_pandas(data, preserve_index=False).to_batches(max_chunksize=25)
+    reader = pa.RecordBatchReader.from_batches(batches[0].schema, batches)
+    for rows in (data, reader):
+        fit = bv.Model("y ~ x + (1 | g)", rows).reml()
+        assert any("the response 'y' reaches 1e+12" in problem for problem in fit.problems)

@@ -84,11 +84,62 @@ def test_means_and_contrasts_are_those_of_emmeans(fits, name):
     compare(fit.marginal_means(first, ddf="satterthwaite"), want["satterthwaite"], mean[1:3])
     test = (("estimate", "estimate"), ("se", "SE"), ("df", "df"), ("t", "t.ratio"),
             ("p", "p.value"), ("low", "lower.CL"), ("high", "upper.CL"))  # fmt: skip
-    for adjust in ("tukey", "holm", "bonferroni", "sidak", "fdr"):
-        compare(fit.contrasts(first, adjust=adjust), want[adjust], test)
+    for adjust in (
+        *("tukey", "holm", "bonferroni", "sidak", "fdr", "scheffe", "hochberg", "hommel"),
+        *("by",),
+    ):
+        key = "by_rank" if adjust == "by" else adjust
+        compare(fit.contrasts(first, adjust=adjust), want[key], test)
     by_level = fit.contrasts(first, by=by)
     compare(by_level, want["by"], test)
     assert by_level[by].astype(str).to_list() == [str(level) for level in want["by"][by]]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_tests_of_one_side_and_of_margins_are_those_of_emmeans(fits, name):
+    want, fit, first = WANT[name], fits[name], SPECS.get(name, ("a", "b"))[0]
+    test = (("t", "t.ratio"), ("p", "p.value"), ("low", "lower.CL"), ("high", "upper.CL"))
+    for side in ("greater", "less"):
+        found = fit.contrasts(first, side=side, null=0.3)
+        compare(found, real(want["sided"][side]), test)
+    for side in ("greater", "less", "two-sided"):
+        found = fit.contrasts(first, side=side, null=0.3, delta=0.8, adjust="none")
+        compare(found, real(want["margins"][side]), test)
+
+
+def real(table):
+    """Return a table whose infinite limits are texts, as JSON has them."""
+    return {
+        name: [float(v) for v in values] if name.endswith(".CL") else values
+        for name, values in table.items()
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_means_over_rows_are_those_of_proportional_weights(fits, name):
+    """Emmeans keeps covariates at their mean; rows that all have it average to the same."""
+    data = DATA[name]
+    rows = data.assign(x=data.x.mean()) if "x" in data else data
+    found = fits[name].marginal_means(SPECS.get(name, ("a", "b"))[0], over=rows)
+    compare(found, WANT[name]["proportional"], (("estimate", "emmean"), ("se", "SE"), ("df", "df")))
+
+
+def test_means_and_slopes_over_rows_are_averages_of_predictions(fits):
+    """Each row at each level in turn, predicted without its group, and averaged."""
+    fit = fits["slopes"]
+    means = fit.marginal_means("b", over=UNEVEN)["estimate"]
+    own = [fit.predict(UNEVEN.assign(b=b), include="fixed")["mean"].mean() for b in ("u", "v")]
+    np.testing.assert_allclose(means, own, rtol=1e-9)
+    difference = fit.contrasts("b", over=UNEVEN)
+    assert difference["estimate"].item() == pytest.approx(own[0] - own[1])
+    up, down = (
+        fit.predict(UNEVEN.assign(x=UNEVEN.x + h), include="fixed")["mean"] for h in (0.5, -0.5)
+    )
+    slope = fit.marginal_means(slope="x", over=UNEVEN)
+    assert slope["estimate"].item() == pytest.approx((up - down).mean())
+    holes = UNEVEN.assign(x=UNEVEN.x.where(UNEVEN.index != 5))
+    complete = fit.marginal_means("b", over=UNEVEN.drop(index=5))
+    pd.testing.assert_frame_equal(fit.marginal_means("b", over=holes), complete)
 
 
 def test_coding_and_order_of_rows_do_not_matter(fits):
@@ -142,6 +193,11 @@ def test_a_posterior_has_means_and_contrasts():
     assert table["low"].iloc[0] == pytest.approx(np.quantile(first, 0.05))
     assert table["positive"].iloc[0] == pytest.approx((first > 0).mean())
     assert "p" not in table
+    near = post.contrasts("a", by="b", null=0.2, delta=0.5)
+    assert near["within"].iloc[0] == pytest.approx((np.abs(first - 0.2) < 0.5).mean())
+    assert near["positive"].iloc[0] == pytest.approx((first > 0.2).mean())
+    with pytest.raises(bv.BayesvError, match="side= is of tests"):
+        post.contrasts("a", side="less")
 
 
 def test_own_weights_and_a_reference(fits):
@@ -259,7 +315,7 @@ def test_empty_cells_leave_no_mean():
     assert fit.anova(type=2)["df1"].to_list() == [2.0, 1.0, 1.0]
     means = fit.marginal_means("a", by="b")
     assert means["estimate"].isna().to_list() == [False] * 5 + [True]
-    for adjust in ("tukey", "sidak", "fdr", "mvt"):
+    for adjust in ("tukey", "sidak", "fdr", "mvt", "scheffe", "holm", "hommel"):
         found = fit.contrasts("a", by="b", adjust=adjust)
         assert found["p"].isna().to_list() == [False] * 4 + [True] * 2
 
@@ -274,7 +330,15 @@ def test_empty_cells_leave_no_mean():
         (lambda fit: fit.marginal_means("a", at={"a": "t"}), "t"),
         (lambda fit: fit.contrasts("a", "poly"), "method must be 'pairwise'"),
         (lambda fit: fit.contrasts("a", {"one": [1, 2]}), "a weight for each of p, q, r"),
-        (lambda fit: fit.contrasts("a", adjust="scheffe"), "adjust must be"),
+        (lambda fit: fit.contrasts("a", adjust="lsd"), "adjust must be"),
+        (
+            lambda fit: fit.contrasts("a", adjust="mvt", side="less"),
+            "adjust='mvt' is of tests of two",
+        ),
+        (lambda fit: fit.contrasts("a", side="upper"), "side must be"),
+        (lambda fit: fit.contrasts("a", delta=-1), "delta is at least 0"),
+        (lambda fit: fit.marginal_means("a", over=UNEVEN[["a"]]), "no column for 'b'"),
+        (lambda fit: fit.marginal_means("a", over=UNEVEN.assign(x=np.nan)), "over: no row has"),
         (lambda fit: fit.contrasts("x"), "There is one mean"),
         (lambda fit: fit.marginal_means("a", slope="b"), "slope: b is a factor"),
         (lambda fit: fit.marginal_means("a", slope="z"), "slope: the fixed effects use no .*x"),

@@ -116,3 +116,14 @@ def test_nuts_does_not_start_on_a_rough_density(monkeypatch):
     options = NutsOptions(10, 10, 1, None, 1, 0.9, False)
     with pytest.raises(bv.BayesvError, match="cannot be evaluated around its mode"):
         sample_nuts(model.density, model.reml().components, options, False)
+
+
+def test_near_rows_of_a_smooth_correlation_are_named():
+    """Its matrix has no inverse: neither random effects nor the response are to blame."""
+    rng = np.random.default_rng(5)
+    places = rng.uniform(0, 10, 20)
+    data = pd.DataFrame({"y": rng.normal(size=40), "x": [*places, *(places + 1e-3)], "g": 1})
+    model = bv.Model("y ~ 1", data, residual="sp_gau(x | g)")
+    with pytest.raises(bv.DataError, match=r"rows 0\.001 apart .* Add nugget=True"):
+        model.reml()
+    assert bv.Model("y ~ 1", data, residual="sp_gau(x | g, nugget=True)").reml().converged

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
-import signal
 import sys
 import warnings
 from collections.abc import Collection, Sequence
@@ -19,6 +18,7 @@ import bayesv as bv
 from bayesv.cli.commands import COMMANDS
 from bayesv.cli.terminal import leave_stdout, prepare
 from bayesv.errors import near
+from bayesv.support.exit import INTERRUPTED
 
 __all__ = ["main", "parser_of"]
 
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         leave_stdout()
     except KeyboardInterrupt as stopped:  # also while a command's modules are read
         print(str(stopped) or "interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return INTERRUPTED
     except MemoryError as error:
         advice = "bayesv describe says how large the model is."
         print(f"error: not enough memory ({error}); {advice}", file=sys.stderr)
@@ -82,7 +82,7 @@ def parser_of(read: Collection[str]) -> argparse.ArgumentParser:
         prog="bayesv",
         description="The marginal covariance V = Z G Z' + R of Gaussian linear mixed models: REML "
         "and posterior side by side.",
-        epilog="exit codes: 0 done, 1 refused with a reason, 2 usage, 130 interrupted",
+        epilog=f"exit codes: 0 done, 1 refused with a reason, 2 usage, {INTERRUPTED} interrupted",
     )
     parser.add_argument("--version", action="version", version=f"bayesv {bv.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -10,6 +10,7 @@ from bayesv.covariance.effect_errors import conditional_variances
 from bayesv.covariance.effects_of_sums import EffectsOfSums
 from bayesv.covariance.gls import GLSFit
 from bayesv.linalg import Array
+from bayesv.support.shown import WholeFrame
 
 __all__ = ["effects_of_sums", "effects_table"]
 
@@ -57,4 +58,4 @@ def _table(estimate: Array, given: Array, by_beta: Array, labels: pd.MultiIndex)
         "se": np.sqrt(given + by_beta),
         "se_given_beta": np.sqrt(given),
     }
-    return pd.DataFrame(columns, index=labels)
+    return WholeFrame(columns, index=labels)

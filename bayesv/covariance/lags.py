@@ -18,6 +18,7 @@ from bayesv.design.design import Design
 from bayesv.design.parametric import ParametricResidual
 from bayesv.errors import DataError
 from bayesv.linalg import Array
+from bayesv.support.shown import WholeFrame
 
 __all__ = ["by_lag", "intervals_by_lag"]
 
@@ -62,7 +63,7 @@ def by_lag(estimates: GLSFit, group: str | None = None, position: Any = None) ->
         data.append(np.stack([products.ravel(), 0.5 * gaps.ravel() ** 2]))
     of_fit = _curves(design, vc, pairs)
     of_data = pairs.means(np.concatenate(data, axis=1))
-    return pd.DataFrame(
+    return WholeFrame(
         {
             "lag": pairs.lags,
             "corr_R": of_fit[0],
@@ -93,7 +94,7 @@ def intervals_by_lag(
         for k, name in enumerate(("corr_R", "corr_V", "semivariance"))
         for e, end in enumerate(("", "_low", "_high"))
     }
-    return pd.DataFrame({"lag": pairs.lags, **columns, "pairs": pairs.counts})
+    return WholeFrame({"lag": pairs.lags, **columns, "pairs": pairs.counts})
 
 
 @dataclass(frozen=True, eq=False)

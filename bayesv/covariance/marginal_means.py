@@ -11,11 +11,19 @@ import pandas as pd
 
 from bayesv.covariance.anova import DDF, small_sample_of
 from bayesv.covariance.means import Means, weights_of
-from bayesv.covariance.several_tests import ADJUSTMENTS, adjusted, fitting_adjustment
+from bayesv.covariance.several_tests import (
+    ADJUSTMENTS,
+    SIDES,
+    Hypothesis,
+    adjusted,
+    fitting_adjustment,
+)
 from bayesv.covariance.small_sample import METHODS, KenwardRoger
 from bayesv.covariance.student import t_quantile
+from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 from bayesv.support.arguments import (
+    NUMBER,
     PROBABILITY,
     TEXT,
     TEXTS,
@@ -64,6 +72,7 @@ def marginal_means(
     by: str | Sequence[str] = (),
     at: Mapping[str, Any] | None = None,
     slope: str | None = None,
+    over: Any = None,
     ddf: str = "kenward-roger",
     prob: float = 0.95,
 ) -> pd.DataFrame:
@@ -81,6 +90,9 @@ def marginal_means(
         Values of columns; else covariates are at their mean and factors have all levels.
     slope : str, optional
         A covariate: not the mean itself but its derivative by this column, as emmeans' emtrends.
+    over : DataFrame or mapping of columns, optional
+        Rows over which means are averaged in place of the grid of equal weights, each row at every
+        level of ``specs`` in turn: standardised means, or average slopes with ``slope``.
     ddf : {"kenward-roger", "satterthwaite"}
         Of a fit: Kenward and Roger's standard errors and degrees of freedom, or the plug-in's with
         Satterthwaite's.
@@ -102,7 +114,9 @@ def marginal_means(
     Notes
     -----
     As emmeans: each row of the grid is xβ̂; a mean is that of the rows that share its levels. A
-    slope is (dx/dz)β̂ by the column z, through every function of it, averaged likewise.
+    slope is (dx/dz)β̂ by the column z, through every function of it, averaged likewise. With
+    ``over`` the data, means, their contrasts and slopes are what marginaleffects calls
+    ``avg_predictions``, ``avg_comparisons`` and ``avg_slopes``.
 
     Examples
     --------
@@ -119,7 +133,7 @@ def marginal_means(
     False       8.2 2.3 159.0  3.7  12.8
      True      10.9 2.3 159.0  6.3  15.5
     """
-    means = Means.of(fit.design, specs, by, at, slope)
+    means = Means.of(fit.design, specs, by, at, slope, over)
     return WholeFrame(pd.concat([means.labels, _of(fit, ddf).table(means.L, prob)], axis=1))
 
 
@@ -129,6 +143,9 @@ def marginal_means(
     method=_method,
     ddf=choice(*DDF),
     adjust=choice(*ADJUSTMENTS),
+    side=choice(*SIDES),
+    null=NUMBER,
+    delta=NUMBER,
     prob=PROBABILITY,
 )
 def contrasts(
@@ -139,7 +156,11 @@ def contrasts(
     by: str | Sequence[str] = (),
     at: Mapping[str, Any] | None = None,
     slope: str | None = None,
+    over: Any = None,
     adjust: str = "tukey",
+    side: str = "two-sided",
+    null: float = 0.0,
+    delta: float = 0.0,
     ddf: str = "kenward-roger",
     prob: float = 0.95,
 ) -> pd.DataFrame:
@@ -147,27 +168,37 @@ def contrasts(
 
     Parameters
     ----------
-    fit, specs, by, at, slope, ddf, prob
+    fit, specs, by, at, slope, over, ddf, prob
         As in `marginal_means`; contrasts are within the levels of ``by``.
     method : {"pairwise", "reference", "consecutive", "mean", "polynomial"} or mapping
         All differences, each mean less the first, less the one before, less the mean of all;
         orthonormal polynomials over equal steps; or weights of the means in their order by name.
-    adjust : {"tukey", "mvt", "sidak", "holm", "bonferroni", "fdr", "none"}
-        Of p-values, and of intervals so that all of one level of ``by`` cover at once (of Holm's
-        and of fdr, Benjamini and Hochberg's, they are Bonferroni's). Tukey's is for pairwise
-        differences; those to a reference then have mvt, the joint t of the contrasts, which is
-        Dunnett's, and others Holm's. A posterior's intervals are of one contrast each.
+    adjust : {"tukey", "mvt", "scheffe", "sidak", "holm", "hochberg", "hommel", "bonferroni", …}
+        Of p-values, and of intervals so that all of one level of ``by`` cover at once (of methods
+        in steps they are Bonferroni's); also ``"fdr"`` (Benjamini and Hochberg), ``"by"``
+        (Benjamini and Yekutieli), ``"none"``. Tukey's is for pairwise differences; those to a
+        reference then have mvt, the joint t of the contrasts, which is Dunnett's, and others
+        Holm's. A posterior's intervals are of one contrast each.
+    side : {"two-sided", "greater", "less"}
+        Of the alternative: different from ``null``, above it or below it. Intervals of one side
+        are open on that side; Holm's take the place of Tukey's p-values.
+    null : float
+        The value that is tested.
+    delta : float
+        A margin. Of two sides: equivalence, p of two one-sided tests that the contrast is within
+        ``null`` ± δ. ``"greater"``: non-inferiority, that it is above ``null`` − δ; ``"less"``:
+        that it is below ``null`` + δ. Of a posterior: ``within``, the probability of ``null`` ± δ.
 
     Returns
     -------
     DataFrame
         Columns of ``by``; contrast, estimate, se, df, t, p, low, high. Of a posterior: contrast,
-        estimate, se, low, high, and ``positive``, the probability that it is above 0.
+        estimate, se, low, high, and ``positive``, the probability that it is above ``null``.
 
     Raises
     ------
     BayesvError
-        As `marginal_means`, or if weights do not fit.
+        As `marginal_means`, or if weights, adjustment or margin do not fit.
 
     Examples
     --------
@@ -178,15 +209,17 @@ def contrasts(
     >>> table["contrast"].to_list(), table[["estimate", "se", "df"]].round(2).iloc[0].to_list()
     (['False - True'], [-53.76, 5.08, 161.0])
     """
-    means = Means.of(fit.design, specs, by, at, slope)
-    source, parts = _of(fit, ddf), []
+    if not 0.0 <= delta < np.inf or not np.isfinite(null):
+        raise BayesvError(f"delta is at least 0, null a number; found {delta} and {null}.")
+    means = Means.of(fit.design, specs, by, at, slope, over)
+    source, parts, tested = _of(fit, ddf), [], Hypothesis(side, float(null), float(delta))
     for head, rows in means.parts():
         names, weights = weights_of(method, means.names(rows))
         L = _combined(weights, means.L[rows])
         table = source.table(L, prob)
         table.insert(0, "contrast", names)
-        own = fitting_adjustment(adjust, method, len(L))
-        table = source.tested(table, L, own, len(rows), prob)
+        own = fitting_adjustment(adjust, method, len(L), tested)
+        table = source.tested(table, L, own, len(rows), prob, tested)
         for place, (name, value) in enumerate(head.items()):
             table.insert(place, name, value)
         parts.append(table)
@@ -221,15 +254,15 @@ class _Fit:
         )  # fmt: skip
 
     def tested(
-        self, table: pd.DataFrame, L: Array, adjust: str, n_means: int, prob: float
+        self, table: pd.DataFrame, L: Array, adjust: str, n_means: int, prob: float, of: Hypothesis
     ) -> pd.DataFrame:
         """Add t and p, both they and intervals adjusted for the number of contrasts."""
-        t = (table["estimate"] / table["se"]).to_numpy()
+        estimate, se, df = (table[name].to_numpy() for name in ("estimate", "se", "df"))
+        t = of.statistic(estimate, se)
         cov = self.kr.cov if self.method == METHODS[0] else self.kr.cov_plugin
         joint = L @ cov.to_numpy() @ L.T
-        p, critical = adjusted(t, table["df"].to_numpy(), joint, adjust, n_means, prob)
-        half = critical * table["se"]
-        low, high = table["estimate"] - half, table["estimate"] + half
+        p, critical = adjusted(t, df, joint, adjust, n_means, prob, of)
+        low, high = of.interval(estimate, critical * se)
         return table.drop(columns=["low", "high"]).assign(t=t, p=p, low=low, high=high)
 
 
@@ -249,10 +282,19 @@ class _Draws:
         )  # fmt: skip
 
     def tested(
-        self, table: pd.DataFrame, L: Array, adjust: str, n_means: int, prob: float
+        self, table: pd.DataFrame, L: Array, adjust: str, n_means: int, prob: float, of: Hypothesis
     ) -> pd.DataFrame:
-        """Add the probability that a contrast is positive."""
-        return table.assign(positive=(self.beta @ L.T > 0).mean(axis=0))
+        """Add the probability that a contrast is positive, and that it is within a margin."""
+        if of.side != SIDES[0]:
+            raise BayesvError(
+                "side= is of tests; contrasts of a posterior have the probability that they are "
+                "above null=, and that they are within delta= of it."
+            )
+        away = self.beta @ L.T - of.null
+        table = table.assign(positive=(away > 0).mean(axis=0))
+        if of.delta > 0:
+            table["within"] = (np.abs(away) < of.delta).mean(axis=0)
+        return table
 
 
 def _of(fit: _Estimated, ddf: str) -> _Fit | _Draws:

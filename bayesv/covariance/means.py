@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from bayesv.design.design import Design
 from bayesv.errors import BayesvError, near
-from bayesv.formula.reference_grid import reference_grid, slope_grid
+from bayesv.formula.reference_grid import (
+    ReferenceGrid,
+    averaged_rows,
+    grid_columns,
+    reference_grid,
+    slope_grid,
+)
 from bayesv.linalg import Array
 
 __all__ = ["CONTRASTS", "Means", "weights_of"]
@@ -47,18 +53,19 @@ class Means:
         by: str | Sequence[str],
         at: Mapping[str, Any] | None,
         slope: str | None = None,
+        over: Any = None,
     ) -> Means:
-        """Average the reference grid, or its derivative by a covariate."""
+        """Average the reference grid or given rows, or their derivative by a covariate."""
         by, specs = _texts(by), _texts(specs)
-        grid = reference_grid(design, at) if slope is None else slope_grid(design, slope, at)
         names = [*by, *(name for name in specs if name not in by)]
+        known = grid_columns(design)
         for name in names:
-            if name not in grid.frame:
-                known = [str(column) for column in grid.frame.columns]
+            if name not in known:
                 raise BayesvError(
                     f"The fixed effects use no column {name!r}; they use "
                     f"{', '.join(known) or 'none'}{near(name, known)}"
                 )
+        grid = _grid(design, names, at, slope, over)
         if not names:
             return cls(pd.DataFrame(index=[0]), (), grid.X.mean(axis=0)[None])
         keys = grid.frame.groupby(names, sort=False, observed=True).ngroup().to_numpy()
@@ -89,6 +96,14 @@ class Means:
             " ".join(str(value) for value in row)
             for row in self.labels.loc[rows, own].itertuples(index=False)
         ]
+
+
+def _grid(
+    design: Design, names: Sequence[str], at: Mapping[str, Any] | None, slope: str | None, over: Any
+) -> ReferenceGrid:
+    if over is not None:
+        return averaged_rows(design, over, names, at, slope)
+    return reference_grid(design, at) if slope is None else slope_grid(design, slope, at)
 
 
 def weights_of(

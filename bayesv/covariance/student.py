@@ -1,4 +1,4 @@
-"""Student's t and the studentized range; infinite degrees of freedom are normal."""
+"""Student's t, F and the studentized range; infinite degrees of freedom are normal."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import chdtri, ndtr, ndtri, stdtr, stdtrit
+from scipy.special import chdtrc, chdtri, fdtrc, fdtri, ndtr, ndtri, stdtr, stdtrit
 
 from bayesv.linalg import Array
 
-__all__ = ["bisected", "range_quantile", "range_tail", "scales_of", "t_quantile", "t_tail"]
+__all__ = [
+    "bisected",
+    "f_quantile",
+    "f_tail",
+    "range_quantile",
+    "range_tail",
+    "scales_of",
+    "t_quantile",
+    "t_tail",
+]
 
 _NODES = 96  # of each of two integrals
 _FARTHEST = 8.5  # standard deviations
@@ -37,6 +46,30 @@ def t_tail(df: ArrayLike, t: ArrayLike) -> Array:
     df, t = np.asarray(df, dtype=float), np.asarray(t, dtype=float)
     normal = np.isinf(df)
     return np.asarray(np.where(normal, ndtr(-t), stdtr(np.where(normal, 1.0, df), -t)))
+
+
+def f_tail(rank: int, df: ArrayLike, F: ArrayLike) -> Array:
+    """Return P(F' > F) of F' with rank and df degrees of freedom, in the shape of df.
+
+    >>> f_tail(2, [12.0, float("inf")], [3.8853, 2.9957]).round(4).tolist()
+    [0.05, 0.05]
+    """
+    df, F = np.asarray(df, dtype=float), np.asarray(F, dtype=float)
+    normal = np.isinf(df)
+    finite = fdtrc(rank, np.where(normal, 1.0, df), F)
+    return np.asarray(np.where(normal, chdtrc(rank, rank * F), finite))
+
+
+def f_quantile(rank: int, df: ArrayLike, prob: float) -> Array:
+    """Return the quantile of F with rank and df degrees of freedom, in the shape of df.
+
+    >>> f_quantile(2, [12.0, float("inf")], 0.95).round(4).tolist()
+    [3.8853, 2.9957]
+    """
+    df = np.asarray(df, dtype=float)
+    normal = np.isinf(df)
+    finite = fdtri(rank, np.where(normal, 1.0, df), prob)
+    return np.asarray(np.where(normal, chdtri(rank, 1.0 - prob) / rank, finite))
 
 
 def range_tail(df: ArrayLike, q: ArrayLike, k: int) -> Array:

@@ -21,7 +21,7 @@ from bayesv.design.parametric import ParametricResidual, ResidualValues
 from bayesv.design.random_terms import Index, RandomTerm, TermSummary
 from bayesv.design.residual import Residual
 from bayesv.design.row_encoder import RowEncoder, RowReader
-from bayesv.design.scales import ResponseScale, residual_scale
+from bayesv.design.scales import ResponseScale, refuse_constant, residual_scale
 from bayesv.design.structured import StructuredResidual
 from bayesv.errors import DataError
 from bayesv.linalg import Array, connected
@@ -32,7 +32,6 @@ __all__ = [
     "Index",
     "RandomTerm",
     "TermSummary",
-    "refuse_constant",
     "require_rows",
 ]
 
@@ -72,6 +71,8 @@ class DesignSummary(LabelledDesign):
         Smallest and largest known weight.
     scale_after_X : ResponseScale or None
         Residual SD after X; None in files of versions that did not keep it.
+    largest_response : float or None
+        Largest absolute response; None in files of versions that did not keep it.
     reader : RowReader or None
         Reads the rows of a level again. In no file, and not passed to other processes; None where
         the data could be read once.
@@ -89,6 +90,7 @@ class DesignSummary(LabelledDesign):
     notes: tuple[str, ...] = ()
     scale_after_X: ResponseScale | None = None
     encoding: RowEncoder | None = None
+    largest_response: float | None = None
     reader: RowReader | None = field(default=None, repr=False, metadata={"saved": False})
 
     has_rows: ClassVar[bool] = False
@@ -262,7 +264,7 @@ class Design(LabelledDesign):
                 f"The response has {int((~np.isfinite(y)).sum())} missing or infinite values; a "
                 "design has fixed rows, so drop them from the data frame instead."
             )
-        refuse_constant(self.response, y, self.offset)
+        refuse_constant(self.response, y, self.offset, len(y))
         return self._with(y=y)
 
     def _with(self, **parts: Any) -> Design:
@@ -388,13 +390,4 @@ def require_rows(design: LabelledDesign, what: str, instead: str) -> None:
         raise DataError(
             f"{what}: the rows are needed, and this design was summed up in batches and keeps no "
             f"rows. {instead} Or build the model from a data frame, bv.Model(formula, frame)."
-        )
-
-
-def refuse_constant(response: str, y: Array, offset: Array | None) -> None:
-    """Refuse a response without variance beside its offset."""
-    target, what = (y, "") if offset is None else (y - offset, " less its offset")
-    if np.ptp(target) <= 1e-13 * np.abs(y).max():
-        raise DataError(
-            f"Response {response!r}{what} is constant ({target[0]:g}) in the {len(y)} rows used."
         )

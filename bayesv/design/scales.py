@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesv.errors import DataError
 from bayesv.linalg import Array
 
-__all__ = ["ColumnFacts", "ResponseScale", "residual_scale"]
+__all__ = ["ColumnFacts", "ResponseScale", "refuse_constant", "refuse_sizes", "residual_scale"]
 
+_LARGEST, _SMALLEST = 1e152, 1e-152  # sums of squares of larger ones are infinite, of smaller 0
 _SAMPLE = 8  # rows that rule out nearly all products of columns
 _EQUAL = 1e-10  # relative to the largest value
 _EXACT = 1e-8  # residual SD, relative to the response's, below which X is said to leave nothing
@@ -164,3 +167,35 @@ def _products(values: Array) -> tuple[tuple[int, int, int], ...]:
             if (np.abs(values[:, i] * values[:, j] - values[:, k]) <= limit).all():
                 products.append((k, int(i), int(j)))
     return tuple(products)
+
+
+def refuse_constant(response: str, y: Array, offset: Array | None, n: int) -> None:
+    """Refuse a response without variance beside its offset; its ends among n rows will do."""
+    target, what = (y, "") if offset is None else (y - offset, " less its offset")
+    refuse_sizes([f"Response {response!r}{what}"], target[:, None])
+    if np.ptp(target) <= 1e-13 * np.abs(y).max():
+        raise DataError(
+            f"Response {response!r}{what} is constant ({target[0]:g}) in the {n} rows used."
+        )
+
+
+def refuse_sizes(names: Sequence[str], columns: Array) -> None:
+    """Refuse columns whose squares, or sums of squares, are 0 or infinite in double precision.
+
+    Parameters
+    ----------
+    names : sequence of str
+        What the columns are called.
+    columns : ndarray, shape (n, k)
+        Finite; a column of zeros is not refused.
+    """
+    if not columns.size:
+        return
+    sizes = np.maximum(columns.max(axis=0), -columns.min(axis=0))
+    odd = (sizes > _LARGEST) | ((sizes < _SMALLEST) & (sizes > 0.0))
+    if odd.any():
+        k = int(np.argmax(odd))
+        raise DataError(
+            f"{names[k]} is {sizes[k]:.3g} at most in absolute value; double precision does not "
+            f"hold its squares. Give it in a unit of which it is {_SMALLEST:g} to {_LARGEST:g}."
+        )

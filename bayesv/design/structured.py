@@ -19,6 +19,8 @@ from bayesv.design.row_scales import RowScales
 from bayesv.design.series import Series
 from bayesv.errors import ComponentsError, DataError
 from bayesv.linalg import Array
+from bayesv.structures.antedependence import ChainRoot
+from bayesv.structures.spatial import Spatial
 from bayesv.structures.stationary import Stationary
 from bayesv.structures.structure import CovarianceStructure
 from bayesv.support.arguments import TEXT, a, array, called, optional, whole
@@ -153,6 +155,15 @@ class StructuredResidual(ParametricResidual):
         """Whether R is a function of visits alone."""
         part = self.sequential
         return part is not None and part.series.by_visit and not self.scales
+
+    @property
+    def smooth_beside(self) -> float | None:
+        """Distance of the nearest rows where correlations are smooth at 0; None elsewhere."""
+        if (part := self.sequential) is None or not isinstance(part.structure, Spatial):
+            return None
+        rough = part.structure.nugget or isinstance(part.structure, ChainRoot)
+        near = part.series.nearest
+        return None if rough or not len(near) else float(near.min())
 
     @property
     def series(self) -> Series | None:

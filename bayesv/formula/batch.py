@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesv.design.residual import Residual
+from bayesv.design.scales import refuse_sizes
 from bayesv.formula.build import weighted
 from bayesv.formula.columns import as_factor, as_numbers, plain_column
 from bayesv.formula.encoding import Encoding, encode
@@ -77,6 +78,7 @@ def evaluated(frame: pd.DataFrame, plan: Plan) -> Evaluated | None:
         keys.append(key)
         labels.append((term.label, term.columns, term.structure))
     target = y if offset is None else y - offset
+    refuse_sizes([f"Response {plan.formula.response!r}"], target[:, None])
     w = None if weights is None else weights[kept]
     return Evaluated(
         RowBatch(encoded.X, target, Residual.of_weights(w, len(kept)), tuple(groupings)),

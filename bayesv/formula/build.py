@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayesv.design.design import Design, RandomTerm, refuse_constant
+from bayesv.design.design import Design, RandomTerm
 from bayesv.design.known import Known
 from bayesv.design.residual import Residual
+from bayesv.design.scales import refuse_constant, refuse_sizes
 from bayesv.errors import DataError, near
 from bayesv.formula.encoding import Encoded, encode
 from bayesv.formula.frame import (
@@ -127,6 +128,7 @@ def build(
     encoded = encode(formula, _columns(frame, used), space, present)
     rows = encoded.rows
     _refuse_no_rows(encoded)
+    refuse_constant(formula.response, encoded.y, encoded.offset, len(encoded.y))
     kept = frame if len(rows) == n_given else frame.iloc[rows]
     model_frame = ModelFrame(formula, _columns(kept, used), space)
     X, names, aliased = _drop_aliased(encoded.X, encoded.names)
@@ -138,7 +140,6 @@ def build(
     texts = (*note_numbers_as_text(columns, formula), *rounded_columns(columns, formula))
     R = request.residual(frame, rows, covariance, None if w is None else w[rows])
     notes = (*_ineffective(formula), *_notes(encoded.gaps, aliased, terms, R), *texts)
-    refuse_constant(formula.response, encoded.y, encoded.offset)
     design = Design(
         formula=formula.text,
         response=formula.response,
@@ -208,11 +209,14 @@ def _weights(values: Any, frame: pd.DataFrame) -> Array | None:
             "var_weights has another index than the data; pass the column's name, or an array in "
             "the order of the rows."
         )
+    label = getattr(values, "name", None)
     try:
-        w = as_numbers(plain_column(pd.Series(np.ravel(values))))
-        w = w.reshape(np.shape(values))
+        column = plain_column(pd.Series(np.ravel(values), name=label))
+        if kind(column) == "time":
+            raise DataError("They are points in time.")
+        w = as_numbers(column).reshape(np.shape(values))
     except (TypeError, ValueError) as error:
-        name = f" ({values.name!r})" if getattr(values, "name", None) else ""
+        name = f" ({label!r})" if label else ""
         raise DataError(f"var_weights{name} must be real numbers, one a row: {error}") from None
     if w.shape != (len(frame),):
         raise DataError(f"var_weights has shape {w.shape}; the data have {len(frame)} rows.")
@@ -228,6 +232,7 @@ def weighted(w: Array) -> NDArray[np.bool_]:
             f"{w[bad][0]:g} in row {int(np.flatnonzero(bad)[0])}). R = σ²/w has no meaning "
             "there; drop these rows or correct the weights."
         )
+    refuse_sizes(["var_weights"], w[finite, None])
     return np.asarray(finite)
 
 

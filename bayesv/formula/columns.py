@@ -167,7 +167,8 @@ def levels_of(column: pd.Series) -> tuple[NDArray[np.intp], list[str]]:
             "which cannot tell neighbours apart: different levels may have become one. Give the "
             "column as text or as integers (with missing values: dtype 'Int64')."
         )
-    labels = [level_label(level) for level in levels.tolist()]
+    label = str if pd.api.types.is_integer_dtype(levels.dtype) else level_label
+    labels = [label(level) for level in levels.tolist()]
     if len(set(labels)) < len(labels):
         raise DataError(f"Factor {column.name!r} has different levels with the same text.")
     return codes, labels

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesv.design.design import Index
+from bayesv.design.scales import refuse_sizes
 from bayesv.errors import BayesvError, DataError, FormulaError
 from bayesv.formula.algebra import Terms
 from bayesv.formula.coding import side_columns
@@ -292,6 +293,7 @@ def encode(
         if key not in evaluated and len(rows):
             evaluated[key] = left_side(term, values, len(rows), levels_of_data)
             kept |= numbered(term, values, levels is not None)
+    refuse_sizes(names, X)
     return Encoded(
         rows=rows,
         gaps=_gaps(frame, present, weights_present),
@@ -327,13 +329,9 @@ def _used(value: Any, key: str) -> Any:
 
 
 def _response(formula: Formula, evaluator: Evaluator) -> Array:
-    node, columns = formula.response_node, evaluator.reader.states
+    node = formula.response_node
     try:
-        value = evaluator.variable(node)
-        state = columns.get(node.name) if isinstance(node, Name) else None
-        if state is not None and state.kind == "time":
-            raise FormulaError("It holds points in time.")
-        y = as_numeric(value, "It")
+        y = _no_times(node, evaluator, "It", evaluator.variable(node))
     except BayesvError as error:
         if isinstance(error, FormulaError) and "\n" in str(error):
             raise
@@ -348,8 +346,17 @@ def _sum_of_offsets(nodes: Sequence[Node], evaluator: Evaluator, n: int) -> Arra
     total = np.zeros(n)
     for node in nodes:
         with np.errstate(all="ignore"):
-            total = total + as_numeric(evaluator.value(node), f"offset({label(node)})")
+            what = f"offset({label(node)})"
+            total = total + _no_times(node, evaluator, what, evaluator.value(node))
     return total
+
+
+def _no_times(node: Node, evaluator: Evaluator, what: str, value: Any) -> Array:
+    """Return the numbers of a part that is no column of points in time."""
+    state = evaluator.reader.states.get(node.name) if isinstance(node, Name) else None
+    if state is not None and state.kind == "time":
+        raise FormulaError(f"{what} holds points in time.")
+    return as_numeric(value, what)
 
 
 def _gaps(

@@ -17,6 +17,7 @@ from bayesv.formula.grammar import RandomText
 from bayesv.formula.relationships import relationships_of
 from bayesv.linalg import Array
 from bayesv.structures import CovarianceStructure, direct_sum
+from bayesv.support.integers import distinct, n_distinct
 
 __all__ = [
     "LeftSide",
@@ -130,7 +131,7 @@ def level_text_of_rows(
     for codes, labels in parts:
         code = code * len(labels) + codes
         # Renumber at once: the product of level counts may exceed 64 bits, the pairs cannot.
-        seen, code = np.unique(code, return_inverse=True)
+        seen, code = distinct(code)
     first = np.full(len(seen), -1)
     first[code[::-1]] = np.arange(n)[::-1]
     levels = _texts([(codes[first], labels) for codes, labels in parts])
@@ -177,7 +178,7 @@ def refuse_levels(levels: Any, label: str, n: int | None) -> None:
 
 def relation(a: RandomTerm, b: RandomTerm) -> str:
     """Say whether a is nested in b or crossed with it (b has no more levels than a)."""
-    pairs = len(np.unique(a.codes.astype(np.int64) * b.n_levels + b.codes))
+    pairs = n_distinct(a.codes.astype(np.int64) * b.n_levels + b.codes)
     if pairs == a.n_levels:
         return f"{a.group} is nested in {b.group}"
     return (

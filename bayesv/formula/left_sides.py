@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bayesv.design.scales import refuse_sizes
 from bayesv.errors import DataError, FormulaError
 from bayesv.formula.algebra import Terms
 from bayesv.formula.coding import side_columns
@@ -53,6 +54,7 @@ def left_side(
         if positions is not None:
             values = {**values, label(_only(side)): positions.factor}
         columns, names = side_columns(side, values, n)
+        refuse_sizes(names, columns)
         used = {v for members in side.terms for v in members}
         by_levels = all(isinstance(values[label(side.variables[v])], Factor) for v in used)
         structure = structure_of_side(term.template, side, names, positions, by_levels=by_levels)

@@ -116,9 +116,10 @@ def rounded_columns(columns: Sequence[pd.Series], formula: Formula) -> tuple[str
             single, largest = x.astype(np.float32), np.abs(x).max()
         kind = np.float32 if (single == x).all() else np.float64
         spacing = float(np.spacing(kind(largest)))
+        said = rounded(name, float(largest), spacing, float((x - x[0]).std()))
         # Whole numbers, halves and the like are exact and have no odd multiples of it.
-        if (np.rint(x / spacing) % 2 == 1).any():
-            notes += rounded(name, float(largest), spacing, float((x - x[0]).std()))
+        if said and (np.rint(x / spacing) % 2 == 1).any():
+            notes += said
     return tuple(notes)
 
 

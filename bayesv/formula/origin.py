@@ -21,6 +21,7 @@ from bayesv.gram import (
     responses_of,
     statistics_of,
 )
+from bayesv.support.process import computing
 
 __all__ = ["Origin"]
 
@@ -57,6 +58,7 @@ class Origin:
     _sums: tuple[Moments, Scaling] | None = None
 
     @classmethod
+    @computing
     def read(
         cls,
         formula: str,

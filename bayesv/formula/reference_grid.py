@@ -16,6 +16,7 @@ from bayesv.errors import DataError, near
 from bayesv.formula.algebra import variable_label
 from bayesv.formula.coding import side_columns
 from bayesv.formula.encoding import Encoding
+from bayesv.formula.frame import take_columns
 from bayesv.formula.syntax import Name, Node, label, nodes
 from bayesv.formula.values import Columns, Contrasts, Factor
 from bayesv.linalg import Array
@@ -23,7 +24,9 @@ from bayesv.linalg import Array
 __all__ = [
     "FixedTerm",
     "ReferenceGrid",
+    "averaged_rows",
     "fixed_terms",
+    "grid_columns",
     "reference_grid",
     "slope_grid",
     "summing_to_zero",
@@ -175,6 +178,63 @@ def slope_grid(design: Design, along: str, at: Mapping[str, Any] | None = None) 
     Central differences of fourth order over 10⁻³ of the value: exact for polynomials up to the
     fourth degree but for rounding.
     """
+    frame = _grid_frame(design, at)
+    return ReferenceGrid(frame, _derivative(design, frame, along))
+
+
+def averaged_rows(
+    design: Design,
+    rows: Any,
+    names: Sequence[str],
+    at: Mapping[str, Any] | None = None,
+    along: str | None = None,
+) -> ReferenceGrid:
+    """Return means of X, or of its derivative by a covariate, over rows with some columns set.
+
+    Parameters
+    ----------
+    design, at, along
+        As in `slope_grid`.
+    rows : DataFrame or mapping of columns
+        Incomplete ones are left out.
+    names : sequence of str
+        Columns that are set to each of their values in turn, as those of ``at``.
+
+    Raises
+    ------
+    DataError
+        As `slope_grid`, or if no row is complete.
+    """
+    encoding = _encoding(design)
+    columns, chosen = _columns(encoding), _chosen(design, at)
+    frame = take_columns(rows, columns)
+    values = {
+        name: chosen[name] if name in chosen else _levels(design, encoding, name, used)
+        for name, used in columns.items()
+        if name in chosen or name in names
+    }
+    frame = frame.dropna(subset=[name for name in frame if name not in values])
+    if frame.empty:
+        raise DataError("over: no row has a value in every column of the fixed effects.")
+    ways = [dict(zip(values, way, strict=True)) for way in itertools.product(*values.values())]
+    means = []
+    for way in ways:
+        there = frame.assign(**way)
+        if along is None:
+            X = _estimable(*_columns_of(design, there))
+        else:
+            X = _derivative(design, there, along)
+        means.append(X.mean(axis=0))
+    return ReferenceGrid(pd.DataFrame(ways, index=range(len(ways))), np.stack(means))
+
+
+def grid_columns(design: Design) -> list[str]:
+    """Return the columns of the data that the fixed effects use."""
+    return list(_columns(_encoding(design)))
+
+
+def _derivative(design: Design, frame: pd.DataFrame, along: str) -> Array:
+    """Return the derivative of the rows of X by one covariate, shape (m, p)."""
     encoding = _encoding(design)
     columns = _columns(encoding)
     if along not in columns:
@@ -186,7 +246,6 @@ def slope_grid(design: Design, along: str, at: Mapping[str, Any] | None = None) 
         raise DataError(
             f"slope: {along} is a factor; a covariate has a slope, levels have contrasts."
         )
-    frame = _grid_frame(design, at)
     values = frame[along].to_numpy(dtype=float)
     step = _STEP * np.where(values == 0, 1.0, np.abs(values))
     parts = []
@@ -196,21 +255,24 @@ def slope_grid(design: Design, along: str, at: Mapping[str, Any] | None = None) 
         (8 * (near_up - near_down) - (far_up - far_down)) / (12 * step[:, None])
         for near_up, near_down, far_up, far_down in zip(*parts, strict=True)
     )
-    return ReferenceGrid(frame, _estimable(X, lost))
+    return _estimable(X, lost)
+
+
+def _chosen(design: Design, at: Mapping[str, Any] | None) -> dict[str, list[Any]]:
+    """Return the values of the columns that are given."""
+    columns = grid_columns(design)
+    for name in at or {}:
+        if name not in columns:
+            raise DataError(f"at: the fixed effects use no column {name!r}{near(name, columns)}")
+    return {name: _listed(values) for name, values in (at or {}).items()}
 
 
 def _grid_frame(design: Design, at: Mapping[str, Any] | None) -> pd.DataFrame:
     """Return combinations of the levels of all factors and values of covariates."""
-    encoding, at = _encoding(design), dict(at or {})
-    columns = _columns(encoding)
-    for name in at:
-        if name not in columns:
-            raise DataError(
-                f"at: the fixed effects use no column {name!r}{near(name, list(columns))}"
-            )
+    encoding, chosen = _encoding(design), _chosen(design, at)
     values = {
-        name: _listed(at[name]) if name in at else _levels(design, encoding, name, used)
-        for name, used in columns.items()
+        name: chosen[name] if name in chosen else _levels(design, encoding, name, used)
+        for name, used in _columns(encoding).items()
     }
     _refuse_large(math.prod(len(v) for v in values.values()) * (design.p + 1))
     if not values:

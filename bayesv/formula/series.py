@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -19,7 +18,6 @@ from bayesv.formula.residual_text import ResidualText, SDText
 from bayesv.linalg import Array
 from bayesv.names import level_label
 from bayesv.structures.kinds import family
-from bayesv.structures.spatial import Spatial
 
 __all__ = ["complete_rows", "read_series", "residual_of"]
 
@@ -105,17 +103,16 @@ def residual_of(
 
 def _sequential(text: ResidualText, frame: pd.DataFrame) -> Sequential:
     series = read_series(text, frame)
-    options = {"nugget": True} if text.nugget else {}
+    options: dict[str, bool | float] = {"nugget": True} if text.nugget else {}
     if series.by_visit:
         integers = series.times.astype(int)
         places = len(integers) if text.kind == "us" else integers
     else:
         places = np.unique(series.coordinates, axis=0)
         places = places[:, 0] if places.shape[1] == 1 else places
-    structure = family(text.kind, places, **options)
-    if isinstance(structure, Spatial) and len(series.nearest):
-        structure = replace(structure, unit=float(np.median(series.nearest)))
-    return Sequential(series, structure)
+        if len(series.nearest):
+            options["unit"] = float(np.median(series.nearest))
+    return Sequential(series, family(text.kind, places, **options))
 
 
 def _scales(factors: Sequence[SDText], frame: pd.DataFrame) -> RowScales:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -163,8 +163,9 @@ def _parquet(path: Path) -> ArrowSource:
 
     try:
         found = pyarrow.dataset.dataset(path, format="parquet")
-        schema, _ = _one_schema(found)
-        return _dataset(pyarrow.dataset.dataset(path, schema=schema, format="parquet"))
+        schema, unlike = _one_schema(found)
+        whole = pyarrow.dataset.dataset(path, schema=schema, format="parquet")
+        return _of_one_schema(whole, unlike)
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataError(f"{str(path)!r} cannot be read as Parquet: {error}.") from error
 
@@ -175,6 +176,11 @@ def _dataset(dataset: Any) -> ArrowSource:
     for field in schema:  # Arrow rounds to a shorter type without a word
         if not field.type.equals((own := dataset.schema.field(field.name)).type):
             unlike.setdefault(field.name, f"read as {own.type}, which does not hold {field.type}")
+    return _of_one_schema(dataset, unlike)
+
+
+def _of_one_schema(dataset: Any, unlike: Mapping[str, str]) -> ArrowSource:
+    """Return the batches of files, of which columns that no one type holds are refused."""
 
     def batches(names: Sequence[str]) -> Iterator[Any]:
         for name in names:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.design.design import DesignSummary, TermSummary
-from bayesv.design.scales import ColumnFacts, residual_scale
+from bayesv.design.scales import ColumnFacts, refuse_constant, residual_scale
 from bayesv.errors import DataError, FormulaError
 from bayesv.formula.batch import Plan, evaluated, level_codes
 from bayesv.formula.build import check_formula
@@ -229,8 +229,8 @@ def _finished(plan: Plan, part: _Part) -> tuple[DesignSummary, Moments, Scaling]
     moments = recode(part.moments, orders, [len(x) for x in levels])
     response, n = part.response, part.moments.n
     response_sd = float(np.sqrt(response.squares[0] / max(n - 1, 1)))
-    if response_sd <= 1e-13 * abs(response.mean[0]):
-        raise DataError(f"Response {plan.formula.response!r} is constant in the {n} rows used.")
+    ends = np.array([response.low[0], response.high[0]])
+    refuse_constant(plan.formula.response, ends, np.zeros(2) if plan.formula.offsets else None, n)
     terms = [
         TermSummary(label, columns, level, structure, facts.rms, facts.spread, facts)
         for level, facts, (label, columns, structure) in zip(
@@ -264,6 +264,7 @@ def _finished(plan: Plan, part: _Part) -> tuple[DesignSummary, Moments, Scaling]
         notes=tuple(notes),
         scale_after_X=residual_scale(square, n, len(kept), moments.log_weights, response_sd),
         encoding=part.encoding,
+        largest_response=float(np.abs(ends).max()),
     )
     return design, moments, scaling
 

@@ -125,6 +125,8 @@ def as_numeric(value: Any, what: str) -> Array:
     if isinstance(value, np.ndarray):
         return value
     if isinstance(value, Factor):
+        if not value.levels:
+            raise FormulaError(f"{what} has no value in any row, and numbers are needed here.")
         raise FormulaError(
             f"{what} is a factor (its levels are {', '.join(map(repr, value.levels[:5]))}"
             f"{', …' if len(value.levels) > 5 else ''}), and numbers are needed here; "

@@ -19,6 +19,7 @@ from bayesv.gram.statistics import GramStatistics
 from bayesv.gram.tables import Sums, combined
 from bayesv.linalg import Array, independent_columns, psd_root
 from bayesv.structures.level_root import LevelRoot
+from bayesv.support.integers import order_of
 from bayesv.support.memory import refuse_unless
 
 __all__ = [
@@ -228,7 +229,7 @@ class _Order:
         """Return levels of f and g that meet, by level of f, then of g, and their places."""
         if (f, g) not in self._orders:
             i, j = _levels(self._pairs, f, g)
-            order = np.lexsort([j, i])
+            order = order_of(i.astype(np.int64) * self._shapes[g][0] + j)
             self._orders[f, g] = i[order], j[order], order
         return self._orders[f, g]
 
@@ -258,8 +259,7 @@ class _Order:
     def _factors(self, terms: Sequence[int], m: int) -> tuple[ChainFactor, ...]:
         """Return the factors of the chain, units ordered below their parents."""
         factors: list[ChainFactor] = []
-        rank = np.zeros(1, dtype=np.intp)  # of each level of the coarser factor
-        width = m
+        rank, width = np.zeros(1, dtype=np.intp), m  # rank of each level of the coarser factor
         for depth in reversed(range(len(terms))):
             term = terms[depth]
             J, k = self._shapes[term]
@@ -285,7 +285,7 @@ class _Order:
             units.append(np.repeat(rank[i], part.k))
             columns.append((part.start + j[:, None] * part.k + np.arange(part.k)).ravel())
         unit, column = np.concatenate(units), np.concatenate(columns)
-        order = np.lexsort([column, unit])
+        order = order_of(unit.astype(np.int64) * (int(column.max(initial=0)) + 1) + column)
         self._edge_orders[term] = order
         edges = np.concatenate([[0], np.cumsum(np.bincount(unit, minlength=J))]).astype(np.intp)
         return edges, column[order].astype(np.intp)
@@ -319,7 +319,7 @@ class _Order:
     def _iteration(self, chain: int, terms: Sequence[int]) -> Iteration:
         """Return where the products of the border's columns stand, row by row."""
         rows, columns = self._border_places()
-        order = np.lexsort([columns, rows])
+        order = order_of(rows.astype(np.int64) * (int(columns.max(initial=0)) + 1) + columns)
         widths = [np.full(t.n_levels * t.k, t.k) for t in self.border]
         starts = [t.start + np.repeat(np.arange(t.n_levels) * t.k, t.k) for t in self.border]
         counts = np.bincount(rows, minlength=sum(len(width) for width in widths))

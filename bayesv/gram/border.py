@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bayesv.gram.compiled import compiled
-from bayesv.gram.eights import add_row
+from bayesv.gram.eights import load, spread, store
 from bayesv.gram.tables import K, S
 
 __all__ = ["border_gradient", "from_border", "mirror", "sandwich", "to_border"]
@@ -20,21 +20,27 @@ def to_border(tables, f, first, last, P, half, left):
     table, columns, slots = tables.table, tables.columns, tables.slots
     E, border_A, border_B = left.E, left.A_border, left.B_border
     k, s, m = table[f, K], table[f, S], border_B.shape[1]
-    half_E = np.zeros((last - first, k))
-    for i in range(k):
-        for j in range(k):
-            for x in range(last - first):
-                half_E[x, i] += P[i, j] * E[first + x, j]
-    for x in range(last - first):
-        row = columns[first + x]
+    # Signed indices may count from the end, which is tested each time.
+    first, size = np.uintp(first), np.uintp(last - first)
+    half_E = np.empty((size, k))
+    for x in range(size):
+        for i in range(k):
+            v = 0.0
+            for j in range(k):
+                v += P[i, j] * E[first + x, j]
+            half_E[x, i] = v
+    for x in range(size):
+        row = np.uintp(columns[first + x])
         for i in range(k):
             v = half_E[x, i]
             if len(border_A):
-                for y in range(x + 1):
+                for y in range(x + np.uintp(1)):
                     border_A[row, columns[first + y]] -= v * half_E[y, i]
             for b in range(m):
                 border_B[row, b] -= v * half[i, s - m + b]
-        target, column = first + x, 0
+        if f + 1 == len(table):
+            continue
+        target, column = np.intp(first + x), 0
         for g in range(f + 1, len(table)):
             target = slots[target]
             for b in range(table[g, K]):
@@ -67,7 +73,7 @@ def from_border(tables, f, first, last, h, p, D, D_bar, left, bar, factors, of_s
                 for i in range(k):
                     p_E[x, i] += h[i, s - m + b] * v
                     p[i, s - m + b] += E[first + x, i] * v
-    for x in range(last - first):
+    for x in range(last - first if f + 1 < len(table) else 0):
         target, column = first + x, 0
         for g in range(f + 1, len(table)):
             target = slots[target]
@@ -110,18 +116,23 @@ def _add_dense(E, columns, first, last, k, A_bar, p_E):
 def _from_factors(E, columns, first, last, factors, h, p, p_E, D_bar, wanted):
     """Add what the border's derivatives, by factors and blocks, say to p, p_E and D_bar.
 
-    ``factors.F`` has rows of eight numbers, some for each column of the border: of the factors, and
+    ``factors.F`` has rows of eight numbers, an even number for each column: of the factors, and
     last of half the derivative by B. Unless ``wanted``, only the blocks go by way of p_E.
     """
     F, signs, starts, widths, blocks = factors
     (k, m), n = p.shape, len(F) // len(starts)
     R = len(signs)
-    total = np.zeros((k * n, 8))
-    for x in range(first, last):
-        for i in range(k):
-            for r in range(n):
-                add_row(total, i * n + r, F, columns[x] * n + r, E[x, i])
-    along = total.reshape(k, 8 * n)
+    sums = np.empty((k * n, 8))
+    for i in range(k):
+        for r in range(0, n, 2):
+            total, other = spread(0.0), spread(0.0)
+            for x in range(np.uintp(first), np.uintp(last)):
+                row, v = columns[x] * n + r, spread(E[x, i])
+                total = total + v * load(F, row)
+                other = other + v * load(F, row + 1)
+            store(sums, i * n + r, total)
+            store(sums, i * n + r + 1, other)
+    along = sums.reshape(k, 8 * n)
     for i in range(k):
         for b in range(m):
             p[i, b] += along[i, R + b]
@@ -136,16 +147,16 @@ def _from_factors(E, columns, first, last, factors, h, p, p_E, D_bar, wanted):
             for j in range(k):
                 for r in range(R + m):
                     D_bar[i, j] -= back[i, r] * along[j, r]
-    for x in range(last - first):
-        row = columns[first + x]
-        level = first + x - (row - starts[row])
-        of_row = F[row * n : (row + 1) * n].reshape(8 * n)
+    first = np.uintp(first)
+    for x in range(np.uintp(len(p_E))):
+        row = np.uintp(columns[first + x])
+        level = first + x - (row - np.uintp(starts[row]))
         for i in range(k):
             v = 0.0
             if wanted:
                 for r in range(R + m):
-                    v += of_row[r] * back[i, r]
-            for b in range(widths[row]):
+                    v += F[np.intp(row) * n + r // 8, r % 8] * back[i, r]
+            for b in range(np.uintp(widths[row])):
                 v += blocks[row, b] * E[level + b, i]
             p_E[x, i] = v
 

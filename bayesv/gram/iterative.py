@@ -14,7 +14,7 @@ from bayesv.gram.operator import Operator, operator_of
 from bayesv.gram.scaling import Index
 from bayesv.gram.tables import Sums, Tables
 from bayesv.gram.threads import n_threads, run
-from bayesv.linalg import Array
+from bayesv.linalg import Array, aligned
 from bayesv.support.memory import refuse_unless
 
 __all__ = [
@@ -38,8 +38,8 @@ class Factors(NamedTuple):
     Attributes
     ----------
     F : ndarray, shape (q * n, 8)
-        n rows for each column of the border: the R numbers of F, half the derivative by B, and
-        zeros.
+        n rows, an even number, for each column of the border: the R numbers of F, half the
+        derivative by B, and zeros.
     signs : ndarray, shape (R,)
     starts : ndarray of int, shape (q,)
         First column of the level of each column of the border.
@@ -224,9 +224,12 @@ def reverse_iteratively(
 
 
 def _in_eights(*parts: Array) -> Array:
-    """Return the columns of all parts, (q, …), in rows of eight, with zeros after the last."""
+    """Return the columns of all parts, (q, …), in pairs of rows of eight, zeros after the last."""
     q, size = len(parts[0]), sum(part.shape[1] for part in parts)
-    return np.hstack([*parts, np.zeros((q, -size % 8))]).reshape(-1, 8)
+    columns = aligned((q, size + -size % 16))
+    np.concatenate(parts, axis=1, out=columns[:, :size])
+    columns[:, size:] = 0.0
+    return columns.reshape(-1, 8)
 
 
 def _blocks(

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesv.linalg import Array
+from bayesv.linalg import Array, aligned
 
 __all__ = ["EIGHT", "Krylov", "krylov"]
 
@@ -25,6 +25,7 @@ _STEPS = 16  # for which there is room at first
 # Of a column relative to what the operator made of it, or of the residual of its solution: its
 # space is complete, and what would come next is rounding.
 _DEAD = 1e-13
+_LITTLE = 1e-3  # of it, with so much rounding that it is made orthogonal twice
 _RANK = 1e-12  # of the largest eigenvalue of a derivative, below which it is left out
 
 
@@ -124,7 +125,7 @@ def krylov(times: Callable[[Array], Array], columns: Array, tolerance: Array, mo
     from bayesv.gram.sparse import orthogonalise  # compiled: loaded when it is needed
 
     norms = np.sqrt(np.einsum("qc,qc->c", columns, columns))
-    basis = np.empty((_STEPS, *columns.shape))
+    basis = aligned((_STEPS, *columns.shape))
     basis[0] = columns / np.where(norms > 0, norms, 1.0)
     alphas: list[Array] = []
     betas: list[Array] = []
@@ -137,6 +138,11 @@ def krylov(times: Callable[[Array], Array], columns: Array, tolerance: Array, mo
         alpha = np.where(alive, orthogonalise(basis, k + 1, w)[k], 1.0)
         pivot = alpha - (betas[-1] ** 2 / pivot if k else 0.0)
         beta = np.sqrt(np.einsum("qc,qc->c", w, w))
+        if (little := alive & (beta < _LITTLE * size)).any():
+            again = w.copy()
+            orthogonalise(basis, k + 1, again)
+            w = np.where(little, again, w)
+            beta = np.sqrt(np.einsum("qc,qc->c", w, w))
         alive = alive & (beta > _DEAD * size) & (residual * beta > _DEAD * np.abs(pivot))
         beta = np.where(alive, beta, 0.0)
         residual = np.where(residual > 0, residual * beta / np.abs(pivot), 0.0)
@@ -145,6 +151,8 @@ def krylov(times: Callable[[Array], Array], columns: Array, tolerance: Array, mo
         if not (residual > tolerance).any() or k + 1 == min(most, len(columns)):
             break
         if k + 1 == len(basis):
-            basis = np.concatenate([basis, np.empty_like(basis)])
+            more = aligned((2 * len(basis), *columns.shape))
+            more[: len(basis)] = basis
+            basis = more
         basis[k + 1] = np.where(alive, w / np.where(alive, beta, 1.0), 0.0)
     return Krylov(basis[: k + 1], np.array(alphas), np.array(betas), norms, float(residual.max()))

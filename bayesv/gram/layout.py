@@ -174,15 +174,9 @@ class Layout:
         return BorderTable(np.concatenate(starts), np.concatenate(widths), np.concatenate(places))
 
     @cached_property
-    def border_columns(self) -> BorderTable:
-        """Of every column of the border, what `border_table` has of its level."""
-        table = self.border_table
-        return BorderTable(*(np.repeat(part, table.widths) for part in table))
-
-    @cached_property
     def ordering(self) -> Ordering | None:
         """In what order the columns of a dense border are eliminated; None for their own."""
-        return ordering_of(self.apart.tables, self.border_size) if self.chain else None
+        return ordering_of(self.apart.tables, self.border_table) if self.chain else None
 
     def in_basis(self, lambdas: Sequence[Array]) -> list[Array]:
         """Return λ of the user's columns, shapes (..., k, k), in the basis of the statistics."""
@@ -263,7 +257,7 @@ class Layout:
     def describe(self, labels: Sequence[str]) -> str:
         """Return in words how random effects are eliminated.
 
-        Such as ``nested: tch:sch (319×2) in sch (79×2); 1 dense block of 0``, and what was merged.
+        Such as ``nested: tch:sch (319×2) in sch (79×2)``, and what was merged.
         """
         if not self.chain and not self.border:
             return "none: there are no random effects"
@@ -271,7 +265,9 @@ class Layout:
         kind = "crossed" if self.border else "nested" if len(self.chain) > 1 else "single"
         kind = f"{kind}: {chain}" if chain else "levels that are related"
         border = " + ".join(f"{labels[t.term]} ({t.n_levels}×{t.k})" for t in self.border)
-        if self.iteration is None:
+        if not self.border:
+            text = kind
+        elif self.iteration is None:
             text = f"{kind}; 1 dense block of {self.border_size}"
         else:
             n = self.iteration.probes.number(self.p + 1)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bayesv.design.residual import Residual
 from bayesv.gram.scaling import Grouping, Index, RowBatch, Scaling
 from bayesv.linalg import Array
+from bayesv.support.integers import distinct
 from bayesv.support.memory import refuse_unless
 
 __all__ = [
@@ -201,15 +202,15 @@ def _cells(f: Grouping, g: Grouping) -> tuple[Index, Index, Index]:
             i, j = (partner[seen], seen) if swap else (seen, partner[seen])
             return number[fine.codes], i, j
     key = f.codes.astype(np.int64) * g.n_levels + g.codes
-    seen, cell = np.unique(key, return_inverse=True)
+    seen, cell = distinct(key)
     i, j = np.divmod(seen, g.n_levels)
-    return cell.astype(np.intp), i.astype(np.intp), j.astype(np.intp)
+    return cell, i.astype(np.intp), j.astype(np.intp)
 
 
 def _merge_pairs(a: Pairs, b: Pairs) -> Pairs:
     i, j = np.concatenate([a.i, b.i]), np.concatenate([a.j, b.j])
     width = int(j.max()) + 1 if len(j) else 1
-    seen, cell = np.unique(i.astype(np.int64) * width + j, return_inverse=True)
+    seen, cell = distinct(i.astype(np.int64) * width + j)
     blocks = np.zeros((len(seen), *a.blocks.shape[1:]))
     np.add.at(blocks, cell[: len(a.i)], a.blocks)
     np.add.at(blocks, cell[len(a.i) :], b.blocks)

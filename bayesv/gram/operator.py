@@ -18,7 +18,7 @@ import numpy as np
 from bayesv.gram.layout import Layout
 from bayesv.gram.tables import Sums, Tables
 from bayesv.gram.threads import run
-from bayesv.linalg import Array
+from bayesv.linalg import Array, aligned
 
 __all__ = ["Operator", "operator_of"]
 
@@ -87,7 +87,7 @@ class Operator:
         """Return A_left w, shape (q, 8)."""
         from bayesv.gram.sparse import times  # compiled: loaded when it is needed
 
-        iteration, product = self.layout.iteration, np.empty(w.shape)
+        iteration, product = self.layout.iteration, aligned(w.shape)
         assert iteration is not None
         times(
             self.tables.edges, self.tables.columns, self.scaled, iteration.rows,
@@ -189,7 +189,7 @@ def _in_eights(function: Callable[[Array], Array], w: Array) -> Array:
 
 def _blockwise(layout: Layout, blocks: Blocks, x: Array, *, transposed: bool = False) -> Array:
     """Return blockdiag(blocks) x for blocks (J, k, k) of every term of the border; x (q, R)."""
-    product = np.empty(x.shape)
+    product = aligned(x.shape)
     for term, block in zip(layout.border, blocks, strict=True):
         if term.k == 1:
             np.multiply(block[:, 0], x[term.slice], out=product[term.slice])

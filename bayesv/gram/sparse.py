@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from bayesv.gram.compiled import compiled
-from bayesv.gram.eights import add_row
+from bayesv.gram.eights import load, spread, store
 from bayesv.gram.tables import A_START, L_START, U_START, K
 
 __all__ = ["WIDTH", "by_pattern", "combine", "orthogonalise", "scale_edges", "times"]
@@ -84,19 +84,28 @@ def times(edges, columns, scaled, rows, places, values, w, product):
 
     A is sparse, with ``values`` at the columns ``places[rows[i] : rows[i + 1]]`` of row i.
     """
-    product[:] = 0.0
+    one = np.uintp(1)  # an index that cannot be negative needs no test of it
     for i in range(len(w)):
-        for x in range(rows[i], rows[i + 1]):
-            add_row(product, i, w, places[x], values[x])
-    total = np.empty((1, WIDTH))
+        total = spread(0.0)
+        for x in range(np.uintp(rows[i]), np.uintp(rows[i + 1])):
+            total = total + spread(values[x]) * load(w, places[x])
+        store(product, i, total)
     for u in range(len(edges) - 1):
-        first, last = edges[u], edges[u + 1]
+        first, last = np.uintp(edges[u]), np.uintp(edges[u + 1])
         for i in range(scaled.shape[1]):
-            total[:] = 0.0
+            total, other = spread(0.0), spread(0.0)  # sums that do not wait for each other
+            half = first + (last - first) // np.uintp(2)
+            for x in range(first, half):
+                y = x + half - first
+                total = total + spread(scaled[x, i]) * load(w, columns[x])
+                other = other + spread(scaled[y, i]) * load(w, columns[y])
+            if (last - first) % np.uintp(2) == one:
+                y = last - one
+                total = total + spread(scaled[y, i]) * load(w, columns[y])
+            total = total + other
             for x in range(first, last):
-                add_row(total, 0, w, columns[x], scaled[x, i])
-            for x in range(first, last):
-                add_row(product, columns[x], total, 0, -scaled[x, i])
+                c = columns[x]
+                store(product, c, load(product, c) - spread(scaled[x, i]) * total)
 
 
 @compiled

@@ -18,7 +18,7 @@ from bayesv.linalg import Array
 from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import PROBABILITY, SEED, a, accepts, whole
 from bayesv.support.progress import progress
-from bayesv.support.shown import Part, Shown, Table
+from bayesv.support.shown import Part, Shown, Table, WholeFrame
 
 __all__ = ["Bootstrap", "bootstrap", "simulated_refits"]
 
@@ -50,7 +50,7 @@ class Bootstrap(Shown):
     def interval(self, prob: float = 0.95) -> pd.DataFrame:
         """Return estimate, bias, standard error and percentile interval of each scalar."""
         low, high = (self.draws.quantile((1 + s * prob) / 2) for s in (-1, 1))
-        return pd.DataFrame(
+        return WholeFrame(
             {
                 "estimate": self.estimate,
                 "bias": self.draws.mean() - self.estimate,

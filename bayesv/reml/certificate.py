@@ -88,13 +88,20 @@ class Certificate:
 
 
 def certify(
-    criterion: Criterion, x: Array, free: Mask, gradient: Array, tolerance: float
+    criterion: Criterion,
+    here: Elimination,
+    x: Array,
+    free: Mask,
+    gradient: Array,
+    tolerance: float,
 ) -> Certificate:
     """Judge a minimum of a criterion with probes.
 
     Parameters
     ----------
     criterion : Criterion
+    here : Elimination
+        At x.
     x : ndarray, shape (d,)
         Where it is least.
     free : ndarray of bool, shape (d,)
@@ -115,7 +122,6 @@ def certify(
     n = probes.number(criterion.stats.p + 1)
     sure = float(stdtrit(n - 1, _SURE))
     steps = np.where(free, _STEP * np.maximum(criterion.row_sizes(x), _LEAST), _FROM_ZERO)
-    here = criterion.eliminated(x)
     base, values = criterion.value_of(here), _variances(criterion, x, here)
     unit = _units(criterion, values)
     residual, shift, moves, slopes, by_probe = here.residual, np.zeros(len(values)), [], [], []

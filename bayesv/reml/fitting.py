@@ -129,7 +129,8 @@ def _certified(search: Search, best: Optimum, problems: tuple[str, ...]) -> Reml
     while True:
         criterion, probes = search.criterion, search.criterion.stats.probes
         assert probes is not None
-        certificate = certify(criterion, best.x, best.free, best.gradient, search.tolerance)
+        here = criterion.eliminated(best.x)
+        certificate = certify(criterion, here, best.x, best.free, best.gradient, search.tolerance)
         wanted = int(np.ceil((certificate.largest / search.tolerance) ** 2))
         factor = min(max(wanted, 2), 8, _MOST_PROBES // probes.scale)
         if certificate.met or factor < 2 or not certificate.solved:
@@ -138,4 +139,4 @@ def _certified(search: Search, best: Optimum, problems: tuple[str, ...]) -> Reml
         best = search.run(best.x)
     if certificate.problem:
         problems = (*problems, certificate.problem)
-    return replace(search.finish(best, problems), certificate=certificate)
+    return replace(search.finish(best, problems, here.T), certificate=certificate)

@@ -57,9 +57,12 @@ class Free:
         # far from the start it is another: what is left there is searched again, to the end.
         for _ in range(_ROUNDS):
             part, value, slopes = self._round(part, loose, finer, max_iterations)
-            sizes = np.maximum(self.criterion.row_sizes(self._filled(part))[self.free], 1.0)
+            x = self._filled(part)
+            sizes = np.maximum(self.criterion.row_sizes(x)[self.free], 1.0)
             if finer is None or float((np.abs(slopes) * sizes).max()) < _SETTLED:
                 break
+            if (np.abs(slopes) <= finer * np.sqrt(self.criterion.curvature(x)[self.free])).all():
+                break  # another round would end where it starts
             loose = _SEARCH_GRADIENT
         gradient = np.zeros_like(self.x)
         gradient[self.free] = slopes
@@ -82,18 +85,20 @@ class Free:
             return minimize(
                 self._evaluate, part, curvature, loose * size, max_iterations, fine, arrived
             )
-        from bayesv.reml.chains import descend_chain  # compiled: loaded when it is needed
+        from bayesv.reml.chains import search_chain  # compiled: loaded when it is needed
 
         course = begun(part, curvature, loose * size, fine, max_iterations)
         known = np.zeros(0) if self.known is None else self.known
-        evaluations = np.zeros(1, dtype=np.intp)
+        evaluations, rest = np.zeros(1, dtype=np.intp), np.empty_like(chain.sums.C)
         descent = ChainDescent(
-            self.x.copy(), np.flatnonzero(self.free), known, curvature, _NEAR, evaluations
-        )
-        told = descend_chain(chain, table, descent, course)
+            self.x.copy(), np.flatnonzero(self.free), known, curvature, _NEAR, evaluations,
+            rest, 0, 0.0,
+        )  # fmt: skip
+        told = search_chain(chain, table, descent, course)
         criterion.n_evaluations += int(evaluations[0])
         if course.numbers[VALUE] == -np.inf:
             raise criterion.reproduced()
+        criterion.remember(self._filled(course.x), rest)
         return ended(self._evaluate, course, told)
 
     def _filled(self, part: Array) -> Array:

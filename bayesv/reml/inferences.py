@@ -27,6 +27,7 @@ from bayesv.design.design import Design, require_rows
 from bayesv.design.simulation import normal_scores, simulate
 from bayesv.gram import GramStatistics
 from bayesv.reml.intervals import METHODS, confint
+from bayesv.reml.tidied import augmented, glanced, tidied
 from bayesv.support.arguments import (
     PROBABILITY,
     SEED,
@@ -97,7 +98,8 @@ class Inferences(Savable):
         ----------
         method : {"Wald", "profile", "bootstrap"}
             ``"Wald"``: of SDs and correlations from the curvature at the estimate, symmetric in
-            log SD and atanh of a correlation, as nlme's ``intervals``; NaN on a boundary. Of β
+            log SD and atanh of a correlation, as nlme's ``intervals``; NaN on a boundary, and of
+            an SD that the curvature leaves free (over and times 100 and more). Of β
             Kenward–Roger's; normal ones of a fit by ML or of data in batches. ``"profile"``: of
             the profile likelihood by ML, whatever the fit, as lme4's ``confint``, with the
             estimates by ML; slower.
@@ -120,6 +122,74 @@ class Inferences(Savable):
         [5.92, 3.92, 8.95]
         """
         return confint(self, method, prob, refits)
+
+    @accepts(prob=PROBABILITY)
+    def tidy(self, prob: float = 0.95) -> pd.DataFrame:
+        """Return every parameter in one table: fixed effects, SDs, correlations, residuals.
+
+        Returns
+        -------
+        DataFrame
+            ``effect``: fixed, random or residual; ``group``, ``term``, ``estimate``; of fixed
+            effects ``se``, ``df``, ``t``, ``p``; ``low`` and ``high`` as `confint` has them. What
+            broom.mixed's ``tidy`` and parameters' ``model_parameters`` have.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> fit = bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff")).reml()
+        >>> print(fit.tidy().drop(columns=["df", "t", "p"]).round(1).to_string(index=False))
+          effect group         term  estimate   se    low   high
+           fixed          Intercept    1527.5 19.4 1477.7 1577.3
+          random Batch sd Intercept      42.0  NaN   18.9   93.1
+        residual                 sd      49.5  NaN   37.3   65.7
+        """
+        return tidied(self, prob)
+
+    def glance(self) -> pd.DataFrame:
+        """Return one line: rows, σ, RMSE, likelihood, AIC, AICc, BIC, ICC, R², flags.
+
+        Lines of several fits are stacked by ``pd.concat``. What broom.mixed's ``glance`` and
+        performance's ``model_performance`` have.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+        >>> model.reml().glance()[["aicc", "rmse", "R² conditional"]].round(3).iloc[0].to_list()
+        [1756.114, 23.438, 0.799]
+        """
+        return glanced(self)
+
+    def augment(self, data: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Return the rows with fitted values, residuals, leverage and Cook's distance.
+
+        Parameters
+        ----------
+        data : DataFrame, optional
+            The rows that were fitted, by the same index: their columns come first.
+
+        Returns
+        -------
+        DataFrame
+            ``fitted``, Xβ̂ + Zû; ``fixed``, Xβ̂; ``residual`` and ``pearson`` as `residuals`;
+            ``se`` of the fitted value; where residuals are independent, ``hat``, ∂fitted/∂y, and
+            ``cook``, Cook's distance of a row. What broom.mixed's ``augment`` has.
+
+        Raises
+        ------
+        DataError
+            If the data are not the rows of the fit, or came in batches.
+
+        Examples
+        --------
+        >>> import bayesv as bv
+        >>> model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+        >>> model.reml().augment()[["fitted", "hat", "cook"]].iloc[0].round(3).to_list()
+        [253.664, 0.229, 0.005]
+        """
+        require_rows(self.design, "Rows with their residuals", "fit.predict(newdata) has its own.")
+        return augmented(self, data)
 
     @accepts(group=TEXT)
     def V(self, group: str, level: object) -> pd.DataFrame:

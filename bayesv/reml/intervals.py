@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from bayesv.covariance import kenward_roger
 from bayesv.covariance.clusters import refuse_slow
@@ -17,11 +17,13 @@ from bayesv.linalg import Array, Mask
 from bayesv.reml.profile import profiled
 from bayesv.reml.surface import Surface
 from bayesv.structures import CovarianceStructure
+from bayesv.support.shown import WholeFrame
 
-__all__ = ["METHODS", "confint", "wald_intervals"]
+__all__ = ["METHODS", "confint", "fixed_table", "wald_intervals"]
 
 METHODS = ("Wald", "profile", "bootstrap")
 _STEP = 1e-4  # of a coordinate, for second derivatives
+_FREE = np.log(1e2)  # half an interval of log SD that says nothing
 _FAR = 9.0  # log SD below σ, or coordinate of a correlation, that is on the boundary
 
 
@@ -42,25 +44,40 @@ def confint(fit: Any, method: str, prob: float, refits: Any) -> pd.DataFrame:
         )
     if method == "bootstrap":
         table = refits.interval(prob)[["estimate", "low", "high"]]
-        return table[table.index.str.startswith(("sd ", "corr ", "beta "))]
+        return WholeFrame(table[table.index.str.startswith(("sd ", "corr ", "beta "))])
     if method == "profile":
-        return profiled(fit, "ML", prob, None, fixed=True)
-    return pd.concat([wald_intervals(fit, prob), _fixed(fit, prob)])
+        return WholeFrame(profiled(fit, "ML", prob, None, fixed=True))
+    fixed = fixed_table(fit, prob)[["estimate", "low", "high"]]
+    fixed.index = pd.Index([f"beta {name}" for name in fit.design.fixed_names])
+    return WholeFrame(pd.concat([wald_intervals(fit, prob), fixed]))
 
 
-def _fixed(fit: Any, prob: float) -> pd.DataFrame:
-    """Return Kenward–Roger intervals of β; normal ones of ML, without rows, of too many effects."""
-    half = ndtri((1 + prob) / 2) * fit.se
-    table = pd.DataFrame({"estimate": fit.beta, "low": fit.beta - half, "high": fit.beta + half})
+def fixed_table(fit: Any, prob: float) -> pd.DataFrame:
+    """Return Kenward–Roger's tests and intervals of β; normal ones of ML, or without rows.
+
+    Parameters
+    ----------
+    fit : RemlFit
+    prob : float
+
+    Warns
+    -----
+    FitWarning
+        If there are too many effects for Kenward–Roger's degrees of freedom.
+    """
+    half, z = ndtri((1 + prob) / 2) * fit.se, fit.beta / fit.se
+    table = pd.DataFrame(
+        {"estimate": fit.beta, "se": fit.se, "df": np.inf, "t": z, "p": 2.0 * ndtr(-np.abs(z)),
+         "low": fit.beta - half, "high": fit.beta + half}
+    )  # fmt: skip
     is_known = fit.design.sigma_is_known and not fit.design.terms  # V has no parameters
-    if fit.method == "REML" and fit.design.has_rows and not is_known:
+    if fit.method == "REML" and fit.design.p and fit.design.has_rows and not is_known:
         try:
             refuse_slow(fit.design)
-            table = kenward_roger(fit).table(prob=prob)[["estimate", "low", "high"]]
+            table = pd.DataFrame(kenward_roger(fit).table(prob=prob))
         except MemoryNeededError as error:
             said = "Intervals of β are normal ones, without Kenward–Roger's degrees of freedom."
             warn(f"{said} {error}", FitWarning)
-    table.index = pd.Index([f"beta {name}" for name in fit.design.fixed_names])
     return table
 
 
@@ -89,9 +106,12 @@ def wald_intervals(fit: Any, prob: float = 0.95) -> pd.DataFrame:
         reach = np.abs(slopes[:, ~inside]).max(axis=1, initial=0.0)
         part = slopes[:, inside]
         half = quantile * np.sqrt(np.einsum("ki,ij,kj->k", part, cov, part))
-        # What depends on a parameter at its boundary has no interval of this kind.
-        half[(reach > 1e-6) | ~(half > 0)] = np.nan
         middle = transformed(point)
+        # What depends on a parameter at its boundary has no interval of this kind, nor an SD
+        # whose logarithm the curvature leaves free.
+        free = np.array([name.startswith("sd ") for name in names]) & (half > _FREE)
+        at_one = np.array([name.startswith("corr ") for name in names]) & (np.abs(middle) > _FAR)
+        half[(reach > 1e-6) | ~(half > 0) | free | at_one] = np.nan
         back = [spans[name][1] for name in names]
         low = [f(v) for f, v in zip(back, middle - half, strict=True)]
         high = [f(v) for f, v in zip(back, middle + half, strict=True)]

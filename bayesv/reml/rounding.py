@@ -17,13 +17,14 @@ def rounded_response(design: Design | DesignSummary, sigma: float) -> str | None
     Parameters
     ----------
     design : Design or DesignSummary
-        Without rows, or where no σ is estimated, nothing is said.
+        Where no σ is estimated, or no response is known, nothing is said.
     sigma : float
         Residual SD.
     """
-    if not isinstance(design, Design) or design.sigma_is_known:
-        return None
-    largest = float(np.abs(design.y).max())
+    if isinstance(design, Design):
+        largest = 0.0 if design.sigma_is_known else float(np.abs(design.y).max())
+    else:
+        largest = design.largest_response or 0.0
     spacing = float(np.spacing(largest))
     if spacing <= _COARSE * sigma:
         return None

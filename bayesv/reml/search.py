@@ -215,11 +215,17 @@ class Search:
                         points.append(turned)
         return np.array(points).reshape(-1, len(x))
 
-    def finish(self, best: Optimum, problems: tuple[str, ...] = ()) -> RemlFit:
-        """Return the fit at an optimum, with what is to be known of it."""
+    def finish(
+        self, best: Optimum, problems: tuple[str, ...] = (), remaining: Array | None = None
+    ) -> RemlFit:
+        """Return the fit at an optimum, with what is to be known of it.
+
+        ``remaining`` is T there, if it is known.
+        """
         criterion = self.criterion
         stats, design = criterion.statistics(best.x), criterion.design
-        gamma, r2, _, S_inv = solve_fixed(criterion.remaining(best.x))
+        T = criterion.remaining(best.x) if remaining is None else remaining
+        gamma, r2, _, S_inv = solve_fixed(T)
         sigma2 = 1.0 if criterion.sigma_is_known else r2 / criterion.df
         roots = criterion.roots(best.x)
         blocks = [symmetrize(sigma2 * root @ root.T) for root in roots]

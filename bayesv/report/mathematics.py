@@ -138,24 +138,34 @@ def _mean(design: Design) -> str:
     def part(letter: str, name: str) -> str:
         return letter if name == INTERCEPT else f"{letter} {quoted(name)}"
 
-    parts = [part(f"β_{{{j}}}", name) for j, name in enumerate(design.fixed_names)]
+    fixed = [part(f"β_{{{j}}}", name) for j, name in enumerate(design.fixed_names)]
+    random = []
     for k, term in enumerate(design.terms, 1):
         which = f"{k}," if len(design.terms) > 1 else ""
-        parts += [part(f"u_{{{which}{c}}}", name) for c, name in enumerate(term.columns)]
-    if len(parts) > _MAX_PARTS:
-        parts = [*parts[: _MAX_PARTS - 1], "…"]
-    return f"{quoted(design.response)} = {' + '.join([*parts, 'ε'])}"
+        random += [part(f"u_{{{which}{c}}}", name) for c, name in enumerate(term.columns)]
+    return f"{quoted(design.response)} = {' + '.join([*_shortened(fixed, random), 'ε'])}"
 
 
 def _mean_text(design: Design) -> str:
-    parts = [
+    fixed = [
         f"β{j} {'' if n == INTERCEPT else n}".strip() for j, n in enumerate(design.fixed_names)
     ]
-    for term in design.terms:
-        parts += [f"u {'' if n == INTERCEPT else n}".strip() for n in term.columns]
-    if len(parts) > _MAX_PARTS:
-        parts = [*parts[: _MAX_PARTS - 1], "…"]
-    return f"{design.response} = {' + '.join([*parts, 'ε'])}"
+    random = [
+        f"u {'' if n == INTERCEPT else n}".strip() for term in design.terms for n in term.columns
+    ]
+    return f"{design.response} = {' + '.join([*_shortened(fixed, random), 'ε'])}"
+
+
+def _shortened(fixed: list[str], random: list[str]) -> list[str]:
+    """Return the parts of a mean: of many, some of each kind."""
+    if len(fixed) + len(random) > _MAX_PARTS:
+        random = _first(random, _MAX_PARTS // 2)
+        fixed = _first(fixed, _MAX_PARTS - len(random))
+    return fixed + random
+
+
+def _first(parts: list[str], most: int) -> list[str]:
+    return parts if len(parts) <= most else [*parts[: most - 1], "…"]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -82,8 +82,8 @@ def family(
     positions : int, sequence or ndarray
         Numbers of visits, times or rows of coordinates; an int stands for visits 0, 1, …
     **options
-        Of the family: ``nugget`` of spatial kinds and CAR(1), ``smoothness`` of ``sp_mat``,
-        ``largest`` of ``cs`` and ``csh``.
+        Of the family: ``nugget`` and ``unit`` of spatial kinds and CAR(1), ``smoothness`` of
+        ``sp_mat``, ``largest`` of ``cs`` and ``csh``.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def family(
         return cls(len(places))  # type: ignore[call-arg]
     allowed = tuple(
         name
-        for name, where in (("nugget", Spatial), ("smoothness", SpatialMatern))
+        for name, where in (("nugget", Spatial), ("smoothness", SpatialMatern), ("unit", Spatial))
         if issubclass(cls, where)
     )
     if issubclass(cls, CompoundSymmetry | HeterogeneousCompoundSymmetry):

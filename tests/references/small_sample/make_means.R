@@ -33,6 +33,8 @@ joint <- function(contrasts) {
   }), 0, 1, rel.tol = 1e-7)$value, s$t.ratio, s$df)
 }
 means <- function(m) { s <- as.data.frame(summary(m, infer = TRUE)); as.list(s) }
+sided <- function(side, pairs, delta = 0, adjust = "holm")
+  as.list(as.data.frame(summary(pairs, infer = TRUE, side = side, delta = delta, null = 0.3, adjust = adjust)))
 cases <- list(
   oats = list(y ~ variety + factor(nitro) + (1 | block / variety), oats, c("nitro", "variety")),
   split = list(y ~ factor(a) * factor(b) + (1 | block) + (1 | block:a), split, c("a", "b")),
@@ -52,6 +54,12 @@ results <- lapply(cases, function(case) {
        tukey = means(pairs(first)), holm = means(pairs(first, adjust = "holm")),
        bonferroni = means(pairs(first, adjust = "bonferroni")), by = means(pairs(by)),
        sidak = means(pairs(first, adjust = "sidak")), fdr = means(pairs(first, adjust = "fdr")),
+       scheffe = means(pairs(first, adjust = "scheffe")), by_rank = means(pairs(first, adjust = "BY")),
+       hochberg = means(pairs(first, adjust = "hochberg")), hommel = means(pairs(first, adjust = "hommel")),
+       sided = lapply(c(greater = ">", less = "<"), sided, pairs(first)),
+       margins = lapply(c(greater = "noninferiority", less = "nonsuperiority", `two-sided` = "equivalence"),
+                        sided, pairs(first), delta = 0.8, adjust = "none"),
+       proportional = means(emmeans(fit, case[[3]][1], weights = "proportional")),
        reference = c(means(contrast(first, "trt.vs.ctrl", adjust = "mvt")),
                      list(joint = joint(contrast(first, "trt.vs.ctrl")))))
 })
