@@ -433,3 +433,12 @@ def test_several_damaged_arrays_of_a_zarr_folder_print_nothing(post, tmp_path, c
         bv.load(path)
     gc.collect()
     assert not caplog.records
+
+
+def test_thousands_of_objects_are_refused_before_they_are_read(saved):
+    def fill(file: h5py.File) -> None:
+        for k in range(1100):
+            file["posterior"].create_dataset(f"v{k}", data=k)
+
+    with pytest.raises(bv.StorageError, match="more than 1000 objects"):
+        bv.load(edited(saved, fill))
