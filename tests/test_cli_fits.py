@@ -549,8 +549,12 @@ def test_tests_and_means_are_printed_and_in_json(tmp_path, capsys):
     narrow = strict_json(Path(target).read_text())["reml"]
     for name in ("marginal_means", "contrasts"):
         assert narrow[name][0]["low"] > values[name][0]["low"]
-    assert main([*call, "--by", "nitro"]) != 0
-    assert "--by goes with --means" in capsys.readouterr().err
+    assert main([*call, "--means", "nitro", "--adjust", "none", "--json", target]) == 0
+    alone = strict_json(Path(target).read_text())["reml"]["contrasts"][0]
+    assert alone["p"] < values["contrasts"][0]["p"]
+    for option in ("--by", "--adjust"):
+        assert main([*call, option, "none"]) != 0
+        assert f"{option} goes with --means" in capsys.readouterr().err
 
 
 def test_slopes_are_printed_and_in_json(folder, tmp_path, capsys):

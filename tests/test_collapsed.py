@@ -88,7 +88,7 @@ def test_interpolation_changes_nothing(penicillin, monkeypatch):
 
 
 def test_interpolation_that_is_not_good_enough_is_not_used(penicillin, monkeypatch):
-    from bayesv.inference import interpolation
+    from bayesv.support import interpolation
 
     monkeypatch.setattr(layout, "_LARGE_BORDER", 1)
     monkeypatch.setattr(interpolation, "_TOLERANCE", 1e-30)

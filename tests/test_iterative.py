@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 import bayesv as bv
+from bayesv.covariance import functionals
+from bayesv.covariance.draws import ComponentDraws
 from bayesv.design.residual import Residual
 from bayesv.errors import BayesvError, DataError, FitWarning, MemoryNeededError
 from bayesv.gram import draw_effects, eliminate, eliminate_many, gram_statistics, inner, threads
@@ -223,6 +225,20 @@ def test_what_a_search_found_is_not_searched_again(monkeypatch):
     assert model.reml(tolerance=0.5).n_evaluations <= once + 1
 
 
+def test_a_space_that_is_complete_at_once_is_taken_for_it():
+    """Of thousands of equal blocks a probe is nearly an eigenvector: what is left is rounding."""
+    block, place = np.divmod(np.arange(27_000), 9)
+    data = pd.DataFrame({"user": 3 * block + place // 3, "item": 3 * block + place % 3})
+    data["y"] = np.random.default_rng(0).normal(size=len(data))
+    stats = bv.Model("y ~ 1 + (1 | user) + (1 | item)", data, elimination="iterative").statistics
+    for size in (0.3, 1.0, 10.0):
+        done = eliminate(stats, stats.in_basis([size * np.eye(1)] * 2))
+        Z = [np.kron(np.eye(3), np.ones((3, 1))), np.kron(np.ones((3, 1)), np.eye(3))]
+        V = np.eye(9) + size**2 * sum(z @ z.T for z in Z)
+        assert abs(done.logdet - 3000 * np.linalg.slogdet(V)[1]) < 5.0 * done.logdet_se
+        assert all(np.isfinite(bar).all() for bar in done.gradient(np.eye(2)))
+
+
 def test_what_was_chosen_is_said(fits):
     text = bv.Model(FORMULAS["intercepts"], DATA, elimination="iterative").describe()
     assert "elimination: crossed: user (300×1); 120 columns by iteration, 13 probes" in text
@@ -285,6 +301,28 @@ def test_posterior_agrees_and_says_what_probes_do():
     z = (effects[1]["mean"] - effects[0]["mean"]) / sd
     assert np.abs(z).max() < 4.5 / np.sqrt(30)
     assert (effects[1]["sd"] / sd).mean() == pytest.approx(1.0, abs=0.02)
+
+
+def test_log_determinants_of_many_draws_are_polynomials(fits, monkeypatch):
+    """They are those of one draw at a time, and take less than half the evaluations."""
+    fit, sizes = fits["intercepts"][1], np.exp(0.1 * np.random.default_rng(0).normal(size=(400, 3)))
+    terms = fit.design.terms
+    covs = {
+        term.group: np.asarray(fit.components.block_for(term)) * sizes[:, k, None, None]
+        for k, term in enumerate(terms)
+    }
+    draws = ComponentDraws(fit.design, covs, fit.sigma2 * sizes[:, 2])
+    counts, many = [], functionals.eliminate_many
+
+    def counted(stats, lambdas, step):
+        counts.append(len(lambdas[0]))
+        return many(stats, lambdas, step)
+
+    monkeypatch.setattr(functionals, "eliminate_many", counted)
+    got = functionals.log_determinant(draws, fit.statistics)
+    assert sum(counts) < 200
+    few = functionals.log_determinant(draws.take(slice(0, 40)), fit.statistics)
+    assert np.abs(got[:40] - few).max() < 3e-3
 
 
 def test_the_certificate_is_saved(fits, tmp_path):

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayesv.gram import draw_effects, eliminate, eliminate_many, gram_statistics, layout, ordering
+from bayesv.gram import (
+    draw_effects,
+    eliminate,
+    eliminate_many,
+    gram_statistics,
+    inner,
+    layout,
+    ordering,
+    predicted_effects,
+)
 from tests.test_gram import random_lambdas, random_rows
 
 
@@ -35,12 +44,14 @@ def test_an_ordered_border_is_the_dense_one(monkeypatch, scattered, structure, s
         many = eliminate_many(stats, [lam[None] for lam in inside])
         adjoint = done.adjoint(T_bar)
         drawn = draw_effects(stats, inside, 1.0, np.zeros(stats.p), np.random.default_rng(0))
+        predicted = predicted_effects(stats, inside)
         border = stats.layout.border_terms
         found.append(
             [done.logdet, done.T, *done.gradient(T_bar), many[0], many[1], *adjoint.lambdas]
             + [adjoint.sums.A, adjoint.sums.H, adjoint.sums.E, adjoint.sums.B_border]
             + [drawn.mean[term] for term in border]
             + [drawn.var[term] for term in border]
+            + [inner(adjoint.sums, stats.sums), *predicted.of_xy, *predicted.var]
         )
     for want, got in zip(*found, strict=True):
         scale = np.abs(want).max() + 1e-12

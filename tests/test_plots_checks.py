@@ -61,6 +61,24 @@ def test_check_shows_effects_over_their_sds_and_names_the_farthest_cluster():
     plt.close(bv.plots.figure_of(axes))
 
 
+def test_rows_of_one_fitted_value_have_one_local_mean():
+    """One point a group; no line through one value or few rows."""
+    data = bv.load_dataset("sleepstudy")
+    many = bv.plots.check(bv.Model("Reaction ~ 1 + (1 | Subject)", data).reml())
+    (mean, low, high) = many[0].lines[:3]
+    assert (np.diff(mean.get_xdata()) > 1e-6).all()
+    assert 10 <= len(mean.get_xdata()) <= 18
+    assert (low.get_ydata() < high.get_ydata()).all()
+    assert "local mean (line)" in bv.plots.describe(many)
+    one = bv.plots.check(bv.Model("Yield ~ 1 + (1 | Batch)", bv.load_dataset("dyestuff2")).reml())
+    few = bv.plots.check(bv.Model("Reaction ~ 1 + (1 | Subject)", data[:16]).reml())
+    for axes in (one, few):
+        assert len(axes[0].lines) == 1
+        assert "local mean" not in bv.plots.describe(axes)
+    for axes in (many, one, few):
+        plt.close(bv.plots.figure_of(axes))
+
+
 def test_crossed_rows_have_no_panel_of_clusters():
     model = bv.Model("diameter ~ 1 + (1 | plate) + (1 | sample)", bv.load_dataset("penicillin"))
     axes = bv.plots.check(model.reml())

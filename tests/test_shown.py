@@ -212,3 +212,21 @@ def test_long_tables_print_their_ends():
     assert lines[-1] == "100 rows"
     assert lines[1].split() == ["n0", "0"]
     assert lines[-2].split() == ["n99", "99"]
+
+
+def test_levels_that_are_true_or_false_are_named_so():
+    table = WholeFrame(
+        {"arm": ["a", "b"], "late": [True, False], "mean": [1.0, 2.0], "ok": [True] * 2}
+    )
+    lines = [line.split() for line in repr(table).splitlines()]
+    assert lines == [
+        ["arm", "late", "mean", "ok"],
+        ["a", "True", "1", "yes"],
+        ["b", "False", "2", "yes"],
+    ]
+
+
+def test_probabilities_counted_in_draws_are_never_0_or_1():
+    table = WholeFrame({"contrast": list("abcd"), "positive": [0.0, 1.0, 0.25, np.nan]})
+    cells = [line.split()[1] for line in repr(table).splitlines()[1:]]
+    assert cells == ["<0.001", ">0.999", "0.250", "–"]

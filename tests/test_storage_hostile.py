@@ -442,3 +442,11 @@ def test_thousands_of_objects_are_refused_before_they_are_read(saved):
 
     with pytest.raises(bv.StorageError, match="more than 1000 objects"):
         bv.load(edited(saved, fill))
+
+
+def test_a_digest_that_is_no_text_is_another_one(saved):
+    def change(tree: Any) -> None:
+        tree["bayesv"].attrs["digest"] = [1.0, 2.0]
+
+    with pytest.raises(bv.StorageError, match="was changed after bayesv saved it"):
+        bv.load(unsealed(saved, change))

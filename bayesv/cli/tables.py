@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 import bayesv as bv
+from bayesv.covariance.several_tests import ADJUSTMENTS
 
 __all__ = ["add_tables", "tables_of"]
 
@@ -33,6 +34,11 @@ def add_tables(parser: argparse.ArgumentParser) -> None:
         "--by", metavar="COLUMN[,COLUMN]", help="differences of --means within these levels"
     )
     group.add_argument(
+        "--adjust",
+        choices=ADJUSTMENTS,
+        help="p-values and intervals of the differences (tukey, where it fits)",
+    )
+    group.add_argument(
         "--slope",
         metavar="COLUMN",
         help="slopes along this covariate, in place of means by --means",
@@ -49,6 +55,8 @@ def tables_of(fit: bv.RemlFit, arguments: argparse.Namespace) -> dict[str, pd.Da
     """
     if arguments.by and not arguments.means:
         raise bv.DataError("--by goes with --means, whose differences are within its levels.")
+    if arguments.adjust and not arguments.means:
+        raise bv.DataError("--adjust goes with --means, whose differences it is of.")
     tables: dict[str, pd.DataFrame] = {}
     if arguments.anova:
         tables["anova"] = fit.anova().rename_axis("term").reset_index()
@@ -60,7 +68,8 @@ def tables_of(fit: bv.RemlFit, arguments: argparse.Namespace) -> dict[str, pd.Da
         means = fit.marginal_means(specs, prob=arguments.prob, **options)
         tables["slopes" if arguments.slope else "marginal_means"] = means
         if len(means) > len(means.groupby(options.get("by") or np.zeros(len(means)))):
-            tables["contrasts"] = fit.contrasts(specs, prob=arguments.prob, **options)
+            how = {"adjust": arguments.adjust} if arguments.adjust else {}
+            tables["contrasts"] = fit.contrasts(specs, prob=arguments.prob, **how, **options)
     return tables
 
 

@@ -19,6 +19,7 @@ from bayesv.errors import BayesvError
 from bayesv.formula.frame import as_numbers, column_names, take_columns
 from bayesv.gram import GramStatistics, eliminate_many
 from bayesv.linalg import Array
+from bayesv.support.interpolation import interpolate
 from bayesv.support.progress import progress
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "log_determinant",
 ]
 
+_WORTH_POLYNOMIALS = 100  # draws
 _OF_LEVELS = {"correlation", "reliability"}
 _OF_BETA = {"R² marginal", "R² conditional"}
 _DEFINITIONS = {
@@ -256,5 +258,38 @@ def _inner(cov: Array, square: Array) -> Array:
 def log_determinant(values: ComponentDraws, stats: GramStatistics) -> Array:
     """Return log|V| = log|M| + n log σ² − Σ log w of every draw, shape (S,)."""
     with progress("log|V| of draws", values.size) as step:
-        logdet, _ = eliminate_many(stats, stats.in_basis(values.relative_roots()), step)
+        logdet = _log_determinants(stats, values.relative_roots(), step)
     return np.asarray(logdet + stats.n * np.log(values.sigma2) - stats.log_weights)
+
+
+def _log_determinants(
+    stats: GramStatistics, roots: list[Array], step: Callable[[int], None]
+) -> Array:
+    """Return log|M| of all draws, where each takes an iteration by polynomials to 0.001."""
+    lower = [np.tril_indices(root.shape[-1]) for root in roots]
+
+    def exact(points: Array) -> Array:
+        parts, start = [], 0
+        for root, places in zip(roots, lower, strict=True):
+            part = np.zeros((len(points), *root.shape[1:]))
+            part[:, places[0], places[1]] = points[:, start : start + len(places[0])]
+            parts.append(part)
+            start += len(places[0])
+        return eliminate_many(stats, stats.in_basis(parts), step)[0]
+
+    if stats.layout.iteration is None or len(roots[0]) < _WORTH_POLYNOMIALS:
+        return eliminate_many(stats, stats.in_basis(roots), step)[0]
+    points = np.hstack([root[:, i, j] for root, (i, j) in zip(roots, lower, strict=True)])
+    try:
+        L = np.linalg.cholesky(np.atleast_2d(np.cov(points.T)))
+    except np.linalg.LinAlgError:  # draws of one and the same value
+        return exact(points)
+    table = interpolate(
+        lambda some: exact(some)[:, None], np.ones_like, points.mean(axis=0), L, len(points) // 2
+    )
+    if table is None:
+        return exact(points)
+    logdet, outside = table(points)[:, 0], ~table.covers(points)
+    if outside.any():
+        logdet[outside] = exact(points[outside])
+    return np.asarray(logdet)

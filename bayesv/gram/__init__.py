@@ -18,7 +18,7 @@ from bayesv.gram.layout import Layout
 from bayesv.gram.many import (
     BATCH,
     WORTH_THREADS,
-    chain_values,
+    ChainValues,
     eliminate_many,
     probe_logs,
 )
@@ -46,6 +46,7 @@ __all__ = [
     "WORTH_THREADS",
     "Adjoint",
     "ChainProblem",
+    "ChainValues",
     "ByResidual",
     "Effects",
     "Elements",
@@ -68,7 +69,6 @@ __all__ = [
     "after_fixed",
     "arrange",
     "chain_problem",
-    "chain_values",
     "check_elimination",
     "digits_reproduced",
     "draw_effects",

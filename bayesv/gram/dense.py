@@ -30,8 +30,7 @@ __all__ = [
 class Border:
     """The eliminated border: A and B as they stood, L of N = LL', N⁻¹Λ'B, W = DB.
 
-    A and L have the lower triangle only; rows and columns of L are in the layout's ordering, if it
-    has one.
+    A and L have the lower triangle only; with an ordering L is a flat array.
     """
 
     logdet: float
@@ -40,6 +39,18 @@ class Border:
     L: Array
     NB: Array
     W: Array
+    ordering: Ordering | None = None
+
+    @property
+    def root(self) -> Array:
+        """L, shape (q, q), its rows and columns in the ordering if there is one."""
+        if self.ordering is None:
+            return self.L
+        from bayesv.gram.fill import lower  # compiled: loaded when it is needed
+
+        full = np.zeros_like(self.A)
+        lower(self.L, self.ordering, full)
+        return full
 
 
 def flat_lambdas(lambdas: Sequence[Array], terms: Sequence[int]) -> Array:
@@ -68,14 +79,15 @@ def eliminate_border(layout: Layout, lambdas: Sequence[Array], A: Array, B: Arra
         sandwich(A, lam, layout.border_table, 1.0, False, N)
         positive = cholesky(N)
     else:
-        N = np.zeros_like(A)
-        positive = _factor(A, lam, layout.border_columns, ordering, N)
+        N = _empty(ordering)
+        positive = _factor(A, lam, layout.border_table, ordering, N)
     if not positive:
         nan = np.full_like(B, np.nan)
         return Border(float("nan"), A, B, N, nan, nan)
     NB = solve(N, right) if ordering is None else _solution(N, ordering, right)
     W = times_lambda(layout, [np.transpose(lam_f) for lam_f in lambdas], NB)
-    return Border(2.0 * float(np.log(np.diagonal(N)).sum()), A, B, N, NB, W)
+    diagonal = np.diagonal(N) if ordering is None else _diagonal(N, ordering)
+    return Border(2.0 * float(np.log(diagonal).sum()), A, B, N, NB, W, ordering)
 
 
 def reverse_border(
@@ -89,72 +101,93 @@ def reverse_border(
 
     D_bar = −B T_bar B' is never formed.
     """
-    from bayesv.gram.border import border_gradient, mirror, sandwich  # compiled
-
     lam, table = flat_lambdas(lambdas, layout.border_terms), layout.border_table
+    total, W_bar = np.zeros_like(lam), border.W @ T_bar
     if layout.ordering is None:
-        N_inv = invert(border.L)
-        mirror(N_inv)
+        A_bar, AW = _reversed(border, lam, table, total)
+        A_bar += W_bar @ border.W.T
     else:
-        N_inv = _inverse(border.L, layout.ordering)
-    mirror(border.A)
-    total = np.zeros_like(lam)
-    border_gradient(border.A, N_inv, lam, table, total)
+        A_bar, AW = _reversed_in_order(border, lam, table, layout.ordering, W_bar, total)
     add_flat(bars, total, layout.border_terms)
     # 2(I − AD) D_bar λN⁻¹ by rows of (B − AW)T_bar and of N⁻¹Λ'B
-    left = (border.B - border.A @ border.W) @ T_bar
+    left = (border.B - AW) @ T_bar
     for term in layout.border:
         shape = (term.n_levels, term.k, -1)
         bars[term.term] -= 2.0 * np.einsum(
             "jam,jbm->ab", left[term.slice].reshape(shape), border.NB[term.slice].reshape(shape)
         )
-    A_bar = np.zeros_like(N_inv)
-    sandwich(N_inv, lam, table, 0.0, True, A_bar)  # D
-    A_bar += (border.W @ T_bar) @ border.W.T
-    return A_bar, -2.0 * border.W @ T_bar
+    return A_bar, -2.0 * W_bar
 
 
-def _factor(A: Array, lam: Array, columns: BorderTable, ordering: Ordering, N: Array) -> bool:
+def _reversed(
+    border: Border, lam: Array, levels: BorderTable, lam_bar: Array
+) -> tuple[Array, Array]:
+    """Add the derivative of log|N| by λ; return D, in its lower triangle, and AW."""
+    from bayesv.gram.border import border_gradient, mirror, sandwich  # compiled
+
+    N_inv = invert(border.L)
+    mirror(N_inv)
+    mirror(border.A)
+    border_gradient(border.A, N_inv, lam, levels, lam_bar)
+    D = np.zeros_like(N_inv)
+    sandwich(N_inv, lam, levels, 0.0, True, D)
+    return D, border.A @ border.W
+
+
+def _reversed_in_order(
+    border: Border,
+    lam: Array,
+    levels: BorderTable,
+    ordering: Ordering,
+    W_bar: Array,
+    lam_bar: Array,
+) -> tuple[Array, Array]:
+    """Add the derivative of log|N| by λ; return D + W_bar W' of columns that couple, and AW."""
+    from bayesv.gram.fill import inverse, scaled_back  # compiled
+
+    Z = _empty(ordering)
+    _block(Z, ordering)[:] = invert(_block(border.L, ordering))
+    inverse(border.L, ordering, Z)
+    A_bar, AW = np.zeros_like(border.A), np.zeros_like(border.W)
+    scaled_back(border.A, Z, lam, levels, ordering, border.W, W_bar, lam_bar, AW, A_bar)
+    return A_bar, AW
+
+
+def _empty(ordering: Ordering) -> Array:
+    """Return zeros for what of a square array stands in a flat one."""
+    start, size = ordering.block
+    return np.zeros(start + size**2)
+
+
+def _block(flat: Array, ordering: Ordering) -> Array:
+    start, size = ordering.block
+    return flat[start:].reshape(size, size)
+
+
+def _diagonal(flat: Array, ordering: Ordering) -> Array:
+    first = flat[: len(ordering.starts) - 1]
+    return np.concatenate([first, np.diagonal(_block(flat, ordering))])
+
+
+def _factor(A: Array, lam: Array, levels: BorderTable, ordering: Ordering, N: Array) -> bool:
     """Put the factor of I + Λ'AΛ into N, zeros, in an order; return whether there is one."""
-    from bayesv.gram.fill import factor, permuted  # compiled
+    from bayesv.gram.fill import factor, scaled  # compiled
 
-    order, starts, rows = ordering
-    permuted(A, lam, columns, order, starts, rows, N)
-    if not factor(N, starts, rows):
-        return False
-    rest = N[len(starts) - 1 :, len(starts) - 1 :]
-    dense = rest.copy()
-    positive = cholesky(dense)
-    rest[:] = dense
-    return positive
+    scaled(A, lam, levels, ordering, N)
+    return factor(N, ordering) and cholesky(_block(N, ordering))
 
 
 def _solution(L: Array, ordering: Ordering, b: Array) -> Array:
     """Return (LL')⁻¹b, both in the columns' own order."""
     from bayesv.gram.fill import solve_first, solve_last  # compiled
 
-    order, starts, rows = ordering
-    s, x = len(starts) - 1, b[order]
-    solve_first(L, starts, rows, x)
-    x[s:] = solve(L[s:, s:].copy(), x[s:])
-    solve_last(L, starts, rows, x)
+    s, x = len(ordering.starts) - 1, b[ordering.order]
+    solve_first(L, ordering, x)
+    x[s:] = solve(_block(L, ordering), x[s:])
+    solve_last(L, ordering, x)
     result = np.empty_like(x)
-    result[order] = x
+    result[ordering.order] = x
     return result
-
-
-def _inverse(L: Array, ordering: Ordering) -> Array:
-    """Return (LL')⁻¹ in the columns' own order, where it is wanted; 0 elsewhere."""
-    from bayesv.gram.border import mirror  # compiled
-    from bayesv.gram.fill import inverse
-
-    order, starts, rows = ordering
-    s, Z = len(starts) - 1, np.zeros_like(L)
-    rest = invert(L[s:, s:].copy())
-    mirror(rest)
-    Z[np.ix_(order[s:], order[s:])] = rest
-    inverse(L, order, starts, rows, Z)
-    return Z
 
 
 def times_lambda(layout: Layout, lambdas: Sequence[Array], B: Array) -> Array:

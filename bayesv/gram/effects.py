@@ -90,14 +90,15 @@ def _draw_border(
     """Fill in the effects of the border; return them in the basis of the statistics."""
     mean = -border.W @ known
     z = rng.normal(size=len(mean))
-    noise = solve_triangular(border.L, z, trans="T", lower=True, check_finite=False)
+    L = border.root
+    noise = solve_triangular(L, z, trans="T", lower=True, check_finite=False)
     order = slice(None) if layout.ordering is None else np.argsort(layout.ordering.order)
     noise = noise[order]
     u_border = mean + sigma * _apply(layout, lambdas, noise[:, None])[:, 0]
     to_user = [b @ lam for b, lam in zip(back, lambdas, strict=True)]
     half = np.zeros((len(mean), 1))
     if moments:
-        inverse = np.triu(lapack.dtrtri(border.L.T, lower=0)[0])
+        inverse = np.triu(lapack.dtrtri(L.T, lower=0)[0])
         half = _apply(layout, to_user, inverse[order])
     _fill(layout, back, u_border, mean, sigma * half, effects)
     return np.asarray(u_border)

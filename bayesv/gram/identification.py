@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from math import isqrt, prod
 
 import numpy as np
 
@@ -220,28 +220,18 @@ def _products(pairs: Pairs, f: Array, g: Array) -> Array:
 
 def _summed(f: Array, g: Array) -> Array:
     """Return Σ_j f_jab g_jcd, shape (a, b, c, d)."""
-    one, other = (each.reshape(len(each), int(np.prod(each.shape[1:]))) for each in (f, g))
+    one, other = (each.reshape(len(each), prod(each.shape[1:])) for each in (f, g))
     return np.asarray((one.T @ other).reshape(*f.shape[1:], *g.shape[1:]))
 
 
 def _symmetric(tensor: Array, f: tuple[Index, Index], g: tuple[Index, Index]) -> Array:
     """Return the sums for the symmetric elements (a, b) of f and (c, d) of g."""
-    (a, b), (c, d) = f, g
-    block = np.zeros((len(a), len(c)))
-    for left in _both_ways(a, b):
-        for right in _both_ways(c, d):
-            rows, columns = left.weight[:, None], right.weight
-            block += rows * columns * tensor[left.i[:, None], left.j[:, None], right.i, right.j]
-    return block
+    k, m = tensor.shape[0], tensor.shape[2]
+    rows = _both_ways(tensor.reshape(k * k, m * m), *f)
+    return _both_ways(np.ascontiguousarray(rows.T), *g).T
 
 
-class _Way(NamedTuple):
-    """Elements read one way, and 0 where that is the other way, too."""
-
-    i: Index
-    j: Index
-    weight: Array
-
-
-def _both_ways(i: Index, j: Index) -> tuple[_Way, _Way]:
-    return _Way(i, j, np.ones(len(i))), _Way(j, i, np.where(i == j, 0.0, 1.0))
+def _both_ways(rows: Array, i: Index, j: Index) -> Array:
+    """Return the rows of elements (i, j), added to those of (j, i) where these are others."""
+    k = isqrt(len(rows))
+    return np.asarray(rows[i * k + j] + np.where(i == j, 0.0, 1.0)[:, None] * rows[j * k + i])

@@ -25,6 +25,7 @@ _STEPS = 16  # for which there is room at first
 # Of a column relative to what the operator made of it, or of the residual of its solution: its
 # space is complete, and what would come next is rounding.
 _DEAD = 1e-13
+_LITTLE = 1e-3  # of it, with so much rounding that it is made orthogonal twice
 _RANK = 1e-12  # of the largest eigenvalue of a derivative, below which it is left out
 
 
@@ -137,6 +138,11 @@ def krylov(times: Callable[[Array], Array], columns: Array, tolerance: Array, mo
         alpha = np.where(alive, orthogonalise(basis, k + 1, w)[k], 1.0)
         pivot = alpha - (betas[-1] ** 2 / pivot if k else 0.0)
         beta = np.sqrt(np.einsum("qc,qc->c", w, w))
+        if (little := alive & (beta < _LITTLE * size)).any():
+            again = w.copy()
+            orthogonalise(basis, k + 1, again)
+            w = np.where(little, again, w)
+            beta = np.sqrt(np.einsum("qc,qc->c", w, w))
         alive = alive & (beta > _DEAD * size) & (residual * beta > _DEAD * np.abs(pivot))
         beta = np.where(alive, beta, 0.0)
         residual = np.where(residual > 0, residual * beta / np.abs(pivot), 0.0)

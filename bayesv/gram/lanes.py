@@ -25,7 +25,7 @@ def forward_many(tables, sums, spans, lam, width, logdet, T):
         logs[:] = 0.0
         for span in range(len(spans)):
             start, stop = spans[span]
-            forward_eight(tables, sums, start, stop, eight, front, width, logs)
+            forward_eight(tables, sums, start, stop, eight, front, width, logs, None)
         for w in range(min(8, W - first)):
             logdet[first + w] = logs[0, w]
             for i in range(m):
@@ -34,11 +34,11 @@ def forward_many(tables, sums, spans, lam, width, logdet, T):
 
 
 @compiled
-def forward_eight(tables, sums, start, stop, lam, front, width, logdet):
+def forward_eight(tables, sums, start, stop, lam, front, width, logdet, kept):
     """`forward` without a border for eight values of λ at once: values only.
 
     Rows of eight: λ, (Σk², 8), the frontal matrix, (width², 8), which is added to, and log|M|,
-    (1, 8), too.
+    (1, 8), too. ``kept`` is None; or a `Kept`, and what is done is one of two parts.
     """
     table, mult, pointer = tables.table, tables.mult, tables.pointer
     depth, unit = tables.depth, tables.unit
@@ -46,10 +46,15 @@ def forward_eight(tables, sums, start, stop, lam, front, width, logdet):
     k_max, s_max = widths(table)
     N, P = np.empty((k_max * k_max, 8)), np.empty((k_max * k_max, 8))
     a, h = np.empty((k_max * k_max, 8)), np.empty((k_max * s_max, 8))
-    half, kept = np.empty((k_max * s_max, 8)), np.empty((1, 8))
+    half, last = np.empty((k_max * s_max, 8)), np.empty((1, 8))
     nothing, product = spread(0.0), spread(1.0)
     for e in range(start, stop):
         f, c = depth[e], unit[e]
+        if kept is not None:
+            if f == 1:
+                _exchange(kept, c, front, width)
+            if kept.of_finest != (f == 0):
+                continue
         k, s, place = table[f, K], table[f, S], table[f, PLACE]
         trail = place + k if f > 0 else 0
         base = table[f, A_START] + c * k * k
@@ -69,12 +74,12 @@ def forward_eight(tables, sums, start, stop, lam, front, width, logdet):
         if mult[u] == 1.0:
             product = product * determinant
             if not all_below(product, FLUSH):
-                store(kept, 0, product)
-                _add_logs(kept, 1.0, logdet)
+                store(last, 0, product)
+                _add_logs(last, 1.0, logdet)
                 product = spread(1.0)
         else:
-            store(kept, 0, determinant)
-            _add_logs(kept, mult[u], logdet)
+            store(last, 0, determinant)
+            _add_logs(last, mult[u], logdet)
         for r in range(pointer[u], pointer[u + 1]):
             base = table[f, H_START] + (r - pointer[table[f, U_START]]) * k * s
             for i in range(k):
@@ -87,8 +92,25 @@ def forward_eight(tables, sums, start, stop, lam, front, width, logdet):
                     store(h, i * s + t, value)
             _product(P, h, k, s, half)
             _take_off(half, k, s, front, trail, width)
-    store(kept, 0, product)
-    _add_logs(kept, 1.0, logdet)
+    store(last, 0, product)
+    _add_logs(last, 1.0, logdet)
+
+
+@compiled
+def _exchange(kept, c, front, width):
+    """Keep what the finest units below a unit took off it and its ancestors; or take it off."""
+    fronts, places, x = kept.fronts, kept.places, 0
+    for i in range(kept.depth):
+        for j in range(i, width):
+            row = i * width + j
+            if kept.of_finest:
+                for w in range(8):
+                    fronts[places[w], c, x] = front[row, w]
+                store(front, row, spread(0.0))
+            else:
+                for w in range(8):
+                    front[row, w] += fronts[places[w], c, x]
+            x += 1
 
 
 @compiled

@@ -174,15 +174,9 @@ class Layout:
         return BorderTable(np.concatenate(starts), np.concatenate(widths), np.concatenate(places))
 
     @cached_property
-    def border_columns(self) -> BorderTable:
-        """Of every column of the border, what `border_table` has of its level."""
-        table = self.border_table
-        return BorderTable(*(np.repeat(part, table.widths) for part in table))
-
-    @cached_property
     def ordering(self) -> Ordering | None:
         """In what order the columns of a dense border are eliminated; None for their own."""
-        return ordering_of(self.apart.tables, self.border_size) if self.chain else None
+        return ordering_of(self.apart.tables, self.border_table) if self.chain else None
 
     def in_basis(self, lambdas: Sequence[Array]) -> list[Array]:
         """Return λ of the user's columns, shapes (..., k, k), in the basis of the statistics."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from bayesv.gram.elimination import eliminate_units, mirrored
 from bayesv.gram.iterative import IterativeBorder
+from bayesv.gram.scaling import Index
 from bayesv.gram.statistics import GramStatistics
-from bayesv.gram.tables import ChainProblem
+from bayesv.gram.tables import U_START, ChainProblem, K
 from bayesv.gram.threads import one_blas_thread, run
 from bayesv.linalg import Array, symmetrize
 
-__all__ = ["BATCH", "WORTH_THREADS", "chain_values", "eliminate_many", "probe_logs"]
+__all__ = ["BATCH", "WORTH_THREADS", "ChainValues", "eliminate_many", "probe_logs"]
 
 Values = tuple[Array, Array]  # log|M| and T
 
+_NONE = np.zeros(0, dtype=np.intp)
 _NUMBERS = 1 << 20  # of sums, where each value has its own
 BATCH = 256
 """Values of λ that are a task of their own."""
@@ -73,15 +76,67 @@ def eliminate_many(
     return np.concatenate([part[0] for part in parts]), symmetrize(T)
 
 
-def chain_values(problem: ChainProblem, lam: Array) -> Array:
-    """Return the profiled criterion at S flat λ, shape (S, Σk²); ∞ where rounding leaves none."""
-    from bayesv.gram.profiled import profile_lanes  # compiled: loaded when it is needed
+class ChainValues:
+    """The profiled criterion of a chain at many λ, of which few differ in the finest factor.
 
-    def part(start: int) -> Array:
-        return np.asarray(profile_lanes(problem, lam[start : start + BATCH]))
+    What its units leave is kept for every λ of it that was met: all others are eliminated anew.
+    """
 
-    serial = len(lam) * len(problem.tables.unit) < WORTH_THREADS
-    return np.concatenate(run(part, range(0, len(lam), BATCH), serial=serial))
+    def __init__(self, problem: ChainProblem) -> None:
+        table, units, m = problem.tables.table, problem.tables.mult, len(problem.sums.C)
+        stops = [*table[1:, U_START].tolist(), len(units), len(units)]  # of each factor's units
+        self.problem, self.size = problem, int(table[0, K]) ** 2
+        self._n_inner = problem.width * (problem.width + 1) // 2 - m * (m + 1) // 2
+        self._shapes = (stops[1] - stops[0], self._n_inner), (m, m + 1)
+        self.room = max(8, _NUMBERS // max(1, self._n_inner * self._shapes[0][0]))
+        self._known: dict[Any, int] = {}
+        self._fronts, self._corners = self._empty(0)
+
+    def __call__(self, lam: Array) -> Array:
+        """Return the values at S flat λ, shape (S, Σk²); ∞ where rounding leaves none."""
+        batch = min(BATCH, self.room)
+        if len(lam) <= batch:
+            return self._values(lam)
+        parts = [lam[start : start + batch] for start in range(0, len(lam), batch)]
+        if len(lam) * len(self.problem.tables.unit) < WORTH_THREADS:
+            return np.concatenate([self._values(part) for part in parts])
+        return np.concatenate(run(lambda part: ChainValues(self.problem)(part), parts))
+
+    def _values(self, lam: Array) -> Array:
+        from bayesv.gram.profiled import profile_lanes  # compiled: loaded when it is needed
+
+        finest = np.ascontiguousarray(lam[:, : self.size])
+        places, new, first = self._met(finest) if self._n_inner else (_NONE, finest, 0)
+        return np.asarray(
+            profile_lanes(self.problem, lam, new, self._fronts, self._corners, first, places)
+        )
+
+    def _met(self, finest: Array) -> tuple[Index, Array, int]:
+        """Return places of λ of the finest factor, those that are new, and the place of these."""
+        kind = np.dtype((np.void, finest.shape[1] * 8))
+        keys: list[Any] = finest.view(kind).ravel().tolist()
+        known = self._known
+        if len(known) + len(keys) > self.room:
+            known.clear()
+        first, new = len(known), list[int]()
+        for i, key in enumerate(keys):
+            if key not in known:
+                known[key] = len(known)
+                new.append(i)
+        self._reserve(len(known))
+        return np.array([known[key] for key in keys]), finest[new], first
+
+    def _reserve(self, n: int) -> None:
+        """Have room for what n values of λ leave, that of those before among it."""
+        before = len(self._corners)
+        if n > before:
+            fronts, corners = self._empty(max(n, min(2 * n, self.room)))
+            fronts[:before], corners[:before] = self._fronts, self._corners
+            self._fronts, self._corners = fronts, corners
+
+    def _empty(self, n: int) -> tuple[Array, Array]:
+        of_units, of_all = self._shapes
+        return np.empty((n, *of_units)), np.empty((n, *of_all))
 
 
 def probe_logs(stats: GramStatistics, lambdas: Sequence[Array]) -> Array:

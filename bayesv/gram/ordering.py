@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from bayesv.gram.scaling import Index
-from bayesv.gram.tables import Tables
+from bayesv.gram.tables import BorderTable, Tables
 
 __all__ = ["Ordering", "ordering_of"]
 
@@ -22,21 +22,37 @@ _SCATTERED, _DENSE = 1.2, 0.07  # nanoseconds of an operation at scattered place
 class Ordering(NamedTuple):
     """Order of elimination: columns with few others below them, then a dense block.
 
+    A factor, and what of an inverse is wanted, is one flat array: s numbers of the diagonal, the
+    columns below it, and the block row by row.
+
     Attributes
     ----------
     order : ndarray of int, shape (q,)
         Columns of the border in the order of their elimination; positions are counted by it.
     starts, rows : ndarray of int, shapes (s + 1,) and (nnz,)
         Positions below that of each of the first s columns where its factor is not 0, ascending.
+    one, two : ndarray of int, shape (pairs,)
+        Levels of the border that couple, one ≥ two.
+    places : ndarray of int
+        Where the products of their columns stand in a flat array, pair by pair, by rows.
     """
 
     order: Index
     starts: Index
     rows: Index
+    one: Index
+    two: Index
+    places: Index
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Where the dense block starts in a flat array, and how many columns it has."""
+        s = len(self.starts) - 1
+        return s + len(self.rows), len(self.order) - s
 
 
-def ordering_of(tables: Tables, q: int) -> Ordering | None:
-    """Return the order for a border of q columns that units of a chain couple; None for a full one.
+def ordering_of(tables: Tables, levels: BorderTable) -> Ordering | None:
+    """Return the order for a border whose columns units of a chain couple; None for a full one.
 
     Notes
     -----
@@ -44,7 +60,7 @@ def ordering_of(tables: Tables, q: int) -> Ordering | None:
     has a unit of every factor of the chain, so that the units tell all. The order is SciPy's
     (SuperLU's) minimum degree.
     """
-    widths = np.diff(tables.edges)
+    widths, q = np.diff(tables.edges), int(levels.widths.sum())
     if q < _WORTH or not len(widths) or float((widths.astype(float) ** 2).sum()) > _PRODUCTS:
         return None
     shape = (len(widths), q)
@@ -61,7 +77,30 @@ def ordering_of(tables: Tables, q: int) -> Ordering | None:
     if (scattered + dense)[s] > _GAIN * dense[0]:
         return None
     starts = np.concatenate([[0], np.cumsum(counts[:s])]).astype(np.intp)
-    return Ordering(order, starts, np.nonzero(below[:s])[1].astype(np.intp))
+    rows = np.nonzero(below[:s])[1].astype(np.intp)
+    of_levels = sparse.coo_array(couples[levels.starts][:, levels.starts])
+    lower = of_levels.row >= of_levels.col
+    one, two = of_levels.row[lower].astype(np.intp), of_levels.col[lower].astype(np.intp)
+    places = _places(order, starts, rows, levels, one, two)
+    return Ordering(order, starts, rows, one, two, places)
+
+
+def _places(
+    order: Index, starts: Index, rows: Index, levels: BorderTable, one: Index, two: Index
+) -> Index:
+    """Return where the products of the columns of two levels stand in a flat array."""
+    q, s = len(order), len(starts) - 1
+    counts = levels.widths[one] * levels.widths[two]
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    first, second = np.divmod(within, np.repeat(levels.widths[two], counts))
+    position = np.argsort(order)
+    a = position[np.repeat(levels.starts[one], counts) + first]
+    b = position[np.repeat(levels.starts[two], counts) + second]
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    keys = np.repeat(np.arange(s), np.diff(starts)) * q + rows
+    below = s + np.searchsorted(keys, low * q + high)
+    in_block = s + len(rows) + (high - s) * (q - s) + low - s
+    return np.where(low >= s, in_block, np.where(low == high, low, below)).astype(np.intp)
 
 
 def _minimum_degree(couples: sparse.csc_array) -> Index:

@@ -6,7 +6,8 @@ import numpy as np
 
 from bayesv.gram.compiled import compiled
 from bayesv.gram.kernels import forward, reverse
-from bayesv.gram.lanes import forward_many
+from bayesv.gram.lanes import forward_eight
+from bayesv.gram.tables import Kept
 
 __all__ = ["profile", "profile_chain", "profile_lanes", "profile_many", "solve_fixed"]
 
@@ -131,16 +132,46 @@ def profile_chain(given, lam):
 
 
 @compiled
-def profile_lanes(given, lam):
-    """Return the criterion at W flat λ, (W, Σk²)."""
-    m, W, C = len(given.sums.C), len(lam), given.sums.C
-    logdet, T, L = np.empty(W), np.empty((W, m, m)), np.empty((m, m))
-    spans, values = np.zeros((1, 2), dtype=np.intp), np.empty(W)
-    spans[0, 1] = len(given.tables.unit)
-    forward_many(given.tables, given.sums, spans, lam, given.width, logdet, T)
-    for w in range(W):
-        for i in range(m):
-            for j in range(i + 1):
-                L[i, j] = C[i, j] + T[w, j, i]
-        values[w] = _value(L, logdet[w], given.rule)
+def profile_lanes(given, lam, finest, fronts, corners, first, places):
+    """Return the criterion at W flat λ, (W, Σk²), whose finest factor stands at ``places``, (W,).
+
+    Of N more λ of the finest factor, (N, k²), what its units leave is put into ``fronts``, a
+    `Kept`'s, from the place ``first`` on, and into ``corners``: log|M| and what [X y] loses. Of a
+    single factor W λ of it are all there is to do.
+    """
+    m, C, width, tables = len(given.sums.C), given.sums.C, given.width, given.tables
+    T, stop, depth = np.empty((m, m)), len(tables.unit), width - m
+    eight, front = np.empty((lam.shape[1], 8)), np.empty((width * width, 8))
+    own, log = np.empty(8, np.intp), np.empty((1, 8))
+    n_finest, W = (len(finest) + 7) // 8, len(finest) if depth == 0 else len(lam)
+    values = np.empty(W)
+    for batch in range(n_finest if depth == 0 else n_finest + (W + 7) // 8):
+        of_finest = batch < n_finest
+        start = 8 * (batch if of_finest else batch - n_finest)
+        source = finest if of_finest else lam
+        front[:] = 0.0
+        for w in range(8):
+            s = min(start + w, len(source) - 1)
+            own[w] = first + s if of_finest else places[s]
+            for i in range(source.shape[1]):
+                eight[i, w] = source[s, i]
+            log[0, w] = 0.0
+            if not of_finest:
+                log[0, w] = corners[own[w], 0, m]
+                for i in range(m):
+                    for j in range(i, m):
+                        front[(depth + i) * width + depth + j, w] = corners[own[w], i, j]
+        kept = Kept(fronts, depth, own, of_finest)
+        forward_eight(tables, given.sums, np.intp(0), stop, eight, front, width, log, kept)
+        for w in range(min(8, len(source) - start)):
+            for i in range(m):
+                for j in range(i, m):
+                    value = front[(depth + i) * width + depth + j, w]
+                    if of_finest and depth > 0:
+                        corners[own[w], i, j] = value
+                    T[j, i] = C[i, j] + value
+            if of_finest and depth > 0:
+                corners[own[w], 0, m] = log[0, w]
+            else:
+                values[start + w] = _value(T, log[0, w], given.rule)
     return values

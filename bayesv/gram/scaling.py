@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -223,7 +224,8 @@ def _units(columns: Array, n: int, kept: Index | None = None) -> Array:
     m, p = columns.shape
     upper, basis = np.zeros((p, p)), np.zeros((m, p))
     for j in range(p):
-        rest, size = columns[:, j].copy(), float(np.linalg.norm(columns[:, j]))
+        rest = columns[:, j].copy()
+        size = sqrt(rest @ rest)
         if kept is not None and j not in kept:
             upper[j, j] = size
             continue
@@ -231,7 +233,7 @@ def _units(columns: Array, n: int, kept: Index | None = None) -> Array:
             part = basis.T @ rest
             rest -= basis @ part
             upper[:, j] += part
-        left = float(np.linalg.norm(rest))
+        left = sqrt(rest @ rest)
         if left > _ROUNDING * size:
             basis[:, j] = rest / left
         upper[j, j] = left if left > _ROUNDING * size else size

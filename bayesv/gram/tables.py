@@ -21,6 +21,7 @@ __all__ = [
     "BorderTable",
     "ChainProblem",
     "K",
+    "Kept",
     "Rule",
     "S",
     "StackedSums",
@@ -141,6 +142,27 @@ class ChainProblem(NamedTuple):
     factors: Any
     width: int
     rule: Rule
+
+
+class Kept(NamedTuple):
+    """What the finest factor's units took off the frontal matrix, for several λ of it.
+
+    Attributes
+    ----------
+    fronts : ndarray, shape (N, units, numbers)
+        Off each unit of the next coarser factor, at N values of λ: the upper triangle of the first
+        ``depth`` rows. What is taken off [X y] is summed over units, and no part of it.
+    depth : int
+    places : ndarray of int, shape (8,)
+        Which of the N, of eight that are eliminated at once.
+    of_finest : bool
+        Whether the finest units are eliminated, and it is written; or all others, and it is read.
+    """
+
+    fronts: Array
+    depth: int
+    places: Index
+    of_finest: bool
 
 
 class StackedSums:

@@ -50,7 +50,8 @@ def evaluate_chain(x, maps, law, beta, tables, sums, spans, width, values, likel
         logdet[:] = 0.0
         front[:] = 0.0
         for span in range(len(spans)):
-            forward_eight(tables, sums, spans[span, 0], spans[span, 1], lam, front, width, logdet)
+            start, stop = spans[span]
+            forward_eight(tables, sums, start, stop, lam, front, width, logdet, None)
         for w in range(count):
             s = first + w
             for i in range(m):

@@ -12,10 +12,10 @@ from bayesv.design.structured import Parameters
 from bayesv.gram.threads import run
 from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import Conditional, MarginalDensity
-from bayesv.inference.interpolation import Interpolant, interpolate
 from bayesv.inference.log_prior import LogPrior, coordinates_for
 from bayesv.inference.plain import Plain
 from bayesv.linalg import Array, symmetrize
+from bayesv.support.interpolation import Interpolant, interpolate
 from bayesv.support.progress import progress
 
 __all__ = ["Target", "width_root"]

@@ -32,6 +32,8 @@ from bayesv.support.arguments import TEXT, a, accepts, optional
 __all__ = ["check", "influence"]
 
 _FIT = a(RemlFit, hint="fit one by model.reml().")
+_FEWEST_ROWS = 20  # of a local mean
+_SAME = 1e-9  # of the range of fitted values, and of themselves
 _MOST_POINTS = 4000  # of a panel; evenly spaced ones of more
 _MOST_TERMS = 4  # panels of random effects
 _MOST_ROWS = 400  # of the largest cluster, whose V is factored
@@ -259,21 +261,39 @@ def _by_fitted(ax: Axes, fitted: Array, residuals: Array, response: str) -> None
     x, y = fitted[order], residuals[order]
     kept = evenly_spaced(len(x), _MOST_POINTS)
     ax.scatter(x[kept], y[kept], s=12, alpha=0.5, color=COLORS["posterior"], linewidths=0)
-    window = max(5, len(x) // 10)
-    rolling = pd.Series(y).rolling(window, center=True)
-    mean, sd = rolling.mean().to_numpy(), rolling.std().to_numpy()
-    ax.plot(x, mean, color=COLORS["REML"], linewidth=1.8)
-    for sign in (-1.0, 1.0):
-        ax.plot(x, mean + sign * sd, color=COLORS["REML"], linewidth=1.0, linestyle="--")
+    local, lines = _local(x, y), ""
+    if local is not None:
+        places, mean, sd = local
+        lines = ", local mean (line) and ± SD (dashed)"
+        ax.plot(places, mean, color=COLORS["REML"], linewidth=1.8)
+        for sign in (-1.0, 1.0):
+            ax.plot(places, mean + sign * sd, color=COLORS["REML"], linewidth=1.0, linestyle="--")
     ax.axhline(0.0, color="#888888", linewidth=0.8)
     third = max(len(x) // 3, 1)
     dress(
         ax, "Residuals by fitted values", f"fitted {short(response, 24)}", "normalised residual",
-        f"Normalised residuals by fitted values of {len(x):,} rows, local mean (line) and ± SD "
-        f"(dashed): SD {y[:third].std():.2f} in the lowest third of fitted values and "
+        f"Normalised residuals by fitted values of {len(x):,} rows{lines}: "
+        f"SD {y[:third].std():.2f} in the lowest third of fitted values and "
         f"{y[-third:].std():.2f} in the highest.",
         grid="both",
     )  # fmt: skip
+
+
+def _local(x: Array, y: Array) -> tuple[Array, Array, Array] | None:
+    """Return sorted places, local means and SDs there; None of few rows, or of few places.
+
+    Rows of one fitted value, such as those of a group, have one mean.
+    """
+    if len(x) < _FEWEST_ROWS:
+        return None
+    rolling = pd.Series(y).rolling(max(5, len(x) // 10), center=True)
+    local = pd.DataFrame({"mean": rolling.mean(), "sd": rolling.std()})
+    place = np.cumsum(np.diff(x, prepend=x[0]) > _SAME * max(x[-1] - x[0], abs(x[-1])))
+    if place[-1] < 2:
+        return None
+    by_place = local.assign(x=x).groupby(place).mean().dropna()
+    places, mean, sd = by_place[["x", "mean", "sd"]].to_numpy().T
+    return places, mean, sd
 
 
 @np.errstate(under="ignore")

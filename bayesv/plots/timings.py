@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from bayesv.errors import DataError
@@ -59,7 +59,7 @@ def scaling(
 
     Notes
     -----
-    Time is on a log scale, and x, too, if it spans a factor of 20 or more.
+    Time is on a log scale, and x, too, if it spans a factor of 8 or more.
 
     Examples
     --------
@@ -98,9 +98,11 @@ def scaling(
                 ax.plot(x[known], seconds[known], color=color, marker=marker, ms=5, label=label)
                 last.append(f"{label} {seconds[known][-1]:.3g} s")
         ax.set_yscale("log")
-        if x.min() > 0 and x.max() >= 20 * x.min():
+        if x.min() > 0 and x.max() >= 8 * x.min():
             ax.set_xscale("log")
             ax.xaxis.set_minor_locator(NullLocator())
+            if x.max() < 100 * x.min():  # powers of ten would be too few
+                ax.set_xticks(x, [EngFormatter(sep="")(value) for value in x])
         else:
             ax.set_xticks(x)
         ax.yaxis.set_minor_formatter(NullFormatter())

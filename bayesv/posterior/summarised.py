@@ -26,7 +26,7 @@ from bayesv.posterior import labelled
 from bayesv.priors.priors import ResolvedPriors
 from bayesv.support.arguments import INDEX, PROBABILITY, TEXT, accepts, optional, whole
 from bayesv.support.deferred import deferred, unread
-from bayesv.support.shown import Part, Shown, Table, digits
+from bayesv.support.shown import Part, Shown, Table, WholeFrame, digits
 
 __all__ = ["SummarisedDraws"]
 
@@ -207,7 +207,7 @@ class SummarisedDraws(Shown):
         labels = pd.DataFrame(
             [q.key for q in self.quantities], columns=["scale", "group", "first", "second"]
         )
-        return pd.concat([labels, pd.DataFrame(columns)], axis=1)
+        return WholeFrame(pd.concat([labels, pd.DataFrame(columns)], axis=1))
 
     @accepts(group=optional(TEXT), prob=PROBABILITY)
     def by_lag(

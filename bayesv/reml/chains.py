@@ -1,4 +1,7 @@
-"""Descents on the profiled criterion of a chain of factors: compiled, one call each."""
+"""Descents on the profiled criterion of a chain of factors: compiled, one call each.
+
+All are one loop for Python: what they have in common is compiled once.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,30 @@ from bayesv.gram.profiled import profile_chain
 from bayesv.reml.course import LOWER, WANTED
 from bayesv.reml.quasi_newton import advance
 
-__all__ = ["approach_chain", "descend_chain", "multiply_expected"]
+__all__ = ["multiply_expected", "search_chain"]
 
 _LEAST, _MOST = 0.01, 100.0  # of a variance over the one before a step of EM
 
 
 @compiled
-def descend_chain(chain, table, descent, course):
-    """Minimise, and return what is told of the end; see `bayesv.reml.elements.ChainDescent`."""
+def search_chain(chain, table, descent, course):
+    """Go some steps of EM, if there are any, or descend; see `ChainDescent`."""
+    if descent.steps > 0:
+        return _approach(chain, table, descent.x, descent.steps, descent.far)
+    return _descend(chain, table, descent, course)
+
+
+@compiled
+def _descend(chain, table, descent, course):
+    """Minimise, and return what is told of the end."""
     lam, x, told = np.zeros(table.size), descent.x, WANTED
-    gradient = np.zeros(len(descent.free))
+    gradient, point = np.zeros(len(descent.free)), np.empty(len(descent.free))
     while told == WANTED or (told == LOWER and not _arrived(table, descent, course)):
         for i in range(len(descent.free)):
-            x[descent.free[i]] = course.point[i]
+            x[descent.free[i]] = point[i] = course.point[i]
         for i in range(len(x)):
             lam[table.places[i]] = x[i] * table.units[i]
-        value, lam_bar, _ = profile_chain(chain, lam)
+        value, lam_bar, T = profile_chain(chain, lam)
         descent.evaluations[0] += 1
         for i in range(len(descent.free)):
             c = descent.free[i]
@@ -32,11 +43,16 @@ def descend_chain(chain, table, descent, course):
         if value == np.inf:  # a step so long that rounding leaves nothing: go back
             value = 1e300
         told = advance(course, value, gradient)
+        lowest = True
+        for i in range(len(point)):
+            lowest = lowest and point[i] == course.x[i]
+        if lowest:
+            descent.rest[:] = T
     return told
 
 
 @compiled
-def approach_chain(chain, table, x, most, far):
+def _approach(chain, table, x, most, far):
     """Go so many steps of EM at most, while the largest row of λ grows by so much; return how many.
 
     ``x`` is written to; NaN where the criterion has no value.

@@ -15,18 +15,19 @@ from bayesv.design.design import Design
 from bayesv.errors import DataError
 from bayesv.gram import (
     ChainProblem,
+    ChainValues,
     Elimination,
     GramStatistics,
     Probes,
     Rule,
     chain_problem,
-    chain_values,
     eliminate,
     eliminate_many,
     profile_chain,
 )
 from bayesv.linalg import Array, Mask
 from bayesv.reml.coordinates import coordinates_of
+from bayesv.reml.elements import approaching
 
 __all__ = ["Criterion", "solve_fixed"]
 
@@ -52,6 +53,8 @@ class Criterion:
         self.coordinates = coordinates_of(design, stats.layout)
         self.n_lambdas = self.coordinates.size  # coordinates of λ, which come first
         self.n_evaluations = 0
+        self._rests: dict[bytes, Array] = {}
+        self._chain_values: ChainValues | None = None  # the latest: what values share
         self.step: Callable[[int], None] = lambda evaluations: None  # hears of those that take long
 
     @property
@@ -130,9 +133,15 @@ class Criterion:
 
     def remaining(self, x: Array) -> Array:
         """Return T, the sums of [X y] that eliminating the random effects leaves."""
+        if (known := self._rests.get(x.tobytes())) is not None:
+            return known
         if (chain := self.chain) is None:
             return self.eliminated(x).T
         return profile_chain(chain, self.stats.layout, self.lambdas(x))[2]
+
+    def remember(self, x: Array, rest: Array) -> None:
+        """Keep what is `remaining` at x, where a descent ended."""
+        self._rests[x.tobytes()] = rest
 
     def curvature(self, x: Array) -> Array:
         """Return about the second derivatives by x: J times Fisher's information of a level."""
@@ -204,7 +213,9 @@ class Criterion:
         Much cheaper than S evaluations with the gradient. They differ in λ alone.
         """
         if (table := self.coordinates.table) and (chain := self.chain_at(x[0])):
-            return chain_values(chain, table.flat(x[:, : self.n_lambdas]))
+            if self._chain_values is None or self._chain_values.problem is not chain:
+                self._chain_values = ChainValues(chain)
+            return self._chain_values(table.flat(x[:, : self.n_lambdas]))
         from bayesv.gram.profiled import profile_many  # compiled: loaded when it is needed
 
         stats = self.statistics(x[0])
@@ -223,10 +234,11 @@ class Criterion:
     def approached(self, x: Array, most: int, far: float) -> Array:
         """Return x after so many steps of EM at most, while a row of λ grows by so much."""
         if (table := self.coordinates.table) and (chain := self.chain_at(x)):
-            from bayesv.reml.chains import approach_chain  # compiled: loaded when it is needed
+            from bayesv.reml.chains import search_chain  # compiled: loaded when it is needed
 
             own = x[: self.n_lambdas].copy()
-            self.n_evaluations += approach_chain(chain, table, own, most, far)
+            steps = approaching(own, chain.sums.C, most, far)
+            self.n_evaluations += search_chain(chain, table, *steps)
             if np.isnan(own).any():
                 raise self.reproduced()
             return np.append(own, x[self.n_lambdas :])

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesv.linalg import Array
+from bayesv.reml.course import Course, begun
 
-__all__ = ["ChainDescent", "ElementTable", "joined"]
+__all__ = ["ChainDescent", "ElementTable", "approaching", "joined"]
 
 Index = NDArray[np.intp]
 
@@ -62,6 +63,12 @@ class ChainDescent(NamedTuple):
         Σ curvature × distance² to a minimum that is the same.
     evaluations : ndarray of int, shape (1,)
         Counted here.
+    rest : ndarray, shape (p + 1, p + 1)
+        Receives T at the lowest point.
+    steps : int
+        Of EM, at most; 0 for a descent.
+    far : float
+        How much they let the largest row of λ grow, to go on.
     """
 
     x: Array
@@ -70,6 +77,19 @@ class ChainDescent(NamedTuple):
     curvature: Array
     near: float
     evaluations: Index
+    rest: Array
+    steps: int
+    far: float
+
+
+_NONE, _NO_PLACES = np.zeros(0), np.zeros(0, dtype=np.intp)
+_NO_COURSE = begun(_NONE, _NONE, _NONE, None, 0)
+
+
+def approaching(x: Array, rest: Array, steps: int, far: float) -> tuple[ChainDescent, Course]:
+    """Return what so many steps of EM at most from x, which is written to, need."""
+    descent = ChainDescent(x, _NO_PLACES, _NONE, _NONE, 0.0, _NO_PLACES, rest, steps, far)
+    return descent, _NO_COURSE
 
 
 def joined(tables: Sequence[ElementTable], starts: Sequence[int]) -> ElementTable:

@@ -85,18 +85,20 @@ class Free:
             return minimize(
                 self._evaluate, part, curvature, loose * size, max_iterations, fine, arrived
             )
-        from bayesv.reml.chains import descend_chain  # compiled: loaded when it is needed
+        from bayesv.reml.chains import search_chain  # compiled: loaded when it is needed
 
         course = begun(part, curvature, loose * size, fine, max_iterations)
         known = np.zeros(0) if self.known is None else self.known
-        evaluations = np.zeros(1, dtype=np.intp)
+        evaluations, rest = np.zeros(1, dtype=np.intp), np.empty_like(chain.sums.C)
         descent = ChainDescent(
-            self.x.copy(), np.flatnonzero(self.free), known, curvature, _NEAR, evaluations
-        )
-        told = descend_chain(chain, table, descent, course)
+            self.x.copy(), np.flatnonzero(self.free), known, curvature, _NEAR, evaluations,
+            rest, 0, 0.0,
+        )  # fmt: skip
+        told = search_chain(chain, table, descent, course)
         criterion.n_evaluations += int(evaluations[0])
         if course.numbers[VALUE] == -np.inf:
             raise criterion.reproduced()
+        criterion.remember(self._filled(course.x), rest)
         return ended(self._evaluate, course, told)
 
     def _filled(self, part: Array) -> Array:

@@ -21,6 +21,9 @@ _SIZES = np.array([0.02, 0.15, 0.5, 1.5, 5.0, 20.0, 80.0])
 _CORRELATIONS = np.array([-0.999, -0.9, 0.0, 0.9, 0.999])
 _BOUNDS = np.concatenate([[0.0], _SIZES, [np.inf]])
 _NONE = 2  # place of the correlation 0
+_DIAGONAL = np.outer(_SIZES, np.sqrt(1.0 - _CORRELATIONS**2)).ravel()
+_AT_FIRST = np.outer(_SIZES, _CORRELATIONS).ravel()
+_LARGEST = 1 << 62  # number of a point that is an integer of the machine
 _SWEEPS = 6
 # Of a valley's lowest lattice point, how far it may lie above a known minimum and still be worth a
 # descent: so many times what the lowest of all lies above it, and so much more.
@@ -56,6 +59,10 @@ class Lattice:
         ]
         self.size = prod(n for _, n in self.choices)  # points of the lattice
         self.a_start = 3 * sum(n for _, n in self.choices)  # values of a search from one, about
+        kind: Any = np.int64 if self.size < _LARGEST else object
+        self.strides = np.zeros(2 * self.n_rows, dtype=kind)  # of the number of a point
+        places, counts = zip(*self.choices, strict=True)
+        self.strides[list(places)] = [prod(counts[i + 1 :]) for i in range(len(counts))]
 
     @cached_property
     def whole(self) -> tuple[Index, Array]:
@@ -67,9 +74,10 @@ class Lattice:
 
     def coordinates(self, points: Index) -> Array:
         """Return λ, shape (S, d), at points of the lattice, shape (S, 2 rows)."""
-        size, corr = _SIZES[points[:, self.row]], _CORRELATIONS[points[:, self.n_rows + self.row]]
-        share = np.where(self.diagonal, np.sqrt(1.0 - corr**2), corr)
-        return np.asarray(np.where(self.used, size * share, 0.0))
+        # Of every coordinate, size × share of its row, by the places of both.
+        places = points[:, self.row] * len(_CORRELATIONS) + points[:, self.n_rows + self.row]
+        own = np.where(self.diagonal, _DIAGONAL[places], _AT_FIRST[places])
+        return np.asarray(np.where(self.used, own, 0.0))
 
     def same_cell(self, points: Index, x: Array) -> NDArray[np.bool_]:
         """Whether x lies between the neighbours of each point in every direction."""
@@ -97,7 +105,7 @@ class Screen:
 
     def __init__(self, values: Callable[[Array], Array], lattice: Lattice) -> None:
         self.values, self.lattice = values, lattice
-        self._known: dict[Any, float] = {}  # values at points of the lattice
+        self._known: dict[int, float] = {}  # values at points of the lattice, by their numbers
 
     @property
     def values_a_start(self) -> int:
@@ -139,7 +147,7 @@ class Screen:
         table = self.values(x).reshape([n for _, n in self.lattice.choices])
         lowest = np.ones(table.shape, dtype=bool)
         for axis in range(table.ndim):
-            lowest &= table == table.min(axis=axis, keepdims=True)
+            lowest &= table == np.minimum.reduce(table, axis=axis, keepdims=True)
         found = np.flatnonzero(lowest)
         lows = table.ravel()[found]
         order = np.argsort(lows, kind="stable")
@@ -148,32 +156,40 @@ class Screen:
     def _valleys(self, n: int) -> tuple[Index, Array, Array]:
         """Return points that no change of one choice improves, λ there, and their values."""
         points = self._scattered(n)
-        lows = self._values(points)
+        lows = self._values(points, points @ self.lattice.strides)
         for _ in range(_SWEEPS):
             before = lows.sum()
             for place, n_choices in self.lattice.choices:
-                trials = np.repeat(points[:, None], n_choices, axis=1)
-                trials[:, :, place] = np.arange(n_choices)
-                values = self._values(trials.reshape(-1, points.shape[1])).reshape(-1, n_choices)
+                values = self._along(points, place, n_choices)
                 best, lowest = values.argmin(axis=1), values.min(axis=1)
                 better = lowest < lows
                 points[better, place] = best[better]
                 lows[better] = lowest[better]
             if lows.sum() == before:
                 break
-            kept = list(dict(zip(_keys(points), range(len(points)), strict=True)).values())
+            numbers = (points @ self.lattice.strides).tolist()
+            kept = list(dict(zip(numbers, range(len(points)), strict=True)).values())
             points, lows = points[kept], lows[kept]
         order = np.argsort(lows, kind="stable")
         return points[order], self.lattice.coordinates(points[order]), lows[order]
 
-    def _values(self, points: Index) -> Array:
-        """Return the criterion at points of the lattice, (S,); searches meet, and ask once."""
-        keys = _keys(points)
-        new = {key: i for i, key in enumerate(keys) if key not in self._known}
+    def _along(self, points: Index, place: int, n: int) -> Array:
+        """Return the criterion at S points with each of n choices in one place, (S, n)."""
+        strides, choice = self.lattice.strides, np.arange(n)
+        steps = (choice - points[:, place, None]).astype(strides.dtype)
+        numbers = (points @ strides)[:, None] + strides[place] * steps
+        trials = np.repeat(points, n, axis=0)
+        trials[:, place] = np.tile(choice, len(points))
+        return self._values(trials, numbers.ravel()).reshape(-1, n)
+
+    def _values(self, points: Index, numbers: NDArray[Any]) -> Array:
+        """Return the criterion at points with these numbers, (S,); searches meet, and ask once."""
+        known, asked = self._known, numbers.tolist()
+        new = {number: i for i, number in enumerate(asked) if number not in known}
         if new:
             values = self.values(self.lattice.coordinates(points[list(new.values())]))
-            self._known.update(zip(new, values.tolist(), strict=True))
-        return np.array([self._known[key] for key in keys])
+            known.update(zip(new, values.tolist(), strict=True))
+        return np.array([known[number] for number in asked])
 
     def _scattered(self, n: int) -> Index:
         """Return points with rows of one size, then with rows of any sizes; always the same."""
@@ -183,10 +199,3 @@ class Screen:
         for place, n_choices in self.lattice.choices:
             points[len(_SIZES) :, place] = rng.integers(0, n_choices, max(n - len(_SIZES), 0))
         return points
-
-
-def _keys(points: Index) -> list[Any]:
-    """Return a key of each point, equal for equal ones."""
-    kinds = np.dtype((np.void, points.shape[1]))
-    keys: list[Any] = points.astype(np.int8).view(kinds).ravel().tolist()
-    return keys

@@ -60,7 +60,7 @@ def glanced(fit: Any) -> pd.DataFrame:
     shares = [name for name in functionals.index if name.startswith(("ICC ", "R² "))]
     residuals = fit.residuals() if fit.design.has_rows else np.nan
     line = {
-        "method": fit.method,
+        "method": fit.label,
         "rows": n,
         "parameters": k,
         "sigma": fit.components.sigma,
@@ -74,7 +74,7 @@ def glanced(fit: Any) -> pd.DataFrame:
         "singular": fit.singular,
         "converged": fit.converged,
     }
-    return pd.DataFrame([line])
+    return WholeFrame([line])
 
 
 def augmented(fit: Any, data: Any) -> pd.DataFrame:

@@ -160,7 +160,7 @@ def _facts(
         "tested": _tested(reml, posts, robust, by_method is None),
         "intervals": None if posts else intervals(reml[0]),
         "coherence": coherence(posts, of_posts),
-        "fixed": tables.fixed(reml[0]) if design.p else None,
+        "fixed": tables.fixed(reml[0], of_reml[0]) if design.p else None,
         "uncertainty": tables.uncertainty(by_method) if by_method else None,
         "left_out": bool(posts) and design.p > 0 and not robust,
         "comparison": tables.comparison(comparison, names) if comparison else None,

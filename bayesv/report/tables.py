@@ -174,7 +174,7 @@ def posterior(post: Posterior, label: str) -> str:
     )
 
 
-def fixed(fit: RemlFit) -> str:
+def fixed(fit: RemlFit, name: str) -> str:
     """Estimates of the fixed effects, with standard errors given V."""
     frame = pd.DataFrame(
         {
@@ -185,7 +185,7 @@ def fixed(fit: RemlFit) -> str:
         }
     )
     table = GT(frame, id="fixed", rowname_col="coefficient")
-    table = table.tab_header(title=f"Fixed effects, {fit.label}").fmt_number("t", decimals=2)
+    table = table.tab_header(title=f"Fixed effects, {name}").fmt_number("t", decimals=2)
     return html_of(numbers(table, ["estimate", "se"], 5).cols_label(se="SE given V", t="t value"))
 
 

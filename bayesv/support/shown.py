@@ -88,17 +88,24 @@ class Table:
         index = [name if isinstance(name, tuple) else (name,) for name in frame.index]
         names = tuple("" if name is None else str(name) for name in frame.index.names)
         write = [_OWN.get(name, number or digits(5)) for name in frame.columns]
+        n_labels = _leading_texts(frame) if counted else 0
         rows = tuple(
             (
                 *(() if counted else map(str, labels)),
-                *(_written(value, one) for value, one in zip(values, write, strict=True)),
+                *map(str, values[:n_labels]),
+                *map(_written, values[n_labels:], write[n_labels:]),
             )
             for labels, values in zip(index, frame.itertuples(index=False, name=None), strict=True)
         )
-        if not counted:
-            return cls((*names, *map(str, frame.columns)), rows, len(names))
-        texts = [not pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes[1:]]
-        return cls(tuple(map(str, frame.columns)), rows, 1 + [*texts, False].index(False))
+        heads = tuple(map(str, frame.columns))
+        return cls(heads, rows, n_labels) if counted else cls((*names, *heads), rows, len(names))
+
+
+def _leading_texts(frame: pd.DataFrame) -> int:
+    """Return how many columns say what a line is: the first, and texts or levels that follow."""
+    kinds = pd.api.types
+    texts = [kinds.is_bool_dtype(k) or not kinds.is_numeric_dtype(k) for k in frame.dtypes[1:]]
+    return 1 + [*texts, False].index(False)
 
 
 type Part = str | Table | Shown
@@ -137,9 +144,17 @@ def _criterion(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.2f}"
 
 
+def _share(value: float) -> str:
+    """Write a probability that was counted in draws: none of some thousands is not 0."""
+    if value is None or np.isnan(value):
+        return "–"
+    return "<0.001" if value < 1e-3 else ">0.999" if value > 1 - 1e-3 else f"{value:.3f}"
+
+
 _OWN = {  # names of columns that are written in their own way
     **dict.fromkeys(("p", "p_boundary"), p_value),
-    **dict.fromkeys(("criterion", "aic", "bic"), _criterion),
+    **dict.fromkeys(("positive", "within"), _share),
+    **dict.fromkeys(("criterion", "aic", "aicc", "bic"), _criterion),
 }
 
 

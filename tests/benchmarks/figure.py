@@ -11,9 +11,9 @@ __all__ = ["draw"]
 PANELS = {
     "rows": "number of rows; 100 groups, (x | g)",
     "groups": "number of groups of 10 rows; (x | g)",
-    "crossed rows": "number of rows; 20,000 users × 2,500 items",
-    "crossed levels": "number of users, and a fifth of items; 10⁶ rows",
-    "probes": "times 13 probes; 250,000 rows, 20,000 × 2,500",
+    "crossed rows": "rows; 20,000 users × 2,500 items",
+    "crossed levels": "users, a fifth as many items; 10⁶ rows",
+    "probes": "times 13 probes; 250,000 rows",
     "depth": "levels of nesting; 50,000 rows, (1 | a/b/…)",
 }
 

@@ -75,8 +75,8 @@ def read_table(
 
 
 def _names_beside(path: Path) -> list[str]:
-    """Return what is in the folder of a path; nothing where that cannot be seen."""
+    """Return the files with an ending in the folder of a path; nothing where they are not seen."""
     try:
-        return [beside.name for beside in path.parent.iterdir()]
+        return [beside.name for beside in path.parent.iterdir() if beside.suffix]
     except OSError:
         return []

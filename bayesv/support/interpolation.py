@@ -62,7 +62,9 @@ class Interpolant:
         return np.asarray((x - self.centre) @ np.linalg.inv(self.L).T)
 
 
-def interpolate(function: Function, scale: Function, centre: Array, L: Array) -> Interpolant | None:
+def interpolate(
+    function: Function, scale: Function, centre: Array, L: Array, most: int = _MAX_POINTS
+) -> Interpolant | None:
     """Fit polynomials of rising degree until the error at fresh points is negligible.
 
     Parameters
@@ -73,6 +75,8 @@ def interpolate(function: Function, scale: Function, centre: Array, L: Array) ->
         Given outputs (S, outputs), the change of each that matters.
     centre, L : ndarray
         Mode and factor of the covariance of the normal approximation.
+    most : int
+        Points that cost less than what they save.
 
     Returns
     -------
@@ -86,6 +90,8 @@ def interpolate(function: Function, scale: Function, centre: Array, L: Array) ->
     degree below that are fitted (weighted least squares at low-discrepancy points).
     """
     d = len(centre)
+    if d * _AXIS_NODES >= most:
+        return None
     degrees, z, outputs = _axis_degrees(function, scale, centre, L)
     units = scale(outputs[:1])
     points = _points(d)
@@ -93,7 +99,7 @@ def interpolate(function: Function, scale: Function, centre: Array, L: Array) ->
     for growth in _DEGREE_GROWTH:
         powers = _powers(growth * degrees)
         wanted = int(_POINTS_PER_TERM * len(powers)) + 2 * d
-        if wanted + _CHECK_POINTS > min(_MAX_POINTS, len(points)):
+        if wanted + _CHECK_POINTS > min(most, len(points)):
             return None
         new = points[used : wanted + _CHECK_POINTS]
         z, outputs = np.vstack([z, new]), np.vstack([outputs, function(centre + new @ L.T)])
