@@ -1,5 +1,6 @@
 """The command ``bayesv``, also ``python -m bayesv``: interrupts end it in a word at any time."""
 
+import _thread
 import contextlib
 import gc
 import os
@@ -12,6 +13,7 @@ __all__ = ["main"]
 
 # Python's own thresholds look for garbage so often that compiling takes a sixth longer.
 _GARBAGE = (50_000, 20, 20)
+_SOON = 0.02  # seconds, after which a finaliser is done
 
 
 def main() -> int:
@@ -23,6 +25,7 @@ def main() -> int:
     from bayesv.cli import main as run
 
     signal.signal(signal.SIGINT, usual)
+    sys.unraisablehook = _interrupt_again
     code = run()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is written: the end is the end
     if code == INTERRUPTED:  # taking compiled loops apart takes longer than one should wait
@@ -35,6 +38,16 @@ def main() -> int:
 def _stop(*_: object) -> None:
     os.write(2, b"interrupted\n")
     os._exit(INTERRUPTED)
+
+
+def _interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Interrupt once more where Ctrl-C struck a finaliser, out of which no exception comes."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        from threading import Timer
+
+        Timer(_SOON, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 if __name__ == "__main__":

@@ -155,8 +155,28 @@ sys.exit(code)
 """
 
 
+_LOST = """
+import os, signal, sys, time
+import bayesv.cli
+class Compiled:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+def run():
+    try:
+        Compiled()
+        for _ in range(500):
+            time.sleep(0.01)
+    except KeyboardInterrupt:
+        return 130
+bayesv.cli.main = run
+from bayesv.__main__ import main
+main()
+"""
+
+
 @pytest.mark.parametrize(
-    ("script", "code", "said"), [(_EARLY, 130, "interrupted\n"), (_LATE, 0, "")]
+    ("script", "code", "said"),
+    [(_EARLY, 130, "interrupted\n"), (_LATE, 0, ""), (_LOST, 130, "")],
 )
 def test_interrupts_before_and_after_a_command_leave_no_traceback(script, code, said):
     def as_from_a_terminal():

@@ -119,6 +119,8 @@ def test_draws_are_refused_before_any_is_made(sleepstudy):
 def test_draws_of_priors_are_refused_before_any_is_made(sleepstudy):
     with pytest.raises(bv.MemoryNeededError, match="Draw fewer"):
         sleepstudy.prior_predictive(10**9)
+    with pytest.raises(bv.MemoryNeededError, match=r"refits of \d+ numbers .* Draw fewer"):
+        bv.bootstrap(sleepstudy.reml(), draws=10**10)
 
 
 def test_predictions_are_refused_before_any_is_made(sleepstudy, monkeypatch):

@@ -433,3 +433,20 @@ def test_several_damaged_arrays_of_a_zarr_folder_print_nothing(post, tmp_path, c
         bv.load(path)
     gc.collect()
     assert not caplog.records
+
+
+def test_thousands_of_objects_are_refused_before_they_are_read(saved):
+    def fill(file: h5py.File) -> None:
+        for k in range(1100):
+            file["posterior"].create_dataset(f"v{k}", data=k)
+
+    with pytest.raises(bv.StorageError, match="more than 1000 objects"):
+        bv.load(edited(saved, fill))
+
+
+def test_a_digest_that_is_no_text_is_another_one(saved):
+    def change(tree: Any) -> None:
+        tree["bayesv"].attrs["digest"] = [1.0, 2.0]
+
+    with pytest.raises(bv.StorageError, match="was changed after bayesv saved it"):
+        bv.load(unsealed(saved, change))

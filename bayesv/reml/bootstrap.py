@@ -17,11 +17,13 @@ from bayesv.gram import responses_of
 from bayesv.linalg import Array
 from bayesv.reml import RemlFit, fit_reml, fit_structured
 from bayesv.support.arguments import PROBABILITY, SEED, a, accepts, whole
+from bayesv.support.memory import refuse_unless
 from bayesv.support.progress import progress
 from bayesv.support.shown import Part, Shown, Table, WholeFrame
 
 __all__ = ["Bootstrap", "bootstrap", "simulated_refits"]
 
+_BYTES = 16.0  # of a number, in its row and in the table of all
 _FIT = a(RemlFit, hint="fit one by model.reml().")
 
 
@@ -93,6 +95,9 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
     """
     if draws < 2:
         raise BayesvError(f"At least 2 refits are needed; found draws={draws}.")
+    estimate = _scalars(fit)
+    asked = f"{draws:,} refits of {len(estimate)} numbers"
+    refuse_unless(_BYTES * draws * len(estimate), asked, "Draw fewer.")
     rows, singular, failed = [], [], []
     for k, found in enumerate(simulated_refits([fit], draws, np.random.default_rng(seed))):
         if isinstance(found, BayesvError):
@@ -101,7 +106,7 @@ def bootstrap(fit: RemlFit, draws: int = 500, seed: int | None = None) -> Bootst
         (refit,) = found
         rows.append(_scalars(refit))
         singular.append(refit.singular)
-    return Bootstrap(pd.DataFrame(rows), _scalars(fit), np.array(singular), tuple(failed))
+    return Bootstrap(pd.DataFrame(rows), estimate, np.array(singular), tuple(failed))
 
 
 def simulated_refits(

@@ -21,7 +21,7 @@ _NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
 _MAX_COMPRESSION = 1100  # deflate packs 1032 bytes into one at most
 _SPARE_BYTES = 1 << 16
 _MAX_ATTRIBUTE_BYTES = 1 << 20  # bytes
-_MAX_OBJECTS, _MAX_DEPTH = 20_000, 8
+_MAX_OBJECTS, _MAX_DEPTH = 1_000, 8  # posteriors have a few dozen
 
 
 @dataclass(frozen=True)
