@@ -12,6 +12,7 @@ import xarray as xr
 
 import bayesv as bv
 from bayesv.comparison.counterfactuals import reweighted
+from bayesv.comparison.reasons import _listed, _of_it
 
 
 def groups(J: int, n: int, sd: float, seed: int) -> pd.DataFrame:
@@ -27,7 +28,37 @@ def reason(lines: list[str], start: str) -> str:
 
 def share(line: str, cause: str) -> float:
     """The percentage that a line gives to a cause."""
-    return float(re.search(rf"(-?\d+) % [^;]*{cause}", line).group(1))
+    words = re.search(rf"(all of it|all and|\d+ %)(?: (\d+) % more of it)?[^;%]*{cause}", line)
+    if words.group(1).startswith("all"):
+        return 100.0 + float(words.group(2) or 0)
+    number = float(words.group(1).removesuffix(" %"))
+    return -number if "the other way" in words.group(0) else number
+
+
+@pytest.mark.parametrize(
+    ("share", "error", "said"),
+    [
+        (0.84, 0.05, "84 %"),
+        (0.97, 0.05, "all of it is"),
+        (1.04, 0.01, "all of it is"),
+        (1.30, 0.40, "all of it is"),
+        (1.30, 0.05, "all and 30 % more of it is"),
+        (-0.30, 0.05, "30 % the other way is"),
+        (np.nan, 0.05, "an unknown share"),
+    ],
+)
+def test_no_share_is_above_all_of_it(share, error, said):
+    assert _of_it(share, error) == said
+
+
+def test_shares_of_several_differences():
+    keys = [("var", "g", name, "") for name in "abcd"]
+    gaps = {key: (2.0, 0.01) for key in keys}
+    said = _listed(dict(zip(keys, (2.01, 1.0, 0.001, -1.0), strict=True)), gaps)
+    assert said == (
+        "all of var g: a, 50 % of var g: b, none of var g: c, "
+        "none of var g: d, which it moves 50 % the other way"
+    )
 
 
 def tampered(post, change):

@@ -54,7 +54,7 @@ def reasons(
     A posterior's mean is reached from a fit by changing one thing at a time: REML for ML, the
     posterior's correlations, the mean for the mode, its prior for a flat one (the same draws
     reweighted; where Pareto k̂ is above 0.7, the joint mode under the prior instead). Shares add up
-    to 100 % and may be negative. Draws that contradict their own density explain nothing.
+    to all of it; some may pull the other way. Draws that contradict their own density explain nothing.
     """
     lines: list[str] = []  # none without a posterior
     contradicts = cache(contradicts_its_density)  # asked once of each
@@ -108,7 +108,7 @@ def _from_fit(
         if abs(gap) <= _MCSE_FROM_FIT * row["mcse"]:
             lines.append(f"{head}within Monte Carlo error (MCSE {row['mcse']:.2g}); draw more")
             continue
-        causes, last = [], float(row["reml"])
+        causes, last, error = [], float(row["reml"]), _MCSE_FROM_FIT * row["mcse"] / abs(gap)
         for step in steps:
             value = step.values.get(key, np.nan)
             share = (value - last) / gap
@@ -124,7 +124,7 @@ def _from_fit(
                 else "the priors of the draws are not known"
             )
             causes.append((rest, f"not explained ({why})"))
-        lines.append(head + "; ".join(f"{_percent(share)} {cause}" for share, cause in causes))
+        lines.append(head + "; ".join(f"{_of_it(share, error)} {cause}" for share, cause in causes))
     return lines
 
 
@@ -227,15 +227,15 @@ def _by_structure(pair: tuple[Posterior, Posterior], gaps: Gaps) -> str:
 def _shares(points: tuple[Mapping[Key, float], Mapping[Key, float]], gaps: Gaps) -> str:
     """Differences of two points, as shares of those of the means."""
     first, second = points
-    return _listed({k: (second[k] - first[k]) / gap for k, (gap, _) in gaps.items() if k in first})
+    changes = {key: second[key] - first[key] for key in gaps if key in first}
+    return _listed(changes, gaps)
 
 
 def _explained(moved: Reweighted, source: Posterior, sign: float, gaps: Gaps) -> str:
     """Say which shares of the differences reweighting to the other's priors takes away."""
     start = {q.key: float(np.nanmean(q.values)) for q in source.quantities}
     changes = {key: sign * (moved.values[key] - start[key]) for key in gaps if key in moved.values}
-    shares = _listed({key: change / gaps[key][0] for key, change in changes.items()})
-    text = f"reweighted (Pareto k̂ {moved.k:.2g}) this explains {shares}"
+    text = f"reweighted (Pareto k̂ {moved.k:.2g}) this explains {_listed(changes, gaps)}"
     left = [
         _label(key)
         for key, change in changes.items()
@@ -246,13 +246,44 @@ def _explained(moved: Reweighted, source: Posterior, sign: float, gaps: Gaps) ->
     return text + (f"; not computable for {', '.join(unknown)}" if unknown else "")
 
 
-def _listed(shares: Mapping[Key, float]) -> str:
-    parts = [f"{_percent(share)} of {_label(key)}" for key, share in shares.items()]
+def _listed(changes: Mapping[Key, float], gaps: Gaps) -> str:
+    """Say how much of each difference its change is."""
+    parts = []
+    for key, change in changes.items():
+        gap, mcse = gaps[key]
+        share, label = change / gap, _label(key)
+        if share <= -_MIN_SHARE:
+            parts.append(f"none of {label}, which it moves {-100 * share:.0f} % the other way")
+        else:
+            parts.append(f"{_share(share, _MCSE_FROM_FIT * mcse / abs(gap))} of {label}")
     return ", ".join(parts) or "nothing"
 
 
-def _percent(share: float) -> str:
-    return "an unknown share" if np.isnan(share) else f"{100 * share:.0f} %"
+def _of_it(share: float, error: float) -> str:
+    """Say a share before its cause."""
+    if share < 0:
+        return f"{-100 * share:.0f} % the other way is"
+    said = _share(share, error)
+    return f"{said} of it is" if said.startswith("all") else said
+
+
+def _share(share: float, error: float) -> str:
+    """Say a share of a difference: shares add up to 1, and one is above it if others are below 0.
+
+    Parameters
+    ----------
+    share : float
+    error : float
+        Of the share. Within it 1 is all, as is what exceeds 1 by less than is worth a word.
+    """
+    if np.isnan(share):
+        return "an unknown share"
+    over = share - 1.0
+    if over > max(error, _MIN_SHARE):
+        return f"all and {100 * over:.0f} % more"
+    if over >= -min(error, _MIN_SHARE):
+        return "all"
+    return f"{100 * share:.0f} %" if share >= 0.005 else "none"
 
 
 def _label(key: Key) -> str:
