@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -103,6 +104,14 @@ def test_labels_cannot_leave_the_script():
     html = bv.interactive_v(model.reml(), labels=["</script><i>"], title="<u>").html
     assert not re.search(r"</script><[bi]>|<u>", html)
     assert data_of(html)["groups"][0]["clusters"][0]["label"] == "</script><b>&A"
+
+
+def test_rows_that_another_program_numbers_from_1_are_the_same_ones(sleepstudy):
+    fit = sleepstudy[0]
+    extracted = replace(fit, design=replace(fit.design, row_labels=pd.RangeIndex(1, 181)))
+    html = bv.interactive_v(fit, extracted, group="Subject", levels=["308"]).html
+    first, second = data_of(html)["blocks"][0]
+    assert first == second
 
 
 def test_what_cannot_be_shown_is_refused(sleepstudy, tmp_path):

@@ -77,7 +77,7 @@ def fields() -> dict[str, Any]:
     """Fits with factors, for the answers about levels."""
     data = pd.read_csv(REFERENCES / "small_sample" / "oats.csv").rename(columns={"y": "yield"})
     model = bv.Model("yield ~ variety * nitro + (1 | block/variety)", data)
-    return {"bv": bv, "fit": model.reml(), "post": model.sample(seed=1)}
+    return {"bv": bv, "df": data, "fit": model.reml(), "post": model.sample(seed=1)}
 
 
 def test_the_page_has_calls():

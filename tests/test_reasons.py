@@ -53,7 +53,7 @@ def test_no_share_is_above_all_of_it(share, error, said):
 
 def test_shares_of_several_differences():
     keys = [("var", "g", name, "") for name in "abcd"]
-    gaps = {key: (2.0, 0.01) for key in keys}
+    gaps = dict.fromkeys(keys, (2.0, 0.01))
     said = _listed(dict(zip(keys, (2.01, 1.0, 0.001, -1.0), strict=True)), gaps)
     assert said == (
         "all of var g: a, 50 % of var g: b, none of var g: c, "

@@ -21,8 +21,8 @@ def add(commands: Any) -> None:
         "lrt",
         "Test a REML or ML fit against a larger one that it is nested in. Restricted likelihoods "
         "are compared\nwhere both have the same fixed effects; else both are refitted by ML.",
-        "  bayesv lrt intercepts.nc slopes.nc\n"
-        "  bayesv lrt intercepts.nc slopes.nc --json - | jq '.[1].p_boundary'",
+        "  bayesv lrt reml_intercepts.nc reml_slopes.nc\n"
+        "  bayesv lrt reml_intercepts.nc reml_slopes.nc --json - | jq '.[1].p_boundary'",
     )
     parser.add_argument("smaller", metavar="SMALLER", help="saved by `bayesv fit --engine none`")
     parser.add_argument("larger", metavar="LARGER")

@@ -54,7 +54,8 @@ def reasons(
     A posterior's mean is reached from a fit by changing one thing at a time: REML for ML, the
     posterior's correlations, the mean for the mode, its prior for a flat one (the same draws
     reweighted; where Pareto k̂ is above 0.7, the joint mode under the prior instead). Shares add up
-    to all of it; some may pull the other way. Draws that contradict their own density explain nothing.
+    to all of it; some may pull the other way. Draws that contradict their own density explain
+    nothing.
     """
     lines: list[str] = []  # none without a posterior
     contradicts = cache(contradicts_its_density)  # asked once of each

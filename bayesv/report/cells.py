@@ -172,8 +172,7 @@ def _check(fits: Fits, group: str | None, levels: Sequence[object] | None) -> No
     is_list = isinstance(levels, Sequence) and not isinstance(levels, str)
     if levels is not None and (group is None or not is_list):
         raise DataError(f"levels={levels!r} must be a list, of the levels of group=….")
-    first = fits[0].design.row_labels  # a design without rows says here that it has none
-    if not all(first.equals(fit.design.row_labels) for fit in fits[1:]):
+    if not all(_same_rows(fits[0].design, fit.design) for fit in fits):
         raise BayesvError(
             "The fits are of different rows; V is laid beside V for fits of the same ones."
         )
@@ -185,6 +184,14 @@ def _check(fits: Fits, group: str | None, levels: Sequence[object] | None) -> No
         )
     if group is not None and group not in known:
         raise DataError(none_of("group", group, known))
+
+
+def _same_rows(one: Design, other: Design) -> bool:
+    """Say whether rows are called the same, or have the same responses: R counts its from 1."""
+    # A design without rows says here that it has none.
+    if one.row_labels.equals(other.row_labels):
+        return True
+    return one.n == other.n and bool(np.allclose(one.y, other.y, rtol=1e-12, atol=0.0))
 
 
 def _groups(design: Design) -> list[str]:
