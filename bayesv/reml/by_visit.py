@@ -11,6 +11,7 @@ import scipy  # .optimize is loaded when it is used
 from bayesv.design.series import Series
 from bayesv.gram.patterns import visit_sums
 from bayesv.linalg import Array, block_diagonal, cov_to_sd_corr
+from bayesv.reml.valleys import scattered
 from bayesv.structures.structure import CovarianceStructure
 
 __all__ = ["VisitCriterion", "VisitFit", "search_by_visit"]
@@ -24,9 +25,6 @@ _LEAST_VALUE = 0.05  # eigenvalue of a correlation to start from inside the fami
 _FLAT = 1e-9  # the same of one to start from near its end
 _NOTHING_LEFT = 1e-8  # of the variance of a visit: the criterion falls on, or nearly so
 _LARGEST = 340.0  # log SD, whose square is a double
-# With few rows for each parameter there are several valleys: more points to start from, at random.
-_FEW_ROWS, _MOST_POINTS, _COORDINATES = 20, 12, 600
-_SPREAD_SD, _SPREAD_CORR = 0.5, 0.8  # of such points, by coordinates
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,15 +163,18 @@ class VisitCriterion:
         Moments of least squares' residuals, inside the family, and as they are where visits nearly
         determine each other; where the family is no more than a part of all covariances, so that
         there may be several valleys, also correlations that decay with the lag, that are equal, and
-        none. With few rows for each parameter any family may have several valleys: points at
-        random, always the same ones.
+        none, and of any family where valleys are to be expected, points at random.
         """
         both = [self._moments(k) for k in range(self.n_groups)]
         moments = [inside for inside, _, _ in both]
         points = [np.concatenate(moments)]
         if min(least for _, _, least in both) < _LEAST_VALUE:
             points.append(np.concatenate([raw for _, raw, _ in both]))
-        points += self._scattered(np.concatenate(moments))
+        log_sds = self.parts(np.concatenate(moments))[0]
+        points += [
+            np.hstack([log_sds, z]).ravel()
+            for z in scattered(self.structure, self.n, self.n_groups)
+        ]
         if self.structure.free_blocks:
             return points
         lags = np.abs(np.subtract.outer(*[np.arange(self.structure.size)] * 2))
@@ -183,20 +184,6 @@ class VisitCriterion:
                 np.concatenate([np.append(m[: self.structure.n_sds], z) for m in moments])
             )
         return points
-
-    def _scattered(self, moments: Array) -> list[Array]:
-        """Return points at random around the SDs of moments, where there may be more valleys."""
-        x = self.parts(moments)
-        two_kinds = not self.structure.free_blocks and self.structure.n_corrs == 2
-        if self.n >= _FEW_ROWS * moments.size and not two_kinds:  # as AR and MA of one series
-            return []
-        rng = np.random.default_rng(0)
-        return [
-            np.hstack(
-                [rng.normal(x[0], _SPREAD_SD), rng.normal(0.0, _SPREAD_CORR, size=x[1].shape)]
-            ).ravel()
-            for _ in range(min(_MOST_POINTS, _COORDINATES // moments.size))
-        ]
 
     def _moments(self, group: int) -> tuple[Array, Array, float]:
         """Return SDs and correlations of the residuals of least squares, series by series.

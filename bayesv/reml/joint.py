@@ -16,6 +16,7 @@ from bayesv.errors import DataError
 from bayesv.gram import ByResidual, ChainProblem, GramStatistics, Weighted, chain_problem
 from bayesv.linalg import Array
 from bayesv.reml.criterion import Criterion
+from bayesv.reml.valleys import scattered
 from bayesv.structures.spatial import Spatial
 
 __all__ = ["JointCriterion", "starts_of"]
@@ -159,8 +160,11 @@ def starts_of(form: StructuredResidual, design: Design) -> list[Array]:
     exponents = np.zeros(len(form.scales.powers))
     if form.sequential is None:
         return [np.concatenate([sds, exponents])]
-    groups = form.sequential.n_groups
-    return [np.concatenate([sds, np.tile(z, groups), exponents]) for z in _correlations(form)]
+    part, groups = form.sequential, form.sequential.n_groups
+    points = [np.tile(z, groups) for z in _correlations(form)]
+    if part.series.by_visit:
+        points += [z.ravel() for z in scattered(part.structure, design.n, groups)]
+    return [np.concatenate([sds, z, exponents]) for z in points]
 
 
 def _log_ratios(form: StructuredResidual, design: Design) -> Array:
