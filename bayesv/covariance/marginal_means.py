@@ -17,6 +17,7 @@ from bayesv.covariance.several_tests import (
     Hypothesis,
     adjusted,
     fitting_adjustment,
+    in_place_of,
 )
 from bayesv.covariance.small_sample import METHODS, KenwardRoger
 from bayesv.covariance.student import t_quantile
@@ -181,7 +182,8 @@ def contrasts(
         Holm's. A posterior's intervals are of one contrast each.
     side : {"two-sided", "greater", "less"}
         Of the alternative: different from ``null``, above it or below it. Intervals of one side
-        are open on that side; Holm's take the place of Tukey's p-values.
+        are open on that side; Holm's take the place of Tukey's p-values (emmeans: Šidák's), and a
+        note under the table says so.
     null : float
         The value that is tested.
     delta : float
@@ -213,6 +215,7 @@ def contrasts(
         raise BayesvError(f"delta is at least 0, null a number; found {delta} and {null}.")
     means = Means.of(fit.design, specs, by, at, slope, over)
     source, parts, tested = _of(fit, ddf), [], Hypothesis(side, float(null), float(delta))
+    note = ""
     for head, rows in means.parts():
         names, weights = weights_of(method, means.names(rows))
         L = _combined(weights, means.L[rows])
@@ -220,10 +223,14 @@ def contrasts(
         table.insert(0, "contrast", names)
         own = fitting_adjustment(adjust, method, len(L), tested)
         table = source.tested(table, L, own, len(rows), prob, tested)
+        note = note or in_place_of(adjust, own, len(L))
         for place, (name, value) in enumerate(head.items()):
             table.insert(place, name, value)
         parts.append(table)
-    return WholeFrame(pd.concat(parts, ignore_index=True))
+    result = WholeFrame(pd.concat(parts, ignore_index=True))
+    if note and isinstance(source, _Fit):
+        result.attrs["note"] = note
+    return result
 
 
 @dataclass(frozen=True, eq=False)
