@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from bayesv.covariance.adjustment import refuse_sums
 from bayesv.covariance.anova import DDF, small_sample_of
 from bayesv.covariance.means import Means, weights_of
 from bayesv.covariance.several_tests import (
@@ -134,7 +135,7 @@ def marginal_means(
     False       8.2 2.3 159.0  3.7  12.8
      True      10.9 2.3 159.0  6.3  15.5
     """
-    means = Means.of(fit.design, specs, by, at, slope, over)
+    means = _means(fit, specs, by, at, slope, over)
     return WholeFrame(pd.concat([means.labels, _of(fit, ddf).table(means.L, prob)], axis=1))
 
 
@@ -213,7 +214,7 @@ def contrasts(
     """
     if not 0.0 <= delta < np.inf or not np.isfinite(null):
         raise BayesvError(f"delta is at least 0, null a number; found {delta} and {null}.")
-    means = Means.of(fit.design, specs, by, at, slope, over)
+    means = _means(fit, specs, by, at, slope, over)
     source, parts, tested = _of(fit, ddf), [], Hypothesis(side, float(null), float(delta))
     note = ""
     for head, rows in means.parts():
@@ -302,6 +303,13 @@ class _Draws:
         if of.delta > 0:
             table["within"] = (np.abs(away) < of.delta).mean(axis=0)
         return table
+
+
+def _means(fit: _Estimated, *grid: Any) -> Means:
+    """Return the means of a grid; what a fit has no errors of is refused before they are made."""
+    if isinstance(fit.beta, pd.Series):
+        refuse_sums(fit.design)
+    return Means.of(fit.design, *grid)
 
 
 def _of(fit: _Estimated, ddf: str) -> _Fit | _Draws:
