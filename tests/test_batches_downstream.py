@@ -298,3 +298,11 @@ def test_each_public_method_answers_or_says_what_to_do(both, name):
     bare = [m for m, words in refused.items() if "batches" not in words or "frame" not in words]
     assert not bare
     assert answered >= _WITHOUT_ROWS[name]
+
+
+@pytest.mark.parametrize("method", _OF_GRID)
+def test_means_of_a_fit_are_refused_before_anything_else_is_asked_for(both, method):
+    """Not for the mean of x, whose answer would lead to the next refusal."""
+    fit = both[1][1]
+    with pytest.raises(bv.DataError, match=r"post\.marginal_means"):
+        getattr(fit, method)("f")

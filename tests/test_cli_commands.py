@@ -105,6 +105,30 @@ def test_completion_knows_every_command(capsys):
         assert "--residual-sd" in script
 
 
+def test_bash_completes_files_where_files_are_taken(capsys):
+    assert main(["completion", "bash"]) == 0
+    Path("completion.sh").write_text(capsys.readouterr().out, encoding="utf-8")
+    Path("a folder").mkdir()
+    asked = {
+        ("report", "rem"): ["reml.nc"],
+        ("report", "reml.nc", "pos"): ["post.nc"],
+        ("report", "reml.nc", "post.nc", "rem"): ["reml.nc"],
+        ("lrt", "reml.nc", "rem"): ["reml.nc"],
+        ("compare", "a"): ["a folder"],
+        ("predict", "reml.nc", "-o", "completion"): ["completion.sh"],
+        ("fit", "--engine", "col"): ["collapsed"],
+        ("fit", "--adj"): ["--adjust"],
+    }
+    for words, expected in asked.items():
+        script = (
+            f"source completion.sh; COMP_WORDS=(bayesv {' '.join(words)}); "
+            f"COMP_CWORD={len(words)}; _shtab_bayesv 2>/dev/null; "
+            'printf "%s\\n" "${COMPREPLY[@]}"'
+        )
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+        assert done.stdout.splitlines() == expected, words
+
+
 def test_the_package_runs_as_a_module():
     done = subprocess.run(
         [sys.executable, "-m", "bayesv", "--version"], capture_output=True, text=True

@@ -71,6 +71,15 @@ def test_all_parameters_stand_in_one_table(fits):
     assert np.isinf(bv.Model("Reaction ~ Days + (1 | Subject)", FRAME).reml("ML").tidy().df[0])
 
 
+def test_rows_of_known_variances_have_leverages():
+    trials = pd.DataFrame({"y": [0.1, 0.9, 0.4, 1.6], "v": [0.1, 0.2, 0.3, 0.1], "s": list("abcd")})
+    fit = bv.Model("y ~ 1 + (1 | s)", trials, residual=bv.Known(np.diag(trials["v"]))).reml()
+    variance = fit.components["s"].iloc[0, 0]
+    total, own = 1.0 / (variance + trials["v"]), trials["v"] / (variance + trials["v"])
+    hat = 1.0 - own + own * total / total.sum()  # of the effect, and of the mean in what is left
+    np.testing.assert_allclose(fit.augment()["hat"], hat, rtol=1e-9)
+
+
 def test_a_model_without_fixed_effects_has_its_tables():
     fit = bv.Model("Reaction ~ 0 + (1 | Subject)", FRAME).reml()
     assert fit.tidy()["effect"].to_list() == ["random", "residual"]

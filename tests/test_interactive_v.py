@@ -209,3 +209,33 @@ def test_keys_move_between_cells_and_each_is_announced(sleepstudy, page, tmp_pat
         "Variance of row 12, Days 2",
     )
     assert found["curves"] >= 3
+
+
+_CONTRAST = """(() => {
+  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+  const linear = (v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const behind = (element) => {
+    const colour = parts(getComputedStyle(element).backgroundColor);
+    return colour.length < 4 ? colour : behind(element.parentElement);
+  };
+  return [...document.querySelectorAll("td, th, p, h1, h3, label, option, select")].map((one) => {
+    const pair = [luminance(parts(getComputedStyle(one).color)), luminance(behind(one))];
+    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+  });
+})()"""
+
+
+@needs_browser
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_text_is_read_on_every_colour(page, tmp_path, dark):
+    """WCAG 2.1, 1.4.3: text has a contrast of 4.5 or more."""
+    if dark:  # what the browser would ask the system
+        page = page.replace("(prefers-color-scheme: dark) {", "all {")
+        page = page.replace('matchMedia("(prefers-color-scheme: dark)")', "new DarkMedia()")
+        stand_in = "class DarkMedia { matches = true; addEventListener() {} }"
+        page = page.replace('"use strict";', f'"use strict"; {stand_in}', 1)
+    found, console = looked_at(page, tmp_path, 1280, _CONTRAST)
+    assert console == []
+    assert len(found) > 100
+    assert min(found) >= 4.5

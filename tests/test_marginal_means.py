@@ -107,6 +107,17 @@ def test_tests_of_one_side_and_of_margins_are_those_of_emmeans(fits, name):
         compare(found, real(want["margins"][side]), test)
 
 
+def test_an_adjustment_in_tukey_s_place_is_said_under_the_table(fits):
+    fit = fits["oats"]
+    assert "Holm's" in repr(fit.contrasts("nitro", side="greater", adjust="tukey"))
+    assert "Holm&#x27;s" in fit.contrasts("nitro", "consecutive")._repr_html_()
+    assert "Dunnett's" in repr(fit.contrasts("nitro", "reference"))
+    for options in ({}, {"side": "less", "adjust": "holm"}, {"method": "mean", "adjust": "none"}):
+        assert "note" not in fit.contrasts("nitro", **options).attrs
+    one = {"last less first": (-1, 0, 0, 1)}
+    assert "note" not in fit.contrasts("nitro", one, side="greater").attrs  # nothing to adjust
+
+
 def real(table):
     """Return a table whose infinite limits are texts, as JSON has them."""
     return {

@@ -205,8 +205,10 @@ def _alignment(design: Design, other: Design) -> Alignment:
     if what is not None:
         raise BayesvError(
             f"The fits are of different data or models: their {what} differ ({design.formula!r} "
-            f"and {other.formula!r}). Compare fits of the same rows and spaces of columns; for a "
-            "fit made elsewhere, bv.extract(fit, design=model.design) takes the labels of a model."
+            f"and {other.formula!r}). Compare fits of the same rows and spaces of columns. "
+            "Posteriors of other models of the same rows are compared by bv.compare_models(…), on "
+            "a page by bv.report(fit, post, models=…), in a shell by `bayesv models`; for a fit "
+            "made elsewhere, bv.extract(fit, design=model.design) takes the labels of a model."
         )
     return Alignment(design, other)
 

@@ -23,7 +23,7 @@ from bayesv.errors import BayesvError, ComponentsError, DataError, FitWarning, w
 from bayesv.linalg import Array, symmetrize
 from bayesv.support.arguments import FLAG, accepts, choice
 
-__all__ = ["kenward_roger", "routed"]
+__all__ = ["kenward_roger", "refuse_sums", "routed"]
 
 # Variance of the random effects in the rows beside σ², of which 6 digits are left, and none.
 _MAX_VARIANCE_RATIO, _LOST_VARIANCE_RATIO = 1e9, 1e14
@@ -157,6 +157,17 @@ def kenward_roger(
     )
 
 
+def refuse_sums(design: Design) -> None:
+    """Refuse a design that was summed up in batches, and say what needs no rows."""
+    require_rows(
+        design,
+        "Kenward–Roger and Satterthwaite",
+        "fit.confint() has normal intervals of β then, bv.lrt(smaller, larger) tests terms, "
+        "and post.marginal_means(…), post.contrasts(…) and bv.beta_uncertainty(fit, post) "
+        "need no rows.",
+    )
+
+
 def routed(frame: Frame) -> Callable[[Sequence[Array] | None], Information]:
     """Return what makes the sums at variances: without rows where R is known up to σ²."""
     if frame.residual_is_scaled:
@@ -172,13 +183,7 @@ def _arguments(fit: Any, vc: Any) -> tuple[Design, VarianceComponents, str]:
         getattr(fit, name, None) for name in ("design", "components", "method")
     )
     if vc is None and isinstance(components, VarianceComponents) and method in ("REML", "ML"):
-        require_rows(
-            cast(Design, design),
-            "Kenward–Roger and Satterthwaite",
-            "fit.confint() has normal intervals of β then, bv.lrt(smaller, larger) tests terms, "
-            "and post.marginal_means(…), post.contrasts(…) and bv.beta_uncertainty(fit, post) "
-            "need no rows.",
-        )
+        refuse_sums(cast(Design, design))
         return design, components, method  # type: ignore[return-value]
     raise BayesvError(
         "kenward_roger takes a REML fit, kenward_roger(fit), or a design with components, "

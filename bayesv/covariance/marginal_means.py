@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from bayesv.covariance.adjustment import refuse_sums
 from bayesv.covariance.anova import DDF, small_sample_of
 from bayesv.covariance.means import Means, weights_of
 from bayesv.covariance.several_tests import (
@@ -17,6 +18,7 @@ from bayesv.covariance.several_tests import (
     Hypothesis,
     adjusted,
     fitting_adjustment,
+    in_place_of,
 )
 from bayesv.covariance.small_sample import METHODS, KenwardRoger
 from bayesv.covariance.student import t_quantile
@@ -133,7 +135,7 @@ def marginal_means(
     False       8.2 2.3 159.0  3.7  12.8
      True      10.9 2.3 159.0  6.3  15.5
     """
-    means = Means.of(fit.design, specs, by, at, slope, over)
+    means = _means(fit, specs, by, at, slope, over)
     return WholeFrame(pd.concat([means.labels, _of(fit, ddf).table(means.L, prob)], axis=1))
 
 
@@ -181,7 +183,8 @@ def contrasts(
         Holm's. A posterior's intervals are of one contrast each.
     side : {"two-sided", "greater", "less"}
         Of the alternative: different from ``null``, above it or below it. Intervals of one side
-        are open on that side; Holm's take the place of Tukey's p-values.
+        are open on that side; Holm's take the place of Tukey's p-values (emmeans: Šidák's), and a
+        note under the table says so.
     null : float
         The value that is tested.
     delta : float
@@ -211,8 +214,9 @@ def contrasts(
     """
     if not 0.0 <= delta < np.inf or not np.isfinite(null):
         raise BayesvError(f"delta is at least 0, null a number; found {delta} and {null}.")
-    means = Means.of(fit.design, specs, by, at, slope, over)
+    means = _means(fit, specs, by, at, slope, over)
     source, parts, tested = _of(fit, ddf), [], Hypothesis(side, float(null), float(delta))
+    note = ""
     for head, rows in means.parts():
         names, weights = weights_of(method, means.names(rows))
         L = _combined(weights, means.L[rows])
@@ -220,10 +224,14 @@ def contrasts(
         table.insert(0, "contrast", names)
         own = fitting_adjustment(adjust, method, len(L), tested)
         table = source.tested(table, L, own, len(rows), prob, tested)
+        note = note or in_place_of(adjust, own, len(L))
         for place, (name, value) in enumerate(head.items()):
             table.insert(place, name, value)
         parts.append(table)
-    return WholeFrame(pd.concat(parts, ignore_index=True))
+    result = WholeFrame(pd.concat(parts, ignore_index=True))
+    if note and isinstance(source, _Fit):
+        result.attrs["note"] = note
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,6 +303,13 @@ class _Draws:
         if of.delta > 0:
             table["within"] = (np.abs(away) < of.delta).mean(axis=0)
         return table
+
+
+def _means(fit: _Estimated, *grid: Any) -> Means:
+    """Return the means of a grid; what a fit has no errors of is refused before they are made."""
+    if isinstance(fit.beta, pd.Series):
+        refuse_sums(fit.design)
+    return Means.of(fit.design, *grid)
 
 
 def _of(fit: _Estimated, ddf: str) -> _Fit | _Draws:

@@ -18,7 +18,7 @@ from bayesv.covariance.student import (
 from bayesv.errors import BayesvError
 from bayesv.linalg import Array
 
-__all__ = ["ADJUSTMENTS", "SIDES", "Hypothesis", "adjusted", "fitting_adjustment"]
+__all__ = ["ADJUSTMENTS", "SIDES", "Hypothesis", "adjusted", "fitting_adjustment", "in_place_of"]
 
 ADJUSTMENTS = (
     *("tukey", "mvt", "scheffe", "sidak", "holm", "hochberg", "hommel", "bonferroni"),
@@ -94,6 +94,17 @@ def fitting_adjustment(adjust: str, method: object, count: int, hypothesis: Hypo
     if adjust != "tukey" or method == "pairwise":
         return adjust
     return "mvt" if method == "reference" and count <= _MOST_JOINT else "holm"
+
+
+def in_place_of(adjust: str, own: str, count: int) -> str:
+    """Say which adjustment stands in place of the one that was asked for; ``""`` if none does."""
+    if own == adjust or count < 2:
+        return ""
+    said = {
+        "mvt": "p-values and intervals are Dunnett's, of the joint t",
+        "holm": "p-values are Holm's, intervals Bonferroni's",
+    }[own]
+    return f"{said}: Tukey's are of two-sided tests of all pairs."
 
 
 def adjusted(

@@ -161,13 +161,18 @@ def heatmap(
     if size < _SMALLEST_PRINT:
         return ax
     for (i, j), value in np.ndenumerate(values):
-        red, green, blue, _ = drawn.cmap(norm(value))
-        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
         ax.text(
             j, i, str(texts[i, j]), ha="center", va="center", fontsize=size,
-            color="white" if dark else "black",
+            color=_ink_on(np.asarray(drawn.cmap(norm(value)))),
         )  # fmt: skip
     return ax
+
+
+def _ink_on(colour: Array) -> str:
+    """Return black or white, whichever has the greater contrast (WCAG 2.1): 4.5 at least."""
+    channels = colour[:3]
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return "white" if linear @ (0.2126, 0.7152, 0.0722) < 0.179 else "black"
 
 
 def _numbers(values: Array, corr: bool) -> NDArray[np.str_]:

@@ -99,7 +99,9 @@ def augmented(fit: Any, data: Any) -> pd.DataFrame:
         "pearson": fit.residuals("pearson").to_numpy(),
         "se": predicted["se"].to_numpy(),
     }
-    if gls.V.residual.clusters is None:  # Var(fitted − what is expected) is then R times ∂ŷ/∂y
+    clusters = gls.V.residual.clusters
+    if clusters is None or len(np.unique(clusters)) == design.n:  # each row is one of its own
+        # Var(fitted − what is expected) is then R times ∂ŷ/∂y.
         hat = columns["se"] ** 2 / (gls.V.vc.sigma2 * gls.V.residual.diagonal)
         columns["hat"] = hat
         if design.p:

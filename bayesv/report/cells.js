@@ -34,7 +34,9 @@
     return [0, 1, 2].map((c) => Math.round(part(stops[k], c) + (place - k) * (part(stops[k + 1], c) - part(stops[k], c))));
   };
   const css = (rgb) => `rgb(${rgb.join(" ")})`;
-  const onIt = ([r, g, b]) => (0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff");
+  // Black or white, whichever has the greater contrast: at least 4.5 on every colour.
+  const linear = (value) => (value <= 10 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+  const onIt = ([r, g, b]) => (0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) > 0.179 ? "#000" : "#fff");
 
   const start = (root) => {
     const data = JSON.parse(root.querySelector("script").textContent);

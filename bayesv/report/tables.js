@@ -20,7 +20,8 @@
   document.querySelectorAll(".table").forEach((box) => {
     const table = box.querySelector("table");
     if (!table) return;
-    const title = (box.querySelector(".gt_title")?.textContent ?? "table").trim(), tools = document.createElement("div");
+    const title = (box.querySelector(".gt_title")?.textContent ?? box.getAttribute("aria-label")).trim(), tools = document.createElement("div");
+    box.setAttribute("aria-label", title);
     tools.className = "tools";
     const button = (text, act) => {
       const made = document.createElement("button");
@@ -29,8 +30,9 @@
       made.setAttribute("aria-label", `${text}: ${title}`);
       made.addEventListener("click", async () => {
         await act();
-        made.textContent = "done";
-        setTimeout(() => { made.textContent = text; }, 1200);
+        const say = (word) => { made.textContent = word; made.setAttribute("aria-label", `${word}: ${title}`); };
+        say("done");
+        setTimeout(say, 1200, text);
       });
       tools.append(made);
     };

@@ -34,7 +34,7 @@ _CELL = "padding:.15em .6em;background:transparent;color:inherit;vertical-align:
 class WholeFrame(pd.DataFrame):
     """A table that prints all its columns within 80, p-values as such; long ones their ends.
 
-    What is made of it is a plain table.
+    ``attrs["note"]`` stands under it. What is made of it is a plain table.
     """
 
     @property
@@ -49,12 +49,13 @@ class WholeFrame(pd.DataFrame):
 
     def _parts(self) -> list[Part]:
         table, left_out = Table.of(self), len(self) - _MOST_ROWS
+        notes = [self.attrs["note"]] if "note" in self.attrs else []
         if left_out <= 0:
-            return [table]
+            return [table, *notes]
         gap = tuple("…" for _ in table.heads)
         half = _MOST_ROWS // 2
         ends = (*table.rows[:half], gap, *table.rows[-half:])
-        return [Table(table.heads, ends, table.n_labels), f"{len(self)} rows"]
+        return [Table(table.heads, ends, table.n_labels), f"{len(self)} rows", *notes]
 
 
 @dataclass(frozen=True)
