@@ -1,5 +1,7 @@
 """How the documentation is built: ``sphinx-build -W notebooks build/site``."""
 
+from pathlib import Path
+
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.addnodes import pending_xref
@@ -40,6 +42,7 @@ html_theme = "furo"
 html_title = f"bayesv {version}"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
+html_search_scorer = str(Path(__file__).with_name("search.js"))
 html_copy_source = False
 html_show_copyright = False
 html_math_renderer = "mathml"

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import bayesv as bv
+from bayesv.reml import free
+from bayesv.reml.criterion import Criterion
 from bayesv.reml.descent import minimize
+from bayesv.reml.search import Search
 from bayesv.reml.starts import Screen, lattice_of
 
 
@@ -85,3 +89,21 @@ def test_a_small_lattice_is_seen_whole():
     assert starts == pytest.approx(np.array([[0.15, 5.0], [5.0, 0.15]]))
     # Climbing from lattice points one by one finds the same.
     assert screen._valleys(24)[1] == pytest.approx(starts)
+
+
+def test_long_descents_come_back_to_be_interrupted(monkeypatch):
+    model = bv.Model("Reaction ~ Days + (Days | Subject)", bv.load_dataset("sleepstudy"))
+    whole, steps = model.reml(), []
+    monkeypatch.setattr(free, "UNINTERRUPTED", 0.0)
+
+    def interrupt(evaluations):
+        steps.append(evaluations)
+        if len(steps) > 3:
+            raise KeyboardInterrupt
+
+    search = Search(Criterion(model.design, model.statistics, "REML"), 500)
+    assert search.run(search.start(1.0)).value == whole.criterion
+    search.criterion.step = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        search.run(search.start(1.0))
+    assert steps == [1, 1, 1, 1]

@@ -13,6 +13,7 @@ from bayesv.inference.coordinates import Coordinates
 from bayesv.inference.density import MarginalDensity
 from bayesv.inference.log_prior import LogPrior
 from bayesv.inference.target import Target
+from bayesv.priors.basis import _inverse
 from bayesv.priors.draws import draw_prior
 from bayesv.priors.text import priors_from_dict, priors_to_dict
 
@@ -325,3 +326,18 @@ def test_a_covariate_centred_already_stays():
     priors = bv.Model("y ~ x + (scale(x) | g)", data).priors
     assert " at " not in str(priors)
     assert " at x = " in str(bv.Model("y ~ x + (x | g)", data).priors)
+
+
+def test_the_basis_of_hundreds_of_columns_is_quick_to_invert():
+    a = np.eye(300)
+    a[0, 1:] = np.linspace(-1.0, 1.0, 299)
+    products = []
+
+    class Counted(np.ndarray):
+        def __matmul__(self, other):
+            products.append(1)
+            return np.asarray(self) @ np.asarray(other)
+
+    inverse = _inverse(a.view(Counted))
+    assert inverse @ a == pytest.approx(np.eye(300))
+    assert len(products) < 4

@@ -63,12 +63,13 @@ class Basis:
             if not own:
                 continue
             T = block.columns(own)
+            whole = _inverse(T)
             back += T - np.eye(len(T))
             units[list(block.columns_of)] = block.sizes[list(block.columns_of)]
             for j, value in own.items():
                 # What moves with this centre is stated at it.
                 rest = block.columns({k: v for k, v in own.items() if k != j})
-                for i in np.flatnonzero((_inverse(T) != _inverse(rest)).any(axis=1)):
+                for i in np.flatnonzero((whole != _inverse(rest)).any(axis=1)):
                     places[i].append(f"{term.columns[j]} = {value:.6g}")
         labels = [
             f"{name} at {', '.join(parts)}" if parts else name
@@ -326,7 +327,10 @@ def centres_by_name(
 def _inverse(a: Array) -> Array:
     """Return the inverse of I + N for a nilpotent N; structural zeros stay exact."""
     eye = np.eye(len(a))
-    inverse = eye
+    N, inverse = a - eye, eye
     for _ in range(len(a)):
-        inverse = eye - (a - eye) @ inverse
+        found = eye - N @ inverse
+        if np.array_equal(found, inverse):  # I − N + N² − … has ended: centres are few steps deep
+            break
+        inverse = found
     return np.asarray(inverse)

@@ -27,10 +27,13 @@ def search_chain(chain, table, descent, course):
 
 @compiled
 def _descend(chain, table, descent, course):
-    """Minimise, and return what is told of the end."""
+    """Minimise, and return what is told of the end; `WANTED` where a turn ended before."""
     lam, x, told = np.zeros(table.size), descent.x, WANTED
     gradient, point = np.zeros(len(descent.free)), np.empty(len(descent.free))
+    last = descent.evaluations[0] + descent.turn
     while told == WANTED or (told == LOWER and not _arrived(table, descent, course)):
+        if descent.evaluations[0] == last:
+            return WANTED
         for i in range(len(descent.free)):
             x[descent.free[i]] = point[i] = course.point[i]
         for i in range(len(x)):

@@ -29,10 +29,11 @@ from bayesv.linalg import Array, Mask
 from bayesv.reml.coordinates import coordinates_of
 from bayesv.reml.elements import approaching
 
-__all__ = ["Criterion", "solve_fixed"]
+__all__ = ["UNINTERRUPTED", "Criterion", "solve_fixed"]
 
 Index = NDArray[np.intp]
 
+UNINTERRUPTED = 3e8  # operations or so of compiled loops between two looks at Ctrl-C
 # Of y'Wy less the fixed effects, and squared of y'Wy itself: a rest that is rounding.
 _EXACT = 8 * float(np.finfo(float).eps)
 
@@ -82,6 +83,12 @@ class Criterion:
     def cost(self) -> float:
         """About how many operations one value takes."""
         return self.stats.layout.cost
+
+    @property
+    def work(self) -> float:
+        """About how many operations one value takes with its gradient."""
+        of_levels = sum(float(term.n_levels) * term.n_columns**3 for term in self.design.terms)
+        return 3.0 * (self.cost + of_levels) + 1.0
 
     @property
     def places(self) -> tuple[Index, Index, Mask]:
@@ -204,6 +211,7 @@ class Criterion:
             value, done, T_bar = self._profiled(self.statistics(x), x)
             return value, done.gradient(T_bar)
         self.n_evaluations += 1
+        self.step(1)
         value, bars, _ = profile_chain(chain, self.stats.layout, self.lambdas(x))
         return self._checked(value), bars
 
@@ -233,7 +241,8 @@ class Criterion:
 
     def approached(self, x: Array, most: int, far: float) -> Array:
         """Return x after so many steps of EM at most, while a row of λ grows by so much."""
-        if (table := self.coordinates.table) and (chain := self.chain_at(x)):
+        quick = self.work * most < UNINTERRUPTED
+        if quick and (table := self.coordinates.table) and (chain := self.chain_at(x)):
             from bayesv.reml.chains import search_chain  # compiled: loaded when it is needed
 
             own = x[: self.n_lambdas].copy()

@@ -69,6 +69,8 @@ class ChainDescent(NamedTuple):
         Of EM, at most; 0 for a descent.
     far : float
         How much they let the largest row of λ grow, to go on.
+    turn : int
+        Evaluations of a descent after which it comes back to Python, which may interrupt it.
     """
 
     x: Array
@@ -80,6 +82,7 @@ class ChainDescent(NamedTuple):
     rest: Array
     steps: int
     far: float
+    turn: int
 
 
 _NONE, _NO_PLACES = np.zeros(0), np.zeros(0, dtype=np.intp)
@@ -88,7 +91,7 @@ _NO_COURSE = begun(_NONE, _NONE, _NONE, None, 0)
 
 def approaching(x: Array, rest: Array, steps: int, far: float) -> tuple[ChainDescent, Course]:
     """Return what so many steps of EM at most from x, which is written to, need."""
-    descent = ChainDescent(x, _NO_PLACES, _NONE, _NONE, 0.0, _NO_PLACES, rest, steps, far)
+    descent = ChainDescent(x, _NO_PLACES, _NONE, _NONE, 0.0, _NO_PLACES, rest, steps, far, 0)
     return descent, _NO_COURSE
 
 

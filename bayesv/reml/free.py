@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesv.linalg import Array, Mask
-from bayesv.reml.course import VALUE, begun
-from bayesv.reml.criterion import Criterion
+from bayesv.reml.course import VALUE, WANTED, begun
+from bayesv.reml.criterion import UNINTERRUPTED, Criterion
 from bayesv.reml.descent import Point, ended, minimize, refuse_many
 from bayesv.reml.elements import ChainDescent
 
@@ -90,11 +90,13 @@ class Free:
         course = begun(part, curvature, loose * size, fine, max_iterations)
         known = np.zeros(0) if self.known is None else self.known
         evaluations, rest = np.zeros(1, dtype=np.intp), np.empty_like(chain.sums.C)
+        turn = max(1, int(UNINTERRUPTED / (criterion.work + len(part) ** 2)))
         descent = ChainDescent(
             self.x.copy(), np.flatnonzero(self.free), known, curvature, _NEAR, evaluations,
-            rest, 0, 0.0,
+            rest, 0, 0.0, turn,
         )  # fmt: skip
-        told = search_chain(chain, table, descent, course)
+        while (told := search_chain(chain, table, descent, course)) == WANTED:
+            criterion.step(turn)
         criterion.n_evaluations += int(evaluations[0])
         if course.numbers[VALUE] == -np.inf:
             raise criterion.reproduced()

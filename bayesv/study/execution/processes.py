@@ -25,6 +25,8 @@ from bayesv.support.process import Shared
 
 __all__ = ["Processes"]
 
+_STARTS = 3  # of a pool whose first process dies, before it is said
+
 
 class Processes:
     """Local processes, started anew if one of them dies."""
@@ -45,19 +47,22 @@ class Processes:
             return future
 
     def _started(self) -> concurrent.futures.ProcessPoolExecutor:
-        """Return a pool of which a first process has come up."""
+        """Return a pool of which a first process has come up; one may be killed meanwhile."""
+        for _ in range(_STARTS):
+            try:
+                return self._start()
+            except BrokenProcessPool:
+                self.close()
+        raise BayesvError("Processes die as they start; is there too little memory? Use workers=1.")
+
+    def _start(self) -> concurrent.futures.ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
         theirs, self.lifeline = context.Pipe(duplex=False)
         arguments = (self.count, context, _begin, (theirs,))
         pool = self.pool = concurrent.futures.ProcessPoolExecutor(*arguments)
-        try:
-            with _sparing_children(), _without_main:
-                up = pool.submit(os.getpid)
-            up.result()
-        except BrokenProcessPool as error:
-            raise BayesvError(
-                "Processes die as they start; is there too little memory? Use workers=1."
-            ) from error
+        with _sparing_children(), _without_main:
+            up = pool.submit(os.getpid)
+        up.result()
         return pool
 
     def wait(self, futures: Sequence[Any]) -> Iterable[Any]:  # noqa: D102
