@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib.pyplot as plt
@@ -19,6 +20,7 @@ from threadpoolctl import ThreadpoolController
 import bayesv as bv
 from bayesv.comparison.stacking import evidence_weights, stacking_weights
 from bayesv.errors import warn, without
+from bayesv.gram.compiled import widths
 from bayesv.gram.threads import n_threads, one_blas_thread, run, threads
 from bayesv.inference.completeness import require_all_draws
 from bayesv.inference.options import NutsOptions
@@ -276,6 +278,28 @@ def test_an_interrupt_of_compiled_code_is_an_interrupt():
         computing(struck)(KeyboardInterrupt())
     with pytest.raises(SystemError):
         computing(struck)(None)
+
+
+def test_interrupts_wait_until_compiled_code_has_returned(monkeypatch):
+    seen = []
+
+    def strike() -> None:
+        signal.raise_signal(signal.SIGINT)
+        seen.append("ended")
+
+    @computing
+    def fit(loop: Callable[[], None]) -> None:
+        loop()
+        seen.append("went on")
+
+    monkeypatch.setattr(widths, "whole", strike)
+    before = signal.getsignal(signal.SIGINT)
+    for loop, ends in ((strike, []), (widths, ["ended"])):
+        seen.clear()
+        with pytest.raises(KeyboardInterrupt):
+            computing(fit)(loop)
+        assert seen == ends
+        assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize("engine", ["collapsed", "nuts", "pymc", "bambi"])

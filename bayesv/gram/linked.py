@@ -15,6 +15,8 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NativeLowering
 
+from bayesv.support.process import uninterrupted
+
 __all__ = ["LinkedLoop"]
 
 
@@ -26,6 +28,7 @@ class LinkedLoop(CPUDispatcher):
         super().__init__(function, targetoptions=options | alone, pipeline_class=_Linked)
         self.whole = whole
 
+    @uninterrupted
     def __call__(self, *arguments: Any) -> Any:
         """Run the loop that was compiled whole."""
         return self.whole(*arguments)
