@@ -268,6 +268,7 @@ _GIVEN = {
     "rows_of": ("g", 3.0), "map": (lambda vc: vc.sigma2,),
 }  # fmt: skip
 _OF_GRID = ("marginal_means", "contrasts")
+_ROWS = {"x": [50.0, 51.0], "o": [0.5, -0.1]}
 _NOT_HERE = {"save", "from_design", "from_draws", "at", "criterion_at", "distance", "sample"}
 _WITHOUT_ROWS = {  # what answers, as of a data frame
     "fit": {"V", "confint", "functionals", "summary", "se", "aic", "bic", "statistics"},
@@ -289,7 +290,7 @@ def test_each_public_method_answers_or_says_what_to_do(both, name):
         try:
             value = getattr(thing, method)
             if inspect.ismethod(value):
-                given = {"specs": "f", "at": {"x": 51.0}} if method in _OF_GRID else {}
+                given = {"specs": "f", "over": _ROWS} if method in _OF_GRID else {}
                 value(*_GIVEN.get(method, ()), **given)
         except bv.DataError as error:
             refused[method] = str(error)

@@ -410,6 +410,7 @@ def test_batches_ask_for_the_mean_of_a_covariate(tmp_path):
         post.marginal_means("a")
     with pytest.raises(bv.DataError, match=r"mean of the offset is not known.*over=df"):
         post.marginal_means("a", at={"z": 1.0})
+    assert len(post.contrasts("a", at={"z": 1.0})) == 3  # in which it cancels
     known = post.marginal_means("a", over=rows)["estimate"]
     less = post.marginal_means("a", over=rows.assign(o=0.0))["estimate"]
     np.testing.assert_allclose(known - less, 1.0)

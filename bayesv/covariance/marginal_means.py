@@ -137,9 +137,8 @@ def marginal_means(
      True      10.9 2.3 159.0  6.3  15.5
     """
     means = _means(fit, specs, by, at, slope, over)
-    return WholeFrame(
-        pd.concat([means.labels, _of(fit, ddf).table(means.L, means.offset, prob)], axis=1)
-    )
+    known = means.known(np.ones(len(means.L)))
+    return WholeFrame(pd.concat([means.labels, _of(fit, ddf).table(means.L, known, prob)], axis=1))
 
 
 @accepts(
@@ -222,7 +221,7 @@ def contrasts(
     note = ""
     for head, rows in means.parts():
         names, weights = weights_of(method, means.names(rows))
-        L, known = _combined(weights, means.L[rows]), means.offset * weights.sum(axis=1)
+        L, known = _combined(weights, means.L[rows]), means.known(weights.sum(axis=1))
         table = source.table(L, known, prob)
         table.insert(0, "contrast", names)
         own = fitting_adjustment(adjust, method, len(L), tested)
@@ -244,7 +243,7 @@ class _Fit:
     kr: KenwardRoger
     method: str
 
-    def table(self, L: Array, known: Array | float, prob: float) -> pd.DataFrame:
+    def table(self, L: Array, known: Array, prob: float) -> pd.DataFrame:
         """Return estimate, se, df and interval of each row of Lβ, and what is known beside it."""
         estimate, adjusted = L @ self.kr.beta.to_numpy() + known, self.method == METHODS[0]
         rows = []
@@ -290,7 +289,7 @@ class _Draws:
 
     beta: Array
 
-    def table(self, L: Array, known: Array | float, prob: float) -> pd.DataFrame:
+    def table(self, L: Array, known: Array, prob: float) -> pd.DataFrame:
         """Return mean, sd and interval of each row of Lβ, and what is known beside it."""
         values = self.beta @ L.T + known
         low, high = np.quantile(values, [(1 - prob) / 2, (1 + prob) / 2], axis=0)

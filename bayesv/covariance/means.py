@@ -28,6 +28,7 @@ __all__ = ["CONTRASTS", "Means", "weights_of"]
 
 CONTRASTS = ("pairwise", "reference", "consecutive", "mean", "polynomial")
 _MOST_MEANS = 2_000
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +43,8 @@ class Means:
     L : ndarray, shape (m, p)
         NaN where a mean cannot be estimated.
     offset : float
-        What is known of each mean beside Lβ: the mean of the model's offset over its rows, or over
-        those that are given. Of slopes 0.
+        What each mean is beside Lβ: the mean of the model's offset over its rows, or over those
+        that are given. Of slopes 0; NaN where it is not known.
     """
 
     labels: pd.DataFrame
@@ -96,6 +97,24 @@ class Means:
             for k in range(groups.max() + 1)
         ]  # fmt: skip
 
+    def known(self, sums: Array) -> Array:
+        """Return what combinations of the means are beside Lβ, by the sums of their weights.
+
+        Raises
+        ------
+        DataError
+            If it is not known, and does not cancel.
+        """
+        own = np.where(np.abs(sums) > _ROUNDING, sums, 0.0)
+        if not own.any():
+            return own
+        if np.isnan(self.offset):
+            raise DataError(
+                "The mean of the offset is not known, because a design that was summed up in "
+                "batches keeps no rows of its data frame: give rows to average over, over=df."
+            )
+        return own * self.offset
+
     def names(self, rows: NDArray[np.intp]) -> list[str]:
         """Return a name of each mean without the levels of ``by``."""
         own = [name for name in self.labels.columns if name not in self.by]
@@ -116,21 +135,19 @@ def _grid(
 def _mean_offset(design: Design, fixed: Collection[str], over: Any) -> float:
     """Return the mean of the offset over the rows of the fit, or over given ones.
 
+    NaN where the rows came in batches, which are not kept.
+
     Raises
     ------
     DataError
-        If it is not known: a row has a gap, or the rows came in batches.
+        If one of the rows that are given has a gap.
     """
     encoding = design.encoding
     if not isinstance(encoding, Encoding) or not encoding.formula.offset_nodes:
         return 0.0
     if over is None:
-        if design.has_rows and design.offset is not None:
-            return float(design.offset.mean())
-        raise DataError(
-            "The mean of the offset is not known, because a design that was summed up in batches "
-            "keeps no rows of its data frame: give the rows to average over, as in over=df."
-        )
+        offset = design.offset if design.has_rows else None
+        return np.nan if offset is None else float(offset.mean())
     others = [name for name in grid_columns(design) if name not in fixed]
     complete = take_columns(over, others).notna().all(axis=1).to_numpy()
     values = np.asarray(encoding.offset(over))[complete]
