@@ -107,6 +107,30 @@ def test_tests_of_one_side_and_of_margins_are_those_of_emmeans(fits, name):
         compare(found, real(want["margins"][side]), test)
 
 
+def test_means_have_the_offset_in_them_and_contrasts_have_not():
+    data = UNEVEN.assign(o=lambda d: 2.0 + d.index % 7 / 3)
+    fit = bv.Model("y ~ a + x + offset(o) + (1 | g)", data).reml()
+    without = bv.Model("I(y - o) ~ a + x + (1 | g)", data).reml()
+    for options in ({}, {"over": data.iloc[:9]}):
+        rows = options.get("over", data)
+        want = without.marginal_means("a", **options)
+        want[["estimate", "low", "high"]] += rows["o"].mean()  # as emmeans
+        found = fit.marginal_means("a", **options)
+        np.testing.assert_allclose(found.drop(columns="a"), want.drop(columns="a"), rtol=1e-6)
+    level = data["a"].iloc[0]
+    predicted = fit.predict(data.assign(a=level), include="fixed")["mean"].mean()
+    found = fit.marginal_means("a", over=data).set_index("a")["estimate"]
+    assert found[level] == pytest.approx(predicted, rel=1e-8)
+    for options in ({}, {"slope": "x"}):
+        pd.testing.assert_frame_equal(
+            fit.contrasts("a", **options), without.contrasts("a", **options), rtol=1e-5
+        )
+    alone = fit.contrasts("a", {"first": [1, *[0] * (data["a"].nunique() - 1)]})
+    assert alone["estimate"][0] == pytest.approx(fit.marginal_means("a")["estimate"][0])
+    with pytest.raises(bv.DataError, match="offset has gaps"):
+        fit.marginal_means("a", over=data.assign(o=np.nan))
+
+
 def test_an_adjustment_in_tukey_s_place_is_said_under_the_table(fits):
     fit = fits["oats"]
     assert "Holm's" in repr(fit.contrasts("nitro", side="greater", adjust="tukey"))
@@ -378,10 +402,17 @@ def test_functions_of_a_covariate_are_taken_at_its_mean():
 
 
 def test_batches_ask_for_the_mean_of_a_covariate(tmp_path):
-    UNEVEN.assign(z=np.exp(UNEVEN.x)).to_parquet(tmp_path / "rows.parquet")
-    fit = bv.Model("y ~ a + log(z) + (1 | g)", tmp_path / "rows.parquet").reml()
+    rows = UNEVEN.assign(z=np.exp(UNEVEN.x), o=1.0)
+    rows.to_parquet(tmp_path / "rows.parquet")
+    model = bv.Model("y ~ a + log(z) + offset(o) + (1 | g)", tmp_path / "rows.parquet")
+    post = model.sample(seed=1)
     with pytest.raises(bv.DataError, match=r"The mean of 'z' is not known.*at="):
-        fit.marginal_means("a")
+        post.marginal_means("a")
+    with pytest.raises(bv.DataError, match=r"mean of the offset is not known.*over=df"):
+        post.marginal_means("a", at={"z": 1.0})
+    known = post.marginal_means("a", over=rows)["estimate"]
+    less = post.marginal_means("a", over=rows.assign(o=0.0))["estimate"]
+    np.testing.assert_allclose(known - less, 1.0)
 
 
 def test_variance_parameters_have_standard_errors(sleepstudy_fit):

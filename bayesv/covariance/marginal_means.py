@@ -115,7 +115,8 @@ def marginal_means(
 
     Notes
     -----
-    As emmeans: each row of the grid is xβ̂; a mean is that of the rows that share its levels. A
+    As emmeans: each row of the grid is xβ̂; a mean is that of the rows that share its levels, and
+    an offset adds its mean over the rows of the fit, or over those given. A
     slope is (dx/dz)β̂ by the column z, through every function of it, averaged likewise. With
     ``over`` the data, means, their contrasts and slopes are what marginaleffects calls
     ``avg_predictions``, ``avg_comparisons`` and ``avg_slopes``.
@@ -136,7 +137,9 @@ def marginal_means(
      True      10.9 2.3 159.0  6.3  15.5
     """
     means = _means(fit, specs, by, at, slope, over)
-    return WholeFrame(pd.concat([means.labels, _of(fit, ddf).table(means.L, prob)], axis=1))
+    return WholeFrame(
+        pd.concat([means.labels, _of(fit, ddf).table(means.L, means.offset, prob)], axis=1)
+    )
 
 
 @accepts(
@@ -177,10 +180,10 @@ def contrasts(
         orthonormal polynomials over equal steps; or weights of the means in their order by name.
     adjust : {"tukey", "mvt", "scheffe", "sidak", "holm", "hochberg", "hommel", "bonferroni", …}
         Of p-values, and of intervals so that all of one level of ``by`` cover at once (of methods
-        in steps they are Bonferroni's); also ``"fdr"`` (Benjamini and Hochberg), ``"by"``
-        (Benjamini and Yekutieli), ``"none"``. Tukey's is for pairwise differences; those to a
-        reference then have mvt, the joint t of the contrasts, which is Dunnett's, and others
-        Holm's. A posterior's intervals are of one contrast each.
+        in steps they are Bonferroni's); also ``"fdr"``, the same as ``"bh"`` (Benjamini and
+        Hochberg), ``"by"`` (Benjamini and Yekutieli), ``"none"``. Tukey's is for pairwise
+        differences; those to a reference then have mvt, the joint t of the contrasts, which is
+        Dunnett's, and others Holm's. A posterior's intervals are of one contrast each.
     side : {"two-sided", "greater", "less"}
         Of the alternative: different from ``null``, above it or below it. Intervals of one side
         are open on that side; Holm's take the place of Tukey's p-values (emmeans: Šidák's), and a
@@ -219,11 +222,11 @@ def contrasts(
     note = ""
     for head, rows in means.parts():
         names, weights = weights_of(method, means.names(rows))
-        L = _combined(weights, means.L[rows])
-        table = source.table(L, prob)
+        L, known = _combined(weights, means.L[rows]), means.offset * weights.sum(axis=1)
+        table = source.table(L, known, prob)
         table.insert(0, "contrast", names)
         own = fitting_adjustment(adjust, method, len(L), tested)
-        table = source.tested(table, L, own, len(rows), prob, tested)
+        table = source.tested(table, L, known, own, len(rows), prob, tested)
         note = note or in_place_of(adjust, own, len(L))
         for place, (name, value) in enumerate(head.items()):
             table.insert(place, name, value)
@@ -241,9 +244,9 @@ class _Fit:
     kr: KenwardRoger
     method: str
 
-    def table(self, L: Array, prob: float) -> pd.DataFrame:
-        """Return estimate, se, df and interval of each row."""
-        estimate, adjusted = L @ self.kr.beta.to_numpy(), self.method == METHODS[0]
+    def table(self, L: Array, known: Array | float, prob: float) -> pd.DataFrame:
+        """Return estimate, se, df and interval of each row of Lβ, and what is known beside it."""
+        estimate, adjusted = L @ self.kr.beta.to_numpy() + known, self.method == METHODS[0]
         rows = []
         for row in L:
             if np.isnan(row).any():
@@ -262,7 +265,14 @@ class _Fit:
         )  # fmt: skip
 
     def tested(
-        self, table: pd.DataFrame, L: Array, adjust: str, n_means: int, prob: float, of: Hypothesis
+        self,
+        table: pd.DataFrame,
+        L: Array,
+        known: Array,
+        adjust: str,
+        n_means: int,
+        prob: float,
+        of: Hypothesis,
     ) -> pd.DataFrame:
         """Add t and p, both they and intervals adjusted for the number of contrasts."""
         estimate, se, df = (table[name].to_numpy() for name in ("estimate", "se", "df"))
@@ -280,9 +290,9 @@ class _Draws:
 
     beta: Array
 
-    def table(self, L: Array, prob: float) -> pd.DataFrame:
-        """Return mean, sd and interval of each row."""
-        values = self.beta @ L.T
+    def table(self, L: Array, known: Array | float, prob: float) -> pd.DataFrame:
+        """Return mean, sd and interval of each row of Lβ, and what is known beside it."""
+        values = self.beta @ L.T + known
         low, high = np.quantile(values, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
         return pd.DataFrame(
             {"estimate": values.mean(axis=0), "se": values.std(axis=0, ddof=1), "low": low,
@@ -290,7 +300,14 @@ class _Draws:
         )  # fmt: skip
 
     def tested(
-        self, table: pd.DataFrame, L: Array, adjust: str, n_means: int, prob: float, of: Hypothesis
+        self,
+        table: pd.DataFrame,
+        L: Array,
+        known: Array,
+        adjust: str,
+        n_means: int,
+        prob: float,
+        of: Hypothesis,
     ) -> pd.DataFrame:
         """Add the probability that a contrast is positive, and that it is within a margin."""
         if of.side != SIDES[0]:
@@ -298,7 +315,7 @@ class _Draws:
                 "side= is of tests; contrasts of a posterior have the probability that they are "
                 "above null=, and that they are within delta= of it."
             )
-        away = self.beta @ L.T - of.null
+        away = self.beta @ L.T + known - of.null
         table = table.assign(positive=(away > 0).mean(axis=0))
         if of.delta > 0:
             table["within"] = (np.abs(away) < of.delta).mean(axis=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesv.design.design import Design
-from bayesv.errors import BayesvError, near
+from bayesv.errors import BayesvError, DataError, near
+from bayesv.formula.encoding import Encoding
+from bayesv.formula.frame import take_columns
 from bayesv.formula.reference_grid import (
     ReferenceGrid,
     averaged_rows,
@@ -39,11 +41,15 @@ class Means:
     by : tuple of str
     L : ndarray, shape (m, p)
         NaN where a mean cannot be estimated.
+    offset : float
+        What is known of each mean beside Lβ: the mean of the model's offset over its rows, or over
+        those that are given. Of slopes 0.
     """
 
     labels: pd.DataFrame
     by: tuple[str, ...]
     L: Array
+    offset: float = 0.0
 
     @classmethod
     def of(
@@ -66,8 +72,9 @@ class Means:
                     f"{', '.join(known) or 'none'}{near(name, known)}"
                 )
         grid = _grid(design, names, at, slope, over)
+        offset = 0.0 if slope is not None else _mean_offset(design, {*names, *(at or ())}, over)
         if not names:
-            return cls(pd.DataFrame(index=[0]), (), grid.X.mean(axis=0)[None])
+            return cls(pd.DataFrame(index=[0]), (), grid.X.mean(axis=0)[None], offset)
         keys = grid.frame.groupby(names, sort=False, observed=True).ngroup().to_numpy()
         first = np.unique(keys, return_index=True)[1]
         if len(first) > _MOST_MEANS:
@@ -76,7 +83,7 @@ class Means:
         labels = grid.frame.iloc[first][names].reset_index(drop=True)
         order = labels.groupby(list(by), sort=False).ngroup().to_numpy() if by else np.zeros(len(L))
         order = np.argsort(order, kind="stable")
-        return cls(labels.iloc[order].reset_index(drop=True), by, L[order])
+        return cls(labels.iloc[order].reset_index(drop=True), by, L[order], offset)
 
     def parts(self) -> list[tuple[dict[str, Any], NDArray[np.intp]]]:
         """Return levels of ``by`` and the means that have them."""
@@ -104,6 +111,32 @@ def _grid(
     if over is not None:
         return averaged_rows(design, over, names, at, slope)
     return reference_grid(design, at) if slope is None else slope_grid(design, slope, at)
+
+
+def _mean_offset(design: Design, fixed: Collection[str], over: Any) -> float:
+    """Return the mean of the offset over the rows of the fit, or over given ones.
+
+    Raises
+    ------
+    DataError
+        If it is not known: a row has a gap, or the rows came in batches.
+    """
+    encoding = design.encoding
+    if not isinstance(encoding, Encoding) or not encoding.formula.offset_nodes:
+        return 0.0
+    if over is None:
+        if design.has_rows and design.offset is not None:
+            return float(design.offset.mean())
+        raise DataError(
+            "The mean of the offset is not known, because a design that was summed up in batches "
+            "keeps no rows of its data frame: give the rows to average over, as in over=df."
+        )
+    others = [name for name in grid_columns(design) if name not in fixed]
+    complete = take_columns(over, others).notna().all(axis=1).to_numpy()
+    values = np.asarray(encoding.offset(over))[complete]
+    if not np.isfinite(values).all():
+        raise DataError("over: the offset has gaps; drop these rows, or complete them.")
+    return float(values.mean())
 
 
 def weights_of(

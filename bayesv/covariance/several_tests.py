@@ -22,7 +22,7 @@ __all__ = ["ADJUSTMENTS", "SIDES", "Hypothesis", "adjusted", "fitting_adjustment
 
 ADJUSTMENTS = (
     *("tukey", "mvt", "scheffe", "sidak", "holm", "hochberg", "hommel", "bonferroni"),
-    *("fdr", "by", "none"),
+    *("fdr", "bh", "by", "none"),
 )
 SIDES = ("two-sided", "greater", "less")
 _OF_SIZE = ("tukey", "mvt", "scheffe")  # what speaks of the largest |t|
@@ -53,11 +53,13 @@ class Hypothesis:
         return self.side == SIDES[0] and self.delta == 0
 
     def statistic(self, estimate: Array, se: Array) -> Array:
-        """Return t."""
+        """Return t; NaN of what is 0 whatever the data, such as equal slopes' difference."""
         away = estimate - self.null
-        if self.side == SIDES[0]:
-            return np.asarray((away if self.delta == 0 else np.abs(away) - self.delta) / se)
-        return np.asarray((away + (self.delta if self.side == "greater" else -self.delta)) / se)
+        if self.side != SIDES[0]:
+            away = away + (self.delta if self.side == "greater" else -self.delta)
+        elif self.delta > 0:
+            away = np.abs(away) - self.delta
+        return np.asarray(away / np.where(se > 0, se, np.nan))
 
     def tail(self, df: Array, t: Array) -> Array:
         """Return the p-value of one test."""
@@ -239,5 +241,6 @@ _STEPWISE = {
     "hochberg": _hochberg,
     "hommel": _hommel,
     "fdr": _false_discoveries,
+    "bh": _false_discoveries,
     "by": _dependent_discoveries,
 }

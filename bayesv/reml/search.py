@@ -30,7 +30,7 @@ _BOUNDARY = 1e-3  # in units of 1/rms of the column: a diagonal element of λ ne
 _EM_STEPS, _FAR = 12, 8.0  # at most, as long as the largest row of λ grows by so much
 # Points of the lattice from which other valleys are looked for, if that takes no more operations
 # than so many (all values of the criterion together), and descents into valleys, at most.
-_LEAST_SCREENED, _MOST_SCREENED, _SCREENING = 6, 24, 1e8
+_LEAST_SCREENED, _MOST_SCREENED, _SCREENING = 6, 12, 1e8
 _VALLEYS = 8
 # Correlations that families with parameters start from decay so with the lag; size of λ and decay
 # of more starts.
