@@ -149,6 +149,23 @@ def test_failures_of_estimators_are_kept(tmp_path):
     assert len(list((tmp_path / "parts").iterdir())) <= 2
 
 
+def test_rows_of_another_study_are_not_taken_for_its_own(tmp_path):
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    run(LEVELS, ["ML"], replicates=1, seed=1, workers=1, out=mine)
+    run(LEVELS, ["ML"], replicates=2, seed=2, workers=1, out=other)
+    run(LEVELS, ["ML"], replicates=2, seed=1, workers=1, out=mine)
+    before = read(mine)
+    for path in (other / "parts").iterdir():
+        (mine / "parts" / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(bv.BayesvError, match="is of another study"):
+        read(mine)
+    with pytest.raises(bv.BayesvError, match="is of another study"):
+        run(LEVELS, ["ML"], replicates=3, seed=1, workers=1, out=mine)
+    for path in (other / "parts").iterdir():
+        (mine / "parts" / path.name).unlink()
+    same(before, read(mine))
+
+
 def test_a_manifest_that_was_changed_is_refused(tmp_path):
     run(LEVELS, ["ML"], replicates=1, seed=1, workers=1, out=tmp_path)
     path = tmp_path / "study.json"

@@ -6,6 +6,7 @@ import io
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ FORMAT = 2
 _TEXT = ("scenario", "estimator", "kind", "quantity", "method", "message")
 # Python's version before the code of estimators, which is compared as that version compiles it.
 _SAME = ("format", "bayesv", "versions", "seed", "scores", "estimators", "scenarios")
+_ASKED = ("seed", "scores", "estimators", "scenarios")
+_STUDY = b"bayesv study"  # where a file of rows says of which study it is
 _NUMBERS_DEPEND_ON = ("python", "numpy", "scipy", "numba")
 
 
@@ -117,8 +120,13 @@ class Store:
 
     def write(self, name: str, rows: pd.DataFrame) -> None:
         """Store the rows of a chunk in a new file; the name says where it starts."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         content = io.BytesIO()
-        rows.to_parquet(content, index=False)
+        table = pa.Table.from_pandas(rows, preserve_index=False)
+        metadata = {**(table.schema.metadata or {}), _STUDY: self._identity}
+        pq.write_table(table.replace_schema_metadata(metadata), content)
         # No two processes share a file: neither can take replicates of the other away.
         unique = f"{name}-{secrets.token_hex(4)}-{_checksum(content.getbuffer())}.parquet"
         self._write(self.parts / unique, content.getbuffer())
@@ -148,6 +156,7 @@ class Store:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        own = self._identity
         for path in sorted(self.parts.glob("*.parquet")):
             try:
                 content = path.read_bytes()
@@ -161,7 +170,16 @@ class Store:
                     f"{path} cannot be read ({error}). Delete it and run the study again: its "
                     "replicates are computed anew."
                 ) from error
+            # Files of earlier versions do not say whose they are.
+            if (table.schema.metadata or {}).get(_STUDY, own) != own:
+                raise BayesvError(f"{path} is of another study. Take it out of this folder.")
             yield table.replace_schema_metadata()
+
+    @cached_property
+    def _identity(self) -> bytes:
+        """Return what is the same whenever this study goes on, and another one in every other."""
+        manifest = self.manifest()
+        return _checksum_of({key: manifest.get(key) for key in _ASKED}).encode()
 
     def _write(self, path: Path, content: str | memoryview) -> None:
         try:
