@@ -28,7 +28,7 @@ def reason(lines: list[str], start: str) -> str:
 
 def share(line: str, cause: str) -> float:
     """The percentage that a line gives to a cause."""
-    words = re.search(rf"(all of it|all and|\d+ %)(?: (\d+) % more of it)?[^;%]*{cause}", line)
+    words = re.search(rf"(all of|all and|\d+ %)(?: (\d+) % more of it)?[^;%]*{cause}", line)
     if words.group(1).startswith("all"):
         return 100.0 + float(words.group(2) or 0)
     number = float(words.group(1).removesuffix(" %"))
@@ -153,12 +153,12 @@ def test_draws_that_nothing_explains(few):
     _, fit, post = few
     wrong = tampered(post, doubled)
     line = reason(bv.compare(fit, wrong).reasons(), "collapsed: var g")
-    assert "100 % not explained (the draws contradict their own density" in line
+    assert "all of it is not explained (the draws contradict their own density" in line
     pair = reason(bv.compare(post, wrong).reasons(), "collapsed and collapsed 2 differ")
     assert "not explained: the draws of collapsed 2 contradict their own density" in pair
     unknown = replace(post, priors=None, density=None)
     line = reason(bv.compare(fit, unknown).reasons(), "collapsed: var g")
-    assert "100 % not explained (the priors of the draws are not known)" in line
+    assert "all of it is not explained (the priors of the draws are not known)" in line
 
 
 def test_unknown_priors_leave_what_does_not_need_them(few):

@@ -36,7 +36,9 @@ def add_tables(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--adjust",
         choices=ADJUSTMENTS,
-        help="p-values and intervals of the differences (tukey, where it fits)",
+        metavar="METHOD",
+        help="p-values and intervals of the differences: tukey, where it fits, or another of "
+        + ", ".join(ADJUSTMENTS[1:]),
     )
     group.add_argument(
         "--slope",
