@@ -95,6 +95,7 @@ def test_gaps_of_any_column_that_is_used_make_a_row_incomplete():
         ("sp_exp(x | 1)", {"x": [1.0, 2, 3, 4, 5, 5]}, "Rows 14 and 15 .* x = 5"),
         ("ar1(time | id)", {}, r"has 0.5 in row 10; .*car1\(time"),
         ("car1(visit | id)", {}, "needs numbers as positions"),
+        ("car1(x | id)", {"x": [-1e308, -1.0, 0.0, 1.0, 2.0, 1e308]}, "x is 1e.308 at most"),
         ("ar1(day | x)", {}, "has one row"),
         ("us(visit | arm / id)", {"arm": list("pptppp")}, "'b' is in the groups 'p' and 't'"),
         ("us(visit | visit:id)", {}, "has one row"),

@@ -329,6 +329,7 @@ def test_coverage_of_some_replicates_says_of_how_many():
         ({"scenarios": [SLOPES, SLOPES]}, "names that differ"),
         ({"scenarios": "slopes"}, "Scenario objects"),
         ({"replicates": 0}, "replicates must be an integer of at least 1"),
+        ({"replicates": 10**12}, r"1,000,000,000,000 replicates .* needs .* of memory"),
         ({"seed": "one"}, "seed must be"),
         ({"workers": 0}, "workers must be"),
         ({"client": object()}, "dask.distributed.Client"),

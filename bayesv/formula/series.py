@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayesv.design.row_scales import Exponential, Power, RowScales, Strata
+from bayesv.design.scales import refuse_sizes
 from bayesv.design.series import Index, Series, numbered
 from bayesv.design.structured import Sequential, StructuredResidual
 from bayesv.errors import DataError
@@ -53,6 +54,7 @@ def read_series(text: ResidualText, frame: pd.DataFrame) -> Series:
     times, visit = np.zeros(0), np.zeros(n, dtype=np.intp)
     if text.kind in _BY_COORDINATE:
         coordinates = np.column_stack([_numbers(text, frame[name]) for name in text.positions])
+        refuse_sizes(text.positions, coordinates)
     elif not text.positions:
         visit = numbered(codes)
         times = np.arange(1.0, visit.max() + 2.0)

@@ -21,11 +21,13 @@ from bayesv.study.results.row import failed
 from bayesv.study.results.store import FORMAT, Store, arranged
 from bayesv.study.scenarios.scenario import Scenario
 from bayesv.study.scoring.scores import Scores
+from bayesv.support.memory import refuse_unless
 from bayesv.support.progress import progress
 
 __all__ = ["run"]
 
 _PACKAGES = ("numpy", "scipy", "pandas", "numba")
+_BYTES = 200.0  # of a replicate: what is to be done, before any is
 
 
 def run(
@@ -98,6 +100,11 @@ def run(
     for name, value, least in (("replicates", replicates, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise BayesvError(f"{name} must be an integer of at least {least}; found {value!r}.")
+    refuse_unless(
+        _BYTES * len(chosen_scenarios) * replicates,
+        f"A study of {replicates:,} replicates of each scenario",
+        "A thousand tell a coverage to 0.7 percentage points; state fewer.",
+    )
     work = Replicates(chosen_scenarios, chosen_estimators, scores, int(seed))
     work.check()
     manifest = _manifest(chosen_scenarios, chosen_estimators, scores, int(seed), int(replicates))
