@@ -82,11 +82,12 @@ def test_profile_is_lme4(name):
 
 def test_profile_of_a_perfect_correlation():
     star = bv.Model("read ~ cltype + sx + (sx | sch/tch)", bv.load_dataset("star_k20"))
-    found = bv.profile(star.reml())
+    fit = star.reml()
+    found = bv.profile(fit, parameters=["sd sch: sx[F]", "corr sch: Intercept, sx[F]"])
     corr = found.loc["corr sch: Intercept, sx[F]"]
     assert corr["estimate"] == pytest.approx(-1.0, abs=1e-6)
     assert corr["low"] == -1.0
     assert (found["low"] <= found["estimate"] + 1e-6).all()
     assert (found["estimate"] <= found["high"] + 1e-6).all()
     with pytest.raises(bv.BayesvError, match="probability"):
-        bv.profile(star.reml(), prob=95)
+        bv.profile(fit, prob=95)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +126,10 @@ def test_what_comes_after_knows_them(fits, name, tmp_path):
     vc = post.estimate("mean")
     V = bv.MarginalCovariance(post.design, vc)
     np.testing.assert_allclose(V @ V.solve(post.design.y), post.design.y, rtol=1e-9)
-    fit = bv.Model.from_design(post.design).reml()
+    # Four series have all visits: an unstructured covariance has no highest restricted likelihood.
+    says = pytest.warns(bv.FitWarning, match="falls without end")
+    with says if name == "unstr" else nullcontext():
+        fit = bv.Model.from_design(post.design).reml()
     assert "Posterior 'brms'" in repr(bv.compare(fit, post))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bv.SamplingWarning)
