@@ -12,6 +12,7 @@ from tests.benchmarks.timing import timed
 
 __all__ = ["bayesv", "gpboost", "mixedlm", "statsmodels"]
 
+_SHORT = 0.05  # seconds, whose median takes many runs
 _QUICK = 20.0  # seconds; what takes longer is run once
 
 
@@ -35,8 +36,9 @@ def bayesv(job: dict[str, Any]) -> dict[str, Any]:
             adjusting, _ = timed(lambda: bv.kenward_roger(fit.design, fit.components))
         return setup, fitting, fit.criterion, adjusting
 
-    first = once()
-    runs = [once() for _ in range(5 if sum(first[:2]) < _QUICK / 5 else 1)]
+    first, runs = once(), [once()]
+    seconds = sum(runs[0][:2])  # of a process that has compiled all
+    runs += [once() for _ in range(50 if seconds < _SHORT else 4 if seconds < _QUICK / 5 else 0)]
     setup, fitting, adjusting = (median(run[i] for run in runs) for i in (0, 1, 3))
     adjusted = {"kenward_roger_s": adjusting} if adjusting else {}
     return {
