@@ -170,3 +170,10 @@ def test_intervals_of_a_V_without_parameters(studies):
     assert list(table.index) == ["beta Intercept", "beta x"]
     half = 1.959964 * fit.se["x"]
     assert table.loc["beta x", "high"] == pytest.approx(fit.beta["x"] + half, rel=1e-6)
+
+
+def test_integers_beyond_double_precision_are_refused():
+    data = bv.load_dataset("dyestuff")
+    for known in ([10**400] * len(data), np.full(len(data), 10**400, dtype=object)):
+        with pytest.raises(bv.DataError, match="needs numbers"):
+            bv.Model("Yield ~ 1 + (1 | Batch)", data, residual=bv.Known(known))

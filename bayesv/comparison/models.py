@@ -281,7 +281,7 @@ def prior_weights(
         prior = [prior[name] for name in names]
     try:
         weights = np.asarray(prior, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         weights = np.empty(0)
     if weights.shape != (len(names),) or not (np.isfinite(weights) & (weights >= 0)).all():
         raise BayesvError(

@@ -54,7 +54,7 @@ def number(value: Any) -> float:
     """Return a number, or refuse what is none."""
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ComponentsError(f"A number is needed, found {value!r}.") from None
 
 
@@ -103,7 +103,7 @@ def real_array(what: str, values: Any) -> Array:
     try:
         if not np.iscomplexobj(values):
             return np.array(values, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     raise ComponentsError(f"{what}: real numbers are needed, found {values!r}.")
 

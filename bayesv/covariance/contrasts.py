@@ -126,7 +126,7 @@ def _missing(labels: Any, names: Sequence[str]) -> list[str]:
 def _numbers(what: str, values: Any) -> Array:
     try:
         numbers = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BayesvError(f"{what} needs numbers; found {values!r}.") from None
     if not np.isfinite(numbers).all():
         raise BayesvError(f"{what} needs finite numbers; found {values!r}.")

@@ -175,7 +175,7 @@ def _series(design: Any, group: str | None, position: Any) -> tuple[Index, Array
         return series.codes, places
     try:
         places = np.asarray(position, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(
             f"position must be numbers for the {design.n} rows; found {type(position).__name__}."
         ) from None

@@ -188,7 +188,7 @@ class MarginalCovariance(LinearOperator, Shown):
         """Return V⁻¹ b for b of shape (n,) or (n, k)."""
         try:
             b = np.asarray(b, dtype=float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise DataError("b must be an array of numbers.") from None
         if b.shape[:1] != (self.design.n,) or b.ndim > 2:
             raise DataError(

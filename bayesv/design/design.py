@@ -251,7 +251,7 @@ class Design(LabelledDesign):
         """
         try:
             y = np.array(y, dtype=float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise DataError("The response needs one real number a row.") from None
         if y.shape != (self.n,):
             raise DataError(

@@ -74,7 +74,7 @@ class Known:
                 values = np.asarray(values, dtype=float)
             elif values.ndim == 1:
                 values = values.toarray()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise DataError(f"Known(…) needs numbers, found {type(values).__name__}.") from None
         if values.shape not in ((n,), (n, n)):
             raise DataError(

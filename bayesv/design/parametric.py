@@ -61,7 +61,7 @@ class ResidualValues:
         for what, values in given.items():
             try:
                 parts[what] = {str(label): float(value) for label, value in dict(values).items()}
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise ComponentsError(
                     f"residual {what} must map labels to numbers; found {values!r}."
                 ) from None

@@ -215,7 +215,7 @@ def _weights(values: Any, frame: pd.DataFrame) -> Array | None:
         if kind(column) == "time":
             raise DataError("They are points in time.")
         w = as_numbers(column).reshape(np.shape(values))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         name = f" ({label!r})" if label else ""
         raise DataError(f"var_weights{name} must be real numbers, one a row: {error}") from None
     if w.shape != (len(frame),):

@@ -311,7 +311,7 @@ def _plain(value: Any, name: str, n: int) -> Any:
         else:
             try:
                 result = array.astype(float)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise FormulaError(f"{name} gives no real numbers.") from None
     values: Any = result.codes if isinstance(result, Factor) else result
     values = values.values if isinstance(values, Logical) else values

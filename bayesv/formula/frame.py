@@ -81,7 +81,7 @@ def _open(data: Any) -> Any:
     if isinstance(data, dict):
         try:
             return pd.DataFrame(data)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f"The mapping is no table of columns: {error}.") from error
     import narwhals as nw  # takes a while to load, and pandas needs none of it
 

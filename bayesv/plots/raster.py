@@ -45,7 +45,7 @@ def pixels(matrix: Any, most: int = MOST_PIXELS) -> Array:
     if not sparse.issparse(matrix):
         try:
             matrix = np.asarray(matrix, dtype=float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise DataError("An image needs a matrix of numbers.") from None
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise DataError(

@@ -140,7 +140,7 @@ def _points(curves: Any) -> dict[str, list[float]]:
         raise BayesvError(f"scores.at must map columns to lists of numbers; found {curves!r}.")
     try:
         coordinates = {str(name): [float(x) for x in values] for name, values in curves.items()}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BayesvError(
             f"scores.at must map columns to lists of numbers; found {curves!r}."
         ) from None
