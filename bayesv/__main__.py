@@ -1,11 +1,13 @@
 """The command ``bayesv``, also ``python -m bayesv``: interrupts end it in a word at any time."""
 
 import _thread
+import atexit
 import contextlib
 import gc
 import os
 import signal
 import sys
+import threading
 
 from bayesv.support.exit import INTERRUPTED
 
@@ -28,11 +30,20 @@ def main() -> int:
     sys.unraisablehook = _interrupt_again
     code = run()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is written: the end is the end
-    if code == INTERRUPTED:  # taking compiled loops apart takes longer than one should wait
-        with contextlib.suppress(OSError):  # its reader may have been interrupted, too
-            sys.stdout.flush()
-        os._exit(code)
+    if code == INTERRUPTED:
+        _leave(code)
+    if threading.active_count() == 1:  # nobody is to be waited for
+        atexit._run_exitfuncs()
+        _leave(code)
     return code
+
+
+def _leave(code: int) -> None:
+    """End the process at once: Python takes half a second to take compiled loops apart."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # its reader may be gone
+            stream.flush()
+    os._exit(code)
 
 
 def _stop(*_: object) -> None:

@@ -170,12 +170,11 @@ from bayesv.__main__ import main
 main()
 """
 _LATE = """
-import os, signal, sys
+import atexit, os, signal, sys
 from bayesv.__main__ import main
 sys.argv = ["bayesv", "export-r"]
-code = main()
-os.kill(os.getpid(), signal.SIGINT)
-sys.exit(code)
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+main()
 """
 
 
