@@ -63,6 +63,7 @@ HEAVY: dict[str, str] = {
     "diagnostics.loops": "compiled by numba",
     "gram.border": "compiled by numba",
     "gram.bordered": "compiled by numba",
+    "gram.by_set": "compiled by numba",
     "gram.fill": "compiled by numba",
     "gram.sparse": "compiled by numba",
     "gram.kernels": "compiled by numba",

@@ -1,16 +1,10 @@
 """Sufficient statistics of [Z X y] and the elimination of random effects from them."""
 
-from bayesv.gram.arrange import (
-    DENSE_COLUMNS,
-    ELIMINATIONS,
-    after_fixed,
-    arrange,
-    check_elimination,
-    gram_statistics,
-)
+from bayesv.gram.arrange import after_fixed, arrange, gram_statistics
 from bayesv.gram.by_residual import statistics_by_residual
 from bayesv.gram.effects import Effects, draw_effects
 from bayesv.gram.elimination import Adjoint, Elimination, chain_problem, eliminate, profile_chain
+from bayesv.gram.elimination_order import DENSE_COLUMNS, ELIMINATIONS, check_elimination
 from bayesv.gram.fixed import FixedCoordinates
 from bayesv.gram.identification import Elements, flat_directions
 from bayesv.gram.krylov import EIGHT, krylov

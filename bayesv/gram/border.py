@@ -17,7 +17,7 @@ def to_border(tables, f, first, last, P, half, left):
 
     Of a border that is not dense, whose A is empty, E'DE is left where it is.
     """
-    table, columns, slots = tables.table, tables.columns, tables.slots
+    table, columns, slots, places = tables.table, tables.columns, tables.slots, tables.places
     E, border_A, border_B = left.E, left.A_border, left.B_border
     k, s, m = table[f, K], table[f, S], border_B.shape[1]
     # Signed indices may count from the end, which is tested each time.
@@ -35,7 +35,7 @@ def to_border(tables, f, first, last, P, half, left):
             v = half_E[x, i]
             if len(border_A):
                 for y in range(x + np.uintp(1)):
-                    border_A[row, columns[first + y]] -= v * half_E[y, i]
+                    border_A[row, places[first + y]] -= v * half_E[y, i]
             for b in range(m):
                 border_B[row, b] -= v * half[i, s - m + b]
         if f + 1 == len(table):
@@ -65,7 +65,7 @@ def from_border(tables, f, first, last, h, p, D, D_bar, left, bar, factors, of_s
         own_h, own_p = h[:k, s - m : s], p[:k, s - m : s]
         _from_factors(E, columns, first, last, factors, own_h, own_p, p_E, D_bar, wanted)
     else:
-        _add_dense(E, columns, first, last, k, A_bar, p_E)
+        _add_dense(E, columns, tables.places, first, last, k, A_bar, p_E)
         for x in range(last - first):
             row = columns[first + x]
             for b in range(m):
@@ -99,17 +99,17 @@ def from_border(tables, f, first, last, h, p, D, D_bar, left, bar, factors, of_s
 
 
 @compiled
-def _add_dense(E, columns, first, last, k, A_bar, p_E):
+def _add_dense(E, columns, places, first, last, k, A_bar, p_E):
     """Add A_bar times the couplings of one unit, A_bar by its lower triangle."""
     for x in range(last - first):
         row = columns[first + x]
         for y in range(x):
-            v = A_bar[row, columns[first + y]]
+            v = A_bar[row, places[first + y]]
             for i in range(k):
                 p_E[x, i] += E[first + y, i] * v
                 p_E[y, i] += E[first + x, i] * v
         for i in range(k):
-            p_E[x, i] += E[first + x, i] * A_bar[row, row]
+            p_E[x, i] += E[first + x, i] * A_bar[row, places[first + x]]
 
 
 @compiled

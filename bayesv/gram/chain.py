@@ -179,7 +179,9 @@ class Plan:
         return np.array(self.spans, dtype=np.intp).reshape(-1, 2)
 
 
-def plan_of(factors: Sequence[ChainFactor], m: int, merging: Merging | None) -> Plan:
+def plan_of(
+    factors: Sequence[ChainFactor], m: int, merging: Merging | None, own: Index | None = None
+) -> Plan:
     """Lay out a chain for the compiled loops.
 
     Parameters
@@ -190,6 +192,8 @@ def plan_of(factors: Sequence[ChainFactor], m: int, merging: Merging | None) -> 
         p + 1.
     merging : Merging or None
         Of the finest factor's units.
+    own : ndarray of int, shape (q,), optional
+        Where each column of the border stands in a matrix of it; left out: in its own place.
     """
     parents = [factor.parent for factor in factors]
     mult = [np.ones(factor.n_units) for factor in factors]
@@ -210,6 +214,7 @@ def plan_of(factors: Sequence[ChainFactor], m: int, merging: Merging | None) -> 
     crossed = any(len(factor.columns) for factor in factors)
     depth, unit, stops = _post_order(parents, _CHUNK_WITH_BORDER if crossed else _CHUNK)
     starts = [0, *stops[:-1]]
+    columns = np.concatenate([np.zeros(0, dtype=np.intp), *(f.columns for f in factors)])
     return Plan(
         Tables(
             table=table,
@@ -218,8 +223,9 @@ def plan_of(factors: Sequence[ChainFactor], m: int, merging: Merging | None) -> 
             depth=depth,
             unit=unit,
             edges=_joined_edges(factors),
-            columns=np.concatenate([np.zeros(0, dtype=np.intp), *(f.columns for f in factors)]),
+            columns=columns,
             slots=_slots(factors),
+            places=columns if own is None else own[columns],
         ),
         spans=list(zip(starts, stops, strict=True)),
         width=place + m,

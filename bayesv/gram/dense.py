@@ -1,6 +1,7 @@
 """Eliminate the border, one dense block, by LAPACK; its reverse pass.
 
-Where an order of its columns keeps most of the factor empty, only what is not is computed.
+Where an order of its columns keeps most of the factor empty, only what is not is computed, and sets
+of columns that no row joins are eliminated one by one.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import lapack, solve_triangular
 
+from bayesv.gram.connected import Connected
 from bayesv.gram.lapack import cholesky, invert, solve
 from bayesv.gram.layout import Layout
 from bayesv.gram.ordering import Ordering
+from bayesv.gram.scaling import Index
 from bayesv.gram.tables import BorderTable
 from bayesv.linalg import Array
 
@@ -21,6 +25,7 @@ __all__ = [
     "add_flat",
     "eliminate_border",
     "flat_lambdas",
+    "mirror_border",
     "reverse_border",
     "times_lambda",
 ]
@@ -30,7 +35,8 @@ __all__ = [
 class Border:
     """The eliminated border: A and B as they stood, L of N = LL', N⁻¹Λ'B, W = DB.
 
-    A and L have the lower triangle only; with an ordering L is a flat array.
+    A and L have the lower triangle only; with an ordering L is a flat array. Those of a border in
+    sets have the columns of `Connected`.
     """
 
     logdet: float
@@ -40,9 +46,27 @@ class Border:
     NB: Array
     W: Array
     ordering: Ordering | None = None
+    connected: Connected | None = None
+
+    def noise(self, z: Array) -> Array:
+        """Return R z for a root R of N⁻¹ = RR' and z, (q,)."""
+        if self.connected is not None:
+            from bayesv.gram.by_set import times  # compiled: loaded when it is needed
+
+            return np.asarray(times(self.inverse_root(), self.connected, z))
+        noise = solve_triangular(self._root, z, trans="T", lower=True, check_finite=False)
+        return np.asarray(noise[self._places])
+
+    def inverse_root(self) -> Array:
+        """Return R, shape (q, q), or (q, width) by set."""
+        if self.connected is not None:
+            from bayesv.gram.by_set import invert  # compiled: loaded when it is needed
+
+            return np.asarray(invert(self.L, self.connected))
+        return np.asarray(np.triu(lapack.dtrtri(self._root.T, lower=0)[0])[self._places])
 
     @property
-    def root(self) -> Array:
+    def _root(self) -> Array:
         """L, shape (q, q), its rows and columns in the ordering if there is one."""
         if self.ordering is None:
             return self.L
@@ -51,6 +75,10 @@ class Border:
         full = np.zeros_like(self.A)
         lower(self.L, self.ordering, full)
         return full
+
+    @property
+    def _places(self) -> slice | Index:
+        return slice(None) if self.ordering is None else np.argsort(self.ordering.order)
 
 
 def flat_lambdas(lambdas: Sequence[Array], terms: Sequence[int]) -> Array:
@@ -74,6 +102,8 @@ def eliminate_border(layout: Layout, lambdas: Sequence[Array], A: Array, B: Arra
 
     lam = flat_lambdas(lambdas, layout.border_terms)
     right = times_lambda(layout, lambdas, B)
+    if layout.connected is not None:
+        return _in_sets(layout, lambdas, A, B, right)
     if (ordering := layout.ordering) is None:
         N = np.empty_like(A)
         sandwich(A, lam, layout.border_table, 1.0, False, N)
@@ -90,6 +120,31 @@ def eliminate_border(layout: Layout, lambdas: Sequence[Array], A: Array, B: Arra
     return Border(2.0 * float(np.log(diagonal).sum()), A, B, N, NB, W, ordering)
 
 
+def _in_sets(layout: Layout, lambdas: Sequence[Array], A: Array, B: Array, right: Array) -> Border:
+    """Factor a border set by set, given Λ'B."""
+    from bayesv.gram.by_set import factor  # compiled: loaded when it is needed
+
+    lam, sets = flat_lambdas(lambdas, layout.border_terms), layout.connected
+    L, NB = np.zeros_like(A), np.ascontiguousarray(right)
+    try:
+        logdet = factor(A, lam, layout.border_table, sets, L, NB)
+    except np.linalg.LinAlgError:
+        logdet, NB = np.nan, np.full_like(B, np.nan)
+    W = times_lambda(layout, [np.transpose(lam_f) for lam_f in lambdas], NB)
+    return Border(float(logdet), A, B, L, NB, W, connected=sets)
+
+
+def mirror_border(layout: Layout, A: Array) -> None:
+    """Copy the lower triangle of a matrix of the border, which has columns, to the upper one."""
+    from bayesv.gram.border import mirror  # compiled: loaded when it is needed
+    from bayesv.gram.by_set import mirror_sets
+
+    if layout.connected is None:
+        mirror(A)
+    else:
+        mirror_sets(A, layout.connected)
+
+
 def reverse_border(
     layout: Layout,
     lambdas: Sequence[Array],
@@ -103,7 +158,9 @@ def reverse_border(
     """
     lam, table = flat_lambdas(lambdas, layout.border_terms), layout.border_table
     total, W_bar = np.zeros_like(lam), border.W @ T_bar
-    if layout.ordering is None:
+    if layout.connected is not None:
+        A_bar, AW = _reversed_by_set(border, lam, table, layout.connected, W_bar, total)
+    elif layout.ordering is None:
         A_bar, AW = _reversed(border, lam, table, total)
         A_bar += W_bar @ border.W.T
     else:
@@ -132,6 +189,22 @@ def _reversed(
     D = np.zeros_like(N_inv)
     sandwich(N_inv, lam, levels, 0.0, True, D)
     return D, border.A @ border.W
+
+
+def _reversed_by_set(
+    border: Border,
+    lam: Array,
+    levels: BorderTable,
+    sets: Connected,
+    W_bar: Array,
+    lam_bar: Array,
+) -> tuple[Array, Array]:
+    """Add the derivative of log|N| by λ; return D + W_bar W' within the sets, and AW."""
+    from bayesv.gram.by_set import reverse_sets  # compiled: loaded when it is needed
+
+    A_bar, AW = np.zeros_like(border.A), np.zeros_like(border.W)
+    reverse_sets(border.A, lam, levels, sets, border.W, W_bar, lam_bar, AW, A_bar)
+    return A_bar, AW
 
 
 def _reversed_in_order(

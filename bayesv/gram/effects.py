@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack, solve_triangular
 
 from bayesv.gram.dense import Border, flat_lambdas, times_lambda
 from bayesv.gram.elimination import Eliminated, eliminate_chain, eliminate_units
@@ -90,16 +89,11 @@ def _draw_border(
     """Fill in the effects of the border; return them in the basis of the statistics."""
     mean = -border.W @ known
     z = rng.normal(size=len(mean))
-    L = border.root
-    noise = solve_triangular(L, z, trans="T", lower=True, check_finite=False)
-    order = slice(None) if layout.ordering is None else np.argsort(layout.ordering.order)
-    noise = noise[order]
-    u_border = mean + sigma * _apply(layout, lambdas, noise[:, None])[:, 0]
+    u_border = mean + sigma * _apply(layout, lambdas, border.noise(z)[:, None])[:, 0]
     to_user = [b @ lam for b, lam in zip(back, lambdas, strict=True)]
     half = np.zeros((len(mean), 1))
     if moments:
-        inverse = np.triu(lapack.dtrtri(L.T, lower=0)[0])
-        half = _apply(layout, to_user, inverse[order])
+        half = _apply(layout, to_user, border.inverse_root())
     _fill(layout, back, u_border, mean, sigma * half, effects)
     return np.asarray(u_border)
 

@@ -14,7 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesv.gram.chain import Plan
-from bayesv.gram.dense import Border, add_flat, eliminate_border, flat_lambdas, reverse_border
+from bayesv.gram.dense import (
+    Border,
+    add_flat,
+    eliminate_border,
+    flat_lambdas,
+    mirror_border,
+    reverse_border,
+)
 from bayesv.gram.iterative import (
     Factors,
     IterativeBorder,
@@ -134,13 +141,11 @@ class Elimination:
         Where T and log|M| depend on coefficients c through Σ_k c_k Sums_k, the derivative by c_k is
         `inner` of the derivative by the sums and Sums_k.
         """
-        from bayesv.gram.border import mirror  # compiled: loaded when it is needed
-
         bars, sums = reverse_units(
             self._layout, self._layout.plan, self._lambdas, self._done, T_bar, of_sums=True
         )
         if self._layout.iteration is None:
-            mirror(sums.A_border)
+            mirror_border(self._layout, sums.A_border)
         return Adjoint(bars, sums._replace(C=T_bar))
 
 

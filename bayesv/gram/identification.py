@@ -9,7 +9,7 @@ from math import isqrt, prod
 import numpy as np
 
 from bayesv.gram.chain import ChainFactor, FactorSums
-from bayesv.gram.layout import BorderTerm, Iteration
+from bayesv.gram.layout import BorderTerm
 from bayesv.gram.moments import Pairs
 from bayesv.gram.scaling import Index
 from bayesv.gram.statistics import GramStatistics
@@ -162,24 +162,24 @@ def _pairs(stats: GramStatistics) -> list[tuple[int, int, Pairs]]:
             all_pairs.append((factor.term, other.term, Pairs(units, ancestor, blocks)))
             start += other.k
         all_pairs += [(factor.term, term.term, _edges(factor, part, term)) for term in border]
-    iteration = stats.layout.iteration
+    layout, A = stats.layout, stats.sums.A_border
+    dense = layout.iteration is None and layout.connected is None
+    products = None if dense else layout.products(A)
     for b, one in enumerate(border):
         for two in border[: b + 1]:
-            if iteration is not None:
-                pairs = _sparse(iteration, stats.sums.A_border, one, two)
-                all_pairs.append((one.term, two.term, pairs))
+            if products is not None:
+                all_pairs.append((one.term, two.term, _sparse(*products, one, two)))
                 continue
-            block = stats.sums.A_border[one.slice, two.slice]
+            block = A[one.slice, two.slice]
             blocks = np.swapaxes(block.reshape(one.n_levels, one.k, two.n_levels, two.k), 1, 2)
             i, j = np.nonzero((blocks != 0).any(axis=(2, 3)))
             all_pairs.append((one.term, two.term, Pairs(i, j, blocks[i, j])))
     return all_pairs
 
 
-def _sparse(iteration: Iteration, values: Array, one: BorderTerm, two: BorderTerm) -> Pairs:
-    """Return the products of two factors of a sparse border."""
-    row = np.repeat(np.arange(len(iteration.starts)), np.diff(iteration.rows)) - one.start
-    column = iteration.places - two.start
+def _sparse(row: Index, column: Index, values: Array, one: BorderTerm, two: BorderTerm) -> Pairs:
+    """Return the products of two factors, of all rows, columns and values of a sparse border."""
+    row, column = row - one.start, column - two.start
     inside = (row >= 0) & (row < one.n_levels * one.k)
     inside &= (column >= 0) & (column < two.n_levels * two.k)
     row, column, values = row[inside], column[inside], values[inside]

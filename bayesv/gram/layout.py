@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bayesv.gram.chain import ChainFactor, FactorSums, Merging, Plan, plan_of
+from bayesv.gram.connected import Connected, elements
 from bayesv.gram.ordering import Ordering, ordering_of
 from bayesv.gram.probes import Probes
 from bayesv.gram.related import Loadings
@@ -23,7 +24,7 @@ from bayesv.gram.scaling import Index
 from bayesv.gram.tables import A_START, H_START, BorderTable, Sums
 from bayesv.linalg import Array
 
-__all__ = ["BorderTerm", "Iteration", "Layout"]
+__all__ = ["BorderTerm", "Iteration", "Layout", "border_table"]
 
 _LARGE_BORDER = 150  # columns
 _STEPS = 12  # of an iteration, about
@@ -42,6 +43,18 @@ class BorderTerm:
     def slice(self) -> slice:
         """Rows and columns of the border that belong to this factor."""
         return slice(self.start, self.start + self.n_levels * self.k)
+
+
+def border_table(border: Sequence[BorderTerm]) -> BorderTable:
+    """Return start, size and place of λ of every level of a border."""
+    none = np.zeros(0, dtype=np.intp)
+    starts, widths, places, place = [none], [none], [none], 0
+    for part in border:
+        starts.append(part.start + part.k * np.arange(part.n_levels))
+        widths.append(np.full(part.n_levels, part.k))
+        places.append(np.full(part.n_levels, place))
+        place += part.k**2
+    return BorderTable(np.concatenate(starts), np.concatenate(widths), np.concatenate(places))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +112,8 @@ class Layout:
         What was found out about the design, whatever the response.
     iteration : Iteration or None
         How a border too large for a dense block is eliminated; None if it is one.
+    connected : Connected or None
+        Sets of the border's columns that are eliminated by themselves; None if it is in one block.
     """
 
     n: int
@@ -111,16 +126,23 @@ class Layout:
     loadings: Loadings
     remembered: dict[str, Any] = field(default_factory=dict, repr=False)
     iteration: Iteration | None = None
+    connected: Connected | None = None
 
     @cached_property
     def apart(self) -> Plan:
         """Elimination of every unit on its own: what differs between equal units, as effects do."""
-        return plan_of(self.chain, self.p + 1, None)
+        return plan_of(self.chain, self.p + 1, None, self._own)
 
     @cached_property
     def plan(self) -> Plan:
         """Elimination with equal units merged."""
-        return self.apart if self.merging is None else plan_of(self.chain, self.p + 1, self.merging)
+        if self.merging is None:
+            return self.apart
+        return plan_of(self.chain, self.p + 1, self.merging, self._own)
+
+    @property
+    def _own(self) -> Index | None:
+        return None if self.connected is None else self.connected.own
 
     @cached_property
     def chain_terms(self) -> list[int]:
@@ -138,9 +160,15 @@ class Layout:
         return sum(part.n_levels * part.k for part in self.border)
 
     @property
+    def border_work(self) -> float:
+        """Cube of the number of columns of the border, of each set of them if it is in sets."""
+        return float(self.border_size) ** 3 if self.connected is None else self.connected.work
+
+    @property
     def large_border(self) -> bool:
         """Whether the border is so large that LAPACK is faster than compiled loops, or sparse."""
-        return self.border_size >= _LARGE_BORDER or self.iteration is not None
+        in_parts = self.iteration is not None or self.connected is not None
+        return in_parts or self.border_size >= _LARGE_BORDER
 
     @property
     def cost(self) -> float:
@@ -152,7 +180,9 @@ class Layout:
             return float(columns * widest * (len(plan.tables.columns) + q))
         width = plan.width + len(plan.tables.columns) / max(plan.n_events, 1)
         n_couplings = len(plan.tables.pointer)
-        return float(n_couplings * widest * width**2 + q**3 / 3 + q**2 * m)
+        columns = q if self.connected is None else self.connected.width
+        of_border = self.border_work / 3 + q * columns * m
+        return float(n_couplings * widest * width**2 + of_border)
 
     def with_probes(self, probes: Probes) -> Layout:
         """Return the same layout with other probes."""
@@ -164,19 +194,14 @@ class Layout:
     @cached_property
     def border_table(self) -> BorderTable:
         """Start, size and place of λ of every level of the border."""
-        none = np.zeros(0, dtype=np.intp)
-        starts, widths, places, place = [none], [none], [none], 0
-        for part in self.border:
-            starts.append(part.start + part.k * np.arange(part.n_levels))
-            widths.append(np.full(part.n_levels, part.k))
-            places.append(np.full(part.n_levels, place))
-            place += part.k**2
-        return BorderTable(np.concatenate(starts), np.concatenate(widths), np.concatenate(places))
+        return border_table(self.border)
 
     @cached_property
     def ordering(self) -> Ordering | None:
         """In what order the columns of a dense border are eliminated; None for their own."""
-        return ordering_of(self.apart.tables, self.border_table) if self.chain else None
+        if not self.chain or self.connected is not None:
+            return None
+        return ordering_of(self.apart.tables, self.border_table)
 
     def in_basis(self, lambdas: Sequence[Array]) -> list[Array]:
         """Return λ of the user's columns, shapes (..., k, k), in the basis of the statistics."""
@@ -211,10 +236,25 @@ class Layout:
                 blocks[term.term] = own.reshape(term.n_levels, term.k, term.k)
             return blocks
         for term in self.border:
-            shape = (term.n_levels, term.k, term.n_levels, term.k)
-            diagonal = sums.A_border[term.slice, term.slice].reshape(shape)
-            blocks[term.term] = np.einsum("jajb->jab", diagonal)
+            blocks[term.term] = self.of_levels(term, sums.A_border)
         return blocks
+
+    def of_levels(self, term: BorderTerm, A: Array) -> Array:
+        """Return the elements of a matrix of the border within levels of a term, (J, k, k)."""
+        columns = np.arange(self.border_size) if self._own is None else self._own
+        own = columns[term.slice].reshape(term.n_levels, term.k)
+        rows = np.arange(term.slice.start, term.slice.stop).reshape(own.shape)
+        return np.asarray(A[rows[:, :, None], own[:, None, :]])
+
+    def products(self, A: Array) -> tuple[Index, Index, Array]:
+        """Return rows, columns and values of a matrix of the border, where columns couple."""
+        if self.connected is not None:
+            return elements(self.connected, A)
+        if self.iteration is not None:
+            counts = np.diff(self.iteration.rows)
+            return np.repeat(np.arange(len(counts)), counts), self.iteration.places, A
+        rows, columns = np.indices(A.shape)
+        return rows.ravel(), columns.ravel(), A.ravel()
 
     def merged(self, parts: Sequence[Sums]) -> list[Sums]:
         """Return the sums with those of equal units once."""
@@ -267,6 +307,9 @@ class Layout:
         border = " + ".join(f"{labels[t.term]} ({t.n_levels}×{t.k})" for t in self.border)
         if not self.border:
             text = kind
+        elif self.connected is not None:
+            n, most = len(self.connected.sizes), self.connected.width
+            text = f"{kind}; {self.border_size} columns in {n} disconnected sets of {most} at most"
         elif self.iteration is None:
             text = f"{kind}; 1 dense block of {self.border_size}"
         else:

@@ -69,9 +69,7 @@ def predicted_effects(stats: GramStatistics, lambdas: Sequence[Array]) -> Predic
     for term in layout.border:
         own, shape = back[term.term], (term.n_levels, term.k, -1)
         of_xy[term.term] = own @ (-0.5 * by_products.B_border[term.slice].reshape(shape))
-        square = by_squares.A_border[term.slice, term.slice]
-        rows = square.reshape(term.n_levels, term.k, term.n_levels, term.k)
-        lower = np.tril(np.einsum("jajb->jab", rows))
+        lower = np.tril(layout.of_levels(term, by_squares.A_border))
         full = lower + np.swapaxes(np.tril(lower, -1), 1, 2)
         var[term.term] = np.einsum("ia,jab,ib->ji", own, full, own)
     return PredictedEffects(of_xy, var, done.T)
@@ -121,9 +119,9 @@ def squares_of_effects(stats: GramStatistics) -> sparse.csc_array:
         if len(unit):
             add(part.E, own[unit], of_border[factor.columns][:, None])
     if len(of_border):
-        A = np.tril(stats.sums.A_border)
-        A[np.diag_indices(len(A))] *= 0.5
-        add(A, of_border[:, None], of_border[None, :])
+        rows, columns, values = layout.products(stats.sums.A_border)
+        once = np.where(rows > columns, 1.0, np.where(rows == columns, 0.5, 0.0))
+        add(once * values, of_border[rows], of_border[columns])
     in_basis = sparse.block_diag(
         [
             sparse.kron(sparse.eye_array(size // len(basis)), basis)

@@ -53,6 +53,8 @@ class Tables(NamedTuple):
         Where the couplings of each unit to the border start.
     columns, slots : ndarray of int, shape (nnz,)
         Columns of the border that units meet, and where each stands at the unit's parent.
+    places : ndarray of int, shape (nnz,)
+        Column of each in a matrix of the border: the same, but for a border in sets.
     """
 
     table: Index
@@ -63,6 +65,7 @@ class Tables(NamedTuple):
     edges: Index
     columns: Index
     slots: Index
+    places: Index
 
 
 class BorderTable(NamedTuple):
@@ -84,7 +87,8 @@ class Sums(NamedTuple):
     E : ndarray, shape (nnz, k)
         Z_j'WZ_border where units meet the border, transposed.
     A_border, B_border : ndarray, shapes (q_border, q_border) and (q_border, p + 1)
-        Z_b'WZ_b and Z_b'W[X y].
+        Z_b'WZ_b and Z_b'W[X y]. A of a border in sets has fewer columns, see `Connected`; that of
+        an iteration is flat.
     C : ndarray, shape (p + 1, p + 1)
         [X y]'W[X y].
     """

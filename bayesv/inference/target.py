@@ -64,7 +64,7 @@ class Target:
             return False
         chain = layout.plan.n_events * layout.plan.width**2
         of_rows = 0.0 if by_residual is None else by_residual.cost
-        return chain + layout.border_size**3 / 10 + of_rows <= _CHEAP
+        return chain + layout.border_work / 10 + of_rows <= _CHEAP
 
     def interpolate(self, mode: Array, L: Array) -> None:
         """Replace log|M| and T near the mode by polynomials if their error does not matter.

@@ -25,10 +25,10 @@ def affordable(post: Posterior, most: int) -> int:
     """
     effects = [term.n_effects for term in post.design.terms]
     if post.density is None:
-        border = sum(effects) - max(effects, default=0)
+        border_work = float(sum(effects) - max(effects, default=0)) ** 3
     else:
-        border = post.density.stats.layout.border_size
-    cost = max(float(border) ** 3 + _OPERATIONS_PER_EFFECT * sum(effects), 1.0)  # without terms: 0
+        border_work = post.density.stats.layout.border_work
+    cost = max(border_work + _OPERATIONS_PER_EFFECT * sum(effects), 1.0)  # without terms: 0
     return int(min(max(_MAX_OPERATIONS / cost, _MIN_DRAWS), most, post.n_chains * post.n_draws))
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from bayesv.gram import FixedCoordinates, GramStatistics, Layout, Probes, Sums
 from bayesv.gram.chain import ChainFactor, FactorSums, flattened
-from bayesv.gram.layout import Iteration
+from bayesv.gram.connected import Connected, connected_of
+from bayesv.gram.layout import BorderTerm, Iteration, border_table
+from bayesv.gram.scaling import Index
 
 __all__ = ["parts_of", "statistics_from"]
+
+_ARRAYS = ("rows", "places", "starts", "widths")  # of an iteration
 
 
 def parts_of(stats: GramStatistics) -> dict[str, Any]:
@@ -52,15 +58,35 @@ def _iteration(layout: Layout) -> dict[str, Any] | None:
     if layout.iteration is None:
         return None
     one, probes = layout.iteration, layout.iteration.probes
-    arrays = {name: getattr(one, name) for name in ("rows", "places", "starts", "widths")}
+    arrays = {name: getattr(one, name) for name in (*_ARRAYS, "flat")}
     return {**arrays, "probes": [probes.seed, probes.group, probes.scale]}
 
 
-def _iteration_from(parts: Mapping[str, Any] | None) -> Iteration | None:
+def _iteration_from(
+    parts: Mapping[str, Any] | None, border: Sequence[BorderTerm]
+) -> Iteration | None:
     if parts is None:
         return None
-    arrays = {name: parts[name] for name in ("rows", "places", "starts", "widths")}
-    return Iteration(**arrays, probes=Probes(*map(int, parts["probes"])))
+    arrays = {name: parts[name] for name in _ARRAYS}
+    flat = parts.get("flat", _one_class(border))  # older files do not have it
+    return Iteration(**arrays, probes=Probes(*map(int, parts["probes"])), flat=tuple(flat))
+
+
+def _one_class(border: Sequence[BorderTerm]) -> list[Index]:
+    """Return all levels of each term as one class; see `bayesv.gram.flat`."""
+    starts = np.cumsum([0, *(term.k for term in border)])
+    return [
+        np.tile(start + np.arange(term.k), (term.n_levels, 1))
+        for term, start in zip(border, starts, strict=False)
+    ]
+
+
+def _connected_from(parts: Mapping[str, Any]) -> Connected | None:
+    """Return the sets of a border whose products have fewer columns than rows."""
+    A, coarsest = parts["A_border"], parts["levels"][-1] if parts["levels"] else None
+    if coarsest is None or A.ndim == 1 or A.shape[0] == A.shape[1]:
+        return None
+    return connected_of(coarsest["edges"], coarsest["columns"], border_table(parts["border"]))
 
 
 def statistics_from(parts: Mapping[str, Any]) -> GramStatistics:
@@ -76,7 +102,8 @@ def statistics_from(parts: Mapping[str, Any]) -> GramStatistics:
         p=parts["p"],
         chain=tuple(chain),
         border=tuple(parts["border"]),
-        iteration=_iteration_from(parts.get("iteration")),
+        iteration=_iteration_from(parts.get("iteration"), parts["border"]),
+        connected=_connected_from(parts),
         merging=parts["chain"]["merging"] if "chain" in parts else parts["merging"],
         scales=tuple(parts["scales"]),
         bases=tuple(parts["bases"]),
