@@ -76,15 +76,14 @@ def posterior_cases(quick: bool) -> list[Case]:
             "star_full",
             STAR_FULL,
             "star",
-            _star_sizes(quick),
+            _star_sizes(5 if quick else 1),
             systems=(COLLAPSED,),
             draws=min(draws, 250),
         ),
     ]
 
 
-def _star_sizes(quick: bool) -> dict[str, int]:
-    by = 20 if quick else 1
+def _star_sizes(by: int) -> dict[str, int]:
     return {"students": 10_700 // by, "schools": 80 // by, "teachers": 1_380 // by}
 
 
@@ -126,7 +125,7 @@ def reml_cases(quick: bool) -> list[Case]:
             "star_full",
             STAR_FULL,
             "star",
-            _star_sizes(quick),
+            _star_sizes(by),
             systems=REML_SYSTEMS,
             extra={"why_not": TWO_SLOPES},
         ),
