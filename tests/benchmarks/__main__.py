@@ -17,6 +17,7 @@ SYSTEMS = sorted(
     {
         *cases.POSTERIOR_SYSTEMS,
         *cases.REML_SYSTEMS,
+        *cases.REFIT_SYSTEMS,
         *cases.STRUCTURED_SYSTEMS,
         *cases.CROSSED_SYSTEMS,
     }
@@ -31,6 +32,7 @@ def main() -> int:
         for part, made in (
             ("posterior", cases.posterior_cases(False)),
             ("reml", cases.reml_cases(False)),
+            ("refits", cases.refit_cases(False)),
             ("crossed", cases.crossed_cases(False)),
             ("scaling", cases.scaling_cases(False)),
             ("big", cases.big_cases(False)),

@@ -1,4 +1,4 @@
-"""What is measured: cases of the three parts, in full size and in the size of ``--quick``."""
+"""What is measured: cases of each part, in full size and in the size of ``--quick``."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ __all__ = [
     "big_cases",
     "crossed_cases",
     "posterior_cases",
+    "refit_cases",
     "reml_cases",
     "scaling_cases",
 ]
 
 COLLAPSED = "bayesv collapsed"
 POSTERIOR_SYSTEMS = (COLLAPSED, "bayesv pymc", "bayesv bambi", "rstanarm", "brms")
-REML_SYSTEMS = ("bayesv", "lme4", "mixedlm", "statsmodels")
+REML_SYSTEMS = ("bayesv", "lme4", "lme-python", "mixedlm", "mixedlm-rs", "statsmodels")
+REFIT_SYSTEMS = ("bayesv", "lme4", "lme-python", "mixedlm", "mixedlm-rs")
 STRUCTURED_SYSTEMS = ("bayesv", "nlme", "glmmTMB")
-CROSSED_SYSTEMS = ("bayesv", "GPBoost", "lme4")
+CROSSED_SYSTEMS = ("bayesv", "bayesv posterior", "GPBoost", "lme4", "lme-python", "mixedlm")
 RATINGS = "y ~ x + (1 | user) + (1 | item)"
 SLEEPSTUDY = "Reaction ~ Days + (Days | Subject)"
 STAR_K20 = "read ~ cltype + sx + (sx | sch/tch)"
+STAR_FULL = "y ~ yr + (yr | student) + (yr | school) + (1 | teacher)"
 INSTEVAL = "y ~ service + (1 | s) + (1 | d) + (1 | dept:service)"
+ONE_FACTOR = {"mixedlm-rs": "more than one grouping factor"}
+TWO_SLOPES = {**ONE_FACTOR, "statsmodels": "correlated slopes on more than one factor"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Case:
     ----------
     name : str
     formula : str
-        In lme4's language; every system but statsmodels reads it as it is.
+        In lme4's language, which most systems read as it is.
     source : str
         Data set of bayesv, or a key of `simulate.SIMULATORS`.
     sizes : mapping
@@ -45,8 +50,9 @@ class Case:
     draws : int
         Kept per chain.
     extra : mapping
-        What else the part needs to know: statsmodels' statement of the model, the series of a
-        scaling point, what to measure.
+        What else the part needs to know: under the name of a system how that states the model,
+        under ``why_not`` why systems cannot, by name; the series of a scaling point, what to
+        measure.
     """
 
     name: str
@@ -66,22 +72,40 @@ def posterior_cases(quick: bool) -> list[Case]:
         Case("star_k20", STAR_K20, "star_k20", systems=POSTERIOR_SYSTEMS, draws=draws),
         # Judged by its own time: NUTS on 4,128 effects is not asked to run here.
         Case("insteval", INSTEVAL, "insteval", systems=(COLLAPSED,), draws=min(draws, 250)),
+        Case(
+            "star_full",
+            STAR_FULL,
+            "star",
+            _star_sizes(quick),
+            systems=(COLLAPSED,),
+            draws=min(draws, 250),
+        ),
     ]
+
+
+def _star_sizes(quick: bool) -> dict[str, int]:
+    by = 20 if quick else 1
+    return {"students": 10_700 // by, "schools": 80 // by, "teachers": 1_380 // by}
+
+
+# Two models as systems state them that do not read their formulas; a frame of polars has the codes.
+_SLEEPSTUDY_STATED = {"formula": "Reaction ~ Days", "groups": "Subject", "re_formula": "~Days"}
+_SLEEPSTUDY_EXTRA = {"statsmodels": _SLEEPSTUDY_STATED, "mixedlm-rs": _SLEEPSTUDY_STATED}
+_STAR_K20_EXTRA = {"lme-python": {"codes": ["sx"]}, "why_not": TWO_SLOPES}
 
 
 def reml_cases(quick: bool) -> list[Case]:
     """Return the cases of the REML benchmark."""
     by = 20 if quick else 1
-    two_slopes = {"why_not": "correlated slopes on more than one factor"}
     return [
         Case(
             "sleepstudy",
             SLEEPSTUDY,
             "sleepstudy",
             systems=REML_SYSTEMS,
-            extra={"fixed": "Reaction ~ Days", "groups": "Subject", "re_formula": "~Days"},
+            extra=_SLEEPSTUDY_EXTRA,
         ),
-        Case("star_k20", STAR_K20, "star_k20", systems=REML_SYSTEMS, extra=two_slopes),
+        Case("star_k20", STAR_K20, "star_k20", systems=REML_SYSTEMS, extra=_STAR_K20_EXTRA),
         Case(
             "chem97",
             "y ~ x + (1 | lea/school)",
@@ -89,19 +113,22 @@ def reml_cases(quick: bool) -> list[Case]:
             {"rows": 31_022 // by, "schools": 2_410 // by, "areas": 131 // by},
             systems=REML_SYSTEMS,
             extra={
-                "fixed": "y ~ x",
-                "groups": "lea",
-                "re_formula": "1",
-                "vc_formula": {"school": "0 + C(school)"},
+                "statsmodels": {
+                    "formula": "y ~ x",
+                    "groups": "lea",
+                    "re_formula": "1",
+                    "vc_formula": {"school": "0 + C(school)"},
+                },
+                "why_not": ONE_FACTOR,
             },
         ),
         Case(
             "star_full",
-            "y ~ yr + (yr | student) + (yr | school) + (1 | teacher)",
+            STAR_FULL,
             "star",
-            {"students": 10_700 // by, "schools": 80 // by, "teachers": 1_380 // by},
+            _star_sizes(quick),
             systems=REML_SYSTEMS,
-            extra=two_slopes,
+            extra={"why_not": TWO_SLOPES},
         ),
         Case(
             "insteval",
@@ -109,9 +136,12 @@ def reml_cases(quick: bool) -> list[Case]:
             "insteval",
             systems=REML_SYSTEMS,
             extra={
-                "fixed": "y ~ service",
-                "groups": None,
-                "vc_formula": {"s": "0 + C(s)", "d": "0 + C(d)", "p": "0 + C(dept):C(service)"},
+                "statsmodels": {
+                    "formula": "y ~ service",
+                    "groups": None,
+                    "vc_formula": {"s": "0 + C(s)", "d": "0 + C(d)", "p": "0 + C(dept):C(service)"},
+                },
+                "why_not": ONE_FACTOR,
             },
         ),
         Case(
@@ -123,6 +153,18 @@ def reml_cases(quick: bool) -> list[Case]:
             extra={"pedigree": "animal"},
         ),
         *_structured_cases(by),
+    ]
+
+
+def refit_cases(quick: bool) -> list[Case]:
+    """Return models of which simulated responses are fitted, one after another."""
+    repeats = {"responses": 3, "passes": 1} if quick else {"responses": 20, "passes": 3}
+    return [
+        Case(name, formula, name, systems=REFIT_SYSTEMS, extra={**stated, **repeats})
+        for name, formula, stated in (
+            ("sleepstudy", SLEEPSTUDY, _SLEEPSTUDY_EXTRA),
+            ("star_k20", STAR_K20, _STAR_K20_EXTRA),
+        )
     ]
 
 
@@ -256,7 +298,7 @@ def crossed_cases(quick: bool) -> list[Case]:
     sizes = (
         (1_000_000, 20_000, 2_500, CROSSED_SYSTEMS),
         (1_400_000, 60_000, 12_000, ("bayesv", "GPBoost")),
-        (5_000_000, 100_000, 20_000, ("bayesv",)),
+        (5_000_000, 100_000, 20_000, ("bayesv", "bayesv posterior")),
         (20_000_000, 200_000, 50_000, ("bayesv",)),
     )
     return [
@@ -266,7 +308,11 @@ def crossed_cases(quick: bool) -> list[Case]:
             "ratings",
             {"rows": rows // by, "users": users // by, "items": items // by},
             systems=systems,
-            extra={"fixed": ["x"], "groups": ["user", "item"]},
+            draws=50 if quick else 250,
+            extra={
+                "measure": ["posterior"],
+                "GPBoost": {"fixed": ["x"], "groups": ["user", "item"]},
+            },
         )
         for rows, users, items, systems in sizes
     ]

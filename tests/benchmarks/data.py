@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-__all__ = ["read_csv", "read_pickle", "write"]
+__all__ = ["read_csv", "read_pickle", "read_responses", "write"]
 
 
 def write(job: dict[str, Any]) -> dict[str, Any]:
@@ -18,13 +19,13 @@ def write(job: dict[str, Any]) -> dict[str, Any]:
 
         frame = bv.load_dataset(job["source"])
     else:
-        import numpy as np
-
         from tests.benchmarks.simulate import SIMULATORS
 
         frame = SIMULATORS[job["source"]](np.random.default_rng(job["seed"]), **job["sizes"])
     stated = " ".join([job["formula"], *job["extra"].get("bayesv", {}).values()])
     frame = frame[[name for name in frame if re.search(rf"\b{name}\b", stated)]]
+    if number := job["extra"].get("responses"):
+        _write_responses(job, number, frame := frame.dropna().reset_index(drop=True))
     frame.to_pickle(f"{job['stem']}.pkl")
     if job["csv"]:
         frame.to_csv(f"{job['stem']}.csv", index=False, na_rep="NA")
@@ -34,6 +35,20 @@ def write(job: dict[str, Any]) -> dict[str, Any]:
         table = pd.DataFrame(levels, columns=["column", "level"])
         table.to_csv(f"{job['stem']}.levels.csv", index=False)
     return {"rows": len(frame)}
+
+
+def _write_responses(job: dict[str, Any], number: int, frame: pd.DataFrame) -> None:
+    """Write responses simulated at the REML estimates, one column each."""
+    import bayesv as bv
+
+    responses = bv.Model(job["formula"], frame).reml().simulate(number, seed=job["seed"])
+    responses.to_csv(f"{job['stem']}.responses.csv", index=False)
+
+
+def read_responses(stem: str) -> list[np.ndarray]:
+    """Return simulated responses."""
+    table = pd.read_csv(f"{stem}.responses.csv", float_precision="round_trip")
+    return list(np.ascontiguousarray(table.to_numpy().T))
 
 
 def read_pickle(stem: str) -> pd.DataFrame:

@@ -22,7 +22,7 @@ __all__ = ["Launcher"]
 ROOT = Path(__file__).parents[2]
 R_WORKER = Path(__file__).with_name("r_worker.R")
 # Python packages that are compared with and are not among the project's own.
-FOREIGN = ("statsmodels", "mixedlm", "gpboost")
+FOREIGN = ("statsmodels", "mixedlm", "mixedlm-rs", "lme-python", "gpboost")
 
 
 @dataclass(frozen=True)

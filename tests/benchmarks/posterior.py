@@ -46,7 +46,7 @@ def collapsed(job: dict[str, Any]) -> dict[str, Any]:
 
 def no_fallback() -> None:
     """Make the collapsed engine's fallback to NUTS an error: it would be timed under its name."""
-    sys.modules["pymc"] = None  # type: ignore[assignment]
+    sys.modules["nutpie"] = None  # type: ignore[assignment]
 
 
 def nuts(job: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tests.benchmarks import cases
 from tests.benchmarks.cases import COLLAPSED, Case
 from tests.benchmarks.launch import Launcher
 
-__all__ = ["PARTS", "Session", "big", "cold", "crossed", "posterior", "reml", "scaling"]
+__all__ = ["PARTS", "Session"]
 
 ON_REQUEST = ("big", "crossed")  # parts that take long
 
@@ -66,7 +66,8 @@ class Session:
 
     def stem(self, case: Case, csv: bool = True) -> str | None:
         """Write the data of a case once; None, with a message, where that fails."""
-        key = (case.source, f"{case.sizes}{case.formula}{case.extra.get('bayesv')}")
+        others = [case.extra.get(name) for name in ("bayesv", "responses")]
+        key = (case.source, f"{case.sizes}{case.formula}{others}")
         if key not in self._stems:
             stem = str(Path(self.launcher.temporary()) / "data")
             done = self.launcher.python(self.job("data", case, stem) | {"csv": csv})
@@ -133,6 +134,11 @@ def reml(session: Session) -> list[Row]:
     return _fits(session, "reml", cases.reml_cases(session.quick))
 
 
+def refits(session: Session) -> list[Row]:
+    """The same of one response after another on one design."""
+    return _fits(session, "refits", cases.refit_cases(session.quick))
+
+
 def crossed(session: Session) -> list[Row]:
     """The same of crossed factors with more levels than a dense block holds."""
     return _fits(session, "crossed", cases.crossed_cases(session.quick))
@@ -144,7 +150,7 @@ def _fits(session: Session, part: str, compared: list[Case]) -> list[Row]:
         if not session.wants(part, case.name):
             continue
         own = [
-            _reml_row(session, case, system)
+            _fit_row(session, part, case, system)
             for system in case.systems
             if system not in session.skip
         ]
@@ -156,24 +162,32 @@ def _fits(session: Session, part: str, compared: list[Case]) -> list[Row]:
     return rows
 
 
-def _reml_row(session: Session, case: Case, system: str) -> Row:
+def _fit_row(session: Session, part: str, case: Case, system: str) -> Row:
     row: Row = {"case": case.name, "system": system}
-    stem = session.stem(case)
-    if stem is None:
-        return row | {"note": "failed: no data"}
-    job = session.job(system, case, stem)
-    if system == "bayesv":
-        result = session.launcher.python(job)
-    elif system == "lme4":
-        result = session.launcher.r(job=system, formula=case.formula, stem=stem)
-    elif system in case.extra:
-        call = {"package": system, "call": case.extra[system]}
-        result = session.launcher.r(job="call", formula=case.formula, stem=stem, **call)
+    reason = case.extra.get("why_not", {}).get(system)
+    stem = None if reason else session.stem(case)
+    if reason:
+        row["note"] = f"not expressible: {reason}"
+    elif stem is None:
+        row["note"] = "failed: no data"
     else:
-        result = session.launcher.foreign(job)
-    row |= _noted(result)
-    _say_row("reml", row, "total_s")
+        row |= _noted(_fit(session, part, case, system, stem))
+    _say_row(part, row, "posterior_s" if "posterior_s" in row else "total_s")
     return row
+
+
+def _fit(session: Session, part: str, case: Case, system: str, stem: str) -> Row:
+    """Run a fit by the process of its system."""
+    launcher, stated = session.launcher, case.extra.get(system)
+    data: Row = {"formula": case.formula, "stem": stem}
+    if system == "lme4" and part == "refits":
+        return launcher.r(job="lme4_refits", passes=case.extra["passes"], **data)
+    if system == "lme4":
+        return launcher.r(job="lme4", **data)
+    if isinstance(stated, str):  # a call of R
+        return launcher.r(job="call", package=system, call=stated, **data)
+    job = session.job(f"refits {system}" if part == "refits" else system, case, stem)
+    return launcher.python(job) if system.startswith("bayesv") else launcher.foreign(job)
 
 
 def scaling(session: Session) -> list[Row]:
@@ -208,26 +222,43 @@ def _points(session: Session, part: str, points: list[Case]) -> list[Row]:
 
 
 def cold(session: Session) -> list[Row]:
-    """Wall time of ``bayesv fit`` as a whole: the first ever, and later ones."""
+    """Wall time of whole processes: of a command the first ever as well, whose loops compile."""
     case = cases.reml_cases(session.quick)[0]
     if not session.wants("cold", case.name):
         return []
     stem = session.stem(case)
     if stem is None:
-        return [{"start": "first", "note": "failed: no data"}]
-    command = [sys.executable, "-m", "bayesv", "fit", f"{stem}.csv", case.formula]
+        return [{"command": "bayesv fit", "note": "failed: no data"}]
     cache = session.launcher.temporary()
-    starts = [
-        session.launcher.wall(command, NUMBA_CACHE_DIR=cache) for _ in range(1 + LATER_STARTS)
-    ]
-    later: Row = {"start": f"later (median of {LATER_STARTS})"}
-    failed = next((start for start in starts if "error" in start), None)
-    later |= failed or {"seconds": median(start["seconds"] for start in starts[1:])}
-    rows = [{"start": "first, JIT cache empty"} | starts[0], later]
-    rows = [_noted(row) for row in rows]
+    commands = {
+        "bayesv fit": ("-m", "bayesv", "fit", f"{stem}.csv", case.formula),
+        "bayesv --help": ("-m", "bayesv", "--help"),
+        "import bayesv": ("-c", "import bayesv"),
+    }
+    rows: list[Row] = []
+    for name, arguments in commands.items():
+        starts = [
+            session.launcher.wall([sys.executable, *arguments], NUMBA_CACHE_DIR=cache)
+            for _ in range(1 + LATER_STARTS)
+        ]
+        failed = next((start for start in starts if "error" in start), None)
+        later = failed or {"seconds": median(start["seconds"] for start in starts[1:])}
+        if name == "bayesv fit":
+            rows.append({"command": name, "start": "first"} | _noted(starts[0]))
+        rows.append({"command": name, "start": "later"} | _noted(later))
     for row in rows:
-        _say_row("cold", row | {"case": case.name, "system": row["start"]}, "seconds")
+        _say_row("cold", row | {"case": row["command"], "system": row["start"]}, "seconds")
     return rows
+
+
+def study(session: Session) -> list[Row]:
+    """Time of a study's replicates."""
+    if not session.wants("study", "sleepstudy"):
+        return []
+    job = {"job": "study", "replicates": 20 if session.quick else 200, "workers": session.cores}
+    row = {"case": "sleepstudy"} | _noted(session.launcher.python(job))
+    _say_row("study", row | {"system": "bayesv"}, "replicate_s")
+    return [row]
 
 
 def _noted(result: Row) -> Row:
@@ -258,8 +289,10 @@ def _say(text: str) -> None:
 PARTS = {
     "posterior": posterior,
     "reml": reml,
+    "refits": refits,
     "crossed": crossed,
     "scaling": scaling,
     "big": big,
     "cold": cold,
+    "study": study,
 }

@@ -53,6 +53,7 @@ def _measure(job: dict[str, Any], data: pd.DataFrame) -> dict[str, Any]:
             lambda: model.sample(draws=job["draws"], chains=job["chains"], seed=job["seed"])
         )
         out["note"] = "; ".join(post.problems)
+        out["shift"] = post.draws["posterior"].attrs.get("probe_shift")  # None if it is exact
     return out
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from importlib.metadata import version
+from typing import Any
 
 from bayesv.gram.threads import n_threads
 from bayesv.study import Bayes, Scenario, StudyResult, run
@@ -28,19 +30,36 @@ SLEEPSTUDY = Scenario(
 
 
 def main(replicates: int = 200, workers: int | None = None) -> None:
-    workers = max(2, workers or n_threads())  # one would run here, with nothing to be waited for
-    # A replicate each starts the processes and compiles what is not on disk.
-    _, warm, warm_cpu = measured(workers, seed=1, workers=workers)
-    result, seconds, cpu = measured(replicates, seed=2, workers=workers)
-    each = (cpu - warm_cpu) / (replicates - workers)
+    """Run a study; print its result and what it cost."""
+    result, cost = _timed(replicates, workers or n_threads())
+    seconds, each, workers = cost["seconds"], cost["replicate_s"], cost["workers"]
     print(result)
     print(
         f"{replicates} replicates on {workers} workers in {seconds:.1f} s: "
         f"{replicates / seconds:.1f} a second; 10,000 take {1e4 / replicates * seconds / 60:.1f} "
         f"minutes.\nProcessor time {1e3 * each:.0f} ms a replicate: 10,000 take "
         f"{1e4 * each / workers / 60:.1f} minutes on {workers} cores that do nothing else.\n"
-        f"Starting the processes took {warm:.1f} s."
+        f"Starting the processes took {cost['start_s']:.1f} s."
     )
+
+
+def measure(job: dict[str, Any]) -> dict[str, Any]:
+    """Return what a study costs, as a job of `worker`."""
+    return _timed(job["replicates"], job["workers"])[1] | {"version": version("bayesv")}
+
+
+def _timed(replicates: int, workers: int) -> tuple[StudyResult, dict[str, Any]]:
+    workers = max(2, workers)  # one would run here, with nothing to be waited for
+    # A replicate each starts the processes; one before has compiled what was not on disk.
+    _, start, start_cpu = [measured(workers, seed=1, workers=workers) for _ in range(2)][-1]
+    result, seconds, cpu = measured(replicates, seed=2, workers=workers)
+    return result, {
+        "replicates": replicates,
+        "workers": workers,
+        "start_s": start,
+        "seconds": seconds,
+        "replicate_s": (cpu - start_cpu) / (replicates - workers),
+    }
 
 
 def measured(replicates: int, seed: int, workers: int) -> tuple[StudyResult, float, float]:

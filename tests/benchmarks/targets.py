@@ -36,22 +36,21 @@ class Target:
 
 def judge(results: Results) -> list[Target]:
     """Return the targets of the parts that were run."""
-    found: list[Target] = []
-    if results.get("posterior"):
-        found += _posterior(results["posterior"])
-    if results.get("reml"):
-        found += _reml(results["reml"])
-    if results.get("crossed"):
-        found += _crossed(results["crossed"])
-    if results.get("big"):
-        found += _big(results["big"])
-    if results.get("cold"):
-        first, later = (row.get("seconds") for row in (*results["cold"], {})[:2])
-        found += [
-            Target("bayesv fit sleepstudy", "first start ever", first, 20, unit="s"),
-            Target("bayesv fit sleepstudy", "later start", later, 2.5, unit="s"),
-        ]
-    return found
+    targets_of = {
+        "posterior": _posterior,
+        "reml": _reml,
+        "refits": _refits,
+        "crossed": _crossed,
+        "big": _big,
+        "cold": _cold,
+        "study": _study,
+    }
+    return [
+        target
+        for part, of in targets_of.items()
+        if results.get(part)
+        for target in of(results[part])
+    ]
 
 
 def _posterior(rows: Sequence[Row]) -> Iterable[Target]:
@@ -60,42 +59,52 @@ def _posterior(rows: Sequence[Row]) -> Iterable[Target]:
     def of(case: str, key: str, system: str = COLLAPSED) -> Any:
         return _value(rows, key, case=case, system=system)
 
+    def seconds(case: str, draws: str, bound: float) -> Target:
+        return _short(case, f"posterior, 4 × {draws} draws", of(case, "sampling_s"), bound)
+
     def ratio(case: str, kind: str, system: str, bound: float) -> Target:
         kinds = {"all": "ESS/s with set-up and compile", "sampling": "ESS/s of sampling alone"}
         value = of(case, f"ratio_{kind}", system)
         return Target(case, f"{kinds[kind]}, over {system}", value, bound, True, "×")
 
-    if "sleepstudy" in cases:
-        case = "sleepstudy"
-        yield Target(case, "posterior, 4 × 1,000 draws", of(case, "sampling_s"), 0.10, unit="s")
+    if (case := "sleepstudy") in cases:
+        yield seconds(case, "1,000", 0.03)
         yield Target(case, "least bulk ESS", of(case, "ess_bulk"), 2000, True)
         yield ratio(case, "all", "rstanarm", 500)
         yield ratio(case, "all", "bayesv pymc", 500)
         yield ratio(case, "sampling", "bayesv pymc", 20)
-    if "star_k20" in cases:
-        case = "star_k20"
-        yield Target(case, "posterior, 4 × 1,000 draws", of(case, "sampling_s"), 1, unit="s")
-        yield Target(case, "least bulk ESS", of(case, "ess_bulk"), 1000, True)
+    if (case := "star_k20") in cases:
+        yield seconds(case, "1,000", 0.2)
+        yield Target(case, "least bulk ESS", of(case, "ess_bulk"), 2000, True)
         yield ratio(case, "all", "rstanarm", 500)
-    if "insteval" in cases:
-        case = "insteval"
-        yield Target(case, "posterior, 4 × 250 draws", of(case, "sampling_s"), 12, unit="s")
+    for case, bound in (("insteval", 12), ("star_full", 30)):
+        if case in cases:
+            yield seconds(case, "250", bound)
 
 
 def _reml(rows: Sequence[Row]) -> Iterable[Target]:
+    bounds = {"sleepstudy": 0.004, "star_k20": 0.012, "star_full": 1, "insteval": 2}
     for case in dict.fromkeys(row["case"] for row in rows):
         own = _value(rows, "total_s", case=case, system="bayesv")
         if any(row["case"] == case and row["system"] == "lme4" for row in rows):
             factor = _over(rows, case, "lme4", own)
             yield Target(case, "REML with set-up, lme4's time over bayesv's", factor, 1, True, "×")
-        if case == "insteval":
-            yield Target(case, "REML with set-up", own, 2, unit="s")
+        if case in bounds:
+            yield _short(case, "REML with set-up", own, bounds[case])
+        fit = _value(rows, "fit_s", case=case, system="bayesv")
+        if case == "sleepstudy":
+            yield _short(case, "REML", fit, 0.0012)
         if case.startswith("serial"):
             peak = _value(rows, "peak_mib", case=case, system="bayesv")
-            fit = _value(rows, "fit_s", case=case, system="bayesv")
             yield Target(case, "statistics and REML", fit, 5, unit="s")
             yield Target(case, "peak memory", peak and peak / 1024, 2, unit="GiB")
     yield from _of_visits(rows)
+
+
+def _refits(rows: Sequence[Row]) -> Iterable[Target]:
+    if any(row["case"] == "sleepstudy" for row in rows):
+        own = _value(rows, "total_s", case="sleepstudy", system="bayesv")
+        yield _short("sleepstudy", "REML of another response", own, 0.0005)
 
 
 def _of_visits(rows: Sequence[Row]) -> Iterable[Target]:
@@ -126,24 +135,34 @@ def _over(rows: Sequence[Row], case: str, system: str, own: float | None) -> flo
 
 
 def _crossed(rows: Sequence[Row]) -> Iterable[Target]:
-    """Yield targets of ratings."""
-    bounds = {
-        "20k": (5, None),
-        "100k": (90, 6),
-        "200k": (480, 12),
-    }
-    for name, (seconds, memory) in bounds.items():
+    """Yield targets of ratings: seconds of REML and of a posterior, and memory of both in GiB."""
+    bounds = {"20k": (5, 30, None), "100k": (90, 360, 6), "200k": (480, None, 12)}
+
+    def of(case: str, key: str, system: str) -> Any:
+        return _value(rows, key, case=case, system=system)
+
+    def memory(case: str, what: str, system: str, bound: float) -> Target:
+        peak = of(case, "peak_mib", system)
+        return Target(case, f"peak memory of {what}", peak and peak / 1024, bound, unit="GiB")
+
+    for name, (fitting, drawing, gib) in bounds.items():
         case = f"ratings_{name}"
         if not any(row["case"] == case for row in rows):
             continue
-        own = _value(rows, "fit_s", case=case, system="bayesv")
-        yield Target(case, "REML", own, seconds, unit="s")
-        if memory:
-            peak = _value(rows, "peak_mib", case=case, system="bayesv")
-            yield Target(case, "peak memory", peak and peak / 1024, memory, unit="GiB")
+        yield Target(case, "REML", of(case, "fit_s", "bayesv"), fitting, unit="s")
+        if gib:
+            yield memory(case, "REML", "bayesv", gib)
+        if name == "100k":
+            shift = of(case, "shift", "bayesv")
+            certified = None if shift is None else 100 * shift
+            yield Target(case, "certified shift of an SD in its SE", certified, 1, unit="%")
+        if drawing:
+            seconds = of(case, "posterior_s", "bayesv posterior")
+            yield Target(case, "posterior, 4 × 250 draws", seconds, drawing, unit="s")
+            if gib:
+                yield memory(case, "the posterior", "bayesv posterior", gib)
         if any(row["case"] == case and row["system"] == "GPBoost" for row in rows):
-            total = _value(rows, "total_s", case=case, system="bayesv")
-            over = _over(rows, case, "GPBoost", total)
+            over = _over(rows, case, "GPBoost", of(case, "total_s", "bayesv"))
             yield Target(case, "GPBoost's time over bayesv's", over, 5, True, "×")
 
 
@@ -158,6 +177,29 @@ def _big(rows: Sequence[Row]) -> Iterable[Target]:
     yield Target(case, "(x | g): 4 × 250 draws", slope.get("posterior_s"), 120, unit="s")
     yield Target(case, "(x | g): peak memory", peak and peak / 1024, 4, unit="GiB")
     yield Target(case, "(1 | g): one evaluation", evaluation and 1e3 * evaluation, 1, unit="ms")
+
+
+def _cold(rows: Sequence[Row]) -> Iterable[Target]:
+    bounds = {
+        ("bayesv fit", "first"): 20,
+        ("bayesv fit", "later"): 1.5,
+        ("bayesv --help", "later"): 0.3,
+        ("import bayesv", "later"): 0.6,
+    }
+    for (command, start), bound in bounds.items():
+        seconds = _value(rows, "seconds", command=command, start=start)
+        yield Target(command, f"{start} start", seconds, bound, unit="s")
+
+
+def _study(rows: Sequence[Row]) -> Iterable[Target]:
+    yield _short("study", "processor time of a replicate", rows[0].get("replicate_s"), 0.02)
+
+
+def _short(case: str, what: str, seconds: float | None, bound: float) -> Target:
+    """Return a target of seconds, said in milliseconds where it is below one."""
+    if bound >= 1:
+        return Target(case, what, seconds, bound, unit="s")
+    return Target(case, what, seconds and 1e3 * seconds, 1e3 * bound, unit="ms")
 
 
 def _value(rows: Sequence[Row], key: str, **where: str) -> Any:

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-__all__ = ["Stopwatch", "repeated", "timed"]
+__all__ = ["Stopwatch", "repeated", "timed", "warm"]
+
+# Seconds of a call: below which 51 or 5 more are made, and from which it is the only one.
+_SHORT, _SOME, _LONG = 0.05, 4.0, 120.0
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
@@ -25,6 +28,30 @@ def repeated(call: Callable[[], Any], budget: float = 0.5, least: int = 5) -> fl
             break
         seconds.append(timed(call)[0])
     return median(seconds)
+
+
+def warm(call: Callable[[], tuple[dict[str, float], Any]]) -> tuple[dict[str, float], Any]:
+    """Return the median seconds of calls after the first, and the last one's result.
+
+    Parameters
+    ----------
+    call : callable
+        Returns the seconds of its steps, ``total_s`` among them, and its result.
+
+    Returns
+    -------
+    dict
+        Median of each step, and ``first_s``, the total of the first call.
+    """
+    first, result = call()
+    runs = [first]
+    if first["total_s"] < _LONG:
+        second, result = call()
+        seconds = second["total_s"]
+        more = 50 if seconds < _SHORT else 4 if seconds < _SOME else 0
+        runs = [second, *(call()[0] for _ in range(more))]
+    medians = {step: median(run[step] for run in runs) for step in first}
+    return medians | {"first_s": first["total_s"]}, result
 
 
 class Stopwatch:

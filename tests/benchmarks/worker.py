@@ -27,8 +27,16 @@ JOBS = {
     "bayesv": ("reml", "bayesv"),
     "statsmodels": ("reml", "statsmodels"),
     "mixedlm": ("reml", "mixedlm"),
+    "mixedlm-rs": ("reml", "mixedlm_rs"),
+    "lme-python": ("reml", "lme_python"),
     "GPBoost": ("reml", "gpboost"),
+    "refits bayesv": ("refits", "bayesv"),
+    "refits lme-python": ("refits", "lme_python"),
+    "refits mixedlm": ("refits", "mixedlm"),
+    "refits mixedlm-rs": ("refits", "mixedlm_rs"),
+    "bayesv posterior": ("scaling", "measure"),
     "scaling": ("scaling", "measure"),
+    "study": ("study", "measure"),
 }
 
 
