@@ -24,7 +24,7 @@ from bayesv.gram import (
     predicted_effects,
     squares_of_effects,
 )
-from bayesv.gram.connected import connected_of
+from bayesv.gram.column_sets import column_sets, connected_levels
 from bayesv.gram.layout import border_table
 from tests.test_gram import random_lambdas, random_rows
 
@@ -122,13 +122,9 @@ def test_sets_are_found_whatever_order_units_join_levels_in():
         units = [units[i] for i in rng.permutation(len(units))]
         edges = np.cumsum([0, *map(len, units)])
         levels = border_table([layout.BorderTerm(0, 0, n_levels, 1)])
-        sets = connected_of(edges, np.concatenate(units), levels)
-        if n_sets == 1:
-            assert sets is None
-            continue
-        found = np.empty(n_levels, dtype=int)
-        found[sets.members] = np.repeat(np.arange(n_sets), sets.sizes)
-        assert len({*zip(found.tolist(), of_level.tolist(), strict=True)}) == n_sets
+        sets = column_sets(connected_levels(edges, np.concatenate(units), levels), levels)
+        assert len(sets.sizes) == n_sets
+        assert len({*zip(sets.of_column.tolist(), of_level.tolist(), strict=True)}) == n_sets
 
 
 def classes(n_sets: int) -> pd.DataFrame:

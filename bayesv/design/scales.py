@@ -172,8 +172,9 @@ def _products(values: Array) -> tuple[tuple[int, int, int], ...]:
 def refuse_constant(response: str, y: Array, offset: Array | None, n: int) -> None:
     """Refuse a response without variance beside its offset; its ends among n rows will do."""
     target, what = (y, "") if offset is None else (y - offset, " less its offset")
-    refuse_sizes([f"Response {response!r}{what}"], target[:, None])
-    if np.ptp(target) <= 1e-13 * np.abs(y).max():
+    highest, lowest = float(target.max()), float(target.min())
+    _refuse_size(f"Response {response!r}{what}", max(highest, -lowest))
+    if highest - lowest <= 1e-13 * float(np.abs(y).max()):
         raise DataError(
             f"Response {response!r}{what} is constant ({target[0]:g}) in the {n} rows used."
         )
@@ -192,10 +193,13 @@ def refuse_sizes(names: Sequence[str], columns: Array) -> None:
     if not columns.size:
         return
     sizes = np.maximum(columns.max(axis=0), -columns.min(axis=0))
-    odd = (sizes > _LARGEST) | ((sizes < _SMALLEST) & (sizes > 0.0))
-    if odd.any():
-        k = int(np.argmax(odd))
+    for name, size in zip(names, sizes.tolist(), strict=True):
+        _refuse_size(name, size)
+
+
+def _refuse_size(name: str, size: float) -> None:
+    if size > _LARGEST or 0.0 < size < _SMALLEST:
         raise DataError(
-            f"{names[k]} is {sizes[k]:.3g} at most in absolute value; double precision does not "
-            f"hold its squares. Give it in a unit of which it is {_SMALLEST:g} to {_LARGEST:g}."
+            f"{name} is {size:.3g} at most in absolute value; double precision does not hold its "
+            f"squares. Give it in a unit of which it is {_SMALLEST:g} to {_LARGEST:g}."
         )

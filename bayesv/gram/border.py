@@ -119,8 +119,8 @@ def _from_factors(E, columns, first, last, factors, h, p, p_E, D_bar, wanted):
     ``factors.F`` has rows of eight numbers, an even number for each column: of the factors, and
     last of half the derivative by B. Unless ``wanted``, only the blocks go by way of p_E.
     """
-    F, signs, starts, widths, blocks = factors
-    (k, m), n = p.shape, len(F) // len(starts)
+    F, signs, own, mates, blocks = factors
+    (k, m), n = p.shape, len(F) // len(own)
     R = len(signs)
     sums = np.empty((k * n, 8))
     for i in range(k):
@@ -150,14 +150,16 @@ def _from_factors(E, columns, first, last, factors, h, p, p_E, D_bar, wanted):
     first = np.uintp(first)
     for x in range(np.uintp(len(p_E))):
         row = np.uintp(columns[first + x])
-        level = first + x - (row - np.uintp(starts[row]))
         for i in range(k):
-            v = 0.0
+            v, y = 0.0, first + x
             if wanted:
                 for r in range(R + m):
                     v += F[np.intp(row) * n + r // 8, r % 8] * back[i, r]
-            for b in range(np.uintp(widths[row])):
-                v += blocks[row, b] * E[level + b, i]
+            while True:
+                v += blocks[row, own[columns[y]]] * E[y, i]
+                y = np.uintp(mates[y]) if len(mates) else first + x
+                if y == first + x:
+                    break
             p_E[x, i] = v
 
 

@@ -1,4 +1,4 @@
-"""Elimination of a border set by set, see `bayesv.gram.connected`: compiled loops."""
+"""Matrices of sets of a border's columns, see `bayesv.gram.column_sets`: compiled loops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from bayesv.gram.border import border_gradient, mirror, sandwich
 from bayesv.gram.compiled import compiled
 from bayesv.gram.tables import BorderTable
 
-__all__ = ["factor", "invert", "mirror_sets", "reverse_sets", "times"]
+__all__ = [
+    "blocks_of_scaling",
+    "by_blocks",
+    "factor",
+    "invert",
+    "join_closest",
+    "mates_of",
+    "mirror_sets",
+    "multiply",
+    "reverse_sets",
+    "scale",
+    "times",
+]
 
 
 @compiled
@@ -128,3 +140,172 @@ def mirror_sets(A, sets):
         for i in range(len(rows)):
             for j in range(i):
                 A[rows[j], i] = A[rows[i], j]
+
+
+@compiled
+def join_closest(one, two, widths, most):
+    """Return the first level of the set of each, (J,): pairs are joined one after the other.
+
+    A set has no more than ``most`` columns.
+    """
+    root, size = np.arange(len(widths)), widths.copy()
+    for pair in range(len(one)):
+        a, b = _first(root, one[pair]), _first(root, two[pair])
+        if a != b and size[a] + size[b] <= most:
+            first, last = min(a, b), max(a, b)
+            root[last] = first
+            size[first] += size[last]
+    for j in range(len(root)):
+        root[j] = root[root[j]]  # what is before j is done
+    return root
+
+
+@compiled
+def _first(root, j):
+    while root[j] != j:
+        root[j] = root[root[j]]
+        j = root[j]
+    return j
+
+
+@compiled
+def mates_of(edges, columns, of_column, n_sets):
+    """Return for each column that a unit meets the next one of its set there, in a circle."""
+    mates = np.empty(len(columns), dtype=np.intp)
+    seen, first, last = np.full(n_sets, -1), np.empty(n_sets, np.intp), np.empty(n_sets, np.intp)
+    for u in range(len(edges) - 1):
+        for x in range(edges[u], edges[u + 1]):
+            s = of_column[columns[x]]
+            if seen[s] == u:
+                mates[last[s]] = x
+            else:
+                seen[s], first[s] = u, x
+            last[s] = x
+            mates[x] = first[s]
+    return mates
+
+
+@compiled
+def scale(squares, lam, levels, sets, L, L_inv, R):
+    """Write the Cholesky roots L of I + Λ'AΛ, their inverses, and ΛL⁻ᵀ, of the sets' blocks of A.
+
+    Returns whether all are positive definite.
+    """
+    a, N, back = np.empty((0, 0)), np.empty((0, 0)), np.empty((0, 0))
+    for c in range(len(sets.starts) - 1):
+        rows = sets.members[sets.starts[c] : sets.starts[c + 1]]
+        own, n = _levels_of(levels, sets, c), len(rows)
+        if n != len(N):  # most sets have one size
+            a, N, back = np.empty((n, n)), np.empty((n, n)), np.zeros((n, n))
+        for i in range(n):
+            a[i] = squares[rows[i], :n]
+        sandwich(a, lam, own, 1.0, False, N)
+        for j in range(n):
+            for t in range(j):
+                for i in range(j, n):
+                    N[i, j] -= N[i, t] * N[j, t]
+            if not 0.0 < N[j, j] < np.inf:
+                return False
+            root = np.sqrt(N[j, j])
+            for i in range(j, n):
+                N[i, j] /= root
+        for j in range(n):
+            back[j, j] = 1.0 / N[j, j]
+            for i in range(j + 1, n):
+                total = 0.0
+                for t in range(j, i):
+                    total -= N[i, t] * back[t, j]
+                back[i, j] = total / N[i, i]
+        for i in range(n):
+            for j in range(i + 1):
+                L[rows[i], j], L_inv[rows[i], j] = N[i, j], back[i, j]
+        for b in range(len(own.starts)):
+            first, k, place = own.starts[b], own.widths[b], own.places[b]
+            for i in range(k):
+                for j in range(n):
+                    total = 0.0
+                    for t in range(k):
+                        total += lam[place + i * k + t] * back[j, first + t]
+                    R[rows[first + i], j] = total
+    return True
+
+
+@compiled
+def multiply(blocks, sets, x, transposed, product):
+    """Write the blocks, (q, width), times x, (q, m), to ``product``."""
+    for c in range(len(sets.starts) - 1):
+        rows = sets.members[sets.starts[c] : sets.starts[c + 1]]
+        for i in range(len(rows)):
+            target = product[rows[i]]
+            target[:] = 0.0
+            for j in range(len(rows)):
+                v = blocks[rows[j], i] if transposed else blocks[rows[i], j]
+                if v == 0.0:
+                    continue
+                other = x[rows[j]]
+                for r in range(len(target)):
+                    target[r] += v * other[r]
+
+
+@compiled
+def blocks_of_scaling(across, along, u, by_delta, flat, L, sets, blocks):
+    """Write the derivative by the scaling to ``blocks``, (q, width), in the coordinates of Ã.
+
+    It is I − 2Ψ + L'(by_delta)L, Ψ the symmetric matrix of the upper triangle of
+    across u' − u along', all (q, r); ``flat`` has the column of C of each column.
+    """
+    half = np.empty((0, 0))
+    for c in range(len(sets.starts) - 1):
+        rows = sets.members[sets.starts[c] : sets.starts[c + 1]]
+        n = len(rows)
+        if n != len(half):
+            half = np.empty((n, n))
+        for i in range(n):
+            for j in range(n):
+                half[i, j] = 0.0
+                for b in range(j, n):
+                    half[i, j] += by_delta[flat[rows[i]], flat[rows[b]]] * L[rows[b], j]
+        for i in range(n):
+            for j in range(i, n):
+                one, two = across[rows[i]], u[rows[j]]
+                three, four = u[rows[i]], along[rows[j]]
+                total = 0.0
+                for r in range(u.shape[1]):
+                    total += one[r] * two[r] - three[r] * four[r]
+                value = (1.0 if i == j else 0.0) - total
+                for a in range(i, n):
+                    value += L[rows[a], i] * half[a, j]
+                blocks[rows[i], j] = value
+                blocks[rows[j], i] = value
+
+
+@compiled
+def by_blocks(squares, R, blocks, L_inv, levels, sets, lam_bar, rows_bar):
+    """Add the levels' blocks of A R Ψ L⁻¹ to ``lam_bar``, flat; write R Ψ R' to ``rows_bar``."""
+    moved, back = np.empty((0, 0)), np.empty((0, 0))
+    for c in range(len(sets.starts) - 1):
+        rows = sets.members[sets.starts[c] : sets.starts[c + 1]]
+        own, n = _levels_of(levels, sets, c), len(rows)
+        if n != len(moved):
+            moved, back = np.empty((n, n)), np.empty((n, n))
+        moved[:], back[:] = 0.0, 0.0
+        for i in range(n):
+            for t in range(n):
+                v = R[rows[i], t]
+                for j in range(n):
+                    moved[i, j] += v * blocks[rows[t], j]
+        for i in range(n):
+            for t in range(n):
+                for j in range(t + 1):
+                    back[i, j] += moved[i, t] * L_inv[rows[t], j]
+                rows_bar[rows[i], t] = 0.0
+            for j in range(n):
+                for t in range(n):
+                    rows_bar[rows[i], j] += moved[i, t] * R[rows[j], t]
+        for b in range(len(own.starts)):
+            first, k, place = own.starts[b], own.widths[b], own.places[b]
+            for i in range(k):
+                for t in range(n):
+                    v = squares[rows[first + i], t]
+                    for j in range(k):
+                        lam_bar[place + i * k + j] += v * back[t, first + j]

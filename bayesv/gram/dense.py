@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
-from bayesv.gram.connected import Connected
+from bayesv.gram.column_sets import ColumnSets
 from bayesv.gram.lapack import cholesky, invert, solve
 from bayesv.gram.layout import Layout
 from bayesv.gram.ordering import Ordering
@@ -36,7 +36,7 @@ class Border:
     """The eliminated border: A and B as they stood, L of N = LL', N⁻¹Λ'B, W = DB.
 
     A and L have the lower triangle only; with an ordering L is a flat array. Those of a border in
-    sets have the columns of `Connected`.
+    sets have the columns of `ColumnSets`.
     """
 
     logdet: float
@@ -46,7 +46,7 @@ class Border:
     NB: Array
     W: Array
     ordering: Ordering | None = None
-    connected: Connected | None = None
+    connected: ColumnSets | None = None
 
     def noise(self, z: Array) -> Array:
         """Return R z for a root R of N⁻¹ = RR' and z, (q,)."""
@@ -195,7 +195,7 @@ def _reversed_by_set(
     border: Border,
     lam: Array,
     levels: BorderTable,
-    sets: Connected,
+    sets: ColumnSets,
     W_bar: Array,
     lam_bar: Array,
 ) -> tuple[Array, Array]:

@@ -316,8 +316,8 @@ def _by_products(iteration: Iteration, factors: Factors) -> Array:
 
     values = np.empty(len(iteration.places))
     by_pattern(
-        iteration.rows, iteration.places, factors.F.reshape(len(iteration.starts), -1),
-        factors.signs, factors.starts, factors.blocks, values,
+        iteration.rows, iteration.places, factors.F.reshape(len(factors.own), -1),
+        factors.signs, iteration.sets.of_column, factors.own, factors.blocks, values,
     )  # fmt: skip
     return values
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from bayesv.errors import BayesvError, none_of
 from bayesv.gram.chain import ChainFactor, FactorSums, flattened
-from bayesv.gram.connected import Connected, connected_of
+from bayesv.gram.column_sets import ColumnSets, close_levels, column_sets, connected_levels
 from bayesv.gram.flat import flat_columns
 from bayesv.gram.layout import BorderTerm, Iteration, border_table
 from bayesv.gram.moments import Moments, Pairs
@@ -86,7 +86,7 @@ class EliminationOrder:
         iterates, large = elimination == "iterative", self._size > DENSE_COLUMNS
         self.connected = self._connected() if large and not iterates else None
         iterates |= elimination == "auto" and large and self.connected is None and not dense
-        self.iteration = self._iteration(chain[0], border) if iterates else None
+        self.iteration = self._iteration(moments, chain[0], border) if iterates else None
         if not iterates and self.connected is None:
             self._refuse_large()
 
@@ -116,17 +116,18 @@ class EliminationOrder:
         """Number of columns of the border."""
         return sum(place.n_levels * place.k for place in self.border)
 
-    def _connected(self) -> Connected | None:
+    def _connected(self) -> ColumnSets | None:
         """Return disconnected sets of columns, if there are some and these are small."""
         if not self.chain:
             return None
         coarsest = self.chain[-1]  # its units meet all that finer ones meet
         if np.diff(coarsest.edges).max() > DENSE_COLUMNS:
             return None
-        sets = connected_of(coarsest.edges, coarsest.columns, border_table(self.border))
-        if sets is None or sets.work > float(DENSE_COLUMNS) ** 3:
-            return None
-        return sets if self._size * sets.width <= _SETS * DENSE_COLUMNS**2 else None
+        levels = border_table(self.border)
+        sets = column_sets(connected_levels(coarsest.edges, coarsest.columns, levels), levels)
+        most = float(DENSE_COLUMNS)
+        small = sets.work <= most**3 and float(self._size) * sets.width <= _SETS * most**2
+        return sets if small and len(sets.sizes) > 1 else None
 
     def _refuse_large(self) -> None:
         """Refuse a dense block that does not fit into memory."""
@@ -199,19 +200,21 @@ class EliminationOrder:
         values = [np.swapaxes(block, 1, 2).reshape(-1, k) for block in blocks]
         return np.asarray(np.concatenate(values)[self._edge_orders[term]])
 
-    def _iteration(self, chain: int, terms: Sequence[int]) -> Iteration:
+    def _iteration(self, moments: Moments, chain: int, terms: Sequence[int]) -> Iteration:
         """Return where the products of the border's columns stand, row by row."""
         rows, columns = self._border_places()
         order = order_of(rows.astype(np.int64) * (int(columns.max(initial=0)) + 1) + columns)
-        widths = [np.full(t.n_levels * t.k, t.k) for t in self.border]
-        starts = [t.start + np.repeat(np.arange(t.n_levels) * t.k, t.k) for t in self.border]
-        counts = np.bincount(rows, minlength=sum(len(width) for width in widths))
+        counts = np.bincount(rows, minlength=self._size)
         self._product_order = order
+        finest, levels = self.chain[0], border_table(self.border)
+        of_level = close_levels(
+            finest.edges, finest.columns, self._couplings(moments, finest.term),
+            moments.A[finest.term][finest.order], levels,
+        )  # fmt: skip
         return Iteration(
             rows=np.concatenate([[0], np.cumsum(counts)]).astype(np.intp),
             places=columns[order],
-            starts=np.concatenate(starts).astype(np.intp),
-            widths=np.concatenate(widths).astype(np.intp),
+            sets=column_sets(of_level, levels),
             probes=Probes(),
             flat=flat_columns(chain, terms, self._shapes, lambda f, g: self._meeting(f, g)[:2]),
         )

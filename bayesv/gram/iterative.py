@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesv.gram.dense import add_flat
 from bayesv.gram.krylov import Krylov, krylov
 from bayesv.gram.layout import Layout
 from bayesv.gram.operator import Operator, operator_of
@@ -41,18 +42,18 @@ class Factors(NamedTuple):
         n rows, an even number, for each column of the border: the R numbers of F, half the
         derivative by B, and zeros.
     signs : ndarray, shape (R,)
-    starts : ndarray of int, shape (q,)
-        First column of the level of each column of the border.
-    widths : ndarray of int, shape (q,)
-        Columns of that level.
+    own : ndarray of int, shape (q,)
+        Place of each column of the border in its set, see `ColumnSets`.
+    mates : ndarray of int, shape (nnz,) or (0,)
+        Of the columns that units meet, see `Layout.mates`.
     blocks : ndarray, shape (q, width)
-        Rows of the blocks.
+        Rows of the blocks of the sets.
     """
 
     F: Array
     signs: Array
-    starts: Index
-    widths: Index
+    own: Index
+    mates: Index
     blocks: Array
 
 
@@ -197,12 +198,12 @@ def reverse_iteratively(
     by_complement = N.complement(u, N.from_left(u, left_u))
     moved = nu_inv @ (N.F.T @ u)
     y, left_y = u - N.V @ moved, left_u - N.AV @ moved
-    blocks = _blocks(layout, N, u, (by_complement, N.V @ along), -delta_inv - along @ along.T)
+    by_delta = -delta_inv - along @ along.T
+    blocks = N.blocks_of_scaling(by_complement, N.V @ along, u, by_delta)
     rest = (border.B - left_x) @ T_bar
     down_y, down_x = (N.apply(N.L_inv, part, transposed=True) for part in (y, x))
     flat = N.AV @ nu_inv
-    rows = np.zeros((len(u), int(iteration.widths.max())))
-    for t, (term, columns) in enumerate(zip(layout.border, iteration.flat, strict=True)):
+    for term, columns in zip(layout.border, iteration.flat, strict=True):
         shape = (term.n_levels, term.k, -1)
         pairs = ((left_y, down_y), (-rest, down_x))
         total = sum(
@@ -211,16 +212,15 @@ def reverse_iteratively(
         )
         own = np.arange(term.slice.start, term.slice.stop).reshape(columns.shape)
         total += flat[own[:, :, None], columns[:, None, :]].sum(axis=0)
-        total += np.einsum("jab,jbc,jcd,jde->ae", N.squares[t], N.R[t], blocks[t], N.L_inv[t],
-                           optimize=True)  # fmt: skip
         bars[term.term] += 2.0 * total
-        by_level = N.R[t] @ blocks[t] @ np.swapaxes(N.R[t], 1, 2)
-        rows[term.slice, : term.k] = by_level.reshape(-1, term.k)
+    lam_bar, rows = N.by_blocks(blocks)
+    add_flat(bars, 2.0 * lam_bar, layout.border_terms)
     parts = [(y, np.eye(0)), (N.V, nu_inv), (x, T_bar)]
     factors, signs = zip(*(_signed(columns, middle) for columns, middle in parts), strict=True)
     B_bar = -2.0 * border.W @ T_bar
     F = _in_eights(N.apply(N.R, np.hstack(factors)), 0.5 * B_bar)
-    return Factors(F, np.concatenate(signs), iteration.starts, iteration.widths, rows), B_bar
+    own = iteration.sets.own
+    return Factors(F, np.concatenate(signs), own, layout.mates, rows), B_bar
 
 
 def _in_eights(*parts: Array) -> Array:
@@ -230,30 +230,6 @@ def _in_eights(*parts: Array) -> Array:
     np.concatenate(parts, axis=1, out=columns[:, :size])
     columns[:, size:] = 0.0
     return columns.reshape(-1, 8)
-
-
-def _blocks(
-    layout: Layout, N: Operator, u: Array, parts: tuple[Array, Array], by_delta: Array
-) -> list[Array]:
-    """Return the derivative by the blocks of N, in the coordinates of Ã.
-
-    ``parts`` are (Ã − Fν⁻¹F')u and Vδ⁻¹V'u.
-    """
-    blocks, iteration = [], layout.iteration
-    assert iteration is not None
-    for t, (term, columns) in enumerate(zip(layout.border, iteration.flat, strict=True)):
-        shape = (term.n_levels, term.k, -1)
-        across, along = (
-            np.einsum("jar,jbr->jab", part[term.slice].reshape(shape), u[term.slice].reshape(shape))
-            for part in parts
-        )
-        product = across - np.swapaxes(along, 1, 2)
-        above = np.triu(product, 1)
-        twice = above + np.swapaxes(above, 1, 2) + product * np.eye(term.k)
-        inner = by_delta[columns[:, :, None], columns[:, None, :]]
-        of_flat = np.swapaxes(N.L[t], 1, 2) @ inner @ N.L[t]
-        blocks.append(np.eye(term.k) - twice + of_flat)
-    return blocks
 
 
 def _signed(columns: Array, middle: Array) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bayesv.gram.chain import ChainFactor, FactorSums, Merging, Plan, plan_of
-from bayesv.gram.connected import Connected, elements
+from bayesv.gram.column_sets import ColumnSets, column_sets, elements
 from bayesv.gram.ordering import Ordering, ordering_of
 from bayesv.gram.probes import Probes
 from bayesv.gram.related import Loadings
@@ -65,8 +65,8 @@ class Iteration:
     ----------
     rows, places : ndarray of int, shapes (q + 1,) and (nnz,)
         Of `Sums.A_border`: row i has the columns ``places[rows[i] : rows[i + 1]]``, ascending.
-    starts, widths : ndarray of int, shape (q,)
-        First column of the level of each column, and how many columns the level has.
+    sets : ColumnSets
+        Sets of columns, of whole levels, whose blocks scale the iteration.
     probes : Probes
     flat : tuple of ndarray of int, shapes (J, k)
         Of each term of the border, see `flat_columns`.
@@ -74,17 +74,20 @@ class Iteration:
 
     rows: Index
     places: Index
-    starts: Index
-    widths: Index
+    sets: ColumnSets
     probes: Probes
     flat: tuple[Index, ...]
 
-    def diagonal_blocks(self, values: Array) -> Array:
-        """Return the products within levels, (q, width): of a column with those of its level."""
-        blocks = np.zeros((len(self.starts), int(self.widths.max())))
-        row = np.repeat(np.arange(len(self.starts)), np.diff(self.rows))
-        inside = self.starts[row] == self.starts[self.places]
-        blocks[row[inside], (self.places - self.starts[row])[inside]] = values[inside]
+    @cached_property
+    def row(self) -> Index:
+        """The row of each product."""
+        return np.repeat(np.arange(len(self.rows) - 1), np.diff(self.rows))
+
+    def within(self, sets: ColumnSets, values: Array) -> Array:
+        """Return the products within sets of columns, (q, width)."""
+        blocks = np.zeros((len(self.rows) - 1, sets.width))
+        inside = sets.of_column[self.row] == sets.of_column[self.places]
+        blocks[self.row[inside], sets.own[self.places[inside]]] = values[inside]
         return blocks
 
 
@@ -112,7 +115,7 @@ class Layout:
         What was found out about the design, whatever the response.
     iteration : Iteration or None
         How a border too large for a dense block is eliminated; None if it is one.
-    connected : Connected or None
+    connected : ColumnSets or None
         Sets of the border's columns that are eliminated by themselves; None if it is in one block.
     """
 
@@ -126,7 +129,7 @@ class Layout:
     loadings: Loadings
     remembered: dict[str, Any] = field(default_factory=dict, repr=False)
     iteration: Iteration | None = None
-    connected: Connected | None = None
+    connected: ColumnSets | None = None
 
     @cached_property
     def apart(self) -> Plan:
@@ -197,6 +200,21 @@ class Layout:
         return border_table(self.border)
 
     @cached_property
+    def mates(self) -> Index:
+        """Return for each column that a unit meets the next one of its set there, in a circle.
+
+        Empty if the sets of an iteration are of one column.
+        """
+        assert self.iteration is not None
+        sets, tables = self.iteration.sets, self.apart.tables
+        if sets.width == 1:
+            return np.zeros(0, dtype=np.intp)
+        from bayesv.gram.by_set import mates_of  # compiled: loaded when it is needed
+
+        n = len(sets.sizes)
+        return np.asarray(mates_of(tables.edges, tables.columns, sets.of_column, n))
+
+    @cached_property
     def ordering(self) -> Ordering | None:
         """In what order the columns of a dense border are eliminated; None for their own."""
         if not self.chain or self.connected is not None:
@@ -230,7 +248,8 @@ class Layout:
         for factor, part in zip(self.chain, self.by_factor(sums), strict=True):
             blocks[factor.term] = part.A
         if self.iteration is not None:
-            rows = self.iteration.diagonal_blocks(sums.A_border)
+            levels = column_sets(np.arange(len(self.border_table.starts)), self.border_table)
+            rows = self.iteration.within(levels, sums.A_border)
             for term in self.border:
                 own = rows[term.slice, : term.k]
                 blocks[term.term] = own.reshape(term.n_levels, term.k, term.k)
@@ -251,8 +270,7 @@ class Layout:
         if self.connected is not None:
             return elements(self.connected, A)
         if self.iteration is not None:
-            counts = np.diff(self.iteration.rows)
-            return np.repeat(np.arange(len(counts)), counts), self.iteration.places, A
+            return self.iteration.row, self.iteration.places, A
         rows, columns = np.indices(A.shape)
         return rows.ravel(), columns.ravel(), A.ravel()
 
@@ -315,6 +333,8 @@ class Layout:
         else:
             n = self.iteration.probes.number(self.p + 1)
             text = f"{kind}; {self.border_size} columns by iteration, {n} probes"
+            if (sets := self.iteration.sets).width > max(term.k for term in self.border):
+                text += f", {len(sets.sizes)} sets of close columns"
         text += f" ({border})" if border else ""
         if any(self.loadings[factor.term] is not None for factor in self.chain):
             text += "; in directions of the known relationship that are independent"

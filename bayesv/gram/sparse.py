@@ -64,18 +64,20 @@ def scale_edges(tables, A, lam, E, scaled):
 
 
 @compiled
-def take_squares(columns, scaled, starts, widths, blocks):
-    """Take the blocks of Σ_u scaled_u' scaled_u at the border's levels off ``blocks``, (q, width).
+def take_squares(columns, mates, scaled, own, blocks):
+    """Take the blocks of Σ_u scaled_u' scaled_u within sets of columns off ``blocks``, (q, width).
 
-    Row ``c`` of blocks has the products of column c with the columns of its level, which start at
-    ``starts[c]`` and are ``widths[c]``; all of them stand together among a unit's columns.
+    ``mates`` has the next column of the set that the unit meets, in a circle; it is empty if sets
+    are of one column.
     """
     for x in range(len(columns)):
-        c = columns[x]
-        first = x - (c - starts[c])
-        for b in range(widths[c]):
+        c, y = columns[x], x
+        while True:
             for i in range(scaled.shape[1]):
-                blocks[c, b] -= scaled[x, i] * scaled[first + b, i]
+                blocks[c, own[columns[y]]] -= scaled[x, i] * scaled[y, i]
+            y = mates[y] if len(mates) else x
+            if y == x:
+                break
 
 
 @compiled
@@ -138,7 +140,7 @@ def combine(basis, coefficients):
 
 
 @compiled
-def by_pattern(rows, places, factor, signs, starts, blocks, values):
+def by_pattern(rows, places, factor, signs, of_column, own, blocks, values):
     """Write (F diag(signs) F' + blockdiag)_ij to ``values`` at the pattern's places."""
     for i in range(len(rows) - 1):
         for x in range(rows[i], rows[i + 1]):
@@ -146,6 +148,6 @@ def by_pattern(rows, places, factor, signs, starts, blocks, values):
             total = 0.0
             for r in range(len(signs)):
                 total += signs[r] * factor[i, r] * factor[j, r]
-            if starts[j] == starts[i]:
-                total += blocks[i, j - starts[i]]
+            if of_column[j] == of_column[i]:
+                total += blocks[i, own[j]]
             values[x] = total

@@ -87,7 +87,7 @@ class Sums(NamedTuple):
     E : ndarray, shape (nnz, k)
         Z_j'WZ_border where units meet the border, transposed.
     A_border, B_border : ndarray, shapes (q_border, q_border) and (q_border, p + 1)
-        Z_b'WZ_b and Z_b'W[X y]. A of a border in sets has fewer columns, see `Connected`; that of
+        Z_b'WZ_b and Z_b'W[X y]. A of a border in sets has fewer columns, see `ColumnSets`; that of
         an iteration is flat.
     C : ndarray, shape (p + 1, p + 1)
         [X y]'W[X y].

@@ -19,7 +19,7 @@ Index = NDArray[np.intp]
 # Size of a row of λ in column units of rms 1, and its correlation with the block's first row.
 _SIZES = np.array([0.02, 0.15, 0.5, 1.5, 5.0, 20.0, 80.0])
 _CORRELATIONS = np.array([-0.999, -0.9, 0.0, 0.9, 0.999])
-_BOUNDS = np.concatenate([[0.0], _SIZES, [np.inf]])
+_BOUNDS = [0.0, *_SIZES.tolist(), np.inf]
 _NONE = 2  # place of the correlation 0
 _DIAGONAL = np.outer(_SIZES, np.sqrt(1.0 - _CORRELATIONS**2)).ravel()
 _AT_FIRST = np.outer(_SIZES, _CORRELATIONS).ravel()
@@ -79,18 +79,23 @@ class Lattice:
         own = np.where(self.diagonal, _DIAGONAL[places], _AT_FIRST[places])
         return np.asarray(np.where(self.used, own, 0.0))
 
-    def same_cell(self, points: Index, x: Array) -> NDArray[np.bool_]:
-        """Whether x lies between the neighbours of each point in every direction."""
+    def same_cell(self, x: Array) -> Callable[[Index], bool]:
+        """Return whether x lies between the neighbours of a point in every direction."""
         size = np.sqrt(np.bincount(self.row, x**2, self.n_rows))
         at_first = x[self.column == self.first[self.row]]
-        diagonal = x[self.diagonal]
-        corr = at_first * np.sign(diagonal[self.first]) / np.where(size > 0, size, 1.0)
-        places = points[:, : self.n_rows]
-        same = ((_BOUNDS[places] <= size) & (size <= _BOUNDS[places + 2])).all(axis=1)
-        wanted = _CORRELATIONS[points[:, self.n_rows :]][:, self.correlated]
+        corr = at_first * np.sign(x[self.diagonal][self.first]) / np.where(size > 0, size, 1.0)
+        sizes, n = size.tolist(), self.n_rows
         # Where a row is next to nothing, its correlation is too.
-        differs = (np.abs(wanted - corr[self.correlated]) > 1.0) & (size[self.correlated] > 0.1)
-        return np.asarray(same & ~differs.any(axis=1))
+        told = [(n + i, float(corr[i])) for i in self.correlated.tolist() if sizes[i] > 0.1]
+
+        def same(point: Index) -> bool:
+            places = point.tolist()
+            near = zip(places, sizes, strict=False)
+            return all(_BOUNDS[p] <= own <= _BOUNDS[p + 2] for p, own in near) and not any(
+                abs(_CORRELATIONS[places[i]] - wanted) > 1.0 for i, wanted in told
+            )
+
+        return same
 
 
 class Screen:
@@ -131,9 +136,9 @@ class Screen:
         lattice = self.lattice
         whole = lattice.size <= n * lattice.a_start
         points, x, lows = self._all_valleys() if whole else self._valleys(n)
-        most = value + _LOSS * max(lows[0] - value, 0.0) + _MORE
-        elsewhere = (lows < value) | ~lattice.same_cell(points, known)
-        valleys = x[(lows <= most) & elsewhere]
+        most = value + _LOSS * max(float(lows[0]) - value, 0.0) + _MORE
+        same, near = lattice.same_cell(known), int(np.searchsorted(lows, most, side="right"))
+        valleys = x[[i for i in range(near) if lows[i] < value or not same(points[i])]]
         if not boundary or not len(lattice.correlated):
             return np.asarray(valleys)
         beside_first = lattice.column < lattice.row

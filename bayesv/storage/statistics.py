@@ -9,13 +9,11 @@ import numpy as np
 
 from bayesv.gram import FixedCoordinates, GramStatistics, Layout, Probes, Sums
 from bayesv.gram.chain import ChainFactor, FactorSums, flattened
-from bayesv.gram.connected import Connected, connected_of
+from bayesv.gram.column_sets import ColumnSets, column_sets, connected_levels
 from bayesv.gram.layout import BorderTerm, Iteration, border_table
 from bayesv.gram.scaling import Index
 
 __all__ = ["parts_of", "statistics_from"]
-
-_ARRAYS = ("rows", "places", "starts", "widths")  # of an iteration
 
 
 def parts_of(stats: GramStatistics) -> dict[str, Any]:
@@ -58,7 +56,7 @@ def _iteration(layout: Layout) -> dict[str, Any] | None:
     if layout.iteration is None:
         return None
     one, probes = layout.iteration, layout.iteration.probes
-    arrays = {name: getattr(one, name) for name in (*_ARRAYS, "flat")}
+    arrays = {"rows": one.rows, "places": one.places, "flat": one.flat, "sets": one.sets.of_level}
     return {**arrays, "probes": [probes.seed, probes.group, probes.scale]}
 
 
@@ -67,9 +65,17 @@ def _iteration_from(
 ) -> Iteration | None:
     if parts is None:
         return None
-    arrays = {name: parts[name] for name in _ARRAYS}
-    flat = parts.get("flat", _one_class(border))  # older files do not have it
-    return Iteration(**arrays, probes=Probes(*map(int, parts["probes"])), flat=tuple(flat))
+    levels = border_table(border)
+    # Older files have none of these.
+    of_level = parts.get("sets", np.arange(len(levels.starts)))
+    flat = parts.get("flat", _one_class(border))
+    return Iteration(
+        rows=parts["rows"],
+        places=parts["places"],
+        sets=column_sets(of_level, levels),
+        probes=Probes(*map(int, parts["probes"])),
+        flat=tuple(flat),
+    )
 
 
 def _one_class(border: Sequence[BorderTerm]) -> list[Index]:
@@ -81,12 +87,13 @@ def _one_class(border: Sequence[BorderTerm]) -> list[Index]:
     ]
 
 
-def _connected_from(parts: Mapping[str, Any]) -> Connected | None:
+def _connected_from(parts: Mapping[str, Any]) -> ColumnSets | None:
     """Return the sets of a border whose products have fewer columns than rows."""
     A, coarsest = parts["A_border"], parts["levels"][-1] if parts["levels"] else None
     if coarsest is None or A.ndim == 1 or A.shape[0] == A.shape[1]:
         return None
-    return connected_of(coarsest["edges"], coarsest["columns"], border_table(parts["border"]))
+    levels = border_table(parts["border"])
+    return column_sets(connected_levels(coarsest["edges"], coarsest["columns"], levels), levels)
 
 
 def statistics_from(parts: Mapping[str, Any]) -> GramStatistics:
