@@ -60,6 +60,14 @@ FORMULAS = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def levels_alone():
+    """Levels are not joined to sets, which of so few would be exact, unless a test asks for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(column_sets, "_WIDEST", ())
+        yield
+
+
 @pytest.fixture(scope="module")
 def fits() -> dict[str, tuple[bv.RemlFit, bv.RemlFit]]:
     """Exact and iterative fits of the same data."""
@@ -75,8 +83,8 @@ def fits() -> dict[str, tuple[bv.RemlFit, bv.RemlFit]]:
 @pytest.fixture(params=[1, 5, 32])
 def widest(request, monkeypatch) -> int:
     """How many columns a set of close levels has at most: none, some, or all are joined."""
-    monkeypatch.setattr(column_sets, "_WORTH", -1.0)
-    monkeypatch.setattr(column_sets, "_WIDEST", request.param)
+    monkeypatch.setattr(column_sets, "_OF_SET", 0.0)
+    monkeypatch.setattr(column_sets, "_WIDEST", (request.param,))
     return request.param
 
 
@@ -282,7 +290,7 @@ def test_levels_that_few_rows_join_with_others_are_eliminated_together(monkeypat
     formula, errors = "y ~ 1 + (1 | student) + (1 | teacher)", []
     exact = bv.Model(formula, data).statistics
     for most in (32, 1):
-        monkeypatch.setattr(column_sets, "_WIDEST", most)
+        monkeypatch.setattr(column_sets, "_WIDEST", (most,))
         model = bv.Model(formula, data, elimination="iterative")
         assert ("sets of close columns" in model.elimination) == (most > 1)
         lambdas = model.statistics.in_basis([np.eye(1)] * 2)

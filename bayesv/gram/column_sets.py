@@ -19,9 +19,11 @@ from bayesv.linalg import Array, connected
 
 __all__ = ["ColumnSets", "close_levels", "column_sets", "connected_levels", "elements"]
 
-_WIDEST = 32  # columns of a set of levels that are joined closely
-_PRODUCTS = 3e7  # of pairs of levels that units meet: more, and to look for sets costs
-_WORTH = 0.5  # share of the squared correlations within sets that is worth them
+_WIDEST = (32, 64, 128)  # columns of a set of levels that are joined closely, at most
+_PRODUCTS = 1e7  # of pairs of levels that units meet: more, and to look for sets costs
+# Operations of a step of an iteration for each column of the border: without sets, for each unit
+# that meets it, and for each column of its set.
+_STEP, _OF_UNIT, _OF_SET = 20.0, 4.0, 3.0
 
 
 class ColumnSets(NamedTuple):
@@ -114,7 +116,8 @@ def close_levels(edges: Index, columns: Index, E: Array, A: Array, levels: Borde
     Notes
     -----
     Units correlate levels; the closest pairs are joined first, as long as a set has few columns.
-    What probes leave open of log|N| is the sum of the squared correlations between sets.
+    The probes that are needed are as many as the squared correlations between sets are of all, and
+    how many columns a set has at most is what makes them take least.
     """
     from bayesv.gram.by_set import join_closest  # compiled: loaded when it is needed
 
@@ -132,11 +135,17 @@ def close_levels(edges: Index, columns: Index, E: Array, A: Array, levels: Borde
     one, two = joint.row[above].astype(np.intp), joint.col[above].astype(np.intp)
     close = joint.data[above] / np.sqrt(diagonal[one] * diagonal[two])
     order = np.argsort(-close, kind="stable")
-    root = join_closest(one[order], two[order], levels.widths, _WIDEST)
-    within = float((close**2)[root[one] == root[two]].sum())
-    if within <= _WORTH * float((close**2).sum()):
-        return alone
-    return np.asarray(np.unique(root, return_inverse=True)[1])
+    one, two, squared = one[order], two[order], close[order] ** 2
+    each = _STEP + _OF_UNIT * len(columns) / max(len(of_column), 1)
+    best, least = alone, each
+    for most in _WIDEST:
+        root = join_closest(one, two, levels.widths, most)
+        between = float(squared[root[one] != root[two]].sum()) / max(float(squared.sum()), 1e-300)
+        _, of_level = np.unique(root, return_inverse=True)
+        width = int(np.bincount(of_level, levels.widths).max())
+        if (work := between * (each + _OF_SET * width)) < least:
+            best, least = of_level, work
+    return np.asarray(best)
 
 
 def elements(sets: ColumnSets, A: Array) -> tuple[Index, Index, Array]:
