@@ -6,6 +6,7 @@ import numpy as np
 
 from bayesv.gram.border import border_gradient, mirror, sandwich
 from bayesv.gram.compiled import compiled
+from bayesv.gram.eights import load, spread, store
 from bayesv.gram.tables import BorderTable
 
 __all__ = [
@@ -232,10 +233,17 @@ def scale(squares, lam, levels, sets, L, L_inv, R):
 
 @compiled
 def multiply(blocks, sets, x, transposed, product):
-    """Write the blocks, (q, width), times x, (q, m), to ``product``."""
+    """Write the blocks, (q, width), times x, (q, m), to ``product``: eight columns in registers."""
     for c in range(len(sets.starts) - 1):
         rows = sets.members[sets.starts[c] : sets.starts[c + 1]]
         for i in range(len(rows)):
+            if x.shape[1] == 8:
+                total = spread(0.0)
+                for j in range(len(rows)):
+                    v = blocks[rows[j], i] if transposed else blocks[rows[i], j]
+                    total = total + spread(v) * load(x, rows[j])
+                store(product, rows[i], total)
+                continue
             target = product[rows[i]]
             target[:] = 0.0
             for j in range(len(rows)):
