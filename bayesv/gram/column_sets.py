@@ -21,8 +21,8 @@ __all__ = ["ColumnSets", "close_levels", "column_sets", "connected_levels", "ele
 
 _WIDEST = (32, 64, 128)  # columns of a set of levels that are joined closely, at most
 _PRODUCTS = 1e7  # of pairs of levels that units meet: more, and to look for sets costs
-# Nanoseconds or so of a step of an iteration for each column of the border: without sets, for each unit
-# that meets it, and for each column of its set.
+# Nanoseconds or so of a step of an iteration for each column of the border: without sets, for each
+# unit that meets it, and for each column of its set.
 _STEP, _OF_UNIT, _OF_SET = 20.0, 4.0, 2.0
 
 
