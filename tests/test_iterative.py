@@ -12,7 +12,7 @@ import bayesv as bv
 from bayesv.covariance import functionals
 from bayesv.covariance.draws import ComponentDraws
 from bayesv.design.residual import Residual
-from bayesv.errors import BayesvError, DataError, FitWarning, MemoryNeededError
+from bayesv.errors import BayesvError, FitWarning, MemoryNeededError
 from bayesv.gram import (
     column_sets,
     draw_effects,
@@ -340,8 +340,26 @@ def test_v_is_solved_with_where_its_factor_would_fill(fits, monkeypatch):
     assert np.allclose(got.cov, want.cov, rtol=1e-8)
     assert np.allclose(got.blup, want.blup, atol=1e-9)
     assert np.allclose(got.V.solve(b), want.V.solve(b), atol=1e-9)
-    with pytest.raises(DataError, match="would fill"):
-        got.V.logdet()
+    assert got.V.logdet() == pytest.approx(want.V.logdet(), rel=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:log.V. of crossed:bayesv.FitWarning")
+def test_crossed_factors_beyond_a_dense_block_are_compared(monkeypatch):
+    """log|V| is a mean over probes there, which is said with its standard error."""
+    model = bv.Model(FORMULAS["intercepts"], DATA)
+    fit, post = model.reml(), model.sample(draws=400, chains=4, seed=1)
+    want = bv.compare(fit, post)
+    for room in ("covariance.marginal", "gram.elimination_order"):
+        monkeypatch.setattr(f"bayesv.{room}.DENSE_COLUMNS", 50)
+    again = bv.Model(FORMULAS["intercepts"], DATA)
+    V = bv.MarginalCovariance(again.design, fit.components)
+    with pytest.warns(FitWarning, match="mean over 13 probes, with a standard error of") as told:
+        value = V.logdet()
+    error = float(str(told[0].message).rsplit(" ", 1)[1].rstrip("."))
+    assert abs(value - fit.gls.V.logdet()) < 5.0 * error
+    got = bv.compare(again.reml(), again.sample(draws=400, chains=4, seed=1))
+    both = (each.marginal["log_det"] for each in (got, want))
+    np.testing.assert_allclose(*both, atol=5.0 * (error + 0.5))  # draws have an error, too
 
 
 def test_posterior_agrees_and_says_what_probes_do():

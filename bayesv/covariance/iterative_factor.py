@@ -126,16 +126,3 @@ class IterativeFactor:
         w = self.scale[:, None] * x
         product = self.within @ w - self.between @ (self.inverse @ (self.between.T @ w))
         return np.asarray(self.scale[:, None] * product)
-
-    @property
-    def U(self) -> sparse.dia_array:
-        """There is none.
-
-        Raises
-        ------
-        DataError
-        """
-        raise DataError(
-            "log|V| of crossed grouping factors with so many levels is not computed from V: its "
-            "factor would fill. fit.criterion has it, by probes."
-        )

@@ -16,8 +16,8 @@ from bayesv.covariance.dense_factor import DenseFactor
 from bayesv.covariance.iterative_factor import IterativeFactor, crossed_columns
 from bayesv.design.design import Design, DesignSummary
 from bayesv.design.parametric import rows_of_level
-from bayesv.errors import ComponentsError, DataError, MemoryNeededError
-from bayesv.gram import DENSE_COLUMNS
+from bayesv.errors import ComponentsError, DataError, FitWarning, MemoryNeededError, warn
+from bayesv.gram import DENSE_COLUMNS, eliminate, statistics_of
 from bayesv.linalg import Array
 from bayesv.support.arguments import accepts, numeric, whole
 from bayesv.support.memory import refuse_unless
@@ -25,6 +25,7 @@ from bayesv.support.shown import Part, Shown
 
 __all__ = ["MarginalCovariance", "expand_G", "residual_R"]
 
+_UNCERTAIN = 1e-3  # standard error of log|V| that is told
 _DENSE_SHARE = 0.2  # of elements of N that are not 0, above which M is dense, as of related levels
 
 DENSE_LIMIT = 10_000
@@ -62,7 +63,7 @@ def residual_R(design: Design, vc: VarianceComponents) -> sparse.sparray:
 
 
 class Factor(Protocol):
-    """What solves with M = I + N'N: SciPy's sparse LU, a dense root, or an iteration."""
+    """What solves with M = I + N'N and has |M|: SciPy's sparse LU, or a dense root."""
 
     def solve(self, b: Array) -> Array:
         """Return M⁻¹b."""
@@ -154,7 +155,7 @@ class MarginalCovariance(LinearOperator, Shown):
         return sparse.csr_array(self.residual.whiten(self.design.Z @ self.root_of_G))
 
     @cached_property
-    def factor(self) -> Factor:
+    def factor(self) -> Factor | IterativeFactor:
         """LU of M = I + N'N > 0 without pivoting, so that U's diagonal is D of LDL'."""
         related = any(term.related is not None for term in self.design.terms)
         if related and self.white_root.nnz > _DENSE_SHARE * np.prod(self.white_root.shape):
@@ -202,10 +203,34 @@ class MarginalCovariance(LinearOperator, Shown):
         return np.asarray(whiten(inner, transposed=True) / self.vc.sigma2)
 
     def logdet(self) -> float:
-        """Return log|V|."""
+        """Return log|V|.
+
+        Warns
+        -----
+        FitWarning
+            If it is a mean over probes, of crossed factors with so many levels that M's factor
+            would fill: with its standard error.
+        """
         of_R = self.design.n * np.log(self.vc.sigma2) + self.residual.log_det
-        of_M = np.log(np.abs(self.factor.U.diagonal())).sum() if self.design.terms else 0.0
-        return float(of_M + of_R)
+        if not self.design.terms:
+            return float(of_R)
+        if isinstance(self.factor, IterativeFactor):
+            return float(self._logdet_of_sums + of_R)
+        return float(np.log(np.abs(self.factor.U.diagonal())).sum() + of_R)
+
+    @cached_property
+    def _logdet_of_sums(self) -> float:
+        """log|M| from Gram statistics, exact or by probes."""
+        stats = statistics_of(self.design.at(self.vc))
+        roots = [self.vc.relative_root(term) for term in self.design.terms]
+        done = eliminate(stats, stats.in_basis(roots))
+        if done.logdet_se > _UNCERTAIN:
+            warn(
+                f"log|V| of crossed grouping factors with so many levels is a mean over "
+                f"{len(done.logs)} probes, with a standard error of {done.logdet_se:.2g}.",
+                FitWarning,
+            )
+        return done.logdet
 
     @accepts(b=numeric)
     def quadratic(self, b: ArrayLike) -> Array:
