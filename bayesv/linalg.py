@@ -67,24 +67,25 @@ def independent_columns(X: Array, constant: Array | None = None) -> NDArray[np.i
     basis: list[Array] = []
     kept: list[int] = []
     ones = np.ones(len(X)) if constant is None else constant
-    rest_of_ones, size_of_ones = ones.copy(), float(np.linalg.norm(ones))
+    rest_of_ones, size_of_ones = ones.copy(), math.sqrt(ones @ ones)
     centred = size_of_ones == 0.0
     for j in range(X.shape[1]):
-        rest, size = X[:, j].copy(), float(np.linalg.norm(X[:, j]))
-        spread = size
+        rest = X[:, j].copy()
+        spread = size = math.sqrt(rest @ rest)
         if centred and size_of_ones:
             deviations = rest - (ones @ rest / size_of_ones**2) * ones
-            spread = float(np.linalg.norm(deviations))
+            spread = math.sqrt(deviations @ deviations)
         for _ in range(2):
             for b in basis:
                 rest -= (b @ rest) * b
-        left = float(np.linalg.norm(rest))
+        left = math.sqrt(rest @ rest)
         if left > max(_ALIAS_TOLERANCE * spread, _ROUNDING * size):
             basis.append(rest / left)
             kept.append(j)
             if not centred:
                 rest_of_ones -= (basis[-1] @ rest_of_ones) * basis[-1]
-                centred = float(np.linalg.norm(rest_of_ones)) <= _ALIAS_TOLERANCE * size_of_ones
+                left_of_ones = math.sqrt(rest_of_ones @ rest_of_ones)
+                centred = left_of_ones <= _ALIAS_TOLERANCE * size_of_ones
     return np.array(kept, dtype=np.intp)
 
 

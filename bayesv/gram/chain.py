@@ -140,11 +140,12 @@ def merging_of(factor: ChainFactor, hashes: NDArray[np.uint64]) -> Merging | Non
 
     They share N, D and log|N|, whatever the coefficients of the M sums.
     """
-    keys = np.column_stack([factor.parent.astype(np.uint64), hashes])
-    _, merged, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
-    if len(counts) == factor.n_units:
+    members = np.lexsort([*hashes.T[::-1], factor.parent])
+    keys = np.column_stack([factor.parent.astype(np.uint64), hashes])[members]
+    first = np.flatnonzero(np.append(True, (keys[1:] != keys[:-1]).any(axis=1)))
+    if len(first) == factor.n_units:
         return None
-    members = np.argsort(merged.ravel(), kind="stable").astype(np.intp)
+    counts = np.diff(np.append(first, len(members)))
     return Merging(members, counts, hashes.shape[1] // 2)
 
 

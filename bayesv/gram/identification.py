@@ -105,6 +105,8 @@ def flat_directions(
     scale = np.sqrt(np.where(whole > 0, whole, 1.0))
     values, vectors = np.linalg.eigh(symmetrize(F / np.outer(scale, scale)))
     null = vectors[:, values < _FLAT] / scale[:, None]
+    if not null.shape[1]:
+        return elements, null
     for f in range(len(masks)):
         # From the basis of the statistics to the user's columns, at size 1
         back = elements.sizes[f][:, None] * np.linalg.inv(stats.bases[f])
@@ -113,9 +115,7 @@ def flat_directions(
             moved = back @ elements.matrix(f, k[f], null[rows, d]) @ back.T
             null[rows, d] = moved[places[f]]
     null[-1] *= stats.n  # as if σ² belonged to a term with a level for each row
-    if null.shape[1]:
-        null = np.linalg.qr(null)[0]
-    return elements, null
+    return elements, np.linalg.qr(null)[0]
 
 
 def _elements(stats: GramStatistics, masks: Sequence[Mask]) -> Elements:

@@ -21,7 +21,7 @@ from bayesv.gram.ordering import Ordering, ordering_of
 from bayesv.gram.probes import Probes
 from bayesv.gram.related import Loadings
 from bayesv.gram.scaling import Index
-from bayesv.gram.tables import A_START, H_START, BorderTable, Sums
+from bayesv.gram.tables import BorderTable, Sums
 from bayesv.linalg import Array
 
 __all__ = ["BorderTerm", "Iteration", "Layout", "border_table"]
@@ -227,10 +227,9 @@ class Layout:
 
     def by_factor(self, sums: Sums) -> list[FactorSums]:
         """Return the sums of all units of each factor of the chain: views, not copies."""
-        table, parts, edge = self.apart.tables.table, [], 0
-        for f, factor in enumerate(self.chain):
+        parts, a, h, edge = [], 0, 0, 0
+        for factor in self.chain:
             J, k, s = factor.n_units, factor.k, factor.width
-            a, h = int(table[f, A_START]), int(table[f, H_START])
             last = edge + len(factor.columns)
             parts.append(
                 FactorSums(
@@ -239,7 +238,7 @@ class Layout:
                     sums.E[edge:last, :k],
                 )
             )
-            edge = last
+            a, h, edge = a + J * k * k, h + J * k * s, last
         return parts
 
     def squares(self, sums: Sums) -> list[Array]:
