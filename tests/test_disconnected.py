@@ -11,7 +11,9 @@ import pyarrow as pa
 import pytest
 
 import bayesv as bv
+from bayesv.design.residual import Residual
 from bayesv.gram import (
+    Grouping,
     RowBatch,
     draw_effects,
     eliminate,
@@ -89,6 +91,38 @@ def test_disconnected_sets_are_the_dense_block(monkeypatch, structure, singular)
     for want, got in zip(*found, strict=True):
         scale = np.abs(want).max(initial=0.0) + 1e-12
         assert np.allclose(got, want, rtol=1e-9, atol=1e-11 * scale)
+
+
+@pytest.mark.parametrize(("k", "seed"), [(2, 1), (3, 3)])
+def test_large_lambdas_lose_no_more_digits_than_in_one_block(monkeypatch, k, seed):
+    """N of two factors that share their sets has condition 1e14: its inverse comes by its root."""
+    rng, n = np.random.default_rng(seed), 60
+    block = np.arange(n) % SETS
+    codes = [size * block + rng.integers(0, size, n) for size in (10, 3, 2)]
+    ones, x = np.ones((n, 1)), rng.normal(size=(n, k - 1))
+    groupings = []
+    for code, values in zip(codes, (ones, np.hstack([ones, x]), ones), strict=True):
+        levels, code = np.unique(code, return_inverse=True)
+        columns = tuple(range(values.shape[1]))
+        groupings.append(Grouping(code.astype(np.intp), values, len(levels), (columns,)))
+    rows = RowBatch(ones, rng.normal(size=n), Residual.of_weights(None, n), tuple(groupings))
+    rng = np.random.default_rng(seed)
+    roots = [np.tril(rng.normal(size=(g.k, g.k))) for g in groupings[1:]]
+    lambdas = [0.5 * np.eye(1), *(1e6 * root for root in roots)]
+    dense = gram_statistics(rows)
+    monkeypatch.setattr(elimination_order, "DENSE_COLUMNS", dense.layout.border_size - 1)
+    apart = gram_statistics(rows)
+    assert apart.layout.connected is not None
+    want, got = (predicted_effects(s, s.in_basis(lambdas)).var[0] for s in (dense, apart))
+    np.testing.assert_allclose(got, want, atol=0.01 * want.max())
+
+
+def test_levels_that_no_unit_meets_are_sets_of_their_own():
+    levels, none = border_table([layout.BorderTerm(0, 0, 3, 1)]), np.zeros(0, dtype=np.intp)
+    assert connected_levels(np.array([0, 0, 0]), none, levels).tolist() == [0, 1, 2]
+    assert connected_levels(np.array([0]), none, levels).tolist() == [0, 1, 2]
+    one = connected_levels(np.array([0, 0, 2, 2]), np.array([0, 2]), levels)
+    assert one.tolist() == [0, 1, 0]
 
 
 def test_draws_of_disconnected_effects_have_their_variance(monkeypatch):

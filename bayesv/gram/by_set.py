@@ -78,8 +78,8 @@ def factor(A, lam, levels, sets, L, b):
 
 
 @compiled
-def reverse_sets(A, lam, levels, sets, W, W_bar, lam_bar, AW, A_bar):
-    """Take derivatives back to λ and A.
+def reverse_sets(A, L, lam, levels, sets, W, W_bar, lam_bar, AW, A_bar):
+    """Take derivatives back to λ and A, given L of N = LL'.
 
     Adds the blocks of 2AΛN⁻¹ to ``lam_bar``; writes A W to ``AW``, and ΛN⁻¹Λ' + W_bar W' of each
     set to the lower triangle of ``A_bar``. ``A`` is read in its lower triangle.
@@ -88,10 +88,8 @@ def reverse_sets(A, lam, levels, sets, W, W_bar, lam_bar, AW, A_bar):
         rows = sets.members[sets.starts[c] : sets.starts[c + 1]]
         own, n, a = _levels_of(levels, sets, c), len(rows), _block(A, rows)
         mirror(a)
-        N, D = np.empty((n, n)), np.empty((n, n))
-        sandwich(a, lam, own, 1.0, False, N)
-        mirror(N)
-        inverse = np.ascontiguousarray(np.linalg.inv(N))
+        root, D = np.ascontiguousarray(np.linalg.inv(_block(L, rows))), np.empty((n, n))
+        inverse = root.T @ root  # not of N itself, whose condition is the square of that of L
         border_gradient(a, inverse, lam, own, lam_bar)
         sandwich(inverse, lam, own, 0.0, True, D)
         for i in range(n):

@@ -96,7 +96,7 @@ def connected_levels(edges: Index, columns: Index, levels: BorderTable) -> Index
     levels : BorderTable
     """
     met = np.repeat(np.arange(len(levels.starts)), levels.widths)[columns]
-    first = np.repeat(met[np.minimum(edges[:-1], len(met) - 1)], np.diff(edges))
+    first = met[np.repeat(edges[:-1], np.diff(edges))]
     return connected(len(levels.starts), first, met)
 
 

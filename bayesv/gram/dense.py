@@ -203,7 +203,7 @@ def _reversed_by_set(
     from bayesv.gram.by_set import reverse_sets  # compiled: loaded when it is needed
 
     A_bar, AW = np.zeros_like(border.A), np.zeros_like(border.W)
-    reverse_sets(border.A, lam, levels, sets, border.W, W_bar, lam_bar, AW, A_bar)
+    reverse_sets(border.A, border.L, lam, levels, sets, border.W, W_bar, lam_bar, AW, A_bar)
     return A_bar, AW
 
 

@@ -121,7 +121,7 @@ class EliminationOrder:
         if not self.chain:
             return None
         coarsest = self.chain[-1]  # its units meet all that finer ones meet
-        if np.diff(coarsest.edges).max() > DENSE_COLUMNS:
+        if np.diff(coarsest.edges).max(initial=0) > DENSE_COLUMNS:
             return None
         levels = border_table(self.border)
         sets = column_sets(connected_levels(coarsest.edges, coarsest.columns, levels), levels)
