@@ -106,7 +106,7 @@ class VisitCriterion:
         return np.asarray(sds[:, :, None] * self.structure.root(z))
 
     def __call__(self, x: Array) -> tuple[float, Array]:
-        """Return the criterion and its derivative by x; infinity where R is singular."""
+        """Return the criterion and its derivative by x; infinity where R is nearly singular."""
         self.n_evaluations += 1
         if not self.parts(x)[0].max() < _LARGEST:
             return np.inf, np.zeros(len(x))
@@ -125,7 +125,10 @@ class VisitCriterion:
             value += 2.0 * float(np.log(np.diagonal(half)).sum())
             value += 2.0 * float(np.log(np.abs(np.diagonal(self.upper))).sum())
             T_bar[:p, :p] += Phi
-        bar = done.gradient(T_bar)
+        with np.errstate(over="ignore", invalid="ignore"):
+            bar = done.gradient(T_bar)
+        if not np.isfinite(bar).all():  # a step so long that squares of R⁻¹ are no numbers
+            return np.inf, np.zeros(len(x))
         return value + self.df * np.log(2 * np.pi), self._pullback(x, roots, bar)
 
     def fixed(self, x: Array) -> tuple[Array, Array]:
