@@ -64,10 +64,13 @@ def _write(out: Path, results: dict[str, list[Row]], options: argparse.Namespace
         if rows:
             report.write_csv(out / name, rows)
     figure.draw(results["scaling"], out / "scaling.png")
-    targets = [] if options.quick else judge(results)
-    page = report.markdown(machine.describe(options.cores), results, targets, options.quick)
-    (out / "table.md").write_text(page, encoding="utf-8")
-    print(report.text(results, targets))
+    for part, rows in results.items():
+        if rows:
+            targets = [] if options.quick else judge({part: rows})
+            about = machine.describe(options.cores)
+            page = report.markdown(about, part, rows, targets, options.quick)
+            (out / f"{part}.md").write_text(page, encoding="utf-8")
+    print(report.text(results, [] if options.quick else judge(results)))
     print(f"\nwritten to {out}")
 
 

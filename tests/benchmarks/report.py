@@ -132,28 +132,20 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def markdown(
-    machine: Sequence[str],
-    results: Mapping[str, Sequence[Row]],
-    targets: Sequence[Target],
-    quick: bool,
+    machine: Sequence[str], part: str, rows: Sequence[Row], targets: Sequence[Target], quick: bool
 ) -> str:
-    """Return the page of this run."""
-    lines = [*(f"- {line}" for line in (*machine, *_others(results))), ""]
+    """Return the page of one part."""
+    lines = [*(f"- {line}" for line in (*machine, *_others(rows))), ""]
     if quick:
         lines += ["**Quick run: small data and few draws; the numbers say nothing.**", ""]
-    for part, rows in results.items():
-        if rows:
-            lines += [f"### {TITLES[part]}", "", *_pipes(*_table(part, rows)), "", NOTES[part], ""]
+    lines += [f"### {TITLES[part]}", "", *_pipes(*_table(part, rows)), "", NOTES[part], ""]
     if targets:
         lines += ["### Targets", "", *_pipes(*_target_table(targets)), ""]
     return "\n".join(lines)
 
 
-def _others(results: Mapping[str, Sequence[Row]]) -> list[str]:
+def _others(rows: Sequence[Row]) -> list[str]:
     """Versions of what is not in the environment of this process, as the systems said them."""
-    rows = [
-        row for part in ("posterior", "reml", "refits", "crossed") for row in results.get(part, ())
-    ]
     found = {
         row["system"]: row["version"]
         for row in rows
