@@ -53,7 +53,7 @@ def take_columns(data: Any, names: Iterable[str]) -> pd.DataFrame:
     """
     names = list(names)
     frame = _open(data)
-    texts = [str(column) for column in frame.columns]
+    texts = list(map(str, frame.columns))
     twice = [name for name in names if texts.count(name) > 1]
     if twice:
         raise DataError(f"The data have more than one column named {twice[0]!r}; rename one.")
@@ -61,7 +61,7 @@ def take_columns(data: Any, names: Iterable[str]) -> pd.DataFrame:
     if len(frame) == 0:
         raise DataError("The data have no rows.")
     if isinstance(frame, pd.DataFrame):
-        columns = {name: frame[frame.columns[texts.index(name)]] for name in present}
+        columns = {name: frame.iloc[:, texts.index(name)] for name in present}
     else:
         columns = {name: pd.Series(_from_narwhals(frame[name])) for name in present}
     index = frame.index if isinstance(frame, pd.DataFrame) else pd.RangeIndex(len(frame))

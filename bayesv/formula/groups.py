@@ -102,8 +102,11 @@ def random_terms(
     """
     terms, groups = [], combined(random, lhs)
     related = relationships_of(relationship, [one.label for one in groups])
+    # Factors of nested terms are in several of them.
+    factors = dict.fromkeys(factor for one in groups for factor in one.factors)
+    found = {factor: levels_of(data[factor]) for factor in factors}
     for one in groups:
-        codes, levels = level_text_of_rows(data, one.factors, one.label)
+        codes, levels = _crossing([found[factor] for factor in one.factors], one.label)
         known = known_scale or one.label in related
         refuse_levels(levels, one.label, None if known else len(data))
         terms.append(
@@ -125,8 +128,14 @@ def level_text_of_rows(
     DataError
         If different combinations have the same text.
     """
-    parts = [levels_of(data[factor]) for factor in factors]
-    n = len(data)
+    return _crossing([levels_of(data[factor]) for factor in factors], label)
+
+
+def _crossing(
+    parts: Sequence[tuple[Index, Sequence[str]]], label: str
+) -> tuple[Index, NDArray[np.object_]]:
+    """Return what `level_text_of_rows` does, of codes and labels of each factor."""
+    n = len(parts[0][0])
     code = np.zeros(n, dtype=np.int64)
     for codes, labels in parts:
         code = code * len(labels) + codes

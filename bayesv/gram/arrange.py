@@ -132,7 +132,8 @@ def _orthonormal(moments: Moments, scaling: Scaling) -> tuple[Array, FixedCoordi
     # In these units columns that differ have mean square 1, wherever their zero was.
     differs = np.diagonal(moments.C)[:p] > _DIFFERS**2 * moments.n
     kept = independent_columns(L.T * differs, np.zeros(p))
-    Q, upper = np.linalg.qr(L.T @ scaling.upper[:, kept])
+    triangle = L.T @ scaling.upper[:, kept]
+    Q, upper = (np.eye(p), triangle) if len(kept) == p else np.linalg.qr(triangle)
     to_orthonormal = np.linalg.solve(upper.T, scaling.upper[:, kept].T).T
     gamma = to_orthonormal.T @ moments.C[:p, p]
     taken = Q.T @ (L.T @ scaling.gamma)

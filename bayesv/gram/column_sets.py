@@ -17,7 +17,14 @@ from bayesv.gram.scaling import Index
 from bayesv.gram.tables import BorderTable
 from bayesv.linalg import Array, connected
 
-__all__ = ["ColumnSets", "close_levels", "column_sets", "connected_levels", "elements"]
+__all__ = [
+    "ColumnSets",
+    "close_levels",
+    "column_sets",
+    "connected_levels",
+    "elements",
+    "sets_are_sought",
+]
 
 _WIDEST = (32, 64, 128)  # columns of a set of levels that are joined closely, at most
 _PRODUCTS = 1e7  # of pairs of levels that units meet: more, and to look for sets costs
@@ -100,8 +107,13 @@ def connected_levels(edges: Index, columns: Index, levels: BorderTable) -> Index
     return connected(len(levels.starts), first, met)
 
 
+def sets_are_sought(edges: Index) -> bool:
+    """Whether `close_levels` takes little time, of units that meet columns between these edges."""
+    return float((np.diff(edges).astype(float) ** 2).sum()) <= _PRODUCTS
+
+
 def close_levels(edges: Index, columns: Index, E: Array, A: Array, levels: BorderTable) -> Index:
-    """Return sets of levels that units join closely, from 0; each level is one if few are.
+    """Return sets of levels that units join closely, from 0; each level is one where few are.
 
     Parameters
     ----------
@@ -121,12 +133,8 @@ def close_levels(edges: Index, columns: Index, E: Array, A: Array, levels: Borde
     """
     from bayesv.gram.by_set import join_closest  # compiled: loaded when it is needed
 
-    n, met = len(levels.starts), np.diff(edges)
-    alone = np.arange(n)
-    if float((met.astype(float) ** 2).sum()) > _PRODUCTS:
-        return alone
-    of_column = np.repeat(alone, levels.widths)
-    size = np.sqrt(np.repeat(np.maximum(np.einsum("jaa->j", A), 1e-300), met))
+    n, of_column = len(levels.starts), np.repeat(np.arange(len(levels.starts)), levels.widths)
+    size = np.sqrt(np.repeat(np.maximum(np.einsum("jaa->j", A), 1e-300), np.diff(edges)))
     shape = (len(edges) - 1, n)
     half = sparse.csr_array((np.linalg.norm(E, axis=1) / size, of_column[columns], edges), shape)
     joint = sparse.coo_array(half.T @ half)
@@ -137,7 +145,7 @@ def close_levels(edges: Index, columns: Index, E: Array, A: Array, levels: Borde
     order = np.argsort(-close, kind="stable")
     one, two, squared = one[order], two[order], close[order] ** 2
     each = _STEP + _OF_UNIT * len(columns) / max(len(of_column), 1)
-    best, least = alone, each
+    best, least = np.arange(n), each
     for most in _WIDEST:
         root = join_closest(one, two, levels.widths, most)
         between = float(squared[root[one] != root[two]].sum()) / max(float(squared.sum()), 1e-300)

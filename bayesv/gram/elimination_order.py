@@ -8,7 +8,13 @@ import numpy as np
 
 from bayesv.errors import BayesvError, none_of
 from bayesv.gram.chain import ChainFactor, FactorSums, flattened
-from bayesv.gram.column_sets import ColumnSets, close_levels, column_sets, connected_levels
+from bayesv.gram.column_sets import (
+    ColumnSets,
+    close_levels,
+    column_sets,
+    connected_levels,
+    sets_are_sought,
+)
 from bayesv.gram.flat import flat_columns
 from bayesv.gram.layout import BorderTerm, Iteration, border_table
 from bayesv.gram.moments import Moments, Pairs
@@ -207,10 +213,10 @@ class EliminationOrder:
         counts = np.bincount(rows, minlength=self._size)
         self._product_order = order
         finest, levels = self.chain[0], border_table(self.border)
-        of_level = close_levels(
-            finest.edges, finest.columns, self._couplings(moments, finest.term),
-            moments.A[finest.term][finest.order], levels,
-        )  # fmt: skip
+        of_level = np.arange(len(levels.starts))
+        if sets_are_sought(finest.edges):
+            E, A = self._couplings(moments, finest.term), moments.A[finest.term][finest.order]
+            of_level = close_levels(finest.edges, finest.columns, E, A, levels)
         return Iteration(
             rows=np.concatenate([[0], np.cumsum(counts)]).astype(np.intp),
             places=columns[order],

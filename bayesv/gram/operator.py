@@ -201,7 +201,7 @@ def _roots(
     if squares.shape[1] == 1:
         by_column = lam[levels.places][:, None]
         N = 1.0 + by_column**2 * squares
-        if not ((N > 0.0) & (np.inf > N)).all():
+        if not (np.isfinite(N) & (N > 0.0)).all():
             return None
         L = np.sqrt(N)
         return L, 1.0 / L, by_column / L

@@ -22,7 +22,8 @@ def write(job: dict[str, Any]) -> dict[str, Any]:
         from tests.benchmarks.simulate import SIMULATORS
 
         frame = SIMULATORS[job["source"]](np.random.default_rng(job["seed"]), **job["sizes"])
-    stated = " ".join([job["formula"], *job["extra"].get("bayesv", {}).values()])
+    parents = "sire dam" if "pedigree" in job["extra"] else ""
+    stated = " ".join([job["formula"], parents, *job["extra"].get("bayesv", {}).values()])
     frame = frame[[name for name in frame if re.search(rf"\b{name}\b", stated)]]
     if number := job["extra"].get("responses"):
         _write_responses(job, number, frame := frame.dropna().reset_index(drop=True))
