@@ -149,7 +149,7 @@ def _others(rows: Sequence[Row]) -> list[str]:
     found = {
         row["system"]: row["version"]
         for row in rows
-        if row.get("version") and not row["system"].startswith("bayesv")
+        if row.get("version") and not row.get("system", "bayesv").startswith("bayesv")
     }
     return [", ".join(f"{name} {said}" for name, said in found.items())] if found else []
 
