@@ -30,9 +30,9 @@ __all__ = ["DENSE_COLUMNS", "ELIMINATIONS", "EliminationOrder", "check_eliminati
 ELIMINATIONS = ("auto", "single", "nested", "crossed", "iterative")
 _COPIES_OF_BORDER = 6  # in an evaluation with its gradient
 DENSE_COLUMNS = 2000
-"""Columns of a dense block, beyond which ``"auto"`` iterates. Disconnected sets of columns may be
-more: so many that they take as long as that block, and no more than four times its memory."""
-_SETS = 4
+"""Columns of a dense block, beyond which ``"auto"`` iterates; or eliminates disconnected sets of
+columns one by one, where they take no longer than that block."""
+_SETS = 4  # times the memory of that block, that disconnected sets may take
 
 
 def check_elimination(elimination: str) -> None:
