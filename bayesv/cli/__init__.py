@@ -11,7 +11,7 @@ import gc
 import importlib
 import sys
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import bayesv as bv
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"no command {words[0]!r}{hint} There are {', '.join(COMMANDS)}.")
         arguments = parser.parse_args(words)
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _shown_once()
             arguments.run(arguments)
             sys.stdout.flush()
     except BrokenPipeError:
@@ -94,5 +94,13 @@ def parser_of(read: Collection[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+def _shown_once() -> Callable[..., None]:
+    """Return what prints a warning, unless it has said the same before."""
+    said = set[str]()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if (text := str(message)) not in said:
+            said.add(text)
+            print(f"warning: {text}", file=sys.stderr)
+
+    return show
