@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import bayesv as bv
 from bayesv.gram import (
     draw_effects,
     eliminate,
     eliminate_many,
+    elimination_order,
     gram_statistics,
     inner,
     layout,
@@ -56,3 +59,16 @@ def test_an_ordered_border_is_the_dense_one(monkeypatch, scattered, structure, s
     for want, got in zip(*found, strict=True):
         scale = np.abs(want).max() + 1e-12
         assert np.allclose(got, want, rtol=1e-9, atol=1e-11 * scale)
+
+
+def test_a_sparse_block_may_have_more_columns(monkeypatch):
+    unit = np.repeat(np.arange(200), 4)
+    near = (unit // 2 + np.tile([0, 1], 400)) % 100  # neighbours meet: a long circle
+    y = np.random.default_rng(1).normal(size=len(unit))
+    data = pd.DataFrame({"y": y, "unit": unit, "near": near})
+    for name, value in (("_WORTH", 1), ("_GAIN", 1.0), ("_SCATTERED", 0.05)):
+        monkeypatch.setattr(ordering, name, value)
+    formula = "y ~ 1 + (1 | unit) + (1 | near)"
+    for columns, word in ((70, "1 dense block of 100"), (60, "100 columns by iteration")):
+        monkeypatch.setattr(elimination_order, "DENSE_COLUMNS", columns)
+        assert word in " ".join(bv.Model(formula, data).describe().split())

@@ -260,27 +260,18 @@ def blocks_of_scaling(across, along, u, by_delta, flat, L, sets, blocks):
     It is I − 2Ψ + L'(by_delta)L, Ψ the symmetric matrix of the upper triangle of
     across u' − u along', all (q, r); ``flat`` has the column of C of each column.
     """
-    half = np.empty((0, 0))
     for c in range(len(sets.starts) - 1):
         rows = sets.members[sets.starts[c] : sets.starts[c + 1]]
-        n = len(rows)
-        if n != len(half):
-            half = np.empty((n, n))
+        n, root, own = len(rows), _block(L, rows), u[rows]
+        inner = np.empty((n, n))
         for i in range(n):
             for j in range(n):
-                half[i, j] = 0.0
-                for b in range(j, n):
-                    half[i, j] += by_delta[flat[rows[i]], flat[rows[b]]] * L[rows[b], j]
+                inner[i, j] = by_delta[flat[rows[i]], flat[rows[j]]]
+        of_flat = np.dot(root.T, np.dot(inner, root))
+        product = np.dot(across[rows], own.T) - np.dot(own, along[rows].T)
         for i in range(n):
             for j in range(i, n):
-                one, two = across[rows[i]], u[rows[j]]
-                three, four = u[rows[i]], along[rows[j]]
-                total = 0.0
-                for r in range(u.shape[1]):
-                    total += one[r] * two[r] - three[r] * four[r]
-                value = (1.0 if i == j else 0.0) - total
-                for a in range(i, n):
-                    value += L[rows[a], i] * half[a, j]
+                value = (1.0 if i == j else 0.0) - product[i, j] + of_flat[i, j]
                 blocks[rows[i], j] = value
                 blocks[rows[j], i] = value
 
@@ -288,26 +279,13 @@ def blocks_of_scaling(across, along, u, by_delta, flat, L, sets, blocks):
 @compiled
 def by_blocks(squares, R, blocks, L_inv, levels, sets, lam_bar, rows_bar):
     """Add the levels' blocks of A R Ψ L⁻¹ to ``lam_bar``, flat; write R Ψ R' to ``rows_bar``."""
-    moved, back = np.empty((0, 0)), np.empty((0, 0))
     for c in range(len(sets.starts) - 1):
         rows = sets.members[sets.starts[c] : sets.starts[c + 1]]
-        own, n = _levels_of(levels, sets, c), len(rows)
-        if n != len(moved):
-            moved, back = np.empty((n, n)), np.empty((n, n))
-        moved[:], back[:] = 0.0, 0.0
+        own, n, right = _levels_of(levels, sets, c), len(rows), _block(R, rows)
+        moved = np.dot(right, _block(blocks, rows))
+        back, product = np.dot(moved, _block(L_inv, rows)), np.dot(moved, right.T)
         for i in range(n):
-            for t in range(n):
-                v = R[rows[i], t]
-                for j in range(n):
-                    moved[i, j] += v * blocks[rows[t], j]
-        for i in range(n):
-            for t in range(n):
-                for j in range(t + 1):
-                    back[i, j] += moved[i, t] * L_inv[rows[t], j]
-                rows_bar[rows[i], t] = 0.0
-            for j in range(n):
-                for t in range(n):
-                    rows_bar[rows[i], j] += moved[i, t] * R[rows[j], t]
+            rows_bar[rows[i], :n] = product[i]
         for b in range(len(own.starts)):
             first, k, place = own.starts[b], own.widths[b], own.places[b]
             for i in range(k):

@@ -18,6 +18,7 @@ from bayesv.gram.column_sets import (
 from bayesv.gram.flat import flat_columns
 from bayesv.gram.layout import BorderTerm, Iteration, border_table
 from bayesv.gram.moments import Moments, Pairs
+from bayesv.gram.ordering import ordering_of
 from bayesv.gram.probes import Probes
 from bayesv.gram.scaling import Index
 from bayesv.gram.tables import Sums
@@ -32,6 +33,7 @@ _COPIES_OF_BORDER = 6  # in an evaluation with its gradient
 DENSE_COLUMNS = 2000
 """Columns of a dense block, beyond which ``"auto"`` iterates; or eliminates disconnected sets of
 columns one by one, where they take no longer than that block."""
+_SPARSE = 1.5  # times so many columns that a block may have if its factor is mostly empty
 _SETS = 4  # times the memory of that block, that disconnected sets may take
 
 
@@ -91,7 +93,8 @@ class EliminationOrder:
         self.chain = self._factors(chain, m)
         iterates, large = elimination == "iterative", self._size > DENSE_COLUMNS
         self.connected = self._connected() if large and not iterates else None
-        iterates |= elimination == "auto" and large and self.connected is None and not dense
+        if elimination == "auto" and large and self.connected is None and not dense:
+            iterates = not self._is_sparse()
         self.iteration = self._iteration(moments, chain[0], border) if iterates else None
         if not iterates and self.connected is None:
             self._refuse_large()
@@ -134,6 +137,14 @@ class EliminationOrder:
         most = float(DENSE_COLUMNS)
         small = sets.work <= most**3 and float(self._size) * sets.width <= _SETS * most**2
         return sets if small and len(sets.sizes) > 1 else None
+
+    def _is_sparse(self) -> bool:
+        """Whether the factor of a block, not much too large, is mostly empty in some order."""
+        if not self.chain or self._size > _SPARSE * DENSE_COLUMNS:
+            return False
+        coarsest = self.chain[-1]
+        levels = border_table(self.border)
+        return ordering_of(coarsest.edges, coarsest.columns, levels) is not None
 
     def _refuse_large(self) -> None:
         """Refuse a dense block that does not fit into memory."""

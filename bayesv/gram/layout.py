@@ -219,7 +219,8 @@ class Layout:
         """In what order the columns of a dense border are eliminated; None for their own."""
         if not self.chain or self.connected is not None:
             return None
-        return ordering_of(self.apart.tables, self.border_table)
+        tables = self.apart.tables
+        return ordering_of(tables.edges, tables.columns, self.border_table)
 
     def in_basis(self, lambdas: Sequence[Array]) -> list[Array]:
         """Return λ of the user's columns, shapes (..., k, k), in the basis of the statistics."""

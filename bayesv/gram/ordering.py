@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from bayesv.gram.scaling import Index
-from bayesv.gram.tables import BorderTable, Tables
+from bayesv.gram.tables import BorderTable
 
 __all__ = ["Ordering", "ordering_of"]
 
@@ -51,8 +51,14 @@ class Ordering(NamedTuple):
         return s + len(self.rows), len(self.order) - s
 
 
-def ordering_of(tables: Tables, levels: BorderTable) -> Ordering | None:
+def ordering_of(edges: Index, columns: Index, levels: BorderTable) -> Ordering | None:
     """Return the order for a border whose columns units of a chain couple; None for a full one.
+
+    Parameters
+    ----------
+    edges, columns : ndarray of int
+        Columns of the border that each unit meets, as in `Tables`.
+    levels : BorderTable
 
     Notes
     -----
@@ -60,11 +66,11 @@ def ordering_of(tables: Tables, levels: BorderTable) -> Ordering | None:
     has a unit of every factor of the chain, so that the units tell all. The order is SciPy's
     (SuperLU's) minimum degree.
     """
-    widths, q = np.diff(tables.edges), int(levels.widths.sum())
+    widths, q = np.diff(edges), int(levels.widths.sum())
     if q < _WORTH or not len(widths) or float((widths.astype(float) ** 2).sum()) > _PRODUCTS:
         return None
     shape = (len(widths), q)
-    meets = sparse.csr_array((np.ones(len(tables.columns)), tables.columns, tables.edges), shape)
+    meets = sparse.csr_array((np.ones(len(columns)), columns, edges), shape)
     couples = sparse.csc_array(meets.T @ meets + sparse.eye_array(q))
     if couples.nnz > _FULL * q**2:
         return None
